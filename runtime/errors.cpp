@@ -1,0 +1,33 @@
+#include <sapwood/errors.hpp>
+
+#include <string>
+
+namespace sapwood {
+
+namespace {
+
+class category final : public std::error_category {
+  public:
+    const char* name() const noexcept override { return "sapwood"; }
+
+    std::string message(int value) const override {
+        switch (static_cast<errc>(value)) {
+        case errc::closed:
+            return "the channel is closed";
+        }
+        return "unknown sapwood error " + std::to_string(value);
+    }
+};
+
+} // namespace
+
+const std::error_category& error_category() noexcept {
+    static const category instance;
+    return instance;
+}
+
+std::error_code make_error_code(errc value) noexcept {
+    return {static_cast<int>(value), error_category()};
+}
+
+} // namespace sapwood

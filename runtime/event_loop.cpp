@@ -1,0 +1,351 @@
+#include <sapwood/event_loop.hpp>
+
+#include "uring_ring.hpp"
+
+#include <sapwood/spawn.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace sapwood {
+
+namespace {
+
+thread_local event_loop* current_loop = nullptr;
+
+/// Completions with this user_data belong to nobody: those of cancel requests. What counts is the
+/// completion of the operation that was to be cancelled.
+constexpr std::uint64_t nobody = 0;
+
+int make_wake_fd() {
+    const int fd = ::eventfd(0, EFD_CLOEXEC);
+    if (fd < 0) {
+        throw std::system_error(errno, std::generic_category(),
+                                "cannot make the eventfd that wakes the event loop");
+    }
+    return fd;
+}
+
+std::unique_ptr<ring> make_ring(const loop_options& options) {
+    return std::make_unique<uring_ring>(uring_ring::options{
+        .sq_entries = options.sq_entries,
+        .cq_entries = options.cq_entries,
+    });
+}
+
+/// A write to a closed pipe or socket is an error to be returned, not a signal that ends the
+/// process: the ring raises SIGPIPE as write(2) does. A program's own handler stays.
+void ignore_sigpipe() noexcept {
+    struct sigaction current {};
+
+    if (::sigaction(SIGPIPE, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) {
+        std::signal(SIGPIPE, SIG_IGN);
+    }
+}
+
+void print_unhandled(const std::exception_ptr& error) noexcept {
+    const char* const head = "sapwood: a task whose join_handle was dropped ended with";
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& failure) {
+        std::fprintf(stderr, "%s an exception: %s\n", head, failure.what());
+    } catch (...) {
+        std::fprintf(stderr, "%s an exception of unknown type\n", head);
+    }
+}
+
+} // namespace
+
+/// Reads the eventfd for ever, so that a wait for the kernel ends when another thread writes it.
+class event_loop::wake_operation final : public operation {
+  public:
+    explicit wake_operation(event_loop& loop) noexcept {
+        own_context_.loop = &loop;
+        context = &own_context_;
+        start();
+    }
+
+    void prepare(io_uring_sqe& sqe) noexcept override {
+        ::io_uring_prep_read(&sqe, context->loop->wake_fd_, &count_, sizeof(count_), 0);
+    }
+
+    void complete(std::int32_t, std::uint32_t) noexcept override {
+        if (own_context_.cancel_requested) {
+            stopped_ = true;
+        } else {
+            start();
+        }
+    }
+
+    void stop() noexcept {
+        own_context_.cancel_requested = true;
+        cancel();
+    }
+
+    [[nodiscard]] bool stopped() const noexcept { return stopped_; }
+
+  private:
+    task_context own_context_;
+    std::uint64_t count_ = 0;
+    bool stopped_ = false;
+};
+
+event_loop::event_loop(loop_options options) : event_loop(make_ring(options), std::move(options)) {}
+
+event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
+    : options_(std::move(options)),
+      ring_(std::move(ring)),
+      wake_fd_(make_wake_fd()) {
+    ignore_sigpipe();
+}
+
+event_loop::~event_loop() {
+    SAPWOOD_ASSERT(tasks_ == nullptr, "an event_loop was destroyed while tasks are alive on it: "
+                                      "run() ends them");
+    if (wake_operation_ != nullptr) {
+        wake_operation_->stop();
+        while (!wake_operation_->stopped()) {
+            enter(ring::no_deadline);
+        }
+    }
+    take_arrivals(); // what was sent too late to matter lets go of its sender
+    ::close(wake_fd_);
+}
+
+event_loop& event_loop::current() noexcept {
+    SAPWOOD_ASSERT(current_loop != nullptr, "no event loop runs on this thread: enter with run()");
+    return *current_loop;
+}
+
+clock::time_point event_loop::now() const noexcept {
+    return ring_->now();
+}
+
+std::string event_loop::ring_report() const {
+    return ring_->report();
+}
+
+// --- tasks ---
+
+void event_loop::adopt(detail::spawned_task& child) noexcept {
+    child.next_ = tasks_;
+    if (tasks_ != nullptr) {
+        tasks_->previous_ = &child;
+    }
+    tasks_ = &child;
+}
+
+void event_loop::report_unhandled(std::exception_ptr error) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        return; // it did as it was told
+    } catch (...) {
+        if (options_.on_unhandled_exception) {
+            options_.on_unhandled_exception(error);
+        } else {
+            print_unhandled(error);
+        }
+    }
+}
+
+void event_loop::run_until_done(const detail::spawned_task& main) noexcept {
+    SAPWOOD_ASSERT(current_loop == nullptr, "run() was called inside a running loop: co_await the "
+                                            "task, or spawn it");
+    SAPWOOD_ASSERT(thread_ == std::this_thread::get_id(),
+                   "an event_loop was run on another thread than the one that made it");
+    current_loop = this;
+    while (!main.done()) {
+        turn();
+    }
+    end_all_tasks();
+    current_loop = nullptr;
+}
+
+void event_loop::end_all_tasks() noexcept {
+    while (tasks_ != nullptr) {
+        for (auto* task = tasks_; task != nullptr; task = task->next_) {
+            if (!task->ending_) {
+                task->ending_ = true;
+                task->cancel();
+            }
+        }
+        turn();
+    }
+}
+
+// --- a turn ---
+
+void event_loop::turn() noexcept {
+    if (!timers_.empty()) {
+        timers_.fire_due(ring_->now());
+    }
+    if (arrivals_.load(std::memory_order_relaxed) != nullptr) {
+        take_arrivals();
+    }
+    if (ready_.empty()) {
+        wait();
+    } else if (ring_->staged() != 0 || ring_->has_completions() || ring_->wants_enter()) {
+        enter(ring::dont_wait);
+    }
+    run_ready();
+}
+
+void event_loop::run_ready() noexcept {
+    stack_base_ = static_cast<const char*>(__builtin_frame_address(0));
+    running_.take(ready_);
+    while (!running_.empty()) {
+        detail::ready_node& node = running_.pop();
+        // With many tasks the next frame is not in the cache; fetch it while this one runs.
+        if (const auto* const next = running_.front()) {
+            __builtin_prefetch(next);
+        }
+        current_task_ = node.context;
+        node.handle.resume();
+    }
+    current_task_ = nullptr;
+}
+
+void event_loop::wait() noexcept {
+    if (!idle_.empty()) {
+        // Nothing is ready; but perhaps something that was asked of the kernel is there already.
+        enter(ring::dont_wait);
+        while (ready_.empty() && !idle_.empty()) {
+            make_ready(idle_.pop_front());
+        }
+        return;
+    }
+    if (wake_operation_ == nullptr) {
+        wake_operation_ = std::make_unique<wake_operation>(*this);
+    }
+    // post() stores its arrival and then looks whether the loop is asleep; the loop does the two
+    // in the opposite order, so at least one of them sees the other.
+    asleep_.store(true, std::memory_order_seq_cst);
+    if (arrivals_.load(std::memory_order_seq_cst) == nullptr) {
+        enter(timers_.empty() ? ring::no_deadline : timers_.nearest());
+    }
+    asleep_.store(false, std::memory_order_relaxed);
+}
+
+void event_loop::enter(clock::time_point until) noexcept {
+    stage_backlog();
+    if (ring_->staged() != 0 || until != ring::dont_wait || ring_->wants_enter()) {
+        if (ring_->has_completions() || !backlog_.empty() || !cancel_backlog_.empty()) {
+            until = ring::dont_wait;
+        }
+        try {
+            ring_->enter(until);
+        } catch (const std::exception& failure) {
+            std::fprintf(stderr, "sapwood: %s\n", failure.what());
+            std::abort();
+        }
+    }
+    ring_->reap([](std::uint64_t user_data, std::int32_t value, std::uint32_t flags) {
+        if (user_data == nobody) {
+            return;
+        }
+        auto& node = *reinterpret_cast<operation*>(user_data);
+        if (node.phase_ == operation::phase::cancel_backlogged) {
+            node.context->loop->cancel_backlog_.remove(node);
+        }
+        node.phase_ = operation::phase::idle;
+        node.complete(value, flags);
+    });
+}
+
+// --- operations ---
+
+void event_loop::stage(operation& node, io_uring_sqe& sqe) noexcept {
+    node.prepare(sqe);
+    sqe.user_data = reinterpret_cast<std::uintptr_t>(&node);
+    node.phase_ = operation::phase::in_flight;
+}
+
+void event_loop::submit(operation& node) noexcept {
+    if (auto* const sqe = backlog_.empty() ? ring_->next_sqe() : nullptr) [[likely]] {
+        stage(node, *sqe);
+    } else {
+        node.phase_ = operation::phase::backlogged;
+        backlog_.push_back(node);
+    }
+}
+
+void event_loop::cancel(operation& node) noexcept {
+    switch (node.phase_) {
+    case operation::phase::idle:
+    case operation::phase::cancel_backlogged:
+    case operation::phase::cancelling:
+        return;
+    case operation::phase::backlogged:
+        backlog_.remove(node);
+        node.phase_ = operation::phase::idle;
+        node.complete(-ECANCELED, 0);
+        return;
+    case operation::phase::in_flight:
+        node.phase_ = operation::phase::cancel_backlogged;
+        cancel_backlog_.push_back(node);
+        return;
+    }
+}
+
+void event_loop::stage_backlog() noexcept {
+    while (!cancel_backlog_.empty()) {
+        auto* const sqe = ring_->next_sqe();
+        if (sqe == nullptr) {
+            return;
+        }
+        auto& node = static_cast<operation&>(cancel_backlog_.pop_front());
+        ::io_uring_prep_cancel64(sqe, reinterpret_cast<std::uintptr_t>(&node), 0);
+        sqe->user_data = nobody;
+        node.phase_ = operation::phase::cancelling;
+    }
+    while (!backlog_.empty()) {
+        auto* const sqe = ring_->next_sqe();
+        if (sqe == nullptr) {
+            return;
+        }
+        stage(static_cast<operation&>(backlog_.pop_front()), *sqe);
+    }
+}
+
+// --- other threads ---
+
+void event_loop::post(arrival& message) noexcept {
+    message.next_ = arrivals_.load(std::memory_order_relaxed);
+    while (!arrivals_.compare_exchange_weak(message.next_, &message, std::memory_order_seq_cst,
+                                            std::memory_order_relaxed)) {
+    }
+    if (asleep_.load(std::memory_order_seq_cst) &&
+        asleep_.exchange(false, std::memory_order_seq_cst)) {
+        wake();
+    }
+}
+
+void event_loop::take_arrivals() noexcept {
+    arrival* newest_first = arrivals_.exchange(nullptr, std::memory_order_acquire);
+    arrival* oldest_first = nullptr;
+    while (newest_first != nullptr) {
+        auto* const next = std::exchange(newest_first->next_, oldest_first);
+        oldest_first = std::exchange(newest_first, next);
+    }
+    while (oldest_first != nullptr) {
+        // It may be posted again while it arrives.
+        auto* const next = std::exchange(oldest_first->next_, nullptr);
+        oldest_first->arrive();
+        oldest_first = next;
+    }
+}
+
+void event_loop::wake() noexcept {
+    const std::uint64_t one = 1;
+    while (::write(wake_fd_, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
+}
+
+} // namespace sapwood

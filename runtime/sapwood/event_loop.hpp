@@ -1,0 +1,180 @@
+// The loop: one thread, one ring, the queue of coroutines that are ready to run, the timers, and
+// the tasks that are alive. A turn fires due timers, takes in what other threads sent, submits and
+// reaps, waiting only where nothing is ready, and then resumes a snapshot of the ready queue.
+// Everything is for the loop's own thread, which is the one that constructs it, except post().
+#pragma once
+
+#include <sapwood/clock.hpp>
+#include <sapwood/op.hpp>
+#include <sapwood/timer.hpp>
+#include <sapwood/waiter.hpp>
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+namespace sapwood {
+
+class ring;
+template <class T = void>
+class task;
+template <class T>
+class join_handle;
+
+namespace detail {
+class spawned_task;
+}
+
+struct loop_options {
+    /// Operations that can be staged between two system calls. More than this many in one turn
+    /// are submitted in several calls; nothing is refused. Each costs 64 bytes of locked memory.
+    unsigned sq_entries = 256;
+
+    /// Completions that fit into shared memory at once; more are kept by the kernel and cost a
+    /// further system call. Each costs 16 bytes of locked memory.
+    unsigned cq_entries = 1024;
+
+    /// Called with the exception of a task whose join_handle was dropped, since nobody else will
+    /// see it. The default prints it on standard error. Must not throw.
+    std::function<void(std::exception_ptr)> on_unhandled_exception;
+};
+
+/// Something another thread sends to a loop. Its sender owns it and keeps it alive until it has
+/// arrived.
+class arrival {
+  public:
+    /// Called on the loop's thread. Must not throw and must not resume a coroutine.
+    virtual void arrive() noexcept = 0;
+
+  protected:
+    ~arrival() = default;
+
+  private:
+    friend class event_loop;
+    arrival* next_ = nullptr;
+};
+
+class event_loop {
+  public:
+    /// Throws std::system_error, with the reason and the remedy, where no ring can be made.
+    explicit event_loop(loop_options options = {});
+
+    /// On a ring of the caller's choice.
+    explicit event_loop(std::unique_ptr<ring> ring, loop_options options = {});
+
+    event_loop(const event_loop&) = delete;
+    event_loop& operator=(const event_loop&) = delete;
+    ~event_loop();
+
+    /// Runs `main` to its end and returns its result or throws its exception. Before it returns,
+    /// every task still alive has been cancelled and awaited. Not from inside a running loop.
+    /// Defined in <sapwood/run.hpp>.
+    template <class T>
+    T run(task<T> main);
+
+    /// Makes `child` a task of its own; it starts when the loop next gets to it. Defined in
+    /// <sapwood/spawn.hpp>.
+    template <class T>
+    join_handle<T> spawn(task<T> child);
+
+    /// The loop that runs on this thread; a programming error where none does.
+    [[nodiscard]] static event_loop& current() noexcept;
+
+    /// The time by this loop's ring.
+    [[nodiscard]] clock::time_point now() const noexcept;
+
+    /// Which ring the loop has and what was granted, in a line.
+    [[nodiscard]] std::string ring_report() const;
+
+    /// Any thread: has `message.arrive()` called on the loop's thread soon. One wake-up per burst.
+    /// The loop must outlive the call.
+    void post(arrival& message) noexcept;
+
+    // The rest is for whoever writes an awaitable.
+
+    /// Ends a wait: the task runs again in its turn.
+    void make_ready(waiter& node) noexcept {
+        node.context->waiting = nullptr;
+        ready_.push(node);
+    }
+
+    /// A coroutine that runs again in the next turn.
+    void make_ready(detail::ready_node& node) noexcept { ready_.push(node); }
+
+    /// For child to parent transfers that would grow the stack: `node` runs before anything else.
+    void resume_next(detail::ready_node& node) noexcept { running_.push_front(node); }
+
+    /// Whether so many coroutines are resumed inside each other that one more could overflow the
+    /// stack. Only compilers that do not turn a symmetric transfer into a jump get there (gcc
+    /// without optimisation or with sanitizers, GCC PR 100897).
+    [[nodiscard]] bool stack_is_deep(const void* here) const noexcept {
+        return static_cast<std::size_t>(stack_base_ - static_cast<const char*>(here)) >
+               nested_stack_bytes_max;
+    }
+
+    /// Throws std::bad_alloc where the timer heap cannot grow.
+    void arm(timer& node, clock::time_point deadline) { timers_.add(node, deadline); }
+
+    void disarm(timer& node) noexcept { timers_.remove(node); }
+
+    /// Gives `node` to the ring, now or as soon as an SQE is free.
+    void submit(operation& node) noexcept;
+
+    void cancel(operation& node) noexcept;
+
+    /// Waiters that become ready when nothing else is, before the loop would wait for the kernel.
+    [[nodiscard]] waiter_list& idle_waiters() noexcept { return idle_; }
+
+    /// The task that runs now; null between tasks.
+    [[nodiscard]] task_context* current_task() const noexcept { return current_task_; }
+
+  private:
+    friend class detail::spawned_task;
+    friend class operation;
+    class wake_operation;
+
+    static constexpr std::size_t nested_stack_bytes_max = 64 * 1024;
+
+    void adopt(detail::spawned_task& child) noexcept;
+    void report_unhandled(std::exception_ptr error) noexcept;
+    void run_until_done(const detail::spawned_task& main) noexcept;
+    void end_all_tasks() noexcept;
+
+    void turn() noexcept;
+    void run_ready() noexcept;
+    void wait() noexcept;
+    void enter(clock::time_point until) noexcept;
+    void stage_backlog() noexcept;
+    void stage(operation& node, io_uring_sqe& sqe) noexcept;
+    void take_arrivals() noexcept;
+    void wake() noexcept;
+
+    // Constant after construction.
+    const loop_options options_;
+    const std::unique_ptr<ring> ring_;
+    const std::thread::id thread_ = std::this_thread::get_id();
+    const int wake_fd_;
+
+    // Loop thread only.
+    detail::ready_queue ready_;
+    detail::ready_queue running_;
+    task_context* current_task_ = nullptr;
+    const char* stack_base_ = nullptr;
+    timer_queue timers_;
+    waiter_list idle_;
+    /// Operations that wait for an SQE, and operations in flight whose cancel waits for one.
+    waiter_list backlog_;
+    waiter_list cancel_backlog_;
+    detail::spawned_task* tasks_ = nullptr;
+    std::unique_ptr<wake_operation> wake_operation_;
+
+    // Any thread.
+    std::atomic<arrival*> arrivals_{nullptr};
+    /// True while the loop waits for the kernel, or is about to, and must be woken.
+    std::atomic<bool> asleep_{false};
+};
+
+} // namespace sapwood

@@ -1,0 +1,105 @@
+// The seam. An operation describes itself by filling an io_uring_sqe; a ring takes filled SQEs and
+// gives back completions. Everything above is the same code whichever ring is below. The two
+// queues are plain memory that every implementation provides, so staging an operation and reaping
+// its completion cost no virtual call; only entering the ring does. Loop thread only.
+#pragma once
+
+#include <sapwood/clock.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <liburing.h>
+#include <string>
+
+namespace sapwood {
+
+class ring {
+  public:
+    /// `enter` until this: submit, look, do not wait.
+    static constexpr clock::time_point dont_wait = clock::time_point::min();
+    /// `enter` until this: wait for a completion however long it takes.
+    static constexpr clock::time_point no_deadline = clock::time_point::max();
+
+    ring() = default;
+    ring(const ring&) = delete;
+    ring& operator=(const ring&) = delete;
+    virtual ~ring() = default;
+
+    /// The next free SQE, to be filled by an io_uring_prep_ function (which sets every field but
+    /// user_data). Null while the queue is full: enter the ring, then ask again.
+    [[nodiscard]] io_uring_sqe* next_sqe() noexcept {
+        if (sq_.tail - load_acquire(sq_.head) == sq_.entries) [[unlikely]] {
+            return nullptr;
+        }
+        return &sq_.sqes[sq_.tail++ & sq_.mask];
+    }
+
+    /// SQEs filled and not yet taken by the ring.
+    [[nodiscard]] unsigned staged() const noexcept { return sq_.tail - load_acquire(sq_.head); }
+
+    /// Whether `enter` has something to do although nothing is staged and nobody wants to wait:
+    /// completions that only appear when the ring is entered.
+    [[nodiscard]] bool wants_enter() const noexcept {
+        return (std::atomic_ref(*sq_.flags).load(std::memory_order_relaxed) &
+                (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+    }
+
+    [[nodiscard]] bool has_completions() const noexcept {
+        return *cq_.head != load_acquire(cq_.tail);
+    }
+
+    /// Calls `each(user_data, result, flags)` for every completion that is there, oldest first,
+    /// and returns how many there were. `each` may stage SQEs; it must not enter the ring.
+    template <class F>
+    unsigned reap(F&& each) {
+        const unsigned tail = load_acquire(cq_.tail);
+        const unsigned first = *cq_.head;
+        unsigned head = first;
+        while (head != tail) {
+            const io_uring_cqe& cqe = cq_.cqes[head & cq_.mask];
+            each(cqe.user_data, cqe.res, cqe.flags);
+            std::atomic_ref(*cq_.head).store(++head, std::memory_order_release);
+        }
+        return head - first;
+    }
+
+    /// Submits what is staged and waits until a completion is there or `until` has come. May
+    /// return early and with SQEs still staged (a signal, completions to be reaped first): the
+    /// caller loops anyway. Throws std::system_error only where the ring itself is broken.
+    virtual void enter(clock::time_point until) = 0;
+
+    [[nodiscard]] virtual clock::time_point now() const noexcept { return clock::now(); }
+
+    /// One line for people: which ring this is, its sizes, what was granted.
+    [[nodiscard]] virtual std::string report() const = 0;
+
+  protected:
+    struct submission_queue {
+        io_uring_sqe* sqes = nullptr;
+        unsigned entries = 0;
+        unsigned mask = 0;
+        /// Ours: SQEs before it are staged. Published to the ring by `enter`.
+        unsigned tail = 0;
+        /// The ring's: SQEs before it have been taken.
+        unsigned* head = nullptr;
+        unsigned* flags = nullptr;
+    };
+
+    struct completion_queue {
+        io_uring_cqe* cqes = nullptr;
+        unsigned mask = 0;
+        /// Ours: completions before it have been reaped.
+        unsigned* head = nullptr;
+        /// The ring's: completions before it are there.
+        unsigned* tail = nullptr;
+    };
+
+    [[nodiscard]] static unsigned load_acquire(unsigned* word) noexcept {
+        return std::atomic_ref(*word).load(std::memory_order_acquire);
+    }
+
+    submission_queue sq_;
+    completion_queue cq_;
+};
+
+} // namespace sapwood

@@ -1,0 +1,15 @@
+// The runtime in one include. Each header can be included by itself.
+#pragma once
+
+#include <sapwood/channel.hpp>
+#include <sapwood/errors.hpp>
+#include <sapwood/event_loop.hpp>
+#include <sapwood/file.hpp>
+#include <sapwood/remote_sender.hpp>
+#include <sapwood/result.hpp>
+#include <sapwood/run.hpp>
+#include <sapwood/signal_set.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+#include <sapwood/task.hpp>
+#include <sapwood/when_all.hpp>

@@ -1,0 +1,210 @@
+// spawn: a task of its own beside the one that runs, and the handle to await, cancel or drop it.
+// Loop thread only.
+#pragma once
+
+#include <sapwood/event_loop.hpp>
+#include <sapwood/task.hpp>
+
+namespace sapwood {
+
+namespace detail {
+
+/// A spawned task's state. The loop keeps it in its list while the coroutine runs; the handle, if
+/// it is still there, keeps it afterwards; whichever of the two ends last frees it.
+class spawned_task final : public root_context {
+  public:
+    template <class T>
+    spawned_task(event_loop& home, std::coroutine_handle<promise<T>> coroutine) noexcept
+        : coroutine_(coroutine),
+          promise_(coroutine.promise()) {
+        loop = &home;
+        promise_.context = this;
+        start_.handle = coroutine;
+        start_.context = this;
+        home.adopt(*this);
+        home.make_ready(start_);
+    }
+
+    static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
+
+    static void operator delete(void* memory, std::size_t bytes) noexcept {
+        free_frame(memory, bytes);
+    }
+
+    void finished() noexcept override {
+        leave_list();
+        done_ = true;
+        if (!has_handle_) {
+            drop();
+        } else if (joiner_ != nullptr) {
+            loop->make_ready(*std::exchange(joiner_, nullptr));
+        }
+    }
+
+    /// The handle is gone.
+    void release_handle() noexcept {
+        has_handle_ = false;
+        if (done_) {
+            drop();
+        }
+    }
+
+    [[nodiscard]] bool done() const noexcept { return done_; }
+
+    void join_by(waiter& joiner) noexcept {
+        SAPWOOD_ASSERT(joiner_ == nullptr, "a join_handle is awaited by two tasks at once");
+        joiner_ = &joiner;
+    }
+
+    template <class T>
+    T take() {
+        SAPWOOD_ASSERT(!taken_, "the result of a join_handle was taken twice");
+        taken_ = true;
+        return static_cast<promise<T>&>(promise_).take();
+    }
+
+  private:
+    friend class sapwood::event_loop;
+
+    ~spawned_task() = default;
+
+    void leave_list() noexcept {
+        (previous_ != nullptr ? previous_->next_ : loop->tasks_) = next_;
+        if (next_ != nullptr) {
+            next_->previous_ = previous_;
+        }
+    }
+
+    /// Frees the task and its result; an exception that nobody took is reported first.
+    void drop() noexcept {
+        if (promise_.error && !taken_) [[unlikely]] {
+            loop->report_unhandled(std::move(promise_.error));
+        }
+        coroutine_.destroy();
+        delete this;
+    }
+
+    std::coroutine_handle<> coroutine_;
+    promise_base& promise_;
+    ready_node start_;
+    waiter* joiner_ = nullptr;
+    spawned_task* previous_ = nullptr;
+    spawned_task* next_ = nullptr;
+    bool has_handle_ = true;
+    bool done_ = false;
+    bool taken_ = false;
+    /// The loop is ending and has cancelled the task.
+    bool ending_ = false;
+};
+
+} // namespace detail
+
+/// Await it for the task's result or exception, once; drop it and the task goes on by itself, and
+/// an exception then goes to loop_options::on_unhandled_exception.
+template <class T>
+class [[nodiscard]] join_handle {
+  public:
+    join_handle() = default;
+
+    join_handle(join_handle&& other) noexcept : task_(std::exchange(other.task_, nullptr)) {}
+
+    join_handle& operator=(join_handle&& other) noexcept {
+        if (this != &other) {
+            detach();
+            task_ = std::exchange(other.task_, nullptr);
+        }
+        return *this;
+    }
+
+    ~join_handle() { detach(); }
+
+    /// Whether there is a task to await.
+    explicit operator bool() const noexcept { return task_ != nullptr; }
+
+    [[nodiscard]] bool done() const noexcept { return task().done(); }
+
+    /// Asks the task to stop: `cancelled` is thrown where it waits. The task may still end
+    /// otherwise (what it waited for won the race, or it handles the exception); await the handle
+    /// to know. Nothing happens to a task that is over.
+    void cancel() noexcept {
+        if (!task().done()) {
+            task().cancel();
+        }
+    }
+
+    /// Lets the task go on by itself.
+    void detach() noexcept {
+        if (task_ != nullptr) {
+            std::exchange(task_, nullptr)->release_handle();
+        }
+    }
+
+    /// Ends when the task ends; throws what it threw, `cancelled` included. Cancelling the awaiting
+    /// task cancels the awaited one and awaits its end, as asyncio does.
+    class awaiter final : public waiter {
+      public:
+        explicit awaiter(detail::spawned_task& task) noexcept : task_(task) {}
+
+        [[nodiscard]] bool await_ready() const noexcept { return task_.done(); }
+
+        template <class Promise>
+        void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+            wait_in(awaiting);
+            task_.join_by(*this);
+            if (context->cancel_requested) {
+                cancel();
+            }
+        }
+
+        T await_resume() {
+            try {
+                return task_.take<T>();
+            } catch (const cancelled&) {
+                if (context != nullptr) {
+                    (void)context->take_cancel_request();
+                }
+                throw;
+            }
+        }
+
+        void cancel() noexcept override {
+            if (!task_.done()) {
+                task_.cancel();
+            }
+        }
+
+      private:
+        detail::spawned_task& task_;
+    };
+
+    /// The handle must outlive the co_await.
+    awaiter operator co_await() const noexcept { return awaiter(task()); }
+
+  private:
+    friend class event_loop;
+
+    explicit join_handle(detail::spawned_task* task) noexcept : task_(task) {}
+
+    [[nodiscard]] detail::spawned_task& task() const noexcept {
+        SAPWOOD_ASSERT(task_ != nullptr, "an empty join_handle was used");
+        return *task_;
+    }
+
+    detail::spawned_task* task_ = nullptr;
+};
+
+template <class T>
+join_handle<T> event_loop::spawn(task<T> child) {
+    // Memory first: where there is none, `child` still owns its coroutine.
+    void* const memory = detail::allocate_frame(sizeof(detail::spawned_task));
+    return join_handle<T>(::new (memory) detail::spawned_task(*this, std::move(child).release()));
+}
+
+/// Makes `child` a task of its own on the loop that runs on this thread; it starts when the loop
+/// next gets to it, never inside this call.
+template <class T>
+join_handle<T> spawn(task<T> child) {
+    return event_loop::current().spawn(std::move(child));
+}
+
+} // namespace sapwood

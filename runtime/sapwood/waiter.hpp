@@ -1,0 +1,189 @@
+// How tasks wait: the intrusive nodes that live in the frame of the coroutine that waits, and the
+// lists they stand in. Loop thread only. Nothing here allocates, and nothing here resumes a
+// coroutine: whoever ends a wait only hands the node to the loop (event_loop::make_ready), and
+// the loop alone resumes.
+#pragma once
+
+#include <sapwood/assert.hpp>
+
+#include <coroutine>
+
+namespace sapwood {
+
+class event_loop;
+class waiter;
+
+/// What a task and everything it awaits have in common: one per spawned task, and one per branch
+/// of a when_all. A coroutine's promise points to it, and awaited children inherit the pointer.
+struct task_context {
+    event_loop* loop = nullptr;
+    /// Where the task waits right now. Null while it runs or is ready to.
+    waiter* waiting = nullptr;
+    /// Somebody asked the task to stop and the request has not been delivered yet.
+    bool cancel_requested = false;
+
+    /// Asks the task to stop: it throws `cancelled` at the await point where it waits, or, where
+    /// it runs or already has what it waited for, at the next one where it has to wait.
+    inline void cancel() noexcept;
+
+    /// True, once, where a request to stop is pending: the caller throws `cancelled`.
+    [[nodiscard]] bool take_cancel_request() noexcept {
+        if (cancel_requested) [[unlikely]] {
+            cancel_requested = false;
+            return true;
+        }
+        return false;
+    }
+};
+
+namespace detail {
+
+/// A coroutine that the loop is to resume.
+struct ready_node {
+    ready_node* next = nullptr;
+    std::coroutine_handle<> handle;
+    task_context* context = nullptr;
+};
+
+/// FIFO of coroutines to resume.
+class ready_queue {
+  public:
+    [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
+
+    void push(ready_node& node) noexcept {
+        node.next = nullptr;
+        *tail_ = &node;
+        tail_ = &node.next;
+    }
+
+    void push_front(ready_node& node) noexcept {
+        node.next = head_;
+        if (head_ == nullptr) {
+            tail_ = &node.next;
+        }
+        head_ = &node;
+    }
+
+    /// The queue must not be empty.
+    ready_node& pop() noexcept {
+        ready_node& node = *head_;
+        head_ = node.next;
+        if (head_ == nullptr) {
+            tail_ = &head_;
+        }
+        return node;
+    }
+
+    /// Moves everything from `other`; this queue must be empty.
+    void take(ready_queue& other) noexcept {
+        head_ = other.head_;
+        tail_ = other.head_ == nullptr ? &head_ : other.tail_;
+        other.head_ = nullptr;
+        other.tail_ = &other.head_;
+    }
+
+    [[nodiscard]] ready_node* front() const noexcept { return head_; }
+
+    ready_queue() = default;
+    ready_queue(const ready_queue&) = delete;
+    ready_queue& operator=(const ready_queue&) = delete;
+
+  private:
+    ready_node* head_ = nullptr;
+    ready_node** tail_ = &head_;
+};
+
+} // namespace detail
+
+/// A place where a task waits and can be told to stop waiting. Lives in the waiting coroutine's
+/// frame; cannot be moved. A waiter is in at most one of: a waiter_list, the loop's ready queue,
+/// the hands of the kernel.
+class waiter : public detail::ready_node {
+  public:
+    waiter() = default;
+    waiter(const waiter&) = delete;
+    waiter& operator=(const waiter&) = delete;
+
+    /// The task was asked to stop while it stood here. Ends the wait, now or as soon as the
+    /// kernel lets go, by event_loop::make_ready.
+    virtual void cancel() noexcept = 0;
+
+    /// Ties the waiter to the coroutine that awaits it and tells its task where it waits.
+    template <class Promise>
+    void wait_in(std::coroutine_handle<Promise> awaiting) noexcept {
+        handle = awaiting;
+        context = awaiting.promise().context;
+        context->waiting = this;
+    }
+
+  protected:
+    ~waiter() = default;
+
+  private:
+    friend class waiter_list;
+    waiter* previous_ = nullptr;
+};
+
+/// Waiters in the order they came. Doubly linked, so that a cancelled one leaves at once.
+class waiter_list {
+  public:
+    waiter_list() = default;
+    waiter_list(const waiter_list&) = delete;
+    waiter_list& operator=(const waiter_list&) = delete;
+
+    ~waiter_list() {
+        SAPWOOD_ASSERT(empty(), "an object was destroyed while tasks wait on it: cancel and await "
+                                "those tasks first");
+    }
+
+    [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
+
+    [[nodiscard]] waiter* front() const noexcept { return head_; }
+
+    void push_back(waiter& node) noexcept {
+        node.next = nullptr;
+        node.previous_ = tail_;
+        if (tail_ != nullptr) {
+            tail_->next = &node;
+        } else {
+            head_ = &node;
+        }
+        tail_ = &node;
+    }
+
+    void remove(waiter& node) noexcept {
+        auto* const next = static_cast<waiter*>(node.next);
+        if (node.previous_ != nullptr) {
+            node.previous_->next = next;
+        } else {
+            head_ = next;
+        }
+        if (next != nullptr) {
+            next->previous_ = node.previous_;
+        } else {
+            tail_ = node.previous_;
+        }
+        node.next = nullptr;
+        node.previous_ = nullptr;
+    }
+
+    /// The list must not be empty.
+    waiter& pop_front() noexcept {
+        waiter& node = *head_;
+        remove(node);
+        return node;
+    }
+
+  private:
+    waiter* head_ = nullptr;
+    waiter* tail_ = nullptr;
+};
+
+void task_context::cancel() noexcept {
+    cancel_requested = true;
+    if (waiting != nullptr) {
+        waiting->cancel();
+    }
+}
+
+} // namespace sapwood

@@ -1,0 +1,48 @@
+#include <sapwood/signal_set.hpp>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <sys/signalfd.h>
+#include <system_error>
+
+namespace sapwood {
+
+signal_set::signal_set(std::initializer_list<int> signals) {
+    ::sigemptyset(&signals_);
+    for (const int number : signals) {
+        if (::sigaddset(&signals_, number) != 0) {
+            throw std::system_error(errno, std::generic_category(),
+                                    "signal_set: " + std::to_string(number) + " is no signal");
+        }
+    }
+    if (const int error = ::pthread_sigmask(SIG_BLOCK, &signals_, &blocked_before_); error != 0) {
+        throw std::system_error(error, std::generic_category(), "signal_set: cannot block signals");
+    }
+    const int fd = ::signalfd(-1, &signals_, SFD_CLOEXEC);
+    if (fd < 0) {
+        const int error = errno;
+        ::pthread_sigmask(SIG_SETMASK, &blocked_before_, nullptr);
+        throw std::system_error(error, std::generic_category(),
+                                "signal_set: cannot make a signalfd");
+    }
+    descriptor_ = file(fd);
+}
+
+signal_set::~signal_set() {
+    // Whatever is pending would strike as soon as it is unblocked.
+    const timespec at_once{};
+    while (::sigtimedwait(&signals_, nullptr, &at_once) > 0) {
+    }
+    ::pthread_sigmask(SIG_SETMASK, &blocked_before_, nullptr);
+}
+
+task<int> signal_set::next() {
+    std::array<char, sizeof(signalfd_siginfo)> bytes{};
+    (void)co_await descriptor_.read_some(bytes);
+    signalfd_siginfo info{};
+    std::memcpy(&info, bytes.data(), sizeof(info));
+    co_return static_cast<int>(info.ssi_signo);
+}
+
+} // namespace sapwood

@@ -1,0 +1,196 @@
+#include "uring_ring.hpp"
+
+#include <sapwood/assert.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <fstream>
+#include <sys/resource.h>
+#include <system_error>
+
+namespace sapwood {
+
+namespace {
+
+/// Best first. DEFER_TASKRUN (6.1) runs completions when the loop asks, not in the middle of a
+/// task; COOP_TASKRUN (5.19) at least sends no interrupts; SUBMIT_ALL (5.18) keeps one bad SQE
+/// from holding up those behind it.
+constexpr std::array setup_ladder{
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+        IORING_SETUP_SUBMIT_ALL,
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+    IORING_SETUP_SUBMIT_ALL,
+    0u,
+};
+
+/// EXT_ARG (5.11): a wait with a deadline that needs no SQE. NODROP (5.5): completions that do not
+/// fit are kept. SUBMIT_STABLE (5.5): what an SQE points to is copied at submission.
+constexpr unsigned features_required =
+    IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
+
+constexpr unsigned sq_entries_min = 4;
+
+/// kernel.io_uring_disabled (6.6): 0 allowed, 1 only for a group, 2 for nobody. -1 where unknown.
+int io_uring_disabled_sysctl() {
+    std::ifstream file("/proc/sys/kernel/io_uring_disabled");
+    int value = -1;
+    file >> value;
+    return file ? value : -1;
+}
+
+std::string why_refused(int error) {
+    switch (error) {
+    case ENOSYS:
+        return "this kernel has no io_uring (it needs Linux 5.11 or later, built with "
+               "CONFIG_IO_URING)";
+    case EPERM:
+        switch (io_uring_disabled_sysctl()) {
+        case 2:
+            return "kernel.io_uring_disabled is 2, which forbids it to everybody; allow it with "
+                   "`sysctl kernel.io_uring_disabled=0`";
+        case 1:
+            return "kernel.io_uring_disabled is 1, which forbids it to unprivileged processes; "
+                   "join the group of kernel.io_uring_group or allow it with `sysctl "
+                   "kernel.io_uring_disabled=0`";
+        default:
+            return "a seccomp filter refuses it, as Docker's default profile does; allow the "
+                   "syscalls io_uring_setup, io_uring_enter and io_uring_register (425 to 427) in "
+                   "the container's seccomp profile";
+        }
+    case ENOMEM: {
+        rlimit limit{};
+        ::getrlimit(RLIMIT_MEMLOCK, &limit);
+        return fmt::format("the memory lock limit of {} KiB is too small even for {} entries; "
+                           "raise it with `ulimit -l` or LimitMEMLOCK=",
+                           limit.rlim_cur / 1024, sq_entries_min);
+    }
+    case EMFILE:
+    case ENFILE:
+        return "no file descriptor is free; raise the limit with `ulimit -n`";
+    case EINVAL:
+    case EOPNOTSUPP:
+        return "this kernel is too old: the event loop needs Linux 5.11 or later";
+    default:
+        return "the kernel refused";
+    }
+}
+
+[[noreturn]] void throw_unavailable(int error) {
+    throw std::system_error(error, std::generic_category(),
+                            "cannot make an io_uring: " + why_refused(error));
+}
+
+/// One try. Returns 0 or a negative errno, as liburing does.
+int try_setup(io_uring& uring, unsigned flags, const uring_ring::options& wanted) {
+    io_uring_params params{};
+    params.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    params.cq_entries = wanted.cq_entries;
+    const int outcome = ::io_uring_queue_init_params(wanted.sq_entries, &uring, &params);
+    if (outcome == 0 && (params.features & features_required) != features_required) {
+        ::io_uring_queue_exit(&uring);
+        return -EOPNOTSUPP;
+    }
+    return outcome;
+}
+
+} // namespace
+
+uring_ring::uring_ring(options wanted) : granted_(wanted) {
+    wanted.cq_entries = std::max(wanted.cq_entries, wanted.sq_entries);
+    granted_ = wanted;
+    const auto* flags = setup_ladder.begin();
+    int outcome = try_setup(uring_, *flags, granted_);
+    while (outcome < 0) {
+        if (outcome == -EINVAL && std::next(flags) != setup_ladder.end()) {
+            ++flags;
+        } else if (outcome == -ENOMEM && granted_.sq_entries > sq_entries_min) {
+            granted_.sq_entries = std::max(granted_.sq_entries / 2, sq_entries_min);
+            granted_.cq_entries = std::max(granted_.cq_entries / 2, granted_.sq_entries);
+        } else {
+            throw_unavailable(-outcome);
+        }
+        outcome = try_setup(uring_, *flags, granted_);
+    }
+    setup_flags_ = *flags;
+    granted_ = {.sq_entries = uring_.sq.ring_entries, .cq_entries = uring_.cq.ring_entries};
+
+    // Both are only savings: a registered descriptor spares a reference per enter (5.18), and
+    // without dontfork a child could scribble on the rings.
+    (void)::io_uring_register_ring_fd(&uring_);
+    (void)::io_uring_ring_dontfork(&uring_);
+
+    // The indirection array stays the identity for ever: entry i of the ring is SQE i.
+    for (unsigned i = 0; i < uring_.sq.ring_entries; ++i) {
+        uring_.sq.array[i] = i;
+    }
+    sq_ = {.sqes = uring_.sq.sqes,
+           .entries = uring_.sq.ring_entries,
+           .mask = uring_.sq.ring_mask,
+           .tail = *uring_.sq.ktail,
+           .head = uring_.sq.khead,
+           .flags = uring_.sq.kflags};
+    cq_ = {.cqes = uring_.cq.cqes,
+           .mask = uring_.cq.ring_mask,
+           .head = uring_.cq.khead,
+           .tail = uring_.cq.ktail};
+}
+
+uring_ring::~uring_ring() {
+    ::io_uring_queue_exit(&uring_);
+}
+
+void uring_ring::enter(clock::time_point until) {
+    std::atomic_ref(*uring_.sq.ktail).store(sq_.tail, std::memory_order_release);
+
+    // GETEVENTS even without waiting: with DEFER_TASKRUN nothing completes otherwise.
+    unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+    if ((uring_.int_flags & 1) != 0) { // INT_FLAG_REG_RING of liburing 2.2 and later
+        flags |= IORING_ENTER_REGISTERED_RING;
+    }
+    __kernel_timespec timeout{};
+    io_uring_getevents_arg arg{};
+    arg.sigmask_sz = _NSIG / 8;
+    unsigned min_complete = 0;
+    if (until != dont_wait) {
+        min_complete = 1;
+        if (until != no_deadline) {
+            const auto left = std::max(until - clock::now(), clock::duration::zero());
+            const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+            timeout.tv_sec = seconds.count();
+            timeout.tv_nsec = std::chrono::nanoseconds(left - seconds).count();
+            arg.ts = reinterpret_cast<std::uintptr_t>(&timeout);
+        }
+    }
+    // What is staged is counted anew each time: an enter that a signal broke off has perhaps
+    // taken only some of it.
+    const int outcome =
+        ::io_uring_enter2(static_cast<unsigned>(uring_.enter_ring_fd), staged(), min_complete,
+                          flags, reinterpret_cast<sigset_t*>(&arg), sizeof(arg));
+    switch (outcome < 0 ? -outcome : 0) {
+    case 0:
+    case ETIME:  // the deadline came
+    case EINTR:  // a signal came
+    case EAGAIN: // the kernel is short of memory for requests: reap, then try again
+    case EBUSY:  // completions wait to be reaped before more can be taken
+        return;
+    default:
+        // EBADR (completions were dropped) included: operations whose completion never comes
+        // leave their tasks waiting for ever, which is worse than to stop here.
+        throw std::system_error(-outcome, std::generic_category(),
+                                "io_uring_enter failed; the event loop cannot go on");
+    }
+}
+
+std::string uring_ring::report() const {
+    return fmt::format("io_uring, {} submission and {} completion entries, {}", granted_.sq_entries,
+                       granted_.cq_entries,
+                       (setup_flags_ & IORING_SETUP_DEFER_TASKRUN) != 0  ? "deferred task work"
+                       : (setup_flags_ & IORING_SETUP_COOP_TASKRUN) != 0 ? "cooperative task work"
+                                                                         : "plain setup");
+}
+
+} // namespace sapwood
