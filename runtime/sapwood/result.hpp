@@ -49,6 +49,8 @@ class [[nodiscard]] result {
 
     T&& operator*() && noexcept { return std::move(unchecked()); }
 
+    const T& operator*() const& noexcept { return const_cast<result*>(this)->unchecked(); }
+
     T* operator->() noexcept { return &unchecked(); }
 
     /// The error; an empty code where there is a value.

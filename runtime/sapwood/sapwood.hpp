@@ -3,6 +3,7 @@
 
 #include <sapwood/channel.hpp>
 #include <sapwood/errors.hpp>
+#include <sapwood/event.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/file.hpp>
 #include <sapwood/remote_sender.hpp>

@@ -39,6 +39,12 @@ class [[nodiscard]] sleep_awaiter final : public waiter, private timer {
         }
     }
 
+    /// Without throwing; see as_result.
+    result<void> outcome() const noexcept {
+        return context->take_cancel_request() ? make_error_code(std::errc::operation_canceled)
+                                              : std::error_code();
+    }
+
     void cancel() noexcept override {
         context->loop->disarm(*this);
         context->loop->make_ready(*this);
@@ -92,18 +98,29 @@ class [[nodiscard]] idle_awaiter final : public waiter, private timer {
     }
 
     void await_resume() {
-        if (armed()) { // it was the quiet that came first
-            context->loop->disarm(*this);
-        }
-        if (context->take_cancel_request()) {
+        if (!outcome()) {
             throw cancelled{};
         }
     }
 
-    void cancel() noexcept override {
-        context->loop->disarm(*this);
-        leave();
+    /// Without throwing; see as_result.
+    result<void> outcome() noexcept {
+        if (armed()) { // it was the quiet that came first
+            context->loop->disarm(*this);
+        }
+        return context->take_cancel_request() ? make_error_code(std::errc::operation_canceled)
+                                              : std::error_code();
     }
+
+    /// Ends the wait now, if it has begun and is not over.
+    void wake() noexcept {
+        if (context != nullptr && context->waiting == this) {
+            context->loop->disarm(*this);
+            leave();
+        }
+    }
+
+    void cancel() noexcept override { wake(); }
 
   private:
     void fire() noexcept override { leave(); }

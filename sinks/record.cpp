@@ -1,0 +1,38 @@
+#include <sapwood/record.hpp>
+
+#include <stdexcept>
+
+namespace sapwood {
+
+std::string_view to_string(level value) noexcept {
+    switch (value) {
+    case level::trace:
+        return "trace";
+    case level::debug:
+        return "debug";
+    case level::info:
+        return "info";
+    case level::warning:
+        return "warning";
+    case level::error:
+        return "error";
+    case level::critical:
+        return "critical";
+    }
+    return "unknown";
+}
+
+void record::assign(std::string_view message) {
+    if (message.size() > message_bytes_max) {
+        throw std::length_error(fmt::format("a record of {} bytes is longer than the {} allowed",
+                                            message.size(), message_bytes_max));
+    }
+    char* to = inline_;
+    if (message.size() > inline_bytes_max) {
+        to = heap_ = new char[message.size()];
+    }
+    std::memcpy(to, message.data(), message.size());
+    size_ = static_cast<std::uint32_t>(message.size());
+}
+
+} // namespace sapwood

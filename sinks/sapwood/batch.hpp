@@ -1,0 +1,76 @@
+// A batch: records rendered as whole lines in one block of memory, ready for one write. The
+// consumer fills one while the sink writes the other. Loop thread only.
+#pragma once
+
+#include <sapwood/record.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace sapwood {
+
+/// How a record becomes lines.
+enum class layout : std::uint8_t {
+    /// `2026-11-21 22:39:56.123 17 info message`: time in UTC, producer, level, and the message
+    /// escaped (see escape.hpp), so that one record is one line.
+    plain,
+    /// The message as it is, which must be whole lines without the last newline.
+    verbatim,
+};
+
+class batch {
+  public:
+    /// Full at `bytes_max` bytes.
+    batch(std::size_t bytes_max, layout form);
+
+    /// Renders `item`. A record always fits: a batch that is full, or whose record is longer than
+    /// all of it, grows. Throws std::bad_alloc, and nothing has changed then.
+    void push_back(record&& item) {
+        const std::size_t bytes_needed = size_ + item.message().size() + line_overhead_max;
+        if (bytes_needed > capacity_) [[unlikely]] {
+            grow(bytes_needed);
+        }
+        render(item);
+        ++records_;
+    }
+
+    [[nodiscard]] std::span<const char> bytes() const noexcept { return {memory_.get(), size_}; }
+
+    [[nodiscard]] std::size_t records() const noexcept { return records_; }
+
+    [[nodiscard]] bool empty() const noexcept { return records_ == 0; }
+
+    [[nodiscard]] bool full() const noexcept { return size_ >= bytes_max_; }
+
+    /// How many lines are in its first `bytes`.
+    [[nodiscard]] std::size_t lines_within(std::size_t bytes) const noexcept;
+
+    /// Empties it. Memory that a long record made it grow to is given back.
+    void clear() noexcept;
+
+  private:
+    /// What stands around a message in a line: time, producer, level, newline.
+    static constexpr std::size_t line_overhead_max = 64;
+    /// Records still come in when it is full; so many fit without growing.
+    static constexpr std::size_t slack_bytes = 32u << 10;
+
+    void grow(std::size_t bytes);
+    void render(const record& item);
+    void render_escaped(char* to, std::string_view message);
+    [[nodiscard]] char* render_time(char* to, record::time_point when) noexcept;
+
+    const std::size_t bytes_max_;
+    const layout layout_;
+    std::unique_ptr<char[]> memory_;
+    std::size_t capacity_;
+    std::size_t size_ = 0;
+    std::size_t records_ = 0;
+    /// The second that second_text_ stands for.
+    std::int64_t second_ = -1;
+    char second_text_[20] = {};
+};
+
+} // namespace sapwood

@@ -1,0 +1,118 @@
+// pipeline: from many producers to one file. Producers append records to a channel; one consumer
+// coroutine renders them into a batch; when the batch is full, when no task of the loop has
+// anything else to do, or after a linger, it goes to the sink in one write, while the next batch
+// fills. Loop thread only; remote() is the door for other threads.
+#pragma once
+
+#include <sapwood/batch.hpp>
+#include <sapwood/channel.hpp>
+#include <sapwood/file_sink.hpp>
+#include <sapwood/remote_sender.hpp>
+#include <sapwood/task.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace sapwood {
+
+struct pipeline_options {
+    /// Records that wait for the consumer; past it, append waits. 128 KiB of records by default.
+    std::size_t queue_records = 1024;
+
+    /// A batch goes to the file when it has this many bytes. From 64 KiB up a write through the
+    /// ring costs no more than write(2); 256 KiB leaves room to spare. There are two batches.
+    std::size_t batch_bytes = 256u << 10;
+
+    /// The longest that a record waits for a batch to fill while the loop is busy otherwise. Where
+    /// it has nothing else to do the batch goes at once.
+    clock::duration linger = std::chrono::milliseconds(1);
+
+    /// How a record becomes a line.
+    layout form = layout::plain;
+
+    /// Told once, when the pipeline ends, if lines were lost: what failed, why, and how many. The
+    /// default prints it on standard error. Must not throw.
+    std::function<void(const std::string& message)> on_loss;
+};
+
+struct pipeline_counts {
+    /// Taken from producers, whatever became of them.
+    std::uint64_t records = 0;
+    /// In the file.
+    std::uint64_t lines_written = 0;
+    std::uint64_t bytes_written = 0;
+    std::uint64_t batches_written = 0;
+    /// Taken from producers and not in the file, because a write failed.
+    std::uint64_t lines_lost = 0;
+    /// Records waiting for the consumer now.
+    std::size_t queued = 0;
+};
+
+class pipeline {
+    class consumer;
+
+  public:
+    class append_awaiter;
+
+    /// On the loop that runs on this thread. Throws std::invalid_argument, naming the option.
+    explicit pipeline(file_sink sink, pipeline_options options = {});
+
+    pipeline(pipeline&&) noexcept = default;
+    pipeline& operator=(pipeline&&) = delete;
+
+    /// Without a close() before, what was appended is still written before run() returns, but a
+    /// failure then is only printed on standard error.
+    ~pipeline();
+
+    /// Hands `item` over, waiting while the queue is full. Throws what the sink threw, once it has
+    /// failed, or std::system_error with errc::closed, or `cancelled`; `item` is untouched then.
+    [[nodiscard]] append_awaiter append(record&& item) noexcept;
+
+    /// False, and `item` untouched, where append would have to wait.
+    [[nodiscard]] bool try_append(record&& item);
+
+    /// A door for other threads, with room for `capacity` records of its own.
+    [[nodiscard]] remote_sender<record> remote(std::size_t capacity = 1024);
+
+    /// Returns when every record appended before is in the file (the kernel has it; see
+    /// file_sink::write). Throws what the sink threw if one of them is not.
+    [[nodiscard]] task<> flush();
+
+    /// Refuses further records, writes all that were appended, closes the file. Throws what the
+    /// sink threw if one of them is not in the file.
+    [[nodiscard]] task<> close();
+
+    [[nodiscard]] pipeline_counts counts() const noexcept;
+
+    [[nodiscard]] const std::string& path() const noexcept;
+
+  private:
+    std::shared_ptr<consumer> consumer_;
+};
+
+/// A send to the consumer's channel that tells the sink's own error.
+class [[nodiscard]] pipeline::append_awaiter final : public channel<record>::send_awaiter {
+  public:
+    append_awaiter(consumer& to, record& what) noexcept;
+
+    void await_resume() {
+        if (end_ == detail::wait_end::closed) [[unlikely]] {
+            fail();
+        }
+        send_awaiter::await_resume();
+    }
+
+    void refused(std::error_code reason) noexcept override;
+
+  private:
+    [[noreturn]] void fail();
+
+    /// Null once it has been refused: the pipeline may be gone then.
+    consumer* consumer_;
+    std::exception_ptr failure_;
+};
+
+} // namespace sapwood
