@@ -44,6 +44,12 @@ class pipeline::consumer {
           one_(options_.batch_bytes, options_.form),
           other_(options_.batch_bytes, options_.form) {}
 
+    /// What collect receives goes into the batch that fills at that moment: while collect waits
+    /// for a record, write_out may have taken the batch that was there when the wait began.
+    void push_back(record&& item) {
+        filling_->push_back(std::move(item));
+    }
+
     static task<> collect(std::shared_ptr<consumer> self) { co_await self->collect(); }
 
     static task<> write_out(std::shared_ptr<consumer> self) { co_await self->write_out(); }
@@ -87,7 +93,7 @@ class pipeline::consumer {
             }
             std::size_t count = 0;
             try {
-                count = co_await queue.receive_many(*filling_, records_per_visit);
+                count = co_await queue.receive_many(*this, records_per_visit);
             } catch (const cancelled&) {
                 queue.close();
                 continue;
