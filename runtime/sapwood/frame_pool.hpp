@@ -32,8 +32,8 @@ struct frame_pool {
     /// Frames over this size go straight to the allocator: they are rare and long-lived.
     static constexpr std::size_t block_bytes_max = 2048;
     /// What one thread keeps for later; past it, a freed block goes back to the allocator. Enough
-    /// for ten thousand tasks of a few KiB each to come and go without the allocator.
-    static constexpr std::size_t cached_bytes_max = 32u << 20;
+    /// for a hundred thousand tasks of half a KiB to come and go without the allocator.
+    static constexpr std::size_t cached_bytes_max = 64u << 20;
 
     block* free[block_bytes_max / granularity + 1] = {};
     std::size_t cached_bytes = 0;
