@@ -16,6 +16,14 @@ char* put(char* to, std::string_view text) noexcept {
     return to + text.size();
 }
 
+char* put_number(char* to, std::uint32_t number) noexcept {
+    return fmt::format_to(to, FMT_COMPILE("{}"), number);
+}
+
+std::size_t count_newlines(std::string_view text) noexcept {
+    return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
 } // namespace
 
 batch::batch(std::size_t bytes_max, layout form)
@@ -33,8 +41,7 @@ void batch::grow(std::size_t bytes) {
 }
 
 std::size_t batch::lines_within(std::size_t bytes) const noexcept {
-    return static_cast<std::size_t>(
-        std::count(memory_.get(), memory_.get() + std::min(bytes, size_), '\n'));
+    return bytes < size_ ? count_newlines({memory_.get(), bytes}) : lines_;
 }
 
 void batch::clear() noexcept {
@@ -47,23 +54,26 @@ void batch::clear() noexcept {
     }
     size_ = 0;
     records_ = 0;
+    lines_ = 0;
 }
 
 char* batch::render_time(char* to, record::time_point when) noexcept {
     using namespace std::chrono;
-    const auto second = floor<seconds>(when);
-    if (second.time_since_epoch().count() != second_) [[unlikely]] {
-        second_ = second.time_since_epoch().count();
-        const auto day = floor<days>(second);
+    constexpr nanoseconds one_second = seconds(1);
+    nanoseconds into_second = when - second_;
+    if (into_second < nanoseconds(0) || into_second >= one_second) [[unlikely]] {
+        second_ = floor<seconds>(when);
+        into_second = when - second_;
+        const auto day = floor<days>(second_);
         const year_month_day date(day);
-        const hh_mm_ss time(second - day);
+        const hh_mm_ss time(floor<seconds>(second_ - day));
         fmt::format_to_n(second_text_, sizeof(second_text_), "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.",
                          int(date.year()), unsigned(date.month()), unsigned(date.day()),
                          time.hours().count(), time.minutes().count(), time.seconds().count());
     }
     std::memcpy(to, second_text_, sizeof(second_text_));
     to += sizeof(second_text_);
-    const auto millisecond = static_cast<unsigned>(floor<milliseconds>(when - second).count());
+    const auto millisecond = static_cast<unsigned>(into_second / milliseconds(1));
     to[0] = static_cast<char>('0' + millisecond / 100);
     to[1] = static_cast<char>('0' + millisecond / 10 % 10);
     to[2] = static_cast<char>('0' + millisecond % 10);
@@ -71,21 +81,23 @@ char* batch::render_time(char* to, record::time_point when) noexcept {
 }
 
 void batch::render(const record& item) {
-    const std::string_view message = item.message();
     char* to = memory_.get() + size_;
+    ++lines_;
     if (layout_ == layout::plain) {
         to = render_time(to, item.when());
         *to++ = ' ';
-        to = put(to, fmt::format_int(item.producer()).c_str());
+        to = put_number(to, item.producer());
         *to++ = ' ';
         to = put(to, to_string(item.importance()));
         *to++ = ' ';
-        if (!is_plain(message)) [[unlikely]] {
-            render_escaped(to, message);
+        if (!is_plain(item.message())) [[unlikely]] {
+            render_escaped(to, item.message());
             return;
         }
+    } else {
+        lines_ += count_newlines(item.message());
     }
-    to = put(to, message);
+    to = item.copy_message(to);
     *to++ = '\n';
     size_ = static_cast<std::size_t>(to - memory_.get());
 }

@@ -22,16 +22,13 @@ std::string_view to_string(level value) noexcept {
     return "unknown";
 }
 
-void record::assign(std::string_view message) {
+void record::allocate(std::string_view message) {
     if (message.size() > message_bytes_max) {
         throw std::length_error(fmt::format("a record of {} bytes is longer than the {} allowed",
                                             message.size(), message_bytes_max));
     }
-    char* to = inline_;
-    if (message.size() > inline_bytes_max) {
-        to = heap_ = new char[message.size()];
-    }
-    std::memcpy(to, message.data(), message.size());
+    heap_ = new char[message.size()];
+    std::memcpy(heap_, message.data(), message.size());
     size_ = static_cast<std::uint32_t>(message.size());
 }
 

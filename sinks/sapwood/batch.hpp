@@ -4,6 +4,7 @@
 
 #include <sapwood/record.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -29,7 +30,8 @@ class batch {
     /// Renders `item`. A record always fits: a batch that is full, or whose record is longer than
     /// all of it, grows. Throws std::bad_alloc, and nothing has changed then.
     void push_back(record&& item) {
-        const std::size_t bytes_needed = size_ + item.message().size() + line_overhead_max;
+        const std::size_t bytes_needed =
+            size_ + std::max(item.message().size(), record::inline_bytes_max) + line_overhead_max;
         if (bytes_needed > capacity_) [[unlikely]] {
             grow(bytes_needed);
         }
@@ -44,6 +46,8 @@ class batch {
     [[nodiscard]] bool empty() const noexcept { return records_ == 0; }
 
     [[nodiscard]] bool full() const noexcept { return size_ >= bytes_max_; }
+
+    [[nodiscard]] std::size_t lines() const noexcept { return lines_; }
 
     /// How many lines are in its first `bytes`.
     [[nodiscard]] std::size_t lines_within(std::size_t bytes) const noexcept;
@@ -68,8 +72,9 @@ class batch {
     std::size_t capacity_;
     std::size_t size_ = 0;
     std::size_t records_ = 0;
-    /// The second that second_text_ stands for.
-    std::int64_t second_ = -1;
+    std::size_t lines_ = 0;
+    /// The begin of the second that second_text_ stands for.
+    record::time_point second_{std::chrono::hours(-1000000)};
     char second_text_[20] = {};
 };
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -10,13 +12,31 @@ namespace sapwood {
 
 /// Whether `text` stands in a log line as it is: printable ASCII without a backslash. Most do.
 [[nodiscard]] inline bool is_plain(std::string_view text) noexcept {
-    // Without an early exit, so that the compiler can take many bytes at a time.
-    bool plain = true;
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        plain &= static_cast<unsigned char>(byte - 0x20) < 0x5f && byte != '\\';
+    // Eight bytes at a time. A byte's high bit is set below where the byte is not plain; borrows
+    // and carries start only at bytes that are not, so they never accuse a text that is.
+    constexpr std::uint64_t each = 0x0101010101010101;
+    const auto suspicious = [](std::uint64_t bytes) {
+        return bytes |                           // 0x80 and above
+               (bytes + each) |                  // DEL
+               (bytes - 0x20 * each) |           // controls
+               ((bytes ^ ('\\' * each)) - each); // a backslash
+    };
+    const auto load = [&text](std::size_t at, std::size_t size) {
+        std::uint64_t bytes = 0x20 * each;
+        std::memcpy(&bytes, text.data() + at, size);
+        return bytes;
+    };
+    std::uint64_t found = 0;
+    std::size_t at = 0;
+    for (; at + 8 <= text.size(); at += 8) {
+        found |= suspicious(load(at, 8));
     }
-    return plain;
+    if (text.size() >= 8) {
+        found |= suspicious(load(text.size() - 8, 8)); // some of them once more
+    } else if (!text.empty()) {
+        found |= suspicious(load(0, text.size()));
+    }
+    return (found & (0x80 * each)) == 0;
 }
 
 /// Appends `text` to `out` in a form that is valid UTF-8, one line, and can be turned back: a

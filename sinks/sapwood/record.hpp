@@ -9,7 +9,10 @@
 #include <cstring>
 #include <fmt/compile.h>
 #include <fmt/format.h>
+#include <limits>
+#include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace sapwood {
@@ -18,6 +21,51 @@ enum class level : std::uint8_t { trace, debug, info, warning, error, critical }
 
 /// Lower case, as it stands in a log line.
 [[nodiscard]] std::string_view to_string(level value) noexcept;
+
+namespace detail {
+
+/// Stack memory for a message that is being formatted.
+inline constexpr std::size_t message_buffer_bytes = 512;
+
+/// Whether the longest text of an argument is known from its type, or from its size.
+template <class T>
+inline constexpr bool has_bounded_text =
+    (std::is_integral_v<T> && !std::is_same_v<T, bool>) || std::is_same_v<T, std::string_view> ||
+    std::is_same_v<T, std::string>;
+
+template <class T>
+[[nodiscard]] constexpr std::size_t text_bound(const T& argument) noexcept {
+    if constexpr (std::is_integral_v<T>) {
+        return std::numeric_limits<T>::digits10 + 2; // one for the sign
+    } else {
+        return argument.size();
+    }
+}
+
+template <class Format>
+[[nodiscard]] constexpr std::string_view format_text() noexcept {
+    const auto text = static_cast<fmt::string_view>(Format());
+    return {text.data(), text.size()};
+}
+
+/// Whether the size of a formatted message has a bound that is cheap to tell: the format is known
+/// at compile time and has no width or precision, and every argument is bounded.
+template <class Format, class... Args>
+[[nodiscard]] consteval bool has_size_bound() {
+    if constexpr (fmt::detail::is_compiled_string<Format>::value) {
+        return (has_bounded_text<Args> && ...) &&
+               format_text<Format>().find(':') == std::string_view::npos;
+    } else {
+        return false;
+    }
+}
+
+template <class Format, class... Args>
+[[nodiscard]] constexpr std::size_t size_bound(const Args&... args) noexcept {
+    return (format_text<Format>().size() + ... + text_bound(args));
+}
+
+} // namespace detail
 
 class record {
   public:
@@ -33,7 +81,23 @@ class record {
         : when_(when),
           producer_(producer),
           level_(importance) {
-        assign(message);
+        if (message.size() <= inline_bytes_max) [[likely]] {
+            std::memcpy(inline_, message.data(), message.size());
+            size_ = static_cast<std::uint32_t>(message.size());
+        } else {
+            allocate(message);
+        }
+    }
+
+    /// `write(to)` writes the message at `to`, inline_bytes_max bytes at the most, and returns its
+    /// end.
+    template <class Write>
+        requires std::is_invocable_r_v<char*, Write, char*>
+    record(level importance, std::uint32_t producer, Write&& write)
+        : when_(now()),
+          producer_(producer),
+          level_(importance) {
+        size_ = static_cast<std::uint32_t>(std::forward<Write>(write)(inline_) - inline_);
     }
 
     record(record&& other) noexcept { take(other); }
@@ -63,10 +127,21 @@ class record {
         return {is_inline() ? inline_ : heap_, size_};
     }
 
+    /// Copies the message to `to`, where inline_bytes_max bytes may be overwritten even if it is
+    /// shorter, and returns its end.
+    char* copy_message(char* to) const noexcept {
+        if (is_inline()) [[likely]] {
+            std::memcpy(to, inline_, inline_bytes_max); // a fixed size needs no call
+        } else {
+            std::memcpy(to, heap_, size_);
+        }
+        return to + size_;
+    }
+
   private:
     [[nodiscard]] bool is_inline() const noexcept { return size_ <= inline_bytes_max; }
 
-    void assign(std::string_view message);
+    void allocate(std::string_view message);
 
     void take(record& other) noexcept {
         when_ = other.when_;
@@ -96,12 +171,19 @@ class record {
 
 static_assert(sizeof(record) == 128);
 
-/// A record of a formatted message; `format` may be FMT_COMPILE("...").
+/// A record of a formatted message; `format` may be FMT_COMPILE("..."), and then a message of
+/// numbers and short strings is formatted straight into the record.
 template <class Format, class... Args>
 [[nodiscard]] record make_record(level importance, std::uint32_t producer, const Format& format,
-                                 Args&&... args) {
-    fmt::basic_memory_buffer<char, 512> message;
-    fmt::format_to(fmt::appender(message), format, std::forward<Args>(args)...);
+                                 const Args&... args) {
+    if constexpr (detail::has_size_bound<Format, Args...>()) {
+        if (detail::size_bound<Format>(args...) <= record::inline_bytes_max) [[likely]] {
+            return record(importance, producer,
+                          [&](char* to) { return fmt::format_to(to, format, args...); });
+        }
+    }
+    fmt::basic_memory_buffer<char, detail::message_buffer_bytes> message;
+    fmt::format_to(fmt::appender(message), format, args...);
     return {importance, producer, std::string_view(message.data(), message.size())};
 }
 
