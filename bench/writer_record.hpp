@@ -1,6 +1,6 @@
 // The records that every writer of bench_writers writes, and the text they become.
 //
-//     2026-11-21 22:39:56.123 p7 info producer 7 record 42 user 83172206 took 1937 us state queued
+//     2026-11-21 22:39:56.123 7 info producer 7 record 42 user 83172206 took 1937 us state queued
 //
 // Everything but the timestamp follows from (producer, index), so the file can be checked line by
 // line afterwards. The timestamp is UTC, read from the real-time clock once per record.
@@ -71,7 +71,7 @@ inline constexpr std::size_t timestamp_bytes = 23;
 
 // Everything of the line behind the timestamp. Returns the end.
 inline char* format_tail(char* out, const record& r) {
-    return fmt::format_to(out, FMT_COMPILE(" p{} {} " BENCH_MESSAGE_FORMAT "\n"), r.producer,
+    return fmt::format_to(out, FMT_COMPILE(" {} {} " BENCH_MESSAGE_FORMAT "\n"), r.producer,
                           name_of(r.severity), r.producer, r.index, r.user, r.took_us, r.state);
 }
 

@@ -52,7 +52,7 @@ void log_share(const writer_job& job, std::uint64_t producer, spdlog::logger& lo
 }
 
 std::string logger_name(std::uint64_t producer) {
-    return fmt::format("p{}", producer);
+    return std::to_string(producer);
 }
 
 } // namespace

@@ -121,7 +121,7 @@ class checker {
         }
         std::uint64_t producer = 0;
         std::uint64_t index = 0;
-        if (!number_behind(line, " p", timestamp_bytes, producer) ||
+        if (!number_behind(line, " ", timestamp_bytes, producer) ||
             !number_behind(line, " record ", timestamp_bytes, index) ||
             producer >= job_.producers ||
             index >= share_of(producer, job_.producers, job_.records)) {
