@@ -171,15 +171,32 @@ class record {
 
 static_assert(sizeof(record) == 128);
 
-/// A record of a formatted message; `format` may be FMT_COMPILE("..."), and then a message of
-/// numbers and short strings is formatted straight into the record.
+/// A record of a formatted message; `format` is checked at compile time.
+template <class... Args>
+[[nodiscard]] record make_record(level importance, std::uint32_t producer,
+                                 fmt::format_string<Args...> format, Args&&... args) {
+    fmt::basic_memory_buffer<char, detail::message_buffer_bytes> message;
+    fmt::vformat_to(fmt::appender(message), format, fmt::make_format_args(args...));
+    return {importance, producer, std::string_view(message.data(), message.size())};
+}
+
+/// The same with FMT_COMPILE("..."), which is parsed at compile time too: about three times as
+/// fast, and a message of numbers and strings goes straight into the record.
 template <class Format, class... Args>
+    requires fmt::detail::is_compiled_string<Format>::value
 [[nodiscard]] record make_record(level importance, std::uint32_t producer, const Format& format,
                                  const Args&... args) {
     if constexpr (detail::has_size_bound<Format, Args...>()) {
-        if (detail::size_bound<Format>(args...) <= record::inline_bytes_max) [[likely]] {
+        const std::size_t bound = detail::size_bound<Format>(args...);
+        if (bound <= record::inline_bytes_max) {
             return record(importance, producer,
                           [&](char* to) { return fmt::format_to(to, format, args...); });
+        }
+        if (bound <= detail::message_buffer_bytes) [[likely]] {
+            char message[detail::message_buffer_bytes];
+            const char* const end = fmt::format_to(message, format, args...);
+            return {importance, producer,
+                    std::string_view(message, static_cast<std::size_t>(end - message))};
         }
     }
     fmt::basic_memory_buffer<char, detail::message_buffer_bytes> message;
