@@ -46,9 +46,7 @@ class pipeline::consumer {
 
     /// What collect receives goes into the batch that fills at that moment: while collect waits
     /// for a record, write_out may have taken the batch that was there when the wait began.
-    void push_back(record&& item) {
-        filling_->push_back(std::move(item));
-    }
+    void push_back(record&& item) { filling_->push_back(std::move(item)); }
 
     static task<> collect(std::shared_ptr<consumer> self) { co_await self->collect(); }
 

@@ -3,7 +3,8 @@
 // without an allocation. A value type for any thread.
 #pragma once
 
-#include <chrono>
+#include <sapwood/wall_clock.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -69,7 +70,7 @@ template <class Format, class... Args>
 
 class record {
   public:
-    using time_point = std::chrono::sys_time<std::chrono::nanoseconds>;
+    using time_point = wall_clock::time_point;
 
     /// Messages up to here need no memory of their own: two cache lines in all.
     static constexpr std::size_t inline_bytes_max = 104;
@@ -77,7 +78,7 @@ class record {
 
     /// Copies `message`. Throws std::bad_alloc, and std::length_error past message_bytes_max.
     record(level importance, std::uint32_t producer, std::string_view message,
-           time_point when = now())
+           time_point when = wall_clock::now())
         : when_(when),
           producer_(producer),
           level_(importance) {
@@ -94,7 +95,7 @@ class record {
     template <class Write>
         requires std::is_invocable_r_v<char*, Write, char*>
     record(level importance, std::uint32_t producer, Write&& write)
-        : when_(now()),
+        : when_(wall_clock::now()),
           producer_(producer),
           level_(importance) {
         size_ = static_cast<std::uint32_t>(std::forward<Write>(write)(inline_) - inline_);
@@ -111,11 +112,6 @@ class record {
     }
 
     ~record() { free(); }
-
-    [[nodiscard]] static time_point now() noexcept {
-        return std::chrono::time_point_cast<std::chrono::nanoseconds>(
-            std::chrono::system_clock::now());
-    }
 
     [[nodiscard]] time_point when() const noexcept { return when_; }
 
