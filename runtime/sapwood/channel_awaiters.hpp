@@ -46,8 +46,9 @@ enum class wait_end : unsigned char {
 
 } // namespace detail
 
-// Once a wait has ended, its awaiter does not touch the channel again unless it has an item to
-// fetch there: a task may close a channel, or cancel who waits on it, and destroy it at once.
+// Once a wait has ended, its awaiter does not touch the channel again, or only (receive_many) where
+// the channel would have told it of its end: a task may close a channel, or cancel who waits on it,
+// and destroy it at once.
 
 template <class T>
 class channel<T>::send_awaiter : public detail::channel_sender<T> {
@@ -358,7 +359,8 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
         if (error_) [[unlikely]] {
             std::rethrow_exception(error_);
         }
-        if (end_ == detail::wait_end::done && count_ < max_) {
+        if (visit_.expected) {
+            channel_.end_visit(visit_);
             take_from_channel(); // what came between the wake-up and now
         }
         if (count_ == 0) [[unlikely]] {
@@ -432,6 +434,9 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
 
     void leave() noexcept {
         channel_.receivers_.remove(*this);
+        if (end_ == detail::wait_end::done && count_ < max_ && !error_) {
+            channel_.expect_visit(visit_);
+        }
         finish();
     }
 
@@ -447,6 +452,7 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
     const std::size_t max_;
     const clock::duration linger_;
     std::size_t count_ = 0;
+    detail::channel_visit visit_;
     std::exception_ptr error_;
     std::error_code reason_;
     detail::wait_end end_ = detail::wait_end::done;
@@ -509,6 +515,9 @@ channel<T>::~channel() {
         door& node = *doors_;
         remove_door(node);
         node.detach();
+    }
+    for (; visits_ != nullptr; visits_ = visits_->next) {
+        visits_->expected = false;
     }
     for (; size_ > 0; --size_) {
         std::destroy_at(std::addressof(front()));
@@ -578,6 +587,25 @@ void channel<T>::remove_door(door& node) noexcept {
         node.next->previous = node.previous;
     }
     node.next = node.previous = nullptr;
+}
+
+template <class T>
+void channel<T>::expect_visit(detail::channel_visit& node) noexcept {
+    node.expected = true;
+    node.next = visits_;
+    if (visits_ != nullptr) {
+        visits_->previous = &node;
+    }
+    visits_ = &node;
+}
+
+template <class T>
+void channel<T>::end_visit(detail::channel_visit& node) noexcept {
+    (node.previous != nullptr ? node.previous->next : visits_) = node.next;
+    if (node.next != nullptr) {
+        node.next->previous = node.previous;
+    }
+    node.expected = false;
 }
 
 } // namespace sapwood

@@ -399,6 +399,23 @@ TEST_SUITE("channel_awaiters") {
         CHECK(co_await queue.receive() == 1);
     }
 
+    CO_TEST_CASE("a channel may be destroyed before a receive_many that it served runs") {
+        auto queue = std::make_unique<channel<int>>(10);
+        std::vector<int> out;
+        std::vector<int> lingering_out;
+        auto receiver = sapwood::spawn(batch_of(*queue, out, 10));
+        auto lingering = sapwood::spawn(batch_of(*queue, lingering_out, 10, 1h));
+        co_await sapwood::yield();
+        co_await queue->send(1);
+        co_await queue->send(2);
+        queue->close();
+        queue.reset();
+        CHECK(co_await receiver == 1);
+        CHECK(co_await lingering == 1);
+        CHECK(out == std::vector{1});
+        CHECK(lingering_out == std::vector{2});
+    }
+
     TEST_CASE("receive_many of no item hits the assertion") {
         auto misuse = []() -> task<> {
             channel<int> queue(1);
