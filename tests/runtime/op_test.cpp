@@ -345,6 +345,59 @@ TEST_SUITE("op") {
         });
     }
 
+    TEST_CASE("tasks that are always ready do not keep operations that wait for an SQE waiting") {
+        stage on({.sq_entries = 4, .cq_entries = 256});
+        on.answer([](const io_uring_sqe& sqe) { return static_cast<std::int32_t>(sqe.len); });
+        on.run([&]() -> task<> {
+            std::vector<sapwood::join_handle<std::size_t>> readers;
+            for (int i = 0; i < 50; ++i) {
+                readers.push_back(sapwood::spawn(read(on)));
+            }
+            for (int turn = 0; turn < 100; ++turn) {
+                co_await sapwood::yield();
+            }
+            for (auto& reader : readers) {
+                CHECK(reader.done());
+            }
+        });
+    }
+
+    TEST_CASE("tasks that are always ready do not keep a request to cancel from the kernel") {
+        stage on;
+        on.answer([](const io_uring_sqe&) { return reply(); });
+        on.run([&]() -> task<> {
+            auto reader = sapwood::spawn(read(on));
+            co_await settle();
+            reader.cancel();
+            for (int turn = 0; turn < 10; ++turn) {
+                co_await sapwood::yield();
+            }
+            CHECK(reader.done());
+        });
+    }
+
+    TEST_CASE("requests to cancel wait for SQEs as well, and all get through") {
+        stage on({.sq_entries = 4, .cq_entries = 256});
+        on.answer([](const io_uring_sqe&) { return reply(); });
+        on.run([&]() -> task<> {
+            std::vector<sapwood::join_handle<std::size_t>> readers;
+            for (int i = 0; i < 50; ++i) {
+                readers.push_back(sapwood::spawn(read(on)));
+            }
+            for (int turn = 0; turn < 50; ++turn) {
+                co_await sapwood::yield();
+            }
+            CHECK(on.in_flight() == 50);
+            for (auto& reader : readers) {
+                reader.cancel();
+            }
+            for (auto& reader : readers) {
+                CHECK_THROWS_AS((void)co_await reader, sapwood::cancelled);
+            }
+            CHECK(on.in_flight() == 0);
+        });
+    }
+
     TEST_CASE("an enter that returns early with nothing submitted is repeated until all is in") {
         stage on;
         int interruptions = 100;
