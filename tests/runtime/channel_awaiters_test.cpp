@@ -188,6 +188,54 @@ TEST_SUITE("channel_awaiters") {
         CHECK(co_await queue.receive() == 2);
     }
 
+    CO_TEST_CASE("a task that is asked to stop twice before it runs is stopped once") {
+        channel<int> full(1);
+        co_await full.send(0);
+        channel<int> empty(1);
+        int stopped = 0;
+        int cleaned_up = 0;
+        auto wait = [&](int form) -> task<> {
+            std::vector<int> out;
+            try {
+                switch (form) {
+                case 0:
+                    (void)co_await empty.receive();
+                    break;
+                case 1:
+                    (void)co_await empty.receive_for(9h);
+                    break;
+                case 2:
+                    (void)co_await empty.receive_many(out, 2, 9h);
+                    break;
+                case 3:
+                    co_await full.send(1);
+                    break;
+                case 4:
+                    (void)co_await full.send_for(1, 9h);
+                    break;
+                case 5:
+                    co_await full.join();
+                    break;
+                default:
+                    co_await sapwood::sleep_for(9h);
+                }
+            } catch (const sapwood::cancelled&) {
+                ++stopped;
+            }
+            co_await sapwood::sleep_for(1s); // a cleanup that waits
+            ++cleaned_up;
+        };
+        for (int form = 0; form < 7; ++form) {
+            auto handle = sapwood::spawn(wait(form));
+            co_await sapwood::yield();
+            handle.cancel();
+            handle.cancel();
+            co_await handle;
+        }
+        CHECK(stopped == 7);
+        CHECK(cleaned_up == 7);
+    }
+
     CO_TEST_CASE("a cancelled waiter in the middle of the line does not break it") {
         channel<int> queue(1);
         std::vector<int> got;
