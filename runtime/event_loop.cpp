@@ -191,7 +191,8 @@ void event_loop::turn() noexcept {
     }
     if (ready_.empty()) {
         wait();
-    } else if (ring_->staged() != 0 || ring_->has_completions() || ring_->wants_enter()) {
+    } else if (ring_->staged() != 0 || !backlog_.empty() || !cancel_backlog_.empty() ||
+               ring_->has_completions() || ring_->wants_enter()) {
         enter(ring::dont_wait);
     }
     run_ready();

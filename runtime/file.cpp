@@ -164,6 +164,13 @@ void close_op::prepare(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_close(&sqe, fd_);
 }
 
+void close_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
+    // Never again, not even after EINTR: the descriptor is gone, and its number may be another's.
+    value_ = value;
+    flags_ = flags;
+    context->loop->make_ready(*this);
+}
+
 std::string close_op::describe() const {
     return fmt::format("close of file descriptor {}", fd_);
 }

@@ -51,6 +51,14 @@ class channel_receiver : public waiter {
 template <class T>
 class remote_door;
 
+/// A receiver that has been woken and looks into the channel once more when it runs.
+struct channel_visit {
+    /// False once the channel is gone.
+    bool expected = false;
+    channel_visit* next = nullptr;
+    channel_visit* previous = nullptr;
+};
+
 /// Space for a T that is there or not, as the owner knows.
 template <class T>
 union slot {
@@ -277,6 +285,8 @@ class channel {
     void wake_joiners() noexcept;
     void add_door(door& node) noexcept;
     void remove_door(door& node) noexcept;
+    void expect_visit(detail::channel_visit& node) noexcept;
+    void end_visit(detail::channel_visit& node) noexcept;
 
     const std::size_t capacity_;
     const std::size_t mask_;
@@ -288,6 +298,7 @@ class channel {
     waiter_list receivers_;
     waiter_list joiners_;
     door* doors_ = nullptr;
+    detail::channel_visit* visits_ = nullptr;
     std::error_code closed_;
 };
 

@@ -44,10 +44,19 @@ enum class wait_end : unsigned char {
     throw std::system_error(error_of(end, reason), what);
 }
 
+/// A cancelled wait delivers the request when its task runs, not before: asked twice until then,
+/// the task is stopped once.
+inline void deliver_request(wait_end end, task_context* context) noexcept {
+    if (end == wait_end::cancelled) {
+        (void)context->take_cancel_request();
+    }
+}
+
 } // namespace detail
 
-// Once a wait has ended, its awaiter does not touch the channel again unless it has an item to
-// fetch there: a task may close a channel, or cancel who waits on it, and destroy it at once.
+// Once a wait has ended, its awaiter does not touch the channel again, or only (receive_many) where
+// the channel would have told it of its end: a task may close a channel, or cancel who waits on it,
+// and destroy it at once.
 
 template <class T>
 class channel<T>::send_awaiter : public detail::channel_sender<T> {
@@ -66,7 +75,7 @@ class channel<T>::send_awaiter : public detail::channel_sender<T> {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) {
         this->context = awaiting.promise().context;
-        if (this->context->take_cancel_request()) [[unlikely]] {
+        if (this->context->cancel_requested) [[unlikely]] {
             end_ = detail::wait_end::cancelled;
             return false;
         }
@@ -77,16 +86,19 @@ class channel<T>::send_awaiter : public detail::channel_sender<T> {
 
     void await_resume() {
         if (end_ != detail::wait_end::done) [[unlikely]] {
+            detail::deliver_request(end_, this->context);
             detail::throw_wait_end(end_, reason_, "send to a channel");
         }
     }
 
     /// Without throwing; see as_result.
-    result<void> outcome() noexcept { return detail::error_of(end_, reason_); }
+    result<void> outcome() noexcept {
+        detail::deliver_request(end_, this->context);
+        return detail::error_of(end_, reason_);
+    }
 
     void cancel() noexcept override {
         channel_.senders_.remove(*this);
-        (void)this->context->take_cancel_request();
         finish(detail::wait_end::cancelled);
     }
 
@@ -195,7 +207,7 @@ class channel<T>::receive_awaiter : public detail::channel_receiver<T> {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) {
         this->context = awaiting.promise().context;
-        if (this->context->take_cancel_request()) [[unlikely]] {
+        if (this->context->cancel_requested) [[unlikely]] {
             end_ = detail::wait_end::cancelled;
             return false;
         }
@@ -211,6 +223,7 @@ class channel<T>::receive_awaiter : public detail::channel_receiver<T> {
         if (end_ == detail::wait_end::handed) {
             return std::move(handed_.item);
         }
+        detail::deliver_request(end_, this->context);
         detail::throw_wait_end(end_, reason_, "receive from a channel");
     }
 
@@ -221,13 +234,13 @@ class channel<T>::receive_awaiter : public detail::channel_receiver<T> {
         case detail::wait_end::handed:
             return std::move(handed_.item);
         default:
+            detail::deliver_request(end_, this->context);
             return detail::error_of(end_, reason_);
         }
     }
 
     void cancel() noexcept override {
         channel_.receivers_.remove(*this);
-        (void)this->context->take_cancel_request();
         finish(detail::wait_end::cancelled);
     }
 
@@ -343,7 +356,7 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
     bool await_suspend(std::coroutine_handle<Promise> awaiting) {
         this->context = awaiting.promise().context;
         if (this->context->cancel_requested) [[unlikely]] {
-            end_by_cancel();
+            end_ = detail::wait_end::cancelled;
             return false;
         }
         if (count_ > 0) {
@@ -358,10 +371,12 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
         if (error_) [[unlikely]] {
             std::rethrow_exception(error_);
         }
-        if (end_ == detail::wait_end::done && count_ < max_) {
+        if (visit_.expected) {
+            channel_.end_visit(visit_);
             take_from_channel(); // what came between the wake-up and now
         }
         if (count_ == 0) [[unlikely]] {
+            detail::deliver_request(end_, this->context);
             detail::throw_wait_end(end_, reason_, "receive from a channel");
         }
         return count_;
@@ -370,13 +385,15 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
     /// Throws only what out.push_back throws.
     result<std::size_t> outcome() {
         if (count_ == 0 && !error_) {
+            detail::deliver_request(end_, this->context);
             return detail::error_of(end_, reason_);
         }
         return await_resume();
     }
 
+    /// The request is delivered now where there is nothing to return, else at the next wait.
     void cancel() noexcept override {
-        end_by_cancel();
+        end_ = detail::wait_end::cancelled;
         leave();
     }
 
@@ -407,14 +424,6 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
   private:
     [[nodiscard]] bool lingers() const noexcept { return linger_ > clock::duration::zero(); }
 
-    /// The request is delivered now where there is nothing to return, else at the next wait.
-    void end_by_cancel() noexcept {
-        end_ = detail::wait_end::cancelled;
-        if (count_ == 0) {
-            (void)this->context->take_cancel_request();
-        }
-    }
-
     void take_from_channel() {
         while (count_ < max_ && channel_.size_ > 0) {
             out_.push_back(std::move(channel_.front()));
@@ -432,6 +441,9 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
 
     void leave() noexcept {
         channel_.receivers_.remove(*this);
+        if (end_ == detail::wait_end::done && count_ < max_ && !error_) {
+            channel_.expect_visit(visit_);
+        }
         finish();
     }
 
@@ -447,6 +459,7 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
     const std::size_t max_;
     const clock::duration linger_;
     std::size_t count_ = 0;
+    detail::channel_visit visit_;
     std::exception_ptr error_;
     std::error_code reason_;
     detail::wait_end end_ = detail::wait_end::done;
@@ -464,7 +477,7 @@ class channel<T>::join_awaiter final : public waiter {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
         context = awaiting.promise().context;
-        if (context->take_cancel_request()) [[unlikely]] {
+        if (context->cancel_requested) [[unlikely]] {
             cancelled_ = true;
             return false;
         }
@@ -475,17 +488,22 @@ class channel<T>::join_awaiter final : public waiter {
 
     void await_resume() const {
         if (cancelled_) {
+            (void)context->take_cancel_request();
             throw cancelled{};
         }
     }
 
     /// Without throwing; see as_result.
     result<void> outcome() const noexcept {
-        return cancelled_ ? make_error_code(std::errc::operation_canceled) : std::error_code();
+        if (!cancelled_) {
+            return {};
+        }
+        (void)context->take_cancel_request();
+        return make_error_code(std::errc::operation_canceled);
     }
 
     void cancel() noexcept override {
-        cancelled_ = context->take_cancel_request();
+        cancelled_ = true;
         channel_.joiners_.remove(*this);
         context->loop->make_ready(*this);
     }
@@ -509,6 +527,9 @@ channel<T>::~channel() {
         door& node = *doors_;
         remove_door(node);
         node.detach();
+    }
+    for (; visits_ != nullptr; visits_ = visits_->next) {
+        visits_->expected = false;
     }
     for (; size_ > 0; --size_) {
         std::destroy_at(std::addressof(front()));
@@ -578,6 +599,25 @@ void channel<T>::remove_door(door& node) noexcept {
         node.next->previous = node.previous;
     }
     node.next = node.previous = nullptr;
+}
+
+template <class T>
+void channel<T>::expect_visit(detail::channel_visit& node) noexcept {
+    node.expected = true;
+    node.next = visits_;
+    if (visits_ != nullptr) {
+        visits_->previous = &node;
+    }
+    visits_ = &node;
+}
+
+template <class T>
+void channel<T>::end_visit(detail::channel_visit& node) noexcept {
+    (node.previous != nullptr ? node.previous->next : visits_) = node.next;
+    if (node.next != nullptr) {
+        node.next->previous = node.previous;
+    }
+    node.expected = false;
 }
 
 } // namespace sapwood

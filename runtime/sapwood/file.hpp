@@ -175,7 +175,9 @@ class file_op : public op<Derived, T> {
 
     void complete(std::int32_t value, std::uint32_t flags) noexcept override {
         op<Derived, T>::complete(value, flags);
-        file_.operation_ended();
+        if (!this->is_started()) {
+            file_.operation_ended();
+        }
     }
 
   protected:
@@ -305,6 +307,7 @@ class [[nodiscard]] close_op final : public op<close_op, void> {
     }
 
     void prepare(io_uring_sqe& sqe) noexcept override;
+    void complete(std::int32_t value, std::uint32_t flags) noexcept override;
 
     void convert(std::int32_t) const noexcept {}
 

@@ -57,6 +57,9 @@ class operation : public waiter {
     /// Hands the operation to the ring of the awaiting task's loop.
     void start() noexcept;
 
+    /// Whether the loop or the kernel has it. Still so after `complete` where it started again.
+    [[nodiscard]] bool is_started() const noexcept { return phase_ != phase::idle; }
+
     std::int32_t value_ = 0;
     std::uint32_t flags_ = 0;
 

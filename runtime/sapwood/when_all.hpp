@@ -43,12 +43,18 @@ class when_all_branch final : public root_context {
 /// all; either way all are awaited.
 class when_all_join : public waiter {
   public:
-    void cancel() noexcept final { cancel_branches(); }
+    void cancel() noexcept final {
+        asked_to_stop_ = true;
+        cancel_branches();
+    }
 
     void branch_finished(std::exception_ptr error) noexcept {
         if (error && !first_error_) {
             first_error_ = std::move(error);
-            cancel_branches();
+            // Asking twice would break off the cleanup of those that are ending already.
+            if (!asked_to_stop_) {
+                cancel();
+            }
         }
         if (--running_ == 0) {
             context->loop->make_ready(*this);
@@ -78,6 +84,7 @@ class when_all_join : public waiter {
 
   private:
     std::size_t running_ = 0;
+    bool asked_to_stop_ = false;
     std::exception_ptr first_error_;
 };
 
@@ -140,7 +147,7 @@ class [[nodiscard]] when_all_tuple final : public when_all_join {
             },
             tasks_);
         if (context->cancel_requested) {
-            cancel_branches();
+            cancel();
         }
     }
 
@@ -187,7 +194,7 @@ class [[nodiscard]] when_all_vector final : public when_all_join {
                                tasks_[i].coroutine.promise());
         }
         if (context->cancel_requested) {
-            cancel_branches();
+            cancel();
         }
     }
 

@@ -1,0 +1,533 @@
+// event_loop: fairness, who resumes whom and when, the end of run(), messages from other threads.
+#include "support/child_process.hpp"
+#include "support/co_test.hpp"
+#include "support/scripted_ring.hpp"
+
+#include "uring_ring.hpp"
+
+#include <sapwood/channel.hpp>
+#include <sapwood/file.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using sapwood::event_loop;
+using sapwood::task;
+using sapwood::test::last_words;
+using sapwood::test::scripted_ring;
+
+task<> write_and_yield(std::string& trace, char mark, int times) {
+    for (int i = 0; i < times; ++i) {
+        trace += mark;
+        co_await sapwood::yield();
+    }
+}
+
+task<> sleep_for_a_day(bool& was_cancelled) {
+    try {
+        co_await sapwood::sleep_for(24h);
+    } catch (const sapwood::cancelled&) {
+        was_cancelled = true;
+        throw;
+    }
+}
+
+task<> do_nothing() {
+    co_return;
+}
+
+/// Resumes who waits for it when `expected` messages have come.
+class mailbox {
+  public:
+    class message final : public sapwood::arrival {
+      public:
+        explicit message(mailbox& to) : to_(&to) {}
+
+        void arrive() noexcept override { to_->receive(); }
+
+      private:
+        mailbox* to_;
+    };
+
+    explicit mailbox(int expected) : queue_(1), expected_(expected) {}
+
+    void receive() noexcept {
+        if (++received_ == expected_) {
+            (void)queue_.try_send(received_);
+        }
+    }
+
+    [[nodiscard]] auto all() { return queue_.receive(); }
+
+    [[nodiscard]] int received() const { return received_; }
+
+  private:
+    sapwood::channel<int> queue_;
+    int expected_;
+    int received_ = 0;
+};
+
+/// Counts how often the loop enters its ring and passes on to a real one.
+class counting_ring final : public sapwood::ring {
+  public:
+    explicit counting_ring(std::unique_ptr<sapwood::ring> real) : real_(std::move(real)) {
+        sq_ = (*real_).*(&counting_ring::sq_);
+        cq_ = (*real_).*(&counting_ring::cq_);
+    }
+
+    void enter(sapwood::clock::time_point until) override {
+        ((*real_).*(&counting_ring::sq_)).tail = sq_.tail;
+        if (until != dont_wait) {
+            ++waits;
+            waiting.store(true);
+        }
+        real_->enter(until);
+        waiting.store(false);
+    }
+
+    [[nodiscard]] std::string report() const override { return "counting"; }
+
+    int waits = 0;
+    std::atomic<bool> waiting = false;
+
+  private:
+    std::unique_ptr<sapwood::ring> real_;
+};
+
+} // namespace
+
+TEST_SUITE("event_loop") {
+
+    CO_TEST_CASE("two tasks that yield take turns") {
+        std::string trace;
+        auto other = sapwood::spawn(write_and_yield(trace, 'b', 4));
+        co_await write_and_yield(trace, 'a', 4);
+        co_await other;
+        CHECK(trace == "abababab");
+    }
+
+    CO_TEST_CASE("a task that becomes ready during a turn runs in the next one") {
+        std::string trace;
+        auto spawner = [&]() -> task<> {
+            trace += '1';
+            sapwood::spawn(write_and_yield(trace, 'c', 1)).detach();
+            co_return;
+        };
+        auto first = sapwood::spawn(spawner());
+        auto second = sapwood::spawn(write_and_yield(trace, '2', 1));
+        co_await second;
+        CHECK(trace == "12c");
+    }
+
+    CO_TEST_CASE("send only makes the receiver ready, and receive the sender") {
+        std::string trace;
+        sapwood::channel<int> queue(1);
+        auto receiver = [&]() -> task<> {
+            for (int i = 0; i < 3; ++i) {
+                trace += std::to_string(co_await queue.receive());
+            }
+        };
+        auto handle = sapwood::spawn(receiver());
+        co_await sapwood::yield();
+        for (int i = 0; i < 3; ++i) {
+            trace += '[';
+            co_await queue.send(i);
+            trace += ']';
+        }
+        co_await handle;
+        CHECK(trace == "[][][012]");
+    }
+
+    CO_TEST_CASE("close and cancel only make those who wait ready") {
+        std::string trace;
+        sapwood::channel<int> queue(1);
+        auto receiver = [&]() -> task<> {
+            const auto item = co_await sapwood::as_result(queue.receive());
+            trace += item ? 'i' : 'e';
+        };
+        auto first = sapwood::spawn(receiver());
+        auto second = sapwood::spawn(receiver());
+        co_await sapwood::yield();
+        first.cancel();
+        trace += '1';
+        queue.close();
+        trace += '2';
+        co_await first;
+        co_await second;
+        CHECK(trace == "12ee");
+    }
+
+    CO_TEST_CASE("tasks that never wait do not keep timers from firing") {
+        bool stop = false;
+        auto busy = [&]() -> task<> {
+            while (!stop) {
+                co_await sapwood::yield();
+            }
+        };
+        auto handle = sapwood::spawn(busy());
+        co_await sapwood::sleep_for(0h);
+        stop = true;
+        co_await handle;
+        CHECK(handle.done());
+    }
+
+    CO_TEST_CASE("tasks that never wait do not keep completions from being seen") {
+        bool stop = false;
+        auto busy = [&]() -> task<> {
+            while (!stop) {
+                co_await sapwood::yield();
+            }
+        };
+        auto handle = sapwood::spawn(busy());
+        auto opened = co_await sapwood::file::open("/dev/null");
+        CHECK(opened.is_open());
+        stop = true;
+        co_await handle;
+    }
+
+    CO_TEST_CASE("idle waits until no other task is ready") {
+        std::string trace;
+        auto other = sapwood::spawn(write_and_yield(trace, 'a', 5));
+        co_await sapwood::idle(24h);
+        trace += '!';
+        co_await other;
+        CHECK(trace == "aaaaa!");
+    }
+
+    CO_TEST_CASE("idle comes before the loop would wait for a deadline") {
+        auto& loop = event_loop::current();
+        const auto before = loop.now();
+        bool woke = false;
+        auto sleeper = [&]() -> task<> {
+            co_await sapwood::sleep_for(1s);
+            woke = true;
+        };
+        auto handle = sapwood::spawn(sleeper());
+        co_await sapwood::idle(24h);
+        CHECK_FALSE(woke);
+        CHECK(loop.now() == before);
+        co_await handle;
+    }
+
+    CO_TEST_CASE("idle gives up at its deadline while others are busy") {
+        bool stop = false;
+        int turns = 0;
+        auto busy = [&]() -> task<> {
+            while (!stop) {
+                ++turns;
+                co_await sapwood::yield();
+            }
+        };
+        auto handle = sapwood::spawn(busy());
+        co_await sapwood::yield();
+        co_await sapwood::idle(0s);
+        CHECK(turns < 5);
+        stop = true;
+        co_await handle;
+    }
+
+    CO_TEST_CASE("who waits for idle can be cancelled, and several wait in order") {
+        std::string trace;
+        auto wait_idle = [&](char mark) -> task<> {
+            co_await sapwood::idle(24h);
+            trace += mark;
+        };
+        auto first = sapwood::spawn(wait_idle('1'));
+        auto second = sapwood::spawn(wait_idle('2'));
+        auto third = sapwood::spawn(wait_idle('3'));
+        co_await sapwood::yield();
+        second.cancel();
+        CHECK_THROWS_AS(co_await second, sapwood::cancelled);
+        co_await third;
+        CHECK(trace == "13");
+        co_await first;
+    }
+
+    TEST_CASE("run cancels and awaits everything when main ends") {
+        bool first = false;
+        bool second = false;
+        bool cleaned_up = false;
+        auto slow_to_end = [&]() -> task<> {
+            try {
+                co_await sapwood::sleep_for(24h);
+            } catch (const sapwood::cancelled&) {
+            }
+            co_await sapwood::sleep_for(1h); // a cleanup may wait
+            cleaned_up = true;
+        };
+        auto leave = [&]() -> task<> {
+            sapwood::spawn(sleep_for_a_day(first)).detach();
+            sapwood::spawn(sleep_for_a_day(second)).detach();
+            sapwood::spawn(slow_to_end()).detach();
+            co_await sapwood::yield();
+        };
+        sapwood::test::run_virtual(leave());
+        CHECK(first);
+        CHECK(second);
+        CHECK(cleaned_up);
+    }
+
+    TEST_CASE("run cancels and awaits everything when main throws") {
+        bool was_cancelled = false;
+        auto leave = [&]() -> task<> {
+            sapwood::spawn(sleep_for_a_day(was_cancelled)).detach();
+            co_await sapwood::yield();
+            throw std::runtime_error("main failed");
+        };
+        CHECK_THROWS_WITH_AS(sapwood::test::run_virtual(leave()), "main failed",
+                             std::runtime_error);
+        CHECK(was_cancelled);
+    }
+
+    TEST_CASE("run also ends tasks that others spawn while they are being cancelled") {
+        bool was_cancelled = false;
+        bool body_ran = false;
+        auto late = [&]() -> task<> {
+            body_ran = true;
+            co_await sleep_for_a_day(was_cancelled);
+        };
+        auto spawner = [&]() -> task<> {
+            try {
+                co_await sapwood::sleep_for(24h);
+            } catch (const sapwood::cancelled&) {
+                sapwood::spawn(late()).detach();
+            }
+        };
+        auto leave = [&]() -> task<> {
+            sapwood::spawn(spawner()).detach();
+            co_await sapwood::yield();
+        };
+        sapwood::test::run_virtual(leave());
+        CHECK_FALSE(body_ran); // cancelled before its start
+        CHECK_FALSE(was_cancelled);
+    }
+
+    TEST_CASE("a loop can be run again, also after main threw") {
+        event_loop loop;
+        auto answer = []() -> task<int> {
+            co_await sapwood::yield();
+            co_return 42;
+        };
+        auto fail = []() -> task<> {
+            co_await sapwood::yield();
+            throw std::runtime_error("main failed");
+        };
+        CHECK(loop.run(answer()) == 42);
+        CHECK_THROWS_AS(loop.run(fail()), std::runtime_error);
+        CHECK(loop.run(answer()) == 42);
+    }
+
+    TEST_CASE("current() is the loop that runs on this thread") {
+        event_loop loop;
+        event_loop* seen = nullptr;
+        auto look = [&]() -> task<> {
+            seen = &event_loop::current();
+            co_return;
+        };
+        loop.run(look());
+        CHECK(seen == &loop);
+    }
+
+    TEST_CASE("two threads each run a loop of their own") {
+        auto count = []() -> task<int> {
+            int turns = 0;
+            for (; turns < 1000; ++turns) {
+                co_await sapwood::yield();
+            }
+            co_return turns;
+        };
+        int there = 0;
+        std::thread other([&] { there = sapwood::run(count()); });
+        const int here = sapwood::run(count());
+        other.join();
+        CHECK(here == 1000);
+        CHECK(there == 1000);
+    }
+
+    TEST_CASE("a loop whose tasks only use memory and never wait enters its ring not at all") {
+        auto made = std::make_unique<scripted_ring>();
+        const auto& ring = *made;
+        event_loop loop(std::move(made));
+        std::string trace;
+        loop.run(write_and_yield(trace, 'a', 100));
+        CHECK(trace.size() == 100);
+        CHECK(ring.enters() == 0);
+    }
+
+    TEST_CASE("timers that are due together cost one enter, however many") {
+        auto made = std::make_unique<scripted_ring>();
+        const auto& ring = *made;
+        event_loop loop(std::move(made));
+        int woke = 0;
+        auto sleeper = [&]() -> task<> {
+            co_await sapwood::sleep_until(sapwood::clock::time_point(48h));
+            ++woke;
+        };
+        auto sleep_all = [&]() -> task<> {
+            std::vector<sapwood::join_handle<void>> handles;
+            for (int i = 0; i < 1000; ++i) {
+                handles.push_back(sapwood::spawn(sleeper()));
+            }
+            for (auto& handle : handles) {
+                co_await handle;
+            }
+        };
+        loop.run(sleep_all());
+        CHECK(woke == 1000);
+        CHECK(ring.enters() == 1);
+    }
+
+    TEST_CASE("messages of many threads all arrive") {
+        constexpr int threads = 4;
+        constexpr int each = 2000;
+        mailbox box(threads * each);
+        std::vector<mailbox::message> messages(threads * each, mailbox::message(box));
+        event_loop loop;
+        std::vector<std::thread> senders;
+        auto wait_for_all = [&]() -> task<> {
+            for (int t = 0; t < threads; ++t) {
+                senders.emplace_back([&, t] {
+                    for (int i = 0; i < each; ++i) {
+                        loop.post(messages[static_cast<std::size_t>(t * each + i)]);
+                    }
+                });
+            }
+            co_await box.all();
+        };
+        loop.run(wait_for_all());
+        for (auto& sender : senders) {
+            sender.join();
+        }
+        CHECK(box.received() == threads * each);
+    }
+
+    TEST_CASE("messages of one thread arrive in the order they were posted") {
+        std::vector<int> order;
+
+        struct numbered final : sapwood::arrival {
+            void arrive() noexcept override { to->push_back(number); }
+
+            std::vector<int>* to = nullptr;
+            int number = 0;
+        };
+
+        std::vector<numbered> messages(100);
+        event_loop loop;
+        auto wait_for_all = [&]() -> task<> {
+            std::thread sender([&] {
+                for (int i = 0; i < 100; ++i) {
+                    auto& message = messages[static_cast<std::size_t>(i)];
+                    message.to = &order;
+                    message.number = i;
+                    loop.post(message);
+                }
+            });
+            sender.join();
+            co_await sapwood::yield();
+        };
+        loop.run(wait_for_all());
+        REQUIRE(order.size() == 100);
+        CHECK(std::is_sorted(order.begin(), order.end()));
+    }
+
+    TEST_CASE("a burst of messages wakes a waiting loop once") {
+        constexpr int burst = 1000;
+        auto made = std::make_unique<counting_ring>(
+            std::make_unique<sapwood::uring_ring>(sapwood::uring_ring::options{}));
+        auto& ring = *made;
+        event_loop loop(std::move(made));
+        mailbox box(burst);
+        std::vector<mailbox::message> messages(burst, mailbox::message(box));
+        std::thread sender;
+        auto wait_for_all = [&]() -> task<> {
+            sender = std::thread([&] {
+                while (!ring.waiting.load()) {
+                    std::this_thread::yield();
+                }
+                for (auto& message : messages) {
+                    loop.post(message);
+                }
+            });
+            co_await box.all();
+        };
+        loop.run(wait_for_all());
+        sender.join();
+        // It may fall asleep between two messages, but a wake-up for each would be a thousand.
+        CHECK(box.received() == burst);
+        CHECK(ring.waits < burst / 2);
+    }
+
+    TEST_CASE("a message that is posted to a loop that does not run arrives at the latest when "
+              "the loop is destroyed") {
+        mailbox box(2);
+        mailbox::message message(box);
+        {
+            event_loop loop;
+            loop.post(message);
+            CHECK(box.received() == 0);
+        }
+        CHECK(box.received() == 1);
+    }
+
+    TEST_CASE("a message may be posted again while it arrives") {
+        struct repeater final : sapwood::arrival {
+            void arrive() noexcept override {
+                if (++arrived < 3) {
+                    loop->post(*this);
+                }
+            }
+
+            event_loop* loop = nullptr;
+            int arrived = 0;
+        };
+
+        event_loop loop;
+        repeater message;
+        message.loop = &loop;
+        auto wait = [&]() -> task<> {
+            loop.post(message);
+            for (int i = 0; i < 5; ++i) {
+                co_await sapwood::yield();
+            }
+        };
+        loop.run(wait());
+        CHECK(message.arrived == 3);
+    }
+
+    TEST_CASE("run inside run hits the assertion") {
+        auto nested = []() -> task<> {
+            sapwood::run(do_nothing());
+            co_return;
+        };
+        CHECK(last_words([&] { sapwood::run(nested()); }) ==
+              doctest::Contains("run() was called inside a running loop"));
+    }
+
+    TEST_CASE("running a loop on another thread than made it hits the assertion") {
+        CHECK(last_words([] {
+                  event_loop loop;
+                  std::thread([&] { loop.run(do_nothing()); }).join();
+              }) == doctest::Contains("on another thread than the one that made it"));
+    }
+
+    TEST_CASE("the scripted ring ends a program whose loop would wait for ever") {
+        auto wait_for_nobody = []() -> task<> {
+            sapwood::channel<int> queue(1);
+            (void)co_await queue.receive();
+        };
+        CHECK(last_words([&] {
+                  event_loop loop(std::make_unique<scripted_ring>());
+                  loop.run(wait_for_nobody());
+              }) == doctest::Contains("would wait for ever"));
+    }
+}

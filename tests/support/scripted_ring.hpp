@@ -1,0 +1,66 @@
+// A ring without a kernel, for what a kernel does rarely: the test says how each operation ends
+// and what an enter does. Time is virtual. A loop that would wait for ever ends the program
+// instead, so a lost wake-up is a failure and not a hang. Loop thread only.
+#pragma once
+
+#include <sapwood/ring.hpp>
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+namespace sapwood::test {
+
+class scripted_ring final : public ring {
+  public:
+    struct options {
+        /// Both powers of two.
+        unsigned sq_entries = 64;
+        unsigned cq_entries = 256;
+    };
+
+    scripted_ring() : scripted_ring(options{}) {}
+
+    explicit scripted_ring(options wanted);
+
+    /// How an operation that has been submitted ends: with this result, or (empty) not by itself.
+    std::function<std::optional<std::int32_t>(const io_uring_sqe&)> answer;
+    /// How an operation in flight ends that is asked to cancel. By default -ECANCELED.
+    std::function<std::int32_t(const io_uring_sqe&)> answer_cancel;
+    /// Asked at every enter; false makes that enter return at once, with nothing submitted.
+    std::function<bool()> interrupt;
+
+    /// Submitted and not complete, oldest first.
+    [[nodiscard]] const std::vector<io_uring_sqe>& in_flight() const noexcept { return in_flight_; }
+
+    [[nodiscard]] unsigned enters() const noexcept { return enters_; }
+
+    /// Ends an operation in flight.
+    void complete(std::uint64_t user_data, std::int32_t value);
+
+    void enter(clock::time_point until) override;
+
+    [[nodiscard]] clock::time_point now() const noexcept override { return now_; }
+
+    [[nodiscard]] std::string report() const override { return "scripted"; }
+
+  private:
+    void submit(const io_uring_sqe& sqe);
+    void cancel(const io_uring_sqe& request);
+    void post(std::uint64_t user_data, std::int32_t value);
+    void flush();
+
+    std::vector<io_uring_sqe> sqes_;
+    std::vector<io_uring_cqe> cqes_;
+    /// Completions that do not fit into the queue yet.
+    std::vector<io_uring_cqe> overflow_;
+    std::vector<io_uring_sqe> in_flight_;
+    unsigned sq_head_ = 0;
+    unsigned sq_flags_ = 0;
+    unsigned cq_head_ = 0;
+    unsigned cq_tail_ = 0;
+    unsigned enters_ = 0;
+    clock::time_point now_ = clock::time_point(std::chrono::hours(24));
+};
+
+} // namespace sapwood::test
