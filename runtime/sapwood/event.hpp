@@ -45,7 +45,7 @@ class [[nodiscard]] event::awaiter final : public waiter {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
         context = awaiting.promise().context;
-        if (context->take_cancel_request()) [[unlikely]] {
+        if (context->cancel_requested) [[unlikely]] {
             cancelled_ = true;
             return false;
         }
@@ -55,18 +55,22 @@ class [[nodiscard]] event::awaiter final : public waiter {
     }
 
     void await_resume() const {
-        if (cancelled_) {
+        if (!outcome()) {
             throw cancelled{};
         }
     }
 
     /// Without throwing; see as_result.
     result<void> outcome() const noexcept {
-        return cancelled_ ? make_error_code(std::errc::operation_canceled) : std::error_code();
+        if (!cancelled_) {
+            return {};
+        }
+        (void)context->take_cancel_request();
+        return make_error_code(std::errc::operation_canceled);
     }
 
     void cancel() noexcept override {
-        cancelled_ = context->take_cancel_request();
+        cancelled_ = true;
         event_.waiters_.remove(*this);
         context->loop->make_ready(*this);
     }
