@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds answer.cpp outside the tree in one way (cmake, pkg-config, subproject) and runs it.
+# Builds answer.cpp outside the tree in one way (cmake, pkg-config, subproject), or the program in
+# the README (readme), and runs it.
 # Exits with 77, Meson's word for "skipped", where the way's tool is missing.
 set -euo pipefail
 
@@ -44,6 +45,20 @@ pkg-config)
     # shellcheck disable=SC2046,SC2086
     $CXX -std=c++20 -O2 -o answer answer.cpp $(pkg-config --cflags --libs sapwood)
     ./answer
+    ;;
+readme)
+    tool pkg-config
+    stage
+    export PKG_CONFIG_PATH=$libdir/pkgconfig
+    sed -n '/^```cpp$/,/^```$/ { /^```/!p }' "$SAPWOOD_TEST_SOURCE/README.md" >readme.cpp
+    # shellcheck disable=SC2046,SC2086
+    $CXX -std=c++20 -O2 -o readme readme.cpp $(pkg-config --cflags --libs sapwood)
+    ./readme
+    [[ $(grep -c ' info request [123] done$' app.log) == 9 && $(wc -l <app.log) == 9 ]] || {
+        echo "the README's program wrote another log than its nine lines:" >&2
+        cat app.log >&2
+        exit 1
+    }
     ;;
 subproject)
     tool meson
