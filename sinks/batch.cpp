@@ -17,7 +17,7 @@ char* put(char* to, std::string_view text) noexcept {
 }
 
 char* put_number(char* to, std::uint32_t number) noexcept {
-    return fmt::format_to(to, FMT_COMPILE("{}"), number);
+    return detail::quick_argument<std::uint32_t>(number).put(to);
 }
 
 std::size_t count_newlines(std::string_view text) noexcept {
@@ -90,7 +90,7 @@ void batch::render(const record& item) {
         *to++ = ' ';
         to = put(to, to_string(item.importance()));
         *to++ = ' ';
-        if (!is_plain(item.message())) [[unlikely]] {
+        if (!item.is_known_plain() && !is_plain(item.message())) [[unlikely]] {
             render_escaped(to, item.message());
             return;
         }

@@ -22,14 +22,14 @@ std::string_view to_string(level value) noexcept {
     return "unknown";
 }
 
-void record::allocate(std::string_view message) {
-    if (message.size() > message_bytes_max) {
+char* record::reserve_on_heap(std::size_t size) {
+    if (size > message_bytes_max) {
         throw std::length_error(fmt::format("a record of {} bytes is longer than the {} allowed",
-                                            message.size(), message_bytes_max));
+                                            size, message_bytes_max));
     }
-    heap_ = new char[message.size()];
-    std::memcpy(heap_, message.data(), message.size());
-    size_ = static_cast<std::uint32_t>(message.size());
+    heap_ = new char[size];
+    size_ = static_cast<std::uint32_t>(size);
+    return heap_;
 }
 
 } // namespace sapwood

@@ -3,15 +3,13 @@
 // without an allocation. A value type for any thread.
 #pragma once
 
+#include <sapwood/quick_format.hpp>
 #include <sapwood/wall_clock.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fmt/compile.h>
 #include <fmt/format.h>
-#include <limits>
-#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -25,46 +23,8 @@ enum class level : std::uint8_t { trace, debug, info, warning, error, critical }
 
 namespace detail {
 
-/// Stack memory for a message that is being formatted.
+/// Stack memory for a message that fmt formats.
 inline constexpr std::size_t message_buffer_bytes = 512;
-
-/// Whether the longest text of an argument is known from its type, or from its size.
-template <class T>
-inline constexpr bool has_bounded_text =
-    (std::is_integral_v<T> && !std::is_same_v<T, bool>) || std::is_same_v<T, std::string_view> ||
-    std::is_same_v<T, std::string>;
-
-template <class T>
-[[nodiscard]] constexpr std::size_t text_bound(const T& argument) noexcept {
-    if constexpr (std::is_integral_v<T>) {
-        return std::numeric_limits<T>::digits10 + 2; // one for the sign
-    } else {
-        return argument.size();
-    }
-}
-
-template <class Format>
-[[nodiscard]] constexpr std::string_view format_text() noexcept {
-    const auto text = static_cast<fmt::string_view>(Format());
-    return {text.data(), text.size()};
-}
-
-/// Whether the size of a formatted message has a bound that is cheap to tell: the format is known
-/// at compile time and has no width or precision, and every argument is bounded.
-template <class Format, class... Args>
-[[nodiscard]] consteval bool has_size_bound() {
-    if constexpr (fmt::detail::is_compiled_string<Format>::value) {
-        return (has_bounded_text<Args> && ...) &&
-               format_text<Format>().find(':') == std::string_view::npos;
-    } else {
-        return false;
-    }
-}
-
-template <class Format, class... Args>
-[[nodiscard]] constexpr std::size_t size_bound(const Args&... args) noexcept {
-    return (format_text<Format>().size() + ... + text_bound(args));
-}
 
 } // namespace detail
 
@@ -82,23 +42,19 @@ class record {
         : when_(when),
           producer_(producer),
           level_(importance) {
-        if (message.size() <= inline_bytes_max) [[likely]] {
-            std::memcpy(inline_, message.data(), message.size());
-            size_ = static_cast<std::uint32_t>(message.size());
-        } else {
-            allocate(message);
-        }
+        std::memcpy(reserve(message.size()), message.data(), message.size());
     }
 
-    /// `write(to)` writes the message at `to`, inline_bytes_max bytes at the most, and returns its
-    /// end.
+    /// A message that is `write(to)`, `size` bytes at `to`; see is_known_plain.
     template <class Write>
-        requires std::is_invocable_r_v<char*, Write, char*>
-    record(level importance, std::uint32_t producer, Write&& write)
+        requires std::is_nothrow_invocable_v<Write, char*>
+    record(level importance, std::uint32_t producer, std::size_t size, bool known_plain,
+           Write&& write)
         : when_(wall_clock::now()),
           producer_(producer),
-          level_(importance) {
-        size_ = static_cast<std::uint32_t>(std::forward<Write>(write)(inline_) - inline_);
+          level_(importance),
+          is_known_plain_(known_plain) {
+        std::forward<Write>(write)(reserve(size));
     }
 
     record(record&& other) noexcept { take(other); }
@@ -123,6 +79,9 @@ class record {
         return {is_inline() ? inline_ : heap_, size_};
     }
 
+    /// Whether is_plain(message()) was seen to hold when the record was made.
+    [[nodiscard]] bool is_known_plain() const noexcept { return is_known_plain_; }
+
     /// Copies the message to `to`, where inline_bytes_max bytes may be overwritten even if it is
     /// shorter, and returns its end.
     char* copy_message(char* to) const noexcept {
@@ -137,12 +96,22 @@ class record {
   private:
     [[nodiscard]] bool is_inline() const noexcept { return size_ <= inline_bytes_max; }
 
-    void allocate(std::string_view message);
+    /// Memory for a message of `size` bytes.
+    [[nodiscard]] char* reserve(std::size_t size) {
+        if (size > inline_bytes_max) [[unlikely]] {
+            return reserve_on_heap(size);
+        }
+        size_ = static_cast<std::uint32_t>(size);
+        return inline_;
+    }
+
+    [[nodiscard]] char* reserve_on_heap(std::size_t size);
 
     void take(record& other) noexcept {
         when_ = other.when_;
         producer_ = other.producer_;
         level_ = other.level_;
+        is_known_plain_ = other.is_known_plain_;
         size_ = std::exchange(other.size_, 0);
         // All of it, the pointer included: cheaper than to ask how much is used.
         std::memcpy(inline_, other.inline_, sizeof(inline_));
@@ -158,6 +127,7 @@ class record {
     std::uint32_t producer_;
     std::uint32_t size_ = 0;
     level level_;
+    bool is_known_plain_ = false;
 
     union {
         char inline_[inline_bytes_max];
@@ -177,27 +147,21 @@ template <class... Args>
 }
 
 /// The same with FMT_COMPILE("..."), which is parsed at compile time too: about three times as
-/// fast, and a message of numbers and strings goes straight into the record.
-template <class Format, class... Args>
-    requires fmt::detail::is_compiled_string<Format>::value
+/// fast, and six times where the fields are all `{}` and the arguments integers and strings.
+template <detail::compiled_format Format, class... Args>
 [[nodiscard]] record make_record(level importance, std::uint32_t producer, const Format& format,
                                  const Args&... args) {
-    if constexpr (detail::has_size_bound<Format, Args...>()) {
-        const std::size_t bound = detail::size_bound<Format>(args...);
-        if (bound <= record::inline_bytes_max) {
-            return record(importance, producer,
-                          [&](char* to) { return fmt::format_to(to, format, args...); });
-        }
-        if (bound <= detail::message_buffer_bytes) [[likely]] {
-            char message[detail::message_buffer_bytes];
-            const char* const end = fmt::format_to(message, format, args...);
-            return {importance, producer,
-                    std::string_view(message, static_cast<std::size_t>(end - message))};
-        }
+    if constexpr (detail::is_quick<Format, Args...>()) {
+        using quick = detail::quick_format<Format>;
+        return [&](const detail::quick_argument<Args>&... texts) {
+            return record(importance, producer, quick::size(texts...), quick::plain(texts...),
+                          [&](char* to) noexcept { quick::put(to, texts...); });
+        }(detail::quick_argument<Args>(args)...);
+    } else {
+        fmt::basic_memory_buffer<char, detail::message_buffer_bytes> message;
+        fmt::format_to(fmt::appender(message), format, args...);
+        return {importance, producer, std::string_view(message.data(), message.size())};
     }
-    fmt::basic_memory_buffer<char, detail::message_buffer_bytes> message;
-    fmt::format_to(fmt::appender(message), format, args...);
-    return {importance, producer, std::string_view(message.data(), message.size())};
 }
 
 } // namespace sapwood
