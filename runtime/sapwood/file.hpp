@@ -21,7 +21,9 @@ namespace sapwood {
 class file;
 
 /// Where in a file: an offset in bytes, or where the descriptor stands, which is the end for a
-/// file that appends and the only place there is in a pipe.
+/// file that appends and the only place there is in a pipe. In other files give the offset to
+/// writes that may end short: the kernel (seen in 6.18) does not move the descriptor's place after
+/// a write that a limit or a full disk cut short, and the next write would go over it.
 struct file_offset {
     std::uint64_t bytes;
 };
