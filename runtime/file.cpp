@@ -249,7 +249,7 @@ detail::truncate_op file::truncate(std::uint64_t size) noexcept {
     return {*this, size};
 }
 
-detail::stat_op file::stat() noexcept {
+detail::stat_op file::stat() {
     return detail::stat_op(*this);
 }
 

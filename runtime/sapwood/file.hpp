@@ -110,7 +110,7 @@ class file {
     /// Cuts or extends the file to `size` bytes.
     [[nodiscard]] detail::truncate_op truncate(std::uint64_t size) noexcept;
 
-    [[nodiscard]] detail::stat_op stat() noexcept;
+    [[nodiscard]] detail::stat_op stat();
 
     /// Waits until the file's other operations are over, then closes. The file is empty afterwards
     /// even where the kernel reports an error of an earlier write.
