@@ -39,7 +39,7 @@ struct loop_options {
 
     /// Called with the exception of a task whose join_handle was dropped, since nobody else will
     /// see it. The default prints it on standard error. Must not throw.
-    std::function<void(std::exception_ptr)> on_unhandled_exception;
+    std::function<void(std::exception_ptr)> on_unhandled_exception = {};
 };
 
 /// Something another thread sends to a loop. Its sender owns it and keeps it alive until it has
