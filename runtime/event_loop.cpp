@@ -108,6 +108,11 @@ event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
 event_loop::~event_loop() {
     SAPWOOD_ASSERT(tasks_ == nullptr, "an event_loop was destroyed while tasks are alive on it: "
                                       "run() ends them");
+    while (observers_ != nullptr) {
+        loop_observer& node = *observers_;
+        forget(node);
+        node.loop_ended();
+    }
     if (wake_operation_ != nullptr) {
         wake_operation_->stop();
         while (!wake_operation_->stopped()) {
@@ -178,6 +183,24 @@ void event_loop::end_all_tasks() noexcept {
         }
         turn();
     }
+}
+
+// --- what outlives the loop ---
+
+void event_loop::observe(loop_observer& node) noexcept {
+    node.next_ = observers_;
+    if (observers_ != nullptr) {
+        observers_->previous_ = &node;
+    }
+    observers_ = &node;
+}
+
+void event_loop::forget(loop_observer& node) noexcept {
+    (node.previous_ != nullptr ? node.previous_->next_ : observers_) = node.next_;
+    if (node.next_ != nullptr) {
+        node.next_->previous_ = node.previous_;
+    }
+    node.next_ = node.previous_ = nullptr;
 }
 
 // --- a turn ---

@@ -42,6 +42,11 @@ void check_alive([[maybe_unused]] const void* bytes, [[maybe_unused]] std::size_
 void open_op::prepare(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_openat(&sqe, AT_FDCWD, path_.c_str(), options_.flags | O_CLOEXEC,
                            options_.mode);
+    if ((options_.flags & O_NONBLOCK) == 0) {
+        // Otherwise the ring tries with O_NONBLOCK first, and a FIFO opens for reading before it
+        // has a writer, and for writing fails with ENXIO.
+        sqe.flags |= IOSQE_ASYNC;
+    }
 }
 
 void open_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
@@ -166,7 +171,7 @@ void close_op::prepare(io_uring_sqe& sqe) noexcept {
 
 void close_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
     // Never again, not even after EINTR: the descriptor is gone, and its number may be another's.
-    value_ = value;
+    value_ = plain_errno(value);
     flags_ = flags;
     context->loop->make_ready(*this);
 }
@@ -244,7 +249,7 @@ detail::truncate_op file::truncate(std::uint64_t size) noexcept {
     return {*this, size};
 }
 
-detail::stat_op file::stat() noexcept {
+detail::stat_op file::stat() {
     return detail::stat_op(*this);
 }
 

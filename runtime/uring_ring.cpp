@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <fmt/format.h>
 #include <fstream>
+#include <stdexcept>
 #include <sys/resource.h>
 #include <system_error>
 
@@ -100,6 +101,9 @@ int try_setup(io_uring& uring, unsigned flags, const uring_ring::options& wanted
 } // namespace
 
 uring_ring::uring_ring(options wanted) : granted_(wanted) {
+    if (wanted.sq_entries == 0) {
+        throw std::invalid_argument("loop_options.sq_entries must be at least 1");
+    }
     wanted.cq_entries = std::max(wanted.cq_entries, wanted.sq_entries);
     granted_ = wanted;
     const auto* flags = setup_ladder.begin();

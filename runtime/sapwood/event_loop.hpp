@@ -39,7 +39,7 @@ struct loop_options {
 
     /// Called with the exception of a task whose join_handle was dropped, since nobody else will
     /// see it. The default prints it on standard error. Must not throw.
-    std::function<void(std::exception_ptr)> on_unhandled_exception;
+    std::function<void(std::exception_ptr)> on_unhandled_exception = {};
 };
 
 /// Something another thread sends to a loop. Its sender owns it and keeps it alive until it has
@@ -55,6 +55,21 @@ class arrival {
   private:
     friend class event_loop;
     arrival* next_ = nullptr;
+};
+
+/// Something that may outlive a loop and has to know when it is gone. Loop thread only.
+class loop_observer {
+  public:
+    /// The loop is being destroyed; the observer is out of its list. Must not throw.
+    virtual void loop_ended() noexcept = 0;
+
+  protected:
+    ~loop_observer() = default;
+
+  private:
+    friend class event_loop;
+    loop_observer* next_ = nullptr;
+    loop_observer* previous_ = nullptr;
 };
 
 class event_loop {
@@ -128,6 +143,10 @@ class event_loop {
     /// Waiters that become ready when nothing else is, before the loop would wait for the kernel.
     [[nodiscard]] waiter_list& idle_waiters() noexcept { return idle_; }
 
+    /// Has `node` told of the loop's end, until it is forgotten.
+    void observe(loop_observer& node) noexcept;
+    void forget(loop_observer& node) noexcept;
+
     /// The task that runs now; null between tasks.
     [[nodiscard]] task_context* current_task() const noexcept { return current_task_; }
 
@@ -169,6 +188,7 @@ class event_loop {
     waiter_list backlog_;
     waiter_list cancel_backlog_;
     detail::spawned_task* tasks_ = nullptr;
+    loop_observer* observers_ = nullptr;
     std::unique_ptr<wake_operation> wake_operation_;
 
     // Any thread.

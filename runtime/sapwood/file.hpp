@@ -21,7 +21,9 @@ namespace sapwood {
 class file;
 
 /// Where in a file: an offset in bytes, or where the descriptor stands, which is the end for a
-/// file that appends and the only place there is in a pipe.
+/// file that appends and the only place there is in a pipe. In other files give the offset to
+/// writes that may end short: the kernel (seen in 6.18) does not move the descriptor's place after
+/// a write that a limit or a full disk cut short, and the next write would go over it.
 struct file_offset {
     std::uint64_t bytes;
 };
@@ -108,7 +110,7 @@ class file {
     /// Cuts or extends the file to `size` bytes.
     [[nodiscard]] detail::truncate_op truncate(std::uint64_t size) noexcept;
 
-    [[nodiscard]] detail::stat_op stat() noexcept;
+    [[nodiscard]] detail::stat_op stat();
 
     /// Waits until the file's other operations are over, then closes. The file is empty afterwards
     /// even where the kernel reports an error of an earlier write.

@@ -60,6 +60,9 @@ class operation : public waiter {
     /// Whether the loop or the kernel has it. Still so after `complete` where it started again.
     [[nodiscard]] bool is_started() const noexcept { return phase_ != phase::idle; }
 
+    /// A completion's result with what only means "interrupted" as -EINTR.
+    [[nodiscard]] static std::int32_t plain_errno(std::int32_t value) noexcept;
+
     std::int32_t value_ = 0;
     std::uint32_t flags_ = 0;
 

@@ -22,6 +22,7 @@ template <class T>
 class remote_door final : public channel_door<T>,
                           private channel_sender<T>,
                           private arrival,
+                          private loop_observer,
                           public std::enable_shared_from_this<remote_door<T>> {
   public:
     static constexpr clock::time_point no_wait = clock::time_point::min();
@@ -30,6 +31,7 @@ class remote_door final : public channel_door<T>,
     remote_door(channel<T>& to, event_loop& loop, std::size_t capacity)
         : capacity_(capacity),
           channel_(&to),
+          home_(&loop),
           loop_(&loop) {
         SAPWOOD_ASSERT(capacity > 0, "a remote_sender needs a capacity of at least one");
         incoming_.reserve(capacity);
@@ -72,6 +74,7 @@ class remote_door final : public channel_door<T>,
     void open() {
         kept_by_channel_ = this->shared_from_this();
         channel_->add_door(*this);
+        home_->observe(*this);
     }
 
     void check_not_on_loop_thread() const noexcept {
@@ -98,6 +101,24 @@ class remote_door final : public channel_door<T>,
     }
 
     void detach() noexcept override {
+        refuse_from_now_on();
+        if (home_ != nullptr) {
+            home_->forget(*this);
+        }
+        if (std::exchange(is_waiting_, false)) {
+            channel_->senders_.remove(*this);
+        }
+        channel_ = nullptr;
+        const auto self = std::move(kept_by_channel_); // may be the last to keep *this
+    }
+
+    /// A channel may outlive its loop, and threads send to it all the same.
+    void loop_ended() noexcept override {
+        home_ = nullptr;
+        refuse_from_now_on();
+    }
+
+    void refuse_from_now_on() noexcept {
         {
             const std::lock_guard lock(mutex_);
             if (!closed_) {
@@ -106,11 +127,6 @@ class remote_door final : public channel_door<T>,
             loop_ = nullptr;
         }
         room_.notify_all();
-        if (std::exchange(is_waiting_, false)) {
-            channel_->senders_.remove(*this);
-        }
-        channel_ = nullptr;
-        const auto self = std::move(kept_by_channel_); // may be the last to keep *this
     }
 
     void arrive() noexcept override {
@@ -188,6 +204,8 @@ class remote_door final : public channel_door<T>,
 
     // Loop thread only.
     channel<T>* channel_;
+    /// Null once the loop is gone.
+    event_loop* home_;
     std::vector<T> batch_;
     std::size_t next_in_batch_ = 0;
     /// In the channel's list of senders, with batch_[next_in_batch_].

@@ -84,6 +84,17 @@ TEST_SUITE("op") {
         CHECK(attempts == 4);
     }
 
+    TEST_CASE("the kernel's inner names for an interruption mean an interruption") {
+        stage on;
+        int attempts = 0;
+        on.answer([&](const io_uring_sqe&) {
+            ++attempts;
+            return attempts <= 5 ? -511 - attempts : 5; // ERESTARTSYS to ERESTART_RESTARTBLOCK
+        });
+        on.run([&]() -> task<> { CHECK(co_await on.file.read_some(on.bytes) == 5); });
+        CHECK(attempts == 6);
+    }
+
     TEST_CASE("close waits for an operation that was interrupted and has started again") {
         stage on;
         int reads = 0;

@@ -1,0 +1,314 @@
+// The kernel's ring: queues that are too small, signals, and hosts that refuse it.
+#include "support/child_process.hpp"
+#include "support/temporary_directory.hpp"
+#include "uring_ring.hpp"
+
+#include <sapwood/file.hpp>
+#include <sapwood/run.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdexcept>
+#include <string>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using sapwood::event_loop;
+using sapwood::file;
+using sapwood::task;
+using sapwood::uring_ring;
+using sapwood::test::in_child;
+
+task<std::size_t> read_zeros(file& from) {
+    std::array<char, 100> bytes{};
+    co_return co_await from.read_some(bytes, sapwood::file_offset{0});
+}
+
+/// Reads with many tasks at once; the number of bytes all of them got.
+task<std::size_t> read_with(int tasks) {
+    auto zero = co_await file::open("/dev/zero");
+    std::vector<sapwood::join_handle<std::size_t>> readers;
+    for (int i = 0; i < tasks; ++i) {
+        readers.push_back(sapwood::spawn(read_zeros(zero)));
+    }
+    std::size_t bytes = 0;
+    for (auto& reader : readers) {
+        bytes += co_await reader;
+    }
+    co_return bytes;
+}
+
+/// Opens many files at once, which the kernel's workers complete in their own time.
+task<int> open_with(int tasks) {
+    auto open = []() -> task<int> {
+        auto null = co_await file::open("/dev/null");
+        co_return null.is_open() ? 1 : 0;
+    };
+    std::vector<sapwood::join_handle<int>> openers;
+    for (int i = 0; i < tasks; ++i) {
+        openers.push_back(sapwood::spawn(open()));
+    }
+    int opened = 0;
+    for (auto& opener : openers) {
+        opened += co_await opener;
+    }
+    co_return opened;
+}
+
+/// From now on this process gets `error` for io_uring_setup, _enter and _register.
+void refuse_io_uring(int error) {
+    std::array<sock_filter, 5> filter{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 425, 0, 2),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 427, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    const sock_fprog program{filter.size(), filter.data()};
+    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        throw std::system_error(errno, std::generic_category(), "seccomp");
+    }
+}
+
+/// What a loop that cannot be made says.
+std::string make_loop() {
+    try {
+        event_loop loop;
+    } catch (const std::system_error& failure) {
+        return failure.what();
+    }
+    return "a loop was made";
+}
+
+/// Makes RLIMIT_MEMLOCK count in this process.
+void limit_locked_memory(rlim_t bytes) {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, 2> sets{};
+    ::syscall(SYS_capget, &header, sets.data());
+    sets[0].effective &= ~(1U << CAP_IPC_LOCK);
+    sets[0].permitted &= ~(1U << CAP_IPC_LOCK);
+    const rlimit limit{bytes, bytes};
+    if (::syscall(SYS_capset, &header, sets.data()) != 0 || ::setrlimit(RLIMIT_MEMLOCK, &limit)) {
+        throw std::system_error(errno, std::generic_category(), "limiting locked memory");
+    }
+}
+
+std::atomic<int> alarms = 0;
+
+/// Sends this process SIGALRM all the time.
+class signal_storm {
+  public:
+    signal_storm() {
+        alarms = 0;
+
+        struct sigaction action {};
+
+        action.sa_handler = [](int) { ++alarms; };
+        ::sigaction(SIGALRM, &action, &before_); // without SA_RESTART: calls end with EINTR
+        const itimerval often{{0, 50}, {0, 50}};
+        ::setitimer(ITIMER_REAL, &often, nullptr);
+    }
+
+    signal_storm(const signal_storm&) = delete;
+    signal_storm& operator=(const signal_storm&) = delete;
+
+    ~signal_storm() {
+        const itimerval never{};
+        ::setitimer(ITIMER_REAL, &never, nullptr);
+        ::sigaction(SIGALRM, &before_, nullptr);
+    }
+
+  private:
+    struct sigaction before_ {};
+};
+
+} // namespace
+
+TEST_SUITE("uring_ring") {
+
+    TEST_CASE("a ring of 4 entries loses none of hundreds of operations: both queues overflow") {
+        event_loop loop({.sq_entries = 4, .cq_entries = 4});
+        CHECK(loop.ring_report().find("4 submission and 4 completion entries") !=
+              std::string::npos);
+        CHECK(loop.run(read_with(500)) == 50'000);
+        CHECK(loop.run(open_with(500)) == 500);
+    }
+
+    TEST_CASE("hundreds of operations are cancelled through a ring of 4 entries") {
+        auto cancel_all = []() -> task<int> {
+            std::array<int, 2> fds{};
+            REQUIRE(::pipe2(fds.data(), O_CLOEXEC) == 0);
+            file in(fds[0]);
+            const file out(fds[1]);
+            auto read = [&]() -> task<> {
+                std::array<char, 1> byte{};
+                (void)co_await in.read_some(byte);
+            };
+            std::vector<sapwood::join_handle<void>> readers;
+            for (int i = 0; i < 300; ++i) {
+                readers.push_back(sapwood::spawn(read()));
+            }
+            for (int turn = 0; turn < 100; ++turn) {
+                co_await sapwood::yield();
+            }
+            int cancelled = 0;
+            for (auto& reader : readers) {
+                reader.cancel();
+            }
+            for (auto& reader : readers) {
+                try {
+                    co_await reader;
+                } catch (const sapwood::cancelled&) {
+                    ++cancelled;
+                }
+            }
+            co_return cancelled;
+        };
+        event_loop loop({.sq_entries = 4, .cq_entries = 4});
+        CHECK(loop.run(cancel_all()) == 300);
+    }
+
+    TEST_CASE("a storm of signals interrupts waits and submissions, and nothing hangs or is lost") {
+        auto work = []() -> task<std::size_t> {
+            std::size_t done = 0;
+            for (int round = 0; round < 20; ++round) {
+                done += co_await read_with(50) / 100;
+                done += static_cast<std::size_t>(co_await open_with(20));
+                co_await sapwood::sleep_for(300us);
+            }
+            co_return done;
+        };
+        const signal_storm storm;
+        event_loop loop({.sq_entries = 4, .cq_entries = 8});
+        CHECK(loop.run(work()) == 20 * 70);
+        CHECK(alarms > 0);
+    }
+
+    TEST_CASE("a signal that interrupts a wait does not end a sleep early") {
+        auto measure = []() -> task<sapwood::clock::duration> {
+            const auto before = sapwood::clock::now();
+            co_await sapwood::sleep_for(5ms);
+            co_return sapwood::clock::now() - before;
+        };
+        const signal_storm storm;
+        CHECK(sapwood::run(measure()) >= 5ms);
+        CHECK(alarms > 0);
+    }
+
+    TEST_CASE("the report says what was granted") {
+        const uring_ring ring({.sq_entries = 8, .cq_entries = 32});
+        CHECK(ring.report().find("io_uring, 8 submission and 32 completion entries") == 0);
+    }
+
+    TEST_CASE("more entries than the kernel knows are cut to what it grants") {
+        const uring_ring ring({.sq_entries = 1U << 20, .cq_entries = 1});
+        CHECK(ring.report().find("io_uring, 32768 submission") == 0);
+    }
+
+    TEST_CASE("a ring without entries is refused by the option's name") {
+        CHECK_THROWS_WITH_AS(event_loop({.sq_entries = 0}),
+                             doctest::Contains("loop_options.sq_entries"), std::invalid_argument);
+    }
+
+    TEST_CASE("where the memory lock limit is small the ring is halved until it fits, and works") {
+        const auto report = in_child([] {
+            limit_locked_memory(16 << 10);
+            event_loop loop({.sq_entries = 4096, .cq_entries = 8192});
+            const auto bytes = loop.run(read_with(1000));
+            return loop.ring_report() + "; read " + std::to_string(bytes);
+        });
+        CHECK(report == doctest::Contains("; read 100000"));
+        CHECK_FALSE(report == doctest::Contains("io_uring, 4096 submission"));
+        CHECK(report == doctest::Contains("io_uring, "));
+    }
+
+    TEST_CASE("no room under the memory lock limit is an error that names the limit") {
+        CHECK(in_child([] {
+                  limit_locked_memory(0);
+                  return make_loop();
+              }) == doctest::Contains("the memory lock limit of 0 KiB is too small"));
+    }
+
+    TEST_CASE("a refusal by seccomp is an error that names seccomp and the syscalls") {
+        const auto message = in_child([] {
+            refuse_io_uring(EPERM);
+            return make_loop();
+        });
+        CHECK(message == doctest::Contains("cannot make an io_uring: a seccomp filter refuses it"));
+        CHECK(message == doctest::Contains("425 to 427"));
+    }
+
+    TEST_CASE("a refusal by kernel.io_uring_disabled is an error that names it and the remedy") {
+        for (const int level : {1, 2}) {
+            // The setting is the whole machine's: show the child another file in its place.
+            const auto message = in_child([level] {
+                const sapwood::test::temporary_directory directory;
+                sapwood::test::fill(directory / "disabled", std::to_string(level) + "\n");
+                if (::unshare(CLONE_NEWNS) != 0 ||
+                    ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+                    ::mount((directory / "disabled").c_str(), "/proc/sys/kernel/io_uring_disabled",
+                            nullptr, MS_BIND, nullptr) != 0) {
+                    return std::string("not permitted");
+                }
+                refuse_io_uring(EPERM);
+                return make_loop();
+            });
+            if (message == "not permitted") {
+                MESSAGE("needs the right to mount: not checked");
+                continue;
+            }
+            CHECK(message == doctest::Contains(("kernel.io_uring_disabled is " +
+                                                std::to_string(level) + ", which forbids it")
+                                                   .c_str()));
+            CHECK(message == doctest::Contains("sysctl kernel.io_uring_disabled=0"));
+        }
+    }
+
+    TEST_CASE("a kernel without io_uring, or with too old a one, is an error that says so") {
+        CHECK(in_child([] {
+                  refuse_io_uring(ENOSYS);
+                  return make_loop();
+              }) == doctest::Contains("this kernel has no io_uring"));
+        CHECK(in_child([] {
+                  refuse_io_uring(EINVAL);
+                  return make_loop();
+              }) == doctest::Contains("this kernel is too old"));
+    }
+
+    TEST_CASE("no free descriptor is an error that names the limit") {
+        CHECK(in_child([] {
+                  const rlimit limit{3, 3};
+                  ::setrlimit(RLIMIT_NOFILE, &limit);
+                  return make_loop();
+              }) == doctest::Contains("raise the limit with `ulimit -n`"));
+    }
+
+    TEST_CASE("an enter that fails for good ends the program and says why") {
+        const auto words = sapwood::test::last_words([] {
+            event_loop loop;
+            refuse_io_uring(EPERM);
+            loop.run(read_with(1));
+        });
+        CHECK(words == doctest::Contains("io_uring_enter failed; the event loop cannot go on"));
+    }
+}
