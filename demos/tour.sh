@@ -17,21 +17,17 @@ trap 'exit 143' TERM
 
 lines_in() { cat -- "$@" | wc -l; }
 
-echo '== producer_consumer --seed 1'
-"$programs/producer_consumer" --seed 1
+echo '== producer_consumer --seed 1 --delay-max 200'
+"$programs/producer_consumer" --seed 1 --delay-max 200
 
 echo
 echo '== log_to_file'
 mkdir "$work/in"
 
-# This machine's own logs, copied because they may grow meanwhile. Control characters and broken
-# UTF-8 are left out: the log escapes them, so their lines would not come back byte for byte.
+# This machine's own logs, copied because they may grow meanwhile, binary ones included: the log
+# keeps every byte.
 while IFS= read -r -d '' log; do
-    copy=$work/in/file-$(printf '%02d' "$(find "$work/in" -type f | wc -l)")
-    head -n 20000 -- "$log" >"$copy"
-    if LC_ALL=C grep -q '[[:cntrl:]]' "$copy" || ! iconv -f UTF-8 -t UTF-8 "$copy" >/dev/null 2>&1; then
-        rm "$copy"
-    fi
+    head -c 4000000 -- "$log" >"$work/in/file-$(printf '%02d' "$(find "$work/in" -type f | wc -l)")"
 done < <(find /var/log -type f -readable -size +0 -print0 2>/dev/null | LC_ALL=C sort -z | head -z -n 20)
 shopt -s nullglob
 files=("$work"/in/file-*)
@@ -50,20 +46,18 @@ for program in ash birch cedar; do
     writers+=($!)
 done
 
-# awk ends each file's last line, as the log does.
-for input in "$work"/in/*; do
-    awk 1 "$input"
-done | LC_ALL=C sort >"$work/expected"
+# sed ends each file's last line, as the log does.
+LC_ALL=C sed -s '$a\' "$work"/in/* | LC_ALL=C sort >"$work/expected"
 
 echo "${#files[@]} files from /var/log and 3 programs writing into FIFOs at once," \
     "$(lines_in "$work/expected") lines"
 "$programs/log_to_file" --out "$work/shared.log" "${files[@]}" "${fifos[@]}"
 
 echo 'shared.log begins:'
-head -n 8 "$work/shared.log" | cut -c 1-96 | sed 's/^/    /'
+head -n 8 "$work/shared.log" | cat -v | cut -c 1-96 | sed 's/^/    /'
 echo 'and from each program, the first line that got in:'
 for program in ash birch cedar; do
-    grep -n -m 1 "^$program says" "$work/shared.log" | sed 's/^\([0-9]*\):/    line \1: /'
+    grep -a -n -m 1 "^$program says" "$work/shared.log" | sed 's/^\([0-9]*\):/    line \1: /'
 done
 
 LC_ALL=C sort "$work/shared.log" >"$work/found"
@@ -73,6 +67,6 @@ else
     missing=$(LC_ALL=C comm -23 "$work/expected" "$work/found" | wc -l)
     extra=$(LC_ALL=C comm -13 "$work/expected" "$work/found" | wc -l)
     echo "CHECK FAILED: $missing input lines are missing, $extra lines are there that were not input"
-    LC_ALL=C comm -3 "$work/expected" "$work/found" | head -n 5
+    LC_ALL=C comm -3 "$work/expected" "$work/found" | head -n 5 | cat -v
     exit 1
 fi

@@ -21,7 +21,7 @@ namespace sapwood {
 class ring;
 template <class T = void>
 class task;
-template <class T>
+template <class T = void>
 class join_handle;
 
 namespace detail {

@@ -35,7 +35,7 @@ struct pipeline_options {
 
     /// Told once, when the pipeline ends, if lines were lost: what failed, why, and how many. The
     /// default prints it on standard error. Must not throw.
-    std::function<void(const std::string& message)> on_loss;
+    std::function<void(const std::string& message)> on_loss = {};
 };
 
 struct pipeline_counts {

@@ -1,0 +1,16 @@
+#include <sapwood/poll.hpp>
+
+#include <fmt/format.h>
+#include <liburing.h>
+
+namespace sapwood::detail {
+
+void poll_op::prepare(io_uring_sqe& sqe) noexcept {
+    ::io_uring_prep_poll_add(&sqe, fd(), static_cast<unsigned short>(events_));
+}
+
+std::string poll_op::describe() const {
+    return fmt::format("poll of file descriptor {}", fd());
+}
+
+} // namespace sapwood::detail

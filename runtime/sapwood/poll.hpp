@@ -1,0 +1,37 @@
+// poll: waiting until a descriptor is ready without doing anything to it. For descriptors that
+// are non-blocking, as a standard input may be that is shared with other processes: some kinds
+// (FIFOs among them) then say EAGAIN to a read instead of waiting. Loop thread only.
+#pragma once
+
+#include <sapwood/file.hpp>
+
+#include <poll.h>
+
+namespace sapwood {
+
+namespace detail {
+
+class [[nodiscard]] poll_op final : public file_op<poll_op, short> {
+  public:
+    poll_op(file& of, short events) noexcept : file_op(of), events_(events) {}
+
+    void prepare(io_uring_sqe& sqe) noexcept override;
+
+    short convert(std::int32_t events) const noexcept { return static_cast<short>(events); }
+
+    std::string describe() const;
+
+  private:
+    short events_;
+};
+
+} // namespace detail
+
+/// Waits until one of `events` (POLLIN, POLLOUT and so on, as in poll(2)) holds for `of`, or
+/// POLLERR or POLLHUP, and returns those that hold. A regular file is always ready. Throws
+/// `cancelled`.
+[[nodiscard]] inline detail::poll_op poll(file& of, short events) noexcept {
+    return {of, events};
+}
+
+} // namespace sapwood
