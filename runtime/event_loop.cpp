@@ -146,7 +146,7 @@ void event_loop::adopt(detail::spawned_task& child) noexcept {
     tasks_ = &child;
 }
 
-void event_loop::report_unhandled(std::exception_ptr error) noexcept {
+void event_loop::report_unhandled(const std::exception_ptr& error) noexcept {
     try {
         std::rethrow_exception(error);
     } catch (const cancelled&) {

@@ -155,10 +155,10 @@ class event_loop {
     friend class operation;
     class wake_operation;
 
-    static constexpr std::size_t nested_stack_bytes_max = 64 * 1024;
+    static constexpr std::size_t nested_stack_bytes_max = 64u << 10;
 
     void adopt(detail::spawned_task& child) noexcept;
-    void report_unhandled(std::exception_ptr error) noexcept;
+    void report_unhandled(const std::exception_ptr& error) noexcept;
     void run_until_done(const detail::spawned_task& main) noexcept;
     void end_all_tasks() noexcept;
 
