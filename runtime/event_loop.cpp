@@ -68,7 +68,13 @@ class event_loop::wake_operation final : public operation {
     explicit wake_operation(event_loop& loop) noexcept {
         own_context_.loop = &loop;
         context = &own_context_;
-        start();
+    }
+
+    /// From now on the loop can be woken.
+    void listen() noexcept {
+        if (!is_started()) {
+            start();
+        }
     }
 
     void prepare(io_uring_sqe& sqe) noexcept override {
@@ -85,6 +91,7 @@ class event_loop::wake_operation final : public operation {
 
     void stop() noexcept {
         own_context_.cancel_requested = true;
+        stopped_ = !is_started();
         cancel();
     }
 
@@ -101,6 +108,7 @@ event_loop::event_loop(loop_options options) : event_loop(make_ring(options), st
 event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
     : options_(std::move(options)),
       ring_(std::move(ring)),
+      wake_operation_(std::make_unique<wake_operation>(*this)),
       wake_fd_(make_wake_fd()) {
     ignore_sigpipe();
 }
@@ -113,11 +121,9 @@ event_loop::~event_loop() {
         forget(node);
         node.loop_ended();
     }
-    if (wake_operation_ != nullptr) {
-        wake_operation_->stop();
-        while (!wake_operation_->stopped()) {
-            enter(ring::no_deadline);
-        }
+    wake_operation_->stop();
+    while (!wake_operation_->stopped()) {
+        enter(ring::no_deadline);
     }
     take_arrivals(); // what was sent too late to matter lets go of its sender
     ::close(wake_fd_);
@@ -247,9 +253,7 @@ void event_loop::wait() noexcept {
         }
         return;
     }
-    if (wake_operation_ == nullptr) {
-        wake_operation_ = std::make_unique<wake_operation>(*this);
-    }
+    wake_operation_->listen();
     // post() stores its arrival and then looks whether the loop is asleep; the loop does the two
     // in the opposite order, so at least one of them sees the other.
     asleep_.store(true, std::memory_order_seq_cst);

@@ -175,6 +175,7 @@ class event_loop {
     const loop_options options_;
     const std::unique_ptr<ring> ring_;
     const std::thread::id thread_ = std::this_thread::get_id();
+    const std::unique_ptr<wake_operation> wake_operation_;
     const int wake_fd_;
 
     // Loop thread only.
@@ -189,7 +190,6 @@ class event_loop {
     waiter_list cancel_backlog_;
     detail::spawned_task* tasks_ = nullptr;
     loop_observer* observers_ = nullptr;
-    std::unique_ptr<wake_operation> wake_operation_;
 
     // Any thread.
     std::atomic<arrival*> arrivals_{nullptr};

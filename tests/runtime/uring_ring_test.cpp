@@ -297,8 +297,7 @@ TEST_SUITE("uring_ring") {
 
     TEST_CASE("no free descriptor is an error that names the limit") {
         CHECK(in_child([] {
-                  const rlimit limit{3, 3};
-                  ::setrlimit(RLIMIT_NOFILE, &limit);
+                  refuse_io_uring(EMFILE);
                   return make_loop();
               }) == doctest::Contains("raise the limit with `ulimit -n`"));
     }
