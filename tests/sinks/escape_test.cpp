@@ -227,8 +227,12 @@ TEST_SUITE("escape") {
     }
 
     TEST_CASE("what escape cannot have made is refused") {
-        for (const auto text :
-             {"\\"sv, "a\\"sv, "\\q"sv, "\\x"sv, "\\x1"sv, "\\xg0"sv, "\\x1G"sv}) {
+        for (const auto text : {
+                 "\\"sv, "a\\"sv, "\\q"sv, "\\x"sv, "\\x1"sv, "\\xg0"sv, "\\x1G"sv, // no escape
+                 "\\x41"sv, "\\x0a"sv, "\\x5c"sv,          // has a shorter form
+                 "a\nb"sv, "\x1b"sv, "\x80"sv, "\u2028"sv, // must be escaped
+                 "\\xc3\\xa4"sv,                           // must not be
+             }) {
             CAPTURE(text);
             CHECK_THROWS_AS((void)unescape(text), std::invalid_argument);
         }
