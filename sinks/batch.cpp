@@ -82,7 +82,7 @@ char* batch::render_time(char* to, record::time_point when) noexcept {
 
 void batch::render(const record& item) {
     char* to = memory_.get() + size_;
-    ++lines_;
+    std::size_t lines = 1;
     if (layout_ == layout::plain) {
         to = render_time(to, item.when());
         *to++ = ' ';
@@ -95,10 +95,11 @@ void batch::render(const record& item) {
             return;
         }
     } else {
-        lines_ += count_newlines(item.message());
+        lines += count_newlines(item.message());
     }
     to = item.copy_message(to);
     *to++ = '\n';
+    lines_ += lines;
     size_ = static_cast<std::size_t>(to - memory_.get());
 }
 
@@ -111,6 +112,7 @@ void batch::render_escaped(char* to, std::string_view message) {
     }
     to = put(memory_.get() + head, escaped);
     *to++ = '\n';
+    ++lines_;
     size_ = static_cast<std::size_t>(to - memory_.get());
 }
 

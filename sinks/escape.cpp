@@ -140,6 +140,11 @@ std::string unescape(std::string_view text) {
         }
         ++i;
     }
+    std::string again;
+    escape(out, again);
+    if (again != text) {
+        throw std::invalid_argument("unescape: the text holds what is always, or never, escaped");
+    }
     return out;
 }
 
