@@ -29,7 +29,7 @@ class poll_ring final : public ring {
         /// that somebody else emptied first. More than these wait in line.
         unsigned peer_threads_max = 64;
         /// For the report: why it is this ring.
-        std::string reason;
+        std::string reason{};
     };
 
     /// Throws std::system_error where no descriptor or memory is left.

@@ -78,6 +78,11 @@ class worker_pool {
       protected:
         ~job() = default;
 
+        /// On a worker: whether -EINTR is to be the result.
+        [[nodiscard]] bool is_interrupted() const noexcept {
+            return interrupted_.load(std::memory_order_relaxed);
+        }
+
       private:
         friend class worker_pool;
 
