@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <new>
 #include <poll.h>
+#include <stdexcept>
 #include <utility>
 
 namespace sapwood {
@@ -138,6 +139,9 @@ struct poll_ring::lists {
 
 poll_ring::poll_ring(options wanted)
     : options_([&] {
+          if (wanted.sq_entries == 0) {
+              throw std::invalid_argument("loop_options.sq_entries must be at least 1");
+          }
           wanted.sq_entries = std::bit_ceil(std::clamp(wanted.sq_entries, 1u, sq_entries_max));
           wanted.cq_entries = std::bit_ceil(
               std::clamp(std::max(wanted.cq_entries, wanted.sq_entries), 1u, cq_entries_max));

@@ -21,7 +21,8 @@ int make_epoll() {
     const int fd = ::epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0) {
         throw std::system_error(errno, std::generic_category(),
-                                "cannot make the epoll that the event loop waits on");
+                                "cannot make the epoll that the event loop waits on; where no "
+                                "descriptor is free, raise the limit with `ulimit -n`");
     }
     return fd;
 }

@@ -69,8 +69,10 @@ class worker_signal_mask {
 int make_doorbell() {
     const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd < 0) {
-        throw std::system_error(errno, std::generic_category(),
-                                "cannot make the eventfd by which worker threads wake the loop");
+        throw std::system_error(
+            errno, std::generic_category(),
+            "cannot make the eventfd by which worker threads wake the loop; where no "
+            "descriptor is free, raise the limit with `ulimit -n`");
     }
     return fd;
 }

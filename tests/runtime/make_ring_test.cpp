@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 
@@ -65,5 +66,10 @@ TEST_SUITE("make_ring") {
             CHECK(doctest::String(refused.what()) ==
                   doctest::Contains("SAPWOOD_RING is \"epoll\"; set it to uring or poll"));
         }
+    }
+
+    TEST_CASE("a ring without entries is refused by the option's name") {
+        CHECK_THROWS_WITH_AS((void)sapwood::make_ring({.ring = ring_kind::poll, .sq_entries = 0}),
+                             "loop_options.sq_entries must be at least 1", std::invalid_argument);
     }
 }
