@@ -1,6 +1,6 @@
 #include <sapwood/event_loop.hpp>
 
-#include "uring_ring.hpp"
+#include "make_ring.hpp"
 
 #include <sapwood/spawn.hpp>
 
@@ -30,13 +30,6 @@ int make_wake_fd() {
                                 "cannot make the eventfd that wakes the event loop");
     }
     return fd;
-}
-
-std::unique_ptr<ring> make_ring(const loop_options& options) {
-    return std::make_unique<uring_ring>(uring_ring::options{
-        .sq_entries = options.sq_entries,
-        .cq_entries = options.cq_entries,
-    });
 }
 
 /// A write to a closed pipe or socket is an error to be returned, not a signal that ends the

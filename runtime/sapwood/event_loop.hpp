@@ -10,6 +10,7 @@
 #include <sapwood/waiter.hpp>
 
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -28,7 +29,22 @@ namespace detail {
 class spawned_task;
 }
 
+/// What carries out a loop's operations.
+enum class ring_kind : std::uint8_t {
+    /// What the environment variable SAPWOOD_RING says, `uring` or `poll`. Where it is not set:
+    /// io_uring, and where that cannot be had, poll, with one line on standard error that says
+    /// why.
+    automatic,
+    /// The kernel's. Where it cannot be had, the loop cannot be made.
+    io_uring,
+    /// epoll and a few threads: works everywhere, and costs a change of threads for each operation
+    /// on a file.
+    poll,
+};
+
 struct loop_options {
+    ring_kind ring = ring_kind::automatic;
+
     /// Operations that can be staged between two system calls. More than this many in one turn
     /// are submitted in several calls; nothing is refused. Each costs 64 bytes of locked memory.
     unsigned sq_entries = 256;
