@@ -13,6 +13,10 @@
 #include <sys/resource.h>
 #include <system_error>
 
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace sapwood {
 
 namespace {
@@ -100,6 +104,25 @@ int try_setup(io_uring& uring, unsigned flags, const uring_ring::options& wanted
     return outcome;
 }
 
+/// The thread sanitizer does not see liburing map and unmap. Where one thread's ring takes the
+/// place in memory of another's that is gone, it would report a race: tell it that they follow each
+/// other.
+#if defined(__SANITIZE_THREAD__)
+char ring_memory;
+
+void note_mapped() noexcept {
+    ::__tsan_acquire(&ring_memory);
+}
+
+void note_unmapped() noexcept {
+    ::__tsan_release(&ring_memory);
+}
+#else
+void note_mapped() noexcept {}
+
+void note_unmapped() noexcept {}
+#endif
+
 } // namespace
 
 uring_ring::uring_ring(options wanted) : granted_(wanted) {
@@ -121,6 +144,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
         }
         outcome = try_setup(uring_, *flags, granted_);
     }
+    note_mapped();
     setup_flags_ = *flags;
     granted_ = {.sq_entries = uring_.sq.ring_entries,
                 .cq_entries = uring_.cq.ring_entries,
@@ -155,6 +179,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
 }
 
 uring_ring::~uring_ring() {
+    note_unmapped();
     ::io_uring_queue_exit(&uring_);
 }
 

@@ -204,6 +204,19 @@ TEST_SUITE("event_loop") {
         CHECK(trace == "aaaaa!");
     }
 
+    CO_TEST_CASE("who becomes ready by idle is busy for the next who waits for it") {
+        std::string trace;
+        auto wait_idle = [&](char mark) -> task<> {
+            co_await sapwood::idle(24h);
+            co_await write_and_yield(trace, mark, 3);
+        };
+        auto first = sapwood::spawn(wait_idle('1'));
+        auto second = sapwood::spawn(wait_idle('2'));
+        co_await first;
+        co_await second;
+        CHECK(trace == "111222");
+    }
+
     CO_TEST_CASE("idle comes before the loop would wait for a deadline") {
         auto& loop = event_loop::current();
         const auto before = loop.now();

@@ -224,6 +224,21 @@ TEST_SUITE("remote_sender") {
         CHECK_THROWS_AS((void)co_await queue.receive(), std::system_error);
     }
 
+    CO_TEST_CASE("what the loop had fetched from a door before the close is delivered as well") {
+        channel<int> queue(1);
+        remote_sender<int> door(queue, 3);
+        for (int item = 0; item < 3; ++item) {
+            CHECK(door.try_send(int(item)));
+        }
+        co_await sapwood::yield(); // the channel has the first, the door waits with the second
+        CHECK(queue.size() == 1);
+        queue.close();
+        for (int item = 0; item < 3; ++item) {
+            CHECK(co_await queue.receive() == item);
+        }
+        CHECK_THROWS_AS((void)co_await queue.receive(), std::system_error);
+    }
+
     CO_TEST_CASE("a receiver that waits at the close gets what is behind the door") {
         channel<int> queue(1);
         std::optional<remote_sender<int>> door;
@@ -302,6 +317,23 @@ TEST_SUITE("remote_sender") {
         }
         co_await joiner;
         CHECK(joined);
+    }
+
+    CO_TEST_CASE("join counts what is behind the door when nothing has come in yet") {
+        channel<int> queue(1);
+        remote_sender<int> door(queue, 1);
+        bool done = false;
+        auto consume = [&]() -> task<> {
+            (void)co_await queue.receive();
+            done = true;
+            queue.task_done();
+        };
+        auto consumer = sapwood::spawn(consume());
+        CHECK(door.try_send(1));
+        CHECK(queue.unfinished() == 0);
+        co_await queue.join();
+        CHECK(done);
+        co_await consumer;
     }
 
     TEST_CASE("senders may outlive channel and loop and are refused then") {

@@ -77,7 +77,8 @@ TEST_SUITE("when_all") {
     CO_TEST_CASE("nothing to wait for is over at once") {
         CHECK((co_await when_all(std::vector<task<int>>())).empty());
         co_await when_all(std::vector<task<>>());
-        CHECK(std::tuple_size_v<decltype(co_await when_all())> == 0);
+        const auto nothing = co_await when_all();
+        CHECK(std::tuple_size_v<decltype(nothing)> == 0);
     }
 
     CO_TEST_CASE("results may be move-only or references") {
