@@ -340,6 +340,31 @@ TEST_SUITE("file_sink") {
         CHECK(contents_of(path) == "one\ntwo\n");
     }
 
+    CO_TEST_CASE("a torn line is not moved to where a link or a FIFO was planted") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        const auto victim = directory / "victim";
+        fill(path, "one\ntorn");
+        fill(victim, "untouched");
+
+        std::filesystem::create_symlink(victim, path + ".torn");
+        CHECK(std::string((co_await open_error(path)).what()).find(path + ".torn") !=
+              std::string::npos);
+        std::filesystem::remove(path + ".torn");
+
+        REQUIRE(::mkfifo((path + ".torn").c_str(), 0600) == 0);
+        CHECK(std::string((co_await open_error(path)).what()).find(path + ".torn") !=
+              std::string::npos);
+        // With a reader it would open.
+        const int reader = ::open((path + ".torn").c_str(), O_RDONLY | O_NONBLOCK);
+        CHECK(std::string((co_await open_error(path)).what()).find(path + ".torn") !=
+              std::string::npos);
+        ::close(reader);
+
+        CHECK(contents_of(victim) == "untouched");
+        CHECK(contents_of(path) == "one\ntorn");
+    }
+
     // --- writes that do not go well ---
 
     TEST_CASE("a write cut short at any byte is continued there") {
