@@ -164,10 +164,16 @@ task<> file_sink::cut_off_partial_line(std::size_t bytes) {
         co_return;
     }
     // The end of the file is where we wrote last: we hold its lock. If it cannot be cut, the next
-    // open finds a torn line and moves it aside.
-    const auto status = co_await as_result(file_.stat());
-    if (status) {
-        (void)co_await as_result(file_.truncate(status.value().size - bytes));
+    // open finds a torn line and moves it aside. A request to stop waits until this is done.
+    auto status = co_await as_result(file_.stat());
+    while (status.error() == std::errc::operation_canceled) {
+        status = co_await as_result(file_.stat());
+    }
+    if (!status) {
+        co_return;
+    }
+    const std::uint64_t size = status->size - bytes;
+    while ((co_await as_result(file_.truncate(size))).error() == std::errc::operation_canceled) {
     }
 }
 

@@ -426,6 +426,46 @@ TEST_SUITE("file_sink") {
         }
     }
 
+    TEST_CASE("a request to stop does not break off a write, nor keep it from being tidied up") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        const auto lines = numbered_lines(6, 9);
+        // The second write waits in the kernel when the request comes, and then ends so.
+        for (const int end : {-ECANCELED, -EINTR, -ENOSPC}) {
+            CAPTURE(end);
+            int writes = 0;
+            sapwood::test::loop_with_writes disk(
+                [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    switch (++writes) {
+                    case 1:
+                        return perform_some(sqe, 13);
+                    case 2:
+                        return std::nullopt;
+                    default:
+                        return perform(sqe);
+                    }
+                });
+            disk.ring().answer_cancel = [&](const io_uring_sqe& sqe) {
+                return sqe.opcode == IORING_OP_WRITE ? end : -ECANCELED;
+            };
+            const auto body = [](const std::string& log, std::string_view text) -> task<> {
+                file_sink sink = co_await opened(log);
+                auto writer = sapwood::spawn(write(sink, text));
+                for (int turn = 0; turn < 3; ++turn) {
+                    co_await sapwood::yield();
+                }
+                writer.cancel();
+                try {
+                    co_await writer;
+                } catch (const sapwood::write_error&) {
+                }
+            };
+            disk.run(body(path, lines));
+            CHECK(contents_of(path) == (end == -ENOSPC ? whole_lines(lines, 13) : lines));
+            std::filesystem::remove(path);
+        }
+    }
+
     TEST_CASE("past the file size limit whole lines stay, and the process lives") {
         const temporary_directory directory;
         const auto path = directory / "log";
