@@ -481,6 +481,14 @@ TEST_SUITE("file_sink") {
                   return sapwood::run(body(path, lines));
               }) == "4081 bytes kept, File too large");
         CHECK(contents_of(path) == whole_lines(lines, 4096));
+
+        // A write in user space, as on a ring without the kernel's, raises SIGXFSZ as well.
+        std::filesystem::remove(path);
+        CHECK(sapwood::test::in_child([&] {
+                  const rlimit limit{.rlim_cur = 4096, .rlim_max = 4096};
+                  ::setrlimit(RLIMIT_FSIZE, &limit);
+                  return sapwood::test::loop_with_writes(perform).run(body(path, lines));
+              }) == "4081 bytes kept, File too large");
     }
 
     CO_TEST_CASE("on a disk that is really full whole lines stay, and writing goes on with space") {
