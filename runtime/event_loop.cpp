@@ -1,6 +1,6 @@
 #include <sapwood/event_loop.hpp>
 
-#include "uring_ring.hpp"
+#include "make_ring.hpp"
 
 #include <sapwood/spawn.hpp>
 
@@ -30,13 +30,6 @@ int make_wake_fd() {
                                 "cannot make the eventfd that wakes the event loop");
     }
     return fd;
-}
-
-std::unique_ptr<ring> make_ring(const loop_options& options) {
-    return std::make_unique<uring_ring>(uring_ring::options{
-        .sq_entries = options.sq_entries,
-        .cq_entries = options.cq_entries,
-    });
 }
 
 /// A write to a closed pipe or socket, or past a limit on the size of files, is an error to be
@@ -71,7 +64,13 @@ class event_loop::wake_operation final : public operation {
     explicit wake_operation(event_loop& loop) noexcept {
         own_context_.loop = &loop;
         context = &own_context_;
-        start();
+    }
+
+    /// From now on the loop can be woken.
+    void listen() noexcept {
+        if (!is_started()) {
+            start();
+        }
     }
 
     void prepare(io_uring_sqe& sqe) noexcept override {
@@ -88,6 +87,7 @@ class event_loop::wake_operation final : public operation {
 
     void stop() noexcept {
         own_context_.cancel_requested = true;
+        stopped_ = !is_started();
         cancel();
     }
 
@@ -104,6 +104,7 @@ event_loop::event_loop(loop_options options) : event_loop(make_ring(options), st
 event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
     : options_(std::move(options)),
       ring_(std::move(ring)),
+      wake_operation_(std::make_unique<wake_operation>(*this)),
       wake_fd_(make_wake_fd()) {
     ignore_signals_of_writes();
 }
@@ -116,11 +117,9 @@ event_loop::~event_loop() {
         forget(node);
         node.loop_ended();
     }
-    if (wake_operation_ != nullptr) {
-        wake_operation_->stop();
-        while (!wake_operation_->stopped()) {
-            enter(ring::no_deadline);
-        }
+    wake_operation_->stop();
+    while (!wake_operation_->stopped()) {
+        enter(ring::no_deadline);
     }
     take_arrivals(); // what was sent too late to matter lets go of its sender
     ::close(wake_fd_);
@@ -149,7 +148,7 @@ void event_loop::adopt(detail::spawned_task& child) noexcept {
     tasks_ = &child;
 }
 
-void event_loop::report_unhandled(std::exception_ptr error) noexcept {
+void event_loop::report_unhandled(const std::exception_ptr& error) noexcept {
     try {
         std::rethrow_exception(error);
     } catch (const cancelled&) {
@@ -250,9 +249,7 @@ void event_loop::wait() noexcept {
         }
         return;
     }
-    if (wake_operation_ == nullptr) {
-        wake_operation_ = std::make_unique<wake_operation>(*this);
-    }
+    wake_operation_->listen();
     // post() stores its arrival and then looks whether the loop is asleep; the loop does the two
     // in the opposite order, so at least one of them sees the other.
     asleep_.store(true, std::memory_order_seq_cst);

@@ -16,7 +16,7 @@ namespace sapwood {
 
 namespace {
 
-/// IORING_OP_FTRUNCATE (6.9) is newer than the header.
+/// IORING_OP_FTRUNCATE (6.9) is newer than the header; a ring that lacks it has another way.
 constexpr std::uint8_t opcode_ftruncate = 55;
 
 /// One completion carries at most INT_MAX bytes; the kernel cuts at 0x7ffff000 itself.
@@ -110,14 +110,6 @@ std::string sync_op::describe() const {
 
 void truncate_op::prepare(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_rw(opcode_ftruncate, &sqe, fd(), nullptr, 0, size_);
-}
-
-void truncate_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
-    if (value == -EINVAL || value == -EOPNOTSUPP) {
-        // A kernel before 6.9 does not know the operation. Rare enough to block for.
-        value = ::ftruncate(fd(), static_cast<off_t>(size_)) == 0 ? 0 : -errno;
-    }
-    file_op::complete(value, flags);
 }
 
 std::string truncate_op::describe() const {

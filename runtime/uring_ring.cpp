@@ -1,6 +1,6 @@
 #include "uring_ring.hpp"
 
-#include <sapwood/assert.hpp>
+#include "sqe_calls.hpp"
 
 #include <algorithm>
 #include <array>
@@ -28,12 +28,14 @@ constexpr std::array setup_ladder{
     0u,
 };
 
-/// EXT_ARG (5.11): a wait with a deadline that needs no SQE. NODROP (5.5): completions that do not
-/// fit are kept. SUBMIT_STABLE (5.5): what an SQE points to is copied at submission.
+/// NODROP (5.5): completions that do not fit are kept. SUBMIT_STABLE (5.5): what an SQE points to
+/// is copied at submission. RW_CUR_POS (5.6): reads and writes where the file stands.
 constexpr unsigned features_required =
-    IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
+    IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_RW_CUR_POS;
 
 constexpr unsigned sq_entries_min = 4;
+
+constexpr clock::duration interrupt_again_after = std::chrono::milliseconds(4);
 
 /// kernel.io_uring_disabled (6.6): 0 allowed, 1 only for a group, 2 for nobody. -1 where unknown.
 int io_uring_disabled_sysctl() {
@@ -46,7 +48,7 @@ int io_uring_disabled_sysctl() {
 std::string why_refused(int error) {
     switch (error) {
     case ENOSYS:
-        return "this kernel has no io_uring (it needs Linux 5.11 or later, built with "
+        return "this kernel has no io_uring (it needs Linux 5.6 or later, built with "
                "CONFIG_IO_URING)";
     case EPERM:
         switch (io_uring_disabled_sysctl()) {
@@ -74,7 +76,7 @@ std::string why_refused(int error) {
         return "no file descriptor is free; raise the limit with `ulimit -n`";
     case EINVAL:
     case EOPNOTSUPP:
-        return "this kernel is too old: the event loop needs Linux 5.11 or later";
+        return "this kernel is too old: the event loop needs Linux 5.6 or later";
     default:
         return "the kernel refused";
     }
@@ -120,7 +122,11 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
         outcome = try_setup(uring_, *flags, granted_);
     }
     setup_flags_ = *flags;
-    granted_ = {.sq_entries = uring_.sq.ring_entries, .cq_entries = uring_.cq.ring_entries};
+    granted_ = {.sq_entries = uring_.sq.ring_entries,
+                .cq_entries = uring_.cq.ring_entries,
+                .features_withheld = wanted.features_withheld,
+                .opcodes_withheld = wanted.opcodes_withheld};
+    has_ext_arg_ = ((uring_.features & ~wanted.features_withheld) & IORING_FEAT_EXT_ARG) != 0;
 
     // Both are only savings: a registered descriptor spares a reference per enter (5.18), and
     // without dontfork a child could scribble on the rings.
@@ -141,39 +147,48 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
            .mask = uring_.cq.ring_mask,
            .head = uring_.cq.khead,
            .tail = uring_.cq.ktail};
+    published_ = sq_.tail;
+    if (const std::uint64_t missing = missing_opcodes() | wanted.opcodes_withheld) {
+        fallback_ = std::make_unique<opcode_fallback>(missing);
+        own_cqes_ = std::make_unique<io_uring_cqe[]>(granted_.cq_entries);
+    }
 }
 
 uring_ring::~uring_ring() {
     ::io_uring_queue_exit(&uring_);
 }
 
-void uring_ring::enter(clock::time_point until) {
-    std::atomic_ref(*uring_.sq.ktail).store(sq_.tail, std::memory_order_release);
-
-    // GETEVENTS even without waiting: with DEFER_TASKRUN nothing completes otherwise.
-    unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-    if ((uring_.int_flags & 1) != 0) { // INT_FLAG_REG_RING of liburing 2.2 and later
-        flags |= IORING_ENTER_REGISTERED_RING;
-    }
-    __kernel_timespec timeout{};
-    io_uring_getevents_arg arg{};
-    arg.sigmask_sz = _NSIG / 8;
-    unsigned min_complete = 0;
-    if (until != dont_wait) {
-        min_complete = 1;
-        if (until != no_deadline) {
-            const auto left = std::max(until - clock::now(), clock::duration::zero());
-            const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
-            timeout.tv_sec = seconds.count();
-            timeout.tv_nsec = std::chrono::nanoseconds(left - seconds).count();
-            arg.ts = reinterpret_cast<std::uintptr_t>(&timeout);
+/// Those that we can carry out otherwise and this kernel's ring does not know.
+std::uint64_t uring_ring::missing_opcodes() const noexcept {
+    const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(
+        ::io_uring_get_probe_ring(const_cast<io_uring*>(&uring_)), ::io_uring_free_probe);
+    std::uint64_t missing = 0;
+    for (unsigned opcode = 0; opcode < 64; ++opcode) {
+        if (detail::is_performed(static_cast<std::uint8_t>(opcode)) &&
+            (probe == nullptr ||
+             ::io_uring_opcode_supported(probe.get(), static_cast<int>(opcode)) == 0)) {
+            missing |= std::uint64_t{1} << opcode;
         }
     }
-    // What is staged is counted anew each time: an enter that a signal broke off has perhaps
-    // taken only some of it.
-    const int outcome =
-        ::io_uring_enter2(static_cast<unsigned>(uring_.enter_ring_fd), staged(), min_complete,
-                          flags, reinterpret_cast<sigset_t*>(&arg), sizeof(arg));
+    return missing;
+}
+
+void uring_ring::enter(clock::time_point until) {
+    if (fallback_ != nullptr) [[unlikely]] {
+        publish_staged();
+        if (fallback_->is_used()) {
+            copy_completions();
+            if (has_completions()) {
+                until = dont_wait;
+            } else if (until != dont_wait && fallback_->repeat_interrupts()) {
+                until = std::min(until, clock::now() + interrupt_again_after);
+            }
+        }
+    }
+    const int outcome = submit_and_wait(until);
+    if (fallback_ != nullptr && fallback_->is_used()) [[unlikely]] {
+        copy_completions();
+    }
     switch (outcome < 0 ? -outcome : 0) {
     case 0:
     case ETIME:  // the deadline came
@@ -189,12 +204,106 @@ void uring_ring::enter(clock::time_point until) {
     }
 }
 
+int uring_ring::submit_and_wait(clock::time_point until) noexcept {
+    // GETEVENTS even without waiting: with DEFER_TASKRUN nothing completes otherwise.
+    unsigned flags = IORING_ENTER_GETEVENTS;
+    if ((uring_.int_flags & 1) != 0) { // INT_FLAG_REG_RING of liburing 2.2 and later
+        flags |= IORING_ENTER_REGISTERED_RING;
+    }
+    io_uring_getevents_arg arg{};
+    arg.sigmask_sz = _NSIG / 8;
+    unsigned min_complete = 0;
+    if (until != dont_wait) {
+        min_complete = 1;
+        if (until != no_deadline) {
+            const auto left = std::max(until - clock::now(), clock::duration::zero());
+            const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+            timeout_.tv_sec = seconds.count();
+            timeout_.tv_nsec = std::chrono::nanoseconds(left - seconds).count();
+            arg.ts = reinterpret_cast<std::uintptr_t>(&timeout_);
+            if (!has_ext_arg_) [[unlikely]] {
+                // Ends with the next completion or at the deadline, so they never pile up. Its own
+                // completion, with user_data 0, is nobody's.
+                if (auto* const sqe = next_sqe()) {
+                    ::io_uring_prep_timeout(sqe, &timeout_, 1, 0);
+                    sqe->user_data = 0;
+                } else {
+                    min_complete = 0;
+                }
+            }
+        }
+    }
+    std::atomic_ref(*uring_.sq.ktail).store(sq_.tail, std::memory_order_release);
+    // What is staged is counted anew each time: an enter that a signal broke off has perhaps
+    // taken only some of it.
+    const auto ring_fd = static_cast<unsigned>(uring_.enter_ring_fd);
+    if (!has_ext_arg_) [[unlikely]] {
+        return ::io_uring_enter(ring_fd, staged(), min_complete, flags, nullptr);
+    }
+    return ::io_uring_enter2(ring_fd, staged(), min_complete, flags | IORING_ENTER_EXT_ARG,
+                             reinterpret_cast<sigset_t*>(&arg), sizeof(arg));
+}
+
+// --- what the kernel lacks ---
+
+/// Looks through what has been staged since the last time for operations that the kernel lacks.
+void uring_ring::publish_staged() noexcept {
+    while (fallback_->has_to_resume()) {
+        auto* const sqe = next_sqe();
+        if (sqe == nullptr) {
+            break;
+        }
+        fallback_->resume(*sqe);
+    }
+    bool is_linked = false;
+    for (; published_ != sq_.tail; ++published_) {
+        io_uring_sqe& sqe = sq_.sqes[published_ & sq_.mask];
+        if (fallback_->lacks(sqe.opcode) && !is_linked) {
+            if (!fallback_->is_used()) {
+                use_own_completion_queue();
+            }
+            fallback_->replace(sqe);
+        }
+        is_linked = (sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)) != 0;
+    }
+}
+
+/// From now on completions pass through our hands. Not before the first that needs it: that costs
+/// the others a copy each.
+void uring_ring::use_own_completion_queue() noexcept {
+    cq_ = {.cqes = own_cqes_.get(),
+           .mask = granted_.cq_entries - 1,
+           .head = &own_cq_head_,
+           .tail = &own_cq_tail_};
+    if ((setup_flags_ & IORING_SETUP_TASKRUN_FLAG) == 0) {
+        // Completions appear without a sign that we would see: enter in every turn.
+        own_sq_flags_ = IORING_SQ_TASKRUN;
+        sq_.flags = &own_sq_flags_;
+    }
+}
+
+void uring_ring::copy_completions() noexcept {
+    unsigned head = *uring_.cq.khead;
+    const unsigned tail = load_acquire(uring_.cq.ktail);
+    while (head != tail && own_cq_tail_ - own_cq_head_ != granted_.cq_entries) {
+        const io_uring_cqe& cqe = uring_.cq.cqes[head & uring_.cq.ring_mask];
+        if (const auto value = fallback_->result(cqe.user_data, cqe.res)) {
+            own_cqes_[own_cq_tail_ & cq_.mask] = {
+                .user_data = cqe.user_data, .res = *value, .flags = cqe.flags};
+            std::atomic_ref(own_cq_tail_).store(own_cq_tail_ + 1, std::memory_order_release);
+        }
+        std::atomic_ref(*uring_.cq.khead).store(++head, std::memory_order_release);
+    }
+}
+
 std::string uring_ring::report() const {
-    return fmt::format("io_uring, {} submission and {} completion entries, {}", granted_.sq_entries,
-                       granted_.cq_entries,
+    return fmt::format("io_uring, {} submission and {} completion entries, {}{}{}",
+                       granted_.sq_entries, granted_.cq_entries,
                        (setup_flags_ & IORING_SETUP_DEFER_TASKRUN) != 0  ? "deferred task work"
                        : (setup_flags_ & IORING_SETUP_COOP_TASKRUN) != 0 ? "cooperative task work"
-                                                                         : "plain setup");
+                                                                         : "plain setup",
+                       has_ext_arg_ ? "" : ", a timeout per wait",
+                       fallback_ == nullptr ? "" : ", threads for what the kernel lacks");
 }
 
 } // namespace sapwood

@@ -2,8 +2,11 @@
 // that suits a single-threaded loop and steps down where the kernel or a limit refuses.
 #pragma once
 
+#include "opcode_fallback.hpp"
+
 #include <sapwood/ring.hpp>
 
+#include <cstdint>
 #include <memory>
 
 namespace sapwood {
@@ -16,6 +19,10 @@ class uring_ring final : public ring {
         unsigned sq_entries = 256;
         /// Completions that fit before the kernel has to keep them aside; at least sq_entries.
         unsigned cq_entries = 1024;
+        /// For tests: IORING_FEAT_ bits, and opcodes below 64 by their bits, to go without although
+        /// the kernel has them. As if it were older.
+        unsigned features_withheld = 0;
+        std::uint64_t opcodes_withheld = 0;
     };
 
     /// Throws std::system_error whose text says why no ring can be had here and what to do.
@@ -26,9 +33,27 @@ class uring_ring final : public ring {
     [[nodiscard]] std::string report() const override;
 
   private:
+    [[nodiscard]] std::uint64_t missing_opcodes() const noexcept;
+    void publish_staged() noexcept;
+    [[nodiscard]] int submit_and_wait(clock::time_point until) noexcept;
+    void use_own_completion_queue() noexcept;
+    void copy_completions() noexcept;
+
     io_uring uring_{};
     unsigned setup_flags_ = 0;
     options granted_;
+    bool has_ext_arg_ = true;
+    /// Where there is no EXT_ARG: the time that the timeout points to while it is submitted.
+    __kernel_timespec timeout_{};
+    /// SQEs before it have been published.
+    unsigned published_ = 0;
+    /// Null where the kernel knows all there is.
+    std::unique_ptr<opcode_fallback> fallback_;
+    // Between the kernel's completions and the loop, once one has had to be put right.
+    std::unique_ptr<io_uring_cqe[]> own_cqes_;
+    unsigned own_cq_head_ = 0;
+    unsigned own_cq_tail_ = 0;
+    unsigned own_sq_flags_ = 0;
 };
 
 } // namespace sapwood

@@ -1,8 +1,8 @@
 #include <sapwood/wall_clock.hpp>
 
+#include <ctime>
 #include <fstream>
 #include <string>
-#include <time.h>
 
 namespace sapwood::detail {
 

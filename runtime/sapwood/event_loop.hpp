@@ -10,6 +10,7 @@
 #include <sapwood/waiter.hpp>
 
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -28,7 +29,22 @@ namespace detail {
 class spawned_task;
 }
 
+/// What carries out a loop's operations.
+enum class ring_kind : std::uint8_t {
+    /// What the environment variable SAPWOOD_RING says, `uring` or `poll`. Where it is not set:
+    /// io_uring, and where that cannot be had, poll, with one line on standard error that says
+    /// why.
+    automatic,
+    /// The kernel's. Where it cannot be had, the loop cannot be made.
+    io_uring,
+    /// epoll and a few threads: works everywhere, and costs a change of threads for each operation
+    /// on a file.
+    poll,
+};
+
 struct loop_options {
+    ring_kind ring = ring_kind::automatic;
+
     /// Operations that can be staged between two system calls. More than this many in one turn
     /// are submitted in several calls; nothing is refused. Each costs 64 bytes of locked memory.
     unsigned sq_entries = 256;
@@ -155,10 +171,10 @@ class event_loop {
     friend class operation;
     class wake_operation;
 
-    static constexpr std::size_t nested_stack_bytes_max = 64 * 1024;
+    static constexpr std::size_t nested_stack_bytes_max = 64u << 10;
 
     void adopt(detail::spawned_task& child) noexcept;
-    void report_unhandled(std::exception_ptr error) noexcept;
+    void report_unhandled(const std::exception_ptr& error) noexcept;
     void run_until_done(const detail::spawned_task& main) noexcept;
     void end_all_tasks() noexcept;
 
@@ -175,6 +191,7 @@ class event_loop {
     const loop_options options_;
     const std::unique_ptr<ring> ring_;
     const std::thread::id thread_ = std::this_thread::get_id();
+    const std::unique_ptr<wake_operation> wake_operation_;
     const int wake_fd_;
 
     // Loop thread only.
@@ -189,7 +206,6 @@ class event_loop {
     waiter_list cancel_backlog_;
     detail::spawned_task* tasks_ = nullptr;
     loop_observer* observers_ = nullptr;
-    std::unique_ptr<wake_operation> wake_operation_;
 
     // Any thread.
     std::atomic<arrival*> arrivals_{nullptr};

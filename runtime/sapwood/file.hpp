@@ -249,7 +249,6 @@ class [[nodiscard]] truncate_op final : public file_op<truncate_op, void> {
     truncate_op(file& of, std::uint64_t size) noexcept : file_op(of), size_(size) {}
 
     void prepare(io_uring_sqe& sqe) noexcept override;
-    void complete(std::int32_t value, std::uint32_t flags) noexcept override;
 
     void convert(std::int32_t) const noexcept {}
 

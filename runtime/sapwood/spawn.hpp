@@ -78,7 +78,7 @@ class spawned_task final : public root_context {
     /// Frees the task and its result; an exception that nobody took is reported first.
     void drop() noexcept {
         if (promise_.error && !taken_) [[unlikely]] {
-            loop->report_unhandled(std::move(promise_.error));
+            loop->report_unhandled(promise_.error);
         }
         coroutine_.destroy();
         delete this;

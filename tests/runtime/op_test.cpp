@@ -333,6 +333,8 @@ TEST_SUITE("op") {
     TEST_CASE("an operation that still waits for an SQE is cancelled without the kernel") {
         stage on({.sq_entries = 4, .cq_entries = 256});
         int submitted = 0;
+        bool stuck = false;
+        on.ring.interrupt = [&] { return !stuck; };
         on.answer([&](const io_uring_sqe&) {
             ++submitted;
             return reply();
@@ -342,8 +344,7 @@ TEST_SUITE("op") {
             for (int i = 0; i < 10; ++i) {
                 readers.push_back(sapwood::spawn(read(on)));
             }
-            bool stuck = true;
-            on.ring.interrupt = [&] { return !stuck; };
+            stuck = true;
             co_await sapwood::yield();
             for (auto& reader : readers) {
                 reader.cancel();

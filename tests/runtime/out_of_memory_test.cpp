@@ -36,10 +36,6 @@ struct world {
     std::vector<int> out;
 };
 
-task<> wait_once() {
-    co_await sapwood::sleep_for(1us);
-}
-
 /// Runs `body` with the first, then the second, ... allocation failing until none fails any more.
 /// Each time on a new thread, whose frame pool is empty.
 sweep run_failing(const std::function<task<>(world&)>& body) {
@@ -52,7 +48,6 @@ sweep run_failing(const std::function<task<>(world&)>& body) {
             options.on_unhandled_exception = [](const std::exception_ptr&) {};
             sapwood::event_loop loop(options);
             world shared;
-            loop.run(wait_once()); // what the loop needs itself is there
             const failing_allocations failing(nth);
             try {
                 loop.run(body(shared));

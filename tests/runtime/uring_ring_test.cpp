@@ -34,6 +34,7 @@ namespace {
 using namespace std::chrono_literals;
 using sapwood::event_loop;
 using sapwood::file;
+using sapwood::ring_kind;
 using sapwood::task;
 using sapwood::uring_ring;
 using sapwood::test::in_child;
@@ -93,7 +94,7 @@ void refuse_io_uring(int error) {
 /// What a loop that cannot be made says.
 std::string make_loop() {
     try {
-        event_loop loop;
+        event_loop loop({.ring = ring_kind::io_uring});
     } catch (const std::system_error& failure) {
         return failure.what();
     }
@@ -147,7 +148,7 @@ class signal_storm {
 TEST_SUITE("uring_ring") {
 
     TEST_CASE("a ring of 4 entries loses none of hundreds of operations: both queues overflow") {
-        event_loop loop({.sq_entries = 4, .cq_entries = 4});
+        event_loop loop({.ring = ring_kind::io_uring, .sq_entries = 4, .cq_entries = 4});
         CHECK(loop.ring_report().find("4 submission and 4 completion entries") !=
               std::string::npos);
         CHECK(loop.run(read_with(500)) == 50'000);
@@ -184,7 +185,7 @@ TEST_SUITE("uring_ring") {
             }
             co_return cancelled;
         };
-        event_loop loop({.sq_entries = 4, .cq_entries = 4});
+        event_loop loop({.ring = ring_kind::io_uring, .sq_entries = 4, .cq_entries = 4});
         CHECK(loop.run(cancel_all()) == 300);
     }
 
@@ -199,7 +200,7 @@ TEST_SUITE("uring_ring") {
             co_return done;
         };
         const signal_storm storm;
-        event_loop loop({.sq_entries = 4, .cq_entries = 8});
+        event_loop loop({.ring = ring_kind::io_uring, .sq_entries = 4, .cq_entries = 8});
         CHECK(loop.run(work()) == 20 * 70);
         CHECK(alarms > 0);
     }
@@ -226,14 +227,14 @@ TEST_SUITE("uring_ring") {
     }
 
     TEST_CASE("a ring without entries is refused by the option's name") {
-        CHECK_THROWS_WITH_AS(event_loop({.sq_entries = 0}),
+        CHECK_THROWS_WITH_AS(event_loop({.ring = ring_kind::io_uring, .sq_entries = 0}),
                              doctest::Contains("loop_options.sq_entries"), std::invalid_argument);
     }
 
     TEST_CASE("where the memory lock limit is small the ring is halved until it fits, and works") {
         const auto report = in_child([] {
             limit_locked_memory(16 << 10);
-            event_loop loop({.sq_entries = 4096, .cq_entries = 8192});
+            event_loop loop({.ring = ring_kind::io_uring, .sq_entries = 4096, .cq_entries = 8192});
             const auto bytes = loop.run(read_with(1000));
             return loop.ring_report() + "; read " + std::to_string(bytes);
         });
@@ -297,15 +298,14 @@ TEST_SUITE("uring_ring") {
 
     TEST_CASE("no free descriptor is an error that names the limit") {
         CHECK(in_child([] {
-                  const rlimit limit{3, 3};
-                  ::setrlimit(RLIMIT_NOFILE, &limit);
+                  refuse_io_uring(EMFILE);
                   return make_loop();
               }) == doctest::Contains("raise the limit with `ulimit -n`"));
     }
 
     TEST_CASE("an enter that fails for good ends the program and says why") {
         const auto words = sapwood::test::last_words([] {
-            event_loop loop;
+            event_loop loop({.ring = ring_kind::io_uring});
             refuse_io_uring(EPERM);
             loop.run(read_with(1));
         });

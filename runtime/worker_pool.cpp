@@ -1,0 +1,290 @@
+#include "worker_pool.hpp"
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <new>
+#include <sys/eventfd.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace sapwood {
+
+namespace {
+
+/// Whoever waits for interrupted calls looks again after this long; see worker_pool::interrupt.
+constexpr std::chrono::milliseconds interrupt_again_after{1};
+
+void do_nothing(int) {}
+
+/// A real-time signal that nobody uses, with a handler that lets a system call fail with EINTR. 0
+/// where all are taken: calls then cannot be broken off. It only ever goes to workers, which alone
+/// have it unblocked, and so shows nowhere else in the process.
+int choose_interrupt_signal() noexcept {
+    for (int number = SIGRTMAX; number >= SIGRTMIN; --number) {
+        struct sigaction current {};
+
+        if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) {
+            struct sigaction ours {};
+
+            ours.sa_handler = do_nothing; // and no SA_RESTART
+            ::sigemptyset(&ours.sa_mask);
+            ::sigaction(number, &ours, nullptr);
+            return number;
+        }
+    }
+    return 0;
+}
+
+int interrupt_signal() noexcept {
+    static const int number = choose_interrupt_signal();
+    return number;
+}
+
+/// A worker takes no signal of the process: a signalfd or a handler of the program's own threads
+/// gets them. What a thread's own fault raises stays, or it would end without a word.
+class worker_signal_mask {
+  public:
+    worker_signal_mask() noexcept {
+        sigset_t blocked;
+        ::sigfillset(&blocked);
+        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
+            ::sigdelset(&blocked, fault);
+        }
+        if (const int number = interrupt_signal(); number != 0) {
+            ::sigdelset(&blocked, number);
+        }
+        ::pthread_sigmask(SIG_SETMASK, &blocked, &before_);
+    }
+
+    worker_signal_mask(const worker_signal_mask&) = delete;
+    worker_signal_mask& operator=(const worker_signal_mask&) = delete;
+
+    ~worker_signal_mask() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+  private:
+    sigset_t before_{};
+};
+
+int make_doorbell() {
+    const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0) {
+        throw std::system_error(
+            errno, std::generic_category(),
+            "cannot make the eventfd by which worker threads wake the loop; where no "
+            "descriptor is free, raise the limit with `ulimit -n`");
+    }
+    return fd;
+}
+
+} // namespace
+
+doorbell::doorbell() : fd_(make_doorbell()) {}
+
+doorbell::~doorbell() {
+    ::close(fd_);
+}
+
+void doorbell::ring() noexcept {
+    if (wanted_.load(std::memory_order_seq_cst) &&
+        wanted_.exchange(false, std::memory_order_seq_cst)) {
+        const std::uint64_t one = 1;
+        // It cannot fail but for a count near 2^64, which is readable anyway.
+        (void)!::write(fd_, &one, sizeof(one));
+    }
+}
+
+worker_pool::worker_pool(options limits, doorbell& bell) noexcept : limits_(limits), bell_(bell) {}
+
+worker_pool::~worker_pool() {
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    while (!runnable_.empty()) {
+        runnable_.pop_front();
+    }
+    runnable_count_ = 0;
+    lanes_.clear();
+    something_runnable_.notify_all();
+    for (auto* work = running_.front(); work != nullptr; work = job_list::after(*work)) {
+        work->interrupted_.store(true, std::memory_order_relaxed);
+    }
+    while (!running_.empty()) {
+        for (auto* work = running_.front(); work != nullptr; work = job_list::after(*work)) {
+            ::pthread_kill(work->thread_, interrupt_signal());
+        }
+        something_finished_.wait_for(lock, interrupt_again_after);
+    }
+    lock.unlock();
+    for (auto& thread : threads_) {
+        thread.join();
+    }
+}
+
+std::int32_t worker_pool::submit(job& work, lane_key key, bool changes_file) noexcept {
+    const std::lock_guard lock(mutex_);
+    work.lane_ = key;
+    work.changes_file_ = changes_file;
+    work.interrupted_.store(false, std::memory_order_relaxed);
+    try {
+        lanes_[key].queue.push_back(work);
+    } catch (const std::bad_alloc&) {
+        return -ENOMEM;
+    }
+    work.state_ = job::state::queued;
+    advance(key);
+    if (!start_threads()) {
+        // Not one thread: nothing has been started, so this job is the only one there is.
+        if (work.state_ == job::state::runnable) {
+            runnable_.remove(work);
+            --runnable_count_;
+            leave_lane(work);
+        }
+        work.state_ = job::state::idle;
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+bool worker_pool::withdraw(job& work) noexcept {
+    const std::lock_guard lock(mutex_);
+    switch (work.state_) {
+    case job::state::queued: {
+        const auto at = lanes_.find(work.lane_);
+        at->second.queue.remove(work);
+        work.state_ = job::state::idle;
+        advance(work.lane_); // it may have stood in the way of others
+        return true;
+    }
+    case job::state::runnable:
+        runnable_.remove(work);
+        --runnable_count_;
+        work.state_ = job::state::idle;
+        leave_lane(work);
+        return true;
+    case job::state::idle:
+    case job::state::running:
+    case job::state::finished:
+        return false;
+    }
+    return false;
+}
+
+void worker_pool::interrupt(job& work) noexcept {
+    // With the mutex held a job that runs goes on running: the signal cannot reach the thread's
+    // next job, because the thread returns from this job's call before it gets the mutex.
+    const std::lock_guard lock(mutex_);
+    if (work.state_ == job::state::running) {
+        work.interrupted_.store(true, std::memory_order_relaxed);
+        ::pthread_kill(work.thread_, interrupt_signal());
+    }
+}
+
+bool worker_pool::repeat_interrupts() noexcept {
+    const std::lock_guard lock(mutex_);
+    bool any = false;
+    for (auto* work = running_.front(); work != nullptr; work = job_list::after(*work)) {
+        if (work->interrupted_.load(std::memory_order_relaxed)) {
+            ::pthread_kill(work->thread_, interrupt_signal());
+            any = true;
+        }
+    }
+    return any;
+}
+
+worker_pool::job* worker_pool::next_finished() noexcept {
+    const std::lock_guard lock(mutex_);
+    if (finished_.empty()) {
+        has_finished_.store(false, std::memory_order_seq_cst);
+        return nullptr;
+    }
+    job& work = finished_.pop_front();
+    work.state_ = job::state::idle;
+    return &work;
+}
+
+/// Lets the oldest jobs of a lane go, as far as its limits allow.
+void worker_pool::advance(const lane_key& key) noexcept {
+    const auto at = lanes_.find(key);
+    if (at == lanes_.end()) {
+        return;
+    }
+    lane& line = at->second;
+    while (!line.queue.empty() && line.running < running_max(key) &&
+           !(line.queue.front()->changes_file_ && line.change_running)) {
+        job& work = line.queue.pop_front();
+        ++line.running;
+        line.change_running = line.change_running || work.changes_file_;
+        work.state_ = job::state::runnable;
+        runnable_.push_back(work);
+        ++runnable_count_;
+        something_runnable_.notify_one();
+    }
+    if (line.running == 0 && line.queue.empty()) {
+        lanes_.erase(at);
+    }
+}
+
+void worker_pool::leave_lane(job& work) noexcept {
+    const auto at = lanes_.find(work.lane_);
+    if (at == lanes_.end()) {
+        return; // the pool is stopping
+    }
+    --at->second.running;
+    if (work.changes_file_) {
+        at->second.change_running = false;
+    }
+    advance(work.lane_);
+}
+
+/// Starts a thread for every runnable job that no idle one will take. False where there is no
+/// thread at all; with at least one, the jobs only take their turn.
+bool worker_pool::start_threads() noexcept {
+    while (runnable_count_ > idle_threads_ && threads_.size() < limits_.threads_max) {
+        try {
+            const worker_signal_mask inherited;
+            threads_.emplace_back([this] { work(); });
+        } catch (const std::exception&) {
+            break;
+        }
+        ++idle_threads_; // it will be; until then it counts as one that takes a job
+    }
+    return !threads_.empty();
+}
+
+void worker_pool::work() noexcept {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        something_runnable_.wait(lock, [this] { return stopping_ || !runnable_.empty(); });
+        if (stopping_) {
+            return;
+        }
+        --idle_threads_;
+        job& mine = runnable_.pop_front();
+        --runnable_count_;
+        mine.state_ = job::state::running;
+        mine.thread_ = ::pthread_self();
+        running_.push_back(mine);
+        lock.unlock();
+
+        std::int32_t value = mine.perform();
+        while (value == -EINTR && !mine.interrupted_.load(std::memory_order_relaxed)) {
+            value = mine.perform(); // a debugger, or a signal that was late for another job
+        }
+
+        lock.lock();
+        mine.value_ = value;
+        running_.remove(mine);
+        mine.state_ = job::state::finished;
+        finished_.push_back(mine);
+        has_finished_.store(true, std::memory_order_seq_cst);
+        leave_lane(mine);
+        ++idle_threads_;
+        (void)start_threads();
+        if (stopping_) {
+            something_finished_.notify_one();
+        }
+        bell_.ring();
+    }
+}
+
+} // namespace sapwood

@@ -1,0 +1,75 @@
+// make_ring: which ring a loop gets, and what is said about it.
+#include "make_ring.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+
+namespace {
+
+using sapwood::ring_kind;
+
+/// SAPWOOD_RING, while it lives.
+class setting {
+  public:
+    explicit setting(const char* value) {
+        if (const char* const before = std::getenv("SAPWOOD_RING")) {
+            before_ = before;
+        }
+        ::setenv("SAPWOOD_RING", value, 1);
+    }
+
+    setting(const setting&) = delete;
+    setting& operator=(const setting&) = delete;
+
+    ~setting() {
+        if (before_) {
+            ::setenv("SAPWOOD_RING", before_->c_str(), 1);
+        } else {
+            ::unsetenv("SAPWOOD_RING");
+        }
+    }
+
+  private:
+    std::optional<std::string> before_;
+};
+
+doctest::String report(ring_kind kind) {
+    return sapwood::make_ring({.ring = kind})->report().c_str();
+}
+
+} // namespace
+
+TEST_SUITE("make_ring") {
+
+    TEST_CASE("SAPWOOD_RING decides where the program leaves it open") {
+        const setting poll("poll");
+        CHECK(report(ring_kind::automatic) == doctest::Contains("epoll and up to"));
+    }
+
+    TEST_CASE("what the program asks for stands, whatever SAPWOOD_RING says") {
+        const setting poll("uring");
+        CHECK(report(ring_kind::poll) == doctest::Contains("epoll and up to"));
+    }
+
+    TEST_CASE("a SAPWOOD_RING that makes no sense is refused and named") {
+        const setting nonsense("epoll");
+        try {
+            (void)sapwood::make_ring({});
+            FAIL("it was accepted");
+        } catch (const std::system_error& refused) {
+            CHECK(refused.code().value() == EINVAL);
+            CHECK(doctest::String(refused.what()) ==
+                  doctest::Contains("SAPWOOD_RING is \"epoll\"; set it to uring or poll"));
+        }
+    }
+
+    TEST_CASE("a ring without entries is refused by the option's name") {
+        CHECK_THROWS_WITH_AS((void)sapwood::make_ring({.ring = ring_kind::poll, .sq_entries = 0}),
+                             "loop_options.sq_entries must be at least 1", std::invalid_argument);
+    }
+}
