@@ -32,13 +32,16 @@ int make_wake_fd() {
     return fd;
 }
 
-/// A write to a closed pipe or socket is an error to be returned, not a signal that ends the
-/// process: the ring raises SIGPIPE as write(2) does. A program's own handler stays.
-void ignore_sigpipe() noexcept {
-    struct sigaction current {};
+/// A write to a closed pipe or socket, or past a limit on the size of files, is an error to be
+/// returned, not a signal that ends the process: the ring raises them as write(2) does. A
+/// program's own handlers stay.
+void ignore_signals_of_writes() noexcept {
+    for (const int number : {SIGPIPE, SIGXFSZ}) {
+        struct sigaction current {};
 
-    if (::sigaction(SIGPIPE, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) {
-        std::signal(SIGPIPE, SIG_IGN);
+        if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) {
+            std::signal(number, SIG_IGN);
+        }
     }
 }
 
@@ -103,7 +106,7 @@ event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
       ring_(std::move(ring)),
       wake_operation_(std::make_unique<wake_operation>(*this)),
       wake_fd_(make_wake_fd()) {
-    ignore_sigpipe();
+    ignore_signals_of_writes();
 }
 
 event_loop::~event_loop() {

@@ -85,6 +85,18 @@ task<std::uint64_t> torn_tail(file& log, std::uint64_t size) {
     co_return size;
 }
 
+/// Opens where torn lines go. Somebody may have put something else there: a link would have us
+/// write to its target, a FIFO would keep us waiting.
+task<file> open_torn(std::string path) {
+    file aside = co_await file::open(
+        path, {.flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK});
+    if (!(co_await aside.stat()).is_regular()) {
+        throw_errno(EINVAL,
+                    fmt::format("cannot move a torn line to {}: it is not a regular file", path));
+    }
+    co_return aside;
+}
+
 } // namespace
 
 task<file_sink> file_sink::open(const file_sink_options& options) {
@@ -109,8 +121,7 @@ task<> file_sink::move_torn_tail(std::uint64_t size) {
         co_return;
     }
     // First copied and on disk, then cut: killed in between, the next open does it again.
-    file aside =
-        co_await file::open(path_ + ".torn", {.flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW});
+    file aside = co_await open_torn(path_ + ".torn");
     std::vector<char> block(std::min<std::uint64_t>(torn, 64u << 10));
     for (std::uint64_t moved = 0; moved < torn;) {
         const std::size_t got = co_await file_.read_some(block, {size - torn + moved});
@@ -153,10 +164,16 @@ task<> file_sink::cut_off_partial_line(std::size_t bytes) {
         co_return;
     }
     // The end of the file is where we wrote last: we hold its lock. If it cannot be cut, the next
-    // open finds a torn line and moves it aside.
-    const auto status = co_await as_result(file_.stat());
-    if (status) {
-        (void)co_await as_result(file_.truncate(status.value().size - bytes));
+    // open finds a torn line and moves it aside. A request to stop waits until this is done.
+    auto status = co_await as_result(file_.stat());
+    while (status.error() == std::errc::operation_canceled) {
+        status = co_await as_result(file_.stat());
+    }
+    if (!status) {
+        co_return;
+    }
+    const std::uint64_t size = status->size - bytes;
+    while ((co_await as_result(file_.truncate(size))).error() == std::errc::operation_canceled) {
     }
 }
 
