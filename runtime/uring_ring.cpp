@@ -150,7 +150,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
     published_ = sq_.tail;
     if (const std::uint64_t missing = missing_opcodes() | wanted.opcodes_withheld) {
         fallback_ = std::make_unique<opcode_fallback>(missing);
-        own_cqes_ = std::make_unique<io_uring_cqe[]>(granted_.cq_entries);
+        own_cqes_.resize(granted_.cq_entries);
     }
 }
 
@@ -272,7 +272,7 @@ void uring_ring::publish_staged() noexcept {
 /// From now on completions pass through our hands. Not before the first that needs it: that costs
 /// the others a copy each.
 void uring_ring::use_own_completion_queue() noexcept {
-    cq_ = {.cqes = own_cqes_.get(),
+    cq_ = {.cqes = own_cqes_.data(),
            .mask = granted_.cq_entries - 1,
            .head = &own_cq_head_,
            .tail = &own_cq_tail_};
