@@ -148,7 +148,7 @@ poll_ring::poll_ring(options wanted)
           return std::move(wanted);
       }()),
       sqes_(std::make_unique<io_uring_sqe[]>(options_.sq_entries)),
-      cqes_(std::make_unique<io_uring_cqe[]>(options_.cq_entries)),
+      cqes_(options_.cq_entries),
       lists_(std::make_unique<lists>()),
       disk_workers_({.threads_max = options_.disk_threads_max,
                      .file_running_max = file_running_max,
@@ -169,8 +169,10 @@ poll_ring::poll_ring(options wanted)
            .tail = 0,
            .head = &sq_head_,
            .flags = &sq_flags_};
-    cq_ = {
-        .cqes = cqes_.get(), .mask = options_.cq_entries - 1, .head = &cq_head_, .tail = &cq_tail_};
+    cq_ = {.cqes = cqes_.data(),
+           .mask = options_.cq_entries - 1,
+           .head = &cq_head_,
+           .tail = &cq_tail_};
 }
 
 poll_ring::~poll_ring() {

@@ -79,9 +79,9 @@ class poll_ring final : public ring {
     // Constant after construction.
     const options options_;
     const std::unique_ptr<io_uring_sqe[]> sqes_;
-    const std::unique_ptr<io_uring_cqe[]> cqes_;
 
     // Loop thread only. What the kernel would own of the two queues:
+    std::vector<io_uring_cqe> cqes_;
     unsigned sq_head_ = 0;
     unsigned sq_flags_ = 0;
     unsigned cq_head_ = 0;

@@ -174,7 +174,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
     published_ = sq_.tail;
     if (const std::uint64_t missing = missing_opcodes() | wanted.opcodes_withheld) {
         fallback_ = std::make_unique<opcode_fallback>(missing);
-        own_cqes_ = std::make_unique<io_uring_cqe[]>(granted_.cq_entries);
+        own_cqes_.resize(granted_.cq_entries);
     }
 }
 
@@ -262,7 +262,8 @@ int uring_ring::submit_and_wait(clock::time_point until) noexcept {
     // What is staged is counted anew each time: an enter that a signal broke off has perhaps
     // taken only some of it.
     const auto ring_fd = static_cast<unsigned>(uring_.enter_ring_fd);
-    if (!has_ext_arg_) [[unlikely]] {
+    if (arg.ts == 0 || !has_ext_arg_) {
+        // Without a deadline the argument would only cost its copy into the kernel, some 20 ns.
         return ::io_uring_enter(ring_fd, staged(), min_complete, flags, nullptr);
     }
     return ::io_uring_enter2(ring_fd, staged(), min_complete, flags | IORING_ENTER_EXT_ARG,
@@ -296,7 +297,7 @@ void uring_ring::publish_staged() noexcept {
 /// From now on completions pass through our hands. Not before the first that needs it: that costs
 /// the others a copy each.
 void uring_ring::use_own_completion_queue() noexcept {
-    cq_ = {.cqes = own_cqes_.get(),
+    cq_ = {.cqes = own_cqes_.data(),
            .mask = granted_.cq_entries - 1,
            .head = &own_cq_head_,
            .tail = &own_cq_tail_};

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 namespace sapwood {
 
@@ -50,7 +51,7 @@ class uring_ring final : public ring {
     /// Null where the kernel knows all there is.
     std::unique_ptr<opcode_fallback> fallback_;
     // Between the kernel's completions and the loop, once one has had to be put right.
-    std::unique_ptr<io_uring_cqe[]> own_cqes_;
+    std::vector<io_uring_cqe> own_cqes_;
     unsigned own_cq_head_ = 0;
     unsigned own_cq_tail_ = 0;
     unsigned own_sq_flags_ = 0;
