@@ -43,7 +43,10 @@ constexpr auto progress_interval = 250ms;
 
 template <class... Args>
 void complain(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::print(stderr, "log_to_file: {}\n", fmt::format(format, std::forward<Args>(args)...));
+    // Not fmt::print, which throws where standard error is closed or full: nobody reads it then.
+    std::fputs(
+        fmt::format("log_to_file: {}\n", fmt::format(format, std::forward<Args>(args)...)).c_str(),
+        stderr);
 }
 
 std::string counted(std::uint64_t count, std::string_view what) {
@@ -105,11 +108,11 @@ task<int> merge::run() {
     auto sink = co_await sapwood::file_sink::open(sink_options);
     const std::uint64_t torn_bytes = sink.torn_bytes();
 
-    sapwood::pipeline_options options{.queue_records = queue_records,
-                                      .form = sapwood::layout::verbatim};
+    const sapwood::pipeline_options options{.queue_records = queue_records,
+                                            .form = sapwood::layout::verbatim};
+    log_.emplace(std::move(sink), options);
     // A producer that waits for its input would not notice that the log has failed.
-    options.on_loss = [this](const std::string&) { stop(); };
-    log_.emplace(std::move(sink), std::move(options));
+    log_->on_loss([this](const std::string&) { stop(); });
 
     std::string failure;
     try {
@@ -192,7 +195,7 @@ task<> merge::produce(std::uint32_t id) {
             co_await hand_over(lines.take(as_record));
         }
     }
-    if (!lines.empty()) {
+    if (!lines.empty() && at_end) {
         co_await hand_over(lines.take(as_record)); // a last line without a newline gets one
     }
     if (!at_end) {
@@ -238,6 +241,9 @@ task<> merge::watch_signals() {
 /// One line that is written over again and again, until cancelled.
 task<> merge::show_progress() {
     file terminal(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+    if (!terminal.is_open()) {
+        co_return; // no descriptor is left for it
+    }
     auto before = log_->counts();
     auto then = sapwood::clock::now();
     while (co_await as_result(sapwood::sleep_for(progress_interval))) {

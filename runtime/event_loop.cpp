@@ -148,14 +148,14 @@ void event_loop::adopt(detail::spawned_task& child) noexcept {
     tasks_ = &child;
 }
 
-void event_loop::report_unhandled(const std::exception_ptr& error) noexcept {
+void event_loop::report_unhandled_by(event_loop* loop, const std::exception_ptr& error) noexcept {
     try {
         std::rethrow_exception(error);
     } catch (const cancelled&) {
         return; // it did as it was told
     } catch (...) {
-        if (options_.on_unhandled_exception) {
-            options_.on_unhandled_exception(error);
+        if (loop == current_loop && loop->options_.on_unhandled_exception) {
+            loop->options_.on_unhandled_exception(error);
         } else {
             print_unhandled(error);
         }
@@ -234,10 +234,8 @@ void event_loop::run_ready() noexcept {
             __builtin_prefetch(next->next);
             __builtin_prefetch(next->handle.address());
         }
-        current_task_ = node.context;
         node.handle.resume();
     }
-    current_task_ = nullptr;
 }
 
 void event_loop::wait() noexcept {

@@ -1,6 +1,7 @@
 #include <sapwood/file.hpp>
 
 #include <sapwood/event_loop.hpp>
+#include <sapwood/sanitizers.hpp>
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -8,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if SAPWOOD_ADDRESS_SANITIZER
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -31,7 +32,7 @@ unsigned transfer_size(std::size_t bytes) noexcept {
 namespace detail {
 
 void check_alive([[maybe_unused]] const void* bytes, [[maybe_unused]] std::size_t size) noexcept {
-#if defined(__SANITIZE_ADDRESS__)
+#if SAPWOOD_ADDRESS_SANITIZER
     SAPWOOD_ASSERT(::__asan_region_is_poisoned(const_cast<void*>(bytes), size) == nullptr,
                    "a buffer was freed while the kernel had it");
 #endif
@@ -50,7 +51,7 @@ void open_op::prepare(io_uring_sqe& sqe) noexcept {
 }
 
 void open_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
-    if (value >= 0 && context->cancel_requested) {
+    if (value >= 0 && context->must_stop()) {
         ::close(value);
         value = -ECANCELED;
     }
@@ -161,10 +162,9 @@ void close_op::prepare(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_close(&sqe, fd_);
 }
 
-void close_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
+void close_op::complete(std::int32_t value, std::uint32_t) noexcept {
     // Never again, not even after EINTR: the descriptor is gone, and its number may be another's.
     value_ = plain_errno(value);
-    flags_ = flags;
     context->loop->make_ready(*this);
 }
 

@@ -19,15 +19,14 @@ std::int32_t operation::plain_errno(std::int32_t value) noexcept {
     return value <= -restart_first && value >= -restart_last ? -EINTR : value;
 }
 
-void operation::complete(std::int32_t value, std::uint32_t flags) noexcept {
+void operation::complete(std::int32_t value, std::uint32_t) noexcept {
     value = plain_errno(value);
-    if (value == -EINTR && !context->cancel_requested) {
+    if (value == -EINTR && !context->must_stop()) {
         start();
         return;
     }
     // A kernel worker that was interrupted in order to cancel says EINTR as well.
     value_ = value == -EINTR ? -ECANCELED : value;
-    flags_ = flags;
     context->loop->make_ready(*this);
 }
 

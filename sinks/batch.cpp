@@ -44,6 +44,10 @@ std::size_t batch::lines_within(std::size_t bytes) const noexcept {
     return bytes < size_ ? count_newlines({memory_.get(), bytes}) : lines_;
 }
 
+std::size_t batch::lines_of(const record& item) const noexcept {
+    return layout_ == layout::verbatim ? 1 + count_newlines(item.message()) : 1;
+}
+
 void batch::clear() noexcept {
     const std::size_t usual = bytes_max_ + slack_bytes;
     if (capacity_ > usual) {

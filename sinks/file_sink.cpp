@@ -1,11 +1,12 @@
 #include <sapwood/file_sink.hpp>
 
-#include <sapwood/event_loop.hpp>
+#include <sapwood/shield.hpp>
 
 #include <algorithm>
 #include <cerrno>
 #include <fmt/format.h>
 #include <fstream>
+#include <sstream>
 #include <string_view>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -28,15 +29,19 @@ std::string lock_holder(const file_status& status) {
     const std::string wanted = fmt::format("{:02x}:{:02x}:{}", status.device >> 32,
                                            status.device & 0xffffffff, status.inode);
     std::ifstream locks("/proc/locks");
-    std::string number;
-    std::string kind;
-    std::string mode;
-    std::string access;
-    std::string where;
-    std::string rest;
-    long pid = 0;
-    while (locks >> number >> kind >> mode >> access >> pid >> where && std::getline(locks, rest)) {
-        if (kind == "FLOCK" && where == wanted && pid > 0) {
+    std::string line;
+    while (std::getline(locks, line)) {
+        std::istringstream fields(line);
+        std::string number;
+        std::string kind;
+        std::string mode;
+        std::string access;
+        std::string where;
+        long pid = 0;
+        // A line of somebody who waits for a lock has `->` before its kind, and is not the
+        // holder's.
+        if (fields >> number >> kind >> mode >> access >> pid >> where && kind == "FLOCK" &&
+            where == wanted && pid > 0) {
             std::string name;
             std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
             return pid == ::getpid() ? fmt::format("this process ({})", pid)
@@ -97,6 +102,14 @@ task<file> open_torn(std::string path) {
     co_return aside;
 }
 
+/// Makes a name that was created survive the machine.
+task<> sync_directory_of(const std::string& path) {
+    const auto slash = path.rfind('/');
+    std::string name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    file directory = co_await file::open(std::move(name), {.flags = O_RDONLY | O_DIRECTORY});
+    co_await directory.datasync();
+}
+
 } // namespace
 
 task<file_sink> file_sink::open(const file_sink_options& options) {
@@ -105,14 +118,23 @@ task<file_sink> file_sink::open(const file_sink_options& options) {
 
 task<file_sink> file_sink::open_path(std::string path, mode_t mode) {
     file log = co_await file::open(path, {.flags = O_RDWR | O_APPEND | O_CREAT, .mode = mode});
-    const file_status status = co_await log.stat();
-    if (!status.is_regular()) {
-        throw_errno(EINVAL, fmt::format("cannot open {} as a log: it is not a regular file", path));
+    try {
+        const file_status status = co_await log.stat();
+        if (!status.is_regular()) {
+            throw_errno(EINVAL,
+                        fmt::format("cannot open {} as a log: it is not a regular file", path));
+        }
+        lock(log, status, path);
+        file_sink sink(std::move(log), path);
+        co_await sync_directory_of(path); // the log may be new
+        co_await sink.move_torn_tail((co_await sink.file_.stat()).size);
+        co_return sink;
+    } catch (const std::system_error& error) {
+        if (std::string_view(error.what()).find(path) != std::string_view::npos) {
+            throw;
+        }
+        throw std::system_error(error.code(), "cannot open " + path + " as a log");
     }
-    lock(log, status, path);
-    file_sink sink(std::move(log), std::move(path));
-    co_await sink.move_torn_tail((co_await sink.file_.stat()).size);
-    co_return sink;
 }
 
 task<> file_sink::move_torn_tail(std::uint64_t size) {
@@ -121,7 +143,9 @@ task<> file_sink::move_torn_tail(std::uint64_t size) {
         co_return;
     }
     // First copied and on disk, then cut: killed in between, the next open does it again.
-    file aside = co_await open_torn(path_ + ".torn");
+    const std::string aside_path = path_ + ".torn";
+    file aside = co_await open_torn(aside_path);
+    const std::uint64_t aside_size = (co_await aside.stat()).size;
     std::vector<char> block(std::min<std::uint64_t>(torn, 64u << 10));
     for (std::uint64_t moved = 0; moved < torn;) {
         const std::size_t got = co_await file_.read_some(block, {size - torn + moved});
@@ -133,12 +157,23 @@ task<> file_sink::move_torn_tail(std::uint64_t size) {
     }
     co_await aside.write_all(std::string_view("\n"));
     co_await aside.datasync();
+    co_await sync_directory_of(aside_path);
+    if (const auto cut = co_await as_result(file_.truncate(size - torn)); !cut) {
+        // A log that may only grow (chattr +a), say: it must not be copied again at each open.
+        (void)co_await as_result(aside.truncate(aside_size));
+        throw std::system_error(cut.error(),
+                                fmt::format("cannot cut the torn last line of {}", path_));
+    }
     co_await aside.close();
-    co_await file_.truncate(size - torn);
     torn_bytes_ = torn;
 }
 
 task<> file_sink::write(std::span<const char> lines) {
+    // A batch is not given up half-way.
+    const auto shielded = co_await shield();
+    if (partial_line_bytes_ > 0) {
+        co_await cut_off_partial_line();
+    }
     auto rest = lines;
     while (!rest.empty()) {
         const auto written = co_await as_result(file_.write_some(rest));
@@ -148,41 +183,52 @@ task<> file_sink::write(std::span<const char> lines) {
         }
         const std::error_code why =
             written ? make_error_code(std::errc::no_space_on_device) : written.error();
-        if (why == std::errc::operation_canceled || why == std::errc::interrupted) {
-            continue; // a batch is not given up half-way
-        }
         const auto done = static_cast<std::size_t>(rest.data() - lines.data());
         const std::string_view text(lines.data(), done);
         const std::size_t whole = text.rfind('\n') + 1; // npos + 1 is 0
-        co_await cut_off_partial_line(done - whole);
+        partial_line_bytes_ = done - whole;
+        try {
+            co_await cut_off_partial_line();
+        } catch (const std::exception&) {
+            // The next write tries again before it writes, and the next open moves it aside.
+        }
         throw write_error(why, fmt::format("cannot write {}", path_), whole);
     }
 }
 
-task<> file_sink::cut_off_partial_line(std::size_t bytes) {
-    if (bytes == 0) {
+task<> file_sink::cut_off_partial_line() {
+    if (partial_line_bytes_ == 0) {
         co_return;
     }
-    // The end of the file is where we wrote last: we hold its lock. If it cannot be cut, the next
-    // open finds a torn line and moves it aside. A request to stop waits until this is done.
-    auto status = co_await as_result(file_.stat());
-    while (status.error() == std::errc::operation_canceled) {
-        status = co_await as_result(file_.stat());
+    try {
+        // It is at the end of the file, whoever has truncated it meanwhile, as long as we are its
+        // only writer.
+        const std::uint64_t size = (co_await file_.stat()).size;
+        co_await file_.truncate(size - std::min<std::uint64_t>(size, partial_line_bytes_));
+    } catch (const std::system_error& error) {
+        throw write_error(error.code(),
+                          fmt::format("cannot cut a partly written line off {}", path_), 0);
     }
-    if (!status) {
-        co_return;
-    }
-    const std::uint64_t size = status->size - bytes;
-    while ((co_await as_result(file_.truncate(size))).error() == std::errc::operation_canceled) {
-    }
+    partial_line_bytes_ = 0;
 }
 
 task<> file_sink::datasync() {
-    co_await file_.datasync();
+    const auto synced = co_await as_result(file_.datasync());
+    throw_cancelled_or(synced.error(), "cannot sync");
 }
 
 task<> file_sink::close() {
-    co_await file_.close();
+    const auto closed = co_await as_result(file_.close());
+    throw_cancelled_or(closed.error(), "cannot close");
+}
+
+void file_sink::throw_cancelled_or(std::error_code error, const char* what) const {
+    if (error == std::errc::operation_canceled) {
+        throw cancelled{};
+    }
+    if (error) {
+        throw std::system_error(error, fmt::format("{} {}", what, path_));
+    }
 }
 
 } // namespace sapwood

@@ -17,7 +17,7 @@ namespace {
 /// few enough that a batch is not much longer than it should be.
 constexpr std::size_t records_per_visit = 128;
 
-pipeline_options validated(pipeline_options options) {
+const pipeline_options& validated(const pipeline_options& options) {
     const auto require = [](bool holds, const char* what) {
         if (!holds) {
             throw std::invalid_argument(fmt::format("pipeline_options: {}", what));
@@ -33,27 +33,31 @@ pipeline_options validated(pipeline_options options) {
 
 /// What the pipeline and its two coroutines share. `collect` moves records from the channel into
 /// the batch that fills; `write_out` takes that batch when it is time and gives it to the sink.
-/// Both run until the channel is closed and drained, also when they are cancelled, which only
-/// closes the channel: what was accepted is written.
-class pipeline::consumer {
+/// Both are shielded: told to stop, they close the channel, and run until it is drained and all of
+/// it is written. Neither may fail: what goes wrong is kept in failure_, and lines are counted.
+class pipeline::consumer final : public stop_listener {
   public:
-    consumer(file_sink sink, pipeline_options options)
-        : options_(std::move(options)),
-          queue(options_.queue_records),
+    consumer(file_sink sink, const pipeline_options& options)
+        : linger_(options.linger),
+          queue(options.queue_records),
           sink_(std::move(sink)),
-          one_(options_.batch_bytes, options_.form),
-          other_(options_.batch_bytes, options_.form) {}
+          one_(options.batch_bytes, options.form),
+          other_(options.batch_bytes, options.form) {}
 
-    /// What collect receives goes into the batch that fills at that moment: while collect waits
-    /// for a record, write_out may have taken the batch that was there when the wait began.
-    void push_back(record&& item) { filling_->push_back(std::move(item)); }
+    static void start(const std::shared_ptr<consumer>& self) {
+        spawn_shielded(collect(self), *self).detach();
+        try {
+            spawn_shielded(write_out(self), *self).detach();
+        } catch (...) {
+            self->queue.close(); // ends collect
+            throw;
+        }
+    }
 
-    static task<> collect(std::shared_ptr<consumer> self) { co_await self->collect(); }
-
-    static task<> write_out(std::shared_ptr<consumer> self) { co_await self->write_out(); }
+    void stop_requested() noexcept override { queue.close(); }
 
     task<> flush() {
-        const std::uint64_t target = records_done_ + queue.unfinished();
+        const std::uint64_t target = records_done_ + queue.outstanding();
         while (records_done_ < target) {
             co_await batch_done_.wait();
         }
@@ -61,6 +65,7 @@ class pipeline::consumer {
     }
 
     task<> close() {
+        is_close_awaited_ = true;
         queue.close();
         co_await finished_.wait();
         rethrow_failure();
@@ -82,71 +87,92 @@ class pipeline::consumer {
         }
     }
 
-  private:
-    task<> collect() {
-        for (;;) {
-            while (filling_->full()) {
-                batch_taken_.reset();
-                (void)co_await as_result(batch_taken_.wait());
-            }
-            std::size_t count = 0;
-            try {
-                count = co_await queue.receive_many(*this, records_per_visit);
-            } catch (const cancelled&) {
-                queue.close();
-                continue;
-            } catch (const std::system_error&) {
-                break; // closed and drained
-            } catch (...) {
-                fail(std::current_exception(), std::make_error_code(std::errc::not_enough_memory));
-                discard_queue();
-                continue;
-            }
-            counts_.records += count;
-            has_work_.set();
-            if (filling_->full()) {
-                gather_no_longer();
-            }
+    void on_loss(std::function<void(const std::string&)> tell) { on_loss_ = std::move(tell); }
+
+    // What collect receives goes into the batch that fills at that moment: while collect waits for
+    // a record, write_out may have taken the batch that was there when the wait began.
+
+    [[nodiscard]] bool full() const noexcept { return filling_->full(); }
+
+    /// A record that cannot be rendered for want of memory is lost, and only that one.
+    void push_back(record&& item) noexcept {
+        ++counts_.records;
+        try {
+            filling_->push_back(std::move(item));
+        } catch (...) {
+            ++records_unrendered_;
+            counts_.lines_lost += filling_->lines_of(item);
         }
-        no_more_ = true;
-        has_work_.set();
-        gather_no_longer();
     }
 
-    task<> write_out() {
+  private:
+    static task<> collect(std::shared_ptr<consumer> self) {
+        consumer& me = *self;
         for (;;) {
-            while (!(co_await as_result(has_work_.wait()))) {
+            while (me.full()) {
+                me.batch_taken_.reset();
+                co_await me.batch_taken_.wait();
             }
-            if (filling_->empty()) {
-                if (no_more_) {
+            if (!(co_await as_result(me.queue.receive_many(me, records_per_visit)))) {
+                break; // closed and drained
+            }
+            me.has_work_.set();
+            if (me.full()) {
+                me.gather_no_longer();
+            }
+        }
+        me.no_more_ = true;
+        me.has_work_.set();
+        me.gather_no_longer();
+    }
+
+    static task<> write_out(std::shared_ptr<consumer> self) {
+        consumer& me = *self;
+        for (;;) {
+            co_await me.has_work_.wait();
+            if (me.filling_->empty()) {
+                me.done(std::exchange(me.records_unrendered_, 0));
+                if (me.no_more_) {
                     break;
                 }
-                has_work_.reset();
+                me.has_work_.reset();
                 continue;
             }
-            if (!filling_->full() && !no_more_) {
-                co_await gather();
+            // Let the batch fill until it is full, until nobody has anything else to do, or until
+            // the linger is over.
+            if (!me.full() && !me.no_more_) {
+                auto quiet = idle(me.linger_);
+                me.gathering_ = &quiet;
+                try {
+                    co_await quiet;
+                } catch (const std::bad_alloc&) {
+                    // No timer to be had: then at once.
+                }
+                me.gathering_ = nullptr;
             }
-            std::swap(filling_, writing_);
-            batch_taken_.set();
-            co_await write_batch();
+            std::swap(me.filling_, me.writing_);
+            me.batch_taken_.set();
+            std::size_t kept = 0;
+            if (!me.failure_) {
+                try {
+                    co_await me.sink_.write(me.writing_->bytes());
+                    kept = me.writing_->bytes().size();
+                } catch (const write_error& error) {
+                    kept = error.bytes_kept;
+                    me.fail(std::current_exception(), error.code());
+                } catch (...) {
+                    me.fail(std::current_exception(), std::make_error_code(std::errc::io_error));
+                }
+            }
+            me.account(kept);
         }
-        const auto closed = co_await as_result_of_close();
-        if (!closed && !failure_) {
-            failure_ = std::make_exception_ptr(
-                std::system_error(closed.error(), "cannot close " + sink_.path()));
+        try {
+            co_await me.sink_.close();
+        } catch (...) {
+            me.fail(std::current_exception(), std::make_error_code(std::errc::io_error));
         }
-        report_loss();
-        finished_.set();
-    }
-
-    /// Lets the batch fill until it is full, until nobody has anything else to do, or until the
-    /// linger is over.
-    task<> gather() {
-        auto quiet = idle(options_.linger);
-        gathering_ = &quiet;
-        (void)co_await as_result(std::move(quiet));
-        gathering_ = nullptr;
+        me.report_loss();
+        me.finished_.set();
     }
 
     void gather_no_longer() noexcept {
@@ -155,39 +181,15 @@ class pipeline::consumer {
         }
     }
 
-    /// Writes the batch, or loses it where the sink has failed; either way its records are done.
-    task<> write_batch() {
-        const auto bytes = writing_->bytes();
-        std::size_t kept = 0;
-        if (!failure_) {
-            try {
-                co_await sink_.write(bytes);
-                kept = bytes.size();
-                ++counts_.batches_written;
-            } catch (const write_error& error) {
-                kept = error.bytes_kept;
-                fail(std::current_exception(), error.code());
-            } catch (...) {
-                fail(std::current_exception(), std::make_error_code(std::errc::io_error));
-            }
-        }
+    /// The batch has been given to the sink, which has `kept` bytes of it.
+    void account(std::size_t kept) noexcept {
         const std::size_t lines_kept = writing_->lines_within(kept);
         counts_.bytes_written += kept;
         counts_.lines_written += lines_kept;
-        if (kept < bytes.size()) {
-            counts_.lines_lost += writing_->lines_within(bytes.size()) - lines_kept;
-        }
-        done(writing_->records());
+        counts_.lines_lost += writing_->lines() - lines_kept;
+        counts_.batches_written += kept > 0 ? 1 : 0;
+        done(writing_->records() + std::exchange(records_unrendered_, 0));
         writing_->clear();
-    }
-
-    task<result<void>> as_result_of_close() {
-        try {
-            co_await sink_.close();
-        } catch (const std::system_error& error) {
-            co_return error.code();
-        }
-        co_return result<void>();
     }
 
     /// From now on nothing is written; producers are told.
@@ -198,14 +200,6 @@ class pipeline::consumer {
         queue.close(code);
     }
 
-    void discard_queue() noexcept {
-        while (const auto item = queue.try_receive()) {
-            ++counts_.records;
-            ++counts_.lines_lost;
-            done(1);
-        }
-    }
-
     void done(std::size_t records) noexcept {
         records_done_ += records;
         queue.task_done(records);
@@ -214,19 +208,20 @@ class pipeline::consumer {
     }
 
     void report_loss() const noexcept {
-        if (counts_.lines_lost == 0) {
+        const bool nobody_knows = failure_ && !is_close_awaited_;
+        if (counts_.lines_lost == 0 && !nobody_knows) {
             return;
         }
         try {
-            std::string why = "unknown reason";
+            std::string why = "out of memory for " + sink_.path();
             try {
                 rethrow_failure();
             } catch (const std::exception& failure) {
                 why = failure.what();
             }
             const auto message = fmt::format("{}; {} lines were lost", why, counts_.lines_lost);
-            if (options_.on_loss) {
-                options_.on_loss(message);
+            if (on_loss_) {
+                on_loss_(message);
             } else {
                 std::fprintf(stderr, "sapwood: %s\n", message.c_str());
             }
@@ -236,7 +231,7 @@ class pipeline::consumer {
         }
     }
 
-    const pipeline_options options_;
+    const clock::duration linger_;
 
   public:
     channel<record> queue;
@@ -254,15 +249,18 @@ class pipeline::consumer {
     event finished_;
     detail::idle_awaiter* gathering_ = nullptr;
     bool no_more_ = false;
+    bool is_close_awaited_ = false;
     std::exception_ptr failure_;
     std::uint64_t records_done_ = 0;
+    /// Received, not in a batch, and not done yet.
+    std::size_t records_unrendered_ = 0;
     pipeline_counts counts_;
+    std::function<void(const std::string&)> on_loss_;
 };
 
 pipeline::pipeline(file_sink sink, pipeline_options options)
-    : consumer_(std::make_shared<consumer>(std::move(sink), validated(std::move(options)))) {
-    spawn(consumer::collect(consumer_)).detach();
-    spawn(consumer::write_out(consumer_)).detach();
+    : consumer_(std::make_shared<consumer>(std::move(sink), validated(options))) {
+    consumer::start(consumer_);
 }
 
 pipeline::~pipeline() {
@@ -294,6 +292,10 @@ task<> pipeline::close() {
 
 pipeline_counts pipeline::counts() const noexcept {
     return consumer_->counts();
+}
+
+void pipeline::on_loss(std::function<void(const std::string& message)> tell) {
+    consumer_->on_loss(std::move(tell));
 }
 
 const std::string& pipeline::path() const noexcept {

@@ -1,8 +1,9 @@
 #include <sapwood/wall_clock.hpp>
 
 #include <ctime>
-#include <fstream>
-#include <string>
+#include <fcntl.h>
+#include <string_view>
+#include <unistd.h>
 
 namespace sapwood::detail {
 
@@ -21,6 +22,9 @@ constexpr std::int64_t first_rate_ns = 1'000'000;
 /// And over at most this long, so that it fits into 64 bits.
 constexpr std::int64_t rate_ns_max = 1'000'000'000;
 
+/// More than any counter ticks between two calibrations whose rate is taken.
+[[maybe_unused]] constexpr std::uint64_t passed_ticks_max = std::uint64_t{1} << 36;
+
 /// A reading of all clocks that took longer (some 5 us) was interrupted.
 [[maybe_unused]] constexpr std::uint64_t reading_ticks_max = 10'000;
 
@@ -36,11 +40,15 @@ std::int64_t read_ns(clockid_t clock) noexcept {
 
 /// The kernel watches its clock source: while that is the counter, the counter ticks evenly, on
 /// all processors alike.
-bool kernel_trusts_ticks() {
-    std::ifstream file("/sys/devices/system/clocksource/clocksource0/current_clocksource");
-    std::string source;
-    file >> source;
-    return source == "tsc";
+bool kernel_trusts_ticks() noexcept {
+    const int fd = ::open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+                          O_RDONLY | O_CLOEXEC);
+    char name[16] = {};
+    const ssize_t size = fd >= 0 ? ::read(fd, name, sizeof(name) - 1) : -1;
+    if (fd >= 0) {
+        ::close(fd);
+    }
+    return size > 0 && std::string_view(name) == "tsc\n";
 }
 
 } // namespace
@@ -95,9 +103,14 @@ std::int64_t calibrated_now_ns() noexcept {
     if (!now.is_one_moment || (has_base && !has_rate && passed_ns < first_rate_ns)) {
         return now_ns; // no good moment, or too early for a rate
     }
-    if (has_base && passed_ns < rate_ns_max) {
-        ticks.ns_per_tick =
-            (static_cast<std::uint64_t>(passed_ns) << 32) / (now.ticks - ticks.base_ticks);
+    // A counter that has not gone on has been set back: by a suspended or a moved machine.
+    const std::uint64_t passed_ticks = now.ticks - ticks.base_ticks;
+    const bool went_on = passed_ticks > 0 && passed_ticks < passed_ticks_max;
+    if (!went_on) {
+        ticks.ns_per_tick = 0;
+        ticks.valid_ticks = 0;
+    } else if (has_base && passed_ns >= first_rate_ns && passed_ns < rate_ns_max) {
+        ticks.ns_per_tick = (static_cast<std::uint64_t>(passed_ns) << 32) / passed_ticks;
         ticks.valid_ticks = (static_cast<std::uint64_t>(calibration_ns) << 32) / ticks.ns_per_tick;
     }
     ticks.base_ticks = now.ticks;

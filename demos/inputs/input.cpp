@@ -17,6 +17,9 @@ task<input> input::open(std::string name) {
     input opened;
     if (name == "-") {
         opened.descriptor_ = file(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened.descriptor_.is_open()) {
+            throw std::system_error(errno, std::generic_category(), "cannot read standard input");
+        }
     } else {
         opened.descriptor_ = co_await file::open(name, {.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY});
     }

@@ -1,7 +1,7 @@
 // channel<T>: a bounded FIFO between the tasks of one loop, asyncio's Queue with a close. Senders
 // wait while it is full, receivers while it is empty, both in the order they came. No atomics, and
-// no allocation after construction. Loop thread only; remote_sender<T> is its door for other
-// threads.
+// no allocation after construction but for the timers of timed waits. Loop thread only;
+// remote_sender<T> is its door for other threads.
 #pragma once
 
 #include <sapwood/event_loop.hpp>
@@ -167,7 +167,8 @@ class channel {
     }
 
     /// Appends items to `out` with out.push_back(T&&): waits for the first like receive, then goes
-    /// on until there are `max` of them, or the channel is empty and `linger` after the first item
+    /// on until there are `max` of them, or `out` says that it is full (where it has a full()), or
+    /// the channel is empty and `linger` after the first item
     /// has passed, or the channel is closed. Returns how many, at least one. Items that are in
     /// `out` stay there whatever happens: a cancelled call that has some returns them.
     template <class Out>
@@ -202,6 +203,12 @@ class channel {
     [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
 
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+
+    /// Items sent for which task_done has not been called, those that wait in a remote_sender
+    /// included.
+    [[nodiscard]] std::size_t outstanding() const noexcept {
+        return unfinished_ + pending_behind_doors();
+    }
 
     /// Items sent for which task_done has not been called.
     [[nodiscard]] std::size_t unfinished() const noexcept { return unfinished_; }

@@ -75,7 +75,7 @@ class channel<T>::send_awaiter : public detail::channel_sender<T> {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) {
         this->context = awaiting.promise().context;
-        if (this->context->cancel_requested) [[unlikely]] {
+        if (this->context->must_stop()) [[unlikely]] {
             end_ = detail::wait_end::cancelled;
             return false;
         }
@@ -207,7 +207,7 @@ class channel<T>::receive_awaiter : public detail::channel_receiver<T> {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) {
         this->context = awaiting.promise().context;
-        if (this->context->cancel_requested) [[unlikely]] {
+        if (this->context->must_stop()) [[unlikely]] {
             end_ = detail::wait_end::cancelled;
             return false;
         }
@@ -341,7 +341,7 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
 
     [[nodiscard]] bool await_ready() {
         take_from_channel();
-        if (count_ == max_ || (count_ > 0 && !lingers())) {
+        if (has_enough() || (count_ > 0 && !lingers())) {
             return true;
         }
         if (channel_.is_drained()) {
@@ -355,7 +355,7 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) {
         this->context = awaiting.promise().context;
-        if (this->context->cancel_requested) [[unlikely]] {
+        if (this->context->must_stop()) [[unlikely]] {
             end_ = detail::wait_end::cancelled;
             return false;
         }
@@ -409,7 +409,7 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
             return false;
         }
         ++count_;
-        if (count_ == max_ || !lingers()) {
+        if (has_enough() || !lingers()) {
             leave();
         }
         return true;
@@ -424,8 +424,16 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
   private:
     [[nodiscard]] bool lingers() const noexcept { return linger_ > clock::duration::zero(); }
 
+    [[nodiscard]] bool has_enough() const noexcept {
+        if constexpr (requires { out_.full(); }) {
+            return count_ == max_ || (count_ > 0 && out_.full());
+        } else {
+            return count_ == max_;
+        }
+    }
+
     void take_from_channel() {
-        while (count_ < max_ && channel_.size_ > 0) {
+        while (!has_enough() && channel_.size_ > 0) {
             out_.push_back(std::move(channel_.front()));
             channel_.drop_front();
             ++count_;
@@ -441,7 +449,7 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
 
     void leave() noexcept {
         channel_.receivers_.remove(*this);
-        if (end_ == detail::wait_end::done && count_ < max_ && !error_) {
+        if (end_ == detail::wait_end::done && !has_enough() && !error_) {
             channel_.expect_visit(visit_);
         }
         finish();
@@ -477,7 +485,7 @@ class channel<T>::join_awaiter final : public waiter {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
         context = awaiting.promise().context;
-        if (context->cancel_requested) [[unlikely]] {
+        if (context->must_stop()) [[unlikely]] {
             cancelled_ = true;
             return false;
         }

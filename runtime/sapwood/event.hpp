@@ -45,7 +45,7 @@ class [[nodiscard]] event::awaiter final : public waiter {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
         context = awaiting.promise().context;
-        if (context->cancel_requested) [[unlikely]] {
+        if (context->must_stop()) [[unlikely]] {
             cancelled_ = true;
             return false;
         }

@@ -163,9 +163,6 @@ class event_loop {
     void observe(loop_observer& node) noexcept;
     void forget(loop_observer& node) noexcept;
 
-    /// The task that runs now; null between tasks.
-    [[nodiscard]] task_context* current_task() const noexcept { return current_task_; }
-
   private:
     friend class detail::spawned_task;
     friend class operation;
@@ -174,7 +171,9 @@ class event_loop {
     static constexpr std::size_t nested_stack_bytes_max = 64u << 10;
 
     void adopt(detail::spawned_task& child) noexcept;
-    void report_unhandled(const std::exception_ptr& error) noexcept;
+    /// `loop` is looked at only where it is the one that runs on this thread: a join_handle may
+    /// be dropped when it is gone.
+    static void report_unhandled_by(event_loop* loop, const std::exception_ptr& error) noexcept;
     void run_until_done(const detail::spawned_task& main) noexcept;
     void end_all_tasks() noexcept;
 
@@ -197,7 +196,6 @@ class event_loop {
     // Loop thread only.
     detail::ready_queue ready_;
     detail::ready_queue running_;
-    task_context* current_task_ = nullptr;
     const char* stack_base_ = nullptr;
     timer_queue timers_;
     waiter_list idle_;

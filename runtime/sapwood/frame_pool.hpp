@@ -6,19 +6,10 @@
 // frame's own lifetime.
 #pragma once
 
+#include <sapwood/sanitizers.hpp>
+
 #include <cstddef>
 #include <new>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SAPWOOD_POOL_FRAMES 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
-#define SAPWOOD_POOL_FRAMES 0
-#endif
-#endif
-#ifndef SAPWOOD_POOL_FRAMES
-#define SAPWOOD_POOL_FRAMES 1
-#endif
 
 namespace sapwood::detail {
 
@@ -47,7 +38,7 @@ struct frame_pool {
 void free_frame_slow(void* memory, std::size_t bytes) noexcept;
 
 [[nodiscard]] inline void* allocate_frame(std::size_t bytes) {
-#if SAPWOOD_POOL_FRAMES
+#if !SAPWOOD_ADDRESS_SANITIZER
     const std::size_t size_class = (bytes + frame_pool::granularity - 1) / frame_pool::granularity;
     if (bytes <= frame_pool::block_bytes_max) [[likely]] {
         frame_pool& pool = thread_frames;
@@ -63,7 +54,7 @@ void free_frame_slow(void* memory, std::size_t bytes) noexcept;
 
 /// `bytes` is what was asked for when `memory` was allocated.
 inline void free_frame(void* memory, std::size_t bytes) noexcept {
-#if SAPWOOD_POOL_FRAMES
+#if !SAPWOOD_ADDRESS_SANITIZER
     const std::size_t size_class = (bytes + frame_pool::granularity - 1) / frame_pool::granularity;
     frame_pool& pool = thread_frames;
     if (bytes <= frame_pool::block_bytes_max && pool.open &&

@@ -64,7 +64,6 @@ class operation : public waiter {
     [[nodiscard]] static std::int32_t plain_errno(std::int32_t value) noexcept;
 
     std::int32_t value_ = 0;
-    std::uint32_t flags_ = 0;
 
   private:
     friend class event_loop;
@@ -81,7 +80,7 @@ class op : public operation {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
         context = awaiting.promise().context;
-        if (context->cancel_requested) [[unlikely]] {
+        if (context->must_stop()) [[unlikely]] {
             value_ = -ECANCELED;
             return false;
         }

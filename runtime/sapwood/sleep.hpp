@@ -7,7 +7,7 @@ namespace sapwood {
 
 namespace detail {
 
-/// Waits for a deadline. `After` is a duration or a time_point.
+/// Waits for a duration, or until a time_point.
 class [[nodiscard]] sleep_awaiter final : public waiter, private timer {
   public:
     explicit sleep_awaiter(clock::duration duration) noexcept : duration_(duration) {}
@@ -21,7 +21,7 @@ class [[nodiscard]] sleep_awaiter final : public waiter, private timer {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) {
         context = awaiting.promise().context;
-        if (context->cancel_requested) [[unlikely]] {
+        if (context->must_stop()) [[unlikely]] {
             return false;
         }
         if (!is_absolute_) {
@@ -87,7 +87,7 @@ class [[nodiscard]] idle_awaiter final : public waiter, private timer {
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) {
         context = awaiting.promise().context;
-        if (context->cancel_requested) [[unlikely]] {
+        if (context->must_stop()) [[unlikely]] {
             return false;
         }
         event_loop& loop = *context->loop;

@@ -51,6 +51,12 @@ class spawned_task final : public root_context {
 
     [[nodiscard]] bool done() const noexcept { return done_; }
 
+    /// Before it starts: requests to stop go to `to` and are never delivered.
+    void shield_for(stop_listener& to) noexcept {
+        shields = 1;
+        listener = &to;
+    }
+
     void join_by(waiter& joiner) noexcept {
         SAPWOOD_ASSERT(joiner_ == nullptr, "a join_handle is awaited by two tasks at once");
         joiner_ = &joiner;
@@ -78,7 +84,7 @@ class spawned_task final : public root_context {
     /// Frees the task and its result; an exception that nobody took is reported first.
     void drop() noexcept {
         if (promise_.error && !taken_) [[unlikely]] {
-            loop->report_unhandled(promise_.error);
+            event_loop::report_unhandled_by(loop, promise_.error);
         }
         coroutine_.destroy();
         delete this;
@@ -100,7 +106,8 @@ class spawned_task final : public root_context {
 } // namespace detail
 
 /// Await it for the task's result or exception, once; drop it and the task goes on by itself, and
-/// an exception then goes to loop_options::on_unhandled_exception.
+/// an exception then goes to loop_options::on_unhandled_exception, or, where no loop runs any more,
+/// to standard error. May outlive the loop.
 template <class T>
 class [[nodiscard]] join_handle {
   public:
@@ -151,7 +158,7 @@ class [[nodiscard]] join_handle {
         void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
             wait_in(awaiting);
             task_.join_by(*this);
-            if (context->cancel_requested) {
+            if (context->must_stop()) {
                 cancel();
             }
         }
@@ -182,6 +189,8 @@ class [[nodiscard]] join_handle {
 
   private:
     friend class event_loop;
+    template <class U>
+    friend join_handle<U> spawn_shielded(task<U> child, stop_listener& listener);
 
     explicit join_handle(detail::spawned_task* task) noexcept : task_(task) {}
 
@@ -205,6 +214,16 @@ join_handle<T> event_loop::spawn(task<T> child) {
 template <class T>
 join_handle<T> spawn(task<T> child) {
     return event_loop::current().spawn(std::move(child));
+}
+
+/// Like spawn, for a task that must come to its own end, cleaning up: it always starts, it is never
+/// stopped, and a request to stop, as the loop makes at its end, goes to `listener`, which lives as
+/// long as the task and makes it end.
+template <class T>
+join_handle<T> spawn_shielded(task<T> child, stop_listener& listener) {
+    auto handle = spawn(std::move(child));
+    handle.task_->shield_for(listener);
+    return handle;
 }
 
 } // namespace sapwood

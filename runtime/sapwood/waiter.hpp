@@ -13,22 +13,40 @@ namespace sapwood {
 class event_loop;
 class waiter;
 
+/// Told, in place of the task, that a shielded task was asked to stop. Must not throw and must not
+/// resume a coroutine.
+class stop_listener {
+  public:
+    virtual void stop_requested() noexcept = 0;
+
+  protected:
+    ~stop_listener() = default;
+};
+
 /// What a task and everything it awaits have in common: one per spawned task, and one per branch
 /// of a when_all. A coroutine's promise points to it, and awaited children inherit the pointer.
 struct task_context {
     event_loop* loop = nullptr;
     /// Where the task waits right now. Null while it runs or is ready to.
     waiter* waiting = nullptr;
+    /// While the task is shielded, who is told of a request to stop. May be null.
+    stop_listener* listener = nullptr;
+    /// While it is not 0, no request to stop is delivered.
+    unsigned shields = 0;
     /// Somebody asked the task to stop and the request has not been delivered yet.
     bool cancel_requested = false;
 
     /// Asks the task to stop: it throws `cancelled` at the await point where it waits, or, where
-    /// it runs or already has what it waited for, at the next one where it has to wait.
+    /// it runs or already has what it waited for, at the next one where it has to wait; not
+    /// before its shields are down.
     inline void cancel() noexcept;
+
+    /// Whether a request to stop is to be delivered at the next wait.
+    [[nodiscard]] bool must_stop() const noexcept { return cancel_requested && shields == 0; }
 
     /// True, once, where a request to stop is pending: the caller throws `cancelled`.
     [[nodiscard]] bool take_cancel_request() noexcept {
-        if (cancel_requested) [[unlikely]] {
+        if (must_stop()) [[unlikely]] {
             cancel_requested = false;
             return true;
         }
@@ -96,8 +114,8 @@ class ready_queue {
 } // namespace detail
 
 /// A place where a task waits and can be told to stop waiting. Lives in the waiting coroutine's
-/// frame; cannot be moved. A waiter is in at most one of: a waiter_list, the loop's ready queue,
-/// the hands of the kernel.
+/// frame; cannot be moved. A waiter waits in a waiter_list or in the hands of the kernel, and
+/// then stands in the loop's ready queue.
 class waiter : public detail::ready_node {
   public:
     waiter() = default;
@@ -181,7 +199,11 @@ class waiter_list {
 
 void task_context::cancel() noexcept {
     cancel_requested = true;
-    if (waiting != nullptr) {
+    if (shields > 0) {
+        if (listener != nullptr) {
+            listener->stop_requested();
+        }
+    } else if (waiting != nullptr) {
         waiting->cancel();
     }
 }

@@ -146,7 +146,7 @@ class [[nodiscard]] when_all_tuple final : public when_all_join {
                  ...);
             },
             tasks_);
-        if (context->cancel_requested) {
+        if (context->must_stop()) {
             cancel();
         }
     }
@@ -193,7 +193,7 @@ class [[nodiscard]] when_all_vector final : public when_all_join {
             branches_[i].start(*this, *context->loop, tasks_[i].coroutine,
                                tasks_[i].coroutine.promise());
         }
-        if (context->cancel_requested) {
+        if (context->must_stop()) {
             cancel();
         }
     }

@@ -49,6 +49,9 @@ class batch {
 
     [[nodiscard]] std::size_t lines() const noexcept { return lines_; }
 
+    /// How many lines it would render `item` as.
+    [[nodiscard]] std::size_t lines_of(const record& item) const noexcept;
+
     /// How many lines are in its first `bytes`.
     [[nodiscard]] std::size_t lines_within(std::size_t bytes) const noexcept;
 

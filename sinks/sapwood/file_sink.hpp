@@ -71,10 +71,13 @@ class file_sink {
           path_(std::move(path)) {}
 
     task<> move_torn_tail(std::uint64_t size);
-    task<> cut_off_partial_line(std::size_t bytes);
+    task<> cut_off_partial_line();
+    void throw_cancelled_or(std::error_code error, const char* what) const;
 
     file file_;
     std::string path_;
+    /// What a failed write left of a line at the end of the file and could not cut off.
+    std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
 };
 

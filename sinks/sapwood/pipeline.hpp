@@ -15,11 +15,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 namespace sapwood {
 
 struct pipeline_options {
-    /// Records that wait for the consumer; past it, append waits. 128 KiB of records by default.
+    /// Records that wait for the consumer; past it, append waits. A record has 128 bytes and, where
+    /// its message is longer than record::inline_bytes_max, the message.
     std::size_t queue_records = 1024;
 
     /// A batch goes to the file when it has this many bytes. From 64 KiB up a write through the
@@ -32,11 +34,11 @@ struct pipeline_options {
 
     /// How a record becomes a line.
     layout form = layout::plain;
-
-    /// Told once, when the pipeline ends, if lines were lost: what failed, why, and how many. The
-    /// default prints it on standard error. Must not throw.
-    std::function<void(const std::string& message)> on_loss = {};
 };
+
+// So that a pipeline can be made of `co_await file_sink::open(...)` and options in one expression
+// (see file_sink_options).
+static_assert(std::is_trivially_destructible_v<pipeline_options>);
 
 struct pipeline_counts {
     /// Taken from producers, whatever became of them.
@@ -45,7 +47,7 @@ struct pipeline_counts {
     std::uint64_t lines_written = 0;
     std::uint64_t bytes_written = 0;
     std::uint64_t batches_written = 0;
-    /// Taken from producers and not in the file, because a write failed.
+    /// Taken from producers and not in the file, because a write failed or memory ran out.
     std::uint64_t lines_lost = 0;
     /// Records waiting for the consumer now.
     std::size_t queued = 0;
@@ -77,8 +79,8 @@ class pipeline {
     /// A door for other threads, with room for `capacity` records of its own.
     [[nodiscard]] remote_sender<record> remote(std::size_t capacity = 1024);
 
-    /// Returns when every record appended before is in the file (the kernel has it; see
-    /// file_sink::write). Throws what the sink threw if one of them is not.
+    /// Returns when every record appended before, or accepted from another thread, is in the file
+    /// (the kernel has it; see file_sink::write). Throws what the sink threw if one of them is not.
     [[nodiscard]] task<> flush();
 
     /// Refuses further records, writes all that were appended, closes the file. Throws what the
@@ -86,6 +88,11 @@ class pipeline {
     [[nodiscard]] task<> close();
 
     [[nodiscard]] pipeline_counts counts() const noexcept;
+
+    /// Has `tell` called, once, when the pipeline ends and lines were lost, or closing the file
+    /// failed and nobody awaits close(): with what failed, why, and how many lines. By default it
+    /// is printed on standard error. Must not throw.
+    void on_loss(std::function<void(const std::string& message)> tell);
 
     [[nodiscard]] const std::string& path() const noexcept;
 
