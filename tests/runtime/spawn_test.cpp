@@ -363,4 +363,20 @@ TEST_SUITE("spawn") {
         CHECK(last_words([] { sapwood::spawn(sleep_for_a_day()).detach(); }) ==
               doctest::Contains("no event loop runs on this thread"));
     }
+
+    TEST_CASE("a handle with an exception that nobody took may outlive its loop") {
+        const std::string words = last_words([] {
+            sapwood::join_handle<> handle;
+            const auto main = [](sapwood::join_handle<>& keep) -> task<> {
+                keep = sapwood::spawn(fail());
+                co_await sapwood::yield();
+                co_await sapwood::yield();
+            };
+            sapwood::run(main(handle));
+            handle = {};
+            SAPWOOD_ASSERT(false, "still alive");
+        }).c_str();
+        CHECK(words.find("as planned") != std::string::npos);
+        CHECK(words.find("still alive") != std::string::npos);
+    }
 }

@@ -1,0 +1,84 @@
+// shield and spawn_shielded: what must not be stopped half way.
+#include "support/co_test.hpp"
+
+#include <sapwood/shield.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <string>
+
+namespace {
+
+using namespace std::chrono_literals;
+using sapwood::task;
+
+task<> note_steps(std::string& steps) {
+    {
+        const auto outer = co_await sapwood::shield();
+        {
+            const auto inner = co_await sapwood::shield();
+            co_await sapwood::sleep_for(1s);
+            steps += "inner ";
+        }
+        co_await sapwood::sleep_for(1s);
+        steps += "outer ";
+    }
+    co_await sapwood::sleep_for(1s);
+    steps += "never";
+}
+
+struct counting_listener final : sapwood::stop_listener {
+    int requests = 0;
+
+    void stop_requested() noexcept override { ++requests; }
+};
+
+task<int> take_two_seconds() {
+    co_await sapwood::sleep_for(1s);
+    co_await sapwood::sleep_for(1s);
+    co_return 7;
+}
+
+} // namespace
+
+TEST_SUITE("shield") {
+
+    CO_TEST_CASE("a request to stop is delivered at the first wait after the last shield") {
+        std::string steps;
+        auto noting = sapwood::spawn(note_steps(steps));
+        co_await sapwood::sleep_for(500ms);
+        noting.cancel();
+        bool was_stopped = false;
+        try {
+            co_await noting;
+        } catch (const sapwood::cancelled&) {
+            was_stopped = true;
+        }
+        CHECK(was_stopped);
+        CHECK(steps == "inner outer ");
+    }
+
+    CO_TEST_CASE("a shielded task starts although it was asked to stop before, and ends itself") {
+        counting_listener listener;
+        auto handle = sapwood::spawn_shielded(take_two_seconds(), listener);
+        handle.cancel();
+        CHECK(listener.requests == 1);
+        CHECK(co_await handle == 7);
+    }
+
+    TEST_CASE("at the end of the loop a shielded task is told, and awaited") {
+        counting_listener listener;
+        bool ended = false;
+        const auto body = [](bool& over) -> task<> {
+            co_await sapwood::sleep_for(1s);
+            over = true;
+        };
+        const auto main = [&body](counting_listener& told, bool& over) -> task<> {
+            sapwood::spawn_shielded(body(over), told).detach();
+            co_return;
+        };
+        sapwood::test::run_virtual(main(listener, ended));
+        CHECK(ended);
+        CHECK(listener.requests == 1);
+    }
+}
