@@ -67,7 +67,6 @@ opcode_fallback::opcode_fallback(std::uint64_t missing)
 opcode_fallback::~opcode_fallback() = default;
 
 void opcode_fallback::replace(io_uring_sqe& sqe) noexcept {
-    is_used_ = true;
     drop_finished();
     // Not ASYNC: a read that a kernel worker is about to begin can escape its cancel.
     const auto flags = static_cast<__u8>(sqe.flags & ~IOSQE_ASYNC);

@@ -29,9 +29,6 @@ class opcode_fallback {
         return opcode < 64 && ((missing_ >> opcode) & 1) != 0;
     }
 
-    /// Whether replace has ever been called: from then on completions go through `result`.
-    [[nodiscard]] bool is_used() const noexcept { return is_used_; }
-
     /// Starts what `sqe` asks for and puts the stand-in in its place. Not for one that is linked to
     /// an SQE before it: it would start too early.
     void replace(io_uring_sqe& sqe) noexcept;
@@ -57,7 +54,6 @@ class opcode_fallback {
     void drop_finished() noexcept;
 
     const std::uint64_t missing_;
-    bool is_used_ = false;
     std::unordered_map<std::uint64_t, std::unique_ptr<request>> in_flight_;
     /// Their completion has been given, and the pool has not let go of them yet.
     std::vector<std::unique_ptr<request>> told_;

@@ -174,7 +174,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
     published_ = sq_.tail;
     if (const std::uint64_t missing = missing_opcodes() | wanted.opcodes_withheld) {
         fallback_ = std::make_unique<opcode_fallback>(missing);
-        own_cqes_.resize(granted_.cq_entries);
+        use_own_completion_queue();
     }
 }
 
@@ -201,17 +201,15 @@ std::uint64_t uring_ring::missing_opcodes() const noexcept {
 void uring_ring::enter(clock::time_point until) {
     if (fallback_ != nullptr) [[unlikely]] {
         publish_staged();
-        if (fallback_->is_used()) {
-            copy_completions();
-            if (has_completions()) {
-                until = dont_wait;
-            } else if (until != dont_wait && fallback_->repeat_interrupts()) {
-                until = std::min(until, clock::now() + interrupt_again_after);
-            }
+        copy_completions();
+        if (has_completions()) {
+            until = dont_wait;
+        } else if (until != dont_wait && fallback_->repeat_interrupts()) {
+            until = std::min(until, clock::now() + interrupt_again_after);
         }
     }
     const int outcome = submit_and_wait(until);
-    if (fallback_ != nullptr && fallback_->is_used()) [[unlikely]] {
+    if (fallback_ != nullptr) [[unlikely]] {
         copy_completions();
     }
     switch (outcome < 0 ? -outcome : 0) {
@@ -285,18 +283,15 @@ void uring_ring::publish_staged() noexcept {
     for (; published_ != sq_.tail; ++published_) {
         io_uring_sqe& sqe = sq_.sqes[published_ & sq_.mask];
         if (fallback_->lacks(sqe.opcode) && !is_linked) {
-            if (!fallback_->is_used()) {
-                use_own_completion_queue();
-            }
             fallback_->replace(sqe);
         }
         is_linked = (sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)) != 0;
     }
 }
 
-/// From now on completions pass through our hands. Not before the first that needs it: that costs
-/// the others a copy each.
-void uring_ring::use_own_completion_queue() noexcept {
+/// Completions pass through our hands, which costs each a copy.
+void uring_ring::use_own_completion_queue() {
+    own_cqes_.resize(granted_.cq_entries);
     cq_ = {.cqes = own_cqes_.data(),
            .mask = granted_.cq_entries - 1,
            .head = &own_cq_head_,

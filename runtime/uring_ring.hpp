@@ -37,7 +37,7 @@ class uring_ring final : public ring {
     [[nodiscard]] std::uint64_t missing_opcodes() const noexcept;
     void publish_staged() noexcept;
     [[nodiscard]] int submit_and_wait(clock::time_point until) noexcept;
-    void use_own_completion_queue() noexcept;
+    void use_own_completion_queue();
     void copy_completions() noexcept;
 
     io_uring uring_{};
@@ -50,7 +50,8 @@ class uring_ring final : public ring {
     unsigned published_ = 0;
     /// Null where the kernel knows all there is.
     std::unique_ptr<opcode_fallback> fallback_;
-    // Between the kernel's completions and the loop, once one has had to be put right.
+    // Between the kernel's completions and the loop where there is a fallback: results of stand-ins
+    // have to be put right.
     std::vector<io_uring_cqe> own_cqes_;
     unsigned own_cq_head_ = 0;
     unsigned own_cq_tail_ = 0;
