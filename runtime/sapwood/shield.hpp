@@ -40,7 +40,12 @@ class [[nodiscard]] shield_awaiter {
         return false; // it was only to learn which task this is
     }
 
-    shield_scope await_resume() const noexcept { return shield_scope(*task_); }
+    shield_scope await_resume() const {
+        if (task_->take_cancel_request()) {
+            throw cancelled{};
+        }
+        return shield_scope(*task_);
+    }
 
   private:
     task_context* task_ = nullptr;
@@ -48,7 +53,9 @@ class [[nodiscard]] shield_awaiter {
 
 } // namespace detail
 
-/// `const auto shielded = co_await shield();`. Does not suspend.
+/// `const auto shielded = co_await shield();`. Does not suspend, but a request to stop that is
+/// pending already is delivered here: a loop of shielded steps can be stopped between them. Throws
+/// `cancelled`.
 [[nodiscard]] inline detail::shield_awaiter shield() noexcept {
     return {};
 }

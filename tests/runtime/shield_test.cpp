@@ -58,6 +58,28 @@ TEST_SUITE("shield") {
         CHECK(steps == "inner outer ");
     }
 
+    CO_TEST_CASE("a loop of shielded steps is stopped between two of them") {
+        int steps = 0;
+        const auto body = [](int& count) -> task<> {
+            for (;;) {
+                const auto shielded = co_await sapwood::shield();
+                co_await sapwood::sleep_for(1s);
+                ++count;
+            }
+        };
+        auto stepping = sapwood::spawn(body(steps));
+        co_await sapwood::sleep_for(2500ms);
+        stepping.cancel();
+        bool was_stopped = false;
+        try {
+            co_await stepping;
+        } catch (const sapwood::cancelled&) {
+            was_stopped = true;
+        }
+        CHECK(was_stopped);
+        CHECK(steps == 3);
+    }
+
     CO_TEST_CASE("a shielded task starts although it was asked to stop before, and ends itself") {
         counting_listener listener;
         auto handle = sapwood::spawn_shielded(take_two_seconds(), listener);

@@ -507,8 +507,9 @@ TEST_SUITE("file_sink") {
     TEST_CASE("a sync that fails is reported") {
         const temporary_directory directory;
         sapwood::test::loop_with_writes disk(perform);
-        disk.ring().answer = [](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
-            return sqe.opcode == IORING_OP_FSYNC ? -EIO : perform(sqe);
+        int syncs = 0; // the first is the directory's
+        disk.ring().answer = [&syncs](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            return sqe.opcode == IORING_OP_FSYNC && ++syncs > 1 ? -EIO : perform(sqe);
         };
         const auto body = [](const std::string& path) -> task<std::error_code> {
             file_sink sink = co_await opened(path);

@@ -655,18 +655,28 @@ TEST_SUITE("pipeline") {
         co_await append(log, "written");
         co_await log.flush();
         const std::string two_lines = std::string(400'000, 'x') + "\n" + std::string(400'000, 'y');
-        co_await append(log, two_lines);
-        co_await append(log, two_lines);
+        record first = text(two_lines);
+        record second = text(two_lines);
+        bool was_taken = false;
+        {
+            // The consumer waits: a record is rendered as it is handed over.
+            const sapwood::test::failing_allocations none(1);
+            was_taken = log.try_append(std::move(first));
+        }
+        CHECK(was_taken);
+        co_await settle();
         {
             const sapwood::test::failing_allocations none(1);
-            co_await settle();
+            was_taken = log.try_append(std::move(second));
         }
+        CHECK(was_taken);
+        co_await settle();
         co_await append(log, "written too");
         co_await log.close();
         CHECK(log.counts().lines_written == 2);
         CHECK(log.counts().lines_lost == 4);
         CHECK(log.counts().records == 4);
-        CHECK(contents_of(log.path()) == "written\nwritten too\n");
+        CHECK((contents_of(log.path()) == "written\nwritten too\n"));
         REQUIRE(told.size() == 1);
         CHECK(told[0].find("out of memory") != std::string::npos);
         CHECK(told[0].find("4 lines were lost") != std::string::npos);
