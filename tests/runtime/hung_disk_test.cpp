@@ -114,9 +114,15 @@ void hang_on(sapwood::ring_kind kind) {
     const temporary_directory folder;
     observation seen;
     const std::string healthy_path = folder / "healthy";
-    loop->run(hang(*disk, healthy_path, kind == sapwood::ring_kind::poll, seen));
+    std::string failure;
+    try {
+        loop->run(hang(*disk, healthy_path, kind == sapwood::ring_kind::poll, seen));
+    } catch (const std::exception& error) {
+        failure = error.what();
+    }
     is_over.set_value();
     watchdog.join();
+    CHECK(failure == "");
     CHECK_FALSE(seen.was_over_too_early);
     CHECK(seen.rounds >= 50);
     if (hang_seconds() > 0s) {

@@ -366,16 +366,16 @@ TEST_SUITE("spawn") {
 
     TEST_CASE("a handle with an exception that nobody took may outlive its loop") {
         const std::string words = last_words([] {
-            sapwood::join_handle<> handle;
-            const auto main = [](sapwood::join_handle<>& keep) -> task<> {
-                keep = sapwood::spawn(fail());
-                co_await sapwood::yield();
-                co_await sapwood::yield();
-            };
-            sapwood::run(main(handle));
-            handle = {};
-            SAPWOOD_ASSERT(false, "still alive");
-        }).c_str();
+                                      sapwood::join_handle<> handle;
+                                      const auto main = [](sapwood::join_handle<>& keep) -> task<> {
+                                          keep = sapwood::spawn(fail());
+                                          co_await sapwood::yield();
+                                          co_await sapwood::yield();
+                                      };
+                                      sapwood::run(main(handle));
+                                      handle = {};
+                                      SAPWOOD_ASSERT(false, "still alive");
+                                  }).c_str();
         CHECK(words.find("as planned") != std::string::npos);
         CHECK(words.find("still alive") != std::string::npos);
     }

@@ -1,6 +1,8 @@
 #include "support/virtual_time_ring.hpp"
 
-#include "uring_ring.hpp"
+#include "make_ring.hpp"
+
+#include <sapwood/event_loop.hpp>
 
 #include <algorithm>
 
@@ -16,8 +18,7 @@ bool ends_by_itself(const io_uring_sqe& sqe) {
 } // namespace
 
 virtual_time_ring::virtual_time_ring(std::unique_ptr<ring> real)
-    : real_(real != nullptr ? std::move(real)
-                            : std::make_unique<uring_ring>(uring_ring::options{})) {
+    : real_(real != nullptr ? std::move(real) : make_ring(loop_options{})) {
     sq_ = (*real_).*(&virtual_time_ring::sq_);
     cq_ = (*real_).*(&virtual_time_ring::cq_);
     completions_seen_ = load_acquire(cq_.tail);
