@@ -94,6 +94,8 @@ class merge {
     /// The signal that asked to stop; 0 if none did.
     int signal_ = 0;
     std::size_t inputs_cut_short_ = 0;
+    /// Of lines that had begun in those.
+    std::uint64_t bytes_left_out_ = 0;
     std::size_t inputs_failed_ = 0;
     std::uint64_t lines_cut_ = 0;
     /// Read, but the pipeline took no more.
@@ -195,11 +197,12 @@ task<> merge::produce(std::uint32_t id) {
             co_await hand_over(lines.take(as_record));
         }
     }
-    if (!lines.empty() && at_end) {
-        co_await hand_over(lines.take(as_record)); // a last line without a newline gets one
-    }
     if (!at_end) {
+        // The rest of a line that has begun is perhaps still to be written: it is not a line.
         ++inputs_cut_short_;
+        bytes_left_out_ += lines.size();
+    } else if (lines.size() > 0) {
+        co_await hand_over(lines.take(as_record)); // a last line without a newline gets one
     }
 }
 
@@ -277,6 +280,9 @@ void merge::print_summary(const sapwood::pipeline_counts& counts, std::uint64_t 
     if (inputs_cut_short_ > 0) {
         complain("not read to the end: {}", counted(inputs_cut_short_, "input"));
     }
+    if (bytes_left_out_ > 0) {
+        complain("left out, of lines that had only begun: {}", counted(bytes_left_out_, "byte"));
+    }
 }
 
 } // namespace
@@ -297,7 +303,8 @@ int main(int argc, char** argv) {
         "different inputs mix. A last line without a newline gets one. A line longer than\n"
         "{} MiB is cut. A FIFO ends when its last writer closes it. One process at a time\n"
         "writes a log.\n\n"
-        "Ctrl-C or SIGTERM: stops reading, writes all that was read, exits with 130 or 143.\n"
+        "Ctrl-C or SIGTERM: stops reading, writes all whole lines that were read, exits with\n"
+        "130 or 143.\n"
         "Exit status: 0 all inputs are in the log; 1 something could not be read or written\n"
         "(where an input cannot be opened, nothing is written); 2 bad arguments.",
         line_limits.line_bytes_max >> 20));

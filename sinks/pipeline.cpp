@@ -57,7 +57,13 @@ class pipeline::consumer final : public stop_listener {
     void stop_requested() noexcept override { queue.close(); }
 
     task<> flush() {
-        const std::uint64_t target = records_done_ + queue.outstanding();
+        // What other threads have sent takes turns with records that come later: counting it is
+        // not enough.
+        queue.note_pending();
+        while (!queue.noted_are_in()) {
+            co_await batch_done_.wait();
+        }
+        const std::uint64_t target = records_done_ + queue.unfinished();
         while (records_done_ < target) {
             co_await batch_done_.wait();
         }

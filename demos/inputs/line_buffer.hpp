@@ -56,7 +56,8 @@ class line_buffer {
         return taken;
     }
 
-    [[nodiscard]] bool empty() const { return used_ == 0; }
+    /// Bytes that have not been taken.
+    [[nodiscard]] std::size_t size() const { return used_; }
 
   private:
     const limits limits_;

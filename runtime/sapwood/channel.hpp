@@ -8,6 +8,7 @@
 
 #include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -78,6 +79,13 @@ class channel_door {
   public:
     /// Items that are accepted and not yet in the channel.
     [[nodiscard]] virtual std::size_t pending() noexcept = 0;
+
+    /// Items that have come into the channel.
+    std::uint64_t items_in = 0;
+    /// What items_in is when all have come in that were pending when somebody looked; see
+    /// channel::note_pending.
+    std::uint64_t items_noted = 0;
+
     /// The channel is closed: what is pending still comes in, nothing else does.
     virtual void shut(std::error_code reason) noexcept = 0;
     /// The channel is gone; the door is out of its list.
@@ -198,17 +206,17 @@ class channel {
     /// remote_sender included. Throws `cancelled`.
     [[nodiscard]] join_awaiter join() noexcept { return join_awaiter(*this); }
 
+    /// Notes which items remote_senders have accepted by now.
+    void note_pending() noexcept;
+
+    /// Whether the items noted last are all in the channel, or were.
+    [[nodiscard]] bool noted_are_in() const noexcept;
+
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
     [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
 
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
-
-    /// Items sent for which task_done has not been called, those that wait in a remote_sender
-    /// included.
-    [[nodiscard]] std::size_t outstanding() const noexcept {
-        return unfinished_ + pending_behind_doors();
-    }
 
     /// Items sent for which task_done has not been called.
     [[nodiscard]] std::size_t unfinished() const noexcept { return unfinished_; }

@@ -581,6 +581,23 @@ std::size_t channel<T>::pending_behind_doors() const noexcept {
 }
 
 template <class T>
+void channel<T>::note_pending() noexcept {
+    for (auto* node = doors_; node != nullptr; node = node->next) {
+        node->items_noted = node->items_in + node->pending();
+    }
+}
+
+template <class T>
+bool channel<T>::noted_are_in() const noexcept {
+    for (const auto* node = doors_; node != nullptr; node = node->next) {
+        if (node->items_in < node->items_noted) {
+            return false;
+        }
+    }
+    return true;
+}
+
+template <class T>
 void channel<T>::wake_joiners() noexcept {
     if (pending_behind_doors() > 0) {
         return;

@@ -150,6 +150,7 @@ class remote_door final : public channel_door<T>,
                 return;
             }
             ++next_in_batch_;
+            ++this->items_in;
         }
         channel_->end_receivers_if_drained();
         if (is_orphan()) {
@@ -181,6 +182,7 @@ class remote_door final : public channel_door<T>,
     void taken() noexcept override {
         is_waiting_ = false;
         ++next_in_batch_;
+        ++this->items_in;
         pump();
     }
 

@@ -426,6 +426,7 @@ TEST_SUITE("pipeline") {
             for (int round = 0; round < 200; ++round) {
                 auto options = verbatim();
                 options.queue_records = 1;
+                options.batch_bytes = 1; // each record is done by itself
                 auto log = co_await opened(path, std::move(options));
                 // Joined at once: what it has sent is behind the door, and the loop does not know.
                 std::jthread([door = log.remote(8)]() mutable {
