@@ -64,7 +64,7 @@ TEST_SUITE("record") {
     }
 
     TEST_CASE("a moved record takes everything along and leaves no message behind") {
-        for (const std::size_t size : {0, 1, 104, 105, 5000}) {
+        for (const std::size_t size : std::initializer_list<std::size_t>{0, 1, 104, 105, 5000}) {
             CAPTURE(size);
             const std::string text = text_of_size(size);
             record from(level::error, 3, text, some_time);
