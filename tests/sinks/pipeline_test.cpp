@@ -61,7 +61,7 @@ task<pipeline> opened(const std::string& path, pipeline_options options) {
     co_return log;
 }
 
-task<> append(pipeline& log, std::string_view message) {
+task<> append(pipeline& log, std::string message) {
     record item = text(message);
     co_await log.append(std::move(item));
 }

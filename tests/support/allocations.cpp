@@ -27,6 +27,14 @@ void* allocate(std::size_t bytes) {
     return memory;
 }
 
+void* allocate_or_null(std::size_t bytes) noexcept {
+    try {
+        return allocate(bytes);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
 void release(void* memory) noexcept {
     if (memory != nullptr) {
         alive.fetch_sub(1, std::memory_order_relaxed);
@@ -42,6 +50,14 @@ void* operator new(std::size_t bytes) {
 
 void* operator new[](std::size_t bytes) {
     return allocate(bytes);
+}
+
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+    return allocate_or_null(bytes);
+}
+
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+    return allocate_or_null(bytes);
 }
 
 void operator delete(void* memory) noexcept {
