@@ -107,8 +107,7 @@ class quick_argument<T> {
     [[nodiscard]] bool plain() const noexcept { return is_plain(text_); }
 
     [[nodiscard]] char* put(char* to) const noexcept {
-        std::memcpy(to, text_.data(), text_.size());
-        return to + text_.size();
+        return to + text_.copy(to, text_.size()); // an empty text may be a null pointer
     }
 
   private:

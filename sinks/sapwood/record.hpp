@@ -42,7 +42,7 @@ class record {
         : when_(when),
           producer_(producer),
           level_(importance) {
-        std::memcpy(reserve(message.size()), message.data(), message.size());
+        message.copy(reserve(message.size()), message.size()); // may be a null pointer if empty
     }
 
     /// A message that is `write(to)`, `size` bytes at `to`; see is_known_plain.

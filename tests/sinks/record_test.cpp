@@ -44,6 +44,7 @@ TEST_SUITE("record") {
     TEST_CASE("a message may hold any byte, NUL included, or none") {
         CHECK(record(level::info, 1, "a\0b\n\xff"sv).message() == "a\0b\n\xff"sv);
         CHECK(record(level::info, 1, "").message().empty());
+        CHECK(record(level::info, 1, std::string_view()).message().empty());
     }
 
     TEST_CASE("a short message needs no memory, a longer one frees its own") {
