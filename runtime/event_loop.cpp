@@ -4,6 +4,7 @@
 
 #include <sapwood/spawn.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -168,6 +169,7 @@ void event_loop::run_until_done(const detail::spawned_task& main) noexcept {
     SAPWOOD_ASSERT(thread_ == std::this_thread::get_id(),
                    "an event_loop was run on another thread than the one that made it");
     current_loop = this;
+    stack_base_ = static_cast<const char*>(__builtin_frame_address(0));
     while (!main.done()) {
         turn();
     }
@@ -207,24 +209,7 @@ void event_loop::forget(loop_observer& node) noexcept {
 
 // --- a turn ---
 
-void event_loop::turn() noexcept {
-    if (!timers_.empty()) {
-        timers_.fire_due(ring_->now());
-    }
-    if (arrivals_.load(std::memory_order_relaxed) != nullptr) {
-        take_arrivals();
-    }
-    if (ready_.empty()) {
-        wait();
-    } else if (ring_->staged() != 0 || !backlog_.empty() || !cancel_backlog_.empty() ||
-               ring_->has_completions() || ring_->wants_enter()) {
-        enter(ring::dont_wait);
-    }
-    run_ready();
-}
-
-void event_loop::run_ready() noexcept {
-    stack_base_ = static_cast<const char*>(__builtin_frame_address(0));
+inline void event_loop::run_ready() noexcept {
     running_.take(ready_);
     while (!running_.empty()) {
         detail::ready_node& node = running_.pop();
@@ -236,6 +221,24 @@ void event_loop::run_ready() noexcept {
         }
         node.handle.resume();
     }
+}
+
+void event_loop::turn() noexcept {
+    if (!timers_.empty()) {
+        timers_.fire_due(ring_->now());
+    }
+    if (!cancelling_.empty()) [[unlikely]] {
+        repeat_cancels();
+    }
+    if (arrivals_.load(std::memory_order_relaxed) != nullptr) {
+        take_arrivals();
+    }
+    if (ready_.empty()) {
+        wait();
+    } else if (!ring_->is_quiet() || !backlog_.empty() || !cancel_backlog_.empty()) {
+        enter(ring::dont_wait);
+    }
+    run_ready();
 }
 
 void event_loop::wait() noexcept {
@@ -252,7 +255,11 @@ void event_loop::wait() noexcept {
     // in the opposite order, so at least one of them sees the other.
     asleep_.store(true, std::memory_order_seq_cst);
     if (arrivals_.load(std::memory_order_seq_cst) == nullptr) {
-        enter(timers_.empty() ? ring::no_deadline : timers_.nearest());
+        clock::time_point until = timers_.empty() ? ring::no_deadline : timers_.nearest();
+        if (!cancelling_.empty() || !cancel_backlog_.empty()) [[unlikely]] {
+            until = std::min(until, saturating_add(now(), cancel_patience));
+        }
+        enter(until);
     }
     asleep_.store(false, std::memory_order_relaxed);
 }
@@ -275,8 +282,11 @@ void event_loop::enter(clock::time_point until) noexcept {
             return;
         }
         auto& node = *reinterpret_cast<operation*>(user_data);
-        if (node.phase_ == operation::phase::cancel_backlogged) {
-            node.context->loop->cancel_backlog_.remove(node);
+        event_loop& loop = *node.context->loop;
+        if (node.phase_ == operation::phase::cancel_backlogged) [[unlikely]] {
+            loop.cancel_backlog_.remove(node);
+        } else if (node.phase_ == operation::phase::cancelling) [[unlikely]] {
+            loop.cancelling_.remove(node);
         }
         node.phase_ = operation::phase::idle;
         node.complete(value, flags);
@@ -328,6 +338,10 @@ void event_loop::stage_backlog() noexcept {
         ::io_uring_prep_cancel64(sqe, reinterpret_cast<std::uintptr_t>(&node), 0);
         sqe->user_data = nobody;
         node.phase_ = operation::phase::cancelling;
+        if (cancelling_.empty()) {
+            cancel_again_ = saturating_add(now(), cancel_patience);
+        }
+        cancelling_.push_back(node);
     }
     while (!backlog_.empty()) {
         auto* const sqe = ring_->next_sqe();
@@ -335,6 +349,17 @@ void event_loop::stage_backlog() noexcept {
             return;
         }
         stage(static_cast<operation&>(backlog_.pop_front()), *sqe);
+    }
+}
+
+void event_loop::repeat_cancels() noexcept {
+    if (now() < cancel_again_) {
+        return;
+    }
+    while (!cancelling_.empty()) {
+        auto& node = static_cast<operation&>(cancelling_.pop_front());
+        node.phase_ = operation::phase::cancel_backlogged;
+        cancel_backlog_.push_back(node);
     }
 }
 

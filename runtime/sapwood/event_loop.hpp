@@ -169,6 +169,10 @@ class event_loop {
     class wake_operation;
 
     static constexpr std::size_t nested_stack_bytes_max = 64u << 10;
+    /// An operation that is still not back this long after the ring was asked to cancel it is asked
+    /// for once more: a request that meets a kernel worker just before it begins to wait may be
+    /// lost (seen on Linux 6.1, opening a FIFO).
+    static constexpr clock::duration cancel_patience = std::chrono::milliseconds(50);
 
     void adopt(detail::spawned_task& child) noexcept;
     /// `loop` is looked at only where it is the one that runs on this thread: a join_handle may
@@ -182,6 +186,7 @@ class event_loop {
     void wait() noexcept;
     void enter(clock::time_point until) noexcept;
     void stage_backlog() noexcept;
+    void repeat_cancels() noexcept;
     void stage(operation& node, io_uring_sqe& sqe) noexcept;
     void take_arrivals() noexcept;
     void wake() noexcept;
@@ -202,6 +207,9 @@ class event_loop {
     /// Operations that wait for an SQE, and operations in flight whose cancel waits for one.
     waiter_list backlog_;
     waiter_list cancel_backlog_;
+    /// Operations in flight that the ring was asked to cancel, and when to ask again.
+    waiter_list cancelling_;
+    clock::time_point cancel_again_{};
     detail::spawned_task* tasks_ = nullptr;
     loop_observer* observers_ = nullptr;
 

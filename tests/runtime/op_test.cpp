@@ -173,6 +173,25 @@ TEST_SUITE("op") {
         });
     }
 
+    TEST_CASE("a request to cancel that the kernel has lost is made again") {
+        stage on;
+        int requests = 0;
+        on.answer([](const io_uring_sqe&) { return reply(); });
+        on.ring.answer_cancel = [&](const io_uring_sqe& sqe) {
+            requests += sqe.fd == on.fd ? 1 : 0;
+            return sqe.fd == on.fd && requests < 3 ? reply() : reply(-ECANCELED);
+        };
+        on.run([&]() -> task<> {
+            auto reader = sapwood::spawn(read(on));
+            co_await settle();
+            const auto start = on.ring.now();
+            reader.cancel();
+            CHECK_THROWS_AS(co_await reader, sapwood::cancelled);
+            CHECK(requests == 3);
+            CHECK(on.ring.now() - start < std::chrono::seconds(1));
+        });
+    }
+
     TEST_CASE(
         "a cancelled operation that a worker gave up with EINTR throws and does not restart") {
         stage on;

@@ -64,8 +64,11 @@ void scripted_ring::cancel(const io_uring_sqe& request) {
         return;
     }
     const io_uring_sqe sqe = *target;
-    complete(sqe.user_data, answer_cancel ? answer_cancel(sqe) : -ECANCELED);
-    post(request.user_data, 0);
+    const auto value = answer_cancel ? answer_cancel(sqe) : std::optional(-ECANCELED);
+    if (value) {
+        complete(sqe.user_data, *value);
+    }
+    post(request.user_data, value ? 0 : -EALREADY);
 }
 
 void scripted_ring::post(std::uint64_t user_data, std::int32_t value) {

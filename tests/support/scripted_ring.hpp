@@ -25,8 +25,9 @@ class scripted_ring final : public ring {
 
     /// How an operation that has been submitted ends: with this result, or (empty) not by itself.
     std::function<std::optional<std::int32_t>(const io_uring_sqe&)> answer;
-    /// How an operation in flight ends that is asked to cancel. By default -ECANCELED.
-    std::function<std::int32_t(const io_uring_sqe&)> answer_cancel;
+    /// How an operation in flight ends that is asked to cancel, or (empty) not. By default
+    /// -ECANCELED.
+    std::function<std::optional<std::int32_t>(const io_uring_sqe&)> answer_cancel;
     /// Asked at every enter; false makes that enter return at once, with nothing submitted.
     std::function<bool()> interrupt;
 
