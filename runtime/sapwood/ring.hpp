@@ -39,9 +39,12 @@ class ring {
 
     /// Whether `enter` has something to do although nothing is staged and nobody wants to wait:
     /// completions that only appear when the ring is entered.
-    [[nodiscard]] bool wants_enter() const noexcept {
-        return (std::atomic_ref(*sq_.flags).load(std::memory_order_relaxed) &
-                (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+    [[nodiscard]] bool wants_enter() const noexcept { return enter_flags() != 0; }
+
+    /// Whether there is nothing to submit, to reap or to enter the ring for. One test instead of
+    /// three: the loop asks in every turn.
+    [[nodiscard]] bool is_quiet() const noexcept {
+        return (staged() | (*cq_.head ^ load_acquire(cq_.tail)) | enter_flags()) == 0;
     }
 
     [[nodiscard]] bool has_completions() const noexcept {
@@ -96,6 +99,11 @@ class ring {
 
     [[nodiscard]] static unsigned load_acquire(unsigned* word) noexcept {
         return std::atomic_ref(*word).load(std::memory_order_acquire);
+    }
+
+    [[nodiscard]] unsigned enter_flags() const noexcept {
+        return std::atomic_ref(*sq_.flags).load(std::memory_order_relaxed) &
+               (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
     }
 
     submission_queue sq_;
