@@ -39,10 +39,15 @@ inline constexpr std::size_t line_bytes_max = 192;
 // "2026-11-21 22:39:56.123"
 inline constexpr std::size_t timestamp_bytes = 23;
 
+inline constexpr std::string_view level_names[] = {"debug", "info", "warning", "error"};
+
 [[nodiscard]] constexpr std::string_view name_of(level severity) {
-    constexpr std::string_view names[] = {"debug", "info", "warning", "error"};
-    return names[static_cast<std::size_t>(severity)];
+    return level_names[static_cast<std::size_t>(severity)];
 }
+
+inline constexpr level severities[] = {level::debug, level::info, level::info,    level::info,
+                                       level::info,  level::info, level::warning, level::error};
+inline constexpr std::string_view states[] = {"accepted", "queued", "running", "finished"};
 
 [[nodiscard]] constexpr record record_of(std::uint64_t producer, std::uint64_t index) {
     // The finalizer of MurmurHash3, a bijection of 64 bits: cheap, and good enough to look random.
@@ -50,9 +55,6 @@ inline constexpr std::size_t timestamp_bytes = 23;
     hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
     hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53;
     hash ^= hash >> 33;
-    constexpr level severities[] = {level::debug, level::info, level::info,    level::info,
-                                    level::info,  level::info, level::warning, level::error};
-    constexpr std::string_view states[] = {"accepted", "queued", "running", "finished"};
     return {
         .producer = producer,
         .index = index,

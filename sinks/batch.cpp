@@ -3,21 +3,45 @@
 #include <sapwood/escape.hpp>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <cstring>
-#include <fmt/chrono.h>
+#include <fmt/compile.h>
 #include <fmt/format.h>
 
 namespace sapwood {
 
 namespace {
 
+constexpr std::uint64_t nanoseconds_per_millisecond = 1'000'000;
+
 char* put(char* to, std::string_view text) noexcept {
     std::memcpy(to, text.data(), text.size());
     return to + text.size();
 }
 
-char* put_number(char* to, std::uint32_t number) noexcept {
-    return detail::quick_argument<std::uint32_t>(number).put(to);
+/// How a level stands in a line, with the space behind it.
+struct level_text {
+    char bytes[16];
+    std::uint8_t size;
+};
+
+constexpr auto level_texts = [] {
+    std::array<level_text, 7> table{}; // the last one stands for whatever is no level
+    for (std::size_t i = 0; i < table.size(); ++i) {
+        const std::string_view name = to_string(static_cast<level>(i));
+        std::copy(name.begin(), name.end(), table[i].bytes);
+        table[i].bytes[name.size()] = ' ';
+        table[i].size = static_cast<std::uint8_t>(name.size() + 1);
+    }
+    return table;
+}();
+
+char* put_level(char* to, level importance) noexcept {
+    const auto index = static_cast<std::size_t>(importance);
+    const auto& text = level_texts[std::min(index, level_texts.size() - 1)];
+    std::memcpy(to, text.bytes, sizeof(text.bytes)); // a fixed size needs no call
+    return to + text.size;
 }
 
 std::size_t count_newlines(std::string_view text) noexcept {
@@ -61,39 +85,31 @@ void batch::clear() noexcept {
     lines_ = 0;
 }
 
-char* batch::render_time(char* to, record::time_point when) noexcept {
+void batch::render_time(record::time_point when) noexcept {
     using namespace std::chrono;
-    constexpr nanoseconds one_second = seconds(1);
-    nanoseconds into_second = when - second_;
-    if (into_second < nanoseconds(0) || into_second >= one_second) [[unlikely]] {
-        second_ = floor<seconds>(when);
-        into_second = when - second_;
-        const auto day = floor<days>(second_);
-        const year_month_day date(day);
-        const hh_mm_ss time(floor<seconds>(second_ - day));
-        fmt::format_to_n(second_text_, sizeof(second_text_), "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.",
-                         int(date.year()), unsigned(date.month()), unsigned(date.day()),
-                         time.hours().count(), time.minutes().count(), time.seconds().count());
-    }
-    std::memcpy(to, second_text_, sizeof(second_text_));
-    to += sizeof(second_text_);
-    const auto millisecond = static_cast<unsigned>(into_second / milliseconds(1));
-    to[0] = static_cast<char>('0' + millisecond / 100);
-    to[1] = static_cast<char>('0' + millisecond / 10 % 10);
-    to[2] = static_cast<char>('0' + millisecond % 10);
-    return to + 3;
+    millisecond_ = floor<milliseconds>(when);
+    const auto day = floor<days>(millisecond_);
+    const year_month_day date(day);
+    const hh_mm_ss time(duration_cast<milliseconds>(millisecond_ - day));
+    fmt::format_to_n(time_text_, sizeof(time_text_),
+                     FMT_COMPILE("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03} "), int(date.year()),
+                     unsigned(date.month()), unsigned(date.day()), time.hours().count(),
+                     time.minutes().count(), time.seconds().count(), time.subseconds().count());
 }
 
 void batch::render(const record& item) {
     char* to = memory_.get() + size_;
     std::size_t lines = 1;
     if (layout_ == layout::plain) {
-        to = render_time(to, item.when());
+        const auto since = static_cast<std::uint64_t>(item.when().time_since_epoch().count()) -
+                           static_cast<std::uint64_t>(millisecond_.time_since_epoch().count());
+        if (since >= nanoseconds_per_millisecond) [[unlikely]] {
+            render_time(item.when());
+        }
+        std::memcpy(to, time_text_, sizeof(time_text_));
+        to = detail::decimal(item.producer()).put(to + sizeof(time_text_));
         *to++ = ' ';
-        to = put_number(to, item.producer());
-        *to++ = ' ';
-        to = put(to, to_string(item.importance()));
-        *to++ = ' ';
+        to = put_level(to, item.importance());
         if (!item.is_known_plain() && !is_plain(item.message())) [[unlikely]] {
             render_escaped(to, item.message());
             return;

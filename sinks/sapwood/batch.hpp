@@ -67,7 +67,7 @@ class batch {
     void grow(std::size_t bytes);
     void render(const record& item);
     void render_escaped(char* to, std::string_view message);
-    [[nodiscard]] char* render_time(char* to, record::time_point when) noexcept;
+    void render_time(record::time_point when) noexcept;
 
     const std::size_t bytes_max_;
     const layout layout_;
@@ -76,9 +76,9 @@ class batch {
     std::size_t size_ = 0;
     std::size_t records_ = 0;
     std::size_t lines_ = 0;
-    /// The begin of the second that second_text_ stands for.
-    record::time_point second_{std::chrono::hours(-1000000)};
-    char second_text_[20] = {};
+    /// The millisecond that time_text_ stands for: "2026-11-21 22:39:56.123 ".
+    record::time_point millisecond_{std::chrono::hours(-1000000)};
+    char time_text_[24] = {};
 };
 
 } // namespace sapwood

@@ -4,10 +4,9 @@
 // is fmt's. Any thread.
 #pragma once
 
+#include <sapwood/decimal.hpp>
 #include <sapwood/escape.hpp>
 
-#include <array>
-#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -20,44 +19,6 @@
 
 namespace sapwood::detail {
 
-/// Decimal digits of `value`, at least one.
-[[nodiscard]] constexpr unsigned count_digits(std::uint64_t value) noexcept {
-    constexpr auto powers = [] {
-        std::array<std::uint64_t, 20> table{};
-        std::uint64_t power = 1;
-        for (auto& entry : table) {
-            entry = power;
-            power *= 10;
-        }
-        return table;
-    }();
-    // log10(2) is 1233 / 4096, closely enough for 64 bits.
-    const auto guess = static_cast<unsigned>(std::bit_width(value | 1)) * 1233 >> 12;
-    return guess + (value >= powers[guess] ? 1 : 0) + (value == 0 ? 1 : 0);
-}
-
-/// Writes the decimal digits of `value` so that they end before `end`.
-inline void put_digits(char* end, std::uint64_t value) noexcept {
-    static constexpr auto pairs = [] {
-        std::array<char, 200> table{};
-        for (std::size_t i = 0; i < 100; ++i) {
-            table[2 * i] = static_cast<char>('0' + i / 10);
-            table[2 * i + 1] = static_cast<char>('0' + i % 10);
-        }
-        return table;
-    }();
-    while (value >= 100) {
-        end -= 2;
-        std::memcpy(end, &pairs[2 * (value % 100)], 2);
-        value /= 100;
-    }
-    if (value >= 10) {
-        std::memcpy(end - 2, &pairs[2 * value], 2);
-    } else {
-        end[-1] = static_cast<char>('0' + value);
-    }
-}
-
 template <class T>
 concept quick_integer =
     std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char> &&
@@ -67,34 +28,17 @@ concept quick_integer =
 template <class T>
 concept quick_string = std::same_as<T, std::string_view> || std::same_as<T, std::string>;
 
-/// An argument and the size of its text.
+/// An argument and the size of its text. put() returns the end of the text, behind which it may
+/// overwrite decimal::overrun_bytes_max bytes.
 template <class T>
 class quick_argument;
 
 template <quick_integer T>
-class quick_argument<T> {
+class quick_argument<T> : public decimal {
   public:
-    explicit quick_argument(T value) noexcept
-        : is_negative_(value < 0),
-          magnitude_(is_negative_ ? 0 - static_cast<std::uint64_t>(value)
-                                  : static_cast<std::uint64_t>(value)),
-          digits_(count_digits(magnitude_)) {}
-
-    [[nodiscard]] std::size_t size() const noexcept { return digits_ + (is_negative_ ? 1u : 0u); }
+    using decimal::decimal;
 
     [[nodiscard]] bool plain() const noexcept { return true; }
-
-    [[nodiscard]] char* put(char* to) const noexcept {
-        *to = '-'; // overwritten where it does not belong
-        to += size();
-        put_digits(to, magnitude_);
-        return to;
-    }
-
-  private:
-    bool is_negative_;
-    std::uint64_t magnitude_;
-    unsigned digits_;
 };
 
 template <quick_string T>
@@ -167,7 +111,7 @@ struct quick_format {
         return (literals_are_plain() && ... && args.plain());
     }
 
-    /// Writes size(args...) bytes.
+    /// Writes size(args...) bytes, and perhaps decimal::overrun_bytes_max more.
     template <class... Args>
     static void put(char* to, const quick_argument<Args>&... args) noexcept {
         put_fields(to, std::index_sequence_for<Args...>(), args...);

@@ -3,6 +3,7 @@
 // without an allocation. A value type for any thread.
 #pragma once
 
+#include <sapwood/decimal.hpp>
 #include <sapwood/quick_format.hpp>
 #include <sapwood/wall_clock.hpp>
 
@@ -19,7 +20,23 @@ namespace sapwood {
 enum class level : std::uint8_t { trace, debug, info, warning, error, critical };
 
 /// Lower case, as it stands in a log line.
-[[nodiscard]] std::string_view to_string(level value) noexcept;
+[[nodiscard]] constexpr std::string_view to_string(level value) noexcept {
+    switch (value) {
+    case level::trace:
+        return "trace";
+    case level::debug:
+        return "debug";
+    case level::info:
+        return "info";
+    case level::warning:
+        return "warning";
+    case level::error:
+        return "error";
+    case level::critical:
+        return "critical";
+    }
+    return "unknown";
+}
 
 namespace detail {
 
@@ -33,7 +50,9 @@ class record {
     using time_point = wall_clock::time_point;
 
     /// Messages up to here need no memory of their own: two cache lines in all.
-    static constexpr std::size_t inline_bytes_max = 104;
+    static constexpr std::size_t inline_bytes_max = 96;
+    /// So many bytes behind its message who writes it may overwrite.
+    static constexpr std::size_t overrun_bytes_max = detail::decimal::overrun_bytes_max;
     static constexpr std::size_t message_bytes_max = 64u << 20;
 
     /// Copies `message`. Throws std::bad_alloc, and std::length_error past message_bytes_max.
@@ -45,7 +64,8 @@ class record {
         message.copy(reserve(message.size()), message.size()); // may be a null pointer if empty
     }
 
-    /// A message that is `write(to)`, `size` bytes at `to`; see is_known_plain.
+    /// A message that `write(to)` writes, `size` bytes at `to` and perhaps overrun_bytes_max more;
+    /// see is_known_plain.
     template <class Write>
         requires std::is_nothrow_invocable_v<Write, char*>
     record(level importance, std::uint32_t producer, std::size_t size, bool known_plain,
@@ -96,7 +116,7 @@ class record {
   private:
     [[nodiscard]] bool is_inline() const noexcept { return size_ <= inline_bytes_max; }
 
-    /// Memory for a message of `size` bytes.
+    /// Memory for a message of `size` bytes, and overrun_bytes_max more.
     [[nodiscard]] char* reserve(std::size_t size) {
         if (size > inline_bytes_max) [[unlikely]] {
             return reserve_on_heap(size);
@@ -114,7 +134,7 @@ class record {
         is_known_plain_ = other.is_known_plain_;
         size_ = std::exchange(other.size_, 0);
         // All of it, the pointer included: cheaper than to ask how much is used.
-        std::memcpy(inline_, other.inline_, sizeof(inline_));
+        std::memcpy(inline_, other.inline_, inline_bytes_max);
     }
 
     void free() noexcept {
@@ -130,7 +150,7 @@ class record {
     bool is_known_plain_ = false;
 
     union {
-        char inline_[inline_bytes_max];
+        char inline_[inline_bytes_max + overrun_bytes_max];
         char* heap_;
     };
 };
