@@ -19,7 +19,7 @@
 #include <exception>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <optional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unistd.h>
@@ -87,7 +87,7 @@ class merge {
     const std::vector<std::string> input_names_;
     const sapwood::clock::time_point started_ = sapwood::clock::now();
     std::vector<input> inputs_;
-    std::optional<sapwood::pipeline> log_;
+    std::unique_ptr<sapwood::pipeline> log_;
     std::vector<sapwood::join_handle<>> producers_;
     /// No more is read.
     bool stopping_ = false;
@@ -112,7 +112,7 @@ task<int> merge::run() {
 
     const sapwood::pipeline_options options{.queue_records = queue_records,
                                             .form = sapwood::layout::verbatim};
-    log_.emplace(std::move(sink), options);
+    log_ = std::make_unique<sapwood::pipeline>(std::move(sink), options);
     // A producer that waits for its input would not notice that the log has failed.
     log_->on_loss([this](const std::string&) { stop(); });
 
@@ -209,7 +209,7 @@ task<> merge::produce(std::uint32_t id) {
 /// What has been read gets into the log even where the producer is asked to stop meanwhile.
 task<> merge::hand_over(sapwood::record block) {
     for (;;) {
-        // NOLINTNEXTLINE(bugprone-use-after-move): moved from only where it is accepted.
+        // Moved from only where it is accepted. NOLINTBEGIN(bugprone-use-after-move)
         const auto sent = co_await as_result(log_->append(std::move(block)));
         if (sent) {
             co_return;
@@ -220,6 +220,7 @@ task<> merge::hand_over(sapwood::record block) {
                 1 + static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n'));
             co_return;
         }
+        // NOLINTEND(bugprone-use-after-move)
     }
 }
 
