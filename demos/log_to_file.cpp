@@ -293,8 +293,13 @@ int main(int argc, char** argv) {
     std::vector<std::string> inputs;
 
     CLI::App app("Merges the lines of many inputs into one log file.");
-    app.add_option("--out", log, "The log. Lines are appended; it is created if it is not there")
+    app.add_option("-o,--out", log, "The log. Lines are appended; it is created if it is not there")
         ->type_name("FILE")
+        ->check([](const std::string& name) {
+            return name.empty() || name == "-" ? "the log is a file, which one process writes at a "
+                                                 "time: give its name"
+                                               : "";
+        })
         ->required();
     app.add_option("INPUT", inputs, "Files, FIFOs, or - for standard input, which is the default")
         ->type_name("");

@@ -1,6 +1,8 @@
 // A producer and a consumer coroutine with a channel between them: asyncio's first example. One
 // thread; while one of the two sleeps (it stands for waiting on a network or a disk), the other
 // runs.
+#include "print_line.hpp"
+
 #include <sapwood/sapwood.hpp>
 
 #include <CLI/CLI.hpp>
@@ -44,7 +46,7 @@ struct settings {
 
 sapwood::task<> produce(sapwood::channel<std::string>& queue, int n, random_delay delay) {
     for (int x = 1; x <= n; ++x) {
-        fmt::print("producing : {}\n", x);
+        print_line("producing : {}", x);
         co_await sapwood::sleep_for(delay());
         co_await queue.send(std::to_string(x));
     }
@@ -53,7 +55,7 @@ sapwood::task<> produce(sapwood::channel<std::string>& queue, int n, random_dela
 sapwood::task<> consume(sapwood::channel<std::string>& queue, random_delay delay) {
     while (true) {
         auto item = co_await queue.receive();
-        fmt::print("consuming : {}\n", item);
+        print_line("consuming : {}", item);
         co_await sapwood::sleep_for(delay());
         queue.task_done();
     }
@@ -95,8 +97,6 @@ int main(int argc, char** argv) {
     }
     with.delay_max = milliseconds(delay_max);
 
-    // Each line at once, also into a pipe: the point is to see who runs when.
-    std::setvbuf(stdout, nullptr, _IOLBF, 0);
     try {
         sapwood::run(run(with));
     } catch (const std::exception& failure) {

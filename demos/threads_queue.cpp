@@ -6,6 +6,8 @@
 //
 // The consumer is slower than its producers, so the queue fills: a put with a timeout ends in
 // "discarded!", because a bounded queue on which everybody waits without one can deadlock.
+#include "print_line.hpp"
+
 #include <sapwood/sapwood.hpp>
 
 #include <CLI/CLI.hpp>
@@ -41,19 +43,19 @@ struct settings {
 // --- What both models print ---
 
 void print_queued(const std::string& item) {
-    fmt::print("queued    : {}\n", item);
+    print_line("queued    : {}", item);
 }
 
 void print_discarded(const std::string& item) {
-    fmt::print("queued item {} discarded!\n", item);
+    print_line("queued item {} discarded!", item);
 }
 
 void print_empty() {
-    fmt::print("the queue is empty: waiting\n");
+    print_line("the queue is empty: waiting");
 }
 
 void print_consuming(const std::string& item) {
-    fmt::print("consuming : {}\n", item);
+    print_line("consuming : {}", item);
 }
 
 std::string item_name(int producer, int number) {
@@ -259,15 +261,13 @@ int main(int argc, char** argv) {
     with.put_timeout = milliseconds(put_timeout);
     with.work = milliseconds(work);
 
-    // Each line at once, also into a pipe: the point is to see who runs when.
-    std::setvbuf(stdout, nullptr, _IOLBF, 0);
     try {
         if (model != "sapwood") {
-            fmt::print("== threads: a mutex and condition variables, the consumer a thread\n");
+            print_line("== threads: a mutex and condition variables, the consumer a thread");
             run_threads(with);
         }
         if (model != "threads") {
-            fmt::print("== sapwood: a remote_sender into a loop, the consumer a coroutine\n");
+            print_line("== sapwood: a remote_sender into a loop, the consumer a coroutine");
             sapwood::run(run_sapwood(with));
         }
     } catch (const std::exception& failure) {

@@ -70,3 +70,6 @@ else
     LC_ALL=C comm -3 "$work/expected" "$work/found" | head -n 5 | cat -v
     exit 1
 fi
+
+echo
+echo 'There is one more, threads beside coroutines: ./dev demo threads_queue'

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <sstream>
 #include <string>
+#include <sys/resource.h>
 #include <vector>
 
 namespace {
@@ -55,6 +56,17 @@ TEST_SUITE("producer_consumer") {
         const auto ran = run_program("producer_consumer", {"--items", "0"});
         CHECK(ran.status == 0);
         CHECK(ran.out.empty());
+    }
+
+    TEST_CASE("output that is cut off in the middle is exit code 1 and says why") {
+        const auto ran = run_program("producer_consumer", {"--items", "1000", "--delay-max", "0"},
+                                     {.prepare = [] {
+                                         const rlimit limit{1024, 1024};
+                                         ::setrlimit(RLIMIT_FSIZE, &limit);
+                                     }});
+        CHECK(ran.status == 1);
+        CHECK(ran.out.size() == 1024);
+        CHECK(ran.err == "cannot write to standard output: File too large\n");
     }
 
     TEST_CASE("a bad argument is exit code 2 and named, --help is neither") {
