@@ -87,7 +87,9 @@ void batch::clear() noexcept {
 
 void batch::render_time(record::time_point when) noexcept {
     using namespace std::chrono;
-    millisecond_ = floor<milliseconds>(when);
+    // Nothing is before the first whole millisecond that there is.
+    millisecond_ = floor<milliseconds>(
+        std::max(when, record::time_point::min() + record::time_point::duration(1'000'000)));
     const auto day = floor<days>(millisecond_);
     const year_month_day date(day);
     const hh_mm_ss time(duration_cast<milliseconds>(millisecond_ - day));

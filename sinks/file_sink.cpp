@@ -95,9 +95,15 @@ task<std::uint64_t> torn_tail(file& log, std::uint64_t size) {
 task<file> open_torn(std::string path) {
     file aside = co_await file::open(
         path, {.flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK});
-    if (!(co_await aside.stat()).is_regular()) {
+    const file_status status = co_await aside.stat();
+    if (!status.is_regular()) {
         throw_errno(EINVAL,
                     fmt::format("cannot move a torn line to {}: it is not a regular file", path));
+    }
+    if (status.links > 1) {
+        throw_errno(EINVAL, fmt::format("cannot move a torn line to {}: it has another name (a "
+                                        "hard link), perhaps the log's own",
+                                        path));
     }
     co_return aside;
 }
@@ -146,26 +152,41 @@ task<> file_sink::move_torn_tail(std::uint64_t size) {
     const std::string aside_path = path_ + ".torn";
     file aside = co_await open_torn(aside_path);
     const std::uint64_t aside_size = (co_await aside.stat()).size;
-    std::vector<char> block(std::min<std::uint64_t>(torn, 64u << 10));
-    for (std::uint64_t moved = 0; moved < torn;) {
-        const std::size_t got = co_await file_.read_some(block, {size - torn + moved});
+    std::exception_ptr failure;
+    try {
+        co_await copy_tail(aside, size - torn, torn);
+        co_await sync_directory_of(aside_path);
+        const auto cut = co_await as_result(file_.truncate(size - torn));
+        if (!cut) { // a log that may only grow (chattr +a), say
+            throw std::system_error(cut.error(),
+                                    fmt::format("cannot cut the torn last line of {}", path_));
+        }
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        // The line is still in the log: it must not be there once more after the next open.
+        const auto shielded = co_await shield();
+        (void)co_await as_result(aside.truncate(aside_size));
+        std::rethrow_exception(failure);
+    }
+    co_await aside.close();
+    torn_bytes_ = torn;
+}
+
+/// Appends `size` bytes from `begin` on to `aside`, and a newline, and has them on disk.
+task<> file_sink::copy_tail(file& aside, std::uint64_t begin, std::uint64_t size) {
+    std::vector<char> block(std::min<std::uint64_t>(size, 64u << 10));
+    for (std::uint64_t copied = 0; copied < size;) {
+        const std::size_t got = co_await file_.read_some(block, {begin + copied});
         if (got == 0) {
             break;
         }
         co_await aside.write_all(std::span(block).first(got));
-        moved += got;
+        copied += got;
     }
     co_await aside.write_all(std::string_view("\n"));
     co_await aside.datasync();
-    co_await sync_directory_of(aside_path);
-    if (const auto cut = co_await as_result(file_.truncate(size - torn)); !cut) {
-        // A log that may only grow (chattr +a), say: it must not be copied again at each open.
-        (void)co_await as_result(aside.truncate(aside_size));
-        throw std::system_error(cut.error(),
-                                fmt::format("cannot cut the torn last line of {}", path_));
-    }
-    co_await aside.close();
-    torn_bytes_ = torn;
 }
 
 task<> file_sink::write(std::span<const char> lines) {
@@ -218,6 +239,8 @@ task<> file_sink::datasync() {
 }
 
 task<> file_sink::close() {
+    // A child process that was forked meanwhile has the file open too, and would keep the lock.
+    ::flock(file_.fd(), LOCK_UN);
     const auto closed = co_await as_result(file_.close());
     throw_cancelled_or(closed.error(), "cannot close");
 }

@@ -23,7 +23,8 @@ const pipeline_options& validated(const pipeline_options& options) {
             throw std::invalid_argument(fmt::format("pipeline_options: {}", what));
         }
     };
-    require(options.queue_records > 0, "queue_records must be at least 1");
+    require(options.queue_records > 0 && options.queue_records <= channel<record>::capacity_max,
+            "queue_records must be 1 to 2^30");
     require(options.batch_bytes > 0, "batch_bytes must be at least 1");
     require(options.linger >= clock::duration::zero(), "linger must not be negative");
     return options;
@@ -56,25 +57,29 @@ class pipeline::consumer final : public stop_listener {
 
     void stop_requested() noexcept override { queue.close(); }
 
-    task<> flush() {
+    // Both keep the consumer: the pipeline may be destroyed while they wait.
+
+    static task<> flush(std::shared_ptr<consumer> self) {
+        consumer& me = *self;
         // What other threads have sent takes turns with records that come later: counting it is
         // not enough.
-        queue.note_pending();
-        while (!queue.noted_are_in()) {
-            co_await batch_done_.wait();
+        me.queue.note_pending();
+        while (!me.queue.noted_are_in()) {
+            co_await me.batch_done_.wait();
         }
-        const std::uint64_t target = records_done_ + queue.unfinished();
-        while (records_done_ < target) {
-            co_await batch_done_.wait();
+        const std::uint64_t target = me.records_done_ + me.queue.unfinished();
+        while (me.records_done_ < target) {
+            co_await me.batch_done_.wait();
         }
-        rethrow_failure();
+        me.rethrow_failure();
     }
 
-    task<> close() {
-        is_close_awaited_ = true;
-        queue.close();
-        co_await finished_.wait();
-        rethrow_failure();
+    static task<> close(std::shared_ptr<consumer> self) {
+        consumer& me = *self;
+        me.is_close_awaited_ = true;
+        me.queue.close();
+        co_await me.finished_.wait();
+        me.rethrow_failure();
     }
 
     [[nodiscard]] pipeline_counts counts() const noexcept {
@@ -166,6 +171,9 @@ class pipeline::consumer final : public stop_listener {
                 } catch (const write_error& error) {
                     kept = error.bytes_kept;
                     me.fail(std::current_exception(), error.code());
+                } catch (const std::bad_alloc&) {
+                    me.fail(std::current_exception(),
+                            std::make_error_code(std::errc::not_enough_memory));
                 } catch (...) {
                     me.fail(std::current_exception(), std::make_error_code(std::errc::io_error));
                 }
@@ -289,11 +297,11 @@ remote_sender<record> pipeline::remote(std::size_t capacity) {
 }
 
 task<> pipeline::flush() {
-    return consumer_->flush();
+    return consumer::flush(consumer_);
 }
 
 task<> pipeline::close() {
-    return consumer_->close();
+    return consumer::close(consumer_);
 }
 
 pipeline_counts pipeline::counts() const noexcept {

@@ -71,6 +71,7 @@ class file_sink {
           path_(std::move(path)) {}
 
     task<> move_torn_tail(std::uint64_t size);
+    task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
     task<> cut_off_partial_line();
     void throw_cancelled_or(std::error_code error, const char* what) const;
 

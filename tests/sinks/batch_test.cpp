@@ -86,6 +86,11 @@ TEST_SUITE("batch") {
                                 "1969-12-31 23:59:59.999 1 info x\n");
     }
 
+    TEST_CASE("the first and the last time there are stand in a line too") {
+        CHECK(line_at(record::time_point::min()) == "1677-09-21 00:12:43.146 1 info x\n");
+        CHECK(line_at(record::time_point::max()) == "2262-04-11 23:47:16.854 1 info x\n");
+    }
+
     TEST_CASE("a leap day is a day") {
         CHECK(line_at(record::time_point(1'709'164'800s)) == "2024-02-29 00:00:00.000 1 info x\n");
     }

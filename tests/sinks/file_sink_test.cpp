@@ -250,14 +250,27 @@ TEST_SUITE("file_sink") {
         CHECK(sapwood::test::run_virtual(torn_bytes_at_open(path)) == 0);
     }
 
-    CO_TEST_CASE("closing, or destroying, gives up the lock") {
+    CO_TEST_CASE(
+        "closing, or destroying, gives up the lock; closing also where a child was forked") {
         const temporary_directory directory;
         const auto path = directory / "log";
         file_sink closed = co_await opened(path);
         co_await closed.close();
         { const file_sink destroyed = co_await opened(path); }
-        const file_sink again = co_await opened(path);
-        CHECK(again.path() == path);
+        {
+            const file_sink again = co_await opened(path);
+            CHECK(again.path() == path);
+        }
+        file_sink shared = co_await opened(path);
+        const pid_t child = ::fork(); // which has the file open as well
+        if (child == 0) {
+            ::pause();
+            ::_exit(0);
+        }
+        co_await shared.close();
+        CHECK((co_await opened(path)).path() == path);
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
     }
 
     CO_TEST_CASE("what is no regular file is refused, without waiting") {
@@ -360,9 +373,38 @@ TEST_SUITE("file_sink") {
         CHECK(std::string((co_await open_error(path)).what()).find(path + ".torn") !=
               std::string::npos);
         ::close(reader);
+        std::filesystem::remove(path + ".torn");
+
+        for (const auto& linked : {victim, path}) {
+            std::filesystem::create_hard_link(linked, path + ".torn");
+            CHECK(std::string((co_await open_error(path)).what()).find("hard link") !=
+                  std::string::npos);
+            std::filesystem::remove(path + ".torn");
+        }
 
         CHECK(contents_of(victim) == "untouched");
         CHECK(contents_of(path) == "one\ntorn");
+    }
+
+    CO_TEST_CASE("a torn line that does not fit aside stays in the log alone, until it fits") {
+        const small_disk disk;
+        if (!disk.mounted()) {
+            co_return;
+        }
+        const auto path = disk.path() + "log";
+        const auto ballast = disk.path() + "ballast";
+        const std::string torn(20u << 10, 't');
+        fill(path, torn);
+        fill(ballast, std::string(36u << 10, 'x'));
+        for (int attempt = 0; attempt < 2; ++attempt) {
+            CHECK((co_await open_error(path)).code() == std::errc::no_space_on_device);
+            CHECK(contents_of(path) == torn);
+            CHECK(contents_of(path + ".torn").empty());
+        }
+        std::filesystem::remove(ballast);
+        CHECK(co_await torn_bytes_at_open(path) == torn.size());
+        CHECK(contents_of(path).empty());
+        CHECK(contents_of(path + ".torn") == torn + "\n");
     }
 
     // --- writes that do not go well ---

@@ -465,6 +465,22 @@ TEST_SUITE("pipeline") {
         co_await next.close();
     }
 
+    CO_TEST_CASE("a pipeline may be destroyed while a task waits for its close or its flush") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        auto log = std::make_unique<pipeline>(co_await opened(path, verbatim()));
+        co_await append(*log, "in time");
+        auto flushing = sapwood::spawn(log->flush());
+        auto closing = sapwood::spawn(log->close());
+        auto late = log->close();
+        co_await sapwood::yield();
+        log.reset();
+        co_await flushing;
+        co_await closing;
+        co_await std::move(late);
+        CHECK(contents_of(path) == "in time\n");
+    }
+
     CO_TEST_CASE("close refuses producers that wait, and their records stay theirs") {
         const temporary_directory directory;
         auto options = verbatim();
@@ -801,7 +817,7 @@ TEST_SUITE("pipeline") {
         CHECK((co_await failure_of([](const std::string& to, pipeline_options with) -> task<> {
                   (void)co_await opened(to, std::move(with));
               }(path, std::move(no_queue)))) ==
-              "pipeline_options: queue_records must be at least 1");
+              "pipeline_options: queue_records must be 1 to 2^30");
         pipeline_options no_batch;
         no_batch.batch_bytes = 0;
         CHECK((co_await failure_of([](const std::string& to, pipeline_options with) -> task<> {
