@@ -10,25 +10,40 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <system_error>
 #include <unistd.h>
 
 namespace sapwood {
 
-namespace {
+constinit thread_local event_loop* detail::running_loop = nullptr;
 
-thread_local event_loop* current_loop = nullptr;
+namespace {
 
 /// Completions with this user_data belong to nobody: those of cancel requests. What counts is the
 /// completion of the operation that was to be cancelled.
 constexpr std::uint64_t nobody = 0;
 
+/// How often this process, or one of its ancestors, was made by fork().
+unsigned fork_generation = 0;
+
+unsigned current_generation() {
+    static const int registered = ::pthread_atfork(nullptr, nullptr, [] { // in the child
+        ++fork_generation;
+        detail::running_loop = nullptr;
+    });
+    (void)registered;
+    return fork_generation;
+}
+
 int make_wake_fd() {
     const int fd = ::eventfd(0, EFD_CLOEXEC);
     if (fd < 0) {
-        throw std::system_error(errno, std::generic_category(),
-                                "cannot make the eventfd that wakes the event loop");
+        throw std::system_error(
+            errno, std::generic_category(),
+            "cannot make the eventfd that wakes the event loop (where there are "
+            "too many open files: ulimit -n sets the limit)");
     }
     return fd;
 }
@@ -105,12 +120,19 @@ event_loop::event_loop(loop_options options) : event_loop(make_ring(options), st
 event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
     : options_(std::move(options)),
       ring_(std::move(ring)),
+      generation_(current_generation()),
       wake_operation_(std::make_unique<wake_operation>(*this)),
       wake_fd_(make_wake_fd()) {
     ignore_signals_of_writes();
 }
 
 event_loop::~event_loop() {
+    if (generation_ != fork_generation) {
+        // A child process: none of it is the child's to give back.
+        (void)wake_operation_.release();
+        (void)ring_.release();
+        return;
+    }
     SAPWOOD_ASSERT(tasks_ == nullptr, "an event_loop was destroyed while tasks are alive on it: "
                                       "run() ends them");
     while (observers_ != nullptr) {
@@ -127,8 +149,9 @@ event_loop::~event_loop() {
 }
 
 event_loop& event_loop::current() noexcept {
-    SAPWOOD_ASSERT(current_loop != nullptr, "no event loop runs on this thread: enter with run()");
-    return *current_loop;
+    SAPWOOD_ASSERT(detail::running_loop != nullptr,
+                   "no event loop runs on this thread: enter with run()");
+    return *detail::running_loop;
 }
 
 clock::time_point event_loop::now() const noexcept {
@@ -155,7 +178,7 @@ void event_loop::report_unhandled_by(event_loop* loop, const std::exception_ptr&
     } catch (const cancelled&) {
         return; // it did as it was told
     } catch (...) {
-        if (loop == current_loop && loop->options_.on_unhandled_exception) {
+        if (loop == detail::running_loop && loop->options_.on_unhandled_exception) {
             loop->options_.on_unhandled_exception(error);
         } else {
             print_unhandled(error);
@@ -164,17 +187,18 @@ void event_loop::report_unhandled_by(event_loop* loop, const std::exception_ptr&
 }
 
 void event_loop::run_until_done(const detail::spawned_task& main) noexcept {
-    SAPWOOD_ASSERT(current_loop == nullptr, "run() was called inside a running loop: co_await the "
-                                            "task, or spawn it");
+    SAPWOOD_ASSERT(detail::running_loop == nullptr,
+                   "run() was called inside a running loop: co_await the "
+                   "task, or spawn it");
     SAPWOOD_ASSERT(thread_ == std::this_thread::get_id(),
                    "an event_loop was run on another thread than the one that made it");
-    current_loop = this;
+    detail::running_loop = this;
     stack_base_ = static_cast<const char*>(__builtin_frame_address(0));
     while (!main.done()) {
         turn();
     }
     end_all_tasks();
-    current_loop = nullptr;
+    detail::running_loop = nullptr;
 }
 
 void event_loop::end_all_tasks() noexcept {
@@ -224,6 +248,9 @@ inline void event_loop::run_ready() noexcept {
 }
 
 void event_loop::turn() noexcept {
+    SAPWOOD_ASSERT(generation_ == fork_generation,
+                   "an event_loop was used in a child process, where its ring is not: after fork() "
+                   "call exec or _exit, or run a loop of the child's own");
     if (!timers_.empty()) {
         timers_.fire_due(ring_->now());
     }

@@ -7,10 +7,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <unistd.h>
 
 namespace sapwood {
 
@@ -31,6 +33,17 @@ ring_kind kind_by_environment() {
     throw std::system_error(
         EINVAL, std::generic_category(),
         fmt::format("SAPWOOD_RING is \"{}\"; set it to uring or poll, or unset it", name));
+}
+
+/// Where standard input, output or error is closed, the next descriptor that is opened takes its
+/// number, and what somebody prints goes there: into the ring, or into a log. So the numbers are
+/// taken first, by descriptors that can be neither read nor written (EBADF, as when closed).
+void take_closed_standard_streams() noexcept {
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) < 0) {
+            (void)::open("/", O_PATH | O_CLOEXEC);
+        }
+    }
 }
 
 std::unique_ptr<ring> make_uring(const loop_options& options) {
@@ -64,6 +77,7 @@ void warn_of_fallback(const std::string& why) {
 } // namespace
 
 std::unique_ptr<ring> make_ring(const loop_options& options) {
+    take_closed_standard_streams();
     switch (options.ring == ring_kind::automatic ? kind_by_environment() : options.ring) {
     case ring_kind::io_uring:
         return make_uring(options);

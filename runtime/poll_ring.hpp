@@ -27,7 +27,7 @@ class poll_ring final : public ring {
         unsigned disk_threads_max = 8;
         /// Threads for what waits for another process: the open of a FIFO, a read of a terminal
         /// that somebody else emptied first. More than these wait in line.
-        unsigned peer_threads_max = 64;
+        unsigned peer_threads_max = 256;
         /// For the report: why it is this ring.
         std::string reason{};
     };

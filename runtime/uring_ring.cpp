@@ -148,6 +148,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
     setup_flags_ = *flags;
     granted_ = {.sq_entries = uring_.sq.ring_entries,
                 .cq_entries = uring_.cq.ring_entries,
+                .workers_max = wanted.workers_max,
                 .features_withheld = wanted.features_withheld,
                 .opcodes_withheld = wanted.opcodes_withheld};
     has_ext_arg_ = ((uring_.features & ~wanted.features_withheld) & IORING_FEAT_EXT_ARG) != 0;
@@ -156,6 +157,9 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
     // without dontfork a child could scribble on the rings.
     (void)::io_uring_register_ring_fd(&uring_);
     (void)::io_uring_ring_dontfork(&uring_);
+    // Of bounded work; 0 leaves the other kind as it is. 5.15 has it.
+    unsigned workers_max[2] = {wanted.workers_max, 0};
+    (void)::io_uring_register_iowq_max_workers(&uring_, workers_max);
 
     // The indirection array stays the identity for ever: entry i of the ring is SQE i.
     for (unsigned i = 0; i < uring_.sq.ring_entries; ++i) {

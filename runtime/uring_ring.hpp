@@ -20,6 +20,10 @@ class uring_ring final : public ring {
         unsigned sq_entries = 256;
         /// Completions that fit before the kernel has to keep them aside; at least sq_entries.
         unsigned cq_entries = 1024;
+        /// Threads of the kernel for what may wait: for a disk, or for a FIFO's other end. More
+        /// operations than these wait in line. The kernel's own choice, the smaller of sq_entries
+        /// and four per processor, would let a few FIFOs hold up every file.
+        unsigned workers_max = 256;
         /// For tests: IORING_FEAT_ bits, and opcodes below 64 by their bits, to go without although
         /// the kernel has them. As if it were older.
         unsigned features_withheld = 0;

@@ -3,6 +3,10 @@
 // what a peer, a disk or a user controls; those are std::system_error or result<T>.
 #pragma once
 
+#if __cplusplus < 202002L
+#error "sapwood needs C++20: compile with -std=c++20"
+#endif
+
 namespace sapwood::detail {
 
 /// Prints `message` with its place on standard error and aborts. Any thread.

@@ -102,8 +102,10 @@ class channel_door {
 
 template <class T>
 class channel {
-    static_assert(std::is_nothrow_move_constructible_v<T> && std::is_nothrow_destructible_v<T>,
-                  "an item on its way from task to task must not be lost to an exception");
+    static_assert(
+        std::is_nothrow_move_constructible_v<T> && std::is_nothrow_destructible_v<T>,
+        "a channel's items need a move constructor and a destructor that are noexcept: an "
+        "item on its way from task to task must not be lost to an exception");
 
   public:
     using value_type = T;
@@ -117,13 +119,16 @@ class channel {
     class receive_many_awaiter;
     class join_awaiter;
 
-    /// `capacity` items fit, at least one.
+    static constexpr std::size_t capacity_max = std::size_t{1} << 30;
+
+    /// `capacity` items fit, 1 to capacity_max; there is no unbounded channel.
     explicit channel(std::size_t capacity);
 
     channel(const channel&) = delete;
     channel& operator=(const channel&) = delete;
 
-    /// No task may wait on the channel any more. Items in it are destroyed.
+    /// Tasks that still wait on the channel are cancelled, and must not use it again. Items in it
+    /// are destroyed.
     ~channel();
 
     /// Puts `value` in, waiting while the channel is full. `value` is moved from only when it is

@@ -52,6 +52,13 @@ inline void deliver_request(wait_end end, task_context* context) noexcept {
     }
 }
 
+/// How many slots a ring buffer for `capacity` items needs.
+[[nodiscard]] inline std::size_t channel_slots(std::size_t capacity, std::size_t max) noexcept {
+    SAPWOOD_ASSERT(capacity > 0 && capacity <= max,
+                   "a channel's capacity must be at least 1 and at most channel::capacity_max");
+    return std::bit_ceil(capacity);
+}
+
 } // namespace detail
 
 // Once a wait has ended, its awaiter does not touch the channel again, or only (receive_many) where
@@ -524,17 +531,20 @@ class channel<T>::join_awaiter final : public waiter {
 template <class T>
 channel<T>::channel(std::size_t capacity)
     : capacity_(capacity),
-      mask_(std::bit_ceil(capacity) - 1),
-      slots_(std::make_unique<detail::slot<T>[]>(mask_ + 1)) {
-    SAPWOOD_ASSERT(capacity > 0, "a channel needs a capacity of at least one");
-}
+      mask_(detail::channel_slots(capacity, capacity_max) - 1),
+      slots_(std::make_unique<detail::slot<T>[]>(mask_ + 1)) {}
 
 template <class T>
 channel<T>::~channel() {
     while (doors_ != nullptr) {
         door& node = *doors_;
         remove_door(node);
-        node.detach();
+        node.detach(); // which takes it out of the senders
+    }
+    for (waiter_list* const list : {&senders_, &receivers_, &joiners_}) {
+        while (!list->empty()) {
+            list->front()->cancel(); // which takes it out of the list
+        }
     }
     for (; visits_ != nullptr; visits_ = visits_->next) {
         visits_->expected = false;

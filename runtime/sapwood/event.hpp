@@ -14,6 +14,13 @@ class event {
     event(const event&) = delete;
     event& operator=(const event&) = delete;
 
+    /// Tasks that still wait for it are cancelled.
+    ~event() {
+        while (!waiters_.empty()) {
+            waiters_.front()->cancel(); // which takes it out of the list
+        }
+    }
+
     /// It has happened: everybody who waits becomes ready, and nobody waits until reset.
     void set() noexcept {
         is_set_ = true;

@@ -88,6 +88,13 @@ class loop_observer {
     loop_observer* previous_ = nullptr;
 };
 
+namespace detail {
+
+/// The loop that runs on this thread; null where none does.
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local event_loop* running_loop;
+
+} // namespace detail
+
 class event_loop {
   public:
     /// Throws std::system_error, with the reason and the remedy, where no ring can be made.
@@ -128,6 +135,9 @@ class event_loop {
 
     /// Ends a wait: the task runs again in its turn.
     void make_ready(waiter& node) noexcept {
+        SAPWOOD_ASSERT(this == detail::running_loop,
+                       "a task was woken from another thread than its loop's: only a "
+                       "remote_sender may be used there");
         node.context->waiting = nullptr;
         ready_.push(node);
     }
@@ -193,9 +203,11 @@ class event_loop {
 
     // Constant after construction.
     const loop_options options_;
-    const std::unique_ptr<ring> ring_;
+    std::unique_ptr<ring> ring_;
     const std::thread::id thread_ = std::this_thread::get_id();
-    const std::unique_ptr<wake_operation> wake_operation_;
+    /// Of processes; in a forked child it is another.
+    const unsigned generation_;
+    std::unique_ptr<wake_operation> wake_operation_;
     const int wake_fd_;
 
     // Loop thread only.

@@ -86,7 +86,9 @@ class file {
     /// Closes at once, as close(2). No operation may be in flight.
     ~file();
 
-    /// Opens `path`. A cancelled open that has won the race closes what it got.
+    /// Opens `path`. A cancelled open that has won the race closes what it got. Opening a FIFO
+    /// waits for its other end, and holds one of the 256 threads that a loop has for what waits:
+    /// past them, operations on files wait in line.
     [[nodiscard]] static detail::open_op open(std::string path, open_options options = {});
 
     /// Reads what is there, up to all of `into`, waiting for the first byte; 0 at the end of the
@@ -99,9 +101,16 @@ class file {
     [[nodiscard]] detail::write_op write_some(std::span<const char> bytes,
                                               file_offset at = current_offset) noexcept;
 
+    /// An array may be a literal, with a NUL at its end: say std::string_view, or std::span.
+    template <std::size_t Size>
+    detail::write_op write_some(const char (&bytes)[Size], file_offset at = {}) = delete;
+
     /// Writes all of `bytes`, as often as it takes. A failure or cancellation may leave a part
     /// written: as much as went in before it, which is lost to the caller; use write_some to know.
     [[nodiscard]] task<> write_all(std::span<const char> bytes, file_offset at = current_offset);
+
+    template <std::size_t Size>
+    task<> write_all(const char (&bytes)[Size], file_offset at = {}) = delete;
 
     /// Makes what has been written, and the size, survive the machine (fdatasync). After a failure
     /// the kernel has forgotten what it could not write: never believe a second try.

@@ -33,7 +33,9 @@ class remote_door final : public channel_door<T>,
           channel_(&to),
           home_(&loop),
           loop_(&loop) {
-        SAPWOOD_ASSERT(capacity > 0, "a remote_sender needs a capacity of at least one");
+        SAPWOOD_ASSERT(capacity > 0 && capacity <= channel<T>::capacity_max,
+                       "a remote_sender's capacity must be at least 1 and at most "
+                       "channel::capacity_max");
         incoming_.reserve(capacity);
         batch_.reserve(capacity);
     }

@@ -100,7 +100,9 @@ class [[nodiscard]] result<void> {
     std::error_code error_;
 };
 
-/// An awaiter that can tell its outcome without throwing: operations, sends, receives, joins.
+/// An awaiter that can tell its outcome without throwing: operations on files, pipes and signals;
+/// a channel's send, receive and join; sleeps and events. Not a task and not a join_handle, which
+/// throw whatever their coroutine threw.
 template <class A>
 concept fallible_awaiter = requires(A& awaiter) {
     awaiter.await_ready();

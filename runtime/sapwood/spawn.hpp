@@ -103,6 +103,31 @@ class spawned_task final : public root_context {
     bool ending_ = false;
 };
 
+/// Whether `one` is `other`, or waits for the end of a task that waits for the end of it, and so
+/// on. Looks at the first tasks of a long chain only: it is to find mistakes.
+[[nodiscard]] inline bool waits_for(task_context& one, const task_context& other) noexcept {
+    constexpr int links_max = 64;
+    task_context* link = &one;
+    for (int i = 0; i < links_max && link != nullptr; ++i) {
+        if (link == &other) {
+            return true;
+        }
+        link = link->waiting != nullptr ? link->waiting->joined() : nullptr;
+    }
+    return false;
+}
+
+/// Cancels `first`, and what it waits for if that is a task's end, and so on. Not one inside the
+/// other: there may be many.
+inline void cancel_joined(task_context& first) noexcept {
+    task_context* link = &first;
+    while (link->shields == 0 && link->waiting != nullptr && link->waiting->joined() != nullptr) {
+        link->cancel_requested = true;
+        link = link->waiting->joined();
+    }
+    link->cancel();
+}
+
 } // namespace detail
 
 /// Await it for the task's result or exception, once; drop it and the task goes on by itself, and
@@ -156,6 +181,8 @@ class [[nodiscard]] join_handle {
 
         template <class Promise>
         void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+            SAPWOOD_ASSERT(!detail::waits_for(task_, *awaiting.promise().context),
+                           "a task awaits its own end: by itself, or through the tasks it awaits");
             wait_in(awaiting);
             task_.join_by(*this);
             if (context->must_stop()) {
@@ -176,9 +203,11 @@ class [[nodiscard]] join_handle {
 
         void cancel() noexcept override {
             if (!task_.done()) {
-                task_.cancel();
+                detail::cancel_joined(task_);
             }
         }
+
+        [[nodiscard]] task_context* joined() const noexcept override { return &task_; }
 
       private:
         detail::spawned_task& task_;
@@ -214,6 +243,13 @@ join_handle<T> event_loop::spawn(task<T> child) {
 template <class T>
 join_handle<T> spawn(task<T> child) {
     return event_loop::current().spawn(std::move(child));
+}
+
+/// The same for what makes the task when it is called: it is kept until the task is over, so a
+/// lambda coroutine may use what it has captured.
+template <detail::task_function F>
+auto spawn(F work) {
+    return spawn(detail::call(std::move(work)));
 }
 
 /// Like spawn, for a task that must come to its own end, cleaning up: it always starts, it is never

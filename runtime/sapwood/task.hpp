@@ -9,6 +9,7 @@
 #include <sapwood/frame_pool.hpp>
 #include <sapwood/waiter.hpp>
 
+#include <concepts>
 #include <coroutine>
 #include <exception>
 #include <memory>
@@ -112,6 +113,7 @@ class promise final : public promise_base {
         if (error) [[unlikely]] {
             std::rethrow_exception(std::move(error));
         }
+        SAPWOOD_ASSERT(has_value_, "a task<T> ended without co_return");
         return std::move(value_);
     }
 
@@ -134,6 +136,7 @@ class promise<T&> final : public promise_base {
         if (error) [[unlikely]] {
             std::rethrow_exception(std::move(error));
         }
+        SAPWOOD_ASSERT(value_ != nullptr, "a task<T&> ended without co_return");
         return *value_;
     }
 
@@ -204,6 +207,13 @@ class [[nodiscard]] task {
         return awaiter(coroutine_);
     }
 
+    /// A task runs once: `co_await std::move(t)`.
+    template <class Itself = task>
+    void operator co_await() & noexcept {
+        static_assert(!std::is_same_v<Itself, task>,
+                      "a task is awaited once, and given away by it: co_await std::move(it)");
+    }
+
     /// Gives up the coroutine; who takes it starts it and destroys it.
     [[nodiscard]] std::coroutine_handle<promise_type> release() && noexcept {
         SAPWOOD_ASSERT(coroutine_ != nullptr && coroutine_.promise().context == nullptr,
@@ -241,6 +251,21 @@ task<T&> promise<T&>::get_return_object() noexcept {
 
 inline task<void> promise<void>::get_return_object() noexcept {
     return task<void>(std::coroutine_handle<promise>::from_promise(*this));
+}
+
+template <class T>
+inline constexpr bool is_task = false;
+template <class T>
+inline constexpr bool is_task<task<T>> = true;
+
+/// What makes a task when it is called without arguments: a function, or a lambda coroutine.
+template <class F>
+concept task_function = std::invocable<F&> && is_task<std::invoke_result_t<F&>>;
+
+/// Keeps `work`, and so what a lambda has captured, until its task is over.
+template <task_function F>
+std::invoke_result_t<F&> call(F work) {
+    co_return co_await work();
 }
 
 } // namespace detail

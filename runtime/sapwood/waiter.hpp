@@ -126,6 +126,9 @@ class waiter : public detail::ready_node {
     /// kernel lets go, by event_loop::make_ready.
     virtual void cancel() noexcept = 0;
 
+    /// The task whose end is what is waited for; null where it is something else.
+    [[nodiscard]] virtual task_context* joined() const noexcept { return nullptr; }
+
     /// Ties the waiter to the coroutine that awaits it and tells its task where it waits.
     template <class Promise>
     void wait_in(std::coroutine_handle<Promise> awaiting) noexcept {

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <tuple>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -43,18 +44,17 @@ class when_all_branch final : public root_context {
 /// all; either way all are awaited.
 class when_all_join : public waiter {
   public:
+    /// Asking twice would break off the cleanup of those that are ending already.
     void cancel() noexcept final {
-        asked_to_stop_ = true;
-        cancel_branches();
+        if (!std::exchange(asked_to_stop_, true)) {
+            cancel_branches();
+        }
     }
 
     void branch_finished(std::exception_ptr error) noexcept {
         if (error && !first_error_) {
             first_error_ = std::move(error);
-            // Asking twice would break off the cleanup of those that are ending already.
-            if (!asked_to_stop_) {
-                cancel();
-            }
+            cancel();
         }
         if (--running_ == 0) {
             context->loop->make_ready(*this);
@@ -223,6 +223,21 @@ class [[nodiscard]] when_all_vector final : public when_all_join {
     std::vector<when_all_branch> branches_;
 };
 
+template <class T>
+[[nodiscard]] task<T> as_task(task<T> one) noexcept {
+    return one;
+}
+
+template <task_function F>
+[[nodiscard]] auto as_task(F work) {
+    return call(std::move(work));
+}
+
+template <class... Ts>
+[[nodiscard]] when_all_tuple<Ts...> all_of_tasks(task<Ts>... tasks) {
+    return when_all_tuple<Ts...>(std::move(tasks)...);
+}
+
 } // namespace detail
 
 /// Runs the tasks side by side and gives a tuple of their results, std::monostate for void. The
@@ -230,7 +245,16 @@ class [[nodiscard]] when_all_vector final : public when_all_join {
 /// awaiting task cancels them all and awaits them.
 template <class... Ts>
 [[nodiscard]] detail::when_all_tuple<Ts...> when_all(task<Ts>... tasks) {
-    return detail::when_all_tuple<Ts...>(std::move(tasks)...);
+    return detail::all_of_tasks(std::move(tasks)...);
+}
+
+/// The same where some are given as what makes the task when it is called: each is kept until its
+/// task is over, so a lambda coroutine may use what it has captured.
+template <class... Fs>
+    requires((detail::is_task<Fs> || detail::task_function<Fs>) && ...) &&
+            (detail::task_function<Fs> || ...)
+[[nodiscard]] auto when_all(Fs... works) {
+    return detail::all_of_tasks(detail::as_task(std::move(works))...);
 }
 
 /// The same for any number of tasks of one type: a vector of their results in the tasks' order,

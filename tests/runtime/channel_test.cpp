@@ -393,21 +393,49 @@ TEST_SUITE("channel") {
               doctest::Contains("task_done() was called more often"));
     }
 
-    TEST_CASE("destroying a channel while somebody waits on it hits the assertion") {
-        auto misuse = []() -> task<> {
-            auto queue = std::make_unique<channel<int>>(1);
-            char how = ' ';
-            auto receiver = sapwood::spawn(receive_noting(*queue, how));
-            co_await sapwood::yield();
-            queue.reset();
-        };
-        CHECK(last_words([&] { sapwood::test::run_virtual(misuse()); }) ==
-              doctest::Contains("an object was destroyed while tasks wait on it"));
+    CO_TEST_CASE("a channel that is destroyed cancels who waits on it") {
+        auto queue = std::make_unique<channel<int>>(1);
+        char receiving = ' ';
+        auto receiver = sapwood::spawn(receive_noting(*queue, receiving));
+        co_await sapwood::yield();
+        queue.reset();
+        co_await receiver;
+        CHECK(receiving == 'x');
+
+        queue = std::make_unique<channel<int>>(1);
+        co_await queue->send(0);
+        char sending = ' ';
+        auto sender = sapwood::spawn(send_noting(*queue, sending));
+        auto joiner = sapwood::spawn([&]() -> task<> { co_await queue->join(); });
+        co_await sapwood::yield();
+        queue.reset();
+        co_await sender;
+        CHECK(sending == 'x');
+        CHECK_THROWS_AS(co_await joiner, sapwood::cancelled);
     }
 
-    TEST_CASE("a channel without capacity, and a close without a reason, hit the assertion") {
-        CHECK(last_words([] { channel<int> queue(0); }) ==
-              doctest::Contains("a capacity of at least one"));
+    TEST_CASE("an exception that destroys a channel comes through, whoever waits on it") {
+        auto produce_and_fail = []() -> task<> {
+            channel<int> queue(1);
+            auto consume = [&]() -> task<> {
+                for (;;) {
+                    (void)co_await queue.receive();
+                    queue.task_done();
+                }
+            };
+            auto consumer = sapwood::spawn(consume());
+            co_await sapwood::yield();
+            throw std::runtime_error("the database is gone");
+        };
+        CHECK_THROWS_WITH(sapwood::test::run_virtual(produce_and_fail()), "the database is gone");
+    }
+
+    TEST_CASE("a capacity out of range, and a close without a reason, hit the assertion") {
+        for (const auto capacity :
+             {std::size_t{0}, channel<int>::capacity_max + 1, static_cast<std::size_t>(-1)}) {
+            CHECK(last_words([=] { channel<int> queue(capacity); }) ==
+                  doctest::Contains("capacity must be at least 1"));
+        }
         CHECK(last_words([] { channel<int>(1).close(std::error_code()); }) ==
               doctest::Contains("an error code that means success"));
     }

@@ -12,10 +12,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -23,6 +26,7 @@ namespace {
 using namespace std::chrono_literals;
 using sapwood::event_loop;
 using sapwood::task;
+using sapwood::test::in_child;
 using sapwood::test::last_words;
 using sapwood::test::scripted_ring;
 
@@ -531,6 +535,34 @@ TEST_SUITE("event_loop") {
                   event_loop loop;
                   std::thread([&] { loop.run(do_nothing()); }).join();
               }) == doctest::Contains("on another thread than the one that made it"));
+    }
+
+    TEST_CASE("a loop that is used in a forked child hits the assertion there") {
+        auto fork_and_go_on = []() -> task<> {
+            if (const pid_t child = ::fork(); child != 0) {
+                ::waitpid(child, nullptr, 0);
+                std::abort();
+            }
+            co_await sapwood::yield();
+        };
+        CHECK(last_words([&] { sapwood::run(fork_and_go_on()); }) ==
+              doctest::Contains("an event_loop was used in a child process"));
+    }
+
+    TEST_CASE("a forked child may run a loop of its own, and end as the parent would") {
+        CHECK(in_child([&] {
+                  event_loop of_parent;
+                  of_parent.run(do_nothing());
+                  const pid_t child = ::fork();
+                  if (child == 0) {
+                      sapwood::run(do_nothing());
+                      return std::string("child");
+                  }
+                  int status = 0;
+                  ::waitpid(child, &status, 0);
+                  of_parent.run(do_nothing());
+                  return std::to_string(status);
+              }) == "child0");
     }
 
     TEST_CASE("the scripted ring ends a program whose loop would wait for ever") {

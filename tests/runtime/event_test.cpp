@@ -1,4 +1,5 @@
 // event: set, reset, and who waits.
+#include "support/child_process.hpp"
 #include "support/co_test.hpp"
 
 #include <sapwood/event.hpp>
@@ -6,11 +7,13 @@
 #include <sapwood/spawn.hpp>
 
 #include <string>
+#include <thread>
 
 namespace {
 
 using sapwood::event;
 using sapwood::task;
+using sapwood::test::last_words;
 
 task<> note_when_set(event& what, std::string& order, char name) {
     co_await what.wait();
@@ -78,5 +81,30 @@ TEST_SUITE("event") {
         }
         CHECK(was_stopped);
         CHECK(order.empty());
+    }
+
+    CO_TEST_CASE("an event that is destroyed cancels who waits for it") {
+        std::string order;
+        sapwood::join_handle<> waiting;
+        {
+            event what;
+            waiting = sapwood::spawn(note_when_set(what, order, 'a'));
+            co_await sapwood::yield();
+        }
+        CHECK_THROWS_AS(co_await waiting, sapwood::cancelled);
+        CHECK(order.empty());
+    }
+
+    TEST_CASE("waking a task from another thread than its loop's hits the assertion") {
+        auto misuse = []() -> task<> {
+            event what;
+            std::string order;
+            auto waiting = sapwood::spawn(note_when_set(what, order, 'a'));
+            co_await sapwood::yield();
+            std::thread([&] { what.set(); }).join();
+            co_await waiting;
+        };
+        CHECK(last_words([&] { sapwood::test::run_virtual(misuse()); }) ==
+              doctest::Contains("from another thread than its loop's"));
     }
 }

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace {
 
@@ -401,6 +402,32 @@ TEST_SUITE("file") {
         }
         CHECK(::fcntl(other, F_GETFD) != -1);
         ::close(other);
+    }
+
+    TEST_CASE("opens that wait for the other ends of FIFOs do not hold up other files") {
+        const temporary_directory directory;
+        REQUIRE(::mkfifo((directory / "fifo").c_str(), 0600) == 0);
+        auto wait_and_write = [&]() -> task<> {
+            auto log = co_await file::open(directory / "log", {.flags = O_RDWR | O_CREAT});
+            std::vector<sapwood::join_handle<file>> waiting;
+            for (int i = 0; i < 50; ++i) {
+                waiting.push_back(sapwood::spawn([path = directory / "fifo"]() -> task<file> {
+                    co_return co_await file::open(path, {.flags = O_RDONLY});
+                }));
+            }
+            co_await settle();
+            co_await log.write_all("written"sv);
+            co_await log.datasync();
+            CHECK(contents_of(directory / "log") == "written");
+            for (auto& open : waiting) {
+                CHECK_FALSE(open.done());
+                open.cancel();
+            }
+            for (auto& open : waiting) {
+                CHECK_THROWS_AS((void)co_await open, sapwood::cancelled);
+            }
+        };
+        sapwood::run(wait_and_write(), {.sq_entries = 1});
     }
 
     TEST_CASE("an operation on a file that is not open hits the assertion") {

@@ -1,17 +1,22 @@
 // make_ring: which ring a loop gets, and what is said about it.
 #include "make_ring.hpp"
 
+#include "support/child_process.hpp"
+
 #include <cerrno>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <unistd.h>
 
 namespace {
 
 using sapwood::ring_kind;
+using sapwood::test::in_child;
 
 /// SAPWOOD_RING, while it lives.
 class setting {
@@ -45,6 +50,23 @@ doctest::String report(ring_kind kind) {
 } // namespace
 
 TEST_SUITE("make_ring") {
+
+    TEST_CASE("no descriptor of a loop takes the place of a closed standard stream") {
+        CHECK(in_child([] {
+                  ::close(STDIN_FILENO);
+                  ::close(STDOUT_FILENO);
+                  ::close(STDERR_FILENO);
+                  const auto ring = sapwood::make_ring({});
+                  const int next = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+                  std::string seen;
+                  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+                      char byte = 0;
+                      seen += ::read(fd, &byte, 1) < 0 && errno == EBADF ? 'r' : '?';
+                      seen += ::write(fd, &byte, 1) < 0 && errno == EBADF ? 'w' : '?';
+                  }
+                  return seen + (next > STDERR_FILENO ? " above" : " below");
+              }) == "rwrwrw above");
+    }
 
     TEST_CASE("SAPWOOD_RING decides where the program leaves it open") {
         const setting poll("poll");

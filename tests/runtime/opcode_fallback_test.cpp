@@ -49,7 +49,7 @@ std::uint64_t all_performed() {
 
 sapwood::task<> use_a_file(std::string path, std::string moved) {
     auto file = co_await sapwood::file::open(path, {.flags = O_RDWR | O_CREAT});
-    co_await file.write_all("heartwood");
+    co_await file.write_all(std::string_view("heartwood"));
     co_await file.datasync();
     co_await file.truncate(5);
     const auto status = co_await file.stat();

@@ -2,8 +2,11 @@
 #include <doctest/doctest.h>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/when_all.hpp>
 
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 namespace {
 
@@ -38,6 +41,26 @@ TEST_SUITE("run") {
 
     TEST_CASE("run returns the main task's result") {
         CHECK(sapwood::run(answer()) == 42);
+    }
+
+    TEST_CASE("run, spawn and when_all take what makes a task, and keep its captures") {
+        CHECK(sapwood::run(answer) == 42);
+        const auto greet = [](std::string name) {
+            return [name = std::move(name)]() -> sapwood::task<std::string> {
+                co_await sapwood::yield();
+                co_return "hello, " + name;
+            };
+        };
+        CHECK(sapwood::run(greet("oak, whose name is too long to stay inside the string")) ==
+              "hello, oak, whose name is too long to stay inside the string");
+        sapwood::run([&]() -> sapwood::task<> {
+            auto spawned = sapwood::spawn(greet("ash, whose name is long enough as well"));
+            CHECK(co_await spawned == "hello, ash, whose name is long enough as well");
+            const auto [beech, number] = co_await sapwood::when_all(
+                greet("beech, whose name is long enough as well"), answer());
+            CHECK(beech == "hello, beech, whose name is long enough as well");
+            CHECK(number == 42);
+        });
     }
 
     TEST_CASE("run throws the main task's exception") {

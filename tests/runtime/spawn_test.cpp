@@ -74,6 +74,10 @@ std::vector<std::string> unhandled_in(Body body) {
     return messages;
 }
 
+task<> join_any(sapwood::join_handle<>& handle) {
+    co_await handle;
+}
+
 } // namespace
 
 TEST_SUITE("spawn") {
@@ -327,6 +331,35 @@ TEST_SUITE("spawn") {
             co_await handle;
         }
         CHECK(ended == 10'000);
+    }
+
+    TEST_CASE("a task that awaits its own end, also through others, hits the assertion") {
+        for (const std::size_t around : {1, 2, 20}) {
+            auto misuse = [around]() -> task<> {
+                std::vector<sapwood::join_handle<>> circle(around);
+                for (std::size_t i = 0; i < around; ++i) {
+                    circle[i] = sapwood::spawn(join_any(circle[(i + 1) % around]));
+                }
+                co_await circle[0];
+            };
+            CHECK(last_words([&] { sapwood::test::run_virtual(misuse()); }) ==
+                  doctest::Contains("a task awaits its own end"));
+        }
+    }
+
+    CO_TEST_CASE("cancelling one end of a hundred thousand joins reaches the other") {
+        std::vector<sapwood::join_handle<>> chain;
+        chain.reserve(100'000);
+        chain.push_back(sapwood::spawn(sleep_for_a_day()));
+        while (chain.size() < chain.capacity()) {
+            chain.push_back(sapwood::spawn(join_any(chain.back())));
+        }
+        co_await sapwood::yield();
+        for (int request = 0; request < 2; ++request) {
+            chain.back().cancel();
+        }
+        CHECK_THROWS_AS(co_await chain.back(), sapwood::cancelled);
+        CHECK(chain.front().done());
     }
 
     TEST_CASE("awaiting an empty handle hits the assertion") {

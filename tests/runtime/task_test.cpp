@@ -45,6 +45,17 @@ task<int> depth(int levels) {
     co_return 1 + co_await depth(levels - 1);
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wreturn-type" // the mistake is what is tested
+
+task<int> forget_to_return(const bool& returns) {
+    if (returns) {
+        co_return 1;
+    }
+}
+
+#pragma GCC diagnostic pop
+
 /// Counts how many of it are alive.
 class counted {
   public:
@@ -229,6 +240,15 @@ TEST_SUITE("task") {
         };
         CHECK(last_words([&] { sapwood::test::run_virtual(twice()); }) ==
               doctest::Contains("a task was awaited twice"));
+    }
+
+    TEST_CASE("a result that was never returned hits the assertion") {
+        bool returns = false;
+        auto forgets = [&]() -> task<int> { return forget_to_return(returns); };
+        CHECK(last_words([&] { (void)sapwood::test::run_virtual(forgets()); }) ==
+              doctest::Contains("ended without co_return"));
+        returns = true;
+        CHECK(sapwood::test::run_virtual(forgets()) == 1);
     }
 
     TEST_CASE("awaiting a task that was moved from hits the assertion") {

@@ -179,6 +179,19 @@ TEST_SUITE("when_all") {
         CHECK(slept);
     }
 
+    CO_TEST_CASE("a request to stop does not break off a cleanup that a failure has begun") {
+        std::string how;
+        auto both = [&]() -> task<> {
+            (void)co_await when_all(fail_after(1s, "first"), wait_and_clean_up(how));
+        };
+        auto handle = sapwood::spawn(both());
+        co_await sapwood::sleep_for(2s);
+        CHECK(how == "c");
+        handle.cancel();
+        CHECK_THROWS_WITH_AS(co_await handle, "first", std::runtime_error);
+        CHECK(how == "ce");
+    }
+
     CO_TEST_CASE("when_all inside when_all passes failures up and requests to stop down") {
         std::string how;
         auto inner = [&]() -> task<> {
