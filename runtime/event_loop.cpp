@@ -25,6 +25,8 @@ namespace {
 /// completion of the operation that was to be cancelled.
 constexpr std::uint64_t nobody = 0;
 
+constexpr std::size_t prefetched_bytes = 384;
+
 /// How often this process, or one of its ancestors, was made by fork().
 unsigned fork_generation = 0;
 
@@ -241,7 +243,10 @@ inline void event_loop::run_ready() noexcept {
         // after the next, so that its frame's address is there when it is the next one's turn.
         if (const auto* const next = running_.front()) {
             __builtin_prefetch(next->next);
-            __builtin_prefetch(next->handle.address());
+            const auto* const frame = static_cast<const char*>(next->handle.address());
+            for (std::size_t line = 0; line < prefetched_bytes; line += 64) {
+                __builtin_prefetch(frame + line);
+            }
         }
         node.handle.resume();
     }
