@@ -150,12 +150,6 @@ event_loop::~event_loop() {
     ::close(wake_fd_);
 }
 
-event_loop& event_loop::current() noexcept {
-    SAPWOOD_ASSERT(detail::running_loop != nullptr,
-                   "no event loop runs on this thread: enter with run()");
-    return *detail::running_loop;
-}
-
 clock::time_point event_loop::now() const noexcept {
     return ring_->now();
 }
@@ -165,14 +159,6 @@ std::string event_loop::ring_report() const {
 }
 
 // --- tasks ---
-
-void event_loop::adopt(detail::spawned_task& child) noexcept {
-    child.next_ = tasks_;
-    if (tasks_ != nullptr) {
-        tasks_->previous_ = &child;
-    }
-    tasks_ = &child;
-}
 
 void event_loop::report_unhandled_by(event_loop* loop, const std::exception_ptr& error) noexcept {
     try {

@@ -119,7 +119,11 @@ class event_loop {
     join_handle<T> spawn(task<T> child);
 
     /// The loop that runs on this thread; a programming error where none does.
-    [[nodiscard]] static event_loop& current() noexcept;
+    [[nodiscard]] static event_loop& current() noexcept {
+        SAPWOOD_ASSERT(detail::running_loop != nullptr,
+                       "no event loop runs on this thread: enter with run()");
+        return *detail::running_loop;
+    }
 
     /// The time by this loop's ring.
     [[nodiscard]] clock::time_point now() const noexcept;
@@ -184,7 +188,6 @@ class event_loop {
     /// lost (seen on Linux 6.1, opening a FIFO).
     static constexpr clock::duration cancel_patience = std::chrono::milliseconds(50);
 
-    void adopt(detail::spawned_task& child) noexcept;
     /// `loop` is looked at only where it is the one that runs on this thread: a join_handle may
     /// be dropped when it is gone.
     static void report_unhandled_by(event_loop* loop, const std::exception_ptr& error) noexcept;

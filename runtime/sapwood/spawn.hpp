@@ -21,7 +21,7 @@ class spawned_task final : public root_context {
         promise_.context = this;
         start_.handle = coroutine;
         start_.context = this;
-        home.adopt(*this);
+        join_list();
         home.make_ready(start_);
     }
 
@@ -73,6 +73,14 @@ class spawned_task final : public root_context {
     friend class sapwood::event_loop;
 
     ~spawned_task() = default;
+
+    void join_list() noexcept {
+        next_ = loop->tasks_;
+        if (next_ != nullptr) {
+            next_->previous_ = this;
+        }
+        loop->tasks_ = this;
+    }
 
     void leave_list() noexcept {
         (previous_ != nullptr ? previous_->next_ : loop->tasks_) = next_;

@@ -334,7 +334,7 @@ TEST_SUITE("spawn") {
     }
 
     TEST_CASE("a task that awaits its own end, also through others, hits the assertion") {
-        for (const std::size_t around : {1, 2, 20}) {
+        for (const std::size_t around : {1u, 2u, 20u}) {
             auto misuse = [around]() -> task<> {
                 std::vector<sapwood::join_handle<>> circle(around);
                 for (std::size_t i = 0; i < around; ++i) {
