@@ -3,7 +3,7 @@
 // open while somebody waits on it. Loop thread only.
 #pragma once
 
-#include "intrusive_list.hpp"
+#include <sapwood/intrusive_list.hpp>
 
 #include <sapwood/clock.hpp>
 

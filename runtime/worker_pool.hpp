@@ -6,7 +6,7 @@
 // loop's.
 #pragma once
 
-#include "intrusive_list.hpp"
+#include <sapwood/intrusive_list.hpp>
 
 #include <atomic>
 #include <condition_variable>

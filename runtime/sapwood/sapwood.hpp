@@ -10,6 +10,7 @@
 #include <sapwood/remote_sender.hpp>
 #include <sapwood/result.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/run_blocking.hpp>
 #include <sapwood/shield.hpp>
 #include <sapwood/signal_set.hpp>
 #include <sapwood/sleep.hpp>
