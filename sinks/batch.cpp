@@ -87,12 +87,14 @@ void batch::clear() noexcept {
 
 void batch::render_time(record::time_point when) noexcept {
     using namespace std::chrono;
-    // Nothing is before the first whole millisecond that there is.
-    millisecond_ = floor<milliseconds>(
-        std::max(when, record::time_point::min() + record::time_point::duration(1'000'000)));
-    const auto day = floor<days>(millisecond_);
+    // Nothing is before the first whole millisecond that there is; and a day's begin may be, so
+    // days are counted in milliseconds, which reach further.
+    const auto moment =
+        floor<milliseconds>(std::max(when, record::time_point::min() + nanoseconds(1'000'000)));
+    millisecond_ = moment;
+    const auto day = floor<days>(moment);
     const year_month_day date(day);
-    const hh_mm_ss time(duration_cast<milliseconds>(millisecond_ - day));
+    const hh_mm_ss time(moment - day);
     fmt::format_to_n(time_text_, sizeof(time_text_),
                      FMT_COMPILE("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03} "), int(date.year()),
                      unsigned(date.month()), unsigned(date.day()), time.hours().count(),

@@ -50,7 +50,7 @@ class decimal {
     }
 
     [[nodiscard]] std::size_t size() const noexcept {
-        return std::size_t{first_digits_} + 8u * rests_ + (is_negative_ ? 1 : 0);
+        return first_digits_ + std::size_t{8} * rests_ + (is_negative_ ? 1u : 0u);
     }
 
     /// Returns the end of the text.
