@@ -201,6 +201,23 @@ void event_loop::end_all_tasks() noexcept {
     }
 }
 
+void event_loop::on_slow_task(clock::duration at_least, std::function<void(clock::duration)> tell) {
+    slow_ = at_least;
+    tell_slow_ = std::move(tell);
+}
+
+loop_stats event_loop::stats() const noexcept {
+    loop_stats now{.enters = enters_,
+                   .operations_started = started_,
+                   .operations_completed = completed_,
+                   .timers = timers_.size(),
+                   .frame_bytes_kept = detail::thread_frames.cached_bytes};
+    for (const auto* task = tasks_; task != nullptr; task = task->next_) {
+        ++now.tasks;
+    }
+    return now;
+}
+
 // --- what outlives the loop ---
 
 void event_loop::observe(loop_observer& node) noexcept {
@@ -238,6 +255,19 @@ inline void event_loop::run_ready() noexcept {
     }
 }
 
+void event_loop::run_ready_watched() noexcept {
+    running_.take(ready_);
+    while (!running_.empty()) {
+        const auto limit = slow_; // what runs now may set another, or none
+        const auto begin = ring_->now();
+        running_.pop().handle.resume();
+        const auto held = ring_->now() - begin;
+        if (held >= limit && tell_slow_) {
+            tell_slow_(held);
+        }
+    }
+}
+
 void event_loop::turn() noexcept {
     SAPWOOD_ASSERT(generation_ == fork_generation,
                    "an event_loop was used in a child process, where its ring is not: after fork() "
@@ -256,7 +286,11 @@ void event_loop::turn() noexcept {
     } else if (!ring_->is_quiet() || !backlog_.empty() || !cancel_backlog_.empty()) {
         enter(ring::dont_wait);
     }
-    run_ready();
+    if (tell_slow_) [[unlikely]] {
+        run_ready_watched();
+    } else {
+        run_ready();
+    }
 }
 
 void event_loop::wait() noexcept {
@@ -288,6 +322,7 @@ void event_loop::enter(clock::time_point until) noexcept {
         if (ring_->has_completions() || !backlog_.empty() || !cancel_backlog_.empty()) {
             until = ring::dont_wait;
         }
+        ++enters_;
         try {
             ring_->enter(until);
         } catch (const std::exception& failure) {
@@ -295,16 +330,16 @@ void event_loop::enter(clock::time_point until) noexcept {
             std::abort();
         }
     }
-    ring_->reap([](std::uint64_t user_data, std::int32_t value, std::uint32_t flags) {
+    ring_->reap([this](std::uint64_t user_data, std::int32_t value, std::uint32_t flags) {
         if (user_data == nobody) {
             return;
         }
         auto& node = *reinterpret_cast<operation*>(user_data);
-        event_loop& loop = *node.context->loop;
+        ++completed_;
         if (node.phase_ == operation::phase::cancel_backlogged) [[unlikely]] {
-            loop.cancel_backlog_.remove(node);
+            cancel_backlog_.remove(node);
         } else if (node.phase_ == operation::phase::cancelling) [[unlikely]] {
-            loop.cancelling_.remove(node);
+            cancelling_.remove(node);
         }
         node.phase_ = operation::phase::idle;
         node.complete(value, flags);
@@ -317,6 +352,7 @@ void event_loop::stage(operation& node, io_uring_sqe& sqe) noexcept {
     node.prepare(sqe);
     sqe.user_data = reinterpret_cast<std::uintptr_t>(&node);
     node.phase_ = operation::phase::in_flight;
+    ++started_;
 }
 
 void event_loop::submit(operation& node) noexcept {

@@ -95,6 +95,20 @@ namespace detail {
 
 } // namespace detail
 
+/// What a loop has done and has to do, for people and their dashboards.
+struct loop_stats {
+    /// System calls that entered the ring.
+    std::uint64_t enters = 0;
+    /// Operations given to the ring, and those that have come back.
+    std::uint64_t operations_started = 0;
+    std::uint64_t operations_completed = 0;
+    /// Spawned and not over.
+    std::size_t tasks = 0;
+    std::size_t timers = 0;
+    /// Of freed coroutine frames that this thread keeps, less at most 63 of each size.
+    std::size_t frame_bytes_kept = 0;
+};
+
 class event_loop {
   public:
     /// Throws std::system_error, with the reason and the remedy, where no ring can be made.
@@ -130,6 +144,15 @@ class event_loop {
 
     /// Which ring the loop has and what was granted, in a line.
     [[nodiscard]] std::string ring_report() const;
+
+    /// From now on `tell` is called, on this thread, with how long whenever a coroutine has held
+    /// the loop for `at_least` or longer between two of its waits: nobody else ran meanwhile. Costs
+    /// two readings of the clock for each that is resumed; an empty `tell` ends it. `tell` must not
+    /// throw, nor call this.
+    void on_slow_task(clock::duration at_least, std::function<void(clock::duration)> tell);
+
+    /// Counts since the loop was made, and what there is now. Walks the list of tasks.
+    [[nodiscard]] loop_stats stats() const noexcept;
 
     /// Any thread: has `message.arrive()` called on the loop's thread soon. One wake-up per burst.
     /// The loop must outlive the call.
@@ -196,6 +219,7 @@ class event_loop {
 
     void turn() noexcept;
     void run_ready() noexcept;
+    void run_ready_watched() noexcept;
     void wait() noexcept;
     void enter(clock::time_point until) noexcept;
     void stage_backlog() noexcept;
@@ -225,6 +249,11 @@ class event_loop {
     /// Operations in flight that the ring was asked to cancel, and when to ask again.
     waiter_list cancelling_;
     clock::time_point cancel_again_{};
+    std::uint64_t enters_ = 0;
+    std::uint64_t started_ = 0;
+    std::uint64_t completed_ = 0;
+    clock::duration slow_{};
+    std::function<void(clock::duration)> tell_slow_;
     detail::spawned_task* tasks_ = nullptr;
     loop_observer* observers_ = nullptr;
 

@@ -521,6 +521,54 @@ TEST_SUITE("event_loop") {
         CHECK(message.arrived == 3);
     }
 
+    TEST_CASE("a task that holds the loop is told of, with how long, and only such a one") {
+        auto ring = std::make_unique<sapwood::test::virtual_time_ring>();
+        auto& time = *ring;
+        event_loop loop(std::move(ring));
+        std::vector<sapwood::clock::duration> held;
+        loop.on_slow_task(50ms,
+                          [&](sapwood::clock::duration how_long) { held.push_back(how_long); });
+        auto compute = [&]() -> task<> {
+            co_await sapwood::yield();
+            time.pass(1s);
+            co_await sapwood::yield();
+            time.pass(49ms);
+            co_await sapwood::sleep_for(1h);
+            time.pass(50ms);
+            co_await sapwood::yield();
+            loop.on_slow_task({}, nullptr);
+            co_await sapwood::yield();
+            time.pass(1s);
+            co_await sapwood::yield();
+        };
+        loop.run(compute());
+        CHECK(held == std::vector<sapwood::clock::duration>{1s, 50ms});
+    }
+
+    TEST_CASE("stats count tasks, timers, and operations there and back") {
+        event_loop loop;
+        loop.run([]() -> task<> {
+            auto& here = event_loop::current();
+            const auto before = here.stats();
+            CHECK(before.tasks == 1);
+            CHECK(before.timers == 0);
+            bool was_cancelled = false;
+            auto sleeper = sapwood::spawn(sleep_for_a_day(was_cancelled));
+            co_await sapwood::yield();
+            auto file = co_await sapwood::file::open("/dev/null");
+            co_await file.close();
+            const auto after = here.stats();
+            CHECK(after.tasks == 2);
+            CHECK(after.timers == 1);
+            CHECK(after.operations_started - before.operations_started >= 2);
+            CHECK(after.operations_completed - before.operations_completed >= 2);
+            CHECK(after.enters > before.enters);
+        }());
+        const auto end = loop.stats();
+        CHECK(end.tasks == 0);
+        CHECK(end.timers == 0);
+    }
+
     TEST_CASE("run inside run hits the assertion") {
         auto nested = []() -> task<> {
             sapwood::run(do_nothing());
