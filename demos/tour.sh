@@ -72,4 +72,4 @@ else
 fi
 
 echo
-echo 'There is one more, threads beside coroutines: ./dev demo threads_queue'
+echo 'There are more: ./dev demo threads_queue (threads beside coroutines), ./dev demo cpu_bound'
