@@ -14,6 +14,8 @@ class category final : public std::error_category {
         switch (static_cast<errc>(value)) {
         case errc::closed:
             return "the channel is closed";
+        case errc::end_of_stream:
+            return "the stream ended in the middle of what was to be read";
         }
         return "unknown sapwood error " + std::to_string(value);
     }

@@ -14,6 +14,8 @@ struct cancelled {};
 enum class errc {
     /// The channel was closed: a send was refused, or everything in it has been received.
     closed = 1,
+    /// A stream ended in the middle of what was to be read.
+    end_of_stream,
 };
 
 [[nodiscard]] const std::error_category& error_category() noexcept;

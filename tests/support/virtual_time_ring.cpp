@@ -16,6 +16,7 @@ bool ends_by_itself(const io_uring_sqe& sqe) {
     case IORING_OP_POLL_ADD:
     case IORING_OP_ASYNC_CANCEL:
     case IORING_OP_ACCEPT:
+    case IORING_OP_CONNECT:
     case IORING_OP_RECV:
     case IORING_OP_RECVMSG:
     case IORING_OP_SEND:
