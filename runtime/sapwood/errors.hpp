@@ -16,6 +16,8 @@ enum class errc {
     closed = 1,
     /// A stream ended in the middle of what was to be read.
     end_of_stream,
+    /// A delimiter did not come within the longest piece that a buffered_reader takes.
+    piece_too_long,
 };
 
 [[nodiscard]] const std::error_category& error_category() noexcept;

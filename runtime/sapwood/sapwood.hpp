@@ -1,6 +1,7 @@
 // The runtime in one include. Each header can be included by itself.
 #pragma once
 
+#include <sapwood/buffered_reader.hpp>
 #include <sapwood/channel.hpp>
 #include <sapwood/datagram.hpp>
 #include <sapwood/endpoint.hpp>
@@ -14,6 +15,7 @@
 #include <sapwood/remote_sender.hpp>
 #include <sapwood/result.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/serve.hpp>
 #include <sapwood/shield.hpp>
 #include <sapwood/signal_set.hpp>
 #include <sapwood/sleep.hpp>
