@@ -88,7 +88,7 @@ class buffered_reader {
     }
 
     /// Fills all of `into`. False where the source ends before the first byte; in the middle,
-    /// throws errc::end_of_stream.
+    /// throws errc::end_of_stream. Cancelled, what it has read so far is lost to the caller.
     [[nodiscard]] task<bool> read_exactly(std::span<char> into) {
         std::size_t filled = 0;
         while (filled < into.size()) {

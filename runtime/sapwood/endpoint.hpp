@@ -11,7 +11,7 @@ namespace sapwood {
 
 class endpoint {
   public:
-    /// No place at all, as the peer of a Unix socket that was not bound.
+    /// No place at all.
     endpoint() noexcept = default;
 
     /// A numeric address ("127.0.0.1", "::1", "fe80::1%eth0") and a port; 0 is any free one. Throws
@@ -45,7 +45,8 @@ class endpoint {
     /// The path of a Unix socket as it is in the file system; empty where it has none.
     [[nodiscard]] std::string path() const;
 
-    /// As parse reads it.
+    /// As parse reads it. A Unix socket without a name is "unix:", and no place is "nowhere"; parse
+    /// takes neither.
     [[nodiscard]] std::string to_string() const;
 
     [[nodiscard]] const sockaddr* data() const noexcept {

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <unistd.h>
+#include <vector>
 
 namespace {
 
@@ -26,7 +27,11 @@ using sapwood::test::settle;
 TEST_SUITE("datagram") {
 
     CO_TEST_CASE("datagrams keep their boundaries and tell where they come from") {
-        for (const auto& at : {loopback(), endpoint("::1", 0)}) {
+        std::vector<endpoint> places{loopback()};
+        if (sapwood::test::has_ipv6()) {
+            places.emplace_back("::1", std::uint16_t{0});
+        }
+        for (const auto& at : places) {
             udp_socket one(at);
             udp_socket other(at);
             co_await one.send_to("first"sv, other.local_endpoint());

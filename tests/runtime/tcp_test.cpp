@@ -69,13 +69,20 @@ TEST_SUITE("tcp") {
         CHECK(server.peer_endpoint() == client.local_endpoint());
     }
 
-    CO_TEST_CASE("IPv6 works as IPv4 does, and both can have one port") {
+    CO_TEST_CASE("IPv6 works as IPv4 does, and takes no IPv4 unless it is told to") {
+        if (!sapwood::test::has_ipv6()) {
+            co_return;
+        }
         tcp_listener six(endpoint("::1", 0));
         auto client = co_await tcp_stream::connect(six.local_endpoint());
         auto server = co_await six.accept();
         CHECK(server.peer_endpoint().address() == "::1");
         CHECK(server.peer_endpoint() == client.local_endpoint());
         CHECK(option(six, IPPROTO_IPV6, IPV6_V6ONLY) == 1);
+        tcp_listener both(endpoint("::", 0), {.v6_only = false});
+        auto four =
+            co_await tcp_stream::connect(endpoint("127.0.0.1", both.local_endpoint().port()));
+        CHECK((co_await both.accept()).peer_endpoint().address() == "::ffff:127.0.0.1");
     }
 
     CO_TEST_CASE("options reach the sockets, and exec passes none of them on") {

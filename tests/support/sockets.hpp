@@ -5,6 +5,7 @@
 #include <sapwood/spawn.hpp>
 #include <sapwood/tcp.hpp>
 
+#include <doctest/doctest.h>
 #include <string>
 #include <sys/socket.h>
 #include <system_error>
@@ -14,6 +15,17 @@ namespace sapwood::test {
 
 inline endpoint loopback() {
     return {"127.0.0.1", 0};
+}
+
+/// Many containers have none.
+inline bool has_ipv6() {
+    try {
+        const tcp_listener probe(endpoint("::1", 0));
+        return true;
+    } catch (const std::system_error& refused) {
+        MESSAGE("IPv6 is not tried: " << refused.what());
+        return false;
+    }
 }
 
 struct tcp_pair {
