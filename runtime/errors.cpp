@@ -14,6 +14,10 @@ class category final : public std::error_category {
         switch (static_cast<errc>(value)) {
         case errc::closed:
             return "the channel is closed";
+        case errc::end_of_stream:
+            return "the stream ended in the middle of what was to be read";
+        case errc::piece_too_long:
+            return "the delimiter did not come within the longest piece that is taken";
         }
         return "unknown sapwood error " + std::to_string(value);
     }

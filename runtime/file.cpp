@@ -1,17 +1,11 @@
 #include <sapwood/file.hpp>
 
 #include <sapwood/event_loop.hpp>
-#include <sapwood/sanitizers.hpp>
 
-#include <algorithm>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#if SAPWOOD_ADDRESS_SANITIZER
-#include <sanitizer/asan_interface.h>
-#endif
 
 namespace sapwood {
 
@@ -20,23 +14,9 @@ namespace {
 /// IORING_OP_FTRUNCATE (6.9) is newer than the header; a ring that lacks it has another way.
 constexpr std::uint8_t opcode_ftruncate = 55;
 
-/// One completion carries at most INT_MAX bytes; the kernel cuts at 0x7ffff000 itself.
-constexpr std::size_t transfer_bytes_max = 0x7ffff000;
-
-unsigned transfer_size(std::size_t bytes) noexcept {
-    return static_cast<unsigned>(std::min(bytes, transfer_bytes_max));
-}
-
 } // namespace
 
 namespace detail {
-
-void check_alive([[maybe_unused]] const void* bytes, [[maybe_unused]] std::size_t size) noexcept {
-#if SAPWOOD_ADDRESS_SANITIZER
-    SAPWOOD_ASSERT(::__asan_region_is_poisoned(const_cast<void*>(bytes), size) == nullptr,
-                   "a buffer was freed while the kernel had it");
-#endif
-}
 
 // --- open ---
 
@@ -78,7 +58,7 @@ void read_op::prepare(io_uring_sqe& sqe) noexcept {
 
 void read_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
     check_alive(into_.data(), into_.size());
-    file_op::complete(value, flags);
+    fd_op::complete(value, flags);
 }
 
 std::string read_op::describe() const {
@@ -92,7 +72,7 @@ void write_op::prepare(io_uring_sqe& sqe) noexcept {
 
 void write_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
     check_alive(bytes_.data(), bytes_.size());
-    file_op::complete(value, flags);
+    fd_op::complete(value, flags);
 }
 
 std::string write_op::describe() const {
@@ -117,7 +97,7 @@ std::string truncate_op::describe() const {
     return fmt::format("truncation of file descriptor {} to {} bytes", fd(), size_);
 }
 
-stat_op::stat_op(file& of) : file_op(of), raw_(std::make_unique<struct ::statx>()) {}
+stat_op::stat_op(file& of) : fd_op(of), raw_(std::make_unique<struct ::statx>()) {}
 
 stat_op::~stat_op() = default;
 
@@ -150,61 +130,9 @@ std::string rename_op::describe() const {
     return fmt::format("cannot rename {} to {}", from_, to_);
 }
 
-// --- close ---
-
-void close_op::begin() noexcept {
-    fd_ = std::exchange(file_.fd_, -1);
-    file_.closing_ = nullptr;
-    start();
-}
-
-void close_op::prepare(io_uring_sqe& sqe) noexcept {
-    ::io_uring_prep_close(&sqe, fd_);
-}
-
-void close_op::complete(std::int32_t value, std::uint32_t) noexcept {
-    // Never again, not even after EINTR: the descriptor is gone, and its number may be another's.
-    value_ = plain_errno(value);
-    context->loop->make_ready(*this);
-}
-
-std::string close_op::describe() const {
-    return fmt::format("close of file descriptor {}", fd_);
-}
-
 } // namespace detail
 
 // --- file ---
-
-file::file(file&& other) noexcept : fd_(other.release()) {}
-
-file& file::operator=(file&& other) noexcept {
-    if (this != &other) {
-        file old(release());
-        fd_ = other.release();
-    }
-    return *this;
-}
-
-file::~file() {
-    SAPWOOD_ASSERT(in_flight_ == 0 && closing_ == nullptr,
-                   "a file was destroyed while operations are in flight on it");
-    if (fd_ >= 0) {
-        ::close(fd_);
-    }
-}
-
-int file::release() noexcept {
-    SAPWOOD_ASSERT(in_flight_ == 0 && closing_ == nullptr,
-                   "a file was moved or released while operations are in flight on it");
-    return std::exchange(fd_, -1);
-}
-
-void file::operation_ended() noexcept {
-    if (--in_flight_ == 0 && closing_ != nullptr) {
-        closing_->begin();
-    }
-}
 
 detail::open_op file::open(std::string path, open_options options) {
     return {std::move(path), options};
@@ -224,7 +152,7 @@ task<> file::write_all(std::span<const char> bytes, file_offset at) {
         if (written == 0) {
             throw std::system_error(
                 ENOSPC, std::generic_category(),
-                fmt::format("write to file descriptor {} made no progress", fd_));
+                fmt::format("write to file descriptor {} made no progress", fd()));
         }
         bytes = bytes.subspan(written);
         if (at.bytes != current_offset.bytes) {
@@ -243,10 +171,6 @@ detail::truncate_op file::truncate(std::uint64_t size) noexcept {
 
 detail::stat_op file::stat() {
     return detail::stat_op(*this);
-}
-
-detail::close_op file::close() noexcept {
-    return detail::close_op(*this);
 }
 
 detail::rename_op rename_file(std::string from, std::string to) {

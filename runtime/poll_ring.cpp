@@ -13,6 +13,7 @@
 #include <new>
 #include <poll.h>
 #include <stdexcept>
+#include <sys/socket.h>
 #include <utility>
 
 namespace sapwood {
@@ -59,6 +60,13 @@ std::int32_t refusal(const io_uring_sqe& sqe) noexcept {
         (sqe.flags & ~sqe_flags_known) != 0 ||
         (sqe.opcode == IORING_OP_TIMEOUT &&
          (sqe.len != 1 || (sqe.timeout_flags & ~IORING_TIMEOUT_ABS) != 0)) ||
+        // Multishot, direct descriptors, polling first.
+        (detail::is_socket_call(sqe.opcode) && (sqe.ioprio != 0 || sqe.splice_fd_in != 0)) ||
+        // The kernel's ring goes on until it has everything, and takes an address.
+        ((sqe.opcode == IORING_OP_RECV || sqe.opcode == IORING_OP_RECVMSG ||
+          sqe.opcode == IORING_OP_SEND || sqe.opcode == IORING_OP_SENDMSG) &&
+         (sqe.msg_flags & MSG_WAITALL) != 0) ||
+        (sqe.opcode == IORING_OP_SEND && sqe.addr2 != 0) ||
         ((sqe.opcode == IORING_OP_POLL_ADD || sqe.opcode == IORING_OP_POLL_REMOVE) &&
          sqe.len != 0) ||
         (sqe.opcode == IORING_OP_TIMEOUT_REMOVE && sqe.timeout_flags != 0) ||
@@ -202,7 +210,7 @@ bool poll_ring::knows(std::uint8_t opcode) noexcept {
     case IORING_OP_ASYNC_CANCEL:
         return true;
     default:
-        return detail::is_performed(opcode);
+        return detail::is_performed(opcode) || detail::is_socket_call(opcode);
     }
 }
 
@@ -350,9 +358,40 @@ void poll_ring::begin(request& node) noexcept {
     case IORING_OP_POLL_ADD:
         begin_poll(node);
         return;
-    default:
-        detail::is_transfer(node.sqe.opcode) ? begin_transfer(node) : begin_performed(node);
+    case IORING_OP_SHUTDOWN:
+        finish(node, detail::perform(node.sqe, false)); // which waits for nobody
         return;
+    default:
+        if (detail::is_socket_call(node.sqe.opcode)) {
+            begin_socket_call(node);
+        } else if (detail::is_transfer(node.sqe.opcode)) {
+            begin_transfer(node);
+        } else {
+            begin_performed(node);
+        }
+        return;
+    }
+}
+
+void poll_ring::begin_socket_call(request& node) noexcept {
+    const std::int32_t value = detail::try_socket_call(node.sqe);
+    const bool is_connect = node.sqe.opcode == IORING_OP_CONNECT;
+    if (value == -EOPNOTSUPP && (is_connect || node.sqe.opcode == IORING_OP_ACCEPT)) {
+        give_to_peer_workers(node);
+        return;
+    }
+    // EAGAIN of a connect is a Unix socket whose listener has no room: there is no event for it, so
+    // who asks without blocking is told.
+    const bool would_block = value == (is_connect ? -EINPROGRESS : -EAGAIN);
+    if (!would_block || (node.sqe.msg_flags & MSG_DONTWAIT) != 0) {
+        finish(node, value);
+        return;
+    }
+    node.where = request::place::watched;
+    const std::int32_t refused =
+        readiness_.add(node, node.sqe.fd, detail::awaited_events(node.sqe));
+    if (refused != 0) {
+        finish(node, refused);
     }
 }
 
@@ -393,12 +432,19 @@ bool poll_ring::attempt(request& node, std::uint32_t events) noexcept {
         finish(node, static_cast<std::int32_t>(events & (node.events() | EPOLLERR | EPOLLHUP)));
         return true;
     }
-    const std::int32_t value = detail::try_transfer(node.sqe, node.type);
+    std::int32_t value = 0;
+    if (node.sqe.opcode == IORING_OP_CONNECT) {
+        value = detail::finish_connect(node.sqe.fd);
+    } else if (detail::is_socket_call(node.sqe.opcode)) {
+        value = detail::try_socket_call(node.sqe);
+    } else {
+        value = detail::try_transfer(node.sqe, node.type);
+    }
     if (value == -EAGAIN) {
         return false; // somebody else was faster
     }
     readiness_.remove(node);
-    if (value == -EOPNOTSUPP) {
+    if (value == -EOPNOTSUPP && detail::is_performed(node.sqe.opcode)) {
         // Ready, so the blocking call will hardly block; but if somebody else is faster it will.
         give_to_peer_workers(node);
     } else {

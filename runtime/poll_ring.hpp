@@ -55,6 +55,7 @@ class poll_ring final : public ring {
     void run_starting() noexcept;
     void begin(request& node) noexcept;
     void begin_transfer(request& node) noexcept;
+    void begin_socket_call(request& node) noexcept;
     void begin_poll(request& node) noexcept;
     void begin_timeout(request& node) noexcept;
     void begin_performed(request& node) noexcept;

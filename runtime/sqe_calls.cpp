@@ -7,7 +7,9 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <poll.h>
 #include <string_view>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -81,6 +83,16 @@ std::int32_t try_socket(const io_uring_sqe& sqe) noexcept {
     message.msg_iovlen = static_cast<std::size_t>(bytes.count());
     return outcome(is_write(sqe) ? ::sendmsg(sqe.fd, &message, MSG_DONTWAIT)
                                  : ::recvmsg(sqe.fd, &message, MSG_DONTWAIT));
+}
+
+std::int32_t accept(const io_uring_sqe& sqe) noexcept {
+    return outcome(::accept4(sqe.fd, pointer<sockaddr>(sqe.addr), pointer<socklen_t>(sqe.addr2),
+                             static_cast<int>(sqe.accept_flags)));
+}
+
+std::int32_t connect(const io_uring_sqe& sqe) noexcept {
+    return outcome(
+        ::connect(sqe.fd, pointer<const sockaddr>(sqe.addr), static_cast<socklen_t>(sqe.off)));
 }
 
 /// "/proc/self/fd/7" and the like.
@@ -267,8 +279,62 @@ std::int32_t try_transfer(const io_uring_sqe& sqe, descriptor::kind type) noexce
     return type == descriptor::kind::pipe ? try_reopened_pipe(sqe) : try_remade_signalfd(sqe);
 }
 
+bool is_socket_call(std::uint8_t opcode) noexcept {
+    switch (opcode) {
+    case IORING_OP_ACCEPT:
+    case IORING_OP_CONNECT:
+    case IORING_OP_SEND:
+    case IORING_OP_RECV:
+    case IORING_OP_SENDMSG:
+    case IORING_OP_RECVMSG:
+        return true;
+    default:
+        return false;
+    }
+}
+
+std::uint32_t awaited_events(const io_uring_sqe& sqe) noexcept {
+    return sqe.opcode == IORING_OP_ACCEPT || sqe.opcode == IORING_OP_RECV ||
+                   sqe.opcode == IORING_OP_RECVMSG
+               ? EPOLLIN
+               : EPOLLOUT;
+}
+
+std::int32_t try_socket_call(const io_uring_sqe& sqe) noexcept {
+    // The kernel's ring raises no SIGPIPE for a peer that is gone, whatever the flags say.
+    const int flags = static_cast<int>(sqe.msg_flags) | MSG_DONTWAIT;
+    switch (sqe.opcode) {
+    case IORING_OP_SEND:
+        return outcome(
+            ::send(sqe.fd, pointer<const void>(sqe.addr), sqe.len, flags | MSG_NOSIGNAL));
+    case IORING_OP_RECV:
+        return outcome(::recv(sqe.fd, pointer<void>(sqe.addr), sqe.len, flags));
+    case IORING_OP_SENDMSG:
+        return outcome(::sendmsg(sqe.fd, pointer<const msghdr>(sqe.addr), flags | MSG_NOSIGNAL));
+    case IORING_OP_RECVMSG:
+        return outcome(::recvmsg(sqe.fd, pointer<msghdr>(sqe.addr), flags));
+    case IORING_OP_ACCEPT:
+        return is_nonblocking(sqe.fd) ? accept(sqe) : -EOPNOTSUPP;
+    default:
+        return is_nonblocking(sqe.fd) ? connect(sqe) : -EOPNOTSUPP;
+    }
+}
+
+std::int32_t finish_connect(int fd) noexcept {
+    pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
+    if (::poll(&ready, 1, 0) == 0) {
+        return -EAGAIN;
+    }
+    int error = 0;
+    socklen_t size = sizeof(error);
+    return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? -error : -errno;
+}
+
 bool is_performed(std::uint8_t opcode) noexcept {
     switch (opcode) {
+    case IORING_OP_ACCEPT:
+    case IORING_OP_CONNECT:
+    case IORING_OP_SHUTDOWN:
     case IORING_OP_OPENAT:
     case IORING_OP_OPENAT2:
     case IORING_OP_CLOSE:
@@ -291,6 +357,12 @@ std::int32_t perform(const io_uring_sqe& sqe, bool may_wait_for_a_peer) noexcept
     const auto* const path = pointer<const char>(sqe.addr);
     const auto* const second_path = pointer<const char>(sqe.addr2);
     switch (sqe.opcode) {
+    case IORING_OP_ACCEPT:
+        return accept(sqe);
+    case IORING_OP_CONNECT:
+        return connect(sqe);
+    case IORING_OP_SHUTDOWN:
+        return outcome(::shutdown(sqe.fd, static_cast<int>(sqe.len)));
     case IORING_OP_READ:
     case IORING_OP_READV:
     case IORING_OP_WRITE:

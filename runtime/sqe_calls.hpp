@@ -33,7 +33,8 @@ struct descriptor {
 
 [[nodiscard]] descriptor look_at(int fd) noexcept;
 
-/// Whether perform knows the operation.
+/// Whether perform knows the operation. Of those on sockets, what is sent and received is not among
+/// them: there is always a call for it that does not block.
 [[nodiscard]] bool is_performed(std::uint8_t opcode) noexcept;
 
 /// In place of a result: the open would wait for whoever opens the other end, which may take for
@@ -53,5 +54,19 @@ inline constexpr std::int32_t would_wait_for_a_peer = INT32_MIN;
 /// A transfer without blocking, on a descriptor of `type`, which is not `disk`. -EAGAIN where it
 /// would block; -EOPNOTSUPP where this kernel has no call for it that is sure not to.
 [[nodiscard]] std::int32_t try_transfer(const io_uring_sqe& sqe, descriptor::kind type) noexcept;
+
+/// Whether the SQE asks for what waits for a peer: to accept, connect, send or receive.
+[[nodiscard]] bool is_socket_call(std::uint8_t opcode) noexcept;
+
+/// EPOLLIN or EPOLLOUT: what a socket call waits for.
+[[nodiscard]] std::uint32_t awaited_events(const io_uring_sqe& sqe) noexcept;
+
+/// A socket call without blocking. -EAGAIN where it would block, -EINPROGRESS where it has begun to
+/// connect and finish_connect tells how it ended; -EOPNOTSUPP where only a blocking call can be
+/// made: accepting and connecting on a socket without O_NONBLOCK, which is not ours to set.
+[[nodiscard]] std::int32_t try_socket_call(const io_uring_sqe& sqe) noexcept;
+
+/// How a connect ended that was in progress; -EAGAIN where it has not.
+[[nodiscard]] std::int32_t finish_connect(int fd) noexcept;
 
 } // namespace sapwood::detail

@@ -14,6 +14,10 @@ struct cancelled {};
 enum class errc {
     /// The channel was closed: a send was refused, or everything in it has been received.
     closed = 1,
+    /// A stream ended in the middle of what was to be read.
+    end_of_stream,
+    /// A delimiter did not come within the longest piece that a buffered_reader takes.
+    piece_too_long,
 };
 
 [[nodiscard]] const std::error_category& error_category() noexcept;

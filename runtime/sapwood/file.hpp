@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sapwood/op.hpp>
+#include <sapwood/owned_fd.hpp>
 #include <sapwood/task.hpp>
 
 #include <chrono>
@@ -45,16 +46,7 @@ struct file_status {
 
 namespace detail {
 
-/// An operation on a file's descriptor. Counts, so that close can wait for it.
-template <class Derived, class T>
-class file_op;
-
-/// A view of bytes that the kernel reads from or writes to. In address sanitizer builds it is
-/// checked when the kernel gets it and when it is done: no sanitizer sees the kernel's own writes.
-void check_alive(const void* bytes, std::size_t size) noexcept;
-
 class open_op;
-class close_op;
 class read_op;
 class write_op;
 class sync_op;
@@ -72,19 +64,10 @@ struct open_options {
     mode_t mode = 0600;
 };
 
-/// Owns a file descriptor. May be moved while no operation is in flight on it.
-class file {
+/// Owns a file descriptor; close() and the rest of what descriptors have in common is owned_fd's.
+class file : public owned_fd {
   public:
-    file() = default;
-
-    /// Takes over an open descriptor.
-    explicit file(int fd) noexcept : fd_(fd) {}
-
-    file(file&& other) noexcept;
-    file& operator=(file&& other) noexcept;
-
-    /// Closes at once, as close(2). No operation may be in flight.
-    ~file();
+    using owned_fd::owned_fd;
 
     /// Opens `path`. A cancelled open that has won the race closes what it got. Opening a FIFO
     /// waits for its other end, and holds one of the 256 threads that a loop has for what waits:
@@ -120,30 +103,6 @@ class file {
     [[nodiscard]] detail::truncate_op truncate(std::uint64_t size) noexcept;
 
     [[nodiscard]] detail::stat_op stat();
-
-    /// Waits until the file's other operations are over, then closes. The file is empty afterwards
-    /// even where the kernel reports an error of an earlier write.
-    [[nodiscard]] detail::close_op close() noexcept;
-
-    [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
-
-    /// -1 where none is open.
-    [[nodiscard]] int fd() const noexcept { return fd_; }
-
-    /// Gives up the descriptor without closing it.
-    [[nodiscard]] int release() noexcept;
-
-  private:
-    template <class Derived, class T>
-    friend class detail::file_op;
-    friend class detail::close_op;
-
-    void operation_ended() noexcept;
-
-    int fd_ = -1;
-    unsigned in_flight_ = 0;
-    /// Waits for in_flight_ to become 0.
-    detail::close_op* closing_ = nullptr;
 };
 
 /// Renames a file, replacing what has the new name. Both names must be on one file system.
@@ -169,41 +128,10 @@ class [[nodiscard]] open_op final : public op<open_op, file> {
     open_options options_;
 };
 
-template <class Derived, class T>
-class file_op : public op<Derived, T> {
-  public:
-    template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        SAPWOOD_ASSERT(file_.is_open() && file_.closing_ == nullptr,
-                       "an operation was started on a file that is not open");
-        ++file_.in_flight_;
-        if (!op<Derived, T>::await_suspend(awaiting)) {
-            --file_.in_flight_;
-            return false;
-        }
-        return true;
-    }
-
-    void complete(std::int32_t value, std::uint32_t flags) noexcept override {
-        op<Derived, T>::complete(value, flags);
-        if (!this->is_started()) {
-            file_.operation_ended();
-        }
-    }
-
-  protected:
-    explicit file_op(file& of) noexcept : file_(of) {}
-
-    [[nodiscard]] int fd() const noexcept { return file_.fd_; }
-
-  private:
-    file& file_;
-};
-
-class [[nodiscard]] read_op final : public file_op<read_op, std::size_t> {
+class [[nodiscard]] read_op final : public fd_op<read_op, std::size_t> {
   public:
     read_op(file& from, std::span<char> into, file_offset at) noexcept
-        : file_op(from),
+        : fd_op(from),
           into_(into),
           at_(at) {}
 
@@ -221,10 +149,10 @@ class [[nodiscard]] read_op final : public file_op<read_op, std::size_t> {
     file_offset at_;
 };
 
-class [[nodiscard]] write_op final : public file_op<write_op, std::size_t> {
+class [[nodiscard]] write_op final : public fd_op<write_op, std::size_t> {
   public:
     write_op(file& to, std::span<const char> bytes, file_offset at) noexcept
-        : file_op(to),
+        : fd_op(to),
           bytes_(bytes),
           at_(at) {}
 
@@ -242,9 +170,9 @@ class [[nodiscard]] write_op final : public file_op<write_op, std::size_t> {
     file_offset at_;
 };
 
-class [[nodiscard]] sync_op final : public file_op<sync_op, void> {
+class [[nodiscard]] sync_op final : public fd_op<sync_op, void> {
   public:
-    explicit sync_op(file& of) noexcept : file_op(of) {}
+    explicit sync_op(file& of) noexcept : fd_op(of) {}
 
     void prepare(io_uring_sqe& sqe) noexcept override;
 
@@ -253,9 +181,9 @@ class [[nodiscard]] sync_op final : public file_op<sync_op, void> {
     std::string describe() const;
 };
 
-class [[nodiscard]] truncate_op final : public file_op<truncate_op, void> {
+class [[nodiscard]] truncate_op final : public fd_op<truncate_op, void> {
   public:
-    truncate_op(file& of, std::uint64_t size) noexcept : file_op(of), size_(size) {}
+    truncate_op(file& of, std::uint64_t size) noexcept : fd_op(of), size_(size) {}
 
     void prepare(io_uring_sqe& sqe) noexcept override;
 
@@ -267,7 +195,7 @@ class [[nodiscard]] truncate_op final : public file_op<truncate_op, void> {
     std::uint64_t size_;
 };
 
-class [[nodiscard]] stat_op final : public file_op<stat_op, file_status> {
+class [[nodiscard]] stat_op final : public fd_op<stat_op, file_status> {
   public:
     explicit stat_op(file& of);
     ~stat_op();
@@ -297,38 +225,6 @@ class [[nodiscard]] rename_op final : public op<rename_op, void> {
   private:
     std::string from_;
     std::string to_;
-};
-
-class [[nodiscard]] close_op final : public op<close_op, void> {
-  public:
-    explicit close_op(file& of) noexcept : file_(of) {}
-
-    /// Closing cannot be refused: a pending cancellation is delivered at the next wait.
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        SAPWOOD_ASSERT(file_.is_open() && file_.closing_ == nullptr,
-                       "close() of a file that is not open, or is being closed");
-        handle = awaiting;
-        context = awaiting.promise().context;
-        file_.closing_ = this;
-        if (file_.in_flight_ == 0) {
-            begin();
-        }
-    }
-
-    void prepare(io_uring_sqe& sqe) noexcept override;
-    void complete(std::int32_t value, std::uint32_t flags) noexcept override;
-
-    void convert(std::int32_t) const noexcept {}
-
-    std::string describe() const;
-
-    /// No other operation uses the descriptor any more.
-    void begin() noexcept;
-
-  private:
-    file& file_;
-    int fd_ = -1;
 };
 
 } // namespace detail

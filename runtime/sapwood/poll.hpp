@@ -11,9 +11,9 @@ namespace sapwood {
 
 namespace detail {
 
-class [[nodiscard]] poll_op final : public file_op<poll_op, short> {
+class [[nodiscard]] poll_op final : public fd_op<poll_op, short> {
   public:
-    poll_op(file& of, short events) noexcept : file_op(of), events_(events) {}
+    poll_op(owned_fd& of, short events) noexcept : fd_op(of), events_(events) {}
 
     void prepare(io_uring_sqe& sqe) noexcept override;
 
@@ -30,7 +30,7 @@ class [[nodiscard]] poll_op final : public file_op<poll_op, short> {
 /// Waits until one of `events` (POLLIN, POLLOUT and so on, as in poll(2)) holds for `of`, or
 /// POLLERR or POLLHUP, and returns those that hold. A regular file is always ready. Throws
 /// `cancelled`.
-[[nodiscard]] inline detail::poll_op poll(file& of, short events) noexcept {
+[[nodiscard]] inline detail::poll_op poll(owned_fd& of, short events) noexcept {
     return {of, events};
 }
 

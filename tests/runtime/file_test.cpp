@@ -436,7 +436,7 @@ TEST_SUITE("file") {
             (void)co_await read_once(none);
         };
         CHECK(last_words([&] { sapwood::run(misuse()); }) ==
-              doctest::Contains("on a file that is not open"));
+              doctest::Contains("on a file or socket that is not open"));
     }
 
     TEST_CASE("destroying or moving a file while an operation is in flight hits the assertion") {
@@ -451,8 +451,9 @@ TEST_SUITE("file") {
             target.reset();
         };
         CHECK(last_words([&] { sapwood::run(misuse(false)); }) ==
-              doctest::Contains("a file was destroyed while operations are in flight"));
+              doctest::Contains("a file or socket was destroyed while operations are in flight"));
         CHECK(last_words([&] { sapwood::run(misuse(true)); }) ==
-              doctest::Contains("a file was moved or released while operations are in flight"));
+              doctest::Contains(
+                  "a file or socket was moved or released while operations are in flight"));
     }
 }

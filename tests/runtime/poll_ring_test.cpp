@@ -22,6 +22,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <netinet/in.h>
 #include <optional>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -195,6 +196,24 @@ struct pipe_ends {
     descriptor write;
 };
 
+/// A socket that listens on a port of its own on the loopback, and where.
+struct listener {
+    explicit listener(int flags = 0)
+        : socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0)) {
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        REQUIRE(::bind(socket, name(), size) == 0);
+        REQUIRE(::listen(socket, 16) == 0);
+        REQUIRE(::getsockname(socket, name(), &size) == 0);
+    }
+
+    sockaddr* name() { return reinterpret_cast<sockaddr*>(&address); }
+
+    sockaddr_in address{};
+    socklen_t size = sizeof(address);
+    descriptor socket;
+};
+
 std::string_view text(const std::array<char, 64>& bytes, std::int32_t size) {
     return {bytes.data(), static_cast<std::size_t>(std::max(size, 0))};
 }
@@ -293,7 +312,11 @@ TEST_SUITE("poll_ring") {
         struct ::statx status {};
 
         char byte = 0;
-        const std::array<std::function<void(io_uring_sqe*)>, 9> uses{
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        auto* const name = reinterpret_cast<sockaddr*>(&address);
+        msghdr message{};
+        const std::array<std::function<void(io_uring_sqe*)>, 16> uses{
             [](io_uring_sqe* sqe) { ::io_uring_prep_openat(sqe, -1, "x", O_RDONLY, 0); },
             [](io_uring_sqe* sqe) { ::io_uring_prep_close(sqe, -1); },
             [&](io_uring_sqe* sqe) { ::io_uring_prep_read(sqe, -1, &byte, 1, 0); },
@@ -307,6 +330,13 @@ TEST_SUITE("poll_ring") {
                 ::io_uring_prep_rw(sapwood::detail::opcode_ftruncate, sqe, -1, nullptr, 0, 0);
             },
             [](io_uring_sqe* sqe) { ::io_uring_prep_poll_add(sqe, -1, POLLIN); },
+            [](io_uring_sqe* sqe) { ::io_uring_prep_accept(sqe, -1, nullptr, nullptr, 0); },
+            [&](io_uring_sqe* sqe) { ::io_uring_prep_connect(sqe, -1, name, sizeof(address)); },
+            [&](io_uring_sqe* sqe) { ::io_uring_prep_recv(sqe, -1, &byte, 1, 0); },
+            [&](io_uring_sqe* sqe) { ::io_uring_prep_send(sqe, -1, &byte, 1, 0); },
+            [&](io_uring_sqe* sqe) { ::io_uring_prep_recvmsg(sqe, -1, &message, 0); },
+            [&](io_uring_sqe* sqe) { ::io_uring_prep_sendmsg(sqe, -1, &message, 0); },
+            [](io_uring_sqe* sqe) { ::io_uring_prep_shutdown(sqe, -1, SHUT_WR); },
         };
         for (const auto kind : {sapwood::ring_kind::automatic, sapwood::ring_kind::poll}) {
             const auto ring = sapwood::make_ring({.ring = kind});
@@ -522,6 +552,135 @@ TEST_SUITE("poll_ring") {
             on.stage_write(2, right, std::string_view("bark"));
             CHECK(on.result_of(2) == 4);
             CHECK(on.result_of(1) == 4);
+        });
+    }
+
+    TEST_CASE("accepting waits for a connection, whatever the flags of the listener") {
+        for (const int flags : {0, int{SOCK_NONBLOCK}}) {
+            on_both_rings([flags](driver& on) {
+                listener at(flags);
+                const auto accept = [&](io_uring_sqe* sqe) {
+                    ::io_uring_prep_accept(sqe, at.socket, nullptr, nullptr, SOCK_CLOEXEC);
+                };
+                on.stage(1, accept);
+                CHECK(on.is_pending(1));
+                const descriptor peer(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+                on.stage(2, [&](io_uring_sqe* sqe) {
+                    ::io_uring_prep_connect(sqe, peer, at.name(), at.size);
+                });
+                CHECK(on.result_of(2) == 0);
+                const descriptor accepted(on.result_of(1));
+                CHECK((::fcntl(at.socket, F_GETFL) & O_NONBLOCK) == (flags != 0 ? O_NONBLOCK : 0));
+                CHECK((::fcntl(accepted, F_GETFD) & FD_CLOEXEC) != 0);
+            });
+        }
+    }
+
+    TEST_CASE("a cancelled accept ends with ECANCELED and leaves the next one in line") {
+        for (const int flags : {0, int{SOCK_NONBLOCK}}) {
+            on_both_rings([flags](driver& on) {
+                listener at(flags);
+                const auto accept = [&](io_uring_sqe* sqe) {
+                    ::io_uring_prep_accept(sqe, at.socket, nullptr, nullptr, SOCK_CLOEXEC);
+                };
+                on.stage(1, accept);
+                CHECK(on.is_pending(1));
+                on.stage_cancel(9, 1);
+                CHECK(is_broken_off(on.result_of(1)));
+                on.stage(2, accept);
+                CHECK(on.is_pending(2));
+                const descriptor peer(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+                REQUIRE(::connect(peer, at.name(), at.size) == 0);
+                const descriptor accepted(on.result_of(2));
+            });
+        }
+    }
+
+    TEST_CASE("connecting to where nobody listens fails with ECONNREFUSED") {
+        for (const int flags : {0, int{SOCK_NONBLOCK}}) {
+            on_both_rings([flags](driver& on) {
+                listener at;
+                at.socket.close();
+                const descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
+                on.stage(1, [&](io_uring_sqe* sqe) {
+                    ::io_uring_prep_connect(sqe, socket, at.name(), at.size);
+                });
+                CHECK(on.result_of(1) == -ECONNREFUSED);
+            });
+        }
+    }
+
+    TEST_CASE("a receive waits for bytes, a send for room, and a cancel ends either") {
+        on_both_rings([](driver& on) {
+            std::array<int, 2> ends{};
+            REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+            const descriptor left(ends[0]);
+            const descriptor right(ends[1]);
+            std::array<char, 64> bytes{};
+            const auto receive = [&](io_uring_sqe* sqe) {
+                ::io_uring_prep_recv(sqe, left, bytes.data(), bytes.size(), 0);
+            };
+            on.stage(1, receive);
+            CHECK(on.is_pending(1));
+            on.stage_cancel(9, 1);
+            CHECK(on.result_of(1) == -ECANCELED);
+            on.stage(2, receive);
+            on.stage(3, [&](io_uring_sqe* sqe) { ::io_uring_prep_send(sqe, right, "bark", 4, 0); });
+            CHECK(on.result_of(3) == 4);
+            CHECK(on.result_of(2) == 4);
+            CHECK(text(bytes, 4) == "bark");
+
+            const std::vector<char> many(1 << 20, 'x');
+            iovec part{.iov_base = const_cast<char*>(many.data()), .iov_len = many.size()};
+            msghdr message{};
+            message.msg_iov = &part;
+            message.msg_iovlen = 1;
+            const auto send = [&](io_uring_sqe* sqe) {
+                ::io_uring_prep_sendmsg(sqe, right, &message, 0);
+            };
+            on.stage(4, send);
+            const std::int32_t sent = on.result_of(4);
+            CHECK(sent > 0);
+            CHECK(sent < (1 << 20));
+            while (::send(right, many.data(), many.size(), MSG_DONTWAIT) > 0) {
+            }
+            on.stage(5, send);
+            CHECK(on.is_pending(5));
+            on.stage_cancel(10, 5);
+            CHECK(on.result_of(5) == -ECANCELED);
+        });
+    }
+
+    TEST_CASE("a shutdown ends what the peer receives, and a send to one that is gone is EPIPE") {
+        on_both_rings([](driver& on) {
+            std::array<int, 2> ends{};
+            REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+            const descriptor left(ends[0]);
+            descriptor right(ends[1]);
+            std::array<char, 64> bytes{};
+            on.stage(1, [&](io_uring_sqe* sqe) {
+                ::io_uring_prep_recv(sqe, left, bytes.data(), bytes.size(), 0);
+            });
+            on.stage(2, [&](io_uring_sqe* sqe) { ::io_uring_prep_shutdown(sqe, right, SHUT_WR); });
+            CHECK(on.result_of(2) == 0);
+            CHECK(on.result_of(1) == 0);
+            right.close();
+            on.stage(3, [&](io_uring_sqe* sqe) { ::io_uring_prep_send(sqe, left, "x", 1, 0); });
+            CHECK(on.result_of(3) == -EPIPE);
+        });
+    }
+
+    TEST_CASE("socket calls on what is no socket fail with ENOTSOCK") {
+        on_both_rings([](driver& on) {
+            const pipe_ends pipe;
+            char byte = 0;
+            on.stage(1,
+                     [&](io_uring_sqe* sqe) { ::io_uring_prep_recv(sqe, pipe.read, &byte, 1, 0); });
+            on.stage(2, [&](io_uring_sqe* sqe) {
+                ::io_uring_prep_accept(sqe, pipe.read, nullptr, nullptr, 0);
+            });
+            CHECK(on.result_of(1) == -ENOTSOCK);
+            CHECK(on.result_of(2) == -ENOTSOCK);
         });
     }
 

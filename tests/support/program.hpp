@@ -41,6 +41,9 @@ class program {
 
     void signal(int number) const;
 
+    /// What it has written to standard output until now.
+    [[nodiscard]] std::string out_so_far() const { return contents_of(directory_ / "out"); }
+
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
     /// Waits for its end. A program that does not end within a minute is killed.

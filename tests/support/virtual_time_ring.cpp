@@ -11,8 +11,20 @@ namespace sapwood::test {
 namespace {
 
 bool ends_by_itself(const io_uring_sqe& sqe) {
-    return sqe.opcode != IORING_OP_READ && sqe.opcode != IORING_OP_POLL_ADD &&
-           sqe.opcode != IORING_OP_ASYNC_CANCEL;
+    switch (sqe.opcode) {
+    case IORING_OP_READ:
+    case IORING_OP_POLL_ADD:
+    case IORING_OP_ASYNC_CANCEL:
+    case IORING_OP_ACCEPT:
+    case IORING_OP_CONNECT:
+    case IORING_OP_RECV:
+    case IORING_OP_RECVMSG:
+    case IORING_OP_SEND:
+    case IORING_OP_SENDMSG:
+        return false;
+    default:
+        return true;
+    }
 }
 
 } // namespace

@@ -1,7 +1,8 @@
 // A ring on which waiting for a deadline takes no time: real operations go to the kernel, but when
-// nothing can happen before the deadline the clock jumps there. Reads and polls count as waiting
-// for somebody; every other operation ends by itself and is waited for before time may jump.
-// Without a deadline it waits as the kernel's ring does. Loop thread only.
+// nothing can happen before the deadline the clock jumps there. Reads, polls and what waits for a
+// socket's peer count as waiting for somebody; every other operation ends by itself and is waited
+// for before time may jump. Without a deadline it waits as the kernel's ring does. Loop thread
+// only.
 #pragma once
 
 #include <sapwood/ring.hpp>

@@ -1,0 +1,100 @@
+// Answers every message of every client in upper case: one task per client, so that each client's
+// answers are in order and a slow one holds up nobody. One thread.
+#include "print_line.hpp"
+
+#include <sapwood/sapwood.hpp>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <csignal>
+#include <cstdint>
+#include <exception>
+#include <fmt/format.h>
+#include <span>
+#include <string>
+#include <system_error>
+
+namespace {
+
+using sapwood::task;
+using sapwood::tcp_stream;
+
+/// ASCII only, whatever the locale: bytes of UTF-8 pass as they are.
+char upper_case(char letter) {
+    return letter >= 'a' && letter <= 'z' ? static_cast<char>(letter - 'a' + 'A') : letter;
+}
+
+task<> answer(tcp_stream& client) {
+    std::array<char, 4096> bytes{};
+    while (const auto got = co_await client.read_some(bytes)) {
+        const auto message = std::span(bytes).first(got);
+        for (char& letter : message) {
+            letter = upper_case(letter);
+        }
+        co_await client.write_all(message);
+    }
+}
+
+task<> meet(tcp_stream client) {
+    std::string name = "a client that has gone already";
+    try {
+        name = client.peer_endpoint().to_string();
+        print_line("new connection from {}", name);
+        co_await answer(client);
+        print_line("{} has left", name);
+    } catch (const std::system_error& failure) {
+        print_line("{} is lost: {}", name, failure.what());
+    }
+}
+
+task<> accept_all(const sapwood::endpoint& at) {
+    sapwood::tcp_listener listener(at);
+    print_line("starting up on {}", listener.local_endpoint().to_string());
+    co_await sapwood::serve(listener, meet);
+}
+
+/// Ends, as a task does that is told to stop, when Ctrl-C is pressed.
+task<> watch_signals() {
+    sapwood::signal_set signals{SIGINT, SIGTERM};
+    (void)co_await signals.next();
+    throw sapwood::cancelled{};
+}
+
+/// Whichever of the two ends first, the other one is cancelled, and with it every client's task.
+task<> serve(const sapwood::endpoint& at) {
+    try {
+        co_await sapwood::when_all(watch_signals(), accept_all(at));
+    } catch (const sapwood::cancelled&) {
+        print_line("shut down");
+    }
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    std::string host = "127.0.0.1";
+    std::uint16_t port = 10000;
+
+    CLI::App app("Sends back in upper case what its clients say.");
+    app.add_option("--port", port, "0 takes one that is free and says which")
+        ->type_name("N")
+        ->capture_default_str();
+    app.add_option("--host", host, "The numeric address to listen on; :: or 0.0.0.0 for all")
+        ->type_name("H")
+        ->capture_default_str();
+    app.set_version_flag("--version", SAPWOOD_VERSION);
+    app.footer("Ctrl-C or SIGTERM: hangs up on every client and exits with 0.\n"
+               "Exit status: 0 stopped by a signal; 1 it cannot listen there; 2 bad arguments.");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& problem) {
+        return app.exit(problem) == 0 ? 0 : 2;
+    }
+
+    try {
+        sapwood::run(serve(sapwood::endpoint(host, port)));
+    } catch (const std::exception& failure) {
+        fmt::print(stderr, "echo_server: {}\n", failure.what());
+        return 1;
+    }
+}

@@ -1,0 +1,88 @@
+#include <sapwood/owned_fd.hpp>
+
+#include <sapwood/event_loop.hpp>
+#include <sapwood/sanitizers.hpp>
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <liburing.h>
+#include <unistd.h>
+#include <utility>
+
+#if SAPWOOD_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace sapwood {
+
+namespace detail {
+
+void check_alive([[maybe_unused]] const void* bytes, [[maybe_unused]] std::size_t size) noexcept {
+#if SAPWOOD_ADDRESS_SANITIZER
+    SAPWOOD_ASSERT(::__asan_region_is_poisoned(const_cast<void*>(bytes), size) == nullptr,
+                   "a buffer was freed while the kernel had it");
+#endif
+}
+
+unsigned transfer_size(std::size_t bytes) noexcept {
+    constexpr std::size_t transfer_bytes_max = 0x7ffff000;
+    return static_cast<unsigned>(std::min(bytes, transfer_bytes_max));
+}
+
+void close_op::begin() noexcept {
+    fd_ = std::exchange(of_.fd_, -1);
+    of_.closing_ = nullptr;
+    start();
+}
+
+void close_op::prepare(io_uring_sqe& sqe) noexcept {
+    ::io_uring_prep_close(&sqe, fd_);
+}
+
+void close_op::complete(std::int32_t value, std::uint32_t) noexcept {
+    // Never again, not even after EINTR: the descriptor is gone, and its number may be another's.
+    value_ = plain_errno(value);
+    context->loop->make_ready(*this);
+}
+
+std::string close_op::describe() const {
+    return fmt::format("close of file descriptor {}", fd_);
+}
+
+} // namespace detail
+
+owned_fd::owned_fd(owned_fd&& other) noexcept : fd_(other.release()) {}
+
+owned_fd& owned_fd::operator=(owned_fd&& other) noexcept {
+    if (this != &other) {
+        owned_fd old(release());
+        fd_ = other.release();
+    }
+    return *this;
+}
+
+owned_fd::~owned_fd() {
+    SAPWOOD_ASSERT(in_flight_ == 0 && closing_ == nullptr,
+                   "a file or socket was destroyed while operations are in flight on it");
+    if (fd_ >= 0) {
+        ::close(fd_);
+    }
+}
+
+int owned_fd::release() noexcept {
+    SAPWOOD_ASSERT(in_flight_ == 0 && closing_ == nullptr,
+                   "a file or socket was moved or released while operations are in flight on it");
+    return std::exchange(fd_, -1);
+}
+
+detail::close_op owned_fd::close() noexcept {
+    return detail::close_op(*this);
+}
+
+void owned_fd::operation_ended() noexcept {
+    if (--in_flight_ == 0 && closing_ != nullptr) {
+        closing_->begin();
+    }
+}
+
+} // namespace sapwood

@@ -1,0 +1,136 @@
+// owned_fd: a file descriptor and the operations in flight on it. Files, sockets and pipes are
+// one, so that all of them count their operations and close in the same way. Loop thread only.
+#pragma once
+
+#include <sapwood/op.hpp>
+
+#include <cstddef>
+#include <string>
+
+namespace sapwood {
+
+namespace detail {
+
+/// An operation on an owned descriptor. Counts, so that close can wait for it.
+template <class Derived, class T>
+class fd_op;
+
+class close_op;
+
+/// A view of bytes that the kernel reads from or writes to. In address sanitizer builds it is
+/// checked when the kernel gets it and when it is done: no sanitizer sees the kernel's own writes.
+void check_alive(const void* bytes, std::size_t size) noexcept;
+
+/// What one operation may move: a completion carries at most INT_MAX bytes, and the kernel cuts at
+/// 0x7ffff000 itself.
+[[nodiscard]] unsigned transfer_size(std::size_t bytes) noexcept;
+
+} // namespace detail
+
+/// Owns a file descriptor. May be moved while no operation is in flight on it.
+class owned_fd {
+  public:
+    owned_fd() = default;
+
+    /// Takes over an open descriptor.
+    explicit owned_fd(int fd) noexcept : fd_(fd) {}
+
+    owned_fd(owned_fd&& other) noexcept;
+    owned_fd& operator=(owned_fd&& other) noexcept;
+
+    /// Closes at once, as close(2). No operation may be in flight.
+    ~owned_fd();
+
+    /// Waits until the descriptor's other operations are over, then closes. It is empty afterwards
+    /// even where the kernel reports an error of an earlier write.
+    [[nodiscard]] detail::close_op close() noexcept;
+
+    [[nodiscard]] bool is_open() const noexcept { return fd_ >= 0; }
+
+    /// -1 where none is open.
+    [[nodiscard]] int fd() const noexcept { return fd_; }
+
+    /// Gives up the descriptor without closing it.
+    [[nodiscard]] int release() noexcept;
+
+  private:
+    template <class Derived, class T>
+    friend class detail::fd_op;
+    friend class detail::close_op;
+
+    void operation_ended() noexcept;
+
+    int fd_ = -1;
+    unsigned in_flight_ = 0;
+    /// Waits for in_flight_ to become 0.
+    detail::close_op* closing_ = nullptr;
+};
+
+namespace detail {
+
+template <class Derived, class T>
+class fd_op : public op<Derived, T> {
+  public:
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+        SAPWOOD_ASSERT(on_.is_open() && on_.closing_ == nullptr,
+                       "an operation was started on a file or socket that is not open");
+        ++on_.in_flight_;
+        if (!op<Derived, T>::await_suspend(awaiting)) {
+            --on_.in_flight_;
+            return false;
+        }
+        return true;
+    }
+
+    void complete(std::int32_t value, std::uint32_t flags) noexcept override {
+        op<Derived, T>::complete(value, flags);
+        if (!this->is_started()) {
+            on_.operation_ended();
+        }
+    }
+
+  protected:
+    explicit fd_op(owned_fd& on) noexcept : on_(on) {}
+
+    [[nodiscard]] int fd() const noexcept { return on_.fd_; }
+
+  private:
+    owned_fd& on_;
+};
+
+class [[nodiscard]] close_op final : public op<close_op, void> {
+  public:
+    explicit close_op(owned_fd& of) noexcept : of_(of) {}
+
+    /// Closing cannot be refused: a pending cancellation is delivered at the next wait.
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+        SAPWOOD_ASSERT(of_.is_open() && of_.closing_ == nullptr,
+                       "close() of a file or socket that is not open, or is being closed");
+        handle = awaiting;
+        context = awaiting.promise().context;
+        of_.closing_ = this;
+        if (of_.in_flight_ == 0) {
+            begin();
+        }
+    }
+
+    void prepare(io_uring_sqe& sqe) noexcept override;
+    void complete(std::int32_t value, std::uint32_t flags) noexcept override;
+
+    void convert(std::int32_t) const noexcept {}
+
+    std::string describe() const;
+
+    /// No other operation uses the descriptor any more.
+    void begin() noexcept;
+
+  private:
+    owned_fd& of_;
+    int fd_ = -1;
+};
+
+} // namespace detail
+
+} // namespace sapwood

@@ -1,0 +1,45 @@
+// stream: bytes in order between two sockets, the part that TCP and Unix streams share. One task
+// may read while another writes; two that write at once would mix their bytes. Loop thread only.
+#pragma once
+
+#include <sapwood/socket.hpp>
+
+namespace sapwood {
+
+class stream : public socket {
+  public:
+    using socket::socket;
+
+    /// Reads what is there, up to all of `into`, waiting for the first byte; 0 where the peer will
+    /// send no more. Bytes that were received are returned even if the task was cancelled
+    /// meanwhile.
+    [[nodiscard]] detail::receive_op read_some(std::span<char> into) noexcept;
+
+    /// Fills all of `into`. False where the peer ended the stream before the first byte; where it
+    /// ended in the middle, throws errc::end_of_stream. Where it fails or is cancelled, the bytes
+    /// read so far are lost to the caller: use read_some to know.
+    [[nodiscard]] task<bool> read_exactly(std::span<char> into);
+
+    /// Writes some of `bytes`, at least one of them, and returns how many. A peer that is gone is
+    /// EPIPE or ECONNRESET, never a signal.
+    [[nodiscard]] detail::send_op write_some(std::span<const char> bytes) noexcept;
+
+    /// Writes all of `bytes`, as often as it takes. A failure or cancellation may leave a part
+    /// written.
+    [[nodiscard]] task<> write_all(std::span<const char> bytes);
+
+    /// Writes all of `parts`, one after the other, many in one system call. The spans and what they
+    /// point to must live until then.
+    [[nodiscard]] task<> write_all(std::span<const std::span<const char>> parts);
+
+    /// An array may be a literal, with a NUL at its end: say std::string_view, or std::span.
+    template <std::size_t Size>
+    detail::send_op write_some(const char (&bytes)[Size]) = delete;
+    template <std::size_t Size>
+    task<> write_all(const char (&bytes)[Size]) = delete;
+
+    /// Half a close: the peer reads to the end of what was written, then 0, and may go on writing.
+    [[nodiscard]] detail::shutdown_op shutdown_write() noexcept;
+};
+
+} // namespace sapwood

@@ -1,0 +1,216 @@
+#include <sapwood/unix_socket.hpp>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace sapwood {
+
+namespace {
+
+void require_unix(const endpoint& at, const std::string& purpose) {
+    if (at.family() != AF_UNIX) {
+        throw std::system_error(EAFNOSUPPORT, std::generic_category(), purpose);
+    }
+}
+
+bool is_socket(const std::string& path) noexcept {
+    struct stat status {};
+
+    return ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+/// Whether anybody listens there. A socket of another type, or one whose backlog is full, is alive.
+bool somebody_answers(const endpoint& at, const std::string& purpose) {
+    const owned_fd probe = detail::make_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, purpose);
+    return ::connect(probe.fd(), at.data(), at.size()) == 0 ||
+           (errno != ECONNREFUSED && errno != ENOENT);
+}
+
+[[noreturn]] void refuse_taken(const std::string& purpose, const char* why) {
+    throw std::system_error(EADDRINUSE, std::generic_category(), purpose + why);
+}
+
+/// Removes what a dead process left. Two that start at once must not remove each other's: only who
+/// holds the lock of the folder looks and binds.
+void bind_over_stale(int fd, const endpoint& at, const std::string& purpose) {
+    const std::string path = at.path();
+    const auto slash = path.rfind('/');
+    const std::string folder = slash == path.npos ? "." : path.substr(0, slash + 1);
+    const owned_fd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!lock.is_open() || ::flock(lock.fd(), LOCK_EX | LOCK_NB) != 0) {
+        refuse_taken(purpose, ": the folder cannot be locked in order to see whether it is alive");
+    }
+    if (!is_socket(path)) {
+        refuse_taken(purpose, ": there is something else under this name");
+    }
+    if (somebody_answers(at, purpose)) {
+        refuse_taken(purpose, ": somebody listens there");
+    }
+    if (::unlink(path.c_str()) != 0 || ::bind(fd, at.data(), at.size()) != 0) {
+        detail::throw_socket_error(errno, purpose);
+    }
+}
+
+/// Room for exactly one descriptor.
+struct alignas(cmsghdr) descriptor_space {
+    std::array<char, CMSG_SPACE(sizeof(int))> bytes{};
+};
+
+} // namespace
+
+// --- unix_stream ---
+
+task<unix_stream> unix_stream::connect(endpoint to) {
+    const std::string purpose = fmt::format("cannot connect to {}", to.to_string());
+    require_unix(to, purpose);
+    // Not O_NONBLOCK: where the backlog is full, that would fail instead of waiting.
+    unix_stream made(detail::make_socket(AF_UNIX, SOCK_STREAM, purpose).release());
+    co_await detail::connect_op(made, to);
+    co_return made;
+}
+
+std::pair<unix_stream, unix_stream> unix_stream::make_pair() {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+        detail::throw_socket_error(errno, "cannot make a pair of Unix sockets");
+    }
+    return {unix_stream(ends[0]), unix_stream(ends[1])};
+}
+
+credentials unix_stream::peer_credentials() const {
+    ucred raw{};
+    socklen_t size = sizeof(raw);
+    if (::getsockopt(fd(), SOL_SOCKET, SO_PEERCRED, &raw, &size) != 0) {
+        throw std::system_error(errno, std::generic_category(),
+                                fmt::format("credentials of the peer of socket {}", fd()));
+    }
+    return {.pid = raw.pid, .uid = raw.uid, .gid = raw.gid};
+}
+
+task<> unix_stream::send_descriptor(int fd) {
+    char byte = 0;
+    iovec part{.iov_base = &byte, .iov_len = 1};
+    descriptor_space control;
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = &control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    (void)co_await detail::send_message_op(*this, message);
+}
+
+task<owned_fd> unix_stream::receive_descriptor() {
+    char byte = 0;
+    iovec part{.iov_base = &byte, .iov_len = 1};
+    descriptor_space control;
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = &control;
+    message.msg_controllen = sizeof(control);
+    const std::size_t got = co_await detail::receive_message_op(*this, message, MSG_CMSG_CLOEXEC);
+    // Padding leaves room for two: who sends more than one must not leave us with the rest.
+    owned_fd received;
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    std::size_t count = 0;
+    if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(fd));
+            received = owned_fd(fd);
+        }
+    }
+    if (got == 0) {
+        co_return owned_fd();
+    }
+    if (count != 1 || (message.msg_flags & MSG_CTRUNC) != 0) {
+        throw std::system_error(EBADMSG, std::generic_category(),
+                                count == 0 && (message.msg_flags & MSG_CTRUNC) == 0
+                                    ? "a byte came without a descriptor"
+                                    : "one descriptor was expected, and others came or no number "
+                                      "was free for it (`ulimit -n`)");
+    }
+    co_return received;
+}
+
+// --- unix_listener ---
+
+unix_listener::bound_path::bound_path(std::string path) : path_(std::move(path)) {
+    struct stat status {};
+
+    if (!path_.empty() && ::lstat(path_.c_str(), &status) == 0) {
+        device_ = status.st_dev;
+        inode_ = status.st_ino;
+    }
+}
+
+void unix_listener::bound_path::remove() noexcept {
+    struct stat status {};
+
+    if (!path_.empty() && ::lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ &&
+        status.st_ino == inode_) {
+        ::unlink(path_.c_str());
+    }
+    path_.clear();
+}
+
+unix_listener::unix_listener(const endpoint& at, unix_listen_options options) {
+    const std::string purpose = fmt::format("cannot listen on {}", at.to_string());
+    require_unix(at, purpose);
+    owned_fd made = detail::make_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, purpose);
+    // Before bind, which gives the path the socket's own permissions: nobody comes in between.
+    if (!at.path().empty() && ::fchmod(made.fd(), options.mode) != 0) {
+        detail::throw_socket_error(errno, purpose);
+    }
+    if (::bind(made.fd(), at.data(), at.size()) != 0) {
+        if (errno != EADDRINUSE || at.path().empty()) {
+            detail::throw_socket_error(errno, purpose);
+        }
+        bind_over_stale(made.fd(), at, purpose);
+    }
+    bound_path bound(at.path());
+    if (::listen(made.fd(), options.backlog) != 0) {
+        const int error = errno;
+        bound.remove();
+        detail::throw_socket_error(error, purpose);
+    }
+    static_cast<owned_fd&>(*this) = std::move(made);
+    path_ = std::move(bound);
+}
+
+unix_listener& unix_listener::operator=(unix_listener&& other) noexcept {
+    if (this != &other) {
+        path_.remove();
+        listener::operator=(std::move(other));
+        path_ = std::move(other.path_);
+    }
+    return *this;
+}
+
+unix_listener::~unix_listener() {
+    path_.remove();
+}
+
+task<unix_stream> unix_listener::accept() {
+    co_return unix_stream((co_await next_connection()).release());
+}
+
+detail::close_op unix_listener::close() noexcept {
+    path_.remove();
+    return listener::close();
+}
+
+} // namespace sapwood

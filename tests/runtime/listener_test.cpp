@@ -1,0 +1,125 @@
+// listener: accepting when there is no room for another connection.
+#include "support/child_process.hpp"
+#include "support/co_test.hpp"
+#include "support/scripted_ring.hpp"
+#include "support/sockets.hpp"
+
+#include <deque>
+#include <fcntl.h>
+#include <string>
+#include <sys/resource.h>
+#include <vector>
+
+namespace {
+
+using sapwood::task;
+using sapwood::tcp_listener;
+using sapwood::tcp_stream;
+using sapwood::test::loopback;
+using sapwood::test::settle;
+
+/// Accepts once on a ring that answers with these errors first, and tells what was reported.
+std::vector<std::string> lines_after(std::deque<int> errors) {
+    auto made = std::make_unique<sapwood::test::scripted_ring>();
+    auto& ring = *made;
+    sapwood::event_loop loop(std::move(made));
+    ring.answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+        if (sqe.opcode != IORING_OP_ACCEPT) {
+            return std::nullopt;
+        }
+        if (errors.empty()) {
+            return ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        }
+        const int error = errors.front();
+        errors.pop_front();
+        return -error;
+    };
+    std::vector<std::string> lines;
+    auto body = [&]() -> task<> {
+        tcp_listener listener(loopback());
+        listener.on_pause([&](std::string_view line) { lines.emplace_back(line); });
+        const auto got = co_await listener.accept();
+        CHECK(got.is_open());
+    };
+    loop.run(body());
+    CHECK(errors.empty());
+    return lines;
+}
+
+doctest::String shown(const std::string& line) {
+    return line.c_str();
+}
+
+} // namespace
+
+TEST_SUITE("listener") {
+
+    TEST_CASE("a connection that is gone before it is accepted is skipped without a word") {
+        CHECK(lines_after({ECONNABORTED, EPROTO, ENETUNREACH, ECONNABORTED}).empty());
+    }
+
+    TEST_CASE("want of descriptors or memory pauses accepting and is reported once") {
+        for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM}) {
+            const auto lines = lines_after({error, error, ECONNABORTED, error});
+            REQUIRE(lines.size() == 2);
+            CHECK(shown(lines[0]) == doctest::Contains("accepting on 127.0.0.1:"));
+            CHECK(shown(lines[0]) == doctest::Contains("pauses: "));
+            CHECK(shown(lines[0]) == doctest::Contains("every 100 ms"));
+            CHECK(shown(lines[1]) == doctest::Contains("goes on"));
+        }
+    }
+
+    TEST_CASE("other errors of accept are the caller's") {
+        CHECK_THROWS_AS(lines_after({EINVAL}), std::system_error);
+    }
+
+    TEST_CASE("a process out of descriptors accepts again when it has some") {
+        const auto outcome = sapwood::test::in_child([] {
+            std::vector<std::string> lines;
+            auto body = [&]() -> task<> {
+                tcp_listener listener(loopback());
+                listener.on_pause([&](std::string_view line) { lines.emplace_back(line); });
+                auto client = co_await tcp_stream::connect(listener.local_endpoint());
+                std::vector<sapwood::owned_fd> hoard;
+                for (;;) {
+                    sapwood::owned_fd one(::dup(client.fd()));
+                    if (!one.is_open()) {
+                        break;
+                    }
+                    hoard.push_back(std::move(one));
+                }
+                auto accepting = sapwood::spawn(listener.accept());
+                while (lines.empty()) {
+                    co_await sapwood::yield();
+                }
+                hoard.clear();
+                const auto server = co_await accepting;
+                lines.emplace_back(server.is_open() ? "accepted" : "not accepted");
+            };
+            const rlimit limit{64, 64};
+            ::setrlimit(RLIMIT_NOFILE, &limit);
+            sapwood::run(body());
+            return lines.size() == 3 && lines[0].find("ulimit -n") != std::string::npos
+                       ? lines[2]
+                       : "wrong lines";
+        });
+        CHECK(outcome == "accepted");
+    }
+
+    CO_TEST_CASE("a pause can be cancelled") {
+        tcp_listener listener(loopback());
+        std::size_t lines = 0;
+        listener.on_pause([&](std::string_view) { ++lines; });
+        rlimit before{};
+        ::getrlimit(RLIMIT_NOFILE, &before);
+        const rlimit none{0, before.rlim_max};
+        ::setrlimit(RLIMIT_NOFILE, &none);
+        auto accepting = sapwood::spawn(listener.accept());
+        while (lines == 0) {
+            co_await sapwood::yield();
+        }
+        accepting.cancel();
+        CHECK_THROWS_AS((void)co_await accepting, sapwood::cancelled);
+        ::setrlimit(RLIMIT_NOFILE, &before);
+    }
+}
