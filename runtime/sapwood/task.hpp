@@ -14,11 +14,30 @@
 #include <exception>
 #include <memory>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 namespace sapwood {
 
 namespace detail {
+
+/// Whether `error` is a `cancelled`; without throwing it again where the library can tell.
+[[nodiscard]] inline bool is_cancelled(const std::exception_ptr& error) noexcept {
+    if (!error) {
+        return false;
+    }
+#ifdef __GLIBCXX__
+    return *error.__cxa_exception_type() == typeid(cancelled);
+#else
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+#endif
+}
 
 /// The context of a task that nobody's coroutine awaits: a spawned one, a branch of a when_all.
 class root_context : public task_context {
