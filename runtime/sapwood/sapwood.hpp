@@ -6,6 +6,7 @@
 #include <sapwood/event.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/file.hpp>
+#include <sapwood/mutex.hpp>
 #include <sapwood/poll.hpp>
 #include <sapwood/remote_sender.hpp>
 #include <sapwood/result.hpp>
