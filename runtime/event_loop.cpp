@@ -64,7 +64,7 @@ void ignore_signals_of_writes() noexcept {
 }
 
 void print_unhandled(const std::exception_ptr& error) noexcept {
-    const char* const head = "sapwood: a task whose join_handle was dropped ended with";
+    const char* const head = "sapwood: a task that nobody awaits ended with";
     try {
         std::rethrow_exception(error);
     } catch (const std::exception& failure) {
@@ -174,17 +174,14 @@ void event_loop::adopt(detail::spawned_task& child) noexcept {
     tasks_ = &child;
 }
 
-void event_loop::report_unhandled_by(event_loop* loop, const std::exception_ptr& error) noexcept {
-    try {
-        std::rethrow_exception(error);
-    } catch (const cancelled&) {
+void event_loop::report_unhandled(event_loop* loop, const std::exception_ptr& error) noexcept {
+    if (detail::is_cancelled(error)) {
         return; // it did as it was told
-    } catch (...) {
-        if (loop == detail::running_loop && loop->options_.on_unhandled_exception) {
-            loop->options_.on_unhandled_exception(error);
-        } else {
-            print_unhandled(error);
-        }
+    }
+    if (loop == detail::running_loop && loop != nullptr && loop->options_.on_unhandled_exception) {
+        loop->options_.on_unhandled_exception(error);
+    } else {
+        print_unhandled(error);
     }
 }
 
@@ -248,8 +245,10 @@ inline void event_loop::run_ready() noexcept {
                 __builtin_prefetch(frame + line);
             }
         }
+        running_task_ = node.context;
         node.handle.resume();
     }
+    running_task_ = nullptr;
 }
 
 void event_loop::turn() noexcept {

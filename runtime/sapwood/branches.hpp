@@ -91,6 +91,7 @@ inline void branch::start(branch_join& join, std::coroutine_handle<> coroutine,
     join_ = &join;
     promise_ = &promise;
     loop = join.context->loop;
+    inherit_from(*join.context);
     promise.context = this;
     start_.handle = coroutine;
     start_.context = this;

@@ -169,6 +169,14 @@ class event_loop {
     /// Waiters that become ready when nothing else is, before the loop would wait for the kernel.
     [[nodiscard]] waiter_list& idle_waiters() noexcept { return idle_; }
 
+    /// The task that runs right now; null outside of tasks.
+    [[nodiscard]] task_context* running_task() const noexcept { return running_task_; }
+
+    /// Gives the exception of a task of `loop` that nobody else will see to on_unhandled_exception;
+    /// `cancelled` is none. `loop` is looked at only where it is the one that runs on this thread:
+    /// a join_handle may be dropped when it is gone.
+    static void report_unhandled(event_loop* loop, const std::exception_ptr& error) noexcept;
+
     /// Has `node` told of the loop's end, until it is forgotten.
     void observe(loop_observer& node) noexcept;
     void forget(loop_observer& node) noexcept;
@@ -185,9 +193,6 @@ class event_loop {
     static constexpr clock::duration cancel_patience = std::chrono::milliseconds(50);
 
     void adopt(detail::spawned_task& child) noexcept;
-    /// `loop` is looked at only where it is the one that runs on this thread: a join_handle may
-    /// be dropped when it is gone.
-    static void report_unhandled_by(event_loop* loop, const std::exception_ptr& error) noexcept;
     void run_until_done(const detail::spawned_task& main) noexcept;
     void end_all_tasks() noexcept;
 
@@ -213,6 +218,7 @@ class event_loop {
     // Loop thread only.
     detail::ready_queue ready_;
     detail::ready_queue running_;
+    task_context* running_task_ = nullptr;
     const char* stack_base_ = nullptr;
     timer_queue timers_;
     waiter_list idle_;

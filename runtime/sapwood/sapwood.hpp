@@ -16,4 +16,8 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/task.hpp>
+#include <sapwood/task_group.hpp>
+#include <sapwood/this_task.hpp>
+#include <sapwood/timeout.hpp>
 #include <sapwood/when_all.hpp>
+#include <sapwood/when_any.hpp>

@@ -18,6 +18,7 @@ class spawned_task final : public root_context {
         : coroutine_(coroutine),
           promise_(coroutine.promise()) {
         loop = &home;
+        inherit_from_running();
         promise_.context = this;
         start_.handle = coroutine;
         start_.context = this;
@@ -84,7 +85,7 @@ class spawned_task final : public root_context {
     /// Frees the task and its result; an exception that nobody took is reported first.
     void drop() noexcept {
         if (promise_.error && !taken_) [[unlikely]] {
-            event_loop::report_unhandled_by(loop, promise_.error);
+            event_loop::report_unhandled(loop, promise_.error);
         }
         coroutine_.destroy();
         delete this;
@@ -122,7 +123,7 @@ class spawned_task final : public root_context {
 inline void cancel_joined(task_context& first) noexcept {
     task_context* link = &first;
     while (link->shields == 0 && link->waiting != nullptr && link->waiting->joined() != nullptr) {
-        link->cancel_requested = true;
+        link->note_cancel_request();
         link = link->waiting->joined();
     }
     link->cancel();
