@@ -1,16 +1,20 @@
 // The runtime in one include. Each header can be included by itself.
 #pragma once
 
+#include <sapwood/barrier.hpp>
 #include <sapwood/channel.hpp>
+#include <sapwood/condition_variable.hpp>
 #include <sapwood/errors.hpp>
 #include <sapwood/event.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/file.hpp>
+#include <sapwood/latch.hpp>
 #include <sapwood/mutex.hpp>
 #include <sapwood/poll.hpp>
 #include <sapwood/remote_sender.hpp>
 #include <sapwood/result.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/semaphore.hpp>
 #include <sapwood/shield.hpp>
 #include <sapwood/signal_set.hpp>
 #include <sapwood/sleep.hpp>
