@@ -1,8 +1,11 @@
 // condition_variable: waits without the mutex and comes back with it.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 
+#include <sapwood/barrier.hpp>
 #include <sapwood/condition_variable.hpp>
+#include <sapwood/semaphore.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/timeout.hpp>
@@ -126,6 +129,36 @@ TEST_SUITE("condition_variable") {
         CHECK(held.owns_lock());
         CHECK(guarded.is_locked());
         changed.notify_all(); // nobody waits
+    }
+
+    CO_TEST_CASE("locks, permits, barriers and conditions wait without an allocation") {
+        mutex guarded;
+        condition_variable changed;
+        sapwood::semaphore permits(0);
+        sapwood::barrier round(2);
+        auto wait_for_all = [&]() -> task<> {
+            auto held = co_await guarded.lock();
+            co_await changed.wait(held);
+            held.unlock();
+            co_await permits.acquire();
+            (void)co_await round.arrive_and_wait();
+        };
+        auto use = [&]() -> task<std::size_t> {
+            auto other = sapwood::spawn(wait_for_all());
+            auto held = co_await guarded.lock();
+            const auto before = sapwood::test::allocations();
+            co_await sapwood::yield();
+            held.unlock();
+            co_await sapwood::yield();
+            co_await sapwood::yield();
+            changed.notify_one();
+            permits.release();
+            (void)co_await round.arrive_and_wait();
+            const auto used = sapwood::test::allocations() - before;
+            co_await other;
+            co_return used;
+        };
+        CHECK(co_await use() == 0);
     }
 
     TEST_CASE("waiting without the mutex hits the assertion") {

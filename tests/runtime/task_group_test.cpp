@@ -1,9 +1,11 @@
 // task_group: members begin and end together.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 
 #include <sapwood/channel.hpp>
 #include <sapwood/event.hpp>
+#include <sapwood/sanitizers.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/task_group.hpp>
@@ -300,6 +302,38 @@ TEST_SUITE("task_group") {
             co_return;
         });
         CHECK(token.use_count() == 1);
+    }
+
+    TEST_CASE("the loop's end stops a group that nobody awaits any more, and awaits its members") {
+        std::string how;
+        auto leave = [&]() -> task<> {
+            sapwood::spawn([&]() -> task<> {
+                co_await with_task_group([&](task_group& group) -> task<> {
+                    group.spawn(wait_and_clean_up(how));
+                    co_await wait_and_clean_up(how);
+                });
+            }).detach();
+            co_await sleep_for(1s);
+        };
+        sapwood::test::run_virtual(leave());
+        CHECK(how == "ccee");
+    }
+
+    CO_TEST_CASE("members cost their pooled blocks and no allocation") {
+        auto nothing = []() -> task<> { co_return; };
+        auto use = [&]() -> task<> {
+            co_await with_task_group([&](task_group& group) -> task<> {
+                for (int i = 0; i < 10; ++i) {
+                    group.spawn(nothing());
+                }
+                co_return;
+            });
+        };
+        co_await use(); // fills the pool
+        const auto before = sapwood::test::allocations();
+        co_await use();
+        const auto used = sapwood::test::allocations() - before;
+        CHECK((SAPWOOD_ADDRESS_SANITIZER || used == 0));
     }
 
     TEST_CASE("a group destroyed with members alive hits the assertion, and so do two joiners") {

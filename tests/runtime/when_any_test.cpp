@@ -191,9 +191,8 @@ TEST_SUITE("when_any") {
             [&]() -> task<int&> { co_return object; },
             []() -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(7); });
         CHECK(&std::get<0>(first.value).get() == &object);
-        const auto only = co_await when_any([]() -> task<std::unique_ptr<int>> {
-            co_return std::make_unique<int>(7);
-        });
+        const auto only = co_await when_any(
+            []() -> task<std::unique_ptr<int>> { co_return std::make_unique<int>(7); });
         CHECK(*std::get<0>(only.value) == 7);
     }
 
