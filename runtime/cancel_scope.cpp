@@ -55,9 +55,6 @@ void cancel_scope::enter(task_context& task) noexcept {
 }
 
 void cancel_scope::cancel() noexcept {
-    if (pending_ || delivered_) {
-        return;
-    }
     pending_ = true;
     task_->cancel_requested = true;
     if (is_deliverable() && task_->waiting != nullptr) {

@@ -20,7 +20,8 @@ class cancel_scope {
     /// From now on what `task` awaits stands in this scope, the innermost.
     void enter(task_context& task) noexcept;
 
-    /// Asks what is inside to stop, once.
+    /// Asks what is inside to stop. To be called once: a second request would break off its
+    /// cleanup.
     void cancel() noexcept;
 
     /// What is inside is over. A request that was not delivered is withdrawn. `threw`: it ended
