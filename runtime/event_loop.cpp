@@ -64,7 +64,7 @@ void ignore_signals_of_writes() noexcept {
 }
 
 void print_unhandled(const std::exception_ptr& error) noexcept {
-    const char* const head = "sapwood: a task whose join_handle was dropped ended with";
+    const char* const head = "sapwood: a task that nobody awaits ended with";
     try {
         std::rethrow_exception(error);
     } catch (const std::exception& failure) {
@@ -160,17 +160,14 @@ std::string event_loop::ring_report() const {
 
 // --- tasks ---
 
-void event_loop::report_unhandled_by(event_loop* loop, const std::exception_ptr& error) noexcept {
-    try {
-        std::rethrow_exception(error);
-    } catch (const cancelled&) {
+void event_loop::report_unhandled(event_loop* loop, const std::exception_ptr& error) noexcept {
+    if (detail::is_cancelled(error)) {
         return; // it did as it was told
-    } catch (...) {
-        if (loop == detail::running_loop && loop->options_.on_unhandled_exception) {
-            loop->options_.on_unhandled_exception(error);
-        } else {
-            print_unhandled(error);
-        }
+    }
+    if (loop == detail::running_loop && loop != nullptr && loop->options_.on_unhandled_exception) {
+        loop->options_.on_unhandled_exception(error);
+    } else {
+        print_unhandled(error);
     }
 }
 
@@ -251,8 +248,10 @@ inline void event_loop::run_ready() noexcept {
                 __builtin_prefetch(frame + line);
             }
         }
+        running_task_ = node.context;
         node.handle.resume();
     }
+    running_task_ = nullptr;
 }
 
 void event_loop::run_ready_watched() noexcept {
@@ -260,12 +259,15 @@ void event_loop::run_ready_watched() noexcept {
     while (!running_.empty()) {
         const auto limit = slow_; // what runs now may set another, or none
         const auto begin = ring_->now();
-        running_.pop().handle.resume();
+        detail::ready_node& node = running_.pop();
+        running_task_ = node.context;
+        node.handle.resume();
         const auto held = ring_->now() - begin;
         if (held >= limit && tell_slow_) {
             tell_slow_(held);
         }
     }
+    running_task_ = nullptr;
 }
 
 void event_loop::turn() noexcept {

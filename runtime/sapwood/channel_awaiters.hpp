@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sapwood/channel.hpp>
+#include <sapwood/list_awaiter.hpp>
 
 namespace sapwood {
 
@@ -481,51 +482,16 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
 };
 
 template <class T>
-class channel<T>::join_awaiter final : public waiter {
+class channel<T>::join_awaiter final : public detail::list_awaiter {
   public:
-    explicit join_awaiter(channel& of) noexcept : channel_(of) {}
+    explicit join_awaiter(channel& of) noexcept : list_awaiter(of.joiners_), channel_(of) {}
 
     [[nodiscard]] bool await_ready() const noexcept {
         return channel_.unfinished_ + channel_.pending_behind_doors() == 0;
     }
 
-    template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        context = awaiting.promise().context;
-        if (context->must_stop()) [[unlikely]] {
-            cancelled_ = true;
-            return false;
-        }
-        wait_in(awaiting);
-        channel_.joiners_.push_back(*this);
-        return true;
-    }
-
-    void await_resume() const {
-        if (cancelled_) {
-            (void)context->take_cancel_request();
-            throw cancelled{};
-        }
-    }
-
-    /// Without throwing; see as_result.
-    result<void> outcome() const noexcept {
-        if (!cancelled_) {
-            return {};
-        }
-        (void)context->take_cancel_request();
-        return make_error_code(std::errc::operation_canceled);
-    }
-
-    void cancel() noexcept override {
-        cancelled_ = true;
-        channel_.joiners_.remove(*this);
-        context->loop->make_ready(*this);
-    }
-
   private:
     channel& channel_;
-    bool cancelled_ = false;
 };
 
 template <class T>
@@ -609,12 +575,8 @@ bool channel<T>::noted_are_in() const noexcept {
 
 template <class T>
 void channel<T>::wake_joiners() noexcept {
-    if (pending_behind_doors() > 0) {
-        return;
-    }
-    while (!joiners_.empty()) {
-        waiter& joiner = joiners_.pop_front();
-        joiner.context->loop->make_ready(joiner);
+    if (pending_behind_doors() == 0) {
+        detail::wake_all(joiners_);
     }
 }
 

@@ -2,7 +2,7 @@
 // only.
 #pragma once
 
-#include <sapwood/event_loop.hpp>
+#include <sapwood/list_awaiter.hpp>
 
 namespace sapwood {
 
@@ -24,10 +24,7 @@ class event {
     /// It has happened: everybody who waits becomes ready, and nobody waits until reset.
     void set() noexcept {
         is_set_ = true;
-        while (!waiters_.empty()) {
-            waiter& first = waiters_.pop_front();
-            first.context->loop->make_ready(first);
-        }
+        detail::wake_all(waiters_);
     }
 
     void reset() noexcept { is_set_ = false; }
@@ -43,48 +40,14 @@ class event {
     bool is_set_ = false;
 };
 
-class [[nodiscard]] event::awaiter final : public waiter {
+class [[nodiscard]] event::awaiter final : public detail::list_awaiter {
   public:
-    explicit awaiter(event& of) noexcept : event_(of) {}
+    explicit awaiter(event& of) noexcept : list_awaiter(of.waiters_), event_(of) {}
 
     [[nodiscard]] bool await_ready() const noexcept { return event_.is_set_; }
 
-    template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        context = awaiting.promise().context;
-        if (context->must_stop()) [[unlikely]] {
-            cancelled_ = true;
-            return false;
-        }
-        wait_in(awaiting);
-        event_.waiters_.push_back(*this);
-        return true;
-    }
-
-    void await_resume() const {
-        if (!outcome()) {
-            throw cancelled{};
-        }
-    }
-
-    /// Without throwing; see as_result.
-    result<void> outcome() const noexcept {
-        if (!cancelled_) {
-            return {};
-        }
-        (void)context->take_cancel_request();
-        return make_error_code(std::errc::operation_canceled);
-    }
-
-    void cancel() noexcept override {
-        cancelled_ = true;
-        event_.waiters_.remove(*this);
-        context->loop->make_ready(*this);
-    }
-
   private:
     event& event_;
-    bool cancelled_ = false;
 };
 
 inline event::awaiter event::wait() noexcept {

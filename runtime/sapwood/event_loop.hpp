@@ -163,7 +163,7 @@ class event_loop {
     /// Does with `error` what is done with that of a task whose join_handle was dropped. One that
     /// means `cancelled` is nothing to report.
     void report_unhandled(const std::exception_ptr& error) noexcept {
-        report_unhandled_by(this, error);
+        report_unhandled(this, error);
     }
 
     /// Ends a wait: the task runs again in its turn.
@@ -202,6 +202,14 @@ class event_loop {
     /// Waiters that become ready when nothing else is, before the loop would wait for the kernel.
     [[nodiscard]] waiter_list& idle_waiters() noexcept { return idle_; }
 
+    /// The task that runs right now; null outside of tasks.
+    [[nodiscard]] task_context* running_task() const noexcept { return running_task_; }
+
+    /// Gives the exception of a task of `loop` that nobody else will see to on_unhandled_exception;
+    /// `cancelled` is none. `loop` is looked at only where it is the one that runs on this thread:
+    /// a join_handle may be dropped when it is gone.
+    static void report_unhandled(event_loop* loop, const std::exception_ptr& error) noexcept;
+
     /// Has `node` told of the loop's end, until it is forgotten.
     void observe(loop_observer& node) noexcept;
     void forget(loop_observer& node) noexcept;
@@ -217,9 +225,6 @@ class event_loop {
     /// lost (seen on Linux 6.1, opening a FIFO).
     static constexpr clock::duration cancel_patience = std::chrono::milliseconds(50);
 
-    /// `loop` is looked at only where it is the one that runs on this thread: a join_handle may
-    /// be dropped when it is gone.
-    static void report_unhandled_by(event_loop* loop, const std::exception_ptr& error) noexcept;
     void run_until_done(const detail::spawned_task& main) noexcept;
     void end_all_tasks() noexcept;
 
@@ -246,6 +251,7 @@ class event_loop {
     // Loop thread only.
     detail::ready_queue ready_;
     detail::ready_queue running_;
+    task_context* running_task_ = nullptr;
     const char* stack_base_ = nullptr;
     timer_queue timers_;
     waiter_list idle_;

@@ -148,7 +148,7 @@ class [[nodiscard]] blocking_call final : public blocking_job {
         if constexpr (std::is_reference_v<value_type>) {
             return static_cast<value_type>(**value_);
         } else if constexpr (!is_void) {
-            return std::move(*value_);
+            return std::move(*value_); // NOLINT(bugprone-unchecked-optional-access): or error_ is
         }
     }
 

@@ -1,14 +1,18 @@
 // The runtime in one include. Each header can be included by itself.
 #pragma once
 
+#include <sapwood/barrier.hpp>
 #include <sapwood/buffered_reader.hpp>
 #include <sapwood/channel.hpp>
+#include <sapwood/condition_variable.hpp>
 #include <sapwood/datagram.hpp>
 #include <sapwood/endpoint.hpp>
 #include <sapwood/errors.hpp>
 #include <sapwood/event.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/file.hpp>
+#include <sapwood/latch.hpp>
+#include <sapwood/mutex.hpp>
 #include <sapwood/owned_fd.hpp>
 #include <sapwood/pipe.hpp>
 #include <sapwood/poll.hpp>
@@ -16,12 +20,17 @@
 #include <sapwood/result.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/run_blocking.hpp>
+#include <sapwood/semaphore.hpp>
 #include <sapwood/serve.hpp>
 #include <sapwood/shield.hpp>
 #include <sapwood/signal_set.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/task.hpp>
+#include <sapwood/task_group.hpp>
 #include <sapwood/tcp.hpp>
+#include <sapwood/this_task.hpp>
+#include <sapwood/timeout.hpp>
 #include <sapwood/unix_socket.hpp>
 #include <sapwood/when_all.hpp>
+#include <sapwood/when_any.hpp>

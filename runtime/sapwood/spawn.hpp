@@ -15,9 +15,9 @@ class spawned_task final : public root_context {
   public:
     template <class T>
     spawned_task(event_loop& home, std::coroutine_handle<promise<T>> coroutine) noexcept
-        : coroutine_(coroutine),
-          promise_(coroutine.promise()) {
+        : promise_(coroutine.promise()) {
         loop = &home;
+        inherit_from_running();
         promise_.context = this;
         start_.handle = coroutine;
         start_.context = this;
@@ -92,14 +92,14 @@ class spawned_task final : public root_context {
     /// Frees the task and its result; an exception that nobody took is reported first.
     void drop() noexcept {
         if (promise_.error && !taken_) [[unlikely]] {
-            event_loop::report_unhandled_by(loop, promise_.error);
+            event_loop::report_unhandled(loop, promise_.error);
         }
-        coroutine_.destroy();
+        start_.handle.destroy();
         delete this;
     }
 
-    std::coroutine_handle<> coroutine_;
     promise_base& promise_;
+    /// Its handle is the coroutine's, to the end.
     ready_node start_;
     waiter* joiner_ = nullptr;
     spawned_task* previous_ = nullptr;
@@ -130,7 +130,7 @@ class spawned_task final : public root_context {
 inline void cancel_joined(task_context& first) noexcept {
     task_context* link = &first;
     while (link->shields == 0 && link->waiting != nullptr && link->waiting->joined() != nullptr) {
-        link->cancel_requested = true;
+        link->note_cancel_request();
         link = link->waiting->joined();
     }
     link->cancel();

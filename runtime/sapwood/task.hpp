@@ -7,6 +7,7 @@
 #include <sapwood/errors.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/frame_pool.hpp>
+#include <sapwood/inherited_value.hpp>
 #include <sapwood/waiter.hpp>
 
 #include <concepts>
@@ -14,11 +15,30 @@
 #include <exception>
 #include <memory>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 namespace sapwood {
 
 namespace detail {
+
+/// Whether `error` is a `cancelled`; without throwing it again where the library can tell.
+[[nodiscard]] inline bool is_cancelled(const std::exception_ptr& error) noexcept {
+    if (!error) {
+        return false;
+    }
+#ifdef __GLIBCXX__
+    return *error.__cxa_exception_type() == typeid(cancelled);
+#else
+    try {
+        std::rethrow_exception(error);
+    } catch (const cancelled&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+#endif
+}
 
 /// The context of a task that nobody's coroutine awaits: a spawned one, a branch of a when_all.
 class root_context : public task_context {
@@ -26,8 +46,31 @@ class root_context : public task_context {
     /// The task's coroutine is over, suspended at its end. May destroy it.
     virtual void finished() noexcept = 0;
 
+    /// What it inherited, and has bound for good, is no longer its.
+    void drop_inherited() noexcept {
+        if (name != nullptr || locals != nullptr) [[unlikely]] {
+            release_inherited(std::exchange(name, nullptr));
+            release_inherited(std::exchange(locals, nullptr));
+        }
+    }
+
   protected:
     ~root_context() = default;
+
+    /// Takes over the name and the task_locals of `parent`.
+    void inherit_from(const task_context& parent) noexcept {
+        if (parent.name != nullptr || parent.locals != nullptr) [[unlikely]] {
+            name = share_inherited(parent.name);
+            locals = share_inherited(parent.locals);
+        }
+    }
+
+    /// The same from the task that runs right now, if one does.
+    void inherit_from_running() noexcept {
+        if (running_loop != nullptr && running_loop->running_task() != nullptr) {
+            inherit_from(*running_loop->running_task());
+        }
+    }
 };
 
 /// As a ready_node, it stands for the parent: `handle` is who awaits this task. Null for a root.
@@ -64,7 +107,9 @@ class promise_base : public ready_node {
             promise_base& promise = self.promise();
             const std::coroutine_handle<> parent = promise.handle;
             if (parent == nullptr) {
-                static_cast<root_context*>(promise.context)->finished();
+                auto& root = *static_cast<root_context*>(promise.context);
+                root.drop_inherited();
+                root.finished();
                 return std::noop_coroutine();
             }
             event_loop& loop = *promise.context->loop;

@@ -13,6 +13,13 @@ namespace sapwood {
 class event_loop;
 class waiter;
 
+namespace detail {
+
+class cancel_scope;
+class inherited_value;
+
+} // namespace detail
+
 /// Told, in place of the task, that a shielded task was asked to stop. Must not throw and must not
 /// resume a coroutine.
 class stop_listener {
@@ -23,35 +30,64 @@ class stop_listener {
     ~stop_listener() = default;
 };
 
-/// What a task and everything it awaits have in common: one per spawned task, and one per branch
-/// of a when_all. A coroutine's promise points to it, and awaited children inherit the pointer.
+/// What a task and everything it awaits have in common: one per spawned task, member of a group,
+/// and branch of a when_all or when_any. A coroutine's promise points to it, and awaited children
+/// inherit the pointer.
 struct task_context {
     event_loop* loop = nullptr;
     /// Where the task waits right now. Null while it runs or is ready to.
     waiter* waiting = nullptr;
     /// While the task is shielded, who is told of a request to stop. May be null.
     stop_listener* listener = nullptr;
-    /// While it is not 0, no request to stop is delivered.
+    /// The innermost of the scopes it is in that can be told to stop by themselves, such as
+    /// timeouts. Mostly null.
+    detail::cancel_scope* scope = nullptr;
+    /// Its name, and the values of its task_locals; see this_task.hpp. Mostly null.
+    detail::inherited_value* name = nullptr;
+    detail::inherited_value* locals = nullptr;
+    /// While it is not 0, no request to stop the task is delivered.
     unsigned shields = 0;
-    /// Somebody asked the task to stop and the request has not been delivered yet.
+    /// Somebody asked the task, or a scope that it is in, to stop, and the request has not been
+    /// delivered yet.
     bool cancel_requested = false;
+    /// It was the task itself that was asked. Looked at only where there are scopes.
+    bool task_requested = false;
 
     /// Asks the task to stop: it throws `cancelled` at the await point where it waits, or, where
     /// it runs or already has what it waited for, at the next one where it has to wait; not
     /// before its shields are down.
     inline void cancel() noexcept;
 
+    /// The task is asked to stop; who calls it sees to the waiter.
+    void note_cancel_request() noexcept { cancel_requested = task_requested = true; }
+
     /// Whether a request to stop is to be delivered at the next wait.
-    [[nodiscard]] bool must_stop() const noexcept { return cancel_requested && shields == 0; }
+    [[nodiscard]] bool must_stop() const noexcept {
+        if (!cancel_requested) [[likely]] {
+            return false;
+        }
+        return scope == nullptr ? shields == 0 : must_stop_in_scopes();
+    }
 
     /// True, once, where a request to stop is pending: the caller throws `cancelled`.
     [[nodiscard]] bool take_cancel_request() noexcept {
-        if (must_stop()) [[unlikely]] {
-            cancel_requested = false;
-            return true;
+        if (!must_stop()) [[likely]] {
+            return false;
         }
-        return false;
+        if (scope == nullptr) {
+            cancel_requested = task_requested = false;
+        } else {
+            deliver_in_scopes();
+        }
+        return true;
     }
+
+  private:
+    friend class detail::cancel_scope;
+
+    [[nodiscard]] bool must_stop_in_scopes() const noexcept;
+    void deliver_in_scopes() noexcept;
+    void note_pending_requests() noexcept;
 };
 
 namespace detail {
@@ -201,7 +237,7 @@ class waiter_list {
 };
 
 void task_context::cancel() noexcept {
-    cancel_requested = true;
+    note_cancel_request();
     if (shields > 0) {
         if (listener != nullptr) {
             listener->stop_requested();

@@ -291,7 +291,7 @@ TEST_SUITE("spawn") {
             sapwood::test::run_virtual(drop());
             std::abort();
         });
-        CHECK(printed == doctest::Contains("join_handle was dropped ended with an exception: as "
+        CHECK(printed == doctest::Contains("nobody awaits ended with an exception: as "
                                            "planned"));
     }
 

@@ -1,0 +1,133 @@
+// condition_variable: waits, without the mutex, until something that the mutex guards may have
+// become true. Loop thread only.
+#pragma once
+
+#include <sapwood/mutex.hpp>
+#include <sapwood/task.hpp>
+
+#include <concepts>
+#include <type_traits>
+
+namespace sapwood {
+
+/// Must outlive the waits on it. Who is notified goes from here into the mutex's own queue, so a
+/// task is resumed once for a wait, with the mutex.
+class condition_variable {
+  public:
+    class awaiter;
+
+    condition_variable() = default;
+    condition_variable(const condition_variable&) = delete;
+    condition_variable& operator=(const condition_variable&) = delete;
+
+    /// Lets go of the mutex and waits for a notification and for the mutex. `held` holds it again
+    /// afterwards, whatever happened, and must not be touched meanwhile. Throws `cancelled`, with
+    /// the mutex; a notification that came before the request is not lost, it is what is returned,
+    /// and the request stays pending. No wake-ups without a notification, but others may have had
+    /// the mutex in between.
+    [[nodiscard]] awaiter wait(mutex_lock& held) noexcept;
+
+    /// Waits until `holds()`, which is called with the mutex held. One pooled frame.
+    template <std::predicate Predicate>
+    task<> wait(mutex_lock& held, Predicate holds);
+
+    /// Lets the one who has waited longest go on. Holding the mutex is usual, not needed.
+    inline void notify_one() noexcept;
+    inline void notify_all() noexcept;
+
+  private:
+    waiter_list waiters_;
+};
+
+class [[nodiscard]] condition_variable::awaiter final : public waiter {
+  public:
+    awaiter(condition_variable& of, mutex_lock& held) noexcept
+        : condition_(of),
+          mutex_(held.mutex_) {
+        SAPWOOD_ASSERT(held.owns_lock(),
+                       "a condition_variable was waited on without holding a mutex");
+    }
+
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+        context = awaiting.promise().context;
+        if (context->must_stop()) [[unlikely]] {
+            cancelled_ = true;
+            return false;
+        }
+        wait_in(awaiting);
+        condition_.waiters_.push_back(*this);
+        stage_ = stage::condition;
+        mutex_->unlock();
+        return true;
+    }
+
+    void await_resume() const {
+        if (!outcome()) {
+            throw cancelled{};
+        }
+    }
+
+    /// Without throwing; see as_result.
+    result<void> outcome() const noexcept {
+        if (!cancelled_) {
+            return {};
+        }
+        (void)context->take_cancel_request();
+        return make_error_code(std::errc::operation_canceled);
+    }
+
+    /// Cancelled or not, it has to wait for the mutex.
+    void cancel() noexcept override {
+        if (stage_ == stage::condition) {
+            cancelled_ = true;
+            condition_.waiters_.remove(*this);
+            want_mutex();
+        }
+    }
+
+    /// It is out of the condition's list.
+    void want_mutex() noexcept {
+        stage_ = stage::mutex;
+        if (std::exchange(mutex_->locked_, true)) {
+            mutex_->waiters_.push_back(*this);
+        } else {
+            detail::wake(*this);
+        }
+    }
+
+  private:
+    enum class stage : unsigned char { condition, mutex };
+
+    condition_variable& condition_;
+    mutex* const mutex_;
+    stage stage_ = stage::condition;
+    bool cancelled_ = false;
+};
+
+inline condition_variable::awaiter condition_variable::wait(mutex_lock& held) noexcept {
+    return awaiter(*this, held);
+}
+
+template <std::predicate Predicate>
+task<> condition_variable::wait(mutex_lock& held, Predicate holds) {
+    while (!holds()) {
+        co_await wait(held);
+    }
+}
+
+void condition_variable::notify_one() noexcept {
+    if (!waiters_.empty()) {
+        static_cast<awaiter&>(waiters_.pop_front()).want_mutex();
+    }
+}
+
+void condition_variable::notify_all() noexcept {
+    while (!waiters_.empty()) {
+        notify_one();
+    }
+}
+
+} // namespace sapwood
