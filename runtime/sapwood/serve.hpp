@@ -1,8 +1,10 @@
 // serve: a task for each connection of a listener. Loop thread only.
 #pragma once
 
+#include <sapwood/listener.hpp>
 #include <sapwood/spawn.hpp>
 
+#include <concepts>
 #include <exception>
 #include <list>
 #include <utility>
@@ -41,7 +43,7 @@ task<> serve_one(served& all, std::list<join_handle<void>>::iterator at, Handler
 /// task of its own for each connection. What one throws ends that connection only, and goes to
 /// loop_options::on_unhandled_exception. Ends when it is cancelled, or when accepting fails; either
 /// way every connection has been cancelled and awaited before it throws.
-template <class Listener, class Handler>
+template <std::derived_from<listener> Listener, class Handler>
 [[nodiscard]] task<> serve(Listener& listener, Handler handler) {
     detail::served alive;
     std::exception_ptr reason;

@@ -22,6 +22,11 @@ using sapwood::tcp_stream;
 using sapwood::test::loopback;
 using sapwood::test::settle;
 
+/// Found beside sapwood's when its first argument is of sapwood.
+int serve(const sapwood::endpoint&, int number) {
+    return number;
+}
+
 } // namespace
 
 TEST_SUITE("serve") {
@@ -98,5 +103,9 @@ TEST_SUITE("serve") {
         };
         sapwood::test::run_virtual(body(), std::move(options));
         CHECK(reported == 1);
+    }
+
+    TEST_CASE("a program may have a serve of its own") {
+        CHECK(serve(sapwood::endpoint(), 3) == 3);
     }
 }

@@ -76,11 +76,11 @@ inline void reset_on_close(const socket& of) {
     ::setsockopt(of.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
-/// Buffers of a few kilobytes, so that little is in flight.
-inline void shrink_buffers(const socket& of) {
+/// A few kilobytes, so that writes end short. (With a small receive buffer as well, TCP would wait
+/// for its timers.)
+inline void shrink_send_buffer(const socket& of) {
     const int bytes = 4096;
     ::setsockopt(of.fd(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-    ::setsockopt(of.fd(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
 
 } // namespace sapwood::test
