@@ -194,8 +194,8 @@ unix_listener::unix_listener(const endpoint& at, unix_listen_options options) {
 unix_listener& unix_listener::operator=(unix_listener&& other) noexcept {
     if (this != &other) {
         path_.remove();
-        listener::operator=(std::move(other));
         path_ = std::move(other.path_);
+        listener::operator=(std::move(other));
     }
     return *this;
 }

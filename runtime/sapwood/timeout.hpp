@@ -259,7 +259,7 @@ template <class When, class A>
         static_assert(!std::is_lvalue_reference_v<A>,
                       "a task is awaited once, and given away by it: timeout(d, std::move(it))");
         using inner = owned_task_awaiter<typename plain::value_type>;
-        return timeout_awaiter<inner>(when, [&] { return inner(std::move(awaitable)); });
+        return timeout_awaiter<inner>(when, [&] { return inner(std::forward<A>(awaitable)); });
     } else if constexpr (task_function<plain>) {
         using inner = owned_function_awaiter<plain>;
         return timeout_awaiter<inner>(when, [&] { return inner(std::forward<A>(awaitable)); });
