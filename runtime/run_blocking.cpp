@@ -90,6 +90,8 @@ class blocking_pool::state {
         return true;
     }
 
+    void wait_for_post() noexcept { const std::lock_guard lock(mutex_); }
+
     [[nodiscard]] unsigned threads() const noexcept {
         const std::lock_guard lock(mutex_);
         return static_cast<unsigned>(threads_.size());
@@ -111,7 +113,8 @@ class blocking_pool::state {
             job.perform();
             lock.lock();
             --busy_;
-            // With the mutex held: once the job has arrived its loop may end, and the pool with it.
+            // With the mutex held: once the job has arrived its loop may end, and the pool with it,
+            // but not before wait_for_post has seen the end of this call.
             job.context->loop->post(job);
         }
     }
@@ -147,6 +150,10 @@ bool blocking_pool::withdraw(detail::blocking_job& job) noexcept {
     return state_->withdraw(job);
 }
 
+void blocking_pool::wait_for_post() noexcept {
+    state_->wait_for_post();
+}
+
 namespace {
 
 std::atomic<blocking_pool*> common_pool{nullptr};
@@ -173,6 +180,11 @@ namespace detail {
 
 void blocking_job::submit() {
     pool_.submit(*this);
+}
+
+void blocking_job::arrive() noexcept {
+    pool_.wait_for_post();
+    context->loop->make_ready(*this);
 }
 
 void blocking_job::cancel() noexcept {

@@ -47,7 +47,7 @@ class blocking_job : public waiter, private arrival {
   private:
     friend class sapwood::blocking_pool;
 
-    void arrive() noexcept final { context->loop->make_ready(*this); }
+    void arrive() noexcept final;
 
     enum class phase : std::uint8_t {
         /// The coroutine's: not submitted, or over.
@@ -104,6 +104,7 @@ class blocking_pool {
 
     void submit(detail::blocking_job& job);
     [[nodiscard]] bool withdraw(detail::blocking_job& job) noexcept;
+    void wait_for_post() noexcept;
 
     std::unique_ptr<state> state_;
 };

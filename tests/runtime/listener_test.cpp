@@ -118,8 +118,8 @@ TEST_SUITE("listener") {
         while (lines == 0) {
             co_await sapwood::yield();
         }
+        ::setrlimit(RLIMIT_NOFILE, &before); // which the pause does not see before it is over
         accepting.cancel();
         CHECK_THROWS_AS((void)co_await accepting, sapwood::cancelled);
-        ::setrlimit(RLIMIT_NOFILE, &before);
     }
 }
