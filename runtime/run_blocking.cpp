@@ -1,8 +1,9 @@
 #include <sapwood/run_blocking.hpp>
 
+#include "blocked_signals.hpp"
+
 #include <atomic>
 #include <condition_variable>
-#include <csignal>
 #include <mutex>
 #include <pthread.h>
 #include <system_error>
@@ -10,32 +11,6 @@
 #include <vector>
 
 namespace sapwood {
-
-namespace {
-
-/// The threads take no signal of the process: a signalfd or a handler of the program's own threads
-/// gets them. What a thread's own fault raises stays, or it would end without a word.
-class blocked_signals {
-  public:
-    blocked_signals() noexcept {
-        sigset_t blocked;
-        ::sigfillset(&blocked);
-        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
-            ::sigdelset(&blocked, fault);
-        }
-        ::pthread_sigmask(SIG_SETMASK, &blocked, &before_);
-    }
-
-    blocked_signals(const blocked_signals&) = delete;
-    blocked_signals& operator=(const blocked_signals&) = delete;
-
-    ~blocked_signals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
-  private:
-    sigset_t before_{};
-};
-
-} // namespace
 
 class blocking_pool::state {
   public:
@@ -62,7 +37,7 @@ class blocking_pool::state {
         ++queued_;
         if (queued_ + busy_ > threads_.size() && threads_.size() < threads_max_) {
             try {
-                const blocked_signals none;
+                const detail::blocked_signals none;
                 threads_.emplace_back([this] { work(); });
             } catch (const std::exception& refused) {
                 if (threads_.empty()) {

@@ -1,5 +1,7 @@
 #include "worker_pool.hpp"
 
+#include "blocked_signals.hpp"
+
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -40,31 +42,6 @@ int interrupt_signal() noexcept {
     static const int number = choose_interrupt_signal();
     return number;
 }
-
-/// A worker takes no signal of the process: a signalfd or a handler of the program's own threads
-/// gets them. What a thread's own fault raises stays, or it would end without a word.
-class worker_signal_mask {
-  public:
-    worker_signal_mask() noexcept {
-        sigset_t blocked;
-        ::sigfillset(&blocked);
-        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
-            ::sigdelset(&blocked, fault);
-        }
-        if (const int number = interrupt_signal(); number != 0) {
-            ::sigdelset(&blocked, number);
-        }
-        ::pthread_sigmask(SIG_SETMASK, &blocked, &before_);
-    }
-
-    worker_signal_mask(const worker_signal_mask&) = delete;
-    worker_signal_mask& operator=(const worker_signal_mask&) = delete;
-
-    ~worker_signal_mask() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
-  private:
-    sigset_t before_{};
-};
 
 int make_doorbell() {
     const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -241,7 +218,7 @@ void worker_pool::leave_lane(job& work) noexcept {
 bool worker_pool::start_threads() noexcept {
     while (runnable_count_ > idle_threads_ && threads_.size() < limits_.threads_max) {
         try {
-            const worker_signal_mask inherited;
+            const detail::blocked_signals inherited(interrupt_signal());
             threads_.emplace_back([this] { work(); });
         } catch (const std::exception&) {
             break;

@@ -39,10 +39,10 @@ class condition_variable {
     waiter_list waiters_;
 };
 
-class [[nodiscard]] condition_variable::awaiter final : public waiter {
+class [[nodiscard]] condition_variable::awaiter final : public detail::list_awaiter {
   public:
     awaiter(condition_variable& of, mutex_lock& held) noexcept
-        : condition_(of),
+        : list_awaiter(of.waiters_),
           mutex_(held.mutex_) {
         SAPWOOD_ASSERT(held.owns_lock(),
                        "a condition_variable was waited on without holding a mutex");
@@ -52,38 +52,18 @@ class [[nodiscard]] condition_variable::awaiter final : public waiter {
 
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        context = awaiting.promise().context;
-        if (context->must_stop()) [[unlikely]] {
-            cancelled_ = true;
+        if (!list_awaiter::await_suspend(awaiting)) {
             return false;
         }
-        wait_in(awaiting);
-        condition_.waiters_.push_back(*this);
         stage_ = stage::condition;
         mutex_->unlock();
         return true;
     }
 
-    void await_resume() const {
-        if (!outcome()) {
-            throw cancelled{};
-        }
-    }
-
-    /// Without throwing; see as_result.
-    result<void> outcome() const noexcept {
-        if (!cancelled_) {
-            return {};
-        }
-        (void)context->take_cancel_request();
-        return make_error_code(std::errc::operation_canceled);
-    }
-
     /// Cancelled or not, it has to wait for the mutex.
     void cancel() noexcept override {
         if (stage_ == stage::condition) {
-            cancelled_ = true;
-            condition_.waiters_.remove(*this);
+            leave();
             want_mutex();
         }
     }
@@ -101,10 +81,8 @@ class [[nodiscard]] condition_variable::awaiter final : public waiter {
   private:
     enum class stage : unsigned char { condition, mutex };
 
-    condition_variable& condition_;
     mutex* const mutex_;
     stage stage_ = stage::condition;
-    bool cancelled_ = false;
 };
 
 inline condition_variable::awaiter condition_variable::wait(mutex_lock& held) noexcept {

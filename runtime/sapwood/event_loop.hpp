@@ -160,12 +160,6 @@ class event_loop {
 
     // The rest is for whoever writes an awaitable.
 
-    /// Does with `error` what is done with that of a task whose join_handle was dropped. One that
-    /// means `cancelled` is nothing to report.
-    void report_unhandled(const std::exception_ptr& error) noexcept {
-        report_unhandled(this, error);
-    }
-
     /// Ends a wait: the task runs again in its turn.
     void make_ready(waiter& node) noexcept {
         SAPWOOD_ASSERT(this == detail::running_loop,

@@ -57,12 +57,17 @@ class list_awaiter : public waiter {
     }
 
     void cancel() noexcept override {
-        cancelled_ = true;
-        list_.remove(*this);
+        leave();
         wake(*this);
     }
 
   protected:
+    /// Out of the list, because of a request to stop.
+    void leave() noexcept {
+        cancelled_ = true;
+        list_.remove(*this);
+    }
+
     explicit list_awaiter(waiter_list& list) noexcept : list_(list) {}
 
     ~list_awaiter() = default;

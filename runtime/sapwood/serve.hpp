@@ -33,7 +33,7 @@ task<> serve_one(served& all, std::list<join_handle<void>>::iterator at, Handler
         all.handles.erase(at); // nobody will ask for it
     }
     if (failure) {
-        event_loop::current().report_unhandled(failure);
+        event_loop::report_unhandled(&event_loop::current(), failure);
     }
 }
 
