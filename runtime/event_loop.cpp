@@ -1,6 +1,7 @@
 #include <sapwood/event_loop.hpp>
 
 #include "make_ring.hpp"
+#include "receive_buffers.hpp"
 
 #include <sapwood/spawn.hpp>
 
@@ -143,11 +144,15 @@ event_loop::~event_loop() {
         node.loop_ended();
     }
     wake_operation_->stop();
-    while (!wake_operation_->stopped()) {
+    while (!wake_operation_->stopped() || standing_ != 0) {
         enter(ring::no_deadline);
     }
     take_arrivals(); // what was sent too late to matter lets go of its sender
     ::close(wake_fd_);
+    ring_.reset();
+    if (buffers_ != nullptr) {
+        buffers_->retire();
+    }
 }
 
 clock::time_point event_loop::now() const noexcept {
@@ -156,6 +161,23 @@ clock::time_point event_loop::now() const noexcept {
 
 std::string event_loop::ring_report() const {
     return ring_->report();
+}
+
+bool event_loop::can_send_uncopied() const noexcept {
+    return ring_->can_send_uncopied();
+}
+
+detail::receive_buffers* event_loop::receive_buffers() {
+    if (buffers_ == nullptr && !lacks_buffers_) {
+        auto* const made = new detail::receive_buffers;
+        if (ring_->register_buffers(made->entries(), made->count, made->group)) {
+            buffers_ = made;
+        } else {
+            lacks_buffers_ = true;
+            made->retire();
+        }
+    }
+    return buffers_;
 }
 
 // --- tasks ---
@@ -337,6 +359,10 @@ void event_loop::enter(clock::time_point until) noexcept {
             return;
         }
         auto& node = *reinterpret_cast<operation*>(user_data);
+        if ((flags & IORING_CQE_F_MORE) != 0) {
+            node.progress(value, flags);
+            return;
+        }
         ++completed_;
         if (node.phase_ == operation::phase::cancel_backlogged) [[unlikely]] {
             cancel_backlog_.remove(node);

@@ -1,5 +1,6 @@
 #include <sapwood/listener.hpp>
 
+#include <sapwood/accept.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <cerrno>
@@ -44,12 +45,21 @@ task<owned_fd> listener::next_connection() {
     for (;;) {
         std::error_code failure;
         try {
-            owned_fd got = co_await detail::accept_op(*this);
+            owned_fd got;
+            if (lacks_multishot_) {
+                got = co_await detail::accept_op(*this);
+            } else {
+                got = co_await detail::accept_connection(*this);
+            }
             if (std::exchange(is_pausing_, false)) {
                 say(fmt::format("accepting on {} goes on", local_endpoint().to_string()));
             }
             co_return got;
         } catch (const std::system_error& error) {
+            if (error.code() == std::errc::invalid_argument && !lacks_multishot_) {
+                lacks_multishot_ = true; // Linux before 5.19; or the next try tells
+                continue;
+            }
             if (!is_of_one_connection(error.code().value()) &&
                 !is_for_want_of_room(error.code().value())) {
                 throw;

@@ -19,6 +19,8 @@ std::int32_t operation::plain_errno(std::int32_t value) noexcept {
     return value <= -restart_first && value >= -restart_last ? -EINTR : value;
 }
 
+void operation::progress(std::int32_t, std::uint32_t) noexcept {}
+
 void operation::complete(std::int32_t value, std::uint32_t) noexcept {
     value = plain_errno(value);
     if (value == -EINTR && !context->must_stop()) {

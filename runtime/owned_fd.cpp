@@ -2,6 +2,7 @@
 
 #include <sapwood/event_loop.hpp>
 #include <sapwood/sanitizers.hpp>
+#include <sapwood/standing_operation.hpp>
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -29,6 +30,21 @@ unsigned transfer_size(std::size_t bytes) noexcept {
     return static_cast<unsigned>(std::min(bytes, transfer_bytes_max));
 }
 
+/// Begins, now or when the last of them has ended.
+void close_op::end_others() noexcept {
+    of_.closing_ = this;
+    if (auto* const standing = std::exchange(of_.standing_, nullptr)) {
+        ++of_.in_flight_;
+        if (standing->end_before(*this)) {
+            return; // standing_ended has been called, or will be
+        }
+        --of_.in_flight_;
+    }
+    if (of_.in_flight_ == 0) {
+        begin();
+    }
+}
+
 void close_op::begin() noexcept {
     fd_ = std::exchange(of_.fd_, -1);
     of_.closing_ = nullptr;
@@ -51,11 +67,14 @@ std::string close_op::describe() const {
 
 } // namespace detail
 
-owned_fd::owned_fd(owned_fd&& other) noexcept : fd_(other.release()) {}
+owned_fd::owned_fd(owned_fd&& other) noexcept : standing_(std::exchange(other.standing_, nullptr)) {
+    fd_ = other.release();
+}
 
 owned_fd& owned_fd::operator=(owned_fd&& other) noexcept {
     if (this != &other) {
-        owned_fd old(release());
+        const owned_fd old(std::move(*this));
+        standing_ = std::exchange(other.standing_, nullptr);
         fd_ = other.release();
     }
     return *this;
@@ -64,7 +83,9 @@ owned_fd& owned_fd::operator=(owned_fd&& other) noexcept {
 owned_fd::~owned_fd() {
     SAPWOOD_ASSERT(in_flight_ == 0 && closing_ == nullptr,
                    "a file or socket was destroyed while operations are in flight on it");
-    if (fd_ >= 0) {
+    if (standing_ != nullptr) {
+        standing_->abandon();
+    } else if (fd_ >= 0) {
         ::close(fd_);
     }
 }
@@ -72,6 +93,8 @@ owned_fd::~owned_fd() {
 int owned_fd::release() noexcept {
     SAPWOOD_ASSERT(in_flight_ == 0 && closing_ == nullptr,
                    "a file or socket was moved or released while operations are in flight on it");
+    SAPWOOD_ASSERT(standing_ == nullptr, "the descriptor of a stream that receive() was called on "
+                                         "was released: the loop would go on receiving");
     return std::exchange(fd_, -1);
 }
 

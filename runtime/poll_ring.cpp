@@ -39,7 +39,7 @@ constexpr clock::duration interrupt_again_first = std::chrono::milliseconds(1);
 constexpr clock::duration interrupt_again_max = std::chrono::milliseconds(256);
 
 constexpr unsigned sqe_flags_known =
-    IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC | IOSQE_CQE_SKIP_SUCCESS;
+    IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC | IOSQE_CQE_SKIP_SUCCESS | IOSQE_BUFFER_SELECT;
 
 constexpr unsigned cancel_flags_known =
     IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ANY;
@@ -47,6 +47,20 @@ constexpr unsigned cancel_flags_known =
 bool is_in_chain(const io_uring_sqe& sqe) noexcept {
     return (sqe.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)) != 0;
 }
+
+/// Receives into buffers that the ring chooses, or accepts, again and again.
+bool is_multishot(const io_uring_sqe& sqe) noexcept {
+    return (sqe.opcode == IORING_OP_RECV && sqe.ioprio == IORING_RECV_MULTISHOT) ||
+           (sqe.opcode == IORING_OP_ACCEPT && sqe.ioprio == IORING_ACCEPT_MULTISHOT);
+}
+
+/// Those that choose a buffer are those that receive again and again.
+bool chooses_buffer(const io_uring_sqe& sqe) noexcept {
+    return (sqe.flags & IOSQE_BUFFER_SELECT) != 0;
+}
+
+/// Of a multishot: nothing is left to receive.
+constexpr std::int32_t ended_well = 1;
 
 /// Linux numbers the events of poll(2) and epoll alike.
 constexpr std::uint32_t events_of_disks = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
@@ -60,8 +74,11 @@ std::int32_t refusal(const io_uring_sqe& sqe) noexcept {
         (sqe.flags & ~sqe_flags_known) != 0 ||
         (sqe.opcode == IORING_OP_TIMEOUT &&
          (sqe.len != 1 || (sqe.timeout_flags & ~IORING_TIMEOUT_ABS) != 0)) ||
-        // Multishot, direct descriptors, polling first.
-        (detail::is_socket_call(sqe.opcode) && (sqe.ioprio != 0 || sqe.splice_fd_in != 0)) ||
+        // Direct descriptors, polling first.
+        (detail::is_socket_call(sqe.opcode) && !is_multishot(sqe) &&
+         (sqe.ioprio != 0 || sqe.splice_fd_in != 0)) ||
+        (is_multishot(sqe) && is_in_chain(sqe)) ||
+        chooses_buffer(sqe) != (is_multishot(sqe) && sqe.opcode == IORING_OP_RECV) ||
         // The kernel's ring goes on until it has everything, and takes an address.
         ((sqe.opcode == IORING_OP_RECV || sqe.opcode == IORING_OP_RECVMSG ||
           sqe.opcode == IORING_OP_SEND || sqe.opcode == IORING_OP_SENDMSG) &&
@@ -362,7 +379,9 @@ void poll_ring::begin(request& node) noexcept {
         finish(node, detail::perform(node.sqe, false)); // which waits for nobody
         return;
     default:
-        if (detail::is_socket_call(node.sqe.opcode)) {
+        if (is_multishot(node.sqe)) {
+            begin_multishot(node);
+        } else if (detail::is_socket_call(node.sqe.opcode)) {
             begin_socket_call(node);
         } else if (detail::is_transfer(node.sqe.opcode)) {
             begin_transfer(node);
@@ -393,6 +412,69 @@ void poll_ring::begin_socket_call(request& node) noexcept {
     if (refused != 0) {
         finish(node, refused);
     }
+}
+
+void poll_ring::begin_multishot(request& node) noexcept {
+    const std::int32_t value = attempt_multishot(node);
+    if (value != 0) {
+        finish(node, value == ended_well ? 0 : value);
+        return;
+    }
+    node.where = request::place::watched;
+    const std::int32_t refused = readiness_.add_standing(node, node.sqe.fd, EPOLLIN);
+    if (refused != 0) {
+        finish(node, refused);
+    }
+}
+
+/// A call for each event, as a loop over epoll would make it: with more there, epoll tells again.
+/// Returns 0 while it goes on, otherwise what it ends with, or ended_well.
+std::int32_t poll_ring::attempt_multishot(const request& node) noexcept {
+    if (is_full()) {
+        return 0; // epoll tells again
+    }
+    std::uint32_t flags = IORING_CQE_F_MORE;
+    const bool is_receive = node.sqe.opcode == IORING_OP_RECV;
+    const std::int32_t value =
+        is_receive ? receive_into_buffer(node, flags) : detail::try_socket_call(node.sqe);
+    if (value == -EAGAIN || value == -EINTR) {
+        return 0;
+    }
+    if (is_receive && value == 0) {
+        return ended_well;
+    }
+    if (value >= 0) {
+        write_completion(node, value, flags);
+        return 0;
+    }
+    return value;
+}
+
+std::int32_t poll_ring::receive_into_buffer(const request& node, std::uint32_t& flags) noexcept {
+    if (buffers_ == nullptr || node.sqe.buf_group != buffers_group_) {
+        return -ENOENT;
+    }
+    if (buffers_head_ == buffers_->tail) {
+        return -ENOBUFS;
+    }
+    const io_uring_buf& buffer = buffers_->bufs[buffers_head_ & buffers_mask_];
+    io_uring_sqe call = node.sqe;
+    call.addr = buffer.addr;
+    call.len = buffer.len;
+    const std::int32_t value = detail::try_socket_call(call);
+    if (value > 0) {
+        flags |= IORING_CQE_F_BUFFER | std::uint32_t{buffer.bid} << IORING_CQE_BUFFER_SHIFT;
+        ++buffers_head_;
+    }
+    return value;
+}
+
+bool poll_ring::register_buffers(io_uring_buf_ring& entries, unsigned count,
+                                 std::uint16_t group) noexcept {
+    buffers_ = &entries;
+    buffers_mask_ = count - 1;
+    buffers_group_ = group;
+    return true;
 }
 
 void poll_ring::begin_transfer(request& node) noexcept {
@@ -430,6 +512,14 @@ bool poll_ring::attempt(request& node, std::uint32_t events) noexcept {
     if (node.sqe.opcode == IORING_OP_POLL_ADD) {
         readiness_.remove(node);
         finish(node, static_cast<std::int32_t>(events & (node.events() | EPOLLERR | EPOLLHUP)));
+        return true;
+    }
+    if (is_multishot(node.sqe)) {
+        const std::int32_t outcome = attempt_multishot(node);
+        if (outcome != 0) {
+            readiness_.remove(node);
+            finish(node, outcome == ended_well ? 0 : outcome);
+        }
         return true;
     }
     std::int32_t value = 0;
@@ -568,17 +658,24 @@ void poll_ring::finish(request& node, std::int32_t value) noexcept {
     }
 }
 
+bool poll_ring::is_full() const noexcept {
+    return cq_tail_ - *cq_.head == options_.cq_entries;
+}
+
+void poll_ring::write_completion(const request& node, std::int32_t value,
+                                 std::uint32_t flags) noexcept {
+    cqes_[cq_tail_ & cq_.mask] = {.user_data = node.sqe.user_data, .res = value, .flags = flags};
+    std::atomic_ref(cq_tail_).store(cq_tail_ + 1, std::memory_order_release);
+}
+
 void poll_ring::post(request& node) noexcept {
     const bool is_counted = node.sqe.opcode != IORING_OP_TIMEOUT;
     if (node.value < 0 || (node.sqe.flags & IOSQE_CQE_SKIP_SUCCESS) == 0) {
-        if (!lists_->overflow.empty() ||
-            cq_tail_ - load_acquire(&cq_head_) == options_.cq_entries) {
+        if (!lists_->overflow.empty() || is_full()) {
             lists_->overflow.push_back(node);
             return;
         }
-        cqes_[cq_tail_ & cq_.mask] = {
-            .user_data = node.sqe.user_data, .res = node.value, .flags = 0};
-        std::atomic_ref(cq_tail_).store(cq_tail_ + 1, std::memory_order_release);
+        write_completion(node, node.value, 0);
     }
     lists_->free.push_front(node); // the warmest first
     ++free_count_;
@@ -598,12 +695,10 @@ void poll_ring::post(request& node) noexcept {
 }
 
 void poll_ring::flush_overflow() noexcept {
-    while (!lists_->overflow.empty() && cq_tail_ - load_acquire(&cq_head_) != options_.cq_entries) {
+    while (!lists_->overflow.empty() && !is_full()) {
         // One by one through an empty list, or post would only append it again.
         request& node = lists_->overflow.pop_front();
-        cqes_[cq_tail_ & cq_.mask] = {
-            .user_data = node.sqe.user_data, .res = node.value, .flags = 0};
-        std::atomic_ref(cq_tail_).store(cq_tail_ + 1, std::memory_order_release);
+        write_completion(node, node.value, 0);
         lists_->free.push_front(node);
         ++free_count_;
         --in_flight_;

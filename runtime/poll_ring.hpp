@@ -39,6 +39,8 @@ class poll_ring final : public ring {
     ~poll_ring() override;
 
     void enter(clock::time_point until) override;
+    [[nodiscard]] bool register_buffers(io_uring_buf_ring& entries, unsigned count,
+                                        std::uint16_t group) noexcept override;
     [[nodiscard]] std::string report() const override;
 
     /// Whether the ring knows the operation. One that it does not know completes with -ENOSYS.
@@ -56,6 +58,7 @@ class poll_ring final : public ring {
     void begin(request& node) noexcept;
     void begin_transfer(request& node) noexcept;
     void begin_socket_call(request& node) noexcept;
+    void begin_multishot(request& node) noexcept;
     void begin_poll(request& node) noexcept;
     void begin_timeout(request& node) noexcept;
     void begin_performed(request& node) noexcept;
@@ -64,9 +67,14 @@ class poll_ring final : public ring {
 
     // What has come of them.
     [[nodiscard]] bool attempt(request& node, std::uint32_t events) noexcept;
+    [[nodiscard]] std::int32_t attempt_multishot(const request& node) noexcept;
+    [[nodiscard]] std::int32_t receive_into_buffer(const request& node,
+                                                   std::uint32_t& flags) noexcept;
     void take_performed(request& node) noexcept;
     void finish(request& node, std::int32_t value) noexcept;
     void post(request& node) noexcept;
+    void write_completion(const request& node, std::int32_t value, std::uint32_t flags) noexcept;
+    [[nodiscard]] bool is_full() const noexcept;
     void flush_overflow() noexcept;
     void sleep(clock::time_point until) noexcept;
     void look() noexcept;
@@ -98,6 +106,12 @@ class poll_ring final : public ring {
     /// When to repeat the interrupts of calls that were to be broken off.
     clock::time_point repeat_interrupts_at_ = no_deadline;
     clock::duration repeat_interrupts_after_{};
+
+    /// What was registered: the entries before the head have been used.
+    io_uring_buf_ring* buffers_ = nullptr;
+    unsigned buffers_mask_ = 0;
+    std::uint16_t buffers_head_ = 0;
+    std::uint16_t buffers_group_ = 0;
 
     detail::readiness readiness_;
     doorbell doorbell_;

@@ -52,7 +52,17 @@ void readiness::watch_doorbell(int fd) {
     doorbell_ = fd;
 }
 
+std::int32_t readiness::add_standing(waiting& node, int fd, std::uint32_t events) noexcept {
+    node.is_standing_ = true;
+    return add_any(node, fd, events);
+}
+
 std::int32_t readiness::add(waiting& node, int fd, std::uint32_t events) noexcept {
+    node.is_standing_ = false;
+    return add_any(node, fd, events);
+}
+
+std::int32_t readiness::add_any(waiting& node, int fd, std::uint32_t events) noexcept {
     try {
         while (by_fd_.size() <= static_cast<std::size_t>(fd)) {
             by_fd_.emplace_back();
@@ -75,6 +85,13 @@ void readiness::remove(waiting& node) noexcept {
     watch& on = by_fd_[static_cast<std::size_t>(node.fd_)];
     on.waiters.remove(node);
     --waiting_count_;
+    if (node.is_standing_ && on.is_standing) {
+        // Or epoll would tell of it in every turn.
+        ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, node.fd_, nullptr);
+        on.is_standing = false;
+        on.armed = 0;
+        (void)arm(node.fd_);
+    }
     if (on.waiters.empty()) {
         // The descriptor may be closed now and its number used again: believe nothing of it.
         on.armed = 0;
@@ -88,22 +105,29 @@ void readiness::forget(int fd) noexcept {
     }
 }
 
-/// Has epoll tell, once, of all that is waited for on `fd`. Once, because a registration that
-/// outlives its descriptor can then mislead one time and not for ever.
+/// Has epoll tell of all that is waited for on `fd`: once, unless one of those who wait stays.
+/// Once, because a registration that outlives its descriptor can then mislead one time and not for
+/// ever.
 std::int32_t readiness::arm(int fd) noexcept {
     watch& on = by_fd_[static_cast<std::size_t>(fd)];
     std::uint32_t wanted = 0;
+    bool is_standing = false;
     for (waiting* node = on.waiters.front(); node != nullptr; node = waiting_list::after(*node)) {
         wanted |= node->events_;
+        is_standing = is_standing || node->is_standing_;
     }
-    if ((wanted & ~on.armed) == 0) {
+    const bool is_told =
+        is_standing ? on.is_standing && wanted == on.armed : (wanted & ~on.armed) == 0;
+    if (is_told) {
         return 0;
     }
-    epoll_event event{.events = wanted | EPOLLONESHOT, .data = {.fd = fd}};
+    epoll_event event{.events = wanted | (is_standing ? 0u : std::uint32_t{EPOLLONESHOT}),
+                      .data = {.fd = fd}};
     if (::epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd, &event) != 0 &&
         (errno != ENOENT || ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0)) {
         return -errno;
     }
+    on.is_standing = is_standing;
     on.armed = wanted;
     return 0;
 }

@@ -35,6 +35,7 @@ class readiness {
         list_links<waiting> links_;
         int fd_ = -1;
         std::uint32_t events_ = 0;
+        bool is_standing_ = false;
     };
 
     /// Throws std::system_error.
@@ -46,6 +47,10 @@ class readiness {
     /// Waits for `events` on `fd` from now on. Returns 0 or a negative errno: -EPERM where the
     /// descriptor has no readiness to wait for.
     [[nodiscard]] std::int32_t add(waiting& node, int fd, std::uint32_t events) noexcept;
+
+    /// The same for one that stays when it got what it waited for, and is removed before the
+    /// descriptor is closed: epoll is not asked anew each time.
+    [[nodiscard]] std::int32_t add_standing(waiting& node, int fd, std::uint32_t events) noexcept;
 
     void remove(waiting& node) noexcept;
 
@@ -63,7 +68,8 @@ class readiness {
     void wait(clock::time_point until) noexcept;
 
     /// After wait: calls `attempt(waiting&, events)` for those whose time it may be. It returns
-    /// whether it got what it waited for, after having removed that node, and no other.
+    /// whether it got what it waited for, after having removed that node, unless it is a standing
+    /// one that goes on, and no other.
     template <class F>
     void serve(F&& attempt) {
         for (const epoll_event& event : std::span(events_).first(ready_count_)) {
@@ -71,7 +77,9 @@ class readiness {
                 continue;
             }
             watch& on = by_fd_[static_cast<std::size_t>(event.data.fd)];
-            on.armed = 0; // one event disarms it
+            if (!on.is_standing) {
+                on.armed = 0; // one event disarms it
+            }
             std::uint32_t in_vain = 0;
             for (waiting* node = on.waiters.front(); node != nullptr;) {
                 waiting* const next = waiting_list::after(*node);
@@ -94,8 +102,11 @@ class readiness {
         waiting_list waiters;
         /// What epoll will tell, once.
         std::uint32_t armed = 0;
+        /// Or always.
+        bool is_standing = false;
     };
 
+    [[nodiscard]] std::int32_t add_any(waiting& node, int fd, std::uint32_t events) noexcept;
     [[nodiscard]] std::int32_t arm(int fd) noexcept;
 
     const int epoll_fd_;

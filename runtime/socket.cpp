@@ -24,27 +24,6 @@ endpoint asked(address_call call, int fd, const char* purpose) {
     return size == 0 ? endpoint() : endpoint(at, size);
 }
 
-/// For errors: who is at the other end as far as it is known.
-std::string peer_of(int fd) {
-    sockaddr_storage address{};
-    auto* const at = reinterpret_cast<sockaddr*>(&address);
-    socklen_t size = sizeof(address);
-    if (::getpeername(fd, at, &size) != 0 || size <= sizeof(sa_family_t)) {
-        return fmt::format("socket {}", fd);
-    }
-    return endpoint(at, size).to_string();
-}
-
-std::string local_of(int fd) {
-    sockaddr_storage address{};
-    auto* const at = reinterpret_cast<sockaddr*>(&address);
-    socklen_t size = sizeof(address);
-    if (::getsockname(fd, at, &size) != 0) {
-        return fmt::format("socket {}", fd);
-    }
-    return endpoint(at, size).to_string();
-}
-
 void check_message(const msghdr& message) noexcept {
     detail::check_alive(&message, sizeof(message));
     for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
@@ -83,6 +62,26 @@ void throw_socket_error(int error, const std::string& purpose) {
     throw std::system_error(error, std::generic_category(), text);
 }
 
+std::string peer_name(int fd) {
+    sockaddr_storage address{};
+    auto* const at = reinterpret_cast<sockaddr*>(&address);
+    socklen_t size = sizeof(address);
+    if (::getpeername(fd, at, &size) != 0 || size <= sizeof(sa_family_t)) {
+        return fmt::format("socket {}", fd);
+    }
+    return endpoint(at, size).to_string();
+}
+
+std::string local_name(int fd) {
+    sockaddr_storage address{};
+    auto* const at = reinterpret_cast<sockaddr*>(&address);
+    socklen_t size = sizeof(address);
+    if (::getsockname(fd, at, &size) != 0) {
+        return fmt::format("socket {}", fd);
+    }
+    return endpoint(at, size).to_string();
+}
+
 owned_fd make_socket(int family, int type, const std::string& purpose) {
     owned_fd made(::socket(family, type | SOCK_CLOEXEC, 0));
     if (!made.is_open()) {
@@ -116,7 +115,7 @@ void accept_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
 }
 
 std::string accept_op::describe() const {
-    return fmt::format("cannot accept on {}", local_of(fd()));
+    return fmt::format("cannot accept on {}", local_name(fd()));
 }
 
 // --- connect ---
@@ -157,7 +156,7 @@ void receive_op::call(io_uring_sqe& sqe) noexcept {
 }
 
 std::string receive_op::describe() const {
-    return fmt::format("receiving from {}", peer_of(fd()));
+    return fmt::format("receiving from {}", peer_name(fd()));
 }
 
 void send_op::call(io_uring_sqe& sqe) noexcept {
@@ -165,7 +164,42 @@ void send_op::call(io_uring_sqe& sqe) noexcept {
 }
 
 std::string send_op::describe() const {
-    return fmt::format("sending {} bytes to {}", bytes_.size(), peer_of(fd()));
+    return fmt::format("sending {} bytes to {}", bytes_.size(), peer_name(fd()));
+}
+
+void send_all_op::call(io_uring_sqe& sqe) noexcept {
+    const unsigned size = transfer_size(left_.size());
+    if (left_.size() >= zero_copy_from_ && context->loop->can_send_uncopied()) {
+        ::io_uring_prep_send_zc(&sqe, fd(), left_.data(), size, MSG_NOSIGNAL, 0);
+    } else {
+        ::io_uring_prep_send(&sqe, fd(), left_.data(), size, MSG_NOSIGNAL);
+    }
+}
+
+void send_all_op::progress(std::int32_t value, std::uint32_t) noexcept {
+    sent_ = value;
+}
+
+void send_all_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
+    if ((flags & IORING_CQE_F_NOTIF) != 0) {
+        value = sent_; // and now the kernel does not need the bytes any more
+    }
+    if (value > 0 && !is_polling()) {
+        left_ = left_.subspan(static_cast<std::size_t>(value));
+        value = 0;
+        if (!left_.empty()) {
+            if (!context->must_stop()) {
+                start();
+                return;
+            }
+            value = -ECANCELED;
+        }
+    }
+    socket_op::complete(value, flags);
+}
+
+std::string send_all_op::describe() const {
+    return fmt::format("sending to {}, with {} bytes left", peer_name(fd()), left_.size());
 }
 
 void receive_message_op::call(io_uring_sqe& sqe) noexcept {
@@ -177,7 +211,7 @@ void receive_message_op::check_buffers() const noexcept {
 }
 
 std::string receive_message_op::describe() const {
-    return fmt::format("receiving on {}", local_of(fd()));
+    return fmt::format("receiving on {}", local_name(fd()));
 }
 
 void send_message_op::call(io_uring_sqe& sqe) noexcept {
@@ -192,7 +226,7 @@ std::string send_message_op::describe() const {
     const auto* const name = static_cast<const sockaddr*>(message_.msg_name);
     return fmt::format("sending to {}", name != nullptr
                                             ? endpoint(name, message_.msg_namelen).to_string()
-                                            : peer_of(fd()));
+                                            : peer_name(fd()));
 }
 
 // --- shutdown ---
@@ -202,7 +236,7 @@ void shutdown_op::prepare(io_uring_sqe& sqe) noexcept {
 }
 
 std::string shutdown_op::describe() const {
-    return fmt::format("shutdown of the connection with {}", peer_of(fd()));
+    return fmt::format("shutdown of the connection with {}", peer_name(fd()));
 }
 
 } // namespace detail

@@ -150,7 +150,8 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
                 .cq_entries = uring_.cq.ring_entries,
                 .workers_max = wanted.workers_max,
                 .features_withheld = wanted.features_withheld,
-                .opcodes_withheld = wanted.opcodes_withheld};
+                .opcodes_withheld = wanted.opcodes_withheld,
+                .withholds_buffer_rings = wanted.withholds_buffer_rings};
     has_ext_arg_ = ((uring_.features & ~wanted.features_withheld) & IORING_FEAT_EXT_ARG) != 0;
 
     // Both are only savings: a registered descriptor spares a reference per enter (5.18), and
@@ -176,7 +177,14 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
            .head = uring_.cq.khead,
            .tail = uring_.cq.ktail};
     published_ = sq_.tail;
-    if (const std::uint64_t missing = missing_opcodes() | wanted.opcodes_withheld) {
+    granted_opcodes_ = known_opcodes() & ~wanted.opcodes_withheld;
+    std::uint64_t missing = 0;
+    for (unsigned opcode = 0; opcode < 64; ++opcode) {
+        if (detail::is_performed(static_cast<std::uint8_t>(opcode))) {
+            missing |= ~granted_opcodes_ & std::uint64_t{1} << opcode;
+        }
+    }
+    if (missing != 0) {
         fallback_ = std::make_unique<opcode_fallback>(missing);
         use_own_completion_queue();
     }
@@ -187,19 +195,17 @@ uring_ring::~uring_ring() {
     ::io_uring_queue_exit(&uring_);
 }
 
-/// Those that we can carry out otherwise and this kernel's ring does not know.
-std::uint64_t uring_ring::missing_opcodes() const noexcept {
+/// What this kernel's ring carries out of the opcodes below 64.
+std::uint64_t uring_ring::known_opcodes() const noexcept {
     const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(
         ::io_uring_get_probe_ring(const_cast<io_uring*>(&uring_)), ::io_uring_free_probe);
-    std::uint64_t missing = 0;
-    for (unsigned opcode = 0; opcode < 64; ++opcode) {
-        if (detail::is_performed(static_cast<std::uint8_t>(opcode)) &&
-            (probe == nullptr ||
-             ::io_uring_opcode_supported(probe.get(), static_cast<int>(opcode)) == 0)) {
-            missing |= std::uint64_t{1} << opcode;
+    std::uint64_t known = 0;
+    for (int opcode = 0; probe != nullptr && opcode < 64; ++opcode) {
+        if (::io_uring_opcode_supported(probe.get(), opcode) != 0) {
+            known |= std::uint64_t{1} << opcode;
         }
     }
-    return missing;
+    return known;
 }
 
 void uring_ring::enter(clock::time_point until) {
@@ -319,6 +325,16 @@ void uring_ring::copy_completions() noexcept {
         }
         std::atomic_ref(*uring_.cq.khead).store(++head, std::memory_order_release);
     }
+}
+
+bool uring_ring::register_buffers(io_uring_buf_ring& entries, unsigned count,
+                                  std::uint16_t group) noexcept {
+    io_uring_buf_reg wanted{};
+    wanted.ring_addr = reinterpret_cast<std::uintptr_t>(&entries);
+    wanted.ring_entries = count;
+    wanted.bgid = group;
+    return !granted_.withholds_buffer_rings &&
+           ::io_uring_register_buf_ring(&uring_, &wanted, 0) == 0; // Linux 5.19
 }
 
 std::string uring_ring::report() const {

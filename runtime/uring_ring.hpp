@@ -28,6 +28,7 @@ class uring_ring final : public ring {
         /// the kernel has them. As if it were older.
         unsigned features_withheld = 0;
         std::uint64_t opcodes_withheld = 0;
+        bool withholds_buffer_rings = false;
     };
 
     /// Throws std::system_error whose text says why no ring can be had here and what to do.
@@ -35,10 +36,17 @@ class uring_ring final : public ring {
     ~uring_ring() override;
 
     void enter(clock::time_point until) override;
+    [[nodiscard]] bool register_buffers(io_uring_buf_ring& entries, unsigned count,
+                                        std::uint16_t group) noexcept override;
+
+    [[nodiscard]] bool can_send_uncopied() const noexcept override {
+        return (granted_opcodes_ >> IORING_OP_SEND_ZC & 1) != 0;
+    }
+
     [[nodiscard]] std::string report() const override;
 
   private:
-    [[nodiscard]] std::uint64_t missing_opcodes() const noexcept;
+    [[nodiscard]] std::uint64_t known_opcodes() const noexcept;
     void publish_staged() noexcept;
     [[nodiscard]] int submit_and_wait(clock::time_point until) noexcept;
     void use_own_completion_queue();
@@ -48,6 +56,8 @@ class uring_ring final : public ring {
     unsigned setup_flags_ = 0;
     options granted_;
     bool has_ext_arg_ = true;
+    /// Those below 64, by their bits.
+    std::uint64_t granted_opcodes_ = 0;
     /// Where there is no EXT_ARG: the time that the timeout points to while it is submitted.
     __kernel_timespec timeout_{};
     /// SQEs before it have been published.

@@ -27,7 +27,8 @@ class join_handle;
 
 namespace detail {
 class spawned_task;
-}
+class receive_buffers;
+} // namespace detail
 
 /// What carries out a loop's operations.
 enum class ring_kind : std::uint8_t {
@@ -193,6 +194,21 @@ class event_loop {
 
     void cancel(operation& node) noexcept;
 
+    /// submit, for an operation that belongs to no task: the loop's end waits for standing_ended.
+    void submit_standing(operation& node) noexcept {
+        ++standing_;
+        submit(node);
+    }
+
+    void standing_ended() noexcept { --standing_; }
+
+    /// Whether its ring has sends that copy nothing.
+    [[nodiscard]] bool can_send_uncopied() const noexcept;
+
+    /// What streams receive into; null where the ring has no means for it. Made when it is first
+    /// asked for: throws std::bad_alloc.
+    [[nodiscard]] detail::receive_buffers* receive_buffers();
+
     /// Waiters that become ready when nothing else is, before the loop would wait for the kernel.
     [[nodiscard]] waiter_list& idle_waiters() noexcept { return idle_; }
 
@@ -255,6 +271,10 @@ class event_loop {
     /// Operations in flight that the ring was asked to cancel, and when to ask again.
     waiter_list cancelling_;
     clock::time_point cancel_again_{};
+    /// Standing operations in flight.
+    std::size_t standing_ = 0;
+    detail::receive_buffers* buffers_ = nullptr;
+    bool lacks_buffers_ = false;
     std::uint64_t enters_ = 0;
     std::uint64_t started_ = 0;
     std::uint64_t completed_ = 0;

@@ -27,8 +27,9 @@ class listener : public socket {
   protected:
     using socket::socket;
 
-    /// The next connection. Those that are gone before they are accepted are skipped; while there
-    /// is no descriptor or memory for one, tries again every accept_pause.
+    /// The next connection. The loop accepts ahead, some 16 at most where nobody asks for them;
+    /// the kernel has to be asked only once. Those that are gone before they are accepted are
+    /// skipped; while there is no descriptor or memory for one, tries again every accept_pause.
     [[nodiscard]] task<owned_fd> next_connection();
 
   private:
@@ -36,6 +37,7 @@ class listener : public socket {
 
     std::function<void(std::string_view)> report_;
     bool is_pausing_ = false;
+    bool lacks_multishot_ = false;
 };
 
 } // namespace sapwood

@@ -42,6 +42,9 @@ class operation : public waiter {
     /// that nobody wants to cancel starts again.
     virtual void complete(std::int32_t value, std::uint32_t flags) noexcept;
 
+    /// The kernel tells something of the operation, and is not done with it.
+    virtual void progress(std::int32_t value, std::uint32_t flags) noexcept;
+
     /// Asks the kernel to stop. The wait ends with the operation's own completion, whose result
     /// counts: bytes that were moved are returned, and only an operation that did nothing throws
     /// `cancelled`.

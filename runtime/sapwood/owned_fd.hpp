@@ -16,6 +16,8 @@ template <class Derived, class T>
 class fd_op;
 
 class close_op;
+class standing_operation;
+class standing_wait;
 
 /// A view of bytes that the kernel reads from or writes to. In address sanitizer builds it is
 /// checked when the kernel gets it and when it is done: no sanitizer sees the kernel's own writes.
@@ -50,18 +52,25 @@ class owned_fd {
     /// -1 where none is open.
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
-    /// Gives up the descriptor without closing it.
+    /// Gives up the descriptor without closing it. Not of a stream that receive() was called on.
     [[nodiscard]] int release() noexcept;
+
+  protected:
+    [[nodiscard]] bool has_standing_operation() const noexcept { return standing_ != nullptr; }
 
   private:
     template <class Derived, class T>
     friend class detail::fd_op;
     friend class detail::close_op;
+    friend class detail::standing_wait;
 
     void operation_ended() noexcept;
 
     int fd_ = -1;
+    /// Awaited operations. The standing one is none of them.
     unsigned in_flight_ = 0;
+    /// Null until the descriptor is first accepted on or received from by it.
+    detail::standing_operation* standing_ = nullptr;
     /// Waits for in_flight_ to become 0.
     detail::close_op* closing_ = nullptr;
 };
@@ -110,10 +119,7 @@ class [[nodiscard]] close_op final : public op<close_op, void> {
                        "close() of a file or socket that is not open, or is being closed");
         handle = awaiting;
         context = awaiting.promise().context;
-        of_.closing_ = this;
-        if (of_.in_flight_ == 0) {
-            begin();
-        }
+        end_others();
     }
 
     void prepare(io_uring_sqe& sqe) noexcept override;
@@ -126,7 +132,12 @@ class [[nodiscard]] close_op final : public op<close_op, void> {
     /// No other operation uses the descriptor any more.
     void begin() noexcept;
 
+    /// The standing one does not.
+    void standing_ended() noexcept { of_.operation_ended(); }
+
   private:
+    void end_others() noexcept;
+
     owned_fd& of_;
     int fd_ = -1;
 };

@@ -71,6 +71,17 @@ class ring {
     /// caller loops anyway. Throws std::system_error only where the ring itself is broken.
     virtual void enter(clock::time_point until) = 0;
 
+    /// Whether it has IORING_OP_SEND_ZC.
+    [[nodiscard]] virtual bool can_send_uncopied() const noexcept { return false; }
+
+    /// Receives that name `group` take their buffers from `entries`, `count` of them, which must
+    /// outlive the ring. False where the ring cannot do that.
+    [[nodiscard]] virtual bool register_buffers(io_uring_buf_ring& entries, unsigned count,
+                                                std::uint16_t group) noexcept {
+        (void)entries, (void)count, (void)group;
+        return false;
+    }
+
     [[nodiscard]] virtual clock::time_point now() const noexcept { return clock::now(); }
 
     /// One line for people: which ring this is, its sizes, what was granted.

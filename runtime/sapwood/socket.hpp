@@ -23,6 +23,7 @@ class accept_op;
 class connect_op;
 class receive_op;
 class send_op;
+class send_all_op;
 class receive_message_op;
 class send_message_op;
 class shutdown_op;
@@ -33,6 +34,12 @@ class shutdown_op;
 
 /// Throws std::system_error that names `purpose`, with the remedies that are known for `error`.
 [[noreturn]] void throw_socket_error(int error, const std::string& purpose);
+
+/// For errors: who is at the other end as far as it is known.
+[[nodiscard]] std::string peer_name(int fd);
+
+/// For errors: the socket's own name.
+[[nodiscard]] std::string local_name(int fd);
 
 void set_option(int fd, int level, int name, int value, const std::string& purpose);
 
@@ -166,6 +173,36 @@ class [[nodiscard]] send_op final : public socket_op<send_op, std::size_t> {
 
   private:
     std::span<const char> bytes_;
+};
+
+/// Sends until all has been sent. One operation and no coroutine: it starts again by itself.
+class [[nodiscard]] send_all_op final : public socket_op<send_all_op, void> {
+  public:
+    static constexpr short awaited = POLLOUT;
+
+    /// From `zero_copy_from` bytes on they are not copied, where the ring can do without.
+    send_all_op(socket& to, std::span<const char> bytes, std::size_t zero_copy_from) noexcept
+        : socket_op(to),
+          left_(bytes),
+          zero_copy_from_(zero_copy_from) {}
+
+    [[nodiscard]] bool await_ready() const noexcept { return left_.empty(); }
+
+    void call(io_uring_sqe& sqe) noexcept;
+    void progress(std::int32_t value, std::uint32_t flags) noexcept override;
+    void complete(std::int32_t value, std::uint32_t flags) noexcept override;
+
+    void check_buffers() const noexcept { check_alive(left_.data(), left_.size()); }
+
+    void convert(std::int32_t) const noexcept {}
+
+    std::string describe() const;
+
+  private:
+    std::span<const char> left_;
+    std::size_t zero_copy_from_;
+    /// Without copying: what was sent, while the kernel still has the bytes.
+    std::int32_t sent_ = 0;
 };
 
 /// The message, and what it points to, is the caller's.

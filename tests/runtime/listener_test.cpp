@@ -4,8 +4,10 @@
 #include "support/scripted_ring.hpp"
 #include "support/sockets.hpp"
 
+#include <array>
 #include <deque>
 #include <fcntl.h>
+#include <optional>
 #include <string>
 #include <sys/resource.h>
 #include <vector>
@@ -70,7 +72,70 @@ TEST_SUITE("listener") {
     }
 
     TEST_CASE("other errors of accept are the caller's") {
-        CHECK_THROWS_AS(lines_after({EINVAL}), std::system_error);
+        CHECK_THROWS_AS(lines_after({EPERM}), std::system_error);
+        CHECK_THROWS_AS(lines_after({EINVAL, EINVAL}), std::system_error);
+    }
+
+    TEST_CASE("a ring that does not accept again and again is asked for one at a time") {
+        auto made = std::make_unique<sapwood::test::scripted_ring>();
+        auto& ring = *made;
+        sapwood::event_loop loop(std::move(made));
+        std::vector<int> multishot;
+        ring.answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (sqe.opcode != IORING_OP_ACCEPT) {
+                return std::nullopt;
+            }
+            multishot.push_back(sqe.ioprio != 0 ? 1 : 0);
+            return sqe.ioprio != 0 ? -EINVAL : ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+        };
+        auto body = [&]() -> task<> {
+            tcp_listener listener(loopback());
+            for (int i = 0; i < 3; ++i) {
+                const auto got = co_await listener.accept();
+                CHECK(got.is_open());
+            }
+        };
+        loop.run(body());
+        CHECK(multishot == std::vector<int>{1, 0, 0, 0});
+    }
+
+    CO_TEST_CASE("where nobody accepts any more, connections stay in the backlog") {
+        tcp_listener listener(loopback());
+        std::vector<tcp_stream> clients;
+        std::vector<tcp_stream> servers;
+        clients.push_back(co_await tcp_stream::connect(listener.local_endpoint()));
+        servers.push_back(co_await listener.accept());
+        const int first_free = ::dup(0);
+        ::close(first_free);
+        for (int i = 0; i < 100; ++i) {
+            clients.push_back(co_await tcp_stream::connect(listener.local_endpoint()));
+            co_await settle();
+        }
+        const int next_free = ::dup(0);
+        ::close(next_free);
+        CHECK(next_free - first_free < 100 + 40);
+        for (int i = 0; i < 100; ++i) {
+            servers.push_back(co_await listener.accept());
+        }
+        CHECK(servers.size() == 101);
+        for (std::size_t i = 0; i < servers.size(); ++i) {
+            CHECK(servers[i].peer_endpoint() == clients[i].local_endpoint());
+        }
+    }
+
+    CO_TEST_CASE("close() waits until nothing accepts any more, and closes who nobody asked for") {
+        tcp_listener listener(loopback());
+        const auto at = listener.local_endpoint();
+        auto first = co_await tcp_stream::connect(at);
+        auto accepted = co_await listener.accept();
+        auto second = co_await tcp_stream::connect(at);
+        co_await settle();
+        co_await listener.close();
+        CHECK_FALSE(listener.is_open());
+        std::array<char, 4> bytes{};
+        const auto outcome = co_await sapwood::as_result(second.read_some(bytes));
+        CHECK((outcome ? *outcome == 0 : outcome.error() == std::errc::connection_reset));
+        CHECK_THROWS_AS((void)co_await tcp_stream::connect(at), std::system_error);
     }
 
     TEST_CASE("a process out of descriptors accepts again when it has some") {

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -131,10 +132,21 @@ TEST_SUITE("tcp") {
         CHECK(server.is_open());
     }
 
-    TEST_CASE("a cancelled accept that has won the race closes what it got") {
+    CO_TEST_CASE("a connection that comes after the accept was cancelled is there for the next") {
+        tcp_listener listener(loopback());
+        auto accepting = sapwood::spawn(listener.accept());
+        co_await settle();
+        accepting.cancel();
+        CHECK_THROWS_AS((void)co_await accepting, sapwood::cancelled);
+        auto client = co_await tcp_stream::connect(listener.local_endpoint());
+        auto server = co_await listener.accept();
+        CHECK(server.peer_endpoint() == client.local_endpoint());
+    }
+
+    TEST_CASE("a listener that is gone closes what was accepted meanwhile") {
         auto made = std::make_unique<sapwood::test::scripted_ring>();
         auto& ring = *made;
-        sapwood::event_loop loop(std::move(made));
+        std::optional<sapwood::event_loop> loop(std::in_place, std::move(made));
         const int won = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
         REQUIRE(won >= 0);
         ring.answer = [](const io_uring_sqe&) { return std::optional<std::int32_t>(); };
@@ -148,7 +160,8 @@ TEST_SUITE("tcp") {
             accepting.cancel();
             CHECK_THROWS_AS((void)co_await accepting, sapwood::cancelled);
         };
-        loop.run(body());
+        loop->run(body());
+        loop.reset();
         CHECK(::fcntl(won, F_GETFD) == -1);
     }
 

@@ -31,6 +31,14 @@ class scripted_ring final : public ring {
     /// Asked at every enter; false makes that enter return at once, with nothing submitted.
     std::function<bool()> interrupt;
 
+    /// Whether it has buffers to receive into, which the answers would have to use.
+    bool takes_buffers = false;
+
+    [[nodiscard]] bool register_buffers(io_uring_buf_ring&, unsigned,
+                                        std::uint16_t) noexcept override {
+        return takes_buffers;
+    }
+
     /// Submitted and not complete, oldest first.
     [[nodiscard]] const std::vector<io_uring_sqe>& in_flight() const noexcept { return in_flight_; }
 

@@ -21,6 +21,11 @@ class virtual_time_ring final : public ring {
 
     [[nodiscard]] clock::time_point now() const noexcept override { return now_; }
 
+    [[nodiscard]] bool register_buffers(io_uring_buf_ring& entries, unsigned count,
+                                        std::uint16_t group) noexcept override {
+        return real_->register_buffers(entries, count, group);
+    }
+
     [[nodiscard]] std::string report() const override;
 
     /// Somebody computes for so long.

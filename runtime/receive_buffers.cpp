@@ -1,0 +1,104 @@
+#include "receive_buffers.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <sys/mman.h>
+
+namespace sapwood::detail {
+
+namespace {
+
+/// The kernel wants whole pages.
+constexpr std::size_t entries_bytes = receive_buffers::count * sizeof(io_uring_buf);
+
+/// Buffers a power of two apart would all begin in the same few cache lines.
+constexpr std::size_t stride = receive_buffers::piece_bytes_max + 128;
+
+constexpr std::size_t memory_bytes = entries_bytes + receive_buffers::count * stride;
+
+static_assert(entries_bytes % 4096 == 0);
+
+} // namespace
+
+receive_buffers::receive_buffers() : slots_(std::make_unique<received_slot[]>(count)) {
+    // Pages that are never touched cost nothing.
+    void* const mapped =
+        ::mmap(nullptr, memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) {
+        throw std::bad_alloc();
+    }
+    memory_ = static_cast<char*>(mapped);
+    entries_ = ::new (mapped) io_uring_buf_ring;
+    ::io_uring_buf_ring_init(entries_);
+    for (std::uint16_t id = 0; id < count; ++id) {
+        slots_[id].of = this;
+        slots_[id].data = memory_ + entries_bytes + id * stride;
+        slots_[id].id = id;
+        offer(slots_[id]);
+    }
+}
+
+receive_buffers::~receive_buffers() {
+    ::munmap(memory_, memory_bytes);
+}
+
+void receive_buffers::retire() noexcept {
+    is_retired_ = true;
+    if (lent_ == 0) {
+        delete this;
+    }
+}
+
+received_slot& receive_buffers::take(std::uint16_t id, std::uint32_t size) noexcept {
+    ++lent_;
+    received_slot& slot = slots_[id];
+    slot.next = nullptr;
+    slot.size = size;
+    return slot;
+}
+
+void receive_buffers::give_back(received_slot& slot) noexcept {
+    --lent_;
+    if (!is_retired_) {
+        offer(slot);
+    } else if (lent_ == 0) {
+        delete this;
+    }
+}
+
+void receive_buffers::offer(const received_slot& slot) noexcept {
+    ::io_uring_buf_ring_add(entries_, slot.data, piece_bytes_max, slot.id, count - 1, 0);
+    ::io_uring_buf_ring_advance(entries_, 1);
+}
+
+received_slot* receive_buffers::allocate(std::size_t bytes) noexcept {
+    void* const memory = std::malloc(sizeof(received_slot) + bytes);
+    if (memory == nullptr) {
+        return nullptr;
+    }
+    auto* const slot = ::new (memory) received_slot;
+    slot->data = reinterpret_cast<char*>(slot + 1);
+    return slot;
+}
+
+received_slot& receive_buffers::copy_out(received_slot& slot) noexcept {
+    received_slot* const copy = allocate(slot.size);
+    if (copy == nullptr) {
+        return slot;
+    }
+    std::memcpy(copy->data, slot.data, slot.size);
+    copy->size = slot.size;
+    slot.of->give_back(slot);
+    return *copy;
+}
+
+void give_back(received_slot& slot) noexcept {
+    if (slot.of != nullptr) {
+        slot.of->give_back(slot);
+    } else {
+        std::free(&slot);
+    }
+}
+
+} // namespace sapwood::detail

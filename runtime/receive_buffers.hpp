@@ -1,0 +1,65 @@
+// The memory that a loop's streams receive into: buffers that the kernel takes from a ring of its
+// own when bytes are there, so that a connection that waits costs none. Where most of them are
+// lent, pieces are copied out, so that slow readers cannot starve the others. Loop thread only.
+#pragma once
+
+#include <sapwood/received.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <liburing.h>
+#include <memory>
+
+namespace sapwood::detail {
+
+class receive_buffers {
+  public:
+    /// A power of two. One pass of the kernel over the sockets that are ready takes some 20.
+    static constexpr std::uint16_t count = 256;
+    /// What one completion brings at most: a message of this size arrives in one piece.
+    static constexpr std::size_t piece_bytes_max = 16u << 10;
+    /// The loop's only group.
+    static constexpr std::uint16_t group = 1;
+
+    /// Throws std::bad_alloc.
+    receive_buffers();
+    receive_buffers(const receive_buffers&) = delete;
+    receive_buffers& operator=(const receive_buffers&) = delete;
+
+    /// The loop is gone, and its ring: deletes it once the last piece has been given back.
+    void retire() noexcept;
+
+    /// What the ring takes buffers from: `count` entries.
+    [[nodiscard]] io_uring_buf_ring& entries() noexcept { return *entries_; }
+
+    /// The piece of `size` bytes that the ring says is in buffer `id`.
+    [[nodiscard]] received_slot& take(std::uint16_t id, std::uint32_t size) noexcept;
+
+    void give_back(received_slot& slot) noexcept;
+
+    [[nodiscard]] bool is_short() const noexcept { return lent_ > count - count / 4; }
+
+    [[nodiscard]] bool is_empty() const noexcept { return lent_ == count; }
+
+    /// A copy of `slot`, which is given back, in an allocation of its own; `slot` itself where
+    /// there is no memory for it.
+    [[nodiscard]] static received_slot& copy_out(received_slot& slot) noexcept;
+
+    /// A slot with room for piece_bytes_max bytes; null where there is no memory.
+    [[nodiscard]] static received_slot* allocate(std::size_t bytes) noexcept;
+
+  private:
+    ~receive_buffers();
+
+    void offer(const received_slot& slot) noexcept;
+
+    // Constant after construction.
+    char* memory_ = nullptr;
+    io_uring_buf_ring* entries_ = nullptr;
+    const std::unique_ptr<received_slot[]> slots_;
+
+    unsigned lent_ = 0;
+    bool is_retired_ = false;
+};
+
+} // namespace sapwood::detail
