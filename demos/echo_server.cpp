@@ -5,12 +5,10 @@
 #include <sapwood/sapwood.hpp>
 
 #include <CLI/CLI.hpp>
-#include <array>
 #include <csignal>
 #include <cstdint>
 #include <exception>
 #include <fmt/format.h>
-#include <span>
 #include <string>
 #include <system_error>
 
@@ -25,13 +23,11 @@ char upper_case(char letter) {
 }
 
 task<> answer(tcp_stream& client) {
-    std::array<char, 4096> bytes{};
-    while (const auto got = co_await client.read_some(bytes)) {
-        const auto message = std::span(bytes).first(got);
-        for (char& letter : message) {
+    while (const sapwood::received message = co_await client.receive()) {
+        for (char& letter : message.bytes()) {
             letter = upper_case(letter);
         }
-        co_await client.write_all(message);
+        co_await client.write_all(message.bytes());
     }
 }
 

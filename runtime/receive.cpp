@@ -19,7 +19,7 @@ standing_receive::~standing_receive() {
     }
 }
 
-void standing_receive::joined() {
+void standing_receive::loop_joined() {
     method_ = loop().receive_buffers() != nullptr ? method::multishot : method::poll;
 }
 

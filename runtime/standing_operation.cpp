@@ -20,7 +20,7 @@ bool standing_operation::serve(standing_wait& who, event_loop& loop) {
                                          "used by another");
         loop_ = &loop;
         loop.observe(*this);
-        joined();
+        loop_joined();
     }
     if (give(who)) {
         return true;

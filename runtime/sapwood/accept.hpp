@@ -26,7 +26,7 @@ class standing_accept final : public standing_operation {
     void progress(std::int32_t value, std::uint32_t flags) noexcept override;
 
   private:
-    void joined() override {}
+    void loop_joined() override {}
 
     [[nodiscard]] bool give(standing_wait& who) noexcept override;
     void rest(std::int32_t value, std::uint32_t flags) noexcept override;

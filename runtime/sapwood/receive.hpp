@@ -35,7 +35,7 @@ class standing_receive final : public standing_operation {
         single,
     };
 
-    void joined() override;
+    void loop_joined() override;
     [[nodiscard]] bool give(standing_wait& who) noexcept override;
     void rest(std::int32_t value, std::uint32_t flags) noexcept override;
     void drop(std::int32_t value, std::uint32_t flags) noexcept override;

@@ -40,7 +40,7 @@ class standing_operation : public operation, private loop_observer {
     explicit standing_operation(int fd) noexcept : fd_(fd) {}
 
     /// It belongs to a loop, whose ring it has not used yet.
-    virtual void joined() = 0;
+    virtual void loop_joined() = 0;
 
     /// Gives `who` what is there. False where nothing is.
     [[nodiscard]] virtual bool give(standing_wait& who) noexcept = 0;

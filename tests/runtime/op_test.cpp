@@ -30,6 +30,16 @@ class stage {
     explicit stage(scripted_ring::options options = {})
         : stage(std::make_unique<scripted_ring>(options)) {}
 
+    stage(const stage&) = delete;
+    stage& operator=(const stage&) = delete;
+
+    /// The loop's end is not the script's any more, whose variables are gone.
+    ~stage() {
+        ring.answer = nullptr;
+        ring.answer_cancel = nullptr;
+        ring.interrupt = nullptr;
+    }
+
     /// How operations on `file` are answered; the loop's own stay in flight.
     void answer(std::function<reply(const io_uring_sqe&)> how) {
         ring.answer = [this, how = std::move(how)](const io_uring_sqe& sqe) {
@@ -153,8 +163,8 @@ TEST_SUITE("op") {
     }
 
     TEST_CASE("a cancelled operation throws after the kernel has let go of it, not before") {
-        stage on;
         bool asked = false;
+        stage on;
         on.answer([](const io_uring_sqe&) { return reply(); });
         on.ring.answer_cancel = [&](const io_uring_sqe& sqe) {
             asked = asked || sqe.fd == on.fd;
@@ -174,8 +184,8 @@ TEST_SUITE("op") {
     }
 
     TEST_CASE("a request to cancel that the kernel has lost is made again") {
-        stage on;
         int requests = 0;
+        stage on;
         on.answer([](const io_uring_sqe&) { return reply(); });
         on.ring.answer_cancel = [&](const io_uring_sqe& sqe) {
             requests += sqe.fd == on.fd ? 1 : 0;
