@@ -1,0 +1,11 @@
+// What nearly every test includes, compiled once.
+#pragma once
+
+#include "support/co_test.hpp"
+
+#include <sapwood/sapwood.hpp>
+
+#include <doctest/doctest.h>
+#include <string>
+#include <string_view>
+#include <vector>
