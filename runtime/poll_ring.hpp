@@ -39,7 +39,9 @@ class poll_ring final : public ring {
     ~poll_ring() override;
 
     void enter(clock::time_point until) override;
+    [[nodiscard]] clock::time_point coarse_now() const noexcept override;
     [[nodiscard]] std::string report() const override;
+    [[nodiscard]] std::vector<ring_feature> features() const override;
 
     /// Whether the ring knows the operation. One that it does not know completes with -ENOSYS.
     [[nodiscard]] static bool knows(std::uint8_t opcode) noexcept;

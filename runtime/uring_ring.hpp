@@ -35,10 +35,14 @@ class uring_ring final : public ring {
     ~uring_ring() override;
 
     void enter(clock::time_point until) override;
+    [[nodiscard]] clock::time_point coarse_now() const noexcept override;
     [[nodiscard]] std::string report() const override;
+    [[nodiscard]] std::vector<ring_feature> features() const override;
 
   private:
+    [[nodiscard]] std::uint64_t known_opcodes() const noexcept;
     [[nodiscard]] std::uint64_t missing_opcodes() const noexcept;
+    [[nodiscard]] bool has_buffer_rings() const noexcept;
     void publish_staged() noexcept;
     [[nodiscard]] int submit_and_wait(clock::time_point until) noexcept;
     void use_own_completion_queue();
@@ -46,6 +50,10 @@ class uring_ring final : public ring {
 
     io_uring uring_{};
     unsigned setup_flags_ = 0;
+    /// IORING_FEAT_ bits, and the opcodes below 64 that the kernel has.
+    unsigned features_ = 0;
+    std::uint64_t opcodes_ = 0;
+    bool ring_fd_is_registered_ = false;
     options granted_;
     bool has_ext_arg_ = true;
     /// Where there is no EXT_ARG: the time that the timeout points to while it is submitted.
