@@ -22,6 +22,7 @@
 #include <sapwood/when_all.hpp>
 #include <sapwood/when_any.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <csignal>
@@ -245,6 +246,11 @@ TEST_SUITE("dump_tasks") {
         CHECK(told("group") == "task_group, 2 still running");
         CHECK(told("shielded").starts_with("sleep, for 0.0 s, shielded"));
         CHECK(told("yield").starts_with("ready to run"));
+        const auto lines = lines_of(dump);
+        CHECK(lines.front() == "23 tasks, 1 ready to run");
+        CHECK(std::count_if(lines.begin(), lines.end(), [](const std::string& line) {
+                  return line.find(" s: ") != std::string::npos;
+              }) == 23); // each in one place
         co_await all.end();
     }
 
