@@ -113,7 +113,7 @@ class task_group {
   public:
     class join_awaiter;
 
-    task_group() noexcept {}
+    task_group() noexcept = default;
 
     task_group(const task_group&) = delete;
     task_group& operator=(const task_group&) = delete;
