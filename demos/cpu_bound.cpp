@@ -78,8 +78,9 @@ task<> beside_a_heartbeat(const std::string& how, milliseconds duration) {
     int beats = 0;
     clock::duration latest{};
     auto heart = sapwood::spawn(tick(beats, latest));
-    sapwood::event_loop::current().on_slow_task(100ms, [](clock::duration held) {
-        print_line("  a task held the loop for {}", std::chrono::duration_cast<milliseconds>(held));
+    sapwood::event_loop::current().on_slow_task(100ms, [](const sapwood::slow_task& slow) {
+        print_line("  a task held the loop for {}",
+                   std::chrono::duration_cast<milliseconds>(slow.held));
     });
     co_await sapwood::sleep_for(5 * beat);
 

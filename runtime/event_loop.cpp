@@ -28,6 +28,25 @@ constexpr std::uint64_t nobody = 0;
 
 constexpr std::size_t prefetched_bytes = 384;
 
+/// Turns without timers after which the loop looks at the clock all the same, for coarse_time().
+constexpr std::uint64_t turns_per_look = 64;
+
+/// Of a name that must outlive its task.
+class kept_name {
+  public:
+    explicit kept_name(const task_context& of) noexcept { detail::share_name(of, holder_); }
+
+    kept_name(const kept_name&) = delete;
+    kept_name& operator=(const kept_name&) = delete;
+
+    ~kept_name() { detail::drop_name(holder_); }
+
+    [[nodiscard]] std::string_view text() const noexcept { return detail::name_of(holder_); }
+
+  private:
+    task_context holder_;
+};
+
 /// How often this process, or one of its ancestors, was made by fork().
 unsigned fork_generation = 0;
 
@@ -112,6 +131,8 @@ class event_loop::wake_operation final : public operation {
 
     [[nodiscard]] bool stopped() const noexcept { return stopped_; }
 
+    [[nodiscard]] bool is_in_flight() const noexcept { return is_started(); }
+
   private:
     task_context own_context_;
     std::uint64_t count_ = 0;
@@ -127,6 +148,7 @@ event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
       wake_operation_(std::make_unique<wake_operation>(*this)),
       wake_fd_(make_wake_fd()) {
     ignore_signals_of_writes();
+    note_time(ring_->coarse_now());
 }
 
 event_loop::~event_loop() {
@@ -159,8 +181,8 @@ clock::time_point event_loop::now() const noexcept {
     return ring_->now();
 }
 
-std::string event_loop::ring_report() const {
-    return ring_->report();
+sapwood::ring_report event_loop::ring_report() const {
+    return {.summary = ring_->report(), .features = ring_->features()};
 }
 
 bool event_loop::can_send_uncopied() const noexcept {
@@ -220,21 +242,50 @@ void event_loop::end_all_tasks() noexcept {
     }
 }
 
-void event_loop::on_slow_task(clock::duration at_least, std::function<void(clock::duration)> tell) {
+void event_loop::on_slow_task(clock::duration at_least,
+                              std::function<void(const slow_task&)> tell) {
     slow_ = at_least;
     tell_slow_ = std::move(tell);
 }
 
 loop_stats event_loop::stats() const noexcept {
-    loop_stats now{.enters = enters_,
-                   .operations_started = started_,
-                   .operations_completed = completed_,
-                   .timers = timers_.size(),
-                   .frame_bytes_kept = detail::thread_frames.cached_bytes};
-    for (const auto* task = tasks_; task != nullptr; task = task->next_) {
-        ++now.tasks;
+    const auto length = [](const detail::ready_node* first) {
+        std::size_t count = 0;
+        for (; first != nullptr; first = first->next) {
+            ++count;
+        }
+        return count;
+    };
+    // The loop's own read of its eventfd is none of the program's.
+    const std::size_t own = wake_operation_->is_in_flight() ? 1 : 0;
+    return {.turns = turns_,
+            .enters = enters_,
+            .resumptions = resumptions_,
+            .operations_started = started_,
+            .operations_completed = completed_,
+            .tasks_started = tasks_started_,
+            .tasks = static_cast<std::size_t>(tasks_started_ - tasks_ended_),
+            .ready = length(ready_.front()) + length(running_.front()),
+            .operations_in_flight = static_cast<std::size_t>(started_ - completed_) - own,
+            .operations_waiting = length(backlog_.front()),
+            .timers = timers_.size(),
+            .frame_bytes_kept = detail::thread_frames.cached_bytes};
+}
+
+void event_loop::list_group(detail::listed_group& group) noexcept {
+    group.next_ = groups_;
+    if (groups_ != nullptr) {
+        groups_->previous_ = &group;
     }
-    return now;
+    groups_ = &group;
+}
+
+void event_loop::unlist_group(detail::listed_group& group) noexcept {
+    (group.previous_ != nullptr ? group.previous_->next_ : groups_) = group.next_;
+    if (group.next_ != nullptr) {
+        group.next_->previous_ = group.previous_;
+    }
+    group.next_ = group.previous_ = nullptr;
 }
 
 // --- what outlives the loop ---
@@ -261,6 +312,7 @@ inline void event_loop::run_ready() noexcept {
     running_.take(ready_);
     while (!running_.empty()) {
         detail::ready_node& node = running_.pop();
+        ++resumptions_;
         // With many tasks the frames are not in the cache; fetch them while others run: the node
         // after the next, so that its frame's address is there when it is the next one's turn.
         if (const auto* const next = running_.front()) {
@@ -282,22 +334,35 @@ void event_loop::run_ready_watched() noexcept {
         const auto limit = slow_; // what runs now may set another, or none
         const auto begin = ring_->now();
         detail::ready_node& node = running_.pop();
+        ++resumptions_;
+        const kept_name name(*node.context); // the task may be over and gone afterwards
+        const auto resumed_at = detail::promise_base::of(node.handle).awaits_where();
         running_task_ = node.context;
         node.handle.resume();
         const auto held = ring_->now() - begin;
         if (held >= limit && tell_slow_) {
-            tell_slow_(held);
+            tell_slow_({.name = name.text(), .held = held, .resumed_at = resumed_at});
         }
     }
     running_task_ = nullptr;
+}
+
+void event_loop::note_time(clock::time_point now) noexcept {
+    coarse_time_ = static_cast<std::uint32_t>(
+        static_cast<std::uint64_t>(now.time_since_epoch().count()) >> coarse_time_shift);
 }
 
 void event_loop::turn() noexcept {
     SAPWOOD_ASSERT(generation_ == fork_generation,
                    "an event_loop was used in a child process, where its ring is not: after fork() "
                    "call exec or _exit, or run a loop of the child's own");
+    ++turns_;
     if (!timers_.empty()) {
-        timers_.fire_due(ring_->now());
+        const clock::time_point now = ring_->now();
+        note_time(now);
+        timers_.fire_due(now);
+    } else if (turns_ % turns_per_look == 1) {
+        note_time(ring_->coarse_now());
     }
     if (!cancelling_.empty()) [[unlikely]] {
         repeat_cancels();
@@ -336,6 +401,7 @@ void event_loop::wait() noexcept {
             until = std::min(until, saturating_add(now(), cancel_patience));
         }
         enter(until);
+        note_time(ring_->coarse_now());
     }
     asleep_.store(false, std::memory_order_relaxed);
 }

@@ -217,6 +217,21 @@ std::string poll_ring::report() const {
                        options_.reason.empty() ? "" : "; ", options_.reason);
 }
 
+clock::time_point poll_ring::coarse_now() const noexcept {
+    return coarse_clock_now();
+}
+
+std::vector<ring_feature> poll_ring::features() const {
+    using state = ring_feature::state;
+    return {
+        {"epoll", state::used, {}, {}},
+        {"threads", state::used, {}, {}},
+        {"io_uring", state::missing, "5.6",
+         "two changes of threads for each operation on a file, some 10 us, and a system call for "
+         "each on a socket; no sends without a copy"},
+    };
+}
+
 bool poll_ring::knows(std::uint8_t opcode) noexcept {
     switch (opcode) {
     case IORING_OP_NOP:

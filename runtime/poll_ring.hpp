@@ -41,7 +41,9 @@ class poll_ring final : public ring {
     void enter(clock::time_point until) override;
     [[nodiscard]] bool register_buffers(io_uring_buf_ring& entries, unsigned count,
                                         std::uint16_t group) noexcept override;
+    [[nodiscard]] clock::time_point coarse_now() const noexcept override;
     [[nodiscard]] std::string report() const override;
+    [[nodiscard]] std::vector<ring_feature> features() const override;
 
     /// Whether the ring knows the operation. One that it does not know completes with -ENOSYS.
     [[nodiscard]] static bool knows(std::uint8_t opcode) noexcept;

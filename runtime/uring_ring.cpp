@@ -1,6 +1,7 @@
 #include "uring_ring.hpp"
 
 #include "sqe_calls.hpp"
+#include "uring_features.hpp"
 
 #include <algorithm>
 #include <array>
@@ -152,11 +153,12 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
                 .features_withheld = wanted.features_withheld,
                 .opcodes_withheld = wanted.opcodes_withheld,
                 .withholds_buffer_rings = wanted.withholds_buffer_rings};
-    has_ext_arg_ = ((uring_.features & ~wanted.features_withheld) & IORING_FEAT_EXT_ARG) != 0;
+    features_ = uring_.features & ~wanted.features_withheld;
+    has_ext_arg_ = (features_ & IORING_FEAT_EXT_ARG) != 0;
 
     // Both are only savings: a registered descriptor spares a reference per enter (5.18), and
     // without dontfork a child could scribble on the rings.
-    (void)::io_uring_register_ring_fd(&uring_);
+    ring_fd_is_registered_ = ::io_uring_register_ring_fd(&uring_) == 1;
     (void)::io_uring_ring_dontfork(&uring_);
     // Of bounded work; 0 leaves the other kind as it is. 5.15 has it.
     unsigned workers_max[2] = {wanted.workers_max, 0};
@@ -177,14 +179,8 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
            .head = uring_.cq.khead,
            .tail = uring_.cq.ktail};
     published_ = sq_.tail;
-    granted_opcodes_ = known_opcodes() & ~wanted.opcodes_withheld;
-    std::uint64_t missing = 0;
-    for (unsigned opcode = 0; opcode < 64; ++opcode) {
-        if (detail::is_performed(static_cast<std::uint8_t>(opcode))) {
-            missing |= ~granted_opcodes_ & std::uint64_t{1} << opcode;
-        }
-    }
-    if (missing != 0) {
+    opcodes_ = known_opcodes() & ~wanted.opcodes_withheld;
+    if (const std::uint64_t missing = missing_opcodes()) {
         fallback_ = std::make_unique<opcode_fallback>(missing);
         use_own_completion_queue();
     }
@@ -195,17 +191,63 @@ uring_ring::~uring_ring() {
     ::io_uring_queue_exit(&uring_);
 }
 
-/// What this kernel's ring carries out of the opcodes below 64.
+/// Those below 64 that this kernel's ring knows; none where it cannot be asked.
 std::uint64_t uring_ring::known_opcodes() const noexcept {
     const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(
         ::io_uring_get_probe_ring(const_cast<io_uring*>(&uring_)), ::io_uring_free_probe);
     std::uint64_t known = 0;
-    for (int opcode = 0; probe != nullptr && opcode < 64; ++opcode) {
+    for (int opcode = 0; opcode < 64 && probe != nullptr; ++opcode) {
         if (::io_uring_opcode_supported(probe.get(), opcode) != 0) {
             known |= std::uint64_t{1} << opcode;
         }
     }
     return known;
+}
+
+/// Those that we can carry out otherwise and this kernel's ring does not know.
+std::uint64_t uring_ring::missing_opcodes() const noexcept {
+    std::uint64_t performed = 0;
+    for (unsigned opcode = 0; opcode < 64; ++opcode) {
+        if (detail::is_performed(static_cast<std::uint8_t>(opcode))) {
+            performed |= std::uint64_t{1} << opcode;
+        }
+    }
+    return performed & ~opcodes_;
+}
+
+/// Asked by trying, since no bit tells.
+bool uring_ring::has_buffer_rings() const noexcept {
+    if (granted_.withholds_buffer_rings) {
+        return false;
+    }
+    constexpr std::size_t page_bytes = 4096;
+    const std::unique_ptr<void, void (*)(void*)> page(std::aligned_alloc(page_bytes, page_bytes),
+                                                      std::free);
+    if (page == nullptr) {
+        return false;
+    }
+    io_uring_buf_reg trial{};
+    trial.ring_addr = reinterpret_cast<std::uintptr_t>(page.get());
+    trial.ring_entries = 1;
+    trial.bgid = UINT16_MAX;
+    auto& uring = const_cast<io_uring&>(uring_);
+    const int outcome = ::io_uring_register_buf_ring(&uring, &trial, 0);
+    if (outcome == 0) {
+        ::io_uring_unregister_buf_ring(&uring, UINT16_MAX);
+    }
+    return outcome == 0 || outcome == -EEXIST;
+}
+
+std::vector<ring_feature> uring_ring::features() const {
+    return detail::uring_features({.setup = setup_flags_,
+                                   .features = features_,
+                                   .opcodes = opcodes_,
+                                   .ring_fd_is_registered = ring_fd_is_registered_,
+                                   .has_buffer_rings = has_buffer_rings()});
+}
+
+clock::time_point uring_ring::coarse_now() const noexcept {
+    return coarse_clock_now();
 }
 
 void uring_ring::enter(clock::time_point until) {

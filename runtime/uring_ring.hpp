@@ -40,13 +40,17 @@ class uring_ring final : public ring {
                                         std::uint16_t group) noexcept override;
 
     [[nodiscard]] bool can_send_uncopied() const noexcept override {
-        return (granted_opcodes_ >> IORING_OP_SEND_ZC & 1) != 0;
+        return (opcodes_ >> IORING_OP_SEND_ZC & 1) != 0;
     }
 
+    [[nodiscard]] clock::time_point coarse_now() const noexcept override;
     [[nodiscard]] std::string report() const override;
+    [[nodiscard]] std::vector<ring_feature> features() const override;
 
   private:
     [[nodiscard]] std::uint64_t known_opcodes() const noexcept;
+    [[nodiscard]] std::uint64_t missing_opcodes() const noexcept;
+    [[nodiscard]] bool has_buffer_rings() const noexcept;
     void publish_staged() noexcept;
     [[nodiscard]] int submit_and_wait(clock::time_point until) noexcept;
     void use_own_completion_queue();
@@ -54,10 +58,12 @@ class uring_ring final : public ring {
 
     io_uring uring_{};
     unsigned setup_flags_ = 0;
+    /// IORING_FEAT_ bits, and the opcodes below 64 that the kernel has.
+    unsigned features_ = 0;
+    std::uint64_t opcodes_ = 0;
+    bool ring_fd_is_registered_ = false;
     options granted_;
     bool has_ext_arg_ = true;
-    /// Those below 64, by their bits.
-    std::uint64_t granted_opcodes_ = 0;
     /// Where there is no EXT_ARG: the time that the timeout points to while it is submitted.
     __kernel_timespec timeout_{};
     /// SQEs before it have been published.

@@ -48,11 +48,12 @@ class [[nodiscard]] accept_connection final : public standing_wait {
     /// The same without throwing; see as_result.
     result<owned_fd> outcome();
 
+    [[nodiscard]] std::string describe() const override;
+
     void set(int fd) noexcept { connection_ = owned_fd(fd); }
 
   private:
     [[nodiscard]] std::unique_ptr<standing_operation> make() const override;
-    [[nodiscard]] std::string describe() const override;
 
     owned_fd connection_;
 };

@@ -51,8 +51,9 @@ class [[nodiscard]] barrier::awaiter final : public detail::list_awaiter {
     }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        if (!list_awaiter::await_suspend(awaiting)) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
+        if (!list_awaiter::await_suspend(awaiting, where)) {
             return false;
         }
         ++barrier_.waiting_;
@@ -76,6 +77,8 @@ class [[nodiscard]] barrier::awaiter final : public detail::list_awaiter {
         --barrier_.waiting_;
         list_awaiter::cancel();
     }
+
+    [[nodiscard]] std::string describe() const override { return "wait at a barrier"; }
 
   private:
     barrier& barrier_;

@@ -9,6 +9,8 @@
 
 #include <array>
 #include <cstddef>
+#include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <variant>
@@ -62,6 +64,21 @@ class branch_join : public waiter {
 
     [[nodiscard]] bool asked_to_stop() const noexcept { return asked_to_stop_; }
 
+    /// `name` is the expression's.
+    [[nodiscard]] std::string describe_join(std::string_view name, std::size_t count) const {
+        return std::string(name) + ", " + std::to_string(running_) + " of " +
+               std::to_string(count) + " still running";
+    }
+
+    template <class Branches>
+    static void visit_running(const Branches& branches, task_visitor& visitor) {
+        for (std::size_t i = branches.size(); i-- > 0;) {
+            if (branches[i].is_running()) {
+                visitor.visit(branches[i]);
+            }
+        }
+    }
+
     /// Throws `cancelled`, which delivers a request that the awaiting task may have.
     [[noreturn]] void throw_cancelled() const {
         (void)context->take_cancel_request();
@@ -90,9 +107,11 @@ inline void branch::start(branch_join& join, std::coroutine_handle<> coroutine,
                           promise_base& promise) noexcept {
     join_ = &join;
     promise_ = &promise;
-    loop = join.context->loop;
+    begin_on(*join.context->loop);
     inherit_from(*join.context);
+    take_name(promise);
     promise.context = this;
+    promise.note = nullptr;
     start_.handle = coroutine;
     start_.context = this;
     loop->make_ready(start_);
@@ -142,8 +161,9 @@ template <class Join, class... Ts>
 class branch_tuple : public Join {
   public:
     template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        this->wait_in(awaiting);
+    void await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
+        this->wait_in(awaiting, where);
         this->expect(sizeof...(Ts));
         std::apply(
             [this](auto&... task) {
@@ -168,6 +188,15 @@ class branch_tuple : public Join {
 
     std::tuple<started_task<Ts>...> tasks_;
 
+  public:
+    [[nodiscard]] std::string describe() const final {
+        return this->describe_join(Join::expression, sizeof...(Ts));
+    }
+
+    void visit_awaited(task_visitor& visitor) const final {
+        this->visit_running(branches_, visitor);
+    }
+
   private:
     void cancel_branches() noexcept final {
         for (auto& branch : branches_) {
@@ -185,8 +214,9 @@ template <class Join, class T>
 class branch_vector : public Join {
   public:
     template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        this->wait_in(awaiting);
+    void await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
+        this->wait_in(awaiting, where);
         this->expect(tasks_.size());
         for (std::size_t i = 0; i < tasks_.size(); ++i) {
             branches_[i].start(*this, tasks_[i].coroutine, tasks_[i].coroutine.promise());
@@ -211,6 +241,15 @@ class branch_vector : public Join {
     }
 
     std::vector<started_task<T>> tasks_;
+
+  public:
+    [[nodiscard]] std::string describe() const final {
+        return this->describe_join(Join::expression, branches_.size());
+    }
+
+    void visit_awaited(task_visitor& visitor) const final {
+        this->visit_running(branches_, visitor);
+    }
 
   private:
     void cancel_branches() noexcept final {

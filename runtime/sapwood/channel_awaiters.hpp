@@ -81,13 +81,14 @@ class channel<T>::send_awaiter : public detail::channel_sender<T> {
     }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         this->context = awaiting.promise().context;
         if (this->context->must_stop()) [[unlikely]] {
             end_ = detail::wait_end::cancelled;
             return false;
         }
-        this->wait_in(awaiting);
+        this->wait_in(awaiting, where);
         channel_.senders_.push_back(*this);
         return true;
     }
@@ -116,6 +117,8 @@ class channel<T>::send_awaiter : public detail::channel_sender<T> {
         reason_ = reason;
         finish(detail::wait_end::closed);
     }
+
+    [[nodiscard]] std::string describe() const override { return "send to a channel"; }
 
   protected:
     /// The wait is over; the sender is out of the channel's list.
@@ -147,10 +150,11 @@ class channel<T>::timed_send_awaiter final : public send_awaiter, private timer 
           at_most_(at_most) {}
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         event_loop& loop = *awaiting.promise().context->loop;
         loop.arm(*this, saturating_add(loop.now(), at_most_));
-        if (!send_awaiter::await_suspend(awaiting)) {
+        if (!send_awaiter::await_suspend(awaiting, where)) {
             loop.disarm(*this);
             return false;
         }
@@ -213,13 +217,14 @@ class channel<T>::receive_awaiter : public detail::channel_receiver<T> {
     }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         this->context = awaiting.promise().context;
         if (this->context->must_stop()) [[unlikely]] {
             end_ = detail::wait_end::cancelled;
             return false;
         }
-        this->wait_in(awaiting);
+        this->wait_in(awaiting, where);
         channel_.receivers_.push_back(*this);
         return true;
     }
@@ -264,6 +269,8 @@ class channel<T>::receive_awaiter : public detail::channel_receiver<T> {
         finish(detail::wait_end::closed);
     }
 
+    [[nodiscard]] std::string describe() const override { return "receive from a channel"; }
+
   protected:
     /// The wait is over; the receiver is out of the channel's list.
     virtual void finish(detail::wait_end how) noexcept {
@@ -291,10 +298,11 @@ class channel<T>::timed_receive_awaiter final : public receive_awaiter, private 
           at_most_(at_most) {}
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         event_loop& loop = *awaiting.promise().context->loop;
         loop.arm(*this, saturating_add(loop.now(), at_most_));
-        if (!receive_awaiter::await_suspend(awaiting)) {
+        if (!receive_awaiter::await_suspend(awaiting, where)) {
             loop.disarm(*this);
             return false;
         }
@@ -361,7 +369,8 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
     }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         this->context = awaiting.promise().context;
         if (this->context->must_stop()) [[unlikely]] {
             end_ = detail::wait_end::cancelled;
@@ -370,7 +379,7 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
         if (count_ > 0) {
             arm_linger();
         }
-        this->wait_in(awaiting);
+        this->wait_in(awaiting, where);
         channel_.receivers_.push_back(*this);
         return true;
     }
@@ -428,6 +437,8 @@ class channel<T>::receive_many_awaiter final : public detail::channel_receiver<T
         reason_ = reason;
         finish();
     }
+
+    [[nodiscard]] std::string describe() const override { return "receive_many from a channel"; }
 
   private:
     [[nodiscard]] bool lingers() const noexcept { return linger_ > clock::duration::zero(); }
@@ -489,6 +500,8 @@ class channel<T>::join_awaiter final : public detail::list_awaiter {
     [[nodiscard]] bool await_ready() const noexcept {
         return channel_.unfinished_ + channel_.pending_behind_doors() == 0;
     }
+
+    [[nodiscard]] std::string describe() const override { return "join of a channel"; }
 
   private:
     channel& channel_;

@@ -18,4 +18,8 @@ using clock = std::chrono::steady_clock;
     return now + duration;
 }
 
+/// The same clock as of the last tick of the kernel, some milliseconds ago at most: it is read
+/// without asking the hardware.
+[[nodiscard]] clock::time_point coarse_clock_now() noexcept;
+
 } // namespace sapwood

@@ -51,8 +51,9 @@ class [[nodiscard]] condition_variable::awaiter final : public detail::list_awai
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-        if (!list_awaiter::await_suspend(awaiting)) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
+        if (!list_awaiter::await_suspend(awaiting, where)) {
             return false;
         }
         stage_ = stage::condition;
@@ -71,11 +72,21 @@ class [[nodiscard]] condition_variable::awaiter final : public detail::list_awai
     /// It is out of the condition's list.
     void want_mutex() noexcept {
         stage_ = stage::mutex;
-        if (std::exchange(mutex_->locked_, true)) {
+        if (mutex_->is_locked()) {
             mutex_->waiters_.push_back(*this);
         } else {
+            mutex_->locked_by_ = context;
             detail::wake(*this);
         }
+    }
+
+    [[nodiscard]] std::string describe() const override {
+        return stage_ == stage::condition ? "wait for a condition_variable"
+                                          : "lock of a condition_variable's mutex";
+    }
+
+    [[nodiscard]] const task_context* held_by() const noexcept override {
+        return stage_ == stage::mutex ? mutex_->locked_by_ : nullptr;
     }
 
   private:

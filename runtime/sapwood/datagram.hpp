@@ -61,7 +61,7 @@ class [[nodiscard]] receive_datagram_op final : public socket_op<receive_datagra
 
     datagram convert(std::int32_t bytes) const noexcept;
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     one_buffer_message message_;
@@ -81,7 +81,7 @@ class [[nodiscard]] send_datagram_op final : public socket_op<send_datagram_op, 
 
     void convert(std::int32_t) const noexcept {}
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     one_buffer_message message_;

@@ -46,6 +46,8 @@ class [[nodiscard]] event::awaiter final : public detail::list_awaiter {
 
     [[nodiscard]] bool await_ready() const noexcept { return event_.is_set_; }
 
+    [[nodiscard]] std::string describe() const override { return "wait for an event"; }
+
   private:
     event& event_;
 };

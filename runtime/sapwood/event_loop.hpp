@@ -5,7 +5,9 @@
 #pragma once
 
 #include <sapwood/clock.hpp>
+#include <sapwood/loop_stats.hpp>
 #include <sapwood/op.hpp>
+#include <sapwood/ring_report.hpp>
 #include <sapwood/timer.hpp>
 #include <sapwood/waiter.hpp>
 
@@ -14,7 +16,8 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <string>
+#include <source_location>
+#include <string_view>
 #include <thread>
 
 namespace sapwood {
@@ -25,9 +28,12 @@ class task;
 template <class T = void>
 class join_handle;
 
+struct spawn_options;
+
 namespace detail {
 class spawned_task;
 class receive_buffers;
+class task_dump;
 } // namespace detail
 
 /// What carries out a loop's operations.
@@ -96,18 +102,41 @@ namespace detail {
 
 } // namespace detail
 
-/// What a loop has done and has to do, for people and their dashboards.
-struct loop_stats {
-    /// System calls that entered the ring.
-    std::uint64_t enters = 0;
-    /// Operations given to the ring, and those that have come back.
-    std::uint64_t operations_started = 0;
-    std::uint64_t operations_completed = 0;
-    /// Spawned and not over.
-    std::size_t tasks = 0;
-    std::size_t timers = 0;
-    /// Of freed coroutine frames that this thread keeps, less at most 63 of each size.
-    std::size_t frame_bytes_kept = 0;
+namespace detail {
+
+/// A group that has members. Loop thread only.
+class listed_group {
+  public:
+    listed_group() = default;
+    listed_group(const listed_group&) = delete;
+    listed_group& operator=(const listed_group&) = delete;
+
+    /// Whether a task waits for the members' ends.
+    [[nodiscard]] virtual bool is_joined() const noexcept = 0;
+    /// Newest first.
+    virtual void visit_members(task_visitor& visitor) const = 0;
+
+  protected:
+    ~listed_group() = default;
+
+  private:
+    friend class sapwood::event_loop;
+    friend class task_dump;
+    listed_group* next_ = nullptr;
+    listed_group* previous_ = nullptr;
+};
+
+} // namespace detail
+
+/// A task that held the loop; see event_loop::on_slow_task. Valid during the call that tells it.
+struct slow_task {
+    /// Empty where it has none.
+    std::string_view name;
+    /// From when it was resumed to its next wait.
+    clock::duration held{};
+    /// The co_await from which it was resumed: what took so long began behind it. Line 0 where the
+    /// task had just been started.
+    std::source_location resumed_at;
 };
 
 class event_loop {
@@ -133,6 +162,10 @@ class event_loop {
     template <class T>
     join_handle<T> spawn(task<T> child);
 
+    /// The same with a name, for example.
+    template <class T>
+    join_handle<T> spawn(task<T> child, spawn_options options);
+
     /// The loop that runs on this thread; a programming error where none does.
     [[nodiscard]] static event_loop& current() noexcept {
         SAPWOOD_ASSERT(detail::running_loop != nullptr,
@@ -143,16 +176,18 @@ class event_loop {
     /// The time by this loop's ring.
     [[nodiscard]] clock::time_point now() const noexcept;
 
-    /// Which ring the loop has and what was granted, in a line.
-    [[nodiscard]] std::string ring_report() const;
+    /// Which ring the loop has, what was granted, and what the rest costs.
+    [[nodiscard]] sapwood::ring_report ring_report() const;
 
-    /// From now on `tell` is called, on this thread, with how long whenever a coroutine has held
-    /// the loop for `at_least` or longer between two of its waits: nobody else ran meanwhile. Costs
-    /// two readings of the clock for each that is resumed; an empty `tell` ends it. `tell` must not
-    /// throw, nor call this.
-    void on_slow_task(clock::duration at_least, std::function<void(clock::duration)> tell);
+    /// From now on `tell` is called, on this thread, whenever a coroutine has held the loop for
+    /// `at_least` or longer between two of its waits: nobody else ran meanwhile. Told after the
+    /// fact, when it waits at last; one that never does, a debugger finds. Costs two readings of
+    /// the clock for each that is resumed; an empty `tell` ends it. `tell` must not throw, nor call
+    /// this.
+    void on_slow_task(clock::duration at_least, std::function<void(const slow_task&)> tell);
 
-    /// Counts since the loop was made, and what there is now. Walks the list of tasks.
+    /// Counts since the loop was made, and what there is now. A copy of counters, and a walk along
+    /// the queues of what is ready and of what waits for an SQE.
     [[nodiscard]] loop_stats stats() const noexcept;
 
     /// Any thread: has `message.arrive()` called on the loop's thread soon. One wake-up per burst.
@@ -212,6 +247,21 @@ class event_loop {
     /// Waiters that become ready when nothing else is, before the loop would wait for the kernel.
     [[nodiscard]] waiter_list& idle_waiters() noexcept { return idle_; }
 
+    /// Time in steps of 2^24 ns (17 ms), to tell how long something has lasted: a word in memory,
+    /// not a clock. As of the last time that the loop waited or looked for due timers, or of 64
+    /// turns ago. The difference of two is right up to 2.2 years.
+    [[nodiscard]] std::uint32_t coarse_time() const noexcept { return coarse_time_; }
+
+    /// A coroutine becomes a task of the loop: its number, from 1.
+    std::uint32_t count_task_start() noexcept {
+        return static_cast<std::uint32_t>(++tasks_started_);
+    }
+
+    void count_task_end() noexcept { ++tasks_ended_; }
+
+    void list_group(detail::listed_group& group) noexcept;
+    void unlist_group(detail::listed_group& group) noexcept;
+
     /// The task that runs right now; null outside of tasks.
     [[nodiscard]] task_context* running_task() const noexcept { return running_task_; }
 
@@ -226,9 +276,11 @@ class event_loop {
 
   private:
     friend class detail::spawned_task;
+    friend class detail::task_dump;
     friend class operation;
     class wake_operation;
 
+    static constexpr unsigned coarse_time_shift = 24;
     static constexpr std::size_t nested_stack_bytes_max = 64u << 10;
     /// An operation that is still not back this long after the ring was asked to cancel it is asked
     /// for once more: a request that meets a kernel worker just before it begins to wait may be
@@ -238,6 +290,7 @@ class event_loop {
     void run_until_done(const detail::spawned_task& main) noexcept;
     void end_all_tasks() noexcept;
 
+    void note_time(clock::time_point now) noexcept;
     void turn() noexcept;
     void run_ready() noexcept;
     void run_ready_watched() noexcept;
@@ -275,12 +328,18 @@ class event_loop {
     std::size_t standing_ = 0;
     detail::receive_buffers* buffers_ = nullptr;
     bool lacks_buffers_ = false;
+    std::uint32_t coarse_time_ = 0;
+    std::uint64_t turns_ = 0;
+    std::uint64_t resumptions_ = 0;
+    std::uint64_t tasks_started_ = 0;
+    std::uint64_t tasks_ended_ = 0;
     std::uint64_t enters_ = 0;
     std::uint64_t started_ = 0;
     std::uint64_t completed_ = 0;
     clock::duration slow_{};
-    std::function<void(clock::duration)> tell_slow_;
+    std::function<void(const slow_task&)> tell_slow_;
     detail::spawned_task* tasks_ = nullptr;
+    detail::listed_group* groups_ = nullptr;
     loop_observer* observers_ = nullptr;
 
     // Any thread.

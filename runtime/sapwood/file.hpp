@@ -121,7 +121,7 @@ class [[nodiscard]] open_op final : public op<open_op, file> {
 
     file convert(std::int32_t fd) const noexcept { return file(fd); }
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::string path_;
@@ -142,7 +142,7 @@ class [[nodiscard]] read_op final : public fd_op<read_op, std::size_t> {
         return static_cast<std::size_t>(bytes);
     }
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::span<char> into_;
@@ -163,7 +163,7 @@ class [[nodiscard]] write_op final : public fd_op<write_op, std::size_t> {
         return static_cast<std::size_t>(bytes);
     }
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::span<const char> bytes_;
@@ -178,7 +178,7 @@ class [[nodiscard]] sync_op final : public fd_op<sync_op, void> {
 
     void convert(std::int32_t) const noexcept {}
 
-    std::string describe() const;
+    std::string describe() const override;
 };
 
 class [[nodiscard]] truncate_op final : public fd_op<truncate_op, void> {
@@ -189,7 +189,7 @@ class [[nodiscard]] truncate_op final : public fd_op<truncate_op, void> {
 
     void convert(std::int32_t) const noexcept {}
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::uint64_t size_;
@@ -204,7 +204,7 @@ class [[nodiscard]] stat_op final : public fd_op<stat_op, file_status> {
 
     file_status convert(std::int32_t) const noexcept;
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::unique_ptr<struct ::statx> raw_;
@@ -220,7 +220,7 @@ class [[nodiscard]] rename_op final : public op<rename_op, void> {
 
     void convert(std::int32_t) const noexcept {}
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::string from_;

@@ -5,7 +5,10 @@
 #pragma once
 
 #include <sapwood/frame_pool.hpp>
+#include <sapwood/waiter.hpp>
 
+#include <string>
+#include <string_view>
 #include <utility>
 
 namespace sapwood::detail {
@@ -71,5 +74,47 @@ class inherited final : public inherited_value {
   private:
     void destroy() noexcept override { delete this; }
 };
+
+// --- a task's name: a literal, or a counted string ---
+
+/// Empty where the task has none.
+[[nodiscard]] inline std::string_view name_of(const task_context& task) noexcept {
+    if (task.name_is_literal) {
+        return task.literal_name;
+    }
+    return task.name != nullptr ? static_cast<const inherited<std::string>*>(task.name)->value
+                                : std::string_view();
+}
+
+inline void drop_name(task_context& task) noexcept {
+    if (!task.name_is_literal) {
+        release_inherited(task.name);
+    }
+    task.name_is_literal = false;
+    task.name = nullptr;
+}
+
+/// `to` has none yet.
+inline void share_name(const task_context& from, task_context& to) noexcept {
+    to.name_is_literal = from.name_is_literal;
+    if (from.name_is_literal) {
+        to.literal_name = from.literal_name;
+    } else {
+        to.name = share_inherited(from.name);
+    }
+}
+
+/// `literal` lives for ever.
+inline void set_literal_name(task_context& task, const char* literal) noexcept {
+    drop_name(task);
+    task.literal_name = literal;
+    task.name_is_literal = true;
+}
+
+inline void set_string_name(task_context& task, std::string name) {
+    auto* const named = new inherited<std::string>(nullptr, nullptr, std::move(name));
+    drop_name(task);
+    task.name = named;
+}
 
 } // namespace sapwood::detail

@@ -46,6 +46,8 @@ class [[nodiscard]] latch::awaiter final : public detail::list_awaiter {
 
     [[nodiscard]] bool await_ready() const noexcept { return latch_.is_open(); }
 
+    [[nodiscard]] std::string describe() const override { return "wait for a latch"; }
+
   private:
     latch& latch_;
 };

@@ -30,13 +30,14 @@ inline void wake_all(waiter_list& list) noexcept {
 class list_awaiter : public waiter {
   public:
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
         context = awaiting.promise().context;
         if (context->must_stop()) [[unlikely]] {
             cancelled_ = true;
             return false;
         }
-        wait_in(awaiting);
+        wait_in(awaiting, where);
         list_.push_back(*this);
         return true;
     }

@@ -54,7 +54,7 @@ class mutex {
     mutex& operator=(const mutex&) = delete;
 
     /// Nobody may hold it or wait for it.
-    ~mutex() { SAPWOOD_ASSERT(!locked_, "a mutex was destroyed while a task holds it"); }
+    ~mutex() { SAPWOOD_ASSERT(!is_locked(), "a mutex was destroyed while a task holds it"); }
 
     /// `const auto held = co_await m.lock();` holds it to the end of the block. Throws `cancelled`;
     /// a task that was handed the mutex and then cancelled has it, and the request stays pending.
@@ -62,33 +62,50 @@ class mutex {
 
     /// Holds nothing where lock would have to wait.
     [[nodiscard]] mutex_lock try_lock() noexcept {
-        return std::exchange(locked_, true) ? mutex_lock() : mutex_lock(*this);
+        return take() ? mutex_lock(*this) : mutex_lock();
     }
 
-    [[nodiscard]] bool is_locked() const noexcept { return locked_; }
+    [[nodiscard]] bool is_locked() const noexcept { return locked_by_ != nullptr; }
 
   private:
     friend class mutex_lock;
     friend class condition_variable;
 
+    /// What stands for a holder that is no task.
+    static constexpr task_context no_task{};
+
+    /// For the task that runs. False where somebody holds it.
+    [[nodiscard]] bool take() noexcept {
+        if (locked_by_ != nullptr) {
+            return false;
+        }
+        const event_loop* const loop = detail::running_loop;
+        const task_context* const task = loop != nullptr ? loop->running_task() : nullptr;
+        locked_by_ = task != nullptr ? task : &no_task;
+        return true;
+    }
+
     /// Hands it to who has waited longest: it is never free while somebody waits.
     void unlock() noexcept {
         if (waiters_.empty()) {
-            locked_ = false;
+            locked_by_ = nullptr;
         } else {
+            locked_by_ = waiters_.front()->context;
             detail::wake_first(waiters_);
         }
     }
 
     waiter_list waiters_;
-    bool locked_ = false;
+    /// The task that locked it, perhaps gone by now: its lock may have been moved elsewhere. Never
+    /// looked into. Null while nobody holds it.
+    const task_context* locked_by_ = nullptr;
 };
 
 class [[nodiscard]] mutex::awaiter final : public detail::list_awaiter {
   public:
     explicit awaiter(mutex& of) noexcept : list_awaiter(of.waiters_), mutex_(of) {}
 
-    [[nodiscard]] bool await_ready() const noexcept { return !std::exchange(mutex_.locked_, true); }
+    [[nodiscard]] bool await_ready() const noexcept { return mutex_.take(); }
 
     mutex_lock await_resume() const {
         list_awaiter::await_resume();
@@ -101,6 +118,12 @@ class [[nodiscard]] mutex::awaiter final : public detail::list_awaiter {
             return ended.error();
         }
         return mutex_lock(mutex_);
+    }
+
+    [[nodiscard]] std::string describe() const override { return "lock of a mutex"; }
+
+    [[nodiscard]] const task_context* held_by() const noexcept override {
+        return mutex_.locked_by_;
     }
 
   private:

@@ -48,7 +48,7 @@ class operation : public waiter {
     /// Asks the kernel to stop. The wait ends with the operation's own completion, whose result
     /// counts: bytes that were moved are returned, and only an operation that did nothing throws
     /// `cancelled`.
-    void cancel() noexcept final;
+    void cancel() noexcept override;
 
   protected:
     ~operation() {
@@ -74,20 +74,22 @@ class operation : public waiter {
 };
 
 /// Derived provides `void prepare(io_uring_sqe&) noexcept override`, `T convert(std::int32_t)` for
-/// results >= 0, and `std::string describe() const`: what was tried and on what, for errors.
+/// results >= 0, and `std::string describe() const override`: what was tried and on what, for
+/// errors.
 template <class Derived, class T>
 class op : public operation {
   public:
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
         context = awaiting.promise().context;
         if (context->must_stop()) [[unlikely]] {
             value_ = -ECANCELED;
             return false;
         }
-        wait_in(awaiting);
+        wait_in(awaiting, where);
         start();
         return true;
     }

@@ -81,11 +81,12 @@ template <class Derived, class T>
 class fd_op : public op<Derived, T> {
   public:
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
         SAPWOOD_ASSERT(on_.is_open() && on_.closing_ == nullptr,
                        "an operation was started on a file or socket that is not open");
         ++on_.in_flight_;
-        if (!op<Derived, T>::await_suspend(awaiting)) {
+        if (!op<Derived, T>::await_suspend(awaiting, where)) {
             --on_.in_flight_;
             return false;
         }
@@ -114,20 +115,23 @@ class [[nodiscard]] close_op final : public op<close_op, void> {
 
     /// Closing cannot be refused: a pending cancellation is delivered at the next wait.
     template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+    void await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
         SAPWOOD_ASSERT(of_.is_open() && of_.closing_ == nullptr,
                        "close() of a file or socket that is not open, or is being closed");
-        handle = awaiting;
-        context = awaiting.promise().context;
+        wait_in(awaiting, where);
         end_others();
     }
 
     void prepare(io_uring_sqe& sqe) noexcept override;
     void complete(std::int32_t value, std::uint32_t flags) noexcept override;
 
+    /// The request stays pending.
+    void cancel() noexcept override {}
+
     void convert(std::int32_t) const noexcept {}
 
-    std::string describe() const;
+    std::string describe() const override;
 
     /// No other operation uses the descriptor any more.
     void begin() noexcept;

@@ -19,7 +19,7 @@ class [[nodiscard]] poll_op final : public fd_op<poll_op, short> {
 
     short convert(std::int32_t events) const noexcept { return static_cast<short>(events); }
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     short events_;

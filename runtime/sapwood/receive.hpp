@@ -67,11 +67,12 @@ class [[nodiscard]] receive_piece final : public standing_wait {
     /// The same without throwing; see as_result.
     result<received> outcome();
 
+    [[nodiscard]] std::string describe() const override;
+
     void set(received_slot& piece) noexcept { piece_ = received(&piece); }
 
   private:
     [[nodiscard]] std::unique_ptr<standing_operation> make() const override;
-    [[nodiscard]] std::string describe() const override;
 
     received piece_;
 };

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sapwood/assert.hpp>
+#include <sapwood/waiter.hpp>
 
 #include <coroutine>
 #include <system_error>
@@ -120,8 +121,9 @@ class result_awaiter {
     bool await_ready() { return awaiter_.await_ready(); }
 
     template <class Promise>
-    auto await_suspend(std::coroutine_handle<Promise> awaiting) {
-        return awaiter_.await_suspend(awaiting);
+    auto await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
+        return suspend_in(awaiter_, awaiting, where);
     }
 
     auto await_resume() { return awaiter_.outcome(); }

@@ -5,11 +5,13 @@
 #pragma once
 
 #include <sapwood/clock.hpp>
+#include <sapwood/ring_report.hpp>
 
 #include <atomic>
 #include <cstdint>
 #include <liburing.h>
 #include <string>
+#include <vector>
 
 namespace sapwood {
 
@@ -84,8 +86,14 @@ class ring {
 
     [[nodiscard]] virtual clock::time_point now() const noexcept { return clock::now(); }
 
+    /// Within a few milliseconds of now(), and cheaper where the ring has its own.
+    [[nodiscard]] virtual clock::time_point coarse_now() const noexcept { return now(); }
+
     /// One line for people: which ring this is, its sizes, what was granted.
     [[nodiscard]] virtual std::string report() const = 0;
+
+    /// What it has, and what it could have; see ring_report.
+    [[nodiscard]] virtual std::vector<ring_feature> features() const { return {}; }
 
   protected:
     struct submission_queue {

@@ -7,6 +7,7 @@ namespace sapwood {
 
 template <class T>
 T event_loop::run(task<T> main) {
+    note_time(now()); // it may have been long since the last run
     join_handle<T> handle = spawn(std::move(main));
     run_until_done(*handle.task_);
     return handle.task_->template take<T>();

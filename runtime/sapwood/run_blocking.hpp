@@ -29,6 +29,8 @@ class blocking_job : public waiter, private arrival {
     /// and its result counts; the request to stop is delivered at the next wait.
     void cancel() noexcept final;
 
+    [[nodiscard]] std::string describe() const final { return "run_blocking"; }
+
   protected:
     explicit blocking_job(blocking_pool& on) noexcept : pool_(on) {}
 
@@ -122,13 +124,14 @@ class [[nodiscard]] blocking_call final : public blocking_job {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         context = awaiting.promise().context;
         if (context->must_stop()) [[unlikely]] {
             withdraw();
             return false;
         }
-        wait_in(awaiting);
+        wait_in(awaiting, where);
         try {
             submit();
         } catch (...) {

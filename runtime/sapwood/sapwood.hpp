@@ -6,6 +6,7 @@
 #include <sapwood/channel.hpp>
 #include <sapwood/condition_variable.hpp>
 #include <sapwood/datagram.hpp>
+#include <sapwood/dump_tasks.hpp>
 #include <sapwood/endpoint.hpp>
 #include <sapwood/errors.hpp>
 #include <sapwood/event.hpp>
@@ -13,6 +14,7 @@
 #include <sapwood/file.hpp>
 #include <sapwood/latch.hpp>
 #include <sapwood/mutex.hpp>
+#include <sapwood/named.hpp>
 #include <sapwood/owned_fd.hpp>
 #include <sapwood/pipe.hpp>
 #include <sapwood/poll.hpp>

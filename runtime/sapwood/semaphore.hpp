@@ -53,6 +53,8 @@ class [[nodiscard]] semaphore::awaiter final : public detail::list_awaiter {
 
     [[nodiscard]] bool await_ready() const noexcept { return semaphore_.try_acquire(); }
 
+    [[nodiscard]] std::string describe() const override { return "acquire of a semaphore"; }
+
   private:
     semaphore& semaphore_;
 };

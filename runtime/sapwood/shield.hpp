@@ -4,6 +4,7 @@
 
 #include <sapwood/event_loop.hpp>
 
+#include <limits>
 #include <utility>
 
 namespace sapwood {
@@ -12,7 +13,11 @@ namespace sapwood {
 /// the first wait after the last shield is gone. Lives in the coroutine that made it.
 class [[nodiscard]] shield_scope {
   public:
-    explicit shield_scope(task_context& task) noexcept : task_(&task) { ++task.shields; }
+    explicit shield_scope(task_context& task) noexcept : task_(&task) {
+        SAPWOOD_ASSERT(task.shields < std::numeric_limits<decltype(task.shields)>::max(),
+                       "a task holds 65535 shields: they are being leaked");
+        ++task.shields;
+    }
 
     shield_scope(shield_scope&& other) noexcept : task_(std::exchange(other.task_, nullptr)) {}
 

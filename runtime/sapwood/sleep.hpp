@@ -19,7 +19,8 @@ class [[nodiscard]] sleep_awaiter final : public waiter, private timer {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         context = awaiting.promise().context;
         if (context->must_stop()) [[unlikely]] {
             return false;
@@ -28,7 +29,7 @@ class [[nodiscard]] sleep_awaiter final : public waiter, private timer {
             deadline_ = saturating_add(context->loop->now(), duration_);
         }
         context->loop->arm(*this, deadline_);
-        wait_in(awaiting);
+        wait_in(awaiting, where);
         return true;
     }
 
@@ -50,6 +51,8 @@ class [[nodiscard]] sleep_awaiter final : public waiter, private timer {
         context->loop->make_ready(*this);
     }
 
+    [[nodiscard]] std::string describe() const override { return "sleep"; }
+
   private:
     void fire() noexcept override { context->loop->make_ready(*this); }
 
@@ -64,9 +67,11 @@ class [[nodiscard]] yield_awaiter final : private ready_node {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+    void await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
         handle = awaiting;
         context = awaiting.promise().context;
+        awaiting.promise().awaits_at(where);
         context->loop->make_ready(*this);
     }
 
@@ -85,7 +90,8 @@ class [[nodiscard]] idle_awaiter final : public waiter, private timer {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         context = awaiting.promise().context;
         if (context->must_stop()) [[unlikely]] {
             return false;
@@ -93,7 +99,7 @@ class [[nodiscard]] idle_awaiter final : public waiter, private timer {
         event_loop& loop = *context->loop;
         loop.arm(*this, saturating_add(loop.now(), at_most_));
         loop.idle_waiters().push_back(*this);
-        wait_in(awaiting);
+        wait_in(awaiting, where);
         return true;
     }
 
@@ -121,6 +127,8 @@ class [[nodiscard]] idle_awaiter final : public waiter, private timer {
     }
 
     void cancel() noexcept override { wake(); }
+
+    [[nodiscard]] std::string describe() const override { return "idle"; }
 
   private:
     void fire() noexcept override { leave(); }

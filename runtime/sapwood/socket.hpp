@@ -115,7 +115,7 @@ class [[nodiscard]] accept_op final : public socket_op<accept_op, owned_fd> {
 
     owned_fd convert(std::int32_t fd) const noexcept { return owned_fd(fd); }
 
-    std::string describe() const;
+    std::string describe() const override;
 };
 
 class [[nodiscard]] connect_op final : public fd_op<connect_op, void> {
@@ -127,7 +127,7 @@ class [[nodiscard]] connect_op final : public fd_op<connect_op, void> {
 
     void convert(std::int32_t) const noexcept {}
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     endpoint to_;
@@ -149,7 +149,7 @@ class [[nodiscard]] receive_op final : public socket_op<receive_op, std::size_t>
         return static_cast<std::size_t>(bytes);
     }
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::span<char> into_;
@@ -169,7 +169,7 @@ class [[nodiscard]] send_op final : public socket_op<send_op, std::size_t> {
         return static_cast<std::size_t>(bytes);
     }
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::span<const char> bytes_;
@@ -196,7 +196,7 @@ class [[nodiscard]] send_all_op final : public socket_op<send_all_op, void> {
 
     void convert(std::int32_t) const noexcept {}
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     std::span<const char> left_;
@@ -222,7 +222,7 @@ class [[nodiscard]] receive_message_op final : public socket_op<receive_message_
         return static_cast<std::size_t>(bytes);
     }
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     msghdr& message_;
@@ -244,7 +244,7 @@ class [[nodiscard]] send_message_op final : public socket_op<send_message_op, st
         return static_cast<std::size_t>(bytes);
     }
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     const msghdr& message_;
@@ -259,7 +259,7 @@ class [[nodiscard]] shutdown_op final : public fd_op<shutdown_op, void> {
 
     void convert(std::int32_t) const noexcept {}
 
-    std::string describe() const;
+    std::string describe() const override;
 
   private:
     int how_;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <sapwood/event_loop.hpp>
+#include <sapwood/named.hpp>
 #include <sapwood/task.hpp>
+#include <sapwood/task_name.hpp>
 
 namespace sapwood {
 
@@ -14,11 +16,13 @@ namespace detail {
 class spawned_task final : public root_context {
   public:
     template <class T>
-    spawned_task(event_loop& home, std::coroutine_handle<promise<T>> coroutine) noexcept
-        : promise_(coroutine.promise()) {
-        loop = &home;
-        inherit_from_running();
-        promise_.context = this;
+    spawned_task(event_loop& home, std::coroutine_handle<promise<T>> coroutine) noexcept {
+        begin_on(home);
+        started_by_ = inherit_from_running();
+        promise_base& promise = coroutine.promise();
+        take_name(promise);
+        promise.context = this;
+        promise.note = nullptr;
         start_.handle = coroutine;
         start_.context = this;
         join_list();
@@ -51,6 +55,14 @@ class spawned_task final : public root_context {
 
     [[nodiscard]] bool done() const noexcept { return done_; }
 
+    [[nodiscard]] std::uint32_t started_by() const noexcept override { return started_by_; }
+
+    /// Who waits for its end; null where nobody does.
+    [[nodiscard]] const waiter* joiner() const noexcept { return joiner_; }
+
+    /// The task that was spawned before it and is alive.
+    [[nodiscard]] const spawned_task* next() const noexcept { return next_; }
+
     /// Before it starts: requests to stop go to `to` and are never delivered.
     void shield_for(stop_listener& to) noexcept {
         shields = 1;
@@ -66,7 +78,7 @@ class spawned_task final : public root_context {
     T take() {
         SAPWOOD_ASSERT(!taken_, "the result of a join_handle was taken twice");
         taken_ = true;
-        return static_cast<promise<T>&>(promise_).take();
+        return static_cast<detail::promise<T>&>(promise()).take();
     }
 
   private:
@@ -91,14 +103,15 @@ class spawned_task final : public root_context {
 
     /// Frees the task and its result; an exception that nobody took is reported first.
     void drop() noexcept {
-        if (promise_.error && !taken_) [[unlikely]] {
-            event_loop::report_unhandled(loop, promise_.error);
+        if (promise().error && !taken_) [[unlikely]] {
+            event_loop::report_unhandled(loop, promise().error);
         }
         start_.handle.destroy();
         delete this;
     }
 
-    promise_base& promise_;
+    [[nodiscard]] promise_base& promise() const noexcept { return promise_base::of(start_.handle); }
+
     /// Its handle is the coroutine's, to the end.
     ready_node start_;
     waiter* joiner_ = nullptr;
@@ -109,7 +122,11 @@ class spawned_task final : public root_context {
     bool taken_ = false;
     /// The loop is ending and has cancelled the task.
     bool ending_ = false;
+    std::uint32_t started_by_ = 0;
 };
+
+static_assert(sizeof(void*) != 8 || sizeof(spawned_task) <= 2 * frame_pool::granularity,
+              "a spawned task's state takes another block of the pool");
 
 /// Whether `one` is `other`, or waits for the end of a task that waits for the end of it, and so
 /// on. Looks at the first tasks of a long chain only: it is to find mistakes.
@@ -188,10 +205,11 @@ class [[nodiscard]] join_handle {
         [[nodiscard]] bool await_ready() const noexcept { return task_.done(); }
 
         template <class Promise>
-        void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+        void await_suspend(std::coroutine_handle<Promise> awaiting,
+                           std::source_location where = std::source_location::current()) noexcept {
             SAPWOOD_ASSERT(!detail::waits_for(task_, *awaiting.promise().context),
                            "a task awaits its own end: by itself, or through the tasks it awaits");
-            wait_in(awaiting);
+            wait_in(awaiting, where);
             task_.join_by(*this);
             if (context->must_stop()) {
                 cancel();
@@ -216,6 +234,10 @@ class [[nodiscard]] join_handle {
         }
 
         [[nodiscard]] task_context* joined() const noexcept override { return &task_; }
+
+        [[nodiscard]] std::string describe() const override { return "join of a task"; }
+
+        void visit_awaited(detail::task_visitor& visitor) const override { visitor.visit(task_); }
 
       private:
         detail::spawned_task& task_;
@@ -246,6 +268,14 @@ join_handle<T> event_loop::spawn(task<T> child) {
     return join_handle<T>(::new (memory) detail::spawned_task(*this, std::move(child).release()));
 }
 
+template <class T>
+join_handle<T> event_loop::spawn(task<T> child, spawn_options options) {
+    detail::prepared_name name(options.name);
+    join_handle<T> handle = spawn(std::move(child));
+    name.give_to(*handle.task_);
+    return handle;
+}
+
 /// Makes `child` a task of its own on the loop that runs on this thread; it starts when the loop
 /// next gets to it, never inside this call.
 template <class T>
@@ -253,11 +283,17 @@ join_handle<T> spawn(task<T> child) {
     return event_loop::current().spawn(std::move(child));
 }
 
+/// `spawn(accept(listener), {.name = "accept"})`
+template <class T>
+join_handle<T> spawn(task<T> child, spawn_options options) {
+    return event_loop::current().spawn(std::move(child), options);
+}
+
 /// The same for what makes the task when it is called: it is kept until the task is over, so a
 /// lambda coroutine may use what it has captured.
 template <detail::task_function F>
-auto spawn(F work) {
-    return spawn(detail::call(std::move(work)));
+auto spawn(F work, spawn_options options = {}) {
+    return spawn(detail::call(std::move(work)), options);
 }
 
 /// Like spawn, for a task that must come to its own end, cleaning up: it always starts, it is never

@@ -89,7 +89,8 @@ class standing_wait : public waiter {
 
     /// Throws std::bad_alloc where there is no memory for the descriptor's first.
     template <class Promise>
-    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+    bool await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         context = awaiting.promise().context;
         if (context->must_stop()) [[unlikely]] {
             error_ = ECANCELED;
@@ -98,7 +99,7 @@ class standing_wait : public waiter {
         if (begin()) {
             return false;
         }
-        wait_in(awaiting);
+        wait_in(awaiting, where);
         return true;
     }
 
@@ -111,9 +112,6 @@ class standing_wait : public waiter {
 
     /// The operation that the descriptor has none of yet.
     [[nodiscard]] virtual std::unique_ptr<standing_operation> make() const = 0;
-
-    /// For errors: what was tried, and on what.
-    [[nodiscard]] virtual std::string describe() const = 0;
 
     /// 0, or an errno. Takes a request to stop that ended the wait.
     [[nodiscard]] std::int32_t take_error() noexcept;

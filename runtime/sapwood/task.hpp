@@ -10,10 +10,12 @@
 #include <sapwood/inherited_value.hpp>
 #include <sapwood/waiter.hpp>
 
+#include <bit>
 #include <concepts>
 #include <coroutine>
 #include <exception>
 #include <memory>
+#include <source_location>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
@@ -40,6 +42,8 @@ namespace detail {
 #endif
 }
 
+class promise_base;
+
 /// The context of a task that nobody's coroutine awaits: a spawned one, a branch of a when_all.
 class root_context : public task_context {
   public:
@@ -49,33 +53,103 @@ class root_context : public task_context {
     /// What it inherited, and has bound for good, is no longer its.
     void drop_inherited() noexcept {
         if (name != nullptr || locals != nullptr) [[unlikely]] {
-            release_inherited(std::exchange(name, nullptr));
-            release_inherited(std::exchange(locals, nullptr));
+            drop_what_is_there();
         }
     }
+
+    /// Counts from 1, per loop, in the order in which tasks were started.
+    [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
+
+    /// The task that ran when this one was started; 0 where none did, or it is not kept.
+    [[nodiscard]] virtual std::uint32_t started_by() const noexcept { return 0; }
+
+    /// When it was started, in the loop's coarse time.
+    [[nodiscard]] std::uint32_t started_at() const noexcept { return started_at_; }
 
   protected:
     ~root_context() = default;
 
+    /// It is a task of `home` from now on.
+    void begin_on(event_loop& home) noexcept {
+        loop = &home;
+        number_ = home.count_task_start();
+        started_at_ = home.coarse_time();
+    }
+
     /// Takes over the name and the task_locals of `parent`.
     void inherit_from(const task_context& parent) noexcept {
         if (parent.name != nullptr || parent.locals != nullptr) [[unlikely]] {
-            name = share_inherited(parent.name);
-            locals = share_inherited(parent.locals);
+            share_what_is_there(parent);
         }
     }
 
-    /// The same from the task that runs right now, if one does.
-    void inherit_from_running() noexcept {
-        if (running_loop != nullptr && running_loop->running_task() != nullptr) {
-            inherit_from(*running_loop->running_task());
+    /// The same from the task that runs right now, if one does, and whose number that is.
+    std::uint32_t inherit_from_running() noexcept {
+        if (running_loop == nullptr || running_loop->running_task() == nullptr) {
+            return 0;
         }
+        const task_context& parent = *running_loop->running_task();
+        inherit_from(parent);
+        return static_cast<const root_context&>(parent).number_;
     }
+
+    /// A name of its own instead of an inherited one.
+    void take_name(const promise_base& promise) noexcept;
+
+  private:
+    // Kept out of coroutines, where they would take registers from what is done every time.
+    [[gnu::noinline, gnu::cold]] void drop_what_is_there() noexcept {
+        drop_name(*this);
+        release_inherited(std::exchange(locals, nullptr));
+    }
+
+    [[gnu::noinline, gnu::cold]] void share_what_is_there(const task_context& parent) noexcept {
+        share_name(parent, *this);
+        locals = share_inherited(parent.locals);
+    }
+
+    std::uint32_t started_at_ = 0;
+    std::uint32_t number_ = 0;
 };
 
 /// As a ready_node, it stands for the parent: `handle` is who awaits this task. Null for a root.
+///
+/// What would be its link in a queue is free until the coroutine is over, and keeps: before the
+/// start, the name that the task is to have (a literal, see named); from then on the place of the
+/// co_await in which the coroutine is, or was last.
 class promise_base : public ready_node {
   public:
+    /// The promise of the task<T> that this handle, of whatever T, is of.
+    [[nodiscard]] static promise_base& of(std::coroutine_handle<> coroutine) noexcept {
+        return std::coroutine_handle<promise_base>::from_address(coroutine.address()).promise();
+    }
+
+    /// Its coroutine suspends at `where`.
+    void awaits_at(const std::source_location& where) noexcept {
+        static_assert(sizeof(where) == sizeof(note));
+        note = std::bit_cast<const void*>(where);
+    }
+
+    /// The same, in `node`.
+    void waits_in(waiter& node, const std::source_location& where) noexcept {
+        awaits_at(where);
+        node.context = context;
+        context->waiting = &node;
+        context->waiting_since = context->loop->coarse_time();
+    }
+
+    /// Line 0 where it has not awaited anything yet.
+    [[nodiscard]] std::source_location awaits_where() const noexcept {
+        return std::bit_cast<std::source_location>(note);
+    }
+
+    /// Before the start.
+    void name_before_start(const char* literal) noexcept { note = literal; }
+
+    [[nodiscard]] const char* name_before_start() const noexcept {
+        return static_cast<const char*>(note);
+    }
+
     static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
 
     static void operator delete(void* memory, std::size_t bytes) noexcept {
@@ -109,6 +183,7 @@ class promise_base : public ready_node {
             if (parent == nullptr) {
                 auto& root = *static_cast<root_context*>(promise.context);
                 root.drop_inherited();
+                root.loop->count_task_end();
                 root.finished();
                 return std::noop_coroutine();
             }
@@ -132,6 +207,10 @@ class promise_base : public ready_node {
 
 template <class T>
 class promise final : public promise_base {
+    static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
+                  "a task<T> cannot return what is aligned more strictly than operator new aligns: "
+                  "coroutine frames are not");
+
   public:
     promise() noexcept {}
 
@@ -232,10 +311,14 @@ class [[nodiscard]] task {
         bool await_ready() const noexcept { return false; }
 
         template <class Parent>
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) const noexcept {
+        std::coroutine_handle<>
+        await_suspend(std::coroutine_handle<Parent> parent,
+                      std::source_location where = std::source_location::current()) const noexcept {
             auto& promise = child_.promise();
+            parent.promise().awaits_at(where);
             promise.handle = parent;
             promise.context = parent.promise().context;
+            promise.note = nullptr;
             return child_;
         }
 
@@ -264,6 +347,14 @@ class [[nodiscard]] task {
         SAPWOOD_ASSERT(coroutine_ != nullptr && coroutine_.promise().context == nullptr,
                        "a task was started twice, or after it was moved from");
         return std::exchange(coroutine_, nullptr);
+    }
+
+    /// Before the start: the task it becomes is named so. See named.
+    [[nodiscard]] task with_literal_name(const char* literal) && noexcept {
+        SAPWOOD_ASSERT(coroutine_ != nullptr && coroutine_.promise().context == nullptr,
+                       "a task was named after it was started, or after it was moved from");
+        coroutine_.promise().name_before_start(literal);
+        return std::move(*this);
     }
 
   private:
@@ -307,10 +398,37 @@ inline constexpr bool is_task<task<T>> = true;
 template <class F>
 concept task_function = std::invocable<F&> && is_task<std::invoke_result_t<F&>>;
 
+/// Awaits as `Awaiter` does, at no place: for coroutines of the library's own that would only be
+/// in the way where people look for theirs.
+template <class Awaiter>
+class unplaced {
+  public:
+    explicit unplaced(Awaiter inner) noexcept : inner_(std::move(inner)) {}
+
+    [[nodiscard]] bool await_ready() { return inner_.await_ready(); }
+
+    template <class Promise>
+    auto await_suspend(std::coroutine_handle<Promise> awaiting) {
+        return suspend_in(inner_, awaiting, std::source_location());
+    }
+
+    decltype(auto) await_resume() { return inner_.await_resume(); }
+
+  private:
+    Awaiter inner_;
+};
+
 /// Keeps `work`, and so what a lambda has captured, until its task is over.
 template <task_function F>
 std::invoke_result_t<F&> call(F work) {
-    co_return co_await work();
+    auto made = work();
+    co_return co_await unplaced(std::move(made).operator co_await());
+}
+
+inline void root_context::take_name(const promise_base& promise) noexcept {
+    if (const char* const literal = promise.name_before_start()) [[unlikely]] {
+        set_literal_name(*this, literal);
+    }
 }
 
 } // namespace detail

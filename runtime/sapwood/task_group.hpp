@@ -4,9 +4,11 @@
 #pragma once
 
 #include <sapwood/branches.hpp>
+#include <sapwood/named.hpp>
 
 #include <exception>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace sapwood {
@@ -29,19 +31,26 @@ class group_member : public root_context {
     void start(task_group& group, std::coroutine_handle<promise<T>> coroutine) noexcept {
         promise_base& promise = coroutine.promise();
         promise.context = this;
-        promise_ = &promise;
         group_ = &group;
         start_.handle = coroutine;
         start_.context = this;
         begin();
+        take_name(promise);
+        promise.note = nullptr;
     }
 
     inline void finished() noexcept final;
+
+    [[nodiscard]] std::uint32_t started_by() const noexcept final { return started_by_; }
 
   protected:
     ~group_member() = default;
 
     [[nodiscard]] std::coroutine_handle<> coroutine() const noexcept { return start_.handle; }
+
+    [[nodiscard]] const std::exception_ptr& error() const noexcept {
+        return promise_base::of(start_.handle).error;
+    }
 
   private:
     friend class sapwood::task_group;
@@ -54,8 +63,8 @@ class group_member : public root_context {
     inline void begin() noexcept;
 
     ready_node start_;
+    std::uint32_t started_by_ = 0;
     task_group* group_ = nullptr;
-    promise_base* promise_ = nullptr;
     group_member* next_ = nullptr;
     group_member* previous_ = nullptr;
 };
@@ -105,6 +114,7 @@ class task_group {
     class join_awaiter;
 
     task_group() noexcept = default;
+
     task_group(const task_group&) = delete;
     task_group& operator=(const task_group&) = delete;
 
@@ -124,10 +134,18 @@ class task_group {
         member->start(*this, std::move(child).release());
     }
 
+    template <class T>
+    void spawn(task<T> child, spawn_options options) {
+        detail::prepared_name name(options.name);
+        auto* const member = new detail::spawned_member;
+        member->start(*this, std::move(child).release());
+        name.give_to(*member);
+    }
+
     /// The same for what makes the task when it is called: it is kept until the task is over.
     template <detail::task_function F>
-    void spawn(F work) {
-        spawn(detail::call(std::move(work)));
+    void spawn(F work, spawn_options options = {}) {
+        spawn(detail::call(std::move(work)), options);
     }
 
     /// Asks all members to stop, once, and those that are still to come. Not the task that awaits
@@ -150,7 +168,7 @@ class task_group {
     [[nodiscard]] std::vector<std::exception_ptr> failures() const {
         std::vector<std::exception_ptr> all;
         for (const auto* each = first_failed_; each != nullptr; each = each->next_) {
-            all.push_back(each->promise_->error);
+            all.push_back(each->error());
         }
         failures_taken_ = true;
         return all;
@@ -175,7 +193,9 @@ class task_group {
             is_over_ = false;
             drop_failures();
         }
-        member.loop = &event_loop::current();
+        if (size_ == 0) {
+            event_loop::current().list_group(links_);
+        }
         member.next_ = members_;
         if (members_ != nullptr) {
             members_->previous_ = &member;
@@ -190,12 +210,14 @@ class task_group {
             member.next_->previous_ = member.previous_;
         }
         member.next_ = member.previous_ = nullptr;
-        --size_;
+        if (--size_ == 0) {
+            member.loop->unlist_group(links_);
+        }
     }
 
     void member_ended(detail::group_member& member) noexcept {
         remove(member);
-        const std::exception_ptr& error = member.promise_->error;
+        const std::exception_ptr& error = member.error();
         const bool stopped = detail::is_cancelled(error);
         const bool failed = error && !stopped;
         some_stopped_ = some_stopped_ || stopped;
@@ -222,7 +244,7 @@ class task_group {
         const bool some_stopped = std::exchange(some_stopped_, false);
         if (first_failed_ != nullptr) {
             first_taken_ = true;
-            std::rethrow_exception(first_failed_->promise_->error);
+            std::rethrow_exception(first_failed_->error());
         }
         if (joiner_was_asked && some_stopped) {
             (void)joining->take_cancel_request();
@@ -236,7 +258,7 @@ class task_group {
         while (first_failed_ != nullptr) {
             auto& member = *std::exchange(first_failed_, first_failed_->next_);
             if (!seen && !failures_taken_) {
-                event_loop::report_unhandled(member.loop, member.promise_->error);
+                event_loop::report_unhandled(member.loop, member.error());
             }
             seen = false;
             member.forget();
@@ -245,6 +267,29 @@ class task_group {
         failures_taken_ = false;
     }
 
+    /// Calls `visitor` with its members, newest first.
+    void visit_members(detail::task_visitor& visitor) const {
+        for (const auto* each = members_; each != nullptr; each = each->next_) {
+            visitor.visit(*each);
+        }
+    }
+
+    /// In the loop's list while it has members, so that a dump finds them.
+    class links final : public detail::listed_group {
+      public:
+        explicit links(task_group& of) noexcept : group_(of) {}
+
+        [[nodiscard]] bool is_joined() const noexcept override { return group_.joiner_ != nullptr; }
+
+        void visit_members(detail::task_visitor& visitor) const override {
+            group_.visit_members(visitor);
+        }
+
+      private:
+        task_group& group_;
+    };
+
+    links links_{*this};
     detail::group_member* members_ = nullptr;
     std::size_t size_ = 0;
     waiter* joiner_ = nullptr;
@@ -264,8 +309,9 @@ class task_group {
 };
 
 void detail::group_member::begin() noexcept {
+    begin_on(event_loop::current());
     group_->add(*this);
-    inherit_from_running();
+    started_by_ = inherit_from_running();
     loop->make_ready(start_);
     if (group_->asked_to_stop_) {
         cancel();
@@ -283,9 +329,10 @@ class [[nodiscard]] task_group::join_awaiter : public waiter {
     [[nodiscard]] bool await_ready() const noexcept { return group_.size_ == 0; }
 
     template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+    void await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
         SAPWOOD_ASSERT(group_.joiner_ == nullptr, "a task_group is joined by two tasks at once");
-        wait_in(awaiting);
+        wait_in(awaiting, where);
         group_.joiner_ = this;
         if (context->must_stop()) {
             cancel();
@@ -297,6 +344,14 @@ class [[nodiscard]] task_group::join_awaiter : public waiter {
     void cancel() noexcept override {
         was_asked_ = true;
         group_.stop_members();
+    }
+
+    [[nodiscard]] std::string describe() const override {
+        return "task_group, " + std::to_string(group_.size_) + " still running";
+    }
+
+    void visit_awaited(detail::task_visitor& visitor) const override {
+        group_.visit_members(visitor);
     }
 
   protected:
@@ -323,10 +378,11 @@ class [[nodiscard]] with_task_group_awaiter final : public task_group::join_awai
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+    void await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) noexcept {
         own_.body_ = &body_;
         body_.start(own_, task_->coroutine);
-        join_awaiter::await_suspend(awaiting);
+        join_awaiter::await_suspend(awaiting, where);
     }
 
     T await_resume() {

@@ -5,8 +5,8 @@
 
 #include <sapwood/event_loop.hpp>
 #include <sapwood/inherited_value.hpp>
+#include <sapwood/task_name.hpp>
 
-#include <string>
 #include <string_view>
 #include <utility>
 
@@ -28,16 +28,13 @@ namespace this_task {
 /// The name the task was given, or the one of the task that started it had at that time; empty
 /// where there is none. Valid until the task ends or is given another.
 [[nodiscard]] inline std::string_view name() noexcept {
-    const auto* const name = detail::running_task().name;
-    return name != nullptr ? static_cast<const detail::inherited<std::string>*>(name)->value
-                           : std::string_view();
+    return detail::name_of(detail::running_task());
 }
 
-/// Names the task, and the tasks that it starts from now on.
-inline void set_name(std::string name) {
-    task_context& task = detail::running_task();
-    auto* const named = new detail::inherited<std::string>(nullptr, nullptr, std::move(name));
-    detail::release_inherited(std::exchange(task.name, named));
+/// Names the task, and the tasks that it starts from now on. A literal takes no memory. A task that
+/// is to have its name from the beginning gets it from spawn, or from named.
+inline void set_name(task_name name) {
+    detail::set_name(detail::running_task(), name);
 }
 
 /// Whether somebody asked the task, or a timeout around it, to stop and it has not been told yet:

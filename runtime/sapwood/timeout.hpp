@@ -59,8 +59,10 @@ class owned_task_awaiter {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> parent) const noexcept {
-        return typename task<T>::awaiter(task_.coroutine).await_suspend(parent);
+    std::coroutine_handle<>
+    await_suspend(std::coroutine_handle<Promise> parent,
+                  std::source_location where = std::source_location::current()) const noexcept {
+        return typename task<T>::awaiter(task_.coroutine).await_suspend(parent, where);
     }
 
     T await_resume() const { return task_.coroutine.promise().take(); }
@@ -83,8 +85,10 @@ class owned_function_awaiter {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
 
     template <class Promise>
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> parent) const noexcept {
-        return task_.await_suspend(parent);
+    std::coroutine_handle<>
+    await_suspend(std::coroutine_handle<Promise> parent,
+                  std::source_location where = std::source_location::current()) const noexcept {
+        return task_.await_suspend(parent, where);
     }
 
     typename made::value_type await_resume() const { return task_.await_resume(); }
@@ -118,7 +122,8 @@ class [[nodiscard]] timeout_awaiter {
     [[nodiscard]] bool await_ready() { return inner_.await_ready(); }
 
     template <class Promise>
-    auto await_suspend(std::coroutine_handle<Promise> awaiting) {
+    auto await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
         task_context& task = *awaiting.promise().context;
         if (is_absolute_) {
             scope_.enter_until(task, deadline_);
@@ -127,10 +132,10 @@ class [[nodiscard]] timeout_awaiter {
         }
         entered_ = true;
         if constexpr (noexcept(inner_.await_suspend(awaiting))) {
-            return inner_.await_suspend(awaiting);
+            return suspend_in(inner_, awaiting, where);
         } else {
             try {
-                return inner_.await_suspend(awaiting);
+                return suspend_in(inner_, awaiting, where);
             } catch (...) {
                 leave(false);
                 throw;

@@ -7,6 +7,9 @@
 #include <sapwood/assert.hpp>
 
 #include <coroutine>
+#include <cstdint>
+#include <source_location>
+#include <string>
 
 namespace sapwood {
 
@@ -17,6 +20,16 @@ namespace detail {
 
 class cancel_scope;
 class inherited_value;
+class root_context;
+
+/// Told of the tasks that somebody waits for.
+class task_visitor {
+  public:
+    virtual void visit(const root_context& task) = 0;
+
+  protected:
+    ~task_visitor() = default;
+};
 
 } // namespace detail
 
@@ -42,16 +55,25 @@ struct task_context {
     /// The innermost of the scopes it is in that can be told to stop by themselves, such as
     /// timeouts. Mostly null.
     detail::cancel_scope* scope = nullptr;
-    /// Its name, and the values of its task_locals; see this_task.hpp. Mostly null.
-    detail::inherited_value* name = nullptr;
+
+    /// Its name, as `name_is_literal` says, and the values of its task_locals; see this_task.hpp.
+    /// Mostly null.
+    union {
+        detail::inherited_value* name = nullptr;
+        const char* literal_name;
+    };
+
     detail::inherited_value* locals = nullptr;
+    /// When the wait began that it is in, in the loop's coarse time (event_loop::coarse_time).
+    std::uint32_t waiting_since = 0;
     /// While it is not 0, no request to stop the task is delivered.
-    unsigned shields = 0;
+    std::uint16_t shields = 0;
     /// Somebody asked the task, or a scope that it is in, to stop, and the request has not been
     /// delivered yet.
     bool cancel_requested = false;
     /// It was the task itself that was asked. Looked at only where there are scopes.
-    bool task_requested = false;
+    bool task_requested : 1 = false;
+    bool name_is_literal : 1 = false;
 
     /// Asks the task to stop: it throws `cancelled` at the await point where it waits, or, where
     /// it runs or already has what it waited for, at the next one where it has to wait; not
@@ -94,7 +116,12 @@ namespace detail {
 
 /// A coroutine that the loop is to resume.
 struct ready_node {
-    ready_node* next = nullptr;
+    union {
+        ready_node* next = nullptr;
+        /// In a promise, which stands in a queue only once its coroutine is over: see promise_base.
+        const void* note;
+    };
+
     std::coroutine_handle<> handle;
     task_context* context = nullptr;
 };
@@ -165,12 +192,24 @@ class waiter : public detail::ready_node {
     /// The task whose end is what is waited for; null where it is something else.
     [[nodiscard]] virtual task_context* joined() const noexcept { return nullptr; }
 
-    /// Ties the waiter to the coroutine that awaits it and tells its task where it waits.
+    /// What is waited for, in a few words, for people: "receive from a channel". May allocate.
+    [[nodiscard]] virtual std::string describe() const { return "a wait without a description"; }
+
+    /// The task that has what is waited for, as a mutex; null where there is none or it is not
+    /// known. It may be gone: only to be compared.
+    [[nodiscard]] virtual const task_context* held_by() const noexcept { return nullptr; }
+
+    /// Calls `visitor` with each task whose end is waited for. Those of a list newest first.
+    virtual void visit_awaited(detail::task_visitor& visitor) const { (void)visitor; }
+
+    /// Ties the waiter to the coroutine that awaits it and tells its task where it waits. `where`
+    /// is the co_await's place, which an awaitable gets as the default argument of its
+    /// await_suspend(handle, std::source_location where = std::source_location::current()).
     template <class Promise>
-    void wait_in(std::coroutine_handle<Promise> awaiting) noexcept {
+    void wait_in(std::coroutine_handle<Promise> awaiting,
+                 const std::source_location& where = std::source_location::current()) noexcept {
         handle = awaiting;
-        context = awaiting.promise().context;
-        context->waiting = this;
+        awaiting.promise().waits_in(*this, where);
     }
 
   protected:
@@ -246,5 +285,23 @@ void task_context::cancel() noexcept {
         waiting->cancel();
     }
 }
+
+namespace detail {
+
+/// For an awaitable around another one: `inner.await_suspend(awaiting)`, with the place of the
+/// co_await where `inner` wants to know it.
+template <class Awaiter, class Promise>
+decltype(auto) suspend_in(Awaiter& inner, std::coroutine_handle<Promise> awaiting,
+                          const std::source_location& where) noexcept(requires {
+    { inner.await_suspend(awaiting) } noexcept;
+}) {
+    if constexpr (requires { inner.await_suspend(awaiting, where); }) {
+        return inner.await_suspend(awaiting, where);
+    } else {
+        return inner.await_suspend(awaiting);
+    }
+}
+
+} // namespace detail
 
 } // namespace sapwood

@@ -10,6 +10,8 @@ namespace detail {
 /// The first that fails cancels the others.
 class when_all_join : public branch_join {
   protected:
+    static constexpr std::string_view expression = "when_all";
+
     ~when_all_join() = default;
 
     /// Rethrows the failure that came first.

@@ -31,6 +31,8 @@ using any_value =
 /// The first to end cancels the others.
 class when_any_join : public branch_join {
   protected:
+    static constexpr std::string_view expression = "when_any";
+
     ~when_any_join() = default;
 
     /// Throws where no branch has a result.
@@ -111,7 +113,7 @@ class [[nodiscard]] when_any_vector final : public branch_vector<when_any_join, 
 /// so that being cancelled costs no exception.
 template <fallible_awaiter A>
 auto outcome_of(A& awaiter) -> task<decltype(awaiter.outcome())> {
-    co_return co_await result_awaiter<A>(awaiter);
+    co_return co_await unplaced(result_awaiter<A>(awaiter));
 }
 
 /// when_any of awaiters: those that end without success are told as a result, since nobody's

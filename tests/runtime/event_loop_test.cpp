@@ -7,10 +7,14 @@
 
 #include <sapwood/channel.hpp>
 #include <sapwood/file.hpp>
+#include <sapwood/pipe.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
+#include <sapwood/task_group.hpp>
+#include <sapwood/when_all.hpp>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -526,8 +530,7 @@ TEST_SUITE("event_loop") {
         auto& time = *ring;
         event_loop loop(std::move(ring));
         std::vector<sapwood::clock::duration> held;
-        loop.on_slow_task(50ms,
-                          [&](sapwood::clock::duration how_long) { held.push_back(how_long); });
+        loop.on_slow_task(50ms, [&](const sapwood::slow_task& slow) { held.push_back(slow.held); });
         auto compute = [&]() -> task<> {
             co_await sapwood::yield();
             time.pass(1s);
@@ -543,6 +546,92 @@ TEST_SUITE("event_loop") {
         };
         loop.run(compute());
         CHECK(held == std::vector<sapwood::clock::duration>{1s, 50ms});
+    }
+
+    TEST_CASE("who held the loop is told by its name, and by where it went on") {
+        auto ring = std::make_unique<sapwood::test::virtual_time_ring>();
+        auto& time = *ring;
+        event_loop loop(std::move(ring));
+        std::vector<std::string> told;
+        unsigned line = 0;
+        loop.on_slow_task(50ms, [&](const sapwood::slow_task& slow) {
+            told.push_back(std::string(slow.name) + (slow.resumed_at.line() == line ? " +" : " -") +
+                           (slow.resumed_at.line() == 0 ? "start" : ""));
+        });
+        auto work = [&]() -> task<> {
+            time.pass(1s);
+            line = __LINE__ + 1;
+            co_await sapwood::yield();
+            time.pass(1s); // and the task, with its name, is gone when this is told
+        };
+        auto spawn_both = [&]() -> task<> {
+            co_await sapwood::spawn(work, {.name = "literal"});
+            line = 0;
+            co_await sapwood::spawn(work, {.name = std::string("a name of its own")});
+        };
+        loop.run(spawn_both());
+        CHECK(told == std::vector<std::string>{"literal -start", "literal +",
+                                               "a name of its own -start", "a name of its own +"});
+    }
+
+    TEST_CASE("stats count turns, resumptions, and tasks of every kind") {
+        auto made = std::make_unique<scripted_ring>();
+        event_loop loop(std::move(made));
+        loop.run([]() -> task<> {
+            auto& here = event_loop::current();
+            const auto before = here.stats();
+            CHECK(before.tasks_started == 1);
+            CHECK(before.turns == 1);
+            CHECK(before.resumptions == 1);
+            CHECK(before.ready == 0);
+            CHECK(before.operations_in_flight == 0);
+            CHECK(before.operations_waiting == 0);
+            sapwood::task_group group;
+            group.spawn(do_nothing());
+            auto spawned = sapwood::spawn(do_nothing());
+            const auto with_two = here.stats();
+            CHECK(with_two.tasks == 3);
+            CHECK(with_two.ready == 2);
+            co_await sapwood::yield();
+            CHECK(here.stats().tasks == 1);
+            CHECK(here.stats().turns == 2);
+            CHECK(here.stats().resumptions == 4);
+            co_await sapwood::when_all(do_nothing(), do_nothing());
+            CHECK(here.stats().tasks_started == 5);
+            co_await group.join();
+            co_await spawned;
+        }());
+        const auto end = loop.stats();
+        CHECK(end.tasks == 0);
+        CHECK(end.ready == 0);
+        CHECK(end.enters_per_turn() == doctest::Approx(0));
+        CHECK(sapwood::loop_stats{.turns = 4, .enters = 1}.enters_per_turn() ==
+              doctest::Approx(0.25));
+    }
+
+    TEST_CASE("stats tell what the ring has, and what waits for room in it") {
+        event_loop loop({.sq_entries = 4, .cq_entries = 4});
+        loop.run([]() -> task<> {
+            auto ends = sapwood::pipe::make();
+            std::vector<sapwood::join_handle<>> readers;
+            for (int i = 0; i < 9; ++i) {
+                readers.push_back(sapwood::spawn([&]() -> task<> {
+                    std::array<char, 1> byte{};
+                    (void)co_await ends.reader.read_some(byte);
+                }));
+            }
+            co_await sapwood::yield();
+            const auto crowded = event_loop::current().stats();
+            CHECK(crowded.operations_in_flight == 4);
+            CHECK(crowded.operations_waiting == 5);
+            for (auto& each : readers) {
+                each.cancel();
+            }
+            for (auto& each : readers) {
+                CHECK_THROWS_AS(co_await each, sapwood::cancelled);
+            }
+            CHECK(event_loop::current().stats().operations_in_flight == 0);
+        }());
     }
 
     TEST_CASE("stats count tasks, timers, and operations there and back") {

@@ -1,5 +1,6 @@
 // make_ring: which ring a loop gets, and what is said about it.
 #include "make_ring.hpp"
+#include "uring_ring.hpp"
 
 #include "support/child_process.hpp"
 
@@ -17,6 +18,8 @@ namespace {
 
 using sapwood::ring_kind;
 using sapwood::test::in_child;
+
+constexpr unsigned ftruncate_opcode = 55; // newer than liburing 2.3's header
 
 /// SAPWOOD_RING, while it lives.
 class setting {
@@ -76,6 +79,42 @@ TEST_SUITE("make_ring") {
     TEST_CASE("what the program asks for stands, whatever SAPWOOD_RING says") {
         const setting poll("uring");
         CHECK(report(ring_kind::poll) == doctest::Contains("epoll and up to"));
+    }
+
+    TEST_CASE("a report tells what the ring has, and what each missing feature costs") {
+        const sapwood::uring_ring full(sapwood::uring_ring::options{});
+        sapwood::uring_ring::options old{};
+        old.features_withheld = IORING_FEAT_EXT_ARG;
+        old.opcodes_withheld = std::uint64_t{1} << ftruncate_opcode;
+        const sapwood::uring_ring poor(old);
+        const sapwood::ring_report has{.summary = full.report(), .features = full.features()};
+        const sapwood::ring_report lacks{.summary = poor.report(), .features = poor.features()};
+        CHECK(has.has("EXT_ARG"));
+        CHECK_FALSE(lacks.has("EXT_ARG"));
+        CHECK_FALSE(lacks.has("FTRUNCATE"));
+        CHECK_FALSE(has.has("no such feature"));
+        CHECK(has.features.size() == lacks.features.size());
+        CHECK(lacks.text().starts_with(lacks.summary + '\n'));
+        CHECK(doctest::String(lacks.text().c_str()) ==
+              doctest::Contains("  missing: EXT_ARG (Linux 5.11): a timeout SQE for each wait"));
+        CHECK(doctest::String(lacks.text().c_str()) ==
+              doctest::Contains("  missing: FTRUNCATE (Linux 6.9): a thread truncates files"));
+        CHECK(doctest::String(has.text().c_str()) == doctest::Contains("  used: "));
+    }
+
+    TEST_CASE("asking for a report changes nothing: it may be asked for again") {
+        const sapwood::uring_ring ring(sapwood::uring_ring::options{});
+        const auto text = [&] { return sapwood::ring_report{{}, ring.features()}.text(); };
+        CHECK(text() == text());
+    }
+
+    TEST_CASE("the report of a ring without io_uring says so, with what it costs") {
+        const sapwood::event_loop loop({.ring = ring_kind::poll});
+        const auto report = loop.ring_report();
+        CHECK(report.has("epoll"));
+        CHECK_FALSE(report.has("io_uring"));
+        CHECK(doctest::String(report.text().c_str()) ==
+              doctest::Contains("  missing: io_uring (Linux 5.6): two changes of threads"));
     }
 
     TEST_CASE("a SAPWOOD_RING that makes no sense is refused and named") {

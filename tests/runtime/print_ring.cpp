@@ -31,6 +31,6 @@ sapwood::task<bool> use_it() {
 int main() {
     sapwood::event_loop loop;
     const bool works = loop.run(use_it());
-    std::puts(loop.ring_report().c_str());
+    std::puts(loop.ring_report().summary.c_str());
     return works ? EXIT_SUCCESS : EXIT_FAILURE;
 }

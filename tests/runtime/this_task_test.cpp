@@ -1,7 +1,9 @@
 // this_task and task_local: what belongs to a task and to what it starts.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 
+#include <sapwood/named.hpp>
 #include <sapwood/shield.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
@@ -53,6 +55,62 @@ TEST_SUITE("this_task") {
         CHECK(this_task::name() == "main, later");
         auto name = []() -> task<std::string> { co_return std::string(this_task::name()); };
         CHECK(co_await name() == "main, later");
+    }
+
+    CO_TEST_CASE("a task has its name from the beginning, however it is started") {
+        auto name = []() -> task<std::string> { co_return std::string(this_task::name()); };
+        const std::string own = "a name that is not a literal, and long";
+        CHECK(co_await sapwood::spawn(name(), {.name = "task"}) == "task");
+        CHECK(co_await sapwood::spawn(name, {.name = "function"}) == "function");
+        CHECK(co_await sapwood::spawn(name(), {.name = own}) == own);
+        CHECK(co_await sapwood::spawn(sapwood::named("on its way", name())) == "on its way");
+        const auto [left, right, unnamed] = co_await sapwood::when_all(
+            sapwood::named("left", name()), sapwood::named(own, name), name());
+        CHECK(left == "left");
+        CHECK(right == own);
+        CHECK(unnamed.empty());
+        std::string member;
+        auto tell = [&]() -> task<> { member += co_await name(); };
+        sapwood::task_group group;
+        group.spawn(tell(), {.name = "member"});
+        group.spawn(tell, {.name = std::string("!")});
+        co_await group.join();
+        CHECK(member == "member!");
+        CHECK(this_task::name().empty());
+    }
+
+    CO_TEST_CASE("a name is handed down, and another one replaces it") {
+        auto name = []() -> task<std::string> { co_return std::string(this_task::name()); };
+        auto parent = [&]() -> task<> {
+            CHECK(co_await sapwood::spawn(name()) == "parent");
+            CHECK(co_await sapwood::spawn(name(), {.name = "child"}) == "child");
+            this_task::set_name(std::string("renamed"));
+            CHECK(co_await sapwood::spawn(name()) == "renamed");
+            CHECK(co_await sapwood::spawn(name(), {.name = "child"}) == "child");
+            this_task::set_name("again");
+            CHECK(this_task::name() == "again");
+        };
+        co_await sapwood::spawn(parent(), {.name = "parent"});
+    }
+
+    CO_TEST_CASE("a task that is awaited directly is no task of its own, whatever it is named") {
+        auto name = []() -> task<std::string> {
+            co_await sapwood::yield();
+            co_return std::string(this_task::name());
+        };
+        CHECK((co_await sapwood::named("nobody", name())).empty());
+    }
+
+    CO_TEST_CASE("a literal as a name takes no memory") {
+        auto spawn_one = [](sapwood::spawn_options options) -> task<> {
+            co_await sapwood::spawn([]() -> task<> { co_return; }, options);
+        };
+        co_await spawn_one({}); // fills the frame pool, where there is one
+        const auto first = sapwood::test::allocations();
+        co_await spawn_one({});
+        const auto unnamed = sapwood::test::allocations();
+        co_await spawn_one({.name = "a literal, however long it is, is not copied anywhere"});
+        CHECK(sapwood::test::allocations() - unnamed == unnamed - first);
     }
 
     CO_TEST_CASE("cancel_requested tells a request that has not been delivered") {

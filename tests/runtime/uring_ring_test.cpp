@@ -149,7 +149,7 @@ TEST_SUITE("uring_ring") {
 
     TEST_CASE("a ring of 4 entries loses none of hundreds of operations: both queues overflow") {
         event_loop loop({.ring = ring_kind::io_uring, .sq_entries = 4, .cq_entries = 4});
-        CHECK(loop.ring_report().find("4 submission and 4 completion entries") !=
+        CHECK(loop.ring_report().summary.find("4 submission and 4 completion entries") !=
               std::string::npos);
         CHECK(loop.run(read_with(500)) == 50'000);
         CHECK(loop.run(open_with(500)) == 500);
@@ -236,7 +236,7 @@ TEST_SUITE("uring_ring") {
             limit_locked_memory(16 << 10);
             event_loop loop({.ring = ring_kind::io_uring, .sq_entries = 4096, .cq_entries = 8192});
             const auto bytes = loop.run(read_with(1000));
-            return loop.ring_report() + "; read " + std::to_string(bytes);
+            return loop.ring_report().summary + "; read " + std::to_string(bytes);
         });
         CHECK(report == doctest::Contains("; read 100000"));
         CHECK_FALSE(report == doctest::Contains("io_uring, 4096 submission"));

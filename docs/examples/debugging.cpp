@@ -1,0 +1,40 @@
+#include <sapwood/sapwood.hpp>
+
+#include <cstdio>
+
+using namespace std::chrono_literals;
+
+sapwood::task<> read_orders(sapwood::channel<int>& orders) {
+    for (;;) {
+        const int order = co_await orders.receive(); // nobody sends: here it hangs
+        std::printf("order %d\n", order);
+    }
+}
+
+sapwood::task<> serve() {
+    sapwood::channel<int> orders(16);
+    auto reader = sapwood::spawn(read_orders(orders), {.name = "reader"});
+    co_await sapwood::when_all(sapwood::named("heartbeat",
+                                              []() -> sapwood::task<> {
+                                                  for (int beat = 0; beat < 3; ++beat) {
+                                                      co_await sapwood::sleep_for(10ms);
+                                                  }
+                                              }),
+                               sapwood::named("look", []() -> sapwood::task<> {
+                                   co_await sapwood::sleep_for(15ms);
+                                   std::fputs(sapwood::dump_tasks().c_str(), stdout);
+                               }));
+    reader.cancel();
+}
+
+int main() {
+    sapwood::event_loop loop;
+    loop.on_slow_task(50ms, [](const sapwood::slow_task& slow) {
+        std::fprintf(stderr, "\"%.*s\" held the loop, from %s:%u on\n",
+                     static_cast<int>(slow.name.size()), slow.name.data(),
+                     slow.resumed_at.file_name(), slow.resumed_at.line());
+    });
+    loop.run(serve());
+    std::fputs(loop.ring_report().text().c_str(), stdout);
+    std::printf("%.1f system calls per turn\n", loop.stats().enters_per_turn());
+}
