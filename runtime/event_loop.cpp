@@ -1,5 +1,6 @@
 #include <sapwood/event_loop.hpp>
 
+#include "buffer_watch.hpp"
 #include "make_ring.hpp"
 
 #include <sapwood/spawn.hpp>
@@ -124,7 +125,8 @@ event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
       ring_(std::move(ring)),
       generation_(current_generation()),
       wake_operation_(std::make_unique<wake_operation>(*this)),
-      wake_fd_(make_wake_fd()) {
+      wake_fd_(make_wake_fd()),
+      buffers_(std::make_unique<detail::buffer_watch>()) {
     ignore_signals_of_writes();
 }
 
@@ -338,6 +340,7 @@ void event_loop::enter(clock::time_point until) noexcept {
         }
         auto& node = *reinterpret_cast<operation*>(user_data);
         ++completed_;
+        buffers_->completed(user_data, flags);
         if (node.phase_ == operation::phase::cancel_backlogged) [[unlikely]] {
             cancel_backlog_.remove(node);
         } else if (node.phase_ == operation::phase::cancelling) [[unlikely]] {
@@ -353,6 +356,7 @@ void event_loop::enter(clock::time_point until) noexcept {
 void event_loop::stage(operation& node, io_uring_sqe& sqe) noexcept {
     node.prepare(sqe);
     sqe.user_data = reinterpret_cast<std::uintptr_t>(&node);
+    buffers_->submitted(sqe);
     node.phase_ = operation::phase::in_flight;
     ++started_;
 }

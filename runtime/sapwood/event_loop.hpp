@@ -26,8 +26,9 @@ template <class T = void>
 class join_handle;
 
 namespace detail {
+class buffer_watch;
 class spawned_task;
-}
+} // namespace detail
 
 /// What carries out a loop's operations.
 enum class ring_kind : std::uint8_t {
@@ -241,6 +242,7 @@ class event_loop {
     const unsigned generation_;
     std::unique_ptr<wake_operation> wake_operation_;
     const int wake_fd_;
+    const std::unique_ptr<detail::buffer_watch> buffers_;
 
     // Loop thread only.
     detail::ready_queue ready_;
