@@ -51,7 +51,7 @@ port=${first##*:}
 for number in {1..2000}; do
     echo "line $number says: trees, rings and bark (ä stays ä)"
 done >"$work/sent"
-LC_ALL=C tr a-z A-Z <"$work/sent" >"$work/expected"
+LC_ALL=C tr "[:lower:]" "[:upper:]" <"$work/sent" >"$work/expected"
 
 case $client in
 nc)
