@@ -21,6 +21,22 @@ echo '== producer_consumer --seed 1 --delay-max 200'
 "$programs/producer_consumer" --seed 1 --delay-max 200
 
 echo
+echo '== echo_server --port 0, and echo_client'
+mkfifo "$work/server"
+"$programs/echo_server" --port 0 >"$work/server" &
+server=$!
+writers+=("$server")
+exec 3<"$work/server"
+IFS= read -r line <&3
+echo "server: $line"
+"$programs/echo_client" --port "${line##*:}"
+kill -INT "$server"
+wait "$server"
+sed 's/^/server: /' <&3
+exec 3<&-
+writers=()
+
+echo
 echo '== log_to_file'
 mkdir "$work/in"
 

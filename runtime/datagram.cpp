@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <liburing.h>
 #include <netinet/in.h>
+#include <utility>
 
 namespace sapwood {
 
@@ -37,7 +38,26 @@ std::string receive_datagram_op::describe() const {
 void send_datagram_op::call(io_uring_sqe& sqe) noexcept {
     message_.header.msg_name = const_cast<sockaddr*>(to_.data());
     message_.header.msg_namelen = to_.size();
-    ::io_uring_prep_sendmsg(&sqe, fd(), &message_.header, MSG_NOSIGNAL);
+    // Not to wait: Linux (seen in 6.18) tries a send that has to wait again with the bytes that the
+    // first try has already taken, and so sends an empty datagram.
+    ::io_uring_prep_sendmsg(&sqe, fd(), &message_.header, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void send_datagram_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
+    if (value == -EAGAIN && to_.family() == AF_UNIX && !room_.is_open()) {
+        // An unconnected Unix socket is always ready: the queue that is full is the receiver's.
+        room_ = owned_fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        if (!room_.is_open() || ::connect(room_.fd(), to_.data(), to_.size()) != 0) {
+            value = -errno;
+        }
+    } else if (value >= 0 && !is_polling() && std::cmp_not_equal(value, message_.part.iov_len)) {
+        value = -EIO; // a datagram that was cut is not sent
+    }
+    socket_op::complete(value, flags);
+}
+
+int send_datagram_op::polled_fd() const noexcept {
+    return room_.is_open() ? room_.fd() : fd();
 }
 
 void send_datagram_op::check_buffers() const noexcept {

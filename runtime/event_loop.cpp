@@ -1,5 +1,6 @@
 #include <sapwood/event_loop.hpp>
 
+#include "buffer_watch.hpp"
 #include "make_ring.hpp"
 #include "receive_buffers.hpp"
 
@@ -146,7 +147,8 @@ event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
       ring_(std::move(ring)),
       generation_(current_generation()),
       wake_operation_(std::make_unique<wake_operation>(*this)),
-      wake_fd_(make_wake_fd()) {
+      wake_fd_(make_wake_fd()),
+      buffers_(std::make_unique<detail::buffer_watch>()) {
     ignore_signals_of_writes();
     note_time(ring_->coarse_now());
 }
@@ -172,8 +174,8 @@ event_loop::~event_loop() {
     take_arrivals(); // what was sent too late to matter lets go of its sender
     ::close(wake_fd_);
     ring_.reset();
-    if (buffers_ != nullptr) {
-        buffers_->retire();
+    if (receive_buffers_ != nullptr) {
+        receive_buffers_->retire();
     }
 }
 
@@ -190,16 +192,16 @@ bool event_loop::can_send_uncopied() const noexcept {
 }
 
 detail::receive_buffers* event_loop::receive_buffers() {
-    if (buffers_ == nullptr && !lacks_buffers_) {
+    if (receive_buffers_ == nullptr && !lacks_buffers_) {
         auto* const made = new detail::receive_buffers;
         if (ring_->register_buffers(made->entries(), made->count, made->group)) {
-            buffers_ = made;
+            receive_buffers_ = made;
         } else {
             lacks_buffers_ = true;
             made->retire();
         }
     }
-    return buffers_;
+    return receive_buffers_;
 }
 
 // --- tasks ---
@@ -425,6 +427,7 @@ void event_loop::enter(clock::time_point until) noexcept {
             return;
         }
         auto& node = *reinterpret_cast<operation*>(user_data);
+        buffers_->completed(user_data, flags);
         if ((flags & IORING_CQE_F_MORE) != 0) {
             node.progress(value, flags);
             return;
@@ -445,6 +448,7 @@ void event_loop::enter(clock::time_point until) noexcept {
 void event_loop::stage(operation& node, io_uring_sqe& sqe) noexcept {
     node.prepare(sqe);
     sqe.user_data = reinterpret_cast<std::uintptr_t>(&node);
+    buffers_->submitted(sqe);
     node.phase_ = operation::phase::in_flight;
     ++started_;
 }

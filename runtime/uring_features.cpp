@@ -45,12 +45,12 @@ std::vector<ring_feature> uring_features(const uring_facts& facts) {
         {"FTRUNCATE", used_if(opcode(opcode_ftruncate)), "6.9",
          "a thread truncates files: two changes of threads, some 10 us each time"},
         // No bit tells of these three; SOCKET and SEND_ZC came with the same releases.
-        {"multishot accept", there_if(opcode(IORING_OP_SOCKET)), "5.19",
+        {"multishot accept", used_if(opcode(IORING_OP_SOCKET)), "5.19",
          "an SQE for each connection, some 60 ns or more"},
-        {"multishot receive", there_if(opcode(IORING_OP_SEND_ZC)), "6.0",
+        {"multishot receive", used_if(opcode(IORING_OP_SEND_ZC)), "6.0",
          "an SQE for each receive, some 60 ns or more"},
-        {"provided buffer rings", there_if(facts.has_buffer_rings), "5.19",
-         "each receive in flight has a buffer of its own, idle connections too"},
+        {"provided buffer rings", used_if(facts.has_buffer_rings), "5.19",
+         "receive() waits for readiness and then receives into an allocation; not measured"},
         {"send_zc", there_if(opcode(IORING_OP_SEND_ZC)), "6.0",
          "what is sent is copied into the kernel; not measured"},
         {"WAITID", there_if(opcode(opcode_waitid)), "6.7",
@@ -59,7 +59,7 @@ std::vector<ring_feature> uring_features(const uring_facts& facts) {
          "a completion for each buffer; not measured"},
         {"min-wait", there_if(feature(feature_min_timeout)), "6.12",
          "a wait ends with the first completion and cannot collect several; not measured"},
-        {"NO_IOWAIT", there_if(feature(feature_no_iowait)), "6.15",
+        {"NO_IOWAIT", used_if(feature(feature_no_iowait)), "6.15",
          "a loop that only waits shows up as time in iowait; it takes no processor time"},
     };
 }

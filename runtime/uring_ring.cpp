@@ -40,6 +40,10 @@ constexpr unsigned features_required =
 
 constexpr unsigned sq_entries_min = 4;
 
+// Newer than liburing 2.3's header: a thread that waits is idle, and not waiting for a disk (6.15).
+constexpr unsigned feature_no_iowait = 1u << 17;
+constexpr unsigned enter_no_iowait = 1u << 7;
+
 constexpr clock::duration interrupt_again_after = std::chrono::milliseconds(4);
 
 /// kernel.io_uring_disabled (6.6): 0 allowed, 1 only for a group, 2 for nobody. -1 where unknown.
@@ -155,6 +159,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
                 .withholds_buffer_rings = wanted.withholds_buffer_rings};
     features_ = uring_.features & ~wanted.features_withheld;
     has_ext_arg_ = (features_ & IORING_FEAT_EXT_ARG) != 0;
+    is_no_iowait_ = (features_ & feature_no_iowait) != 0;
 
     // Both are only savings: a registered descriptor spares a reference per enter (5.18), and
     // without dontfork a child could scribble on the rings.
@@ -284,6 +289,9 @@ int uring_ring::submit_and_wait(clock::time_point until) noexcept {
     unsigned flags = IORING_ENTER_GETEVENTS;
     if ((uring_.int_flags & 1) != 0) { // INT_FLAG_REG_RING of liburing 2.2 and later
         flags |= IORING_ENTER_REGISTERED_RING;
+    }
+    if (is_no_iowait_) {
+        flags |= enter_no_iowait;
     }
     io_uring_getevents_arg arg{};
     arg.sigmask_sz = _NSIG / 8;

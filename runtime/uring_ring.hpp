@@ -64,6 +64,7 @@ class uring_ring final : public ring {
     bool ring_fd_is_registered_ = false;
     options granted_;
     bool has_ext_arg_ = true;
+    bool is_no_iowait_ = false;
     /// Where there is no EXT_ARG: the time that the timeout points to while it is submitted.
     __kernel_timespec timeout_{};
     /// SQEs before it have been published.

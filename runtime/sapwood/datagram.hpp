@@ -77,6 +77,7 @@ class [[nodiscard]] send_datagram_op final : public socket_op<send_datagram_op, 
           to_(to) {}
 
     void call(io_uring_sqe& sqe) noexcept;
+    void complete(std::int32_t value, std::uint32_t flags) noexcept override;
     void check_buffers() const noexcept;
 
     void convert(std::int32_t) const noexcept {}
@@ -84,8 +85,14 @@ class [[nodiscard]] send_datagram_op final : public socket_op<send_datagram_op, 
     std::string describe() const override;
 
   private:
+    friend class socket_op<send_datagram_op, void>;
+
+    [[nodiscard]] int polled_fd() const noexcept;
+
     one_buffer_message message_;
     endpoint to_;
+    /// Of Unix sockets: connected to the receiver, so that its readiness is room there.
+    owned_fd room_;
 };
 
 } // namespace detail

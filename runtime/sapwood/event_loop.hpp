@@ -31,6 +31,7 @@ class join_handle;
 struct spawn_options;
 
 namespace detail {
+class buffer_watch;
 class spawned_task;
 class receive_buffers;
 class task_dump;
@@ -310,6 +311,7 @@ class event_loop {
     const unsigned generation_;
     std::unique_ptr<wake_operation> wake_operation_;
     const int wake_fd_;
+    const std::unique_ptr<detail::buffer_watch> buffers_;
 
     // Loop thread only.
     detail::ready_queue ready_;
@@ -326,7 +328,7 @@ class event_loop {
     clock::time_point cancel_again_{};
     /// Standing operations in flight.
     std::size_t standing_ = 0;
-    detail::receive_buffers* buffers_ = nullptr;
+    detail::receive_buffers* receive_buffers_ = nullptr;
     bool lacks_buffers_ = false;
     std::uint32_t coarse_time_ = 0;
     std::uint64_t turns_ = 0;

@@ -69,7 +69,7 @@ class socket_op : public fd_op<Derived, T> {
   public:
     void prepare(io_uring_sqe& sqe) noexcept final {
         if (polls_) {
-            prepare_poll(sqe, this->fd(), Derived::awaited);
+            prepare_poll(sqe, derived().polled_fd(), Derived::awaited);
         } else {
             derived().check_buffers();
             derived().call(sqe);
@@ -93,6 +93,9 @@ class socket_op : public fd_op<Derived, T> {
     explicit socket_op(socket& on) noexcept : fd_op<Derived, T>(on) {}
 
     [[nodiscard]] bool is_polling() const noexcept { return polls_; }
+
+    /// Whose readiness it waits for.
+    [[nodiscard]] int polled_fd() const noexcept { return this->fd(); }
 
   private:
     Derived& derived() noexcept { return static_cast<Derived&>(*this); }

@@ -115,6 +115,33 @@ TEST_SUITE("datagram") {
         co_await sending;
     }
 
+    CO_TEST_CASE("a Unix datagram that has to wait for room in a full queue comes whole") {
+        const auto at = endpoint::unix_abstract("sapwood-full-queue-" + std::to_string(::getpid()));
+        unix_datagram receiver(at);
+        auto sender = unix_datagram::make_unnamed();
+        const std::string filling(100, 'f');
+        std::size_t in_queue = 0;
+        while (::sendto(sender.fd(), filling.data(), filling.size(), MSG_DONTWAIT, at.data(),
+                        at.size()) > 0) {
+            ++in_queue;
+        }
+        REQUIRE(in_queue > 0);
+        const std::string late(200, 'l');
+        auto send = [&]() -> task<> { co_await sender.send_to(late, at); };
+        auto sending = sapwood::spawn(send());
+        auto given_up = sapwood::spawn(send());
+        co_await settle();
+        given_up.cancel();
+        CHECK_THROWS_AS(co_await given_up, sapwood::cancelled);
+        std::array<char, 300> bytes{};
+        for (std::size_t i = 0; i < in_queue; ++i) {
+            CHECK((co_await receiver.receive_from(bytes)).size == filling.size());
+        }
+        CHECK((co_await receiver.receive_from(bytes)).size == late.size());
+        co_await sending;
+        CHECK(::recv(receiver.fd(), bytes.data(), bytes.size(), MSG_DONTWAIT) == -1);
+    }
+
     CO_TEST_CASE("a Unix datagram to a receiver that is gone is an error") {
         const sapwood::test::temporary_directory directory;
         const auto at = endpoint::unix_path(directory / "socket");

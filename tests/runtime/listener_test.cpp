@@ -1,8 +1,12 @@
 // listener: accepting when there is no room for another connection.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
+#include "support/conduit.hpp"
 #include "support/scripted_ring.hpp"
 #include "support/sockets.hpp"
+
+#include <sapwood/pipe.hpp>
+#include <sapwood/unix_socket.hpp>
 
 #include <array>
 #include <deque>
@@ -169,6 +173,81 @@ TEST_SUITE("listener") {
                        : "wrong lines";
         });
         CHECK(outcome == "accepted");
+    }
+
+    TEST_CASE("out of descriptors everything that wants one fails, says why and leaks none") {
+        const auto outcome = sapwood::test::in_child([] {
+            std::string wrong;
+            auto body = [&]() -> task<> {
+                using sapwood::test::failure_of;
+                tcp_listener listener(loopback());
+                const auto at = listener.local_endpoint();
+                // UBSan looks at each type once, and needs a descriptor for that: have it look now.
+                const auto [none, text] =
+                    co_await failure_of([] { return sapwood::file::open("/no/such/file"); });
+                wrong += none == std::errc::no_such_file_or_directory ? "" : text;
+                (void)co_await failure_of([&] { return tcp_stream::connect(at); });
+                const std::size_t before = sapwood::test::open_descriptors();
+                std::vector<sapwood::owned_fd> hoard;
+                while (hoard.empty() || hoard.back().is_open()) {
+                    hoard.emplace_back(::dup(listener.fd()));
+                }
+                hoard.pop_back();
+                const auto expect = [&](const char* what,
+                                        const std::pair<std::error_code, std::string>& failure) {
+                    if (failure.first != std::errc::too_many_files_open) {
+                        wrong += std::string(what) + ": " + failure.second + "; ";
+                    }
+                };
+                const auto refused = [](auto make) {
+                    return [make]() -> task<> {
+                        (void)make();
+                        co_return;
+                    };
+                };
+                for (int round = 0; round < 3; ++round) {
+                    expect("open",
+                           co_await failure_of([] { return sapwood::file::open("/dev/null"); }));
+                    expect("connect", co_await failure_of([&] { return tcp_stream::connect(at); }));
+                    auto make_pipe = refused([] { return sapwood::pipe::make(); });
+                    expect("pipe", co_await failure_of(make_pipe));
+                    auto make_pair = refused([] { return sapwood::unix_stream::make_pair(); });
+                    expect("socketpair", co_await failure_of(make_pair));
+                    // With one left, half of a pair must not stay behind.
+                    hoard.pop_back();
+                    expect("half a pipe", co_await failure_of(make_pipe));
+                    expect("half a pair", co_await failure_of(make_pair));
+                    hoard.emplace_back(::dup(listener.fd()));
+                }
+                hoard.clear();
+                if (sapwood::test::open_descriptors() != before) {
+                    wrong += "descriptors were left open";
+                }
+            };
+            const rlimit limit{64, 64};
+            ::setrlimit(RLIMIT_NOFILE, &limit);
+            sapwood::run(body());
+            return wrong.empty() ? std::string("all refused") : wrong;
+        });
+        CHECK(outcome == "all refused");
+    }
+
+    CO_TEST_CASE("a client that resets before it is accepted harms nobody behind it") {
+        tcp_listener listener(loopback());
+        auto gone = co_await tcp_stream::connect(listener.local_endpoint());
+        sapwood::test::reset_on_close(gone);
+        co_await gone.close();
+        auto stays = co_await tcp_stream::connect(listener.local_endpoint());
+        co_await stays.write_all(std::string_view("here"));
+        std::string heard;
+        while (heard.empty()) {
+            // The kernel may give out the dead connection, which then ends at its first read.
+            auto next = co_await listener.accept();
+            std::string bytes(4, ' ');
+            const auto read = co_await sapwood::as_result(next.read_some(bytes));
+            heard = read ? bytes : "";
+        }
+        CHECK(heard == "here");
     }
 
     CO_TEST_CASE("a pause can be cancelled") {

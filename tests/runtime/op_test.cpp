@@ -1,18 +1,23 @@
 // Operations on a ring that a script plays: interruptions, cancel races, full queues.
+#include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/scripted_ring.hpp"
 
 #include <sapwood/channel.hpp>
 #include <sapwood/file.hpp>
+#include <sapwood/sanitizers.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
+#include <sapwood/unix_socket.hpp>
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <fcntl.h>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -74,6 +79,24 @@ class stage {
 task<std::size_t> read(stage& on) {
     co_return co_await on.file.read_some(on.bytes);
 }
+
+/// An operation that looks after nothing itself: what the loop checks is all there is.
+class message_op final : public sapwood::op<message_op, std::int32_t> {
+  public:
+    message_op(int fd, msghdr& message) noexcept : fd_(fd), message_(message) {}
+
+    void prepare(io_uring_sqe& sqe) noexcept override {
+        ::io_uring_prep_recvmsg(&sqe, fd_, &message_, 0);
+    }
+
+    std::int32_t convert(std::int32_t bytes) const noexcept { return bytes; }
+
+    std::string describe() const { return "a message"; }
+
+  private:
+    int fd_;
+    msghdr& message_;
+};
 
 /// Lets the loop submit what is staged and the tasks see what came of it.
 task<> settle() {
@@ -497,5 +520,43 @@ TEST_SUITE("op") {
             CHECK_THROWS_WITH_AS(co_await on.file.write_all(std::string_view("text")),
                                  doctest::Contains("made no progress"), std::system_error);
         });
+    }
+
+    TEST_CASE("memory that is freed while the kernel has it ends the program, in sanitizer builds" *
+              doctest::skip(!SAPWOOD_ADDRESS_SANITIZER)) {
+        enum class when : std::uint8_t { before, meanwhile, afterwards };
+        const auto receive = [](when freed) {
+            return [freed] {
+                auto body = [freed]() -> task<> {
+                    auto [left, right] = sapwood::unix_stream::make_pair();
+                    auto bytes = std::make_unique<std::array<char, 64>>();
+                    iovec part{.iov_base = bytes.get(), .iov_len = bytes->size()};
+                    msghdr message{};
+                    message.msg_iov = &part;
+                    message.msg_iovlen = 1;
+                    auto wait = [&]() -> task<> { (void)co_await message_op(right.fd(), message); };
+                    auto waiting = sapwood::spawn(wait());
+                    if (freed == when::before) {
+                        bytes.reset();
+                    }
+                    co_await settle();
+                    if (freed == when::meanwhile) {
+                        bytes.reset();
+                    }
+                    co_await left.write_all(std::string_view("x"));
+                    co_await waiting;
+                };
+                sapwood::run(body());
+            };
+        };
+        const doctest::Contains told("memory was freed while the kernel had it");
+        // poll_ring makes the call itself, where the sanitizer sees it.
+        const char* const ring = std::getenv("SAPWOOD_RING");
+        const bool is_seen = ring != nullptr && std::string_view(ring) == "poll";
+        const doctest::Contains told_late(is_seen ? "heap-use-after-free"
+                                                  : "memory was freed while the kernel had it");
+        CHECK(sapwood::test::last_words(receive(when::before)) == told);
+        CHECK(sapwood::test::last_words(receive(when::meanwhile)) == told_late);
+        CHECK(sapwood::test::last_words(receive(when::afterwards)) != told);
     }
 }

@@ -1,9 +1,13 @@
 // stream: reading, writing, half a close and what cancelling leaves.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
+#include "support/signal_storm.hpp"
 #include "support/sockets.hpp"
+#include "support/temporary_directory.hpp"
 
+#include <sapwood/pipe.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/task_group.hpp>
 #include <sapwood/unix_socket.hpp>
 #include <sapwood/when_all.hpp>
 
@@ -44,9 +48,130 @@ task<> fill(sapwood::stream& to) {
     co_return;
 }
 
+/// Puts `bytes` in at one end and takes them out at the other, in small pieces; whether all came.
+template <class In, class Out>
+task<bool> carry(In& in, Out& out, std::size_t bytes) {
+    const std::string sent(bytes, 'c');
+    auto write = [&]() -> task<> { co_await in.write_all(sent); };
+    auto writer = sapwood::spawn(write());
+    std::array<char, 1000> piece{};
+    std::size_t received = 0;
+    while (received < bytes) {
+        received += co_await out.read_some(piece);
+    }
+    co_await writer;
+    co_return received == bytes;
+}
+
+/// A connection and a conversation on it.
+task<> converse(sapwood::tcp_listener& listener, int& answered) {
+    auto client = co_await tcp_stream::connect(listener.local_endpoint());
+    reset_on_close(client); // no port lingers
+    std::array<char, 8> answer{};
+    for (int i = 0; i < 3; ++i) {
+        co_await client.write_all("question"sv);
+        answered += co_await client.read_exactly(answer) ? 1 : 0;
+    }
+}
+
+task<> echo(tcp_stream client) {
+    std::array<char, 8> bytes{};
+    try {
+        while (co_await client.read_exactly(bytes)) {
+            co_await client.write_all(bytes);
+        }
+    } catch (const std::system_error&) {
+        // the reset at the end
+    }
+}
+
 } // namespace
 
 TEST_SUITE("stream") {
+
+    TEST_CASE("a storm of signals breaks nothing off: sockets, pipes and files carry every byte") {
+        const sapwood::test::temporary_directory directory;
+        auto body = [&]() -> task<> {
+            auto [client, server] = co_await connected();
+            auto [left, right] = unix_stream::make_pair();
+            sapwood::pipe ends = sapwood::pipe::make();
+            shrink_send_buffer(client);
+            shrink_send_buffer(left);
+            const auto [tcp, local, piped] = co_await sapwood::when_all(
+                carry(client, server, 300'000), carry(left, right, 300'000),
+                carry(ends.writer, ends.reader, 300'000));
+            CHECK(tcp);
+            CHECK(local);
+            CHECK(piped);
+            auto log = co_await sapwood::file::open(directory / "log", {.flags = O_RDWR | O_CREAT});
+            const std::string text(1000, 'f');
+            for (std::uint64_t i = 0; i < 50; ++i) {
+                co_await log.write_all(text, {i * text.size()});
+            }
+            co_await log.datasync();
+            CHECK((co_await log.stat()).size == 50 * text.size());
+            co_await log.close();
+        };
+        const sapwood::test::signal_storm storm;
+        sapwood::run(body());
+        CHECK(storm.alarms() > 0);
+    }
+
+    TEST_CASE("a ring of 4 entries carries three hundred connections") {
+        int answered = 0;
+        auto body = [&]() -> task<> {
+            sapwood::tcp_listener listener(sapwood::test::loopback());
+            sapwood::task_group servers;
+            auto accept = [&]() -> task<> {
+                for (int i = 0; i < 300; ++i) {
+                    servers.spawn(echo(co_await listener.accept()));
+                }
+            };
+            auto accepting = sapwood::spawn(accept());
+            co_await sapwood::with_task_group([&](sapwood::task_group& clients) -> task<> {
+                for (int i = 0; i < 300; ++i) {
+                    clients.spawn(converse(listener, answered));
+                }
+                co_return;
+            });
+            co_await accepting;
+            co_await servers.join();
+        };
+        sapwood::loop_options options;
+        options.sq_entries = 4;
+        options.cq_entries = 4;
+        sapwood::run(body(), options);
+        CHECK(answered == 900);
+    }
+
+    CO_TEST_CASE("a peer's reset ends a write that waits for room, of one part or many") {
+        const std::string part(1 << 20, 'x');
+        const std::vector<std::span<const char>> parts(20, part);
+        for (const bool is_vectored : {false, true}) {
+            auto [client, server] = co_await connected();
+            auto write = [&]() -> task<> {
+                if (is_vectored) {
+                    co_await client.write_all(parts);
+                } else {
+                    for (const auto each : parts) {
+                        co_await client.write_all(each);
+                    }
+                }
+            };
+            auto writing = sapwood::spawn(write());
+            co_await settle();
+            CHECK_FALSE(writing.done());
+            reset_on_close(server);
+            co_await server.close();
+            std::error_code code;
+            try {
+                co_await writing;
+            } catch (const std::system_error& failure) {
+                code = failure.code();
+            }
+            CHECK((code == std::errc::connection_reset || code == std::errc::broken_pipe));
+        }
+    }
 
     CO_TEST_CASE("a read gives what is there and waits for the first byte") {
         auto [client, server] = co_await connected();

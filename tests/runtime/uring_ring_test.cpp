@@ -1,5 +1,6 @@
 // The kernel's ring: queues that are too small, signals, and hosts that refuse it.
 #include "support/child_process.hpp"
+#include "support/signal_storm.hpp"
 #include "support/temporary_directory.hpp"
 #include "uring_ring.hpp"
 
@@ -9,7 +10,6 @@
 #include <sapwood/spawn.hpp>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -25,7 +25,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <unistd.h>
 #include <vector>
 
@@ -38,6 +37,7 @@ using sapwood::ring_kind;
 using sapwood::task;
 using sapwood::uring_ring;
 using sapwood::test::in_child;
+using sapwood::test::signal_storm;
 
 task<std::size_t> read_zeros(file& from) {
     std::array<char, 100> bytes{};
@@ -114,35 +114,6 @@ void limit_locked_memory(rlim_t bytes) {
     }
 }
 
-std::atomic<int> alarms = 0;
-
-/// Sends this process SIGALRM all the time.
-class signal_storm {
-  public:
-    signal_storm() {
-        alarms = 0;
-
-        struct sigaction action {};
-
-        action.sa_handler = [](int) { ++alarms; };
-        ::sigaction(SIGALRM, &action, &before_); // without SA_RESTART: calls end with EINTR
-        const itimerval often{{0, 50}, {0, 50}};
-        ::setitimer(ITIMER_REAL, &often, nullptr);
-    }
-
-    signal_storm(const signal_storm&) = delete;
-    signal_storm& operator=(const signal_storm&) = delete;
-
-    ~signal_storm() {
-        const itimerval never{};
-        ::setitimer(ITIMER_REAL, &never, nullptr);
-        ::sigaction(SIGALRM, &before_, nullptr);
-    }
-
-  private:
-    struct sigaction before_ {};
-};
-
 } // namespace
 
 TEST_SUITE("uring_ring") {
@@ -202,7 +173,7 @@ TEST_SUITE("uring_ring") {
         const signal_storm storm;
         event_loop loop({.ring = ring_kind::io_uring, .sq_entries = 4, .cq_entries = 8});
         CHECK(loop.run(work()) == 20 * 70);
-        CHECK(alarms > 0);
+        CHECK(storm.alarms() > 0);
     }
 
     TEST_CASE("a signal that interrupts a wait does not end a sleep early") {
@@ -213,7 +184,7 @@ TEST_SUITE("uring_ring") {
         };
         const signal_storm storm;
         CHECK(sapwood::run(measure()) >= 5ms);
-        CHECK(alarms > 0);
+        CHECK(storm.alarms() > 0);
     }
 
     TEST_CASE("the report says what was granted") {
