@@ -193,7 +193,7 @@ std::uint64_t uring_ring::missing_opcodes() const noexcept {
         ::io_uring_get_probe_ring(const_cast<io_uring*>(&uring_)), ::io_uring_free_probe);
     std::uint64_t missing = 0;
     for (unsigned opcode = 0; opcode < 64; ++opcode) {
-        if (detail::is_performed(static_cast<std::uint8_t>(opcode)) &&
+        if (opcode_fallback::knows(static_cast<std::uint8_t>(opcode)) &&
             (probe == nullptr ||
              ::io_uring_opcode_supported(probe.get(), static_cast<int>(opcode)) == 0)) {
             missing |= std::uint64_t{1} << opcode;
