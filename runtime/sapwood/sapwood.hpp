@@ -6,6 +6,7 @@
 #include <sapwood/channel.hpp>
 #include <sapwood/command.hpp>
 #include <sapwood/condition_variable.hpp>
+#include <sapwood/connect.hpp>
 #include <sapwood/datagram.hpp>
 #include <sapwood/endpoint.hpp>
 #include <sapwood/errors.hpp>
@@ -20,6 +21,7 @@
 #include <sapwood/poll.hpp>
 #include <sapwood/process.hpp>
 #include <sapwood/remote_sender.hpp>
+#include <sapwood/resolve.hpp>
 #include <sapwood/result.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/run_blocking.hpp>
