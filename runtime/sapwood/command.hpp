@@ -5,6 +5,7 @@
 #include <sapwood/clock.hpp>
 
 #include <chrono>
+#include <concepts>
 #include <csignal>
 #include <cstdint>
 #include <optional>
@@ -58,13 +59,21 @@ struct stop_options {
     bool leave_running = false;
 };
 
-/// Not an aggregate, so that it may stand in a co_await expression; its fields are for the caller
-/// to set. The new process has no signal blocked, every signal at its default, and no descriptor
-/// but its three standard streams.
+/// Not an aggregate, so that it may stand in a co_await expression (with its arguments one by one:
+/// gcc 12 takes no list in braces there); its fields are for the caller to set. The new process has
+/// no signal blocked, every signal at its default, and no descriptor but its three standard
+/// streams.
 struct command {
     /// `program_to_run` with a slash is a path, from `directory`. Without one it is looked for in
     /// PATH, that of `environment` where it is given.
-    explicit command(std::string program_to_run, std::vector<std::string> its_arguments = {})
+    template <std::convertible_to<std::string>... Arguments>
+    explicit command(std::string program_to_run, Arguments&&... its_arguments)
+        : program(std::move(program_to_run)) {
+        arguments.reserve(sizeof...(its_arguments));
+        (arguments.emplace_back(std::forward<Arguments>(its_arguments)), ...);
+    }
+
+    command(std::string program_to_run, std::vector<std::string> its_arguments)
         : program(std::move(program_to_run)),
           arguments(std::move(its_arguments)) {}
 

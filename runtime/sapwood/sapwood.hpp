@@ -8,6 +8,7 @@
 #include <sapwood/condition_variable.hpp>
 #include <sapwood/connect.hpp>
 #include <sapwood/datagram.hpp>
+#include <sapwood/directory.hpp>
 #include <sapwood/endpoint.hpp>
 #include <sapwood/errors.hpp>
 #include <sapwood/event.hpp>
@@ -40,3 +41,4 @@
 #include <sapwood/unix_socket.hpp>
 #include <sapwood/when_all.hpp>
 #include <sapwood/when_any.hpp>
+#include <sapwood/whole_file.hpp>

@@ -33,7 +33,7 @@ using sapwood::task;
 using sapwood::test::temporary_directory;
 
 command shell(std::string script) {
-    return command("sh", {"-c", std::move(script)});
+    return command("sh", "-c", std::move(script));
 }
 
 /// Whether this process has no child, neither alive nor dead.

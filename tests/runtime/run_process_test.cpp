@@ -35,7 +35,7 @@ TEST_SUITE("run_process") {
         sapwood::run([]() -> task<> {
             std::string input(1u << 20, 'x');
             input.back() = '\n';
-            command both("tee", {"/dev/stderr"});
+            command both("tee", "/dev/stderr");
             const auto ran = co_await run_process(std::move(both), {.input = input});
             CHECK(ran.status.success());
             CHECK((ran.out == input));
@@ -83,7 +83,7 @@ TEST_SUITE("run_process") {
     TEST_CASE("cancelled, it has ended the program when it throws") {
         sapwood::run([]() -> task<> {
             bool began = false;
-            auto running = sapwood::spawn(run_until_told(command("sleep", {"1000"}), began));
+            auto running = sapwood::spawn(run_until_told(command("sleep", "1000"), began));
             while (is_childless()) {
                 co_await sapwood::yield();
             }
