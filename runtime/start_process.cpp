@@ -54,8 +54,8 @@ struct orders {
 };
 
 #define SAPWOOD_BARE                                                                               \
-    [[gnu::no_sanitize("address"), gnu::no_sanitize("thread"), gnu::no_sanitize("undefined"),      \
-      gnu::noinline]]
+    __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined"),        \
+                   noinline))
 
 SAPWOOD_BARE void give_up(orders& with, step at) noexcept {
     with.error = errno;
