@@ -84,8 +84,9 @@ namespace {
 task<tcp_stream> connect_first(std::string name, std::vector<endpoint> addresses,
                                connect_options options) {
     race shared(std::move(addresses), options);
-    co_await with_task_group(
-        [&shared](task_group& all) -> task<> { co_await begin_attempts(shared, all); });
+    task_group all;
+    all.spawn(begin_attempts(shared, all));
+    co_await all.join();
     if (!shared.winner) {
         throw std::system_error(shared.first_error,
                                 fmt::format("cannot connect to {} ({})", name, shared.reasons));

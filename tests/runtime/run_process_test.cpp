@@ -93,4 +93,25 @@ TEST_SUITE("run_process") {
             CHECK(is_childless());
         });
     }
+
+    TEST_CASE("cancelled at any moment, also while it starts, it leaves no process") {
+        sapwood::run([]() -> task<> {
+            int cancelled = 0;
+            for (int turns = 0; turns < 40; ++turns) {
+                bool began = false;
+                auto running = sapwood::spawn(run_until_told(command("sleep", "0.01"), began));
+                for (int turn = 0; turn < turns * turns; ++turn) {
+                    co_await sapwood::yield();
+                }
+                running.cancel();
+                try {
+                    co_await running;
+                } catch (const sapwood::cancelled&) {
+                    ++cancelled;
+                }
+                CHECK(is_childless());
+            }
+            CHECK(cancelled > 0);
+        });
+    }
 }
