@@ -26,6 +26,15 @@
 // sanitizers intercept; and it leaves what went wrong where we read it, so that a failed exec is an
 // error of ours and no exit code. Its table of descriptors and its signal handlers are its own.
 
+// The thread sanitizer takes clone for fork, and its child, which has our memory, for a process of
+// its own: it would then see races everywhere. glibc's other name of the same function it leaves.
+#if defined(__SANITIZE_THREAD__) && defined(__GLIBC__)
+extern "C" int __clone(int (*run)(void*), void* stack, int flags, void* argument, ...) noexcept;
+#define SAPWOOD_CLONE ::__clone
+#else
+#define SAPWOOD_CLONE ::clone
+#endif
+
 namespace sapwood::detail {
 
 namespace {
@@ -288,8 +297,8 @@ child clone_child(const command& what, orders& with, const std::string& path) {
     int error = 0;
     {
         const all_signals_blocked meanwhile;
-        id = ::clone(run_child, reinterpret_cast<void*>(top),
-                     CLONE_VM | CLONE_VFORK | clone_pidfd | SIGCHLD, &with, &pidfd);
+        id = SAPWOOD_CLONE(run_child, reinterpret_cast<void*>(top),
+                           CLONE_VM | CLONE_VFORK | clone_pidfd | SIGCHLD, &with, &pidfd);
         error = errno;
     }
     if (id < 0) {
