@@ -1,4 +1,7 @@
 // Whole files: read to their end, replaced in one step or not at all; and temporary ones.
+#include "sqe_calls.hpp"
+
+#include "support/scripted_ring.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/directory.hpp>
@@ -7,8 +10,11 @@
 #include <sapwood/spawn.hpp>
 #include <sapwood/whole_file.hpp>
 
+#include <cerrno>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <memory>
+#include <optional>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,6 +50,45 @@ task<std::string> reason_of(task<> work) {
 
 task<> read_it(std::string path, std::size_t bytes_max) {
     (void)co_await read_whole_file(std::move(path), bytes_max);
+}
+
+task<> keep_reason(task<> work, std::string& why) {
+    why = co_await reason_of(std::move(work));
+}
+
+/// What `work` asks the kernel to do to files, in order. `sync_value` is what a sync gives instead
+/// of its own result.
+std::string steps_of(task<> work, std::int32_t sync_value = 0) {
+    std::string steps;
+    auto ring = std::make_unique<sapwood::test::scripted_ring>();
+    ring->answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+        switch (sqe.opcode) {
+        case IORING_OP_WRITE:
+            steps += "write ";
+            break;
+        case IORING_OP_FSYNC:
+            steps += "fsync ";
+            if (sync_value != 0) {
+                return sync_value;
+            }
+            break;
+        case IORING_OP_RENAMEAT:
+            steps += "rename ";
+            break;
+        case IORING_OP_UNLINKAT:
+            steps += "unlink ";
+            break;
+        default:
+            break;
+        }
+        if (sqe.opcode == IORING_OP_READ) {
+            return std::nullopt; // the loop's own, which waits for other threads
+        }
+        return sapwood::detail::perform(sqe, true);
+    };
+    sapwood::event_loop loop(std::move(ring));
+    loop.run(std::move(work));
+    return steps;
 }
 
 } // namespace
@@ -124,6 +169,26 @@ TEST_SUITE("whole_file") {
         }(in, small, before));
         CHECK(contents_of(in / "oak") == "old");
         CHECK(entries_in(in / ".") == 2);
+    }
+
+    TEST_CASE("the file is synced before it has its name, and the directory afterwards") {
+        const temporary_directory in;
+        CHECK(steps_of(write_whole_file(in / "oak", std::string_view("new"))) ==
+              "write fsync rename fsync ");
+        CHECK(steps_of(write_whole_file(in / "oak", std::string_view("x"), {.durable = false})) ==
+              "write rename ");
+        CHECK(contents_of(in / "oak") == "x");
+    }
+
+    TEST_CASE("a file that could not be synced does not get the name") {
+        const temporary_directory in;
+        fill(in / "oak", "old");
+        std::string why;
+        CHECK(steps_of(keep_reason(write_whole_file(in / "oak", std::string_view("new")), why),
+                       -EIO) == "write fsync unlink ");
+        CHECK(why == "cannot write " + in / "oak" + ": Input/output error");
+        CHECK(contents_of(in / "oak") == "old");
+        CHECK(entries_in(in / ".") == 1);
     }
 
     TEST_CASE("cancelled at any moment, the file is the old or the new, and alone") {
