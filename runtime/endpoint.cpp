@@ -105,7 +105,9 @@ endpoint::endpoint(std::string_view address, std::uint16_t port) {
         std::memcpy(&storage_, &v6, sizeof(v6));
         size_ = sizeof(v6);
     } else {
-        refuse(address, "is no IPv4 or IPv6 address in numbers; names are not resolved");
+        refuse(
+            address,
+            "is no IPv4 or IPv6 address in numbers; names are not resolved here, but by resolve()");
     }
 }
 

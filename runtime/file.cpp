@@ -18,6 +18,19 @@ constexpr std::uint8_t opcode_ftruncate = 55;
 
 namespace detail {
 
+file_status status_of(const struct ::statx& raw) noexcept {
+    using namespace std::chrono;
+    return {
+        .size = raw.stx_size,
+        .mode = raw.stx_mode,
+        .links = raw.stx_nlink,
+        .inode = raw.stx_ino,
+        .device = (static_cast<std::uint64_t>(raw.stx_dev_major) << 32) | raw.stx_dev_minor,
+        .modified = system_clock::time_point(duration_cast<system_clock::duration>(
+            seconds(raw.stx_mtime.tv_sec) + nanoseconds(raw.stx_mtime.tv_nsec))),
+    };
+}
+
 // --- open ---
 
 void open_op::prepare(io_uring_sqe& sqe) noexcept {
@@ -79,14 +92,14 @@ std::string write_op::describe() const {
     return fmt::format("write of {} bytes to file descriptor {}", bytes_.size(), fd());
 }
 
-// --- sync, truncate, stat, rename ---
+// --- sync, truncate, allocate, stat ---
 
 void sync_op::prepare(io_uring_sqe& sqe) noexcept {
-    ::io_uring_prep_fsync(&sqe, fd(), IORING_FSYNC_DATASYNC);
+    ::io_uring_prep_fsync(&sqe, fd(), data_only_ ? IORING_FSYNC_DATASYNC : 0);
 }
 
 std::string sync_op::describe() const {
-    return fmt::format("fdatasync of file descriptor {}", fd());
+    return fmt::format("{} of file descriptor {}", data_only_ ? "fdatasync" : "fsync", fd());
 }
 
 void truncate_op::prepare(io_uring_sqe& sqe) noexcept {
@@ -95,6 +108,15 @@ void truncate_op::prepare(io_uring_sqe& sqe) noexcept {
 
 std::string truncate_op::describe() const {
     return fmt::format("truncation of file descriptor {} to {} bytes", fd(), size_);
+}
+
+void allocate_op::prepare(io_uring_sqe& sqe) noexcept {
+    ::io_uring_prep_rw(IORING_OP_FALLOCATE, &sqe, fd(), nullptr, 0, begin_);
+    sqe.addr = size_; // liburing's own function takes signed numbers
+}
+
+std::string allocate_op::describe() const {
+    return fmt::format("allocation of {} bytes for file descriptor {}", size_, fd());
 }
 
 stat_op::stat_op(file& of) : fd_op(of), raw_(std::make_unique<struct ::statx>()) {}
@@ -106,28 +128,11 @@ void stat_op::prepare(io_uring_sqe& sqe) noexcept {
 }
 
 file_status stat_op::convert(std::int32_t) const noexcept {
-    using namespace std::chrono;
-    return {
-        .size = raw_->stx_size,
-        .mode = raw_->stx_mode,
-        .links = raw_->stx_nlink,
-        .inode = raw_->stx_ino,
-        .device = (static_cast<std::uint64_t>(raw_->stx_dev_major) << 32) | raw_->stx_dev_minor,
-        .modified = system_clock::time_point(duration_cast<system_clock::duration>(
-            seconds(raw_->stx_mtime.tv_sec) + nanoseconds(raw_->stx_mtime.tv_nsec))),
-    };
+    return status_of(*raw_);
 }
 
 std::string stat_op::describe() const {
     return fmt::format("status of file descriptor {}", fd());
-}
-
-void rename_op::prepare(io_uring_sqe& sqe) noexcept {
-    ::io_uring_prep_renameat(&sqe, AT_FDCWD, from_.c_str(), AT_FDCWD, to_.c_str(), 0);
-}
-
-std::string rename_op::describe() const {
-    return fmt::format("cannot rename {} to {}", from_, to_);
 }
 
 } // namespace detail
@@ -162,7 +167,15 @@ task<> file::write_all(std::span<const char> bytes, file_offset at) {
 }
 
 detail::sync_op file::datasync() noexcept {
-    return detail::sync_op(*this);
+    return {*this, true};
+}
+
+detail::sync_op file::sync() noexcept {
+    return {*this, false};
+}
+
+detail::allocate_op file::allocate(std::uint64_t begin, std::uint64_t size) noexcept {
+    return {*this, begin, size};
 }
 
 detail::truncate_op file::truncate(std::uint64_t size) noexcept {
@@ -171,10 +184,6 @@ detail::truncate_op file::truncate(std::uint64_t size) noexcept {
 
 detail::stat_op file::stat() {
     return detail::stat_op(*this);
-}
-
-detail::rename_op rename_file(std::string from, std::string to) {
-    return {std::move(from), std::move(to)};
 }
 
 } // namespace sapwood

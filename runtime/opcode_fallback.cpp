@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <new>
+#include <poll.h>
 #include <unistd.h>
 #include <utility>
 
@@ -44,6 +45,11 @@ struct opcode_fallback::request final : worker_pool::job {
     }
 
     void prepare_stand_in(io_uring_sqe& into) noexcept {
+        if (sqe.opcode == detail::opcode_waitid) {
+            ::io_uring_prep_poll_add(&into, sqe.fd, POLLIN);
+            into.user_data = sqe.user_data;
+            return;
+        }
         ::io_uring_prep_read(&into, ends[0], &byte, 1, 0);
         into.user_data = sqe.user_data;
     }
@@ -66,6 +72,10 @@ opcode_fallback::opcode_fallback(std::uint64_t missing)
 
 opcode_fallback::~opcode_fallback() = default;
 
+bool opcode_fallback::knows(std::uint8_t opcode) noexcept {
+    return detail::is_performed(opcode) || opcode == detail::opcode_waitid;
+}
+
 void opcode_fallback::replace(io_uring_sqe& sqe) noexcept {
     drop_finished();
     // Not ASYNC: a read that a kernel worker is about to begin can escape its cancel.
@@ -75,6 +85,12 @@ void opcode_fallback::replace(io_uring_sqe& sqe) noexcept {
         request& node = *made;
         node.sqe = sqe;
         in_flight_[sqe.user_data] = std::move(made);
+        if (sqe.opcode == detail::opcode_waitid) {
+            node.is_free = true; // no thread ever has it
+            node.prepare_stand_in(sqe);
+            sqe.flags = flags;
+            return;
+        }
         const detail::descriptor on = sqe.fd >= 0 ? detail::look_at(sqe.fd) : detail::descriptor{};
         std::int32_t refused = 0;
         if (::pipe2(node.ends.data(), O_CLOEXEC) == 0) {
@@ -103,6 +119,20 @@ std::optional<std::int32_t> opcode_fallback::result(std::uint64_t user_data,
         return value;
     }
     request& node = *at->second;
+    if (node.sqe.opcode == detail::opcode_waitid) {
+        // Cancelled or refused; or the pidfd is readable, and the process is there to be reaped.
+        const std::int32_t outcome = value < 0 ? value : detail::try_wait(node.sqe);
+        if (outcome == -EAGAIN) {
+            try {
+                to_resume_.push_back(&node);
+                return std::nullopt;
+            } catch (const std::bad_alloc&) {
+                // It is told as it is; the caller may ask again.
+            }
+        }
+        in_flight_.erase(at);
+        return outcome;
+    }
     if (!node.is_done.load(std::memory_order_acquire)) {
         // The stand-in was cancelled, and that is all the kernel can do.
         if (workers_.withdraw(node)) {

@@ -1,6 +1,7 @@
 // Operations that an older kernel's ring does not know, carried out by threads. In the ring each
 // has a stand-in under the same user_data: a read from a pipe of its own, in which the worker
-// leaves a byte where it succeeded and nothing where it did not. So waiting, chains and cancelling
+// leaves a byte where it succeeded and nothing where it did not. A wait for a process needs no
+// thread: its stand-in is a poll of the pidfd. So waiting, chains and cancelling
 // are the kernel's work as with any other operation; only the result has to be put right. Loop
 // thread only.
 #pragma once
@@ -24,6 +25,9 @@ class opcode_fallback {
     opcode_fallback(const opcode_fallback&) = delete;
     opcode_fallback& operator=(const opcode_fallback&) = delete;
     ~opcode_fallback();
+
+    /// Whether there is another way for the opcode.
+    [[nodiscard]] static bool knows(std::uint8_t opcode) noexcept;
 
     [[nodiscard]] bool lacks(std::uint8_t opcode) const noexcept {
         return opcode < 64 && ((missing_ >> opcode) & 1) != 0;

@@ -240,6 +240,7 @@ bool poll_ring::knows(std::uint8_t opcode) noexcept {
     case IORING_OP_TIMEOUT:
     case IORING_OP_TIMEOUT_REMOVE:
     case IORING_OP_ASYNC_CANCEL:
+    case detail::opcode_waitid:
         return true;
     default:
         return detail::is_performed(opcode) || detail::is_socket_call(opcode);
@@ -390,6 +391,9 @@ void poll_ring::begin(request& node) noexcept {
     case IORING_OP_POLL_ADD:
         begin_poll(node);
         return;
+    case detail::opcode_waitid:
+        begin_wait(node);
+        return;
     case IORING_OP_SHUTDOWN:
         finish(node, detail::perform(node.sqe, false)); // which waits for nobody
         return;
@@ -538,7 +542,9 @@ bool poll_ring::attempt(request& node, std::uint32_t events) noexcept {
         return true;
     }
     std::int32_t value = 0;
-    if (node.sqe.opcode == IORING_OP_CONNECT) {
+    if (node.sqe.opcode == detail::opcode_waitid) {
+        value = detail::try_wait(node.sqe);
+    } else if (node.sqe.opcode == IORING_OP_CONNECT) {
         value = detail::finish_connect(node.sqe.fd);
     } else if (detail::is_socket_call(node.sqe.opcode)) {
         value = detail::try_socket_call(node.sqe);
@@ -578,6 +584,18 @@ void poll_ring::begin_poll(request& node) noexcept {
     }
     refused_events = node.sqe.poll32_events & events_of_disks;
     finish(node, refused_events != 0 ? static_cast<std::int32_t>(refused_events) : -EINVAL);
+}
+
+void poll_ring::begin_wait(request& node) noexcept {
+    std::int32_t value = detail::try_wait(node.sqe);
+    if (value == -EAGAIN) {
+        node.where = request::place::watched;
+        value = readiness_.add(node, node.sqe.fd, EPOLLIN);
+        if (value == 0) {
+            return;
+        }
+    }
+    finish(node, value);
 }
 
 void poll_ring::begin_timeout(request& node) noexcept {

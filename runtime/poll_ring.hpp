@@ -63,6 +63,7 @@ class poll_ring final : public ring {
     void begin_multishot(request& node) noexcept;
     void begin_poll(request& node) noexcept;
     void begin_timeout(request& node) noexcept;
+    void begin_wait(request& node) noexcept;
     void begin_performed(request& node) noexcept;
     void give_to_disk_workers(request& node, worker_pool::lane_key lane) noexcept;
     void give_to_peer_workers(request& node) noexcept;

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace sapwood::detail {
@@ -401,6 +402,27 @@ std::int32_t perform(const io_uring_sqe& sqe, bool may_wait_for_a_peer) noexcept
     default:
         return -ENOSYS;
     }
+}
+
+std::int32_t try_wait(const io_uring_sqe& sqe) noexcept {
+    constexpr unsigned options_known = WEXITED | WNOWAIT | WNOHANG;
+    const auto options = sqe.file_index;
+    if (sqe.len != P_PIDFD || (options & WEXITED) == 0 || (options & ~options_known) != 0) {
+        return -EINVAL;
+    }
+    siginfo_t found{};
+    const int outcome =
+        ::waitid(P_PIDFD, static_cast<id_t>(sqe.fd), &found, static_cast<int>(options | WNOHANG));
+    if (outcome != 0) {
+        return -errno;
+    }
+    if (found.si_pid == 0 && (options & WNOHANG) == 0) {
+        return -EAGAIN;
+    }
+    if (auto* const into = pointer<siginfo_t>(sqe.addr2)) {
+        *into = found;
+    }
+    return 0;
 }
 
 } // namespace sapwood::detail

@@ -9,6 +9,7 @@
 namespace sapwood::detail {
 
 // Opcodes newer than the header, by number.
+inline constexpr std::uint8_t opcode_waitid = 50;    // Linux 6.7
 inline constexpr std::uint8_t opcode_ftruncate = 55; // Linux 6.9
 
 /// What can be known of a descriptor without waiting for a disk or a server.
@@ -68,5 +69,9 @@ inline constexpr std::int32_t would_wait_for_a_peer = INT32_MIN;
 
 /// How a connect ended that was in progress; -EAGAIN where it has not.
 [[nodiscard]] std::int32_t finish_connect(int fd) noexcept;
+
+/// A wait for a process that a pidfd stands for, without waiting: -EAGAIN where the process has not
+/// ended. Its pidfd becomes readable when it has. -EINVAL for any other kind of wait.
+[[nodiscard]] std::int32_t try_wait(const io_uring_sqe& sqe) noexcept;
 
 } // namespace sapwood::detail

@@ -213,7 +213,7 @@ std::uint64_t uring_ring::known_opcodes() const noexcept {
 std::uint64_t uring_ring::missing_opcodes() const noexcept {
     std::uint64_t performed = 0;
     for (unsigned opcode = 0; opcode < 64; ++opcode) {
-        if (detail::is_performed(static_cast<std::uint8_t>(opcode))) {
+        if (opcode_fallback::knows(static_cast<std::uint8_t>(opcode))) {
             performed |= std::uint64_t{1} << opcode;
         }
     }

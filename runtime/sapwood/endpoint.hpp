@@ -1,5 +1,5 @@
 // endpoint: where a socket is, an address and port of IPv4 or IPv6 or the name of a Unix socket. A
-// plain value: any thread. Names of hosts are not resolved.
+// plain value: any thread. Names of hosts are for resolve.hpp.
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 
 #include <sapwood/op.hpp>
 #include <sapwood/owned_fd.hpp>
+#include <sapwood/path_op.hpp>
 #include <sapwood/task.hpp>
 
 #include <chrono>
@@ -42,6 +43,10 @@ struct file_status {
     std::chrono::system_clock::time_point modified;
 
     [[nodiscard]] bool is_regular() const noexcept { return (mode & S_IFMT) == S_IFREG; }
+
+    [[nodiscard]] bool is_directory() const noexcept { return (mode & S_IFMT) == S_IFDIR; }
+
+    [[nodiscard]] bool is_symlink() const noexcept { return (mode & S_IFMT) == S_IFLNK; }
 };
 
 namespace detail {
@@ -51,8 +56,11 @@ class read_op;
 class write_op;
 class sync_op;
 class truncate_op;
+class allocate_op;
 class stat_op;
-class rename_op;
+
+/// What the kernel filled in.
+[[nodiscard]] file_status status_of(const struct ::statx& raw) noexcept;
 
 } // namespace detail
 
@@ -99,14 +107,19 @@ class file : public owned_fd {
     /// the kernel has forgotten what it could not write: never believe a second try.
     [[nodiscard]] detail::sync_op datasync() noexcept;
 
+    /// The same, and all that is known of the file: times, owner, permissions (fsync).
+    [[nodiscard]] detail::sync_op sync() noexcept;
+
     /// Cuts or extends the file to `size` bytes.
     [[nodiscard]] detail::truncate_op truncate(std::uint64_t size) noexcept;
 
+    /// Has the disk's blocks for `size` bytes from `begin` on reserved, so that writing there does
+    /// not fail for want of room (fallocate); the file becomes as long as that. EOPNOTSUPP where
+    /// the file system cannot.
+    [[nodiscard]] detail::allocate_op allocate(std::uint64_t begin, std::uint64_t size) noexcept;
+
     [[nodiscard]] detail::stat_op stat();
 };
-
-/// Renames a file, replacing what has the new name. Both names must be on one file system.
-[[nodiscard]] detail::rename_op rename_file(std::string from, std::string to);
 
 namespace detail {
 
@@ -172,13 +185,16 @@ class [[nodiscard]] write_op final : public fd_op<write_op, std::size_t> {
 
 class [[nodiscard]] sync_op final : public fd_op<sync_op, void> {
   public:
-    explicit sync_op(file& of) noexcept : fd_op(of) {}
+    sync_op(owned_fd& of, bool data_only) noexcept : fd_op(of), data_only_(data_only) {}
 
     void prepare(io_uring_sqe& sqe) noexcept override;
 
     void convert(std::int32_t) const noexcept {}
 
     std::string describe() const override;
+
+  private:
+    bool data_only_;
 };
 
 class [[nodiscard]] truncate_op final : public fd_op<truncate_op, void> {
@@ -195,6 +211,24 @@ class [[nodiscard]] truncate_op final : public fd_op<truncate_op, void> {
     std::uint64_t size_;
 };
 
+class [[nodiscard]] allocate_op final : public fd_op<allocate_op, void> {
+  public:
+    allocate_op(file& of, std::uint64_t begin, std::uint64_t size) noexcept
+        : fd_op(of),
+          begin_(begin),
+          size_(size) {}
+
+    void prepare(io_uring_sqe& sqe) noexcept override;
+
+    void convert(std::int32_t) const noexcept {}
+
+    std::string describe() const override;
+
+  private:
+    std::uint64_t begin_;
+    std::uint64_t size_;
+};
+
 class [[nodiscard]] stat_op final : public fd_op<stat_op, file_status> {
   public:
     explicit stat_op(file& of);
@@ -208,23 +242,6 @@ class [[nodiscard]] stat_op final : public fd_op<stat_op, file_status> {
 
   private:
     std::unique_ptr<struct ::statx> raw_;
-};
-
-class [[nodiscard]] rename_op final : public op<rename_op, void> {
-  public:
-    rename_op(std::string from, std::string to) noexcept
-        : from_(std::move(from)),
-          to_(std::move(to)) {}
-
-    void prepare(io_uring_sqe& sqe) noexcept override;
-
-    void convert(std::int32_t) const noexcept {}
-
-    std::string describe() const override;
-
-  private:
-    std::string from_;
-    std::string to_;
 };
 
 } // namespace detail

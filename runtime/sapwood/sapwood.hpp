@@ -4,13 +4,17 @@
 #include <sapwood/barrier.hpp>
 #include <sapwood/buffered_reader.hpp>
 #include <sapwood/channel.hpp>
+#include <sapwood/command.hpp>
 #include <sapwood/condition_variable.hpp>
+#include <sapwood/connect.hpp>
 #include <sapwood/datagram.hpp>
+#include <sapwood/directory.hpp>
 #include <sapwood/dump_tasks.hpp>
 #include <sapwood/endpoint.hpp>
 #include <sapwood/errors.hpp>
 #include <sapwood/event.hpp>
 #include <sapwood/event_loop.hpp>
+#include <sapwood/exit_status.hpp>
 #include <sapwood/file.hpp>
 #include <sapwood/latch.hpp>
 #include <sapwood/mutex.hpp>
@@ -18,10 +22,13 @@
 #include <sapwood/owned_fd.hpp>
 #include <sapwood/pipe.hpp>
 #include <sapwood/poll.hpp>
+#include <sapwood/process.hpp>
 #include <sapwood/remote_sender.hpp>
+#include <sapwood/resolve.hpp>
 #include <sapwood/result.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/run_blocking.hpp>
+#include <sapwood/run_process.hpp>
 #include <sapwood/semaphore.hpp>
 #include <sapwood/serve.hpp>
 #include <sapwood/shield.hpp>
@@ -36,3 +43,4 @@
 #include <sapwood/unix_socket.hpp>
 #include <sapwood/when_all.hpp>
 #include <sapwood/when_any.hpp>
+#include <sapwood/whole_file.hpp>

@@ -1,5 +1,4 @@
-// TCP: listeners and streams. Names of hosts are not resolved: getaddrinfo would block the loop.
-// Loop thread only.
+// TCP: listeners and streams, by numeric addresses; connect.hpp connects by name. Loop thread only.
 #pragma once
 
 #include <sapwood/listener.hpp>

@@ -140,6 +140,19 @@ TEST_SUITE("file") {
         CHECK((::fcntl(out.fd(), F_GETFD) & FD_CLOEXEC) != 0);
     }
 
+    CO_TEST_CASE("allocate reserves blocks and makes the file as long, sync keeps all of it") {
+        const temporary_directory directory;
+        auto out = co_await file::open(directory / "oak", {.flags = O_RDWR | O_CREAT});
+        co_await out.allocate(0, 8192);
+        co_await out.sync();
+        struct stat status {};
+
+        REQUIRE(::stat((directory / "oak").c_str(), &status) == 0);
+        CHECK(status.st_size == 8192);
+        CHECK(status.st_blocks * 512 >= 8192);
+        co_await out.close();
+    }
+
     CO_TEST_CASE("truncate cuts and extends, stat tells size, kind and identity") {
         const temporary_directory directory;
         auto out = co_await file::open(directory / "file", {.flags = O_RDWR | O_CREAT});

@@ -21,6 +21,7 @@ bool ends_by_itself(const io_uring_sqe& sqe) {
     case IORING_OP_RECVMSG:
     case IORING_OP_SEND:
     case IORING_OP_SENDMSG:
+    case 50: // WAITID, which is newer than the header
         return false;
     default:
         return true;

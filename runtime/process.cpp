@@ -1,0 +1,228 @@
+#include <sapwood/process.hpp>
+
+#include "sqe_calls.hpp"
+#include "start_process.hpp"
+
+#include <sapwood/run_blocking.hpp>
+#include <sapwood/shield.hpp>
+#include <sapwood/spawn.hpp>
+#include <sapwood/timeout.hpp>
+
+#include <cerrno>
+#include <fmt/format.h>
+#include <liburing.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace sapwood {
+
+namespace detail {
+
+void wait_op::prepare(io_uring_sqe& sqe) noexcept {
+    check_alive(&info_, sizeof(info_));
+    ::io_uring_prep_rw(opcode_waitid, &sqe, fd(), nullptr, P_PIDFD, 0);
+    sqe.file_index = WEXITED;
+    sqe.addr2 = reinterpret_cast<std::uintptr_t>(&info_);
+}
+
+exit_status wait_op::convert(std::int32_t) const noexcept {
+    return info_.si_code == CLD_EXITED
+               ? exit_status::exited(info_.si_status)
+               : exit_status::killed(info_.si_status, info_.si_code == CLD_DUMPED);
+}
+
+std::string wait_op::describe() const {
+    return fmt::format("cannot learn how process {} ended; is SIGCHLD ignored, or does somebody "
+                       "else wait for every child?",
+                       id_);
+}
+
+namespace {
+
+/// PIDFD_SIGNAL_PROCESS_GROUP: Linux 6.9.
+constexpr unsigned to_its_group = 4;
+
+int send(const child& to, int signal, unsigned flags) noexcept {
+    return static_cast<int>(
+        ::syscall(SYS_pidfd_send_signal, to.pidfd.fd(), signal, nullptr, flags));
+}
+
+bool has_ended(const child& one) noexcept {
+    pollfd ended{.fd = one.pidfd.fd(), .events = POLLIN, .revents = 0};
+    return ::poll(&ended, 1, 0) > 0;
+}
+
+/// 0, or an errno: ESRCH where it has been reaped. A process that has ended takes signals in vain.
+int send_signal(const child& to, int signal) noexcept {
+    if (!to.leads_group) {
+        return send(to, signal, 0) == 0 ? 0 : errno;
+    }
+    if (send(to, signal, to_its_group) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL || signal < 0 || signal > SIGRTMAX) {
+        return errno;
+    }
+    // An older kernel. The group's number is its own as long as its leader is alive.
+    if (has_ended(to)) {
+        return ESRCH;
+    }
+    return ::kill(-to.id, signal) == 0 ? 0 : errno;
+}
+
+[[noreturn]] void throw_unsent(const child& to, int signal, int error) {
+    throw std::system_error(error, std::generic_category(),
+                            fmt::format("cannot send signal {} to process {}", signal, to.id));
+}
+
+/// False where it has ended.
+bool send_or_throw(const child& to, int signal) {
+    const int error = send_signal(to, signal);
+    if (error != 0 && error != ESRCH) {
+        throw_unsent(to, signal, error);
+    }
+    return error == 0;
+}
+
+/// Asks, waits for the grace, kills, reaps. Under a shield.
+task<exit_status> end_child(child& one, stop_options how) {
+    if (how.grace > clock::duration::zero() && how.signal != SIGKILL) {
+        send_or_throw(one, how.signal);
+        (void)send_signal(one, SIGCONT);
+        const auto ended = co_await as_result(timeout(how.grace, wait_op(one)));
+        if (ended) {
+            co_return *ended;
+        }
+        if (ended.error() != std::errc::timed_out) {
+            throw std::system_error(ended.error(), wait_op(one).describe());
+        }
+    }
+    send_or_throw(one, SIGKILL);
+    co_return co_await wait_op(one);
+}
+
+/// See to a child that nobody holds any more.
+task<> end_abandoned(child one, stop_options how) {
+    try {
+        (void)co_await end_child(one, how);
+    } catch (const std::system_error& failure) {
+        if (failure.code() != std::errc::no_child_process) { // somebody else has reaped it
+            throw;
+        }
+    }
+}
+
+task<> reap_abandoned(child one) {
+    (void)co_await as_result(wait_op(one)); // until it ends or the loop does
+}
+
+/// What ends by itself need not be told.
+class deaf_listener final : public stop_listener {
+  public:
+    void stop_requested() noexcept override {}
+};
+
+constinit deaf_listener nobody;
+
+void end_without_loop(const child& one, const stop_options& how) noexcept {
+    if (how.leave_running || send_signal(one, SIGKILL) != 0) {
+        return;
+    }
+    siginfo_t ignored{};
+    while (::waitid(P_PIDFD, static_cast<id_t>(one.pidfd.fd()), &ignored, WEXITED) != 0 &&
+           errno == EINTR) {
+    }
+}
+
+} // namespace
+
+} // namespace detail
+
+task<process> process::start(command what) {
+    auto started = co_await run_blocking([&what] { return detail::start_process(what); });
+    process made;
+    made.child_ = std::move(started.running);
+    made.stop_ = what.stop;
+    made.in = file(started.in.release());
+    made.out = file(started.out.release());
+    made.err = file(started.err.release());
+    co_return made;
+}
+
+process& process::operator=(process&& other) noexcept {
+    if (this != &other) {
+        abandon();
+        child_ = std::move(other.child_);
+        stop_ = other.stop_;
+        status_ = other.status_;
+        in = std::move(other.in);
+        out = std::move(other.out);
+        err = std::move(other.err);
+    }
+    return *this;
+}
+
+process::~process() {
+    abandon();
+}
+
+void process::abandon() noexcept {
+    if (!child_.pidfd.is_open() || status_) {
+        return;
+    }
+    if (detail::running_loop != nullptr) {
+        try {
+            if (stop_.leave_running) {
+                spawn(detail::reap_abandoned(std::move(child_))).detach();
+            } else {
+                // Shielded, because the loop's end would stop it before it starts.
+                auto ending = detail::end_abandoned(std::move(child_), stop_);
+                spawn_shielded(std::move(ending), detail::nobody).detach();
+            }
+            return;
+        } catch (const std::bad_alloc&) {
+            // Without memory for a task as without a loop, if the child is still ours to end.
+        }
+    }
+    if (child_.pidfd.is_open()) {
+        detail::end_without_loop(child_, stop_);
+    }
+}
+
+task<exit_status> process::wait() {
+    SAPWOOD_ASSERT(status_ || child_.pidfd.is_open(), "wait() for a process that is none");
+    if (!status_) {
+        const auto ended = co_await as_result(detail::wait_op(child_));
+        if (ended) {
+            status_ = *ended;
+        } else if (ended.error() != std::errc::operation_canceled) {
+            throw std::system_error(ended.error(), detail::wait_op(child_).describe());
+        } else {
+            if (!stop_.leave_running) {
+                (void)co_await stop();
+            }
+            throw cancelled{};
+        }
+    }
+    co_return *status_;
+}
+
+bool process::kill(int signal) {
+    if (status_ || !child_.pidfd.is_open()) {
+        return false;
+    }
+    return detail::send_or_throw(child_, signal);
+}
+
+task<exit_status> process::stop() {
+    SAPWOOD_ASSERT(status_ || child_.pidfd.is_open(), "stop() of a process that is none");
+    if (!status_) {
+        const shield_scope shielded(*event_loop::current().running_task());
+        status_ = co_await detail::end_child(child_, stop_);
+    }
+    co_return *status_;
+}
+
+} // namespace sapwood

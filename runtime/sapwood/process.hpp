@@ -1,0 +1,95 @@
+// process: a program that was started, its standard streams, and its end. It is known by a pidfd:
+// no signal of ours can go to another process that has got its number. Loop thread only.
+#pragma once
+
+#include <sapwood/command.hpp>
+#include <sapwood/exit_status.hpp>
+#include <sapwood/file.hpp>
+#include <sapwood/task.hpp>
+
+#include <csignal>
+#include <optional>
+#include <sys/types.h>
+
+namespace sapwood {
+
+namespace detail {
+
+/// A child process that is alive, or has not been reaped.
+struct child {
+    owned_fd pidfd;
+    pid_t id = -1;
+    bool leads_group = false;
+};
+
+/// Waits for a child's end, and reaps it.
+class [[nodiscard]] wait_op final : public fd_op<wait_op, exit_status> {
+  public:
+    explicit wait_op(child& of) noexcept : fd_op(of.pidfd), id_(of.id) {}
+
+    void prepare(io_uring_sqe& sqe) noexcept override;
+
+    exit_status convert(std::int32_t) const noexcept;
+
+    std::string describe() const override;
+
+  private:
+    pid_t id_;
+    siginfo_t info_{};
+};
+
+} // namespace detail
+
+/// May be moved while nobody waits for it. Destroyed while its process runs, it has it ended as
+/// command::stop says: by a task of its own, which the loop's end waits for, so that no zombie is
+/// left. Where no loop runs on this thread, by SIGKILL at once, and waits until it is dead.
+class process {
+  public:
+    /// No process.
+    process() noexcept = default;
+
+    /// Starts a program. That takes a thread of the common blocking pool for the time it needs,
+    /// because the program is read from a disk. Throws std::system_error that names the program, or
+    /// the directory, and what is wrong with it, and then nothing has been started. A request to
+    /// stop does not break it off: it is delivered at the next wait, as run_blocking does.
+    [[nodiscard]] static task<process> start(command what);
+
+    process(process&&) noexcept = default;
+    process& operator=(process&& other) noexcept;
+
+    ~process();
+
+    /// Its number. Another process may have it once this one has been waited for.
+    [[nodiscard]] pid_t id() const noexcept { return child_.id; }
+
+    /// Our ends of its pipes; not open where command asked for none. Close `in` to end its input.
+    file in;
+    file out;
+    file err;
+
+    /// Waits until it ends, and reaps it; afterwards the same status at once. One task at a time.
+    /// Cancelled, it has the process ended as command::stop says, and throws `cancelled` when it is
+    /// dead and reaped; with leave_running at once. Throws std::system_error where the status is
+    /// lost: SIGCHLD is ignored, or somebody else waits for every child (ECHILD).
+    [[nodiscard]] task<exit_status> wait();
+
+    /// Its status, where wait or stop has had it.
+    [[nodiscard]] const std::optional<exit_status>& status() const noexcept { return status_; }
+
+    /// Sends a signal. False where it has ended. Throws std::system_error (EPERM, where it runs as
+    /// somebody else; EINVAL for what is no signal).
+    bool kill(int signal = SIGKILL);
+
+    /// Has it ended: asks with command::stop's signal, and after its grace kills it. leave_running
+    /// does not count here. No request to stop is delivered meanwhile. Nobody may wait for it.
+    [[nodiscard]] task<exit_status> stop();
+
+  private:
+    void abandon() noexcept;
+
+    detail::child child_;
+    stop_options stop_;
+    std::optional<exit_status> status_;
+};
+
+} // namespace sapwood
