@@ -31,11 +31,12 @@ namespace {
 using namespace bench;
 using std::chrono::nanoseconds;
 
-// What the project wants to reach: `ns` by sapwood, and sapwood this many times faster than Asio.
+// What the project wants to reach: at most `ns` by sapwood, and sapwood this many times faster than
+// Asio.
 struct mark {
     std::string_view name;
     std::optional<double> ns;
-    double times_faster;
+    std::optional<double> times_faster;
 };
 
 constexpr mark marks[] = {
@@ -44,6 +45,8 @@ constexpr mark marks[] = {
     {.name = channel_case, .ns = 10, .times_faster = 35},
     {.name = spawn_case, .ns = 40, .times_faster = 12},
     {.name = sleep_case, .ns = std::nullopt, .times_faster = 8},
+    {.name = when_any_case, .ns = 400, .times_faster = std::nullopt},
+    {.name = cancel_read_case, .ns = 3000, .times_faster = std::nullopt},
 };
 
 const mark* mark_of(std::string_view name) {
@@ -217,12 +220,12 @@ void print_ratios(const std::vector<ratio>& ratios) {
                 {"mark"},
                 {"", align::left}}};
     for (const ratio& r : ratios) {
-        const bool has_mark = r.target != nullptr;
+        const bool has_mark = r.target != nullptr && r.target->times_faster;
         text.add_row({std::string{r.name}, r.peer, number(r.times.median), number(r.times.min),
-                      number(r.times.max), has_mark ? number(r.target->times_faster) : "",
-                      !has_mark                                  ? ""
-                      : r.times.median >= r.target->times_faster ? "reached"
-                                                                 : "missed"});
+                      number(r.times.max), has_mark ? number(*r.target->times_faster) : "",
+                      !has_mark                                   ? ""
+                      : r.times.median >= *r.target->times_faster ? "reached"
+                                                                  : "missed"});
     }
     text.print(stdout);
 }
@@ -255,7 +258,10 @@ void write_json(const options& chosen, const facts& machine, const std::vector<r
     }
     out.end_array().key("marks").begin_array();
     for (const mark& target : marks) {
-        out.begin_object().member("case", target.name).member("times", target.times_faster);
+        out.begin_object().member("case", target.name);
+        if (target.times_faster) {
+            out.member("times", *target.times_faster);
+        }
         if (target.ns) {
             out.member("ns", *target.ns);
         }
@@ -303,7 +309,7 @@ void run(const options& chosen) {
 int main(int argc, char** argv) {
     options chosen;
     CLI::App app{"Measures what one step of a coroutine program costs: await, yield, channel, "
-                 "spawn + join, sleep."};
+                 "spawn + join, sleep, when_any, cancelling."};
     app.add_option("--rounds", chosen.rounds, "Runs of every case")
         ->check(CLI::Range(1U, 1000U))
         ->capture_default_str();

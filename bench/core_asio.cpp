@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <asio.hpp>
+#include <asio/experimental/awaitable_operators.hpp>
 #include <asio/experimental/channel.hpp>
 
 #include "core_case.hpp"
@@ -195,6 +196,60 @@ struct with {
         return elapsed;
     }
 
+    static task<nanoseconds> cancel_losers(std::uint64_t ops) {
+        using namespace asio::experimental::awaitable_operators;
+        const auto executor = co_await asio::this_coro::executor;
+        timer soon{executor};
+        timer late{executor};
+        std::uint64_t first = 0;
+        const auto start = clock::now();
+        for (std::uint64_t i = 0; i < ops; ++i) {
+            soon.expires_after(sleep_duration_min);
+            late.expires_after(sleep_duration_max);
+            const auto won =
+                co_await (soon.async_wait(use_awaitable) || late.async_wait(use_awaitable));
+            first += won.index() == 0 ? 1 : 0;
+        }
+        const auto elapsed = clock::now() - start;
+        check_equal("the sleeps that were first", first, ops);
+        co_return elapsed;
+    }
+
+    using pipe_end = asio::basic_readable_pipe<typename Style::executor>;
+
+    static task<> read_until_cancelled(pipe_end& from, std::uint64_t times,
+                                       std::uint64_t& cancels) {
+        char byte = 0;
+        while (cancels < times) {
+            asio::error_code error;
+            co_await from.async_read_some(asio::buffer(&byte, 1),
+                                          asio::redirect_error(use_awaitable, error));
+            cancels += error == asio::error::operation_aborted ? 1 : 0;
+        }
+    }
+
+    static task<nanoseconds> cancel_reads(std::uint64_t ops) {
+        const auto executor = co_await asio::this_coro::executor;
+        pipe_end reader{executor};
+        asio::basic_writable_pipe<typename Style::executor> writer{executor};
+        asio::connect_pipe(reader, writer);
+        std::uint64_t cancels = 0;
+        asio::co_spawn(executor, read_until_cancelled(reader, ops, cancels), asio::detached);
+        const auto start = clock::now();
+        for (std::uint64_t i = 0; i < ops; ++i) {
+            while (cancels != i) {
+                co_await asio::post(use_awaitable);
+            }
+            co_await asio::post(use_awaitable);
+            co_await asio::post(use_awaitable);
+            reader.cancel();
+        }
+        while (cancels != ops) {
+            co_await asio::post(use_awaitable);
+        }
+        co_return clock::now() - start;
+    }
+
     static std::vector<core_case> cases() {
         const auto started = [](auto work) {
             return [work](std::uint64_t ops) { return run(work(ops)); };
@@ -218,6 +273,8 @@ struct with {
             {.name = sleep_alone_case,
              .library = Style::name,
              .run = [](std::uint64_t ops) { return sleep_together(1, ops, sleep_duration_min); }},
+            {.name = when_any_case, .library = Style::name, .run = started(&cancel_losers)},
+            {.name = cancel_read_case, .library = Style::name, .run = started(&cancel_reads)},
         };
     }
 };

@@ -7,6 +7,7 @@ nanoseconds that all of it took. bench_core calls it once per round, next to the
 """
 
 import asyncio
+import socket
 import sys
 import time
 
@@ -14,6 +15,7 @@ CHANNEL_CAPACITY = 128
 SLEEP_TASKS = 100_000
 SLEEP_THOUSAND_TASKS = 1000
 SLEEP_SECONDS = 1e-3
+SLEEP_SECONDS_MAX = 3600
 SLEEP_SECONDS_MIN = 1e-9  # Zero is no sleep for asyncio, it is a yield.
 
 
@@ -115,6 +117,52 @@ async def sleep_once_each(ops):
     return elapsed
 
 
+async def cancel_losers(ops):
+    first = 0
+    start = time.perf_counter_ns()
+    for _ in range(ops):
+        soon = asyncio.create_task(asyncio.sleep(SLEEP_SECONDS_MIN))
+        late = asyncio.create_task(asyncio.sleep(SLEEP_SECONDS_MAX))
+        done, losers = await asyncio.wait((soon, late), return_when=asyncio.FIRST_COMPLETED)
+        first += soon in done
+        for loser in losers:
+            loser.cancel()
+        await asyncio.wait((late,))
+    elapsed = time.perf_counter_ns() - start
+    check_equal("the sleeps that were first", first, ops)
+    return elapsed
+
+
+async def cancel_reads(ops):
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    cancels = 0
+
+    async def read_until_cancelled():
+        nonlocal cancels
+        while cancels < ops:
+            try:
+                await loop.sock_recv(ours, 1)
+            except asyncio.CancelledError:
+                cancels += 1
+
+    reader = asyncio.create_task(read_until_cancelled())
+    start = time.perf_counter_ns()
+    for i in range(ops):
+        while cancels != i:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        reader.cancel()
+    await reader
+    elapsed = time.perf_counter_ns() - start
+    check_equal("the reads that were cancelled", cancels, ops)
+    ours.close()
+    theirs.close()
+    return elapsed
+
+
 CASES = {
     "await": await_child,
     "yield": take_yields,
@@ -123,6 +171,8 @@ CASES = {
     "sleep": sleep_once_each,
     "sleep, 1000": lambda ops: sleep_together(SLEEP_THOUSAND_TASKS, ops, SLEEP_SECONDS_MIN),
     "sleep, alone": lambda ops: sleep_together(1, ops, SLEEP_SECONDS_MIN),
+    "when_any": cancel_losers,
+    "cancel read": cancel_reads,
 }
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@
 //                      so all of them are asleep at once and the wait itself is 10 ns of it
 //     sleep, 1000      1000 tasks, each sleeps 1 ns again and again: per sleep
 //     sleep, alone     one task, which sleeps 1 ns again and again: per sleep
+//     when_any         two sleeps side by side, of 1 ns and of an hour; the first to end gives the
+//                      result, the other is cancelled and has ended; again and again
+//     cancel read      a task reads from an empty pipe or socket; another one, when the kernel
+//                      waits for bytes, cancels it, the read ends, and the task reads again
 //
 // A case times itself, from inside the running loop where it can, so that making and destroying
 // the loop is not part of it; the number of operations is chosen by the caller.
@@ -32,10 +36,12 @@ inline constexpr std::string_view spawn_case = "spawn + join";
 inline constexpr std::string_view sleep_case = "sleep";
 inline constexpr std::string_view sleep_thousand_case = "sleep, 1000";
 inline constexpr std::string_view sleep_alone_case = "sleep, alone";
+inline constexpr std::string_view when_any_case = "when_any";
+inline constexpr std::string_view cancel_read_case = "cancel read";
 
 inline constexpr std::array core_case_names{
-    await_case, yield_case,          channel_case,     spawn_case,
-    sleep_case, sleep_thousand_case, sleep_alone_case,
+    await_case,          yield_case,       channel_case,  spawn_case,       sleep_case,
+    sleep_thousand_case, sleep_alone_case, when_any_case, cancel_read_case,
 };
 
 inline constexpr std::size_t channel_capacity = 128;
@@ -43,6 +49,7 @@ inline constexpr std::uint64_t sleep_tasks = 100'000;
 inline constexpr std::uint64_t sleep_thousand_tasks = 1000;
 inline constexpr std::chrono::nanoseconds sleep_duration = std::chrono::milliseconds{1};
 inline constexpr std::chrono::nanoseconds sleep_duration_min{1};
+inline constexpr std::chrono::nanoseconds sleep_duration_max = std::chrono::hours{1};
 
 struct core_case {
     std::string_view name; // One of the names above.

@@ -8,10 +8,13 @@
 #include <vector>
 
 #include <sapwood/channel.hpp>
+#include <sapwood/pipe.hpp>
+#include <sapwood/result.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/task.hpp>
+#include <sapwood/when_any.hpp>
 
 #include "core_case.hpp"
 
@@ -134,6 +137,48 @@ sapwood::task<nanoseconds> sleep_alone(std::uint64_t ops) {
     return sleep_together(1, ops, sleep_duration_min);
 }
 
+sapwood::task<nanoseconds> cancel_losers(std::uint64_t ops) {
+    std::uint64_t first = 0;
+    const auto start = clock::now();
+    for (std::uint64_t i = 0; i < ops; ++i) {
+        const auto won = co_await sapwood::when_any(sapwood::sleep_for(sleep_duration_min),
+                                                    sapwood::sleep_for(sleep_duration_max));
+        first += won.index == 0 ? 1 : 0;
+    }
+    const auto elapsed = clock::now() - start;
+    check_equal("the sleeps that were first", first, ops);
+    co_return elapsed;
+}
+
+sapwood::task<> read_until_cancelled(sapwood::file& from, std::uint64_t times,
+                                     std::uint64_t& cancels) {
+    char byte = 0;
+    while (cancels < times) {
+        const auto got = co_await sapwood::as_result(from.read_some({&byte, 1}));
+        cancels += got.error() == std::errc::operation_canceled ? 1 : 0;
+    }
+}
+
+sapwood::task<nanoseconds> cancel_reads(std::uint64_t ops) {
+    auto ends = sapwood::pipe::make();
+    std::uint64_t cancels = 0;
+    auto reader = sapwood::spawn(read_until_cancelled(ends.reader, ops, cancels));
+    const auto start = clock::now();
+    for (std::uint64_t i = 0; i < ops; ++i) {
+        while (cancels != i) {
+            co_await sapwood::yield();
+        }
+        // One turn for the reader to ask, the next one gives it to the kernel.
+        co_await sapwood::yield();
+        co_await sapwood::yield();
+        reader.cancel();
+    }
+    co_await reader;
+    const auto elapsed = clock::now() - start;
+    check_equal("the reads that were cancelled", cancels, ops);
+    co_return elapsed;
+}
+
 core_case make_case(std::string_view name, std::uint64_t granularity,
                     sapwood::task<nanoseconds> (*work)(std::uint64_t)) {
     return {.name = name,
@@ -153,6 +198,8 @@ std::vector<core_case> sapwood_cases() {
         make_case(sleep_case, sleep_tasks, &sleep_once_each),
         make_case(sleep_thousand_case, sleep_thousand_tasks, &sleep_thousand),
         make_case(sleep_alone_case, 1, &sleep_alone),
+        make_case(when_any_case, 1, &cancel_losers),
+        make_case(cancel_read_case, 1, &cancel_reads),
     };
 }
 

@@ -319,7 +319,95 @@ def writers_section(part):
     return out
 
 
-SECTIONS = {"core": core_section, "writers": writers_section}
+ECHO_COLORS = {"sapwood": "sapwood", "by hand": "first", "asio": "second", "model": "third"}
+
+
+def verdict_table(verdicts, heads=(" sapwood",), cells=lambda v: (html.escape(v["claim"]),)):
+    """All of these marks are limits."""
+    return table([*heads, "median", "mark", " "], [
+        [*cells(v), number(v["value"]), number(v["mark"]), judged(v["value"] <= v["mark"])]
+        for v in verdicts])
+
+
+def echo_section(part):
+    rows = part["rows"]
+    loads = list(dict.fromkeys(row["load"] for row in rows))
+
+    def groups(make_bar):
+        return [(load, [make_bar(row) for row in rows if row["load"] == load]) for load in loads]
+
+    def bar(row, parts, spread=None, text=None):
+        return Bar(row["server"], parts, ECHO_COLORS[row["kind"]], spread, None, text)
+
+    by_hand = [row["cpu_ns"]["median"] for row in rows if row["kind"] == "by hand"]
+    cap = 3 * max(by_hand) if by_hand else math.inf
+    out = ["<h2>A server of many connections</h2>",
+           "<p>Each connection sends a message, waits for its answer, checks every byte and sends "
+           "the next. The server has a CPU of its own, and so has who loads it, who is often the "
+           f"limit. Median of {part['rounds']} interleaved rounds. <em>liburing</em> and "
+           "<em>epoll</em> are written by hand; the models are those of demos/server_models.</p>",
+           figure("CPU time of the server per request, less is better",
+                  chart(groups(lambda row: bar(row, [row["user_ns"], row["system_ns"]],
+                                               text=number(row["cpu_ns"]["median"]))),
+                        "ns", cap=cap),
+                  "Full colour: user, as the kernel samples it. Pale: system. Arrows: longer than "
+                  "the chart is wide."),
+           figure("Requests per second, more is better",
+                  chart(groups(lambda row: bar(
+                      row, [row["requests_per_second"]["median"] / 1e3],
+                      spread_of(row["requests_per_second"], 1e-3))), "thousand/s"),
+                  "Thin lines: slowest and fastest round."),
+           figure("The 999th of 1000 requests is answered after, less is better",
+                  chart(groups(lambda row: bar(row, [row["p999_us"]["median"]],
+                                               spread_of(row["p999_us"]))),
+                        "us, logarithmic", logarithmic=True),
+                  "Thin lines: fastest and slowest round.")]
+    if part["verdicts"]:
+        out.append(verdict_table(part["verdicts"], (" connections", " sapwood"),
+                                 lambda v: (html.escape(v["load"]), html.escape(v["claim"]))))
+
+    def times(row, key):
+        return number(row[key]["median"]) if key in row else ""
+
+    out.append(details("All numbers", table(
+        [" connections", " server", "requests/s", "p50 us", "p99 us", "p99.9 us", "CPU ns", "min",
+         "max", "user ns", "system ns", "times liburing", "times epoll"],
+        [[html.escape(row["load"]), html.escape(row["server"]),
+          *(number(row[k]["median"])
+            for k in ("requests_per_second", "p50_us", "p99_us", "p999_us", "cpu_ns")),
+          number(row["cpu_ns"]["min"]), number(row["cpu_ns"]["max"]), number(row["user_ns"]),
+          number(row["system_ns"]), times(row, "times_liburing"), times(row, "times_epoll")]
+         for row in rows])))
+    return out
+
+
+def memory_section(part):
+    rows = part["rows"]
+    kinds = list(dict.fromkeys(row["what"] for row in rows))
+
+    def color(row):
+        first = row["library"].startswith("asio") and row["library"] != "asyncio"
+        return "sapwood" if row["library"] == "sapwood" else "first" if first else "third"
+
+    groups = [(kind, [Bar(row["library"], [row["bytes"]["median"]], color(row),
+                          spread_of(row["bytes"])) for row in rows if row["what"] == kind])
+              for kind in kinds]
+    return ["<h2>Memory of what waits</h2>",
+            "<p>Bytes per idle connection of a server, without the kernel's, and per sleeping "
+            f"task. Median of {part['rounds']} interleaved rounds.</p>",
+            figure("Bytes each, less is better", chart(groups, "bytes"),
+                   "Thin lines: least and most."),
+            verdict_table(part["verdicts"]),
+            details("All numbers", table(
+                [" what", " library", "how many", "bytes", "min", "max", "CPU ns, first", "second"],
+                [[html.escape(row["what"]), html.escape(row["library"]), count(row["count"]),
+                  *(number(row["bytes"][k]) for k in ("median", "min", "max")),
+                  *(number(row[k]["median"]) if k in row else ""
+                    for k in ("first_ns", "second_ns"))] for row in rows]))]
+
+
+SECTIONS = {"core": core_section, "writers": writers_section, "echo": echo_section,
+            "memory": memory_section}
 
 
 def page(parts):

@@ -1,83 +1,19 @@
 // demos/echo_server, from outside.
+#include "support/echo_peer.hpp"
 #include "support/program.hpp"
 
-#include <arpa/inet.h>
-#include <array>
 #include <csignal>
 #include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <string>
-#include <string_view>
-#include <sys/socket.h>
-#include <unistd.h>
-#include <utility>
 #include <vector>
 
 namespace {
 
-using namespace std::string_view_literals;
 using sapwood::test::eventually;
+using sapwood::test::port_of;
 using sapwood::test::program;
 using sapwood::test::run_program;
-
-/// The port that the server says it has, once it says so.
-std::uint16_t port_of(const program& server) {
-    constexpr auto head = "starting up on 127.0.0.1:"sv;
-    std::string said;
-    eventually([&] {
-        said = server.out_so_far();
-        return said.starts_with(head) && said.find('\n') != std::string::npos;
-    });
-    return static_cast<std::uint16_t>(std::stoi(said.substr(head.size())));
-}
-
-class client {
-  public:
-    explicit client(std::uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-        sockaddr_in at{};
-        at.sin_family = AF_INET;
-        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        at.sin_port = htons(port);
-        REQUIRE(::connect(fd_, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0);
-    }
-
-    client(client&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-
-    client& operator=(client&&) = delete;
-
-    ~client() { close(); }
-
-    void close() {
-        if (fd_ >= 0) {
-            ::close(std::exchange(fd_, -1));
-        }
-    }
-
-    void reset() {
-        const linger at_once{.l_onoff = 1, .l_linger = 0};
-        ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-        close();
-    }
-
-    void say(std::string_view text) const {
-        REQUIRE(::send(fd_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
-    }
-
-    std::string hear(std::size_t size) const {
-        std::string text(size, ' ');
-        const ssize_t got = ::recv(fd_, text.data(), size, MSG_WAITALL);
-        text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
-        return text;
-    }
-
-    [[nodiscard]] bool is_hung_up() const {
-        char byte = 0;
-        return ::recv(fd_, &byte, 1, 0) <= 0;
-    }
-
-  private:
-    int fd_;
-};
+using client = sapwood::test::echo_peer;
 
 } // namespace
 
