@@ -35,6 +35,6 @@ int main() {
                      slow.resumed_at.file_name(), slow.resumed_at.line());
     });
     loop.run(serve());
-    std::fputs(loop.ring_report().text().c_str(), stdout);
-    std::printf("%.1f system calls per turn\n", loop.stats().enters_per_turn());
+    std::fputs(loop.ring_report().text().c_str(), stderr);
+    std::fprintf(stderr, "%.1f system calls per turn\n", loop.stats().enters_per_turn());
 }

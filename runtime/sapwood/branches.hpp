@@ -263,6 +263,10 @@ class branch_vector : public Join {
     std::vector<branch> branches_;
 };
 
+/// An operation, a sleep and the like: what is awaited and needs no coroutine.
+template <class A>
+concept any_awaiter = fallible_awaiter<A> && !is_task<A> && !task_function<A>;
+
 template <class T>
 [[nodiscard]] task<T> as_task(task<T> one) noexcept {
     return one;

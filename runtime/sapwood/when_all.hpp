@@ -72,6 +72,44 @@ class [[nodiscard]] when_all_vector final : public branch_vector<when_all_join, 
     }
 };
 
+template <any_awaiter A>
+class borrowed_awaiter {
+  public:
+    explicit borrowed_awaiter(A& awaiter) noexcept : awaiter_(awaiter) {}
+
+    bool await_ready() { return awaiter_.await_ready(); }
+
+    template <class Promise>
+    auto await_suspend(std::coroutine_handle<Promise> awaiting,
+                       std::source_location where = std::source_location::current()) {
+        return suspend_in(awaiter_, awaiting, where);
+    }
+
+    decltype(auto) await_resume() { return awaiter_.await_resume(); }
+
+  private:
+    A& awaiter_;
+};
+
+/// Awaits what lives to the end of the co_await expression.
+template <any_awaiter A>
+auto task_of_borrowed(A& awaiter) -> task<decltype(awaiter.await_resume())> {
+    co_return co_await unplaced(borrowed_awaiter<A>(awaiter));
+}
+
+template <class F>
+[[nodiscard]] auto as_branch(F&& work) {
+    if constexpr (any_awaiter<F>) {
+        return task_of_borrowed(work);
+    } else {
+        return as_task(std::forward<F>(work));
+    }
+}
+
+template <class F>
+concept branch_source = !std::is_lvalue_reference_v<F> &&
+                        (is_task<F> || task_function<F> || any_awaiter<F>);
+
 template <class... Ts>
 [[nodiscard]] when_all_tuple<Ts...> all_of_tasks(task<Ts>... tasks) {
     return when_all_tuple<Ts...>(std::move(tasks)...);
@@ -94,6 +132,14 @@ template <class... Fs>
             (detail::task_function<Fs> || ...)
 [[nodiscard]] auto when_all(Fs... works) {
     return detail::all_of_tasks(detail::as_task(std::move(works))...);
+}
+
+/// The same where some are operations, sleeps, sends and receives by themselves. Borrows these:
+/// write them into the co_await expression itself.
+template <detail::branch_source... Fs>
+    requires(detail::any_awaiter<Fs> || ...)
+[[nodiscard]] auto when_all(Fs&&... works) {
+    return detail::all_of_tasks(detail::as_branch(std::forward<Fs>(works))...);
 }
 
 /// The same for any number of tasks of one type: a vector of their results in the tasks' order,

@@ -116,11 +116,6 @@ auto outcome_of(A& awaiter) -> task<decltype(awaiter.outcome())> {
     co_return co_await unplaced(result_awaiter<A>(awaiter));
 }
 
-/// when_any of awaiters: those that end without success are told as a result, since nobody's
-/// coroutine is there to throw in.
-template <class A>
-concept any_awaiter = fallible_awaiter<A> && !is_task<A> && !task_function<A>;
-
 template <class... Ts>
 [[nodiscard]] when_any_tuple<Ts...> any_of_tasks(task<Ts>... tasks) {
     return when_any_tuple<Ts...>(std::move(tasks)...);

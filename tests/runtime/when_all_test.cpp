@@ -1,6 +1,7 @@
 // when_all: all results, or the first failure after everything has ended.
 #include "support/co_test.hpp"
 
+#include <sapwood/channel.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/when_all.hpp>
@@ -200,6 +201,18 @@ TEST_SUITE("when_all") {
         CHECK_THROWS_WITH_AS((void)co_await when_all(inner(), fail_after(1s, "outer")), "outer",
                              std::runtime_error);
         CHECK(how == "ccee");
+    }
+
+    CO_TEST_CASE("operations, sends and sleeps are branches by themselves, beside tasks") {
+        sapwood::channel<int> items(1);
+        auto two = []() -> task<int> { co_return 2; };
+        const auto [sent, got, slept, made] =
+            co_await when_all(items.send(1), items.receive(), sapwood::sleep_for(1s), two());
+        CHECK(got == 1);
+        CHECK(made == 2);
+        auto failing = fail_after(1ms, "first");
+        CHECK_THROWS_WITH_AS((void)co_await when_all(items.receive(), std::move(failing)), "first",
+                             std::runtime_error);
     }
 
     TEST_CASE("a when_all that is never awaited runs nothing and frees its tasks") {
