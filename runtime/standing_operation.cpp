@@ -22,19 +22,20 @@ bool standing_operation::serve(standing_wait& who, event_loop& loop) {
         loop.observe(*this);
         loop_joined();
     }
-    if (give(who)) {
+    if (waiting_.empty() && give(who)) {
         return true;
     }
     if (error_ != 0) {
         who.error_ = std::exchange(error_, 0);
         return true;
     }
-    SAPWOOD_ASSERT(
-        waiting_ == nullptr,
-        "two tasks receive from one stream, or accept on one listener, at the same time");
-    waiting_ = &who;
+    waiting_.push_back(who);
     arm();
     return false;
+}
+
+void standing_operation::forget(standing_wait& who) noexcept {
+    waiting_.remove(who);
 }
 
 void standing_operation::arm() noexcept {
@@ -48,17 +49,23 @@ void standing_operation::break_off() noexcept {
 }
 
 void standing_operation::wake_waiting() noexcept {
-    if (waiting_ != nullptr && give(*waiting_)) {
-        std::exchange(waiting_, nullptr)->wake();
+    while (!waiting_.empty()) {
+        auto& who = static_cast<standing_wait&>(*waiting_.front());
+        if (!give(who)) {
+            return;
+        }
+        waiting_.remove(who);
+        who.wake();
     }
 }
 
 void standing_operation::failed(std::int32_t error) noexcept {
-    if (waiting_ != nullptr) {
-        waiting_->error_ = error;
-        std::exchange(waiting_, nullptr)->wake();
-    } else {
+    if (waiting_.empty()) {
         error_ = error;
+    } else {
+        auto& who = static_cast<standing_wait&>(waiting_.pop_front());
+        who.error_ = error;
+        who.wake();
     }
 }
 
@@ -100,7 +107,7 @@ void standing_operation::complete(std::int32_t value, std::uint32_t flags) noexc
     rest(value, flags);
     if (std::exchange(loop_is_ending_, false)) {
         loop_ = nullptr;
-    } else if (waiting_ != nullptr) {
+    } else if (!waiting_.empty()) {
         arm();
     }
 }
@@ -135,7 +142,7 @@ void standing_wait::wake() noexcept {
 }
 
 void standing_wait::cancel() noexcept {
-    on_.standing_->forget_waiting();
+    on_.standing_->forget(*this);
     error_ = ECANCELED;
     wake();
 }

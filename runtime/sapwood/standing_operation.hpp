@@ -22,8 +22,8 @@ class standing_operation : public operation, private loop_observer {
     /// True where there is something for `who` at once; otherwise it will be woken.
     [[nodiscard]] bool serve(standing_wait& who, event_loop& loop);
 
-    /// Who waits was cancelled.
-    void forget_waiting() noexcept { waiting_ = nullptr; }
+    /// `who` waits and was cancelled.
+    void forget(standing_wait& who) noexcept;
 
     /// The owner of the descriptor is gone: breaks off, closes the descriptor and deletes itself,
     /// now or when the kernel has let go.
@@ -57,13 +57,11 @@ class standing_operation : public operation, private loop_observer {
     /// Has the ring end it, so that the peer feels the pressure; its last completion comes.
     void break_off() noexcept;
 
-    /// Who waits goes on, if anybody does, with what `give` has for it.
+    /// Who waits goes on, first come, first served, with what `give` has for them.
     void wake_waiting() noexcept;
 
-    /// It failed: who waits is told, or who asks next.
+    /// It failed: who has waited longest is told, or who asks next.
     void failed(std::int32_t error) noexcept;
-
-    [[nodiscard]] bool is_waited_for() const noexcept { return waiting_ != nullptr; }
 
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
@@ -74,7 +72,7 @@ class standing_operation : public operation, private loop_observer {
 
     const int fd_;
     event_loop* loop_ = nullptr;
-    standing_wait* waiting_ = nullptr;
+    waiter_list waiting_;
     close_op* closing_ = nullptr;
     /// What it failed with, behind what it has brought.
     std::int32_t error_ = 0;

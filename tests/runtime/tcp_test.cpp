@@ -143,6 +143,17 @@ TEST_SUITE("tcp") {
         CHECK(server.peer_endpoint() == client.local_endpoint());
     }
 
+    CO_TEST_CASE("several that accept on one listener get a connection each, in their order") {
+        tcp_listener listener(loopback());
+        auto first = sapwood::spawn(listener.accept());
+        auto second = sapwood::spawn(listener.accept());
+        co_await settle();
+        auto one = co_await tcp_stream::connect(listener.local_endpoint());
+        auto two = co_await tcp_stream::connect(listener.local_endpoint());
+        CHECK((co_await first).peer_endpoint() == one.local_endpoint());
+        CHECK((co_await second).peer_endpoint() == two.local_endpoint());
+    }
+
     TEST_CASE("a listener that is gone closes what was accepted meanwhile") {
         auto made = std::make_unique<sapwood::test::scripted_ring>();
         auto& ring = *made;
