@@ -1,6 +1,7 @@
 #include <sapwood/log_backend.hpp>
 
 #include <sapwood/assert.hpp>
+#include <sapwood/list_awaiter.hpp>
 
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -152,6 +153,19 @@ char* log_backend::make_room(log_producer& producer, std::size_t bytes, level im
                                                           : drop_reason::ring_full);
     notify();
     return nullptr;
+}
+
+bool log_backend::must_wait_for_room(log_producer& producer) {
+    if (producer.room_bell == nullptr || !producer.room_bell->is_for_this_loop()) {
+        producer.room_bell = loop_bell::make();
+        producer.room_bell->on_ring([](void* list) { wake_all(*static_cast<waiter_list*>(list)); },
+                                    &producer.room_waiters);
+    }
+    if (!producer.writer.ask_for_room()) {
+        return false;
+    }
+    wake_napping();
+    return !finished_.load(std::memory_order_seq_cst);
 }
 
 void log_backend::wake() noexcept {

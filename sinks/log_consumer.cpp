@@ -135,7 +135,9 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
     me.backend_->finish();
     me.backend_->take_new_producers(me.producers_);
     for (const auto& each : me.producers_) {
-        each->reader.wake_producer();
+        if (each->reader.wake_producer()) {
+            each->room_bell->ring();
+        }
     }
     me.bell_->retire();
 }
@@ -223,7 +225,9 @@ std::size_t log_consumer::drain(std::uint64_t until) {
     gather(until);
     merge(until);
     for (log_producer* const each : begun_) {
-        each->reader.end();
+        if (each->reader.end()) {
+            each->room_bell->ring();
+        }
     }
     return pass_bytes_;
 }
@@ -272,7 +276,8 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
         .sequence = from.sequence,
         .fields = (frame.flags & log_frame::has_fields) != 0
                       ? std::string_view(text + frame.message_bytes,
-                                         frame.bytes - sizeof(log_frame) - frame.message_bytes)
+                                         frame.bytes - sizeof(log_frame) - frame.message_bytes -
+                                             (frame.flags >> log_frame::padding_shift))
                       : std::string_view(),
     };
     ++from.sequence;

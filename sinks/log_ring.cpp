@@ -150,8 +150,15 @@ void log_ring_writer::wait_for_room(std::int64_t deadline_ns,
     ring_->waits_for_room.store(0, std::memory_order_relaxed);
 }
 
-std::size_t log_ring_writer::used() const noexcept {
-    return head_ - tail();
+bool log_ring_writer::ask_for_room() noexcept {
+    ring_->waits_for_room.exchange(2, std::memory_order_seq_cst); // see wait_for_room
+    const std::uint64_t tail =
+        ring_->tail.load(std::memory_order_seq_cst) & ~log_ring_header::tail_is_read;
+    if (head_ - tail > data_bytes_ / 2) {
+        return true;
+    }
+    ring_->waits_for_room.store(0, std::memory_order_relaxed);
+    return false;
 }
 
 // --- the consumer ---
@@ -175,17 +182,21 @@ bool log_ring_reader::begin() noexcept {
     return true;
 }
 
-void log_ring_reader::end() noexcept {
+bool log_ring_reader::end() noexcept {
     ring_->tail.exchange(at_, std::memory_order_seq_cst); // see wait_for_room
     if (ring_->waits_for_room.load(std::memory_order_seq_cst) != 0 &&
         ring_->head.load(std::memory_order_relaxed) - at_ <= data_bytes_ / 2) {
-        wake_producer();
+        return wake_producer();
     }
+    return false;
 }
 
-void log_ring_reader::wake_producer() noexcept {
-    ring_->waits_for_room.exchange(0, std::memory_order_seq_cst);
+bool log_ring_reader::wake_producer() noexcept {
+    if (ring_->waits_for_room.exchange(0, std::memory_order_seq_cst) == 2) {
+        return true;
+    }
     futex_wake(ring_->waits_for_room);
+    return false;
 }
 
 std::size_t log_ring_reader::used() const noexcept {

@@ -196,7 +196,7 @@ logger::logger(logger_options options) {
     core_ = owner->core(name);
 }
 
-task<logger> logger::on_this_loop(logger_options options) {
+task<logger> logger::on_this_loop(logger_options& options) {
     const std::string name = options.name;
     const auto owner = std::make_shared<detail::log_owner>(std::move(options));
     co_await owner->start_here();

@@ -60,6 +60,10 @@ struct log_producer {
 
     // The producing thread's.
     alignas(64) log_ring_writer writer;
+    /// Tasks of the thread's loop that wait for room.
+    waiter_list room_waiters;
+    /// Has them woken. Written before the ring's request, read by who answers it.
+    std::shared_ptr<loop_bell> room_bell;
 
     // The consumer's.
     alignas(64) log_ring_reader reader;
@@ -125,6 +129,10 @@ class log_backend {
             wake();
         }
     }
+
+    /// On a loop: whether a task has to wait for room in its thread's ring. It is woken through the
+    /// producer's room_waiters then.
+    [[nodiscard]] bool must_wait_for_room(log_producer& producer);
 
     void count_drop_without_ring() noexcept {
         dropped_without_ring_.fetch_add(1, std::memory_order_relaxed);

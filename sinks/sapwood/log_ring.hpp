@@ -26,6 +26,9 @@ struct log_frame {
     static constexpr std::uint8_t has_fields = 2; // behind the message, see log_fields.hpp
     static constexpr std::uint8_t truncated = 4;  // the message was longer than a ring takes
 
+    /// The upper three bits of the flags: so many bytes at the frame's end are nothing's.
+    static constexpr unsigned padding_shift = 5;
+
     /// Of the frame, this header included; a multiple of 8. With skip_rest set there is no frame:
     /// the rest of the lap is unused.
     std::uint32_t bytes;
@@ -61,7 +64,7 @@ struct log_ring_header {
     alignas(64) std::atomic<std::uint64_t> head;
     alignas(64) std::atomic<std::uint64_t> dropped_through; // number of the last dropped, plus one
     std::atomic<std::uint64_t> drops[drop_reasons];
-    /// The producer sleeps until there is room: a futex, 0 or 1.
+    /// The producer sleeps until there is room, on this futex: 1. A task of its waits: 2.
     std::atomic<std::uint32_t> waits_for_room;
 
     // Written by the consumer.
@@ -136,8 +139,18 @@ class log_ring_writer {
     /// wake_producer(). May return early.
     void wait_for_room(std::int64_t deadline_ns, const std::atomic<bool>& stop) noexcept;
 
-    /// Bytes in use by the writer's last knowledge or better.
-    [[nodiscard]] std::size_t used() const noexcept;
+    /// Whether at least half of the ring is free. Looks at the consumer's place where that is not
+    /// known to be so.
+    [[nodiscard]] bool has_room() noexcept {
+        if (head_ > room_until_) [[unlikely]] {
+            room_until_ = tail() + data_bytes_ / 2;
+        }
+        return head_ <= room_until_;
+    }
+
+    /// The consumer is to say (see log_ring_reader::end) when at least half of the ring is free.
+    /// False where it is already.
+    [[nodiscard]] bool ask_for_room() noexcept;
 
   private:
     [[nodiscard]] std::uint64_t tail() const noexcept {
@@ -165,6 +178,8 @@ class log_ring_writer {
     std::uint64_t head_;
     /// Up to here there is room for sure.
     std::uint64_t limit_;
+    /// Up to here half of it is free for sure.
+    std::uint64_t room_until_ = 0;
     std::uint64_t sequence_ = 0;
 };
 
@@ -191,11 +206,12 @@ class log_ring_reader {
 
     void pop(const log_frame& front) noexcept { at_ += front.bytes; }
 
-    /// Gives the memory of what was taken back, and wakes a producer that waits for it.
-    void end() noexcept;
+    /// Gives the memory of what was taken back, and wakes a producer that waits for it. True where
+    /// it is a task that waits, which is the caller's to wake.
+    bool end() noexcept;
 
-    /// Ends the producer's wait for room, be there any or not.
-    void wake_producer() noexcept;
+    /// Ends the producer's wait for room, be there any or not. Returns what end() does.
+    bool wake_producer() noexcept;
 
     /// Bytes committed and not taken.
     [[nodiscard]] std::size_t used() const noexcept;

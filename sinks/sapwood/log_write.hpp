@@ -60,13 +60,15 @@ template <class Put>
     }
     put(place + sizeof(log_frame));
     const std::size_t bytes = frame_bytes(text_bytes);
-    put_frame_header(place, {.bytes = static_cast<std::uint32_t>(bytes),
-                             .sequence = static_cast<std::uint32_t>(ring.sequence()),
-                             .ticks = ticks,
-                             .message_bytes = static_cast<std::uint32_t>(message_bytes),
-                             .logger = core.id,
-                             .importance = static_cast<std::uint8_t>(importance),
-                             .flags = flags});
+    const std::size_t padding = bytes - sizeof(log_frame) - text_bytes;
+    put_frame_header(
+        place, {.bytes = static_cast<std::uint32_t>(bytes),
+                .sequence = static_cast<std::uint32_t>(ring.sequence()),
+                .ticks = ticks,
+                .message_bytes = static_cast<std::uint32_t>(message_bytes),
+                .logger = core.id,
+                .importance = static_cast<std::uint8_t>(importance),
+                .flags = static_cast<std::uint8_t>(flags | padding << log_frame::padding_shift)});
     ring.commit(bytes);
     backend.notify();
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <sapwood/clock.hpp>
+#include <sapwood/list_awaiter.hpp>
 #include <sapwood/log_output.hpp>
 #include <sapwood/log_write.hpp>
 #include <sapwood/task.hpp>
@@ -21,6 +22,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -62,6 +64,33 @@ struct logger_options {
     bool keep_task = false;
 };
 
+namespace detail {
+
+class [[nodiscard]] room_awaiter final : public list_awaiter {
+  public:
+    room_awaiter(log_backend& backend, log_producer& producer) noexcept
+        : list_awaiter(producer.room_waiters),
+          backend_(backend),
+          producer_(producer) {}
+
+    [[nodiscard]] bool await_ready() const noexcept { return producer_.writer.has_room(); }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+        if (!backend_.must_wait_for_room(producer_)) {
+            context = awaiting.promise().context;
+            return false;
+        }
+        return list_awaiter::await_suspend(awaiting);
+    }
+
+  private:
+    log_backend& backend_;
+    log_producer& producer_;
+};
+
+} // namespace detail
+
 class logger {
   public:
     /// A log with a thread of its own. Returns when its outputs are open; throws what kept them
@@ -69,7 +98,9 @@ class logger {
     explicit logger(logger_options options);
 
     /// A log whose consumer runs on this thread's loop. It ends with the loop at the latest.
-    [[nodiscard]] static task<logger> on_this_loop(logger_options options);
+    /// Moves from `options`, which have to have a name: gcc 12 destroys an aggregate that is made
+    /// inside a co_await expression twice.
+    [[nodiscard]] static task<logger> on_this_loop(logger_options& options);
 
     /// A logger of the same log named `<this one's name>.<name>`. It has its parent's level until
     /// it is given its own. The same name gives the same logger.
@@ -155,6 +186,18 @@ class logger {
 
     /// The same for a plain thread. A programming error on the loop that the consumer runs on.
     void flush_blocking() const;
+
+    /// `co_await log.room()` before a record: on a loop, whose thread is never held up by a full
+    /// ring, this is how a task waits instead of having records dropped. Does not suspend while
+    /// half of the thread's ring is free. Throws `cancelled`, and std::bad_alloc where the thread
+    /// has no ring yet and gets none.
+    [[nodiscard]] detail::room_awaiter room() const {
+        detail::log_producer* const producer = core_->backend->producer();
+        if (producer == nullptr) [[unlikely]] {
+            throw std::bad_alloc();
+        }
+        return {*core_->backend, *producer};
+    }
 
     /// Ends the log for all its loggers: everything is written, the sinks are closed, and later
     /// records are dropped. Where the log has a thread of its own the destructor does it, too, but

@@ -27,6 +27,12 @@ class loop_bell final : private arrival,
     /// Loop thread. Has the event set, and nothing further, when it is rung.
     [[nodiscard]] event& rung() noexcept { return rung_; }
 
+    /// Whether it is for the loop that runs on this thread.
+    [[nodiscard]] bool is_for_this_loop() noexcept {
+        const std::lock_guard lock(mutex_);
+        return loop_ != nullptr && loop_ == running_loop;
+    }
+
     /// Loop thread: it is not needed any more. Whoever keeps it may drop it anywhere afterwards.
     void retire() noexcept;
 

@@ -1,5 +1,6 @@
 // logger: from a call on any thread to whole lines at a sink.
 #include "support/child_process.hpp"
+#include "support/co_test.hpp" // shows vectors
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/logger.hpp>
@@ -9,6 +10,7 @@
 #include <sapwood/when_all.hpp>
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <doctest/doctest.h>
@@ -17,7 +19,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <condition_variable>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -47,9 +48,9 @@ struct memory_log {
 
     logger_options options(std::string_view pattern = "%l %v") const {
         logger_options made;
-        made.outputs.push_back({.sink = std::make_unique<memory_log_sink>(memory),
-                                .form = std::make_unique<text_layout>(
-                                    text_layout_options{.pattern = pattern})});
+        made.outputs.push_back(
+            {.sink = std::make_unique<memory_log_sink>(memory),
+             .form = std::make_unique<text_layout>(text_layout_options{.pattern = pattern})});
         return made;
     }
 
@@ -235,9 +236,9 @@ TEST_SUITE("logger") {
         log.info("f", kv("k\n", "v\" w=\n\xff"));
         log.text(level::info, "text {} \n");
         log.flush_blocking();
-        CHECK(to.lines() == std::vector<std::string>{
-                                "info a\\ninfo forged\\r\\x1b[31m\\x00\\x80", "info x\\ny",
-                                "info f k_=\"v\\\" w=\\n\\xff\"", "info text {} \\n"});
+        CHECK(to.lines() == std::vector<std::string>{"info a\\ninfo forged\\r\\x1b[31m\\x00\\x80",
+                                                     "info x\\ny", "info f k_=\"v\\\" w=\\n\\xff\"",
+                                                     "info text {} \\n"});
     }
 
     TEST_CASE("arguments below the level are not formatted") {
@@ -490,7 +491,8 @@ TEST_SUITE("logger") {
     TEST_CASE("a log shares a loop, which writes all of it before it ends") {
         const memory_log to;
         sapwood::run([&]() -> task<> {
-            const logger log = co_await logger::on_this_loop(to.options("%v"));
+            auto options = to.options("%v");
+            const logger log = co_await logger::on_this_loop(options);
             log.info("number {}", 0);
             co_await log.flush();
             CHECK(records_in(to.lines()) == 1);
