@@ -5,6 +5,7 @@
 
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <string_view>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,6 +50,10 @@ constinit thread_local bool thread_rings::are_gone = false;
 
 thread_local thread_rings rings_of_thread;
 
+/// The logs of this process, for its children. In the order of their making.
+std::mutex logs_mutex;
+std::vector<log_backend*> logs;
+
 std::string name_of_thread() {
     char name[16] = {};
     return ::pthread_getname_np(::pthread_self(), name, sizeof(name)) == 0 ? name : "";
@@ -71,9 +76,52 @@ log_backend::log_backend(const log_backend_options& options)
       wants_task_(options.wants_task),
       has_membarrier_(membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0),
       ring_bytes_(options.ring_bytes),
-      full_(options.full) {}
+      full_(options.full) {
+    register_for_fork();
+    const std::lock_guard lock(logs_mutex);
+    logs.push_back(this);
+}
 
-log_backend::~log_backend() = default;
+log_backend::~log_backend() {
+    const std::lock_guard lock(logs_mutex);
+    std::erase(logs, this);
+}
+
+// --- fork ---
+
+/// A child has only the thread that forked: no lock may be held by another one at that moment, and
+/// nobody may wait for the consumer.
+void log_backend::register_for_fork() {
+    static const int registered = ::pthread_atfork(
+        [] {
+            logs_mutex.lock();
+            for (log_backend* const each : logs) {
+                each->mutex_.lock();
+            }
+        },
+        [] {
+            for (log_backend* const each : logs) {
+                each->mutex_.unlock();
+            }
+            logs_mutex.unlock();
+        },
+        [] {
+            for (log_backend* const each : logs) {
+                each->become_childs();
+                each->mutex_.unlock();
+            }
+            logs_mutex.unlock();
+        });
+    (void)registered;
+}
+
+void log_backend::become_childs() noexcept {
+    was_forked_.store(true, std::memory_order_relaxed);
+    finished_.store(true, std::memory_order_relaxed);
+    flushes_done_ = ~std::uint64_t{0};
+    // The first record makes its thread come to wake(), where it is told.
+    consumer_state_.store(state::asleep, std::memory_order_relaxed);
+}
 
 // --- threads that log ---
 
@@ -171,6 +219,13 @@ bool log_backend::must_wait_for_room(log_producer& producer) {
 void log_backend::wake() noexcept {
     if (consumer_state_.exchange(state::awake, std::memory_order_acq_rel) == state::awake) {
         return; // somebody else does it
+    }
+    if (was_forked()) {
+        constexpr std::string_view message = "sapwood: a log belongs to the process that made it: "
+                                             "what a child process logs to it is "
+                                             "not written; make a logger of the child's own\n";
+        (void)!::write(STDERR_FILENO, message.data(), message.size());
+        return;
     }
     std::shared_ptr<loop_bell> bell;
     {

@@ -2,6 +2,7 @@
 
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
+#include <sapwood/timeout.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -210,8 +211,13 @@ task<> log_consumer::rest() {
     co_await nap(*this, at_most);
 }
 
+/// Until an output has got on, or it is time to see whether one is stuck.
 task<> log_consumer::wait_for_progress() {
-    co_await progress_.wait();
+    clock::duration at_most = clock::duration::max();
+    for (const auto& each : outputs_) {
+        at_most = std::min(at_most, each->stuck_after());
+    }
+    (void)co_await as_result(timeout(at_most, progress_.wait()));
     progress_.reset();
 }
 
@@ -224,6 +230,9 @@ std::size_t log_consumer::drain(std::uint64_t until) {
     is_full_ = false;
     gather(until);
     merge(until);
+    if (backend_->dropped_without_ring() != told_without_ring_) [[unlikely]] {
+        tell_records_without_ring();
+    }
     for (log_producer* const each : begun_) {
         if (each->reader.end()) {
             each->room_bell->ring();
@@ -356,6 +365,24 @@ void log_consumer::tell_gap(log_producer& from, std::uint64_t through) {
             .sequence = from.sequence,
             .fields = {}});
     from.sequence = through;
+}
+
+void log_consumer::tell_records_without_ring() {
+    static const log_thread nobody;
+    const std::uint64_t dropped = backend_->dropped_without_ring();
+    const std::string text =
+        fmt::format("{} records of threads that have no memory for a ring are missing",
+                    dropped - std::exchange(told_without_ring_, dropped));
+    append({.when = clock_.at(backend_->ticks()),
+            .importance = level::warning,
+            .is_known_plain = true,
+            .is_truncated = false,
+            .message = text,
+            .logger = "sapwood",
+            .logger_id = 0xffff,
+            .thread = nobody,
+            .sequence = 0,
+            .fields = {}});
 }
 
 std::string_view log_consumer::name_of(std::uint16_t id) {

@@ -32,6 +32,7 @@ log_output::log_output(log_output_options options, bool may_block)
       form_(options.form != nullptr ? std::move(options.form) : std::make_unique<text_layout>()),
       filter_(std::move(options.filter)),
       batch_bytes_(options.batch_bytes),
+      stuck_after_(options.stuck_after),
       at_least_(options.at_least),
       may_block_(may_block),
       // Records still come in when it is full: what one visit to the rings may bring.
@@ -67,6 +68,7 @@ void log_output::push() {
         std::swap(filling_, writing_);
         std::swap(filling_lines_, writing_lines_);
         is_writing_ = true;
+        write_began_ = clock::now();
         work_.set();
     }
 }
@@ -83,6 +85,9 @@ task<> log_output::write_out(event& progress) {
         work_.reset();
         while (is_writing_) {
             co_await write_batch(progress);
+            if (lines_lost_untold_ > 0 && !is_failing()) {
+                tell_losses();
+            }
             if (writing_.size() == 0) {
                 is_writing_ = false;
                 push();
@@ -111,6 +116,7 @@ task<> log_output::write_batch(event& progress) {
         std::size_t written = writing_.size();
         std::string why;
         const std::string_view text = writing_.text();
+        write_began_ = clock::now();
         try {
             co_await sink_->write(std::span(text.data(), text.size()));
             failure_ = {};
@@ -155,6 +161,32 @@ void log_output::note_written(std::size_t bytes) noexcept {
     ++counts_.batches_written;
     writing_lines_ -= lines;
     writing_.drop_front(bytes);
+}
+
+/// A line behind those that came before the losses: what was lost is what did not fit behind them.
+void log_output::tell_losses() {
+    static const log_thread nobody;
+    const std::string text =
+        fmt::format("{} records are missing here: {} failed, and there was no room to keep them",
+                    std::exchange(lines_lost_untold_, 0), sink_->describe());
+    const std::size_t before = filling_.size();
+    try {
+        form_->append({.when = wall_clock::now(),
+                       .importance = level::warning,
+                       .is_known_plain = false,
+                       .is_truncated = false,
+                       .message = text,
+                       .logger = "sapwood",
+                       .logger_id = 0xffff,
+                       .thread = nobody,
+                       .sequence = 0,
+                       .fields = {}},
+                      filling_);
+        ++filling_lines_;
+    } catch (const std::exception&) {
+        filling_.cut(before);
+        tell(text);
+    }
 }
 
 void log_output::lose(std::uint64_t lines, const std::string& why) {

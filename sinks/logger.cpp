@@ -87,6 +87,12 @@ log_owner::log_owner(logger_options options) {
 }
 
 log_owner::~log_owner() {
+    if (backend_->was_forked()) {
+        if (thread_.joinable()) {
+            thread_.detach(); // it is the parent's
+        }
+        return;
+    }
     backend_->close();
     if (thread_.joinable()) {
         thread_.join();

@@ -153,6 +153,12 @@ class log_backend {
     /// The consumer is to write what there is and end.
     void close() noexcept;
 
+    /// In a child process of the one whose log it is: the consumer is not here. What is logged goes
+    /// nowhere, nobody waits, and standard error says so once.
+    [[nodiscard]] bool was_forked() const noexcept {
+        return was_forked_.load(std::memory_order_relaxed);
+    }
+
     [[nodiscard]] bool last_flush_failed() const noexcept {
         return flush_failed_.load(std::memory_order_acquire);
     }
@@ -206,6 +212,8 @@ class log_backend {
 
   private:
     [[nodiscard]] log_producer* find_producer() noexcept;
+    static void register_for_fork();
+    void become_childs() noexcept;
     void wake() noexcept;
     void wake_napping() noexcept;
     [[nodiscard]] bool may_wait(level importance) const noexcept;
@@ -223,6 +231,7 @@ class log_backend {
     alignas(64) std::atomic<state> consumer_state_{state::awake};
     std::atomic<bool> closing_{false};
     std::atomic<bool> finished_{false};
+    std::atomic<bool> was_forked_{false};
     std::atomic<bool> flush_failed_{false};
     std::atomic<bool> has_new_producers_{false};
     std::atomic<std::uint64_t> flushes_requested_{0};

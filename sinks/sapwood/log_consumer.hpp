@@ -72,6 +72,7 @@ class log_consumer final : public stop_listener {
     void merge(std::uint64_t until);
     void take(log_producer& from, const log_frame& frame);
     void tell_gap(log_producer& from, std::uint64_t through);
+    void tell_records_without_ring();
     void append(const log_record& record);
     void release_ended();
     void push_all();
@@ -99,6 +100,7 @@ class log_consumer final : public stop_listener {
     /// An output that must be waited for is full.
     bool is_full_ = false;
     std::vector<std::string_view> known_names_;
+    std::uint64_t told_without_ring_ = 0;
     log_consumer_counts counts_;
 };
 

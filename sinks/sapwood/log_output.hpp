@@ -31,6 +31,10 @@ struct log_output_options {
 
     /// A batch goes to the sink when it has this many bytes. There are two.
     std::size_t batch_bytes = 256u << 10;
+
+    /// A sink whose write takes longer than this counts as failing: a hung disk, a peer that does
+    /// not read.
+    clock::duration stuck_after = std::chrono::seconds(1);
 };
 
 namespace detail {
@@ -44,8 +48,8 @@ struct log_output_counts {
 
 class log_output {
   public:
-    /// `may_block`: while the sink fails the batch is kept and no more is taken, so that the rings
-    /// fill. Otherwise, for one of several outputs, lines are dropped then, and counted.
+    /// `may_block`: while the sink fails, what is there is kept and no more is taken, so that the
+    /// rings fill. Otherwise, for one of several outputs, lines are dropped then, and counted.
     log_output(log_output_options options, bool may_block);
 
     /// Opens the sink. Throws what it threw.
@@ -54,8 +58,10 @@ class log_output {
     /// Whether there is room for more.
     [[nodiscard]] bool full() const noexcept { return filling_.size() >= batch_bytes_; }
 
+    /// It is full, and worth waiting for: always where it is the only one, until it is to be given
+    /// up; otherwise as long as it does not fail.
     [[nodiscard]] bool must_wait() const noexcept {
-        return full() && may_block_ && !(gives_up_ && is_failing());
+        return full() && !((gives_up_ || !may_block_) && is_failing());
     }
 
     /// From now on nobody waits for a sink that fails.
@@ -75,7 +81,12 @@ class log_output {
         return is_failing() || (filling_.size() == 0 && !is_writing_);
     }
 
-    [[nodiscard]] bool is_failing() const noexcept { return static_cast<bool>(failure_); }
+    /// Its last write failed, or the one that is under way takes longer than stuck_after.
+    [[nodiscard]] bool is_failing() const noexcept {
+        return failure_ || (is_writing_ && clock::now() - write_began_ > stuck_after_);
+    }
+
+    [[nodiscard]] clock::duration stuck_after() const noexcept { return stuck_after_; }
 
     /// The writing coroutine: runs until stop() and all is written. `progress` is set whenever it
     /// has got on.
@@ -89,6 +100,7 @@ class log_output {
   private:
     void take(const log_record& record);
     void lose(std::uint64_t lines, const std::string& why);
+    void tell_losses();
     void note_written(std::size_t bytes) noexcept;
     [[nodiscard]] task<> write_batch(event& progress);
     [[nodiscard]] std::string summary_of_losses() const;
@@ -97,6 +109,7 @@ class log_output {
     const std::unique_ptr<log_layout> form_;
     const std::function<bool(const log_record&)> filter_;
     const std::size_t batch_bytes_;
+    const clock::duration stuck_after_;
     const level at_least_;
     const bool may_block_;
 
@@ -108,6 +121,7 @@ class log_output {
     bool is_stopping_ = false;
     bool gives_up_ = false;
     std::error_code failure_;
+    clock::time_point write_began_{};
     std::uint64_t lines_lost_untold_ = 0;
     event work_;
     event stop_;

@@ -109,6 +109,36 @@ struct gated_log {
     std::vector<std::string> lines() const { return lines_of(memory->text()); }
 };
 
+/// A sink that is stuck in its first write until it is let go, without holding its thread.
+class stuck_sink final : public log_sink {
+  public:
+    explicit stuck_sink(std::shared_ptr<log_memory> to) : to_(std::move(to)) {}
+
+    task<> open() override {
+        bell_ = detail::loop_bell::make();
+        co_return;
+    }
+
+    task<> write(std::span<const char> lines) override {
+        co_await bell_->rung().wait();
+        to_->append({lines.data(), lines.size()});
+    }
+
+    task<> close() override {
+        bell_->retire();
+        co_return;
+    }
+
+    std::string describe() const override { return "stuck sink"; }
+
+    /// Any thread.
+    void let_go() { bell_->ring(); }
+
+  private:
+    std::shared_ptr<log_memory> to_;
+    std::shared_ptr<detail::loop_bell> bell_;
+};
+
 /// Records that a gap line says are missing.
 std::uint64_t missing_in(const std::vector<std::string>& lines) {
     std::uint64_t missing = 0;
@@ -539,6 +569,106 @@ TEST_SUITE("logger") {
         }
         log.flush_blocking();
         CHECK(bad.lines() == std::vector<std::string>{"info number 1"});
+    }
+
+    TEST_CASE("one of several sinks that fails for long loses lines, and says how many") {
+        const memory_log good;
+        const memory_log bad;
+        std::atomic<bool> fails{true};
+        {
+            auto options = good.options();
+            options.outputs.push_back(
+                {.sink = std::make_unique<callback_log_sink>([&](std::string_view lines) {
+                     if (fails.load()) {
+                         throw std::system_error(EIO, std::generic_category(), "test sink");
+                     }
+                     bad.memory->append(lines);
+                 }),
+                 .form = std::make_unique<text_layout>(bare),
+                 .batch_bytes = 1'000});
+            const logger log(std::move(options));
+            for (int i = 0; i < 1'000; ++i) {
+                log.info("number {}", i);
+            }
+            CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+            fails = false;
+        }
+        CHECK(records_in(good.lines()) == 1'000);
+        const auto missing = missing_in(bad.lines());
+        CHECK(missing > 0);
+        CHECK(records_in(bad.lines()) + missing == 1'000);
+    }
+
+    TEST_CASE("one of several sinks that is stuck does not hold up the others") {
+        const memory_log good;
+        const memory_log bad;
+        {
+            auto options = good.options();
+            auto sink = std::make_unique<stuck_sink>(bad.memory);
+            stuck_sink& stuck = *sink;
+            options.outputs.push_back({.sink = std::move(sink),
+                                       .form = std::make_unique<text_layout>(bare),
+                                       .batch_bytes = 1'000,
+                                       .stuck_after = 1ms});
+            const logger log(std::move(options));
+            for (int i = 0; i < 1'000; ++i) {
+                log.info("number {}", i);
+            }
+            CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+            CHECK(records_in(good.lines()) == 1'000);
+            stuck.let_go();
+        }
+        const auto missing = missing_in(bad.lines());
+        CHECK(missing > 0);
+        CHECK(records_in(bad.lines()) + missing == 1'000);
+    }
+
+    TEST_CASE("a child process does not wait for the log of its parent, nor write to it") {
+        const temporary_directory directory;
+        const std::string path = directory / "parent.log";
+        {
+            auto log = std::make_unique<logger>(logger_options{.path = path, .form = bare});
+            log->info("parent");
+            const auto child = [&] {
+                for (int i = 0; i < 100'000; ++i) { // more than a ring
+                    log->info("child {}", i);
+                }
+                log->flush_blocking();
+                log.reset();
+#if defined(__SANITIZE_THREAD__)
+                return std::string("info own\n"); // it knows no threads in a child
+#else
+                const memory_log own;
+                const logger of_the_child(own.options());
+                of_the_child.info("own");
+                of_the_child.flush_blocking();
+                return own.memory->text();
+#endif
+            };
+            CHECK(test::in_child(child) == "info own\n");
+            log->info("parent again");
+        }
+        CHECK(test::contents_of(path) == "info parent\ninfo parent again\n");
+    }
+
+    TEST_CASE("tasks wait for room in their thread's ring, and nothing is dropped") {
+        const memory_log to;
+        sapwood::run([&]() -> task<> {
+            auto options = to.options("%v");
+            options.ring_bytes = 4096;
+            const logger log = co_await logger::on_this_loop(options);
+            const auto produce = [&log]() -> task<> {
+                for (int i = 0; i < 500; ++i) {
+                    co_await log.room();
+                    log.info("number {}", i);
+                }
+            };
+            co_await when_all(produce(), produce(), produce());
+            co_await log.close();
+            co_await log.room(); // of a log that is closed: nobody waits
+        });
+        CHECK(records_in(to.lines()) == 1'500);
+        CHECK(missing_in(to.lines()) == 0);
     }
 
     TEST_CASE("an output takes what its level and its filter let through") {
