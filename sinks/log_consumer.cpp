@@ -161,7 +161,7 @@ task<> log_consumer::consume() {
             continue; // there is room again, and more to take
         }
         if (is_full_) {
-            if (flushes != backend_->flushes_done() && any_failing()) {
+            if (flushes != backend_->flushes_done() && only_failing_are_full()) {
                 backend_->finish_flushes(flushes, true);
             }
             co_await wait_for_progress();
@@ -418,6 +418,12 @@ bool log_consumer::all_settled() const {
 
 bool log_consumer::any_failing() const {
     return std::ranges::any_of(outputs_, [](const auto& each) { return each->is_failing(); });
+}
+
+/// A flush cannot wait for them: they get no further until they work again.
+bool log_consumer::only_failing_are_full() const {
+    return std::ranges::all_of(
+        outputs_, [](const auto& each) { return !each->must_wait() || each->is_failing(); });
 }
 
 void log_consumer::give_up_failing() {

@@ -80,8 +80,14 @@ TEST_SUITE("log_ring") {
         log_ring_writer writer(memory.header());
         log_ring_reader reader(memory.header());
         std::vector<std::string> expected;
+        const char* const end =
+            reinterpret_cast<char*>(&memory.header()) + sizeof(log_ring_header) + ring_bytes;
+        bool all_inside = true;
         for (std::size_t i = 0; i < 10'000; ++i) {
             const auto text = text_number(i, random() % (writer.frame_bytes_max() - 40));
+            if (const char* const place = writer.reserve(bytes_for(text.size()))) {
+                all_inside = all_inside && place + bytes_for(text.size()) <= end;
+            }
             if (!put(writer, text)) {
                 REQUIRE(take_all(reader) == expected);
                 expected.clear();
@@ -90,6 +96,7 @@ TEST_SUITE("log_ring") {
             expected.push_back(text);
         }
         CHECK(take_all(reader) == expected);
+        CHECK(all_inside);
         CHECK(reader.corrupt_bytes() == 0);
     }
 
@@ -157,8 +164,8 @@ TEST_SUITE("log_ring") {
         log_ring_reader reader(memory.header());
         REQUIRE(put(writer, "good"));
         REQUIRE(put(writer, "bad"));
-        char* const second = reinterpret_cast<char*>(&memory.header()) + sizeof(log_ring_header) +
-                             bytes_for(4);
+        char* const second =
+            reinterpret_cast<char*>(&memory.header()) + sizeof(log_ring_header) + bytes_for(4);
         const std::uint32_t nonsense = 12345;
         std::memcpy(second, &nonsense, sizeof(nonsense));
         CHECK(take_all(reader) == std::vector<std::string>{"good"});
