@@ -258,7 +258,7 @@ bool log_backend::flush_blocking() {
     return !last_flush_failed();
 }
 
-void log_backend::flush_then_ring(std::shared_ptr<loop_bell> bell) {
+void log_backend::flush_then_ring(const std::shared_ptr<loop_bell>& bell) {
     {
         const std::lock_guard lock(mutex_);
         if (finished_.load(std::memory_order_relaxed)) {

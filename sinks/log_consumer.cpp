@@ -122,6 +122,7 @@ void log_consumer::stop_requested() noexcept {
 task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
     log_consumer& me = *self;
     std::vector<join_handle<>> writers;
+    writers.reserve(me.outputs_.size());
     for (const auto& each : me.outputs_) {
         writers.push_back(spawn_shielded(each->write_out(me.progress_), me));
     }
@@ -161,7 +162,7 @@ task<> log_consumer::consume() {
             continue; // there is room again, and more to take
         }
         if (is_full_) {
-            if (flushes != backend_->flushes_done() && only_failing_are_full()) {
+            if (flushes != backend_->flushes_done() && only_output_fails()) {
                 backend_->finish_flushes(flushes, true);
             }
             co_await wait_for_progress();
@@ -420,10 +421,10 @@ bool log_consumer::any_failing() const {
     return std::ranges::any_of(outputs_, [](const auto& each) { return each->is_failing(); });
 }
 
-/// A flush cannot wait for them: they get no further until they work again.
-bool log_consumer::only_failing_are_full() const {
-    return std::ranges::all_of(
-        outputs_, [](const auto& each) { return !each->must_wait() || each->is_failing(); });
+/// A flush cannot wait for it: it gets no further until it works again. One of several is not
+/// waited for in any case.
+bool log_consumer::only_output_fails() const {
+    return outputs_.size() == 1 && outputs_.front()->is_failing();
 }
 
 void log_consumer::give_up_failing() {

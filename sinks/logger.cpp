@@ -79,6 +79,7 @@ log_owner::log_owner(logger_options options) {
     }
     const bool is_only_one = options.outputs.size() == 1;
     std::vector<std::unique_ptr<log_output>> outputs;
+    outputs.reserve(options.outputs.size());
     for (auto& each : options.outputs) {
         outputs.push_back(std::make_unique<log_output>(std::move(each), is_only_one));
     }

@@ -143,7 +143,7 @@ class log_backend {
     bool flush_blocking();
 
     /// Has `bell` rung when that is so.
-    void flush_then_ring(std::shared_ptr<loop_bell> bell);
+    void flush_then_ring(const std::shared_ptr<loop_bell>& bell);
 
     /// Of the consumer's loop; null before it has begun.
     [[nodiscard]] const void* consumer_loop() const noexcept {

@@ -78,7 +78,7 @@ class log_consumer final : public stop_listener {
     void push_all();
     [[nodiscard]] bool all_settled() const;
     [[nodiscard]] bool any_failing() const;
-    [[nodiscard]] bool only_failing_are_full() const;
+    [[nodiscard]] bool only_output_fails() const;
     void give_up_failing();
     [[nodiscard]] bool batch_is_full() const;
     [[nodiscard]] std::string_view name_of(std::uint16_t id);
