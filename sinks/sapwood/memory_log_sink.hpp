@@ -40,6 +40,7 @@ class memory_log_sink final : public log_sink {
     [[nodiscard]] task<> open() override;
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<> close() override;
+
     [[nodiscard]] std::string describe() const override { return "memory"; }
 
   private:
@@ -56,6 +57,7 @@ class callback_log_sink final : public log_sink {
     [[nodiscard]] task<> open() override;
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<> close() override;
+
     [[nodiscard]] std::string describe() const override { return "callback"; }
 
   private:
@@ -68,6 +70,7 @@ class null_log_sink final : public log_sink {
     [[nodiscard]] task<> open() override;
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<> close() override;
+
     [[nodiscard]] std::string describe() const override { return "null"; }
 };
 
