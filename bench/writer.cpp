@@ -1,15 +1,8 @@
 #include "writer.hpp"
 
-#include <sys/resource.h>
-#include <sys/time.h>
-
 namespace bench {
 
 namespace {
-
-std::chrono::microseconds to_duration(const timeval& time) {
-    return std::chrono::seconds{time.tv_sec} + std::chrono::microseconds{time.tv_usec};
-}
 
 constexpr std::uint64_t thread_counts[] = {1, 2, 4, 64};
 constexpr std::uint64_t only_one[] = {1};
@@ -30,18 +23,6 @@ constexpr writer writers[] = {
 };
 
 } // namespace
-
-void run_meter::start() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    user_ = to_duration(usage.ru_utime);
-    system_ = to_duration(usage.ru_stime);
-    start_ = std::chrono::steady_clock::now();
-}
-
-std::chrono::nanoseconds run_meter::wall() const {
-    return std::chrono::steady_clock::now() - start_;
-}
 
 std::span<const writer> all_writers() {
     return writers;

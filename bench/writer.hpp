@@ -6,11 +6,12 @@
 // across producers, as lines of writer_record.hpp's form, reading the clock once per record.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "run_meter.hpp"
 
 namespace bench {
 
@@ -18,27 +19,6 @@ struct writer_job {
     std::string path; // Does not exist yet. Its directory is empty, and removed afterwards.
     std::uint64_t producers = 1;
     std::uint64_t records = 0; // Of all producers together.
-};
-
-// What a writer's process has used. Started before the writer is called; a writer which has to
-// prepare something that is not part of the question starts it again.
-class run_meter {
-  public:
-    run_meter() { start(); }
-
-    void start();
-
-    [[nodiscard]] std::chrono::nanoseconds wall() const;
-
-    // CPU time of this process at the start, to be subtracted from that at its end.
-    [[nodiscard]] std::chrono::microseconds user_before() const { return user_; }
-
-    [[nodiscard]] std::chrono::microseconds system_before() const { return system_; }
-
-  private:
-    std::chrono::steady_clock::time_point start_;
-    std::chrono::microseconds user_{};
-    std::chrono::microseconds system_{};
 };
 
 enum class writer_kind {

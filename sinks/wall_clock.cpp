@@ -38,8 +38,8 @@ std::int64_t read_ns(clockid_t clock) noexcept {
     return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
-/// The kernel watches its clock source: while that is the counter, the counter ticks evenly, on
-/// all processors alike.
+} // namespace
+
 bool kernel_trusts_ticks() noexcept {
     const int fd = ::open("/sys/devices/system/clocksource/clocksource0/current_clocksource",
                           O_RDONLY | O_CLOEXEC);
@@ -50,8 +50,6 @@ bool kernel_trusts_ticks() noexcept {
     }
     return size > 0 && std::string_view(name) == "tsc\n";
 }
-
-} // namespace
 
 #if defined(__x86_64__)
 namespace {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <sapwood/decimal.hpp>
+#include <sapwood/level.hpp>
 #include <sapwood/quick_format.hpp>
 #include <sapwood/wall_clock.hpp>
 
@@ -16,27 +17,6 @@
 #include <utility>
 
 namespace sapwood {
-
-enum class level : std::uint8_t { trace, debug, info, warning, error, critical };
-
-/// Lower case, as it stands in a log line.
-[[nodiscard]] constexpr std::string_view to_string(level value) noexcept {
-    switch (value) {
-    case level::trace:
-        return "trace";
-    case level::debug:
-        return "debug";
-    case level::info:
-        return "info";
-    case level::warning:
-        return "warning";
-    case level::error:
-        return "error";
-    case level::critical:
-        return "critical";
-    }
-    return "unknown";
-}
 
 namespace detail {
 

@@ -33,6 +33,10 @@ struct tick_calibration {
 
 [[nodiscard]] std::int64_t calibrated_now_ns() noexcept;
 
+/// Whether the kernel keeps time by the processor's counter. It watches its clock source: while
+/// that is the counter, the counter ticks evenly, on all processors alike.
+[[nodiscard]] bool kernel_trusts_ticks() noexcept;
+
 } // namespace detail
 
 struct wall_clock {

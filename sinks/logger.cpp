@@ -1,0 +1,258 @@
+#include <sapwood/logger.hpp>
+
+#include "log_owner.hpp"
+
+#include <sapwood/errors.hpp>
+#include <sapwood/file_log_sink.hpp>
+#include <sapwood/run.hpp>
+
+#include <bit>
+#include <csignal>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <future>
+#include <pthread.h>
+#include <stdexcept>
+#include <system_error>
+
+namespace sapwood {
+
+namespace detail {
+
+namespace {
+
+constexpr std::size_t ring_bytes_max = std::size_t{1} << 30;
+
+void validate(const logger_options& options) {
+    const auto require = [](bool holds, const char* what) {
+        if (!holds) {
+            throw std::invalid_argument(fmt::format("logger_options: {}", what));
+        }
+    };
+    require(std::has_single_bit(options.ring_bytes) && options.ring_bytes >= 4096 &&
+                options.ring_bytes <= ring_bytes_max,
+            "ring_bytes must be a power of two from 4096 to 2^30");
+    require(options.linger.count() >= 0, "linger must not be negative");
+    require(options.full.at_most.count() >= 0, "full.at_most must not be negative");
+    for (const auto& each : options.outputs) {
+        require(each.sink != nullptr, "an output has no sink");
+        require(each.batch_bytes > 0, "an output's batch_bytes must be at least 1");
+    }
+}
+
+/// The thread that writes the log takes no signals: they are for the program's own.
+class signals_blocked {
+  public:
+    signals_blocked() noexcept {
+        sigset_t all;
+        ::sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+
+    signals_blocked(const signals_blocked&) = delete;
+    signals_blocked& operator=(const signals_blocked&) = delete;
+
+    ~signals_blocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+  private:
+    sigset_t before_{};
+};
+
+} // namespace
+
+log_owner::log_owner(logger_options options) {
+    validate(options);
+    thresholds_[""] = options.threshold;
+    read_environment();
+    auto file_form = std::make_unique<text_layout>(options.form);
+    const log_backend_options backend{
+        .ring_bytes = options.ring_bytes,
+        .full = options.full,
+        .wants_location = options.keep_location || file_form->wants_location(),
+        .wants_task = options.keep_task || file_form->wants_task(),
+    };
+    backend_ = std::make_shared<log_backend>(backend);
+    if (!options.path.empty()) {
+        log_output_options file{.sink = std::make_unique<file_log_sink>(options.path),
+                                .form = std::move(file_form)};
+        options.outputs.insert(options.outputs.begin(), std::move(file));
+    }
+    const bool is_only_one = options.outputs.size() == 1;
+    std::vector<std::unique_ptr<log_output>> outputs;
+    outputs.reserve(options.outputs.size());
+    for (auto& each : options.outputs) {
+        outputs.push_back(std::make_unique<log_output>(std::move(each), is_only_one));
+    }
+    consumer_ =
+        std::make_shared<log_consumer>(backend_, names_, std::move(outputs), options.linger);
+}
+
+log_owner::~log_owner() {
+    if (backend_->was_forked()) {
+        if (thread_.joinable()) {
+            thread_.detach(); // it is the parent's
+        }
+        return;
+    }
+    backend_->close();
+    if (thread_.joinable()) {
+        thread_.join();
+    }
+}
+
+void log_owner::start_thread() {
+    std::promise<void> opened;
+    const signals_blocked blocked;
+    thread_ = std::thread([&opened, consumer = consumer_] {
+        ::pthread_setname_np(::pthread_self(), "sapwood-log");
+        bool is_open = false;
+        try {
+            sapwood::run([&]() -> task<> {
+                co_await consumer->open();
+                is_open = true;
+                opened.set_value();
+                co_await log_consumer::run(consumer);
+            });
+        } catch (...) {
+            if (is_open) {
+                throw; // a mistake of sapwood's own: nothing of it may be lost in silence
+            }
+            opened.set_exception(std::current_exception());
+        }
+    });
+    try {
+        opened.get_future().get();
+    } catch (...) {
+        thread_.join();
+        throw;
+    }
+}
+
+task<> log_owner::start_here() {
+    co_await consumer_->open();
+    spawn_shielded(log_consumer::run(consumer_), *consumer_).detach();
+}
+
+// --- names and levels ---
+
+/// `info,app.db=debug`: levels of all loggers, and of some.
+void log_owner::read_environment() {
+    const char* const setting = std::getenv("SAPWOOD_LOG");
+    std::string_view rest = setting != nullptr ? setting : "";
+    while (!rest.empty()) {
+        const std::string_view part = rest.substr(0, rest.find(','));
+        rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+        const auto equals = part.find('=');
+        const std::string_view name = equals == part.npos ? "" : part.substr(0, equals);
+        const std::string_view value = equals == part.npos ? part : part.substr(equals + 1);
+        if (const auto parsed = parse_level(value)) {
+            thresholds_[std::string(name)] = *parsed;
+        } else {
+            fmt::print(stderr,
+                       "sapwood: SAPWOOD_LOG: \"{}\" names no level and is ignored; trace, debug, "
+                       "info, warning, error, critical and off do\n",
+                       part);
+        }
+    }
+}
+
+/// That of the longest name that it is, or is below.
+level log_owner::threshold_of(const std::string& name) const {
+    std::string_view at = name;
+    while (true) {
+        if (const auto found = thresholds_.find(at); found != thresholds_.end()) {
+            return found->second;
+        }
+        const auto point = at.rfind('.');
+        at = point == at.npos ? std::string_view() : at.substr(0, point);
+    }
+}
+
+std::shared_ptr<log_core> log_owner::core(std::string name) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(cores_, [](const auto& each) { return each.expired(); });
+    for (const auto& each : cores_) {
+        if (auto known = each.lock(); known != nullptr && known->name == name) {
+            return known;
+        }
+    }
+    const std::uint16_t id = names_->add(name);
+    const level threshold = threshold_of(name);
+    auto made = std::make_shared<log_core>(shared_from_this(), backend_.get(), std::move(name), id,
+                                           threshold);
+    cores_.push_back(made);
+    return made;
+}
+
+void log_owner::set_level(const std::string& name, level threshold) {
+    const std::lock_guard lock(mutex_);
+    thresholds_[name] = threshold;
+    for (const auto& each : cores_) {
+        if (const auto core = each.lock()) {
+            core->threshold.store(threshold_of(core->name), std::memory_order_relaxed);
+        }
+    }
+}
+
+} // namespace detail
+
+logger::logger(logger_options options) {
+    const std::string name = options.name;
+    const auto owner = std::make_shared<detail::log_owner>(std::move(options));
+    owner->start_thread();
+    core_ = owner->core(name);
+}
+
+task<logger> logger::on_this_loop(logger_options& options) {
+    const std::string name = options.name;
+    const auto owner = std::make_shared<detail::log_owner>(std::move(options));
+    co_await owner->start_here();
+    co_return logger(owner->core(name));
+}
+
+logger logger::child(std::string_view name) const {
+    return logger(core_->owner->core(
+        core_->name.empty() ? std::string(name) : fmt::format("{}.{}", core_->name, name)));
+}
+
+void logger::set_level(level threshold) const {
+    core_->owner->set_level(core_->name, threshold);
+}
+
+namespace {
+
+void throw_if_flush_failed(bool failed) {
+    if (failed) {
+        throw std::system_error(std::make_error_code(std::errc::io_error),
+                                "flushing the log: an output fails; standard error says which, and "
+                                "why");
+    }
+}
+
+} // namespace
+
+task<> logger::flush() const {
+    const auto keep = core_; // the logger may go while this waits
+    const auto bell = detail::loop_bell::make();
+
+    struct retiring {
+        detail::loop_bell& bell;
+
+        ~retiring() { bell.retire(); }
+    } retire_at_end{*bell};
+
+    core_->backend->flush_then_ring(bell);
+    co_await bell->rung().wait();
+    throw_if_flush_failed(keep->backend->last_flush_failed());
+}
+
+void logger::flush_blocking() const {
+    throw_if_flush_failed(!core_->backend->flush_blocking());
+}
+
+task<> logger::close() const {
+    core_->backend->close();
+    return flush();
+}
+
+} // namespace sapwood

@@ -1,0 +1,33 @@
+// Text from users on its way into a line. Any thread.
+#pragma once
+
+#include <sapwood/escape.hpp>
+#include <sapwood/log_record.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace sapwood::detail {
+
+/// As escape(), into a line.
+inline void append_escaped(std::string_view text, log_buffer& to) {
+    if (is_plain(text)) [[likely]] {
+        to.append(text);
+    } else {
+        std::string escaped;
+        escape(text, escaped);
+        to.append(escaped);
+    }
+}
+
+/// ` key=value` for each field of the record that users gave it, as logfmt has them: a value that
+/// is empty or holds a space, a quote or an equals sign stands in quotes, in which a quote is `\"`.
+void append_logfmt_fields(std::string_view fields, log_buffer& to);
+
+/// A value, quoted where it must be.
+void append_logfmt_value(std::string_view value, log_buffer& to);
+
+/// A key: what is not a letter, a digit or one of `_.-/` becomes an underscore; none is `_`.
+void append_logfmt_key(std::string_view key, log_buffer& to);
+
+} // namespace sapwood::detail

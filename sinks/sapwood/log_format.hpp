@@ -1,0 +1,168 @@
+// The format string of a log call, checked and taken apart by the compiler. Formats whose fields
+// are `{}` and `{:.3f}` are written straight into the ring; the others go through fmt. Also says
+// where in the source the call stands. Any thread.
+#pragma once
+
+#include <sapwood/kv.hpp>
+#include <sapwood/log_text.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fmt/format.h>
+#include <source_location>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace sapwood::detail {
+
+template <class... Args>
+struct log_types {};
+
+/// The arguments before the first field; behind one there may be fields only.
+template <class Taken, class... Args>
+struct message_arguments;
+
+template <class... Taken>
+struct message_arguments<log_types<Taken...>> {
+    using format = fmt::format_string<Taken...>;
+    static constexpr std::size_t count = sizeof...(Taken);
+    static constexpr bool quick = (is_quick_log_argument<Taken> && ...);
+    static constexpr bool plain = (is_plain_log_argument<Taken> && ...);
+    static constexpr std::array<bool, count + 1> floating{std::is_floating_point_v<Taken>...};
+};
+
+template <class... Taken, class First, class... Rest>
+struct message_arguments<log_types<Taken...>, First, Rest...>
+    : message_arguments<log_types<Taken..., First>, Rest...> {};
+
+template <class... Taken, class T, class... Rest>
+struct message_arguments<log_types<Taken...>, log_field<T>, Rest...>
+    : message_arguments<log_types<Taken...>> {
+    static_assert((is_log_field<Rest> && ...), "fields, kv(...), come behind all other arguments");
+};
+
+template <class... Args>
+class log_format {
+    using arguments = message_arguments<log_types<>, Args...>;
+
+  public:
+    static constexpr bool may_be_quick = arguments::quick;
+    /// Arguments that are not kv().
+    static constexpr std::size_t message_fields = arguments::count;
+
+    template <class Text>
+        requires std::convertible_to<const Text&, std::string_view>
+    consteval log_format( // NOLINT: implicit by design, as fmt's
+        const Text& text, std::source_location where = std::source_location::current())
+        : text_(text),
+          where_(where) {
+        [[maybe_unused]] const typename arguments::format checked(text);
+        quick_ = arguments::quick && take_apart();
+        plain_ = arguments::plain && literals_are_plain();
+    }
+
+    [[nodiscard]] constexpr std::string_view text() const noexcept { return text_; }
+
+    [[nodiscard]] constexpr std::source_location where() const noexcept { return where_; }
+
+    /// Whether it can be written without fmt.
+    [[nodiscard]] constexpr bool quick() const noexcept { return quick_; }
+
+    /// Whether nothing in the message needs escaping.
+    [[nodiscard]] constexpr bool plain() const noexcept { return plain_; }
+
+    /// Digits behind the point of a field; -1: as many as it takes.
+    [[nodiscard]] constexpr int precision(std::size_t field) const noexcept {
+        return static_cast<int>((precisions_ >> (4 * field)) & 0xf) - 1;
+    }
+
+    /// Bytes of text around the fields.
+    [[nodiscard]] constexpr std::size_t literal_bytes() const noexcept {
+        return arguments::count == 0 ? text_.size() : literal_bytes_;
+    }
+
+    /// The text before a field, or behind the last one.
+    [[nodiscard]] constexpr std::string_view literal(std::size_t field) const noexcept {
+        if constexpr (arguments::count == 0) {
+            return text_;
+        }
+        std::size_t begin = 0;
+        for (std::size_t i = 0; i < field; ++i) {
+            begin += size(i) + (precision(i) < 0 ? 2 : 6);
+        }
+        return {text_.data() + begin, size(field)};
+    }
+
+  private:
+    /// More fields, or longer pieces between them, are fmt's.
+    static constexpr std::size_t fields_max = 15;
+    static constexpr std::size_t literal_bytes_max = 255;
+
+    [[nodiscard]] constexpr std::size_t size(std::size_t literal) const noexcept {
+        return ((literal < 8 ? sizes_ : more_sizes_) >> (8 * (literal % 8))) & 0xff;
+    }
+
+    /// False where there is anything but literal text, `{}` and `{:.Nf}`.
+    consteval bool take_apart() {
+        std::size_t field = 0;
+        std::size_t begin = 0;
+        for (std::size_t i = 0; i < text_.size(); ++i) {
+            if (text_[i] == '}') {
+                return false; // of a doubled one
+            }
+            if (text_[i] != '{') {
+                continue;
+            }
+            if (field == arguments::count || field == fields_max || !end_literal(field, begin, i)) {
+                return false;
+            }
+            const std::string_view rest = text_.substr(i);
+            if (rest.starts_with("{}")) {
+                i += 1;
+            } else if (rest.size() >= 6 && rest.starts_with("{:.") && rest[3] >= '0' &&
+                       rest[3] <= '9' && rest[4] == 'f' && rest[5] == '}' &&
+                       arguments::floating[field]) {
+                precisions_ |= static_cast<std::uint64_t>(rest[3] - '0' + 1) << (4 * field);
+                i += 5;
+            } else {
+                return false;
+            }
+            begin = i + 1;
+            ++field;
+        }
+        return field == arguments::count && (field == 0 || end_literal(field, begin, text_.size()));
+    }
+
+    consteval bool end_literal(std::size_t field, std::size_t begin, std::size_t end) {
+        (field < 8 ? sizes_ : more_sizes_) |= std::uint64_t{end - begin} << (8 * (field % 8));
+        literal_bytes_ += static_cast<std::uint32_t>(end - begin);
+        return end - begin <= literal_bytes_max;
+    }
+
+    [[nodiscard]] consteval bool literals_are_plain() const {
+        for (const char c : text_) {
+            if (c < 0x20 || c > 0x7e || c == '\\') {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    // Scalars, no arrays: the compiler sees through them where the call is inlined, and nothing of
+    // this is left at run time.
+    std::string_view text_;
+    std::source_location where_;
+    /// A byte for each literal.
+    std::uint64_t sizes_ = 0;
+    std::uint64_t more_sizes_ = 0;
+    /// Four bits for each field: one more than the precision, 0 for none.
+    std::uint64_t precisions_ = 0;
+    std::uint32_t literal_bytes_ = 0;
+    bool quick_ = false;
+    bool plain_ = false;
+};
+
+} // namespace sapwood::detail

@@ -1,0 +1,133 @@
+// One output of a log: a sink, what it is to be given, and in which form. Records are rendered into
+// one batch while the sink writes the other. A sink that fails is tried again; other outputs do not
+// notice. On the consumer's loop only.
+#pragma once
+
+#include <sapwood/clock.hpp>
+#include <sapwood/event.hpp>
+#include <sapwood/log_record.hpp>
+#include <sapwood/log_sink.hpp>
+#include <sapwood/task.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <system_error>
+
+namespace sapwood {
+
+struct log_output_options {
+    /// Where to.
+    std::unique_ptr<log_sink> sink;
+
+    /// How; the default text where there is none.
+    std::unique_ptr<log_layout> form = nullptr;
+
+    /// Records below it are not for this output.
+    level at_least = level::trace;
+
+    /// Nor those that it says no to. Called on the consumer's thread; must not throw.
+    std::function<bool(const log_record&)> filter = {};
+
+    /// A batch goes to the sink when it has this many bytes. There are two.
+    std::size_t batch_bytes = 256u << 10;
+
+    /// A sink whose write takes longer than this counts as failing: a hung disk, a peer that does
+    /// not read.
+    clock::duration stuck_after = std::chrono::seconds(1);
+};
+
+namespace detail {
+
+struct log_output_counts {
+    std::uint64_t lines_written = 0;
+    std::uint64_t bytes_written = 0;
+    std::uint64_t batches_written = 0;
+    std::uint64_t lines_lost = 0;
+};
+
+class log_output {
+  public:
+    /// `may_block`: while the sink fails, what is there is kept and no more is taken, so that the
+    /// rings fill. Otherwise, for one of several outputs, lines are dropped then, and counted.
+    log_output(log_output_options options, bool may_block);
+
+    /// Opens the sink. Throws what it threw.
+    [[nodiscard]] task<> open();
+
+    /// Whether there is room for more.
+    [[nodiscard]] bool full() const noexcept { return filling_.size() >= batch_bytes_; }
+
+    /// It is full, and worth waiting for: always where it is the only one, until it is to be given
+    /// up; otherwise as long as it does not fail.
+    [[nodiscard]] bool must_wait() const noexcept {
+        return full() && !((gives_up_ || !may_block_) && is_failing());
+    }
+
+    /// From now on nobody waits for a sink that fails.
+    void give_up() noexcept { gives_up_ = true; }
+
+    void append(const log_record& record) {
+        if (record.importance >= at_least_) [[likely]] {
+            take(record);
+        }
+    }
+
+    /// Has what is in the batch written as soon as the sink is free.
+    void push();
+
+    /// Nothing is left to write, or the sink fails.
+    [[nodiscard]] bool settled() const noexcept {
+        return is_failing() || (filling_.size() == 0 && !is_writing_);
+    }
+
+    /// Its last write failed, or the one that is under way takes longer than stuck_after.
+    [[nodiscard]] bool is_failing() const noexcept {
+        return failure_ || (is_writing_ && clock::now() - write_began_ > stuck_after_);
+    }
+
+    [[nodiscard]] clock::duration stuck_after() const noexcept { return stuck_after_; }
+
+    /// The writing coroutine: runs until stop() and all is written. `progress` is set whenever it
+    /// has got on.
+    [[nodiscard]] task<> write_out(event& progress);
+
+    /// What is there is still written, or, where the sink fails, lost and reported.
+    void stop() noexcept;
+
+    [[nodiscard]] const log_output_counts& counts() const noexcept { return counts_; }
+
+  private:
+    void take(const log_record& record);
+    void lose(std::uint64_t lines, const std::string& why);
+    void tell_losses();
+    void note_written(std::size_t bytes) noexcept;
+    [[nodiscard]] task<> write_batch(event& progress);
+    [[nodiscard]] std::string summary_of_losses() const;
+
+    const std::unique_ptr<log_sink> sink_;
+    const std::unique_ptr<log_layout> form_;
+    const std::function<bool(const log_record&)> filter_;
+    const std::size_t batch_bytes_;
+    const clock::duration stuck_after_;
+    const level at_least_;
+    const bool may_block_;
+
+    log_buffer filling_;
+    log_buffer writing_;
+    std::uint64_t filling_lines_ = 0;
+    std::uint64_t writing_lines_ = 0;
+    bool is_writing_ = false;
+    bool is_stopping_ = false;
+    bool gives_up_ = false;
+    std::error_code failure_;
+    clock::time_point write_began_{};
+    std::uint64_t lines_lost_untold_ = 0;
+    event work_;
+    event stop_;
+    log_output_counts counts_;
+};
+
+} // namespace detail
+
+} // namespace sapwood

@@ -1,0 +1,147 @@
+// A log record as formats, filters and sinks see it: borrowed from the ring of the thread that made
+// it, for the call only. Also the buffer that lines are rendered into. For the consumer's thread.
+#pragma once
+
+#include <sapwood/kv.hpp>
+#include <sapwood/level.hpp>
+#include <sapwood/wall_clock.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace sapwood {
+
+/// Who logs. Lives as long as the thread's records.
+struct log_thread {
+    /// The kernel's number of the thread, as tools show it.
+    std::uint32_t id = 0;
+    /// Counts the threads that a log has seen; numbers are never used again.
+    std::uint32_t ordinal = 0;
+    /// As the kernel has it (pthread_setname_np); at the thread's first record.
+    std::string name;
+};
+
+struct log_record {
+    using time_point = wall_clock::time_point;
+
+    time_point when;
+    level importance;
+    /// is_plain(message) is known to hold.
+    bool is_known_plain;
+    /// The message was longer than a quarter of a ring, and is cut.
+    bool is_truncated;
+    std::string_view message;
+    /// The logger's name, empty for the root, and its number.
+    std::string_view logger;
+    std::uint16_t logger_id;
+    const log_thread& thread;
+    /// Counts the records of the thread, those that were dropped included.
+    std::uint64_t sequence;
+    /// The fields as they are in the ring; see for_each_field.
+    std::string_view fields;
+};
+
+namespace detail {
+
+struct log_field_view {
+    std::string_view key;
+    std::string_view value;
+    log_field_kind kind;
+};
+
+/// Calls `visit` with each log_field_view of `fields`.
+template <class Visit>
+void for_each_field(std::string_view fields, Visit&& visit) {
+    while (fields.size() >= log_field_header_bytes) {
+        log_field_header head{};
+        std::memcpy(&head.value_bytes, fields.data(), 4);
+        std::memcpy(&head.key_bytes, fields.data() + 4, 2);
+        std::memcpy(&head.kind, fields.data() + 6, 1);
+        fields.remove_prefix(log_field_header_bytes);
+        if (fields.size() < head.key_bytes || fields.size() - head.key_bytes < head.value_bytes) {
+            return;
+        }
+        visit(log_field_view{fields.substr(0, head.key_bytes),
+                             fields.substr(head.key_bytes, head.value_bytes), head.kind});
+        fields.remove_prefix(std::size_t{head.key_bytes} + head.value_bytes);
+    }
+}
+
+} // namespace detail
+
+/// Lines on their way to a sink.
+class log_buffer {
+  public:
+    explicit log_buffer(std::size_t capacity)
+        : memory_(new char[capacity + slack_bytes]),
+          capacity_(capacity) {}
+
+    /// Room for `bytes` more, and slack_bytes behind them that may be overwritten. Throws
+    /// std::bad_alloc, and nothing has changed then.
+    [[nodiscard]] char* room(std::size_t bytes) {
+        if (size_ + bytes > capacity_) [[unlikely]] {
+            grow(bytes);
+        }
+        return memory_.get() + size_;
+    }
+
+    /// What stands before `end`, in what room() gave, is part of the text.
+    void take(const char* end) noexcept { size_ = static_cast<std::size_t>(end - memory_.get()); }
+
+    void append(std::string_view text) {
+        char* const to = room(text.size());
+        take(to + text.copy(to, text.size()));
+    }
+
+    void push_back(char c) {
+        char* const to = room(1);
+        *to = c;
+        take(to + 1);
+    }
+
+    using value_type = char; // for std::back_inserter
+
+    [[nodiscard]] std::string_view text() const noexcept { return {memory_.get(), size_}; }
+
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+    /// Takes the first `bytes` out.
+    void drop_front(std::size_t bytes) noexcept {
+        std::memmove(memory_.get(), memory_.get() + bytes, size_ - bytes);
+        size_ -= bytes;
+    }
+
+    /// To `size` bytes, as it was.
+    void cut(std::size_t size) noexcept { size_ = size; }
+
+    static constexpr std::size_t slack_bytes = 64;
+
+  private:
+    void grow(std::size_t bytes) {
+        const std::size_t larger = std::max(size_ + bytes, capacity_ + capacity_ / 2);
+        std::unique_ptr<char[]> memory(new char[larger + slack_bytes]);
+        std::memcpy(memory.get(), memory_.get(), size_);
+        memory_ = std::move(memory);
+        capacity_ = larger;
+    }
+
+    std::unique_ptr<char[]> memory_;
+    std::size_t capacity_;
+    std::size_t size_ = 0;
+};
+
+/// How a record becomes a line. One output's; called on the consumer's thread only.
+class log_layout {
+  public:
+    virtual ~log_layout() = default;
+
+    /// Appends the record as one line, with its newline.
+    virtual void append(const log_record& record, log_buffer& to) = 0;
+};
+
+} // namespace sapwood

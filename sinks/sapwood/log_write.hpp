@@ -1,0 +1,199 @@
+// A log call's way into its thread's ring: everything that is compiled into the caller. Any thread.
+#pragma once
+
+#include <sapwood/log_backend.hpp>
+#include <sapwood/log_format.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fmt/format.h>
+#include <source_location>
+#include <tuple>
+#include <utility>
+
+namespace sapwood::detail {
+
+class log_owner;
+
+/// A logger, as its copies share it.
+struct log_core {
+    std::shared_ptr<log_owner> owner;
+    log_backend* backend;
+    std::string name;
+    std::uint16_t id;
+    std::atomic<level> threshold;
+};
+
+[[nodiscard]] constexpr std::size_t frame_bytes(std::size_t text_bytes) noexcept {
+    return (sizeof(log_frame) + text_bytes + 7) & ~std::size_t{7};
+}
+
+/// The header of a frame, in three stores.
+inline void put_frame_header(char* to, const log_frame& frame) noexcept {
+    std::memcpy(to, &frame, sizeof(frame));
+}
+
+/// Puts a record into the ring whose message, `message_bytes` long, and fields `put(to)` writes;
+/// it may overwrite log_text_overrun_bytes_max bytes behind them. It must fit; see put_long.
+template <class Put>
+[[gnu::always_inline]] inline void put_record(const log_core& core, level importance,
+                                              std::uint8_t flags, std::size_t message_bytes,
+                                              std::size_t fields_bytes, Put&& put) {
+    log_backend& backend = *core.backend;
+    log_producer* const producer = backend.producer();
+    if (producer == nullptr) [[unlikely]] {
+        backend.count_drop_without_ring();
+        return;
+    }
+    const std::uint64_t ticks = backend.ticks();
+    const std::size_t text_bytes = message_bytes + fields_bytes;
+    const std::size_t needed = frame_bytes(text_bytes + log_text_overrun_bytes_max);
+    log_ring_writer& ring = producer->writer;
+    char* place = ring.reserve(needed);
+    if (place == nullptr) [[unlikely]] {
+        place = backend.make_room(*producer, needed, importance);
+        if (place == nullptr) {
+            return;
+        }
+    }
+    put(place + sizeof(log_frame));
+    const std::size_t bytes = frame_bytes(text_bytes);
+    const std::size_t padding = bytes - sizeof(log_frame) - text_bytes;
+    put_frame_header(
+        place, {.bytes = static_cast<std::uint32_t>(bytes),
+                .sequence = static_cast<std::uint32_t>(ring.sequence()),
+                .ticks = ticks,
+                .message_bytes = static_cast<std::uint32_t>(message_bytes),
+                .logger = core.id,
+                .importance = static_cast<std::uint8_t>(importance),
+                .flags = static_cast<std::uint8_t>(flags | padding << log_frame::padding_shift)});
+    ring.commit(bytes);
+    backend.notify();
+}
+
+/// The same for what is too long for a ring: cut, at the end of a character, and without fields
+/// that do not fit.
+void put_long_record(const log_core& core, level importance, std::uint8_t flags,
+                     std::string_view message, std::string_view fields);
+
+/// The longest text that is written in place without asking.
+inline constexpr std::size_t log_text_bytes_max = 512;
+
+/// What the consumer wants to know besides: where the call stands, which task it is in.
+std::string context_fields(const log_backend& backend, const std::source_location& where);
+
+/// Everything but the quickest: messages that fmt makes, long ones, ones with context.
+void put_slowly(const log_core& core, level importance, bool plain, std::string_view message,
+                std::string_view fields, std::source_location where);
+
+/// The text before argument `Index`, and its own.
+template <std::size_t Index, class Format, class Text>
+[[gnu::always_inline]] inline char* put_argument(char* to, const Format& format,
+                                                 const Text& text) noexcept {
+    if constexpr (Index < Format::message_fields) {
+        const std::string_view piece = format.literal(Index);
+        std::memcpy(to, piece.data(), piece.size());
+        to += piece.size();
+    }
+    return text.put(to);
+}
+
+/// How an argument is handed to code that is not compiled into the caller: a number by value, so
+/// that it need not be in memory for the sake of what is hardly ever called.
+template <class T>
+using log_argument_t = std::conditional_t<std::is_scalar_v<T>, T, const T&>;
+
+template <class Arguments, std::size_t... Messages>
+void format_message(fmt::basic_memory_buffer<char, log_text_bytes_max>& to, std::string_view format,
+                    const Arguments& arguments, std::index_sequence<Messages...>) {
+    fmt::vformat_to(fmt::appender(to), fmt::string_view(format.data(), format.size()),
+                    fmt::make_format_args(std::get<Messages>(arguments)...));
+}
+
+template <class Field>
+void append_field(std::string& to, const Field& field) {
+    const std::size_t before = to.size();
+    to.resize(before + field.size() + log_text_overrun_bytes_max);
+    const char* const end = field.put(to.data() + before);
+    to.resize(static_cast<std::size_t>(end - to.data()));
+}
+
+/// By way of fmt: what the quick way does not take.
+template <class Format, class... Args>
+[[gnu::noinline]] void put_formatted(const log_core& core, level importance, const Format format,
+                                     log_argument_t<Args>... args) {
+    constexpr std::size_t count = Format::message_fields;
+    const std::tuple<const Args&...> arguments(args...);
+    fmt::basic_memory_buffer<char, log_text_bytes_max> text;
+    format_message(text, format.text(), arguments, std::make_index_sequence<count>());
+    std::string fields;
+    [&]<std::size_t... Indices>(std::index_sequence<Indices...>) {
+        (append_field(fields, field_text(std::get<count + Indices>(arguments))), ...);
+    }(std::make_index_sequence<sizeof...(Args) - count>());
+    put_slowly(core, importance, format.plain(), {text.data(), text.size()}, fields,
+               format.where());
+}
+
+/// `texts` are the message's arguments and behind them the fields, kept where they were made: to
+/// copy one that was just written costs more than to make it. False, and nothing done, where the
+/// record is too long for this, or more is to be said than that.
+template <class Format, std::size_t... Indices, class... Texts>
+[[gnu::always_inline]] inline bool put_texts(const log_core& core, level importance,
+                                             const Format& format, std::index_sequence<Indices...>,
+                                             const Texts&... texts) {
+    constexpr std::size_t count = Format::message_fields;
+    std::size_t message_bytes = format.literal_bytes();
+    std::size_t fields_bytes = 0;
+    ((Indices < count ? message_bytes += texts.size() : fields_bytes += texts.size()), ...);
+    if (message_bytes + fields_bytes > log_text_bytes_max || core.backend->wants_context())
+        [[unlikely]] {
+        return false;
+    }
+    const auto flags =
+        static_cast<std::uint8_t>((format.plain() ? log_frame::plain : 0) |
+                                  (sizeof...(Texts) > count ? log_frame::has_fields : 0));
+    put_record(
+        core, importance, flags, message_bytes,
+        fields_bytes, [&](char* to) __attribute__((always_inline)) {
+            char* const begin = to;
+            ((to = Indices == count ? begin + message_bytes : to,
+              to = put_argument<Indices>(to, format, texts)),
+             ...);
+            // The last literal ends where the fields begin.
+            const std::string_view piece = format.literal(count);
+            std::memcpy(begin + message_bytes - piece.size(), piece.data(), piece.size());
+        });
+    return true;
+}
+
+template <std::size_t Index, class Format, class T>
+[[gnu::always_inline]] inline auto text_of(const Format& format, const T& value) {
+    if constexpr (is_log_field<T>) {
+        return field_text(value);
+    } else {
+        return log_text(value, format.precision(Index));
+    }
+}
+
+template <class Format, std::size_t... Indices, class... Args>
+[[gnu::always_inline]] inline bool
+put_quickly(const log_core& core, level importance, const Format& format,
+            std::index_sequence<Indices...> indices, const Args&... args) {
+    return put_texts(core, importance, format, indices, text_of<Indices>(format, args)...);
+}
+
+template <class Format, class... Args>
+[[gnu::always_inline]] inline void put_call(const log_core& core, level importance,
+                                            const Format& format, const Args&... args) {
+    if constexpr (Format::may_be_quick) {
+        if (format.quick() && put_quickly(core, importance, format,
+                                          std::index_sequence_for<Args...>(), args...)) [[likely]] {
+            return;
+        }
+    }
+    put_formatted<Format, Args...>(core, importance, format, args...);
+}
+
+} // namespace sapwood::detail

@@ -1,0 +1,213 @@
+// logger: writes log records from any thread and any coroutine. A call formats its message straight
+// into a ring of its thread's, without a lock, an allocation or a system call; one consumer, on a
+// thread of the log's own or on a loop of the program's, merges the rings in order of time and
+// writes whole lines in large batches.
+//
+//     sapwood::logger log{{.path = "app.log"}};
+//     log.info("user {} did {} in {} us", id, what, us);            // checked by the compiler
+//     log.warn("cache miss", sapwood::kv("key", key), sapwood::kv("age", age));
+//
+// A logger is a handle: copies and children write the same log, which ends, with all that was
+// logged written, when the last of them is gone. Any thread may use, copy and destroy one.
+#pragma once
+
+#include <sapwood/clock.hpp>
+#include <sapwood/list_awaiter.hpp>
+#include <sapwood/log_output.hpp>
+#include <sapwood/log_write.hpp>
+#include <sapwood/task.hpp>
+#include <sapwood/text_layout.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+namespace sapwood {
+
+struct logger_options {
+    /// A file to write to, in the default form. Empty: `outputs` only.
+    std::string path = {};
+
+    /// Further outputs, each with its own level, form and filter. With neither a path nor an output
+    /// records go nowhere.
+    std::vector<log_output_options> outputs = {};
+
+    /// The root logger's name. Children's are behind it and a point.
+    std::string name = {};
+
+    /// Records below it are not made. SAPWOOD_LOG overrides it: `SAPWOOD_LOG=info,app.db=debug`.
+    level threshold = level::info;
+
+    /// The form of the file at `path`.
+    text_layout_options form = {};
+
+    /// For each thread that logs. A power of two from 4 KiB to 1 GiB. A record takes at most a
+    /// quarter of it; what is longer is cut, and says so.
+    std::size_t ring_bytes = 512u << 10;
+
+    /// What happens when a thread's ring is full.
+    log_full full = {};
+
+    /// How long a record waits for company at most, while records come. One that comes when the log
+    /// has been quiet is written at once.
+    std::chrono::nanoseconds linger = std::chrono::milliseconds(1);
+
+    /// Records carry where in the source they were made, and the task's name. On by itself where
+    /// `form` shows them; to be set for outputs with forms of their own.
+    bool keep_location = false;
+    bool keep_task = false;
+};
+
+namespace detail {
+
+class [[nodiscard]] room_awaiter final : public list_awaiter {
+  public:
+    room_awaiter(log_backend& backend, log_producer& producer) noexcept
+        : list_awaiter(producer.room_waiters),
+          backend_(backend),
+          producer_(producer) {}
+
+    [[nodiscard]] bool await_ready() const noexcept { return producer_.writer.has_room(); }
+
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> awaiting) {
+        if (!backend_.must_wait_for_room(producer_)) {
+            context = awaiting.promise().context;
+            return false;
+        }
+        return list_awaiter::await_suspend(awaiting);
+    }
+
+  private:
+    log_backend& backend_;
+    log_producer& producer_;
+};
+
+} // namespace detail
+
+class logger {
+  public:
+    /// A log with a thread of its own. Returns when its outputs are open; throws what kept them
+    /// from it, and std::invalid_argument, naming the option.
+    explicit logger(logger_options options);
+
+    /// A log whose consumer runs on this thread's loop. It ends with the loop at the latest.
+    /// Moves from `options`, which have to have a name: gcc 12 destroys an aggregate that is made
+    /// inside a co_await expression twice.
+    [[nodiscard]] static task<logger> on_this_loop(logger_options& options);
+
+    /// A logger of the same log named `<this one's name>.<name>`. It has its parent's level until
+    /// it is given its own. The same name gives the same logger.
+    [[nodiscard]] logger child(std::string_view name) const;
+
+    [[nodiscard]] const std::string& name() const noexcept { return core_->name; }
+
+    // --- logging: any thread ---
+
+    [[nodiscard]] bool enabled(level importance) const noexcept {
+        return importance >= core_->threshold.load(std::memory_order_relaxed);
+    }
+
+    /// Logs `format` with `args`, of which the last ones may be kv(...). Throws what formatting an
+    /// argument throws, and std::bad_alloc where a message is long or formatted by fmt.
+    template <class... Args>
+    [[gnu::always_inline]] void log(level importance,
+                                    detail::log_format<std::type_identity_t<Args>...> format,
+                                    const Args&... args) const {
+        if (enabled(importance)) {
+            detail::put_call(*core_, importance, format, args...);
+        }
+    }
+
+    template <class... Args>
+    [[gnu::always_inline]] void trace(detail::log_format<std::type_identity_t<Args>...> format,
+                                      const Args&... args) const {
+        log<Args...>(level::trace, format, args...);
+    }
+
+    template <class... Args>
+    [[gnu::always_inline]] void debug(detail::log_format<std::type_identity_t<Args>...> format,
+                                      const Args&... args) const {
+        log<Args...>(level::debug, format, args...);
+    }
+
+    template <class... Args>
+    [[gnu::always_inline]] void info(detail::log_format<std::type_identity_t<Args>...> format,
+                                     const Args&... args) const {
+        log<Args...>(level::info, format, args...);
+    }
+
+    template <class... Args>
+    [[gnu::always_inline]] void warn(detail::log_format<std::type_identity_t<Args>...> format,
+                                     const Args&... args) const {
+        log<Args...>(level::warning, format, args...);
+    }
+
+    template <class... Args>
+    [[gnu::always_inline]] void error(detail::log_format<std::type_identity_t<Args>...> format,
+                                      const Args&... args) const {
+        log<Args...>(level::error, format, args...);
+    }
+
+    template <class... Args>
+    [[gnu::always_inline]] void critical(detail::log_format<std::type_identity_t<Args>...> format,
+                                         const Args&... args) const {
+        log<Args...>(level::critical, format, args...);
+    }
+
+    /// Logs a text that is not a format, known only at run time.
+    void text(level importance, std::string_view message,
+              std::source_location where = std::source_location::current()) const {
+        if (enabled(importance)) {
+            detail::put_slowly(*core_, importance, false, message, {}, where);
+        }
+    }
+
+    // --- levels: any thread ---
+
+    [[nodiscard]] level threshold() const noexcept {
+        return core_->threshold.load(std::memory_order_relaxed);
+    }
+
+    /// For this logger and those below it that have no level of their own.
+    void set_level(level threshold) const;
+
+    // --- flushing ---
+
+    /// Returns when everything logged before, by this thread or by one that was seen to have done
+    /// it, is with the sinks. Throws std::system_error where one of them fails, `cancelled`.
+    [[nodiscard]] task<> flush() const;
+
+    /// The same for a plain thread. A programming error on the loop that the consumer runs on.
+    void flush_blocking() const;
+
+    /// `co_await log.room()` before a record: on a loop, whose thread is never held up by a full
+    /// ring, this is how a task waits instead of having records dropped. Does not suspend while
+    /// half of the thread's ring is free. Throws `cancelled`, and std::bad_alloc where the thread
+    /// has no ring yet and gets none.
+    [[nodiscard]] detail::room_awaiter room() const {
+        detail::log_producer* const producer = core_->backend->producer();
+        if (producer == nullptr) [[unlikely]] {
+            throw std::bad_alloc();
+        }
+        return {*core_->backend, *producer};
+    }
+
+    /// Ends the log for all its loggers: everything is written, the sinks are closed, and later
+    /// records are dropped. Where the log has a thread of its own the destructor does it, too, but
+    /// blocks.
+    [[nodiscard]] task<> close() const;
+
+  private:
+    explicit logger(std::shared_ptr<detail::log_core> core) noexcept : core_(std::move(core)) {}
+
+    std::shared_ptr<detail::log_core> core_;
+};
+
+} // namespace sapwood

@@ -1,0 +1,110 @@
+// text_layout: a record as a line of text, by a pattern of spdlog's flags. What depends on the time
+// to the millisecond only, and what depends on who logs only, is rendered once and copied.
+#pragma once
+
+#include <sapwood/log_record.hpp>
+
+#include <array>
+#include <cstdint>
+#include <ctime>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sapwood {
+
+enum class log_time_zone : std::uint8_t { utc, local };
+
+/// `2026-11-21 22:39:56.123 1234 info server.db message key=value`, the logger's name where it has
+/// one.
+inline constexpr std::string_view default_log_pattern = "%Y-%m-%d %H:%M:%S.%e %t %l %*%v";
+
+struct text_layout_options {
+    /// Flags, each after a `%`, with a width before it where it is to be padded (`%8l` right,
+    /// `%-8l` left, `%=8l` centred):
+    ///
+    ///     v  message and fields      n  logger         l  level         L  level's first letter
+    ///     t  thread's number         N  thread's name  k  task's name   P  process's number
+    ///     Y m d H M S  time          y C a A b B h I p T X R D x F... c r  as strftime has them
+    ///     e f F  milli-, micro-, nanoseconds of the second     E  seconds since 1970
+    ///     z  offset from UTC, +01:00     q  record's number in its thread
+    ///     s  source file's name      g  its path       #  line          !  function   @  file:line
+    ///     ^ $  begin and end of the colour of the level, where the sink shows colours
+    ///     *  logger's name and a space, nothing for the root     %  a percent sign
+    ///
+    /// The message is escaped (see escape.hpp): a record is one line.
+    std::string_view pattern = default_log_pattern;
+    log_time_zone zone = log_time_zone::utc;
+    /// Whether `^` and `$` write ANSI colours.
+    bool colour = false;
+};
+
+namespace detail {
+
+/// One flag of a pattern, or a literal between them.
+struct pattern_piece {
+    enum class padding : std::uint8_t { none, left, right, centre };
+    char flag = 0; // 0: literal
+    padding pad = padding::none;
+    std::uint8_t width = 0;
+    std::string text;
+};
+
+} // namespace detail
+
+class text_layout final : public log_layout {
+  public:
+    /// Throws std::invalid_argument that names what is wrong with the pattern.
+    explicit text_layout(const text_layout_options& options = {});
+
+    void append(const log_record& record, log_buffer& to) override;
+
+    /// Whether lines hold where in the source the call stands, or the task's name.
+    [[nodiscard]] bool wants_location() const noexcept { return wants_location_; }
+
+    [[nodiscard]] bool wants_task() const noexcept { return wants_task_; }
+
+  private:
+    using piece = detail::pattern_piece;
+
+    /// Pieces that change together.
+    struct run {
+        enum class kind : std::uint8_t { time, source, message, other };
+        kind what;
+        std::vector<piece> pieces;
+    };
+
+    /// The text of a run for one moment or for one source.
+    struct cached_text {
+        std::uint64_t key = ~std::uint64_t{0};
+        std::uint32_t size = 0;
+        char bytes[60] = {};
+    };
+
+    static run::kind kind_of(const piece& one) noexcept;
+    void parse(std::string_view pattern);
+    void add(piece one);
+    void append_piece(const piece& one, const log_record& record, log_buffer& to);
+    void append_flag(char flag, const log_record& record, log_buffer& to);
+    void append_time(char flag, const log_record& record, log_buffer& to);
+    void append_cached(const run& pieces, std::uint64_t key, const log_record& record,
+                       cached_text& text, log_buffer& to);
+    void append_message(const log_record& record, log_buffer& to);
+
+    log_time_zone zone_;
+    bool colour_;
+    bool wants_location_ = false;
+    bool wants_task_ = false;
+    std::vector<run> runs_;
+    std::vector<cached_text> times_; // one for each run of time
+    /// By thread, level and logger; as many for each run of sources.
+    static constexpr std::size_t sources = 64;
+    std::vector<std::array<cached_text, sources>> sources_;
+    log_buffer scratch_{256};
+    /// The second that broken_down_ is.
+    std::int64_t second_ = -1;
+    std::tm broken_down_{};
+    long offset_seconds_ = 0;
+};
+
+} // namespace sapwood

@@ -1,0 +1,359 @@
+#include <sapwood/text_layout.hpp>
+
+#include <sapwood/decimal.hpp>
+#include <sapwood/log_escape.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <fmt/format.h>
+#include <iterator>
+#include <stdexcept>
+#include <unistd.h>
+#include <utility>
+
+namespace sapwood {
+
+namespace {
+
+constexpr std::string_view time_flags = "YmdHMSyCaAbBhIpTXRDxcrezE"; // at most to the millisecond
+constexpr std::string_view finer_flags = "fF";
+constexpr std::string_view source_flags = "nlLtNP^$*%";
+constexpr std::string_view message_flags = "v";
+constexpr std::string_view context_flags = "sg#!@k";
+constexpr std::string_view other_flags = "q";
+
+constexpr std::array<std::string_view, 7> colours{
+    "\x1b[37m",        "\x1b[36m",        "\x1b[32m", "\x1b[33m\x1b[1m",
+    "\x1b[31m\x1b[1m", "\x1b[1m\x1b[41m", ""};
+constexpr std::string_view colour_end = "\x1b[0m";
+
+bool is_one_of(char flag, std::string_view flags) noexcept {
+    return flags.find(flag) != std::string_view::npos;
+}
+
+std::string_view find_field(const log_record& record, detail::log_field_kind kind) {
+    std::string_view found;
+    detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
+        if (field.kind == kind) {
+            found = field.value;
+        }
+    });
+    return found;
+}
+
+/// A location in the ring is `path:line`.
+std::pair<std::string_view, std::string_view> split_location(std::string_view location) noexcept {
+    const auto colon = location.rfind(':');
+    return colon == std::string_view::npos
+               ? std::pair{location, std::string_view()}
+               : std::pair{location.substr(0, colon), location.substr(colon + 1)};
+}
+
+void append_digits(unsigned value, unsigned digits, log_buffer& to) {
+    fmt::format_to(std::back_inserter(to), "{:0{}}", value, digits);
+}
+
+/// Time stamps before 1970 are no log's.
+std::int64_t since_epoch_ns(const log_record& record) noexcept {
+    return std::max<std::int64_t>(record.when.time_since_epoch().count(), 0);
+}
+
+} // namespace
+
+text_layout::text_layout(const text_layout_options& options)
+    : zone_(options.zone),
+      colour_(options.colour) {
+    parse(options.pattern);
+}
+
+text_layout::run::kind text_layout::kind_of(const piece& one) noexcept {
+    if (is_one_of(one.flag, time_flags)) {
+        return run::kind::time;
+    }
+    if (is_one_of(one.flag, source_flags)) {
+        return run::kind::source;
+    }
+    return one.flag == 'v' && one.pad == piece::padding::none ? run::kind::message
+                                                              : run::kind::other;
+}
+
+void text_layout::parse(std::string_view pattern) {
+    const auto refuse = [&](std::string_view what) {
+        throw std::invalid_argument(
+            fmt::format("text_layout: the pattern \"{}\" {}", pattern, what));
+    };
+    std::string literal;
+    const auto end_literal = [&] {
+        if (!literal.empty()) {
+            add({.text = std::exchange(literal, {})});
+        }
+    };
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+        if (pattern[i] == '\n') {
+            refuse("holds a newline: a record is one line");
+        }
+        if (pattern[i] != '%') {
+            literal += pattern[i];
+            continue;
+        }
+        piece one;
+        ++i;
+        if (i < pattern.size() && (pattern[i] == '-' || pattern[i] == '=') &&
+            i + 1 < pattern.size() && pattern[i + 1] >= '1' && pattern[i + 1] <= '9') {
+            one.pad = pattern[i] == '-' ? piece::padding::left : piece::padding::centre;
+            ++i;
+        }
+        unsigned width = 0;
+        for (; i < pattern.size() && pattern[i] >= '0' && pattern[i] <= '9'; ++i) {
+            width = 10 * width + static_cast<unsigned>(pattern[i] - '0');
+            if (width > 128) {
+                refuse("pads to more than 128 characters");
+            }
+        }
+        if (width > 0 && one.pad == piece::padding::none) {
+            one.pad = piece::padding::right;
+        }
+        one.width = static_cast<std::uint8_t>(width);
+        if (i == pattern.size()) {
+            refuse("ends with a percent sign: write %% for one");
+        }
+        one.flag = pattern[i];
+        if (one.flag == '%') {
+            literal += '%';
+            continue;
+        }
+        if (!is_one_of(one.flag, time_flags) && !is_one_of(one.flag, finer_flags) &&
+            !is_one_of(one.flag, source_flags) && !is_one_of(one.flag, message_flags) &&
+            !is_one_of(one.flag, context_flags) && !is_one_of(one.flag, other_flags)) {
+            refuse(fmt::format("has a flag that is not known, %{}", one.flag));
+        }
+        end_literal();
+        wants_task_ = wants_task_ || one.flag == 'k';
+        wants_location_ =
+            wants_location_ || (one.flag != 'k' && is_one_of(one.flag, context_flags));
+        add(std::move(one));
+    }
+    end_literal();
+}
+
+void text_layout::add(piece one) {
+    if (one.flag == 0) { // a literal goes with what is before it, unless that cannot keep it
+        if (runs_.empty() || runs_.back().what == run::kind::message) {
+            runs_.push_back({run::kind::source, {}});
+            sources_.emplace_back();
+        }
+        runs_.back().pieces.push_back(std::move(one));
+        return;
+    }
+    const auto what = kind_of(one);
+    if (runs_.empty() || runs_.back().what != what || what == run::kind::message) {
+        runs_.push_back({what, {}});
+        if (what == run::kind::time) {
+            times_.emplace_back();
+        } else if (what == run::kind::source) {
+            sources_.emplace_back();
+        }
+    }
+    runs_.back().pieces.push_back(std::move(one));
+}
+
+void text_layout::append(const log_record& record, log_buffer& to) {
+    const auto millisecond = static_cast<std::uint64_t>(since_epoch_ns(record)) / 1'000'000;
+    const std::uint64_t source = std::uint64_t{record.thread.ordinal} << 32 |
+                                 std::uint64_t{record.logger_id} << 8 |
+                                 static_cast<std::uint64_t>(record.importance);
+    const std::size_t slot =
+        (record.thread.ordinal * 7 + record.logger_id * 5 + std::size_t(record.importance)) %
+        sources;
+    std::size_t time_run = 0;
+    std::size_t source_run = 0;
+    for (const run& each : runs_) {
+        switch (each.what) {
+        case run::kind::time:
+            append_cached(each, millisecond, record, times_[time_run++], to);
+            break;
+        case run::kind::source:
+            append_cached(each, source, record, sources_[source_run++][slot], to);
+            break;
+        case run::kind::message:
+            append_message(record, to);
+            break;
+        case run::kind::other:
+            for (const piece& one : each.pieces) {
+                append_piece(one, record, to);
+            }
+            break;
+        }
+    }
+    to.push_back('\n');
+}
+
+void text_layout::append_cached(const run& pieces, std::uint64_t key, const log_record& record,
+                                cached_text& text, log_buffer& to) {
+    if (text.key != key) [[unlikely]] {
+        scratch_.cut(0);
+        for (const piece& one : pieces.pieces) {
+            append_piece(one, record, scratch_);
+        }
+        if (scratch_.size() > sizeof(text.bytes)) {
+            to.append(scratch_.text());
+            return;
+        }
+        text.size = static_cast<std::uint32_t>(scratch_.text().copy(text.bytes, scratch_.size()));
+        text.key = key;
+    }
+    char* const place = to.room(sizeof(text.bytes));
+    std::memcpy(place, text.bytes, sizeof(text.bytes)); // a fixed size needs no call
+    to.take(place + text.size);
+}
+
+void text_layout::append_message(const log_record& record, log_buffer& to) {
+    if (record.is_known_plain || is_plain(record.message)) [[likely]] {
+        char* const place = to.room(record.message.size() + 1);
+        std::memcpy(place, record.message.data(), record.message.size());
+        to.take(place + record.message.size());
+    } else {
+        detail::append_escaped(record.message, to);
+    }
+    if (record.is_truncated) [[unlikely]] {
+        to.append(" (cut)");
+    }
+    if (!record.fields.empty()) {
+        detail::append_logfmt_fields(record.fields, to);
+    }
+}
+
+void text_layout::append_piece(const piece& one, const log_record& record, log_buffer& to) {
+    if (one.flag == 0) {
+        to.append(one.text);
+        return;
+    }
+    const std::size_t before = to.size();
+    append_flag(one.flag, record, to);
+    const std::size_t size = to.size() - before;
+    if (one.pad == piece::padding::none || size >= one.width) {
+        return;
+    }
+    const std::string text(to.text().substr(before));
+    const std::size_t spaces = one.width - size;
+    const std::size_t left = one.pad == piece::padding::right    ? spaces
+                             : one.pad == piece::padding::centre ? spaces / 2
+                                                                 : 0;
+    to.cut(before);
+    to.append(std::string(left, ' '));
+    to.append(text);
+    to.append(std::string(spaces - left, ' '));
+}
+
+void text_layout::append_flag(char flag, const log_record& record, log_buffer& to) {
+    using detail::append_escaped;
+    using detail::log_field_kind;
+    switch (flag) {
+    case 'v':
+        append_message(record, to);
+        return;
+    case 'n':
+        append_escaped(record.logger, to);
+        return;
+    case '*':
+        if (!record.logger.empty()) {
+            append_escaped(record.logger, to);
+            to.push_back(' ');
+        }
+        return;
+    case 'l':
+        to.append(to_string(record.importance));
+        return;
+    case 'L':
+        to.push_back(static_cast<char>(to_string(record.importance)[0] - ('a' - 'A')));
+        return;
+    case 't':
+        fmt::format_to(std::back_inserter(to), "{}", record.thread.id);
+        return;
+    case 'N':
+        append_escaped(record.thread.name, to);
+        return;
+    case 'P':
+        fmt::format_to(std::back_inserter(to), "{}", ::getpid());
+        return;
+    case 'q':
+        fmt::format_to(std::back_inserter(to), "{}", record.sequence);
+        return;
+    case '^':
+        if (colour_) {
+            to.append(colours[std::min<std::size_t>(std::size_t(record.importance), 6)]);
+        }
+        return;
+    case '$':
+        if (colour_) {
+            to.append(colour_end);
+        }
+        return;
+    case 'k':
+        append_escaped(find_field(record, log_field_kind::task), to);
+        return;
+    case '!':
+        append_escaped(find_field(record, log_field_kind::function), to);
+        return;
+    case 's':
+    case 'g':
+    case '@':
+    case '#': {
+        const auto [path, line] = split_location(find_field(record, log_field_kind::location));
+        if (flag == '#') {
+            to.append(line);
+            return;
+        }
+        append_escaped(flag == 'g' ? path : path.substr(path.rfind('/') + 1), to);
+        if (flag == '@') {
+            to.push_back(':');
+            to.append(line);
+        }
+        return;
+    }
+    default:
+        append_time(flag, record, to);
+    }
+}
+
+void text_layout::append_time(char flag, const log_record& record, log_buffer& to) {
+    const std::int64_t ns = since_epoch_ns(record);
+    const std::int64_t second = ns / 1'000'000'000;
+    const auto rest = static_cast<unsigned>(ns % 1'000'000'000);
+    if (second != second_) {
+        const std::time_t time = second;
+        zone_ == log_time_zone::utc ? ::gmtime_r(&time, &broken_down_)
+                                    : ::localtime_r(&time, &broken_down_);
+        offset_seconds_ = broken_down_.tm_gmtoff;
+        second_ = second;
+    }
+    switch (flag) {
+    case 'e':
+        append_digits(rest / 1'000'000, 3, to);
+        return;
+    case 'f':
+        append_digits(rest / 1'000, 6, to);
+        return;
+    case 'F':
+        append_digits(rest, 9, to);
+        return;
+    case 'E':
+        fmt::format_to(std::back_inserter(to), "{}", second);
+        return;
+    case 'z': {
+        const long minutes = std::abs(offset_seconds_) / 60;
+        fmt::format_to(std::back_inserter(to), "{}{:02}:{:02}", offset_seconds_ < 0 ? '-' : '+',
+                       minutes / 60, minutes % 60);
+        return;
+    }
+    default:
+        break;
+    }
+    // spdlog's `C` is the year's last two digits, strftime's the century.
+    const char format[] = {'%', flag == 'C' ? 'y' : flag, '\0'};
+    char text[64];
+    to.append({text, std::strftime(text, sizeof(text), format, &broken_down_)});
+}
+
+} // namespace sapwood
