@@ -1,4 +1,5 @@
 // Threads and tasks of a program log to one file.
+
 #include <sapwood/logger.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>

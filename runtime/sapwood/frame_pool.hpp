@@ -23,7 +23,7 @@ struct frame_pool {
         std::uint32_t depth;
     };
 
-    static constexpr std::size_t granularity = 64;
+    static constexpr std::size_t granularity = 32;
     /// Frames over this size go straight to the allocator: they are rare and long-lived.
     static constexpr std::size_t block_bytes_max = 2048;
     /// What one thread keeps for later, up to `step` blocks of each size more; past it, a freed

@@ -125,7 +125,7 @@ class spawned_task final : public root_context {
     std::uint32_t started_by_ = 0;
 };
 
-static_assert(sizeof(void*) != 8 || sizeof(spawned_task) <= 2 * frame_pool::granularity,
+static_assert(sizeof(void*) != 8 || sizeof(spawned_task) <= 4 * frame_pool::granularity,
               "a spawned task's state takes another block of the pool");
 
 /// Whether `one` is `other`, or waits for the end of a task that waits for the end of it, and so
