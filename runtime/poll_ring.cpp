@@ -327,6 +327,10 @@ void poll_ring::take_staged() {
     request* first = nullptr;
     request* last = nullptr;
     while (sq_head_ != sq_.tail) {
+        if (first == nullptr && send_at_once(sq_.sqes[sq_head_ & sq_.mask])) {
+            std::atomic_ref(sq_head_).store(sq_head_ + 1, std::memory_order_release);
+            continue;
+        }
         request& node = lists_->free.pop_front();
         --free_count_;
         ++in_flight_;
@@ -342,6 +346,21 @@ void poll_ring::take_staged() {
             run_starting();
         }
     }
+}
+
+/// What a server does most: a send by itself, for which there is room. It needs no request.
+bool poll_ring::send_at_once(const io_uring_sqe& sqe) noexcept {
+    if (sqe.opcode != IORING_OP_SEND || sqe.flags != 0 || refusal(sqe) != 0 || is_full() ||
+        !lists_->overflow.empty() || !lists_->counted.empty()) {
+        return false;
+    }
+    const std::int32_t value = detail::try_socket_call(sqe);
+    if (value == -EAGAIN) {
+        return false;
+    }
+    ++completion_count_;
+    write_completion(sqe.user_data, value, 0);
+    return true;
 }
 
 /// Starts a chain, unless one of it is refused: then none of it happens.
@@ -463,7 +482,7 @@ std::int32_t poll_ring::attempt_multishot(const request& node) noexcept {
         return ended_well;
     }
     if (value >= 0) {
-        write_completion(node, value, flags);
+        write_completion(node.sqe.user_data, value, flags);
         return 0;
     }
     return value;
@@ -477,10 +496,8 @@ std::int32_t poll_ring::receive_into_buffer(const request& node, std::uint32_t& 
         return -ENOBUFS;
     }
     const io_uring_buf& buffer = buffers_->bufs[buffers_head_ & buffers_mask_];
-    io_uring_sqe call = node.sqe;
-    call.addr = buffer.addr;
-    call.len = buffer.len;
-    const std::int32_t value = detail::try_socket_call(call);
+    const std::int32_t value =
+        detail::try_receive(node.sqe.fd, reinterpret_cast<void*>(buffer.addr), buffer.len);
     if (value > 0) {
         flags |= IORING_CQE_F_BUFFER | std::uint32_t{buffer.bid} << IORING_CQE_BUFFER_SHIFT;
         ++buffers_head_;
@@ -695,9 +712,9 @@ bool poll_ring::is_full() const noexcept {
     return cq_tail_ - *cq_.head == options_.cq_entries;
 }
 
-void poll_ring::write_completion(const request& node, std::int32_t value,
+void poll_ring::write_completion(std::uint64_t user_data, std::int32_t value,
                                  std::uint32_t flags) noexcept {
-    cqes_[cq_tail_ & cq_.mask] = {.user_data = node.sqe.user_data, .res = value, .flags = flags};
+    cqes_[cq_tail_ & cq_.mask] = {.user_data = user_data, .res = value, .flags = flags};
     std::atomic_ref(cq_tail_).store(cq_tail_ + 1, std::memory_order_release);
 }
 
@@ -708,7 +725,7 @@ void poll_ring::post(request& node) noexcept {
             lists_->overflow.push_back(node);
             return;
         }
-        write_completion(node, node.value, 0);
+        write_completion(node.sqe.user_data, node.value, 0);
     }
     lists_->free.push_front(node); // the warmest first
     ++free_count_;
@@ -731,7 +748,7 @@ void poll_ring::flush_overflow() noexcept {
     while (!lists_->overflow.empty() && !is_full()) {
         // One by one through an empty list, or post would only append it again.
         request& node = lists_->overflow.pop_front();
-        write_completion(node, node.value, 0);
+        write_completion(node.sqe.user_data, node.value, 0);
         lists_->free.push_front(node);
         ++free_count_;
         --in_flight_;

@@ -55,6 +55,7 @@ class poll_ring final : public ring {
     // Taking SQEs.
     void take_staged();
     [[nodiscard]] bool reserve(std::size_t count) noexcept;
+    [[nodiscard]] bool send_at_once(const io_uring_sqe& sqe) noexcept;
     void admit(request& first) noexcept;
     void run_starting() noexcept;
     void begin(request& node) noexcept;
@@ -76,7 +77,8 @@ class poll_ring final : public ring {
     void take_performed(request& node) noexcept;
     void finish(request& node, std::int32_t value) noexcept;
     void post(request& node) noexcept;
-    void write_completion(const request& node, std::int32_t value, std::uint32_t flags) noexcept;
+    void write_completion(std::uint64_t user_data, std::int32_t value,
+                          std::uint32_t flags) noexcept;
     [[nodiscard]] bool is_full() const noexcept;
     void flush_overflow() noexcept;
     void sleep(clock::time_point until) noexcept;

@@ -321,6 +321,10 @@ std::int32_t try_socket_call(const io_uring_sqe& sqe) noexcept {
     }
 }
 
+std::int32_t try_receive(int fd, void* into, std::size_t size) noexcept {
+    return outcome(::recv(fd, into, size, MSG_DONTWAIT));
+}
+
 std::int32_t finish_connect(int fd) noexcept {
     pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
     if (::poll(&ready, 1, 0) == 0) {

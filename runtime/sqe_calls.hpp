@@ -3,6 +3,7 @@
 // gives. Any thread; what the SQE points to must be alive.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <liburing.h>
 
@@ -66,6 +67,9 @@ inline constexpr std::int32_t would_wait_for_a_peer = INT32_MIN;
 /// connect and finish_connect tells how it ended; -EOPNOTSUPP where only a blocking call can be
 /// made: accepting and connecting on a socket without O_NONBLOCK, which is not ours to set.
 [[nodiscard]] std::int32_t try_socket_call(const io_uring_sqe& sqe) noexcept;
+
+/// A receive into `size` bytes at `into`, without blocking.
+[[nodiscard]] std::int32_t try_receive(int fd, void* into, std::size_t size) noexcept;
 
 /// How a connect ended that was in progress; -EAGAIN where it has not.
 [[nodiscard]] std::int32_t finish_connect(int fd) noexcept;
