@@ -49,8 +49,8 @@ void standing_accept::progress(std::int32_t value, std::uint32_t) noexcept {
 void standing_accept::rest(std::int32_t value, std::uint32_t flags) noexcept {
     if (value >= 0) {
         progress(value, flags);
-    } else if (value != -ECANCELED && value != -EINTR && value != -EAGAIN) {
-        failed(-value);
+    } else if (value != -ECANCELED && value != -EINTR && value != -EAGAIN && is_waited_for()) {
+        failed(-value); // who asks later is told how it is then
     }
 }
 

@@ -99,6 +99,9 @@ void check(const io_uring_sqe& sqe) noexcept {
         check_text(sqe.addr);
         check_bytes(pointer<const void>(sqe.addr2), sizeof(struct ::statx));
         break;
+    case opcode_waitid:
+        check_bytes(pointer<const void>(sqe.addr2), sizeof(siginfo_t));
+        break;
     case IORING_OP_TIMEOUT:
     case IORING_OP_LINK_TIMEOUT:
         check_bytes(pointer<const void>(sqe.addr), sizeof(__kernel_timespec));

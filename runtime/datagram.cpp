@@ -16,10 +16,6 @@ void receive_datagram_op::call(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_recvmsg(&sqe, fd(), &message_.header, 0);
 }
 
-void receive_datagram_op::check_buffers() const noexcept {
-    check_alive(message_.part.iov_base, message_.part.iov_len);
-}
-
 datagram receive_datagram_op::convert(std::int32_t bytes) const noexcept {
     datagram got;
     got.size = static_cast<std::size_t>(bytes);
@@ -58,10 +54,6 @@ void send_datagram_op::complete(std::int32_t value, std::uint32_t flags) noexcep
 
 int send_datagram_op::polled_fd() const noexcept {
     return room_.is_open() ? room_.fd() : fd();
-}
-
-void send_datagram_op::check_buffers() const noexcept {
-    check_alive(message_.part.iov_base, message_.part.iov_len);
 }
 
 std::string send_datagram_op::describe() const {

@@ -162,13 +162,22 @@ class detail::task_dump {
 
     void print_wait(const task_context& task) {
         const waiter& wait = *task.waiting;
-        text_ += wait.describe();
+        text_ += told_wait(wait.describe());
         const auto holder = alive_.find(wait.held_by());
         if (holder != alive_.end()) {
             fmt::format_to(std::back_inserter(text_), " held by {}",
                            told_name(static_cast<const root_context&>(**holder)));
         }
         fmt::format_to(std::back_inserter(text_), ", for {}", told_time(task.waiting_since));
+    }
+
+    /// Descriptions are made for errors: what cannot be done is what is waited for.
+    static std::string told_wait(std::string description) {
+        constexpr std::string_view refusal = "cannot ";
+        if (description.starts_with(refusal)) {
+            description.erase(0, refusal.size());
+        }
+        return description.substr(0, description.find("; "));
     }
 
     void print_remarks(const place_in_tree& place) {

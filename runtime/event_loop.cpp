@@ -169,7 +169,8 @@ event_loop::~event_loop() {
     }
     wake_operation_->stop();
     while (!wake_operation_->stopped() || standing_ != 0) {
-        enter(ring::no_deadline);
+        enter(saturating_add(now(), cancel_patience));
+        repeat_cancels();
     }
     take_arrivals(); // what was sent too late to matter lets go of its sender
     ::close(wake_fd_);
@@ -406,6 +407,12 @@ void event_loop::wait() noexcept {
         note_time(ring_->coarse_now());
     }
     asleep_.store(false, std::memory_order_relaxed);
+}
+
+void event_loop::enter_now() noexcept {
+    if (generation_ == fork_generation) {
+        enter(ring::dont_wait);
+    }
 }
 
 void event_loop::enter(clock::time_point until) noexcept {

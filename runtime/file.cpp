@@ -65,13 +65,7 @@ std::string open_op::describe() const {
 // --- read, write ---
 
 void read_op::prepare(io_uring_sqe& sqe) noexcept {
-    check_alive(into_.data(), into_.size());
     ::io_uring_prep_read(&sqe, fd(), into_.data(), transfer_size(into_.size()), at_.bytes);
-}
-
-void read_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
-    check_alive(into_.data(), into_.size());
-    fd_op::complete(value, flags);
 }
 
 std::string read_op::describe() const {
@@ -79,13 +73,7 @@ std::string read_op::describe() const {
 }
 
 void write_op::prepare(io_uring_sqe& sqe) noexcept {
-    check_alive(bytes_.data(), bytes_.size());
     ::io_uring_prep_write(&sqe, fd(), bytes_.data(), transfer_size(bytes_.size()), at_.bytes);
-}
-
-void write_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
-    check_alive(bytes_.data(), bytes_.size());
-    fd_op::complete(value, flags);
 }
 
 std::string write_op::describe() const {

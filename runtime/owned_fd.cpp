@@ -1,7 +1,6 @@
 #include <sapwood/owned_fd.hpp>
 
 #include <sapwood/event_loop.hpp>
-#include <sapwood/sanitizers.hpp>
 #include <sapwood/standing_operation.hpp>
 
 #include <algorithm>
@@ -10,20 +9,9 @@
 #include <unistd.h>
 #include <utility>
 
-#if SAPWOOD_ADDRESS_SANITIZER
-#include <sanitizer/asan_interface.h>
-#endif
-
 namespace sapwood {
 
 namespace detail {
-
-void check_alive([[maybe_unused]] const void* bytes, [[maybe_unused]] std::size_t size) noexcept {
-#if SAPWOOD_ADDRESS_SANITIZER
-    SAPWOOD_ASSERT(::__asan_region_is_poisoned(const_cast<void*>(bytes), size) == nullptr,
-                   "a buffer was freed while the kernel had it");
-#endif
-}
 
 unsigned transfer_size(std::size_t bytes) noexcept {
     constexpr std::size_t transfer_bytes_max = 0x7ffff000;
@@ -93,8 +81,9 @@ owned_fd::~owned_fd() {
 int owned_fd::release() noexcept {
     SAPWOOD_ASSERT(in_flight_ == 0 && closing_ == nullptr,
                    "a file or socket was moved or released while operations are in flight on it");
-    SAPWOOD_ASSERT(standing_ == nullptr, "the descriptor of a stream that receive() was called on "
-                                         "was released: the loop would go on receiving");
+    SAPWOOD_ASSERT(standing_ == nullptr, "the descriptor of a stream that receive() was called on, "
+                                         "or of a listener that has accepted, was released: the "
+                                         "loop would go on");
     return std::exchange(fd_, -1);
 }
 

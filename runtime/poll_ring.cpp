@@ -481,6 +481,9 @@ std::int32_t poll_ring::attempt_multishot(const request& node) noexcept {
     if (is_receive && value == 0) {
         return ended_well;
     }
+    if (value == -EOPNOTSUPP) {
+        return -EINVAL; // one at a time, by a thread
+    }
     if (value >= 0) {
         write_completion(node.sqe.user_data, value, flags);
         return 0;

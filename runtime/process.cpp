@@ -21,7 +21,6 @@ namespace sapwood {
 namespace detail {
 
 void wait_op::prepare(io_uring_sqe& sqe) noexcept {
-    check_alive(&info_, sizeof(info_));
     ::io_uring_prep_rw(opcode_waitid, &sqe, fd(), nullptr, P_PIDFD, 0);
     sqe.file_index = WEXITED;
     sqe.addr2 = reinterpret_cast<std::uintptr_t>(&info_);

@@ -34,7 +34,6 @@ void standing_receive::prepare(io_uring_sqe& sqe) noexcept {
         prepare_poll(sqe, fd(), POLLIN);
         return;
     case method::single:
-        check_alive(into_->data, receive_buffers::piece_bytes_max);
         ::io_uring_prep_recv(&sqe, fd(), into_->data, receive_buffers::piece_bytes_max,
                              MSG_DONTWAIT);
         return;
@@ -73,7 +72,10 @@ void standing_receive::arrived(received_slot& slot) noexcept {
     last_ = &slot.next;
     ++pending_;
     wake_waiting();
-    if (pending_ >= pending_max) {
+    // Where many keep what they were lent, nobody receives ahead.
+    const receive_buffers* const buffers = loop().receive_buffers();
+    const bool is_short = buffers != nullptr && buffers->is_short();
+    if (pending_ >= (is_short ? 1 : pending_max)) {
         break_off();
     }
 }
@@ -81,7 +83,9 @@ void standing_receive::arrived(received_slot& slot) noexcept {
 void standing_receive::rest(std::int32_t value, std::uint32_t flags) noexcept {
     received_slot* const into = std::exchange(into_, nullptr);
     if (method_ == method::poll && value >= 0) {
-        begin_single();
+        if (is_waited_for()) {
+            begin_single();
+        }
         return;
     }
     if (method_ == method::single) {
@@ -142,7 +146,7 @@ void standing_receive::begin_single() noexcept {
 
 void standing_receive::drop(std::int32_t value, std::uint32_t flags) noexcept {
     std::free(std::exchange(into_, nullptr));
-    if ((flags & IORING_CQE_F_BUFFER) != 0) {
+    if (value > 0 && (flags & IORING_CQE_F_BUFFER) != 0) {
         give_back(slot_of(value, flags));
     }
 }

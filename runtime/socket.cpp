@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <fmt/format.h>
 #include <liburing.h>
+#include <limits>
 #include <unistd.h>
 
 namespace sapwood {
@@ -22,13 +23,6 @@ endpoint asked(address_call call, int fd, const char* purpose) {
                                 fmt::format("{} of socket {}", purpose, fd));
     }
     return size == 0 ? endpoint() : endpoint(at, size);
-}
-
-void check_message(const msghdr& message) noexcept {
-    detail::check_alive(&message, sizeof(message));
-    for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
-        detail::check_alive(message.msg_iov[i].iov_base, message.msg_iov[i].iov_len);
-    }
 }
 
 } // namespace
@@ -169,7 +163,8 @@ std::string send_op::describe() const {
 
 void send_all_op::call(io_uring_sqe& sqe) noexcept {
     const unsigned size = transfer_size(left_.size());
-    if (left_.size() >= zero_copy_from_ && context->loop->can_send_uncopied()) {
+    is_uncopied_ = left_.size() >= zero_copy_from_ && context->loop->can_send_uncopied();
+    if (is_uncopied_) {
         ::io_uring_prep_send_zc(&sqe, fd(), left_.data(), size, MSG_NOSIGNAL, 0);
     } else {
         ::io_uring_prep_send(&sqe, fd(), left_.data(), size, MSG_NOSIGNAL);
@@ -183,6 +178,15 @@ void send_all_op::progress(std::int32_t value, std::uint32_t) noexcept {
 void send_all_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
     if ((flags & IORING_CQE_F_NOTIF) != 0) {
         value = sent_; // and now the kernel does not need the bytes any more
+    }
+    if (is_uncopied_ && (value == -EOPNOTSUPP || value == -ENOMEM || value == -ENOBUFS)) {
+        // A socket of another kind, or the limit on locked memory: then copied.
+        zero_copy_from_ = std::numeric_limits<std::size_t>::max();
+        if (!context->must_stop()) {
+            start();
+            return;
+        }
+        value = -ECANCELED;
     }
     if (value > 0 && !is_polling()) {
         left_ = left_.subspan(static_cast<std::size_t>(value));
@@ -206,20 +210,12 @@ void receive_message_op::call(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_recvmsg(&sqe, fd(), &message_, static_cast<unsigned>(flags_));
 }
 
-void receive_message_op::check_buffers() const noexcept {
-    check_message(message_);
-}
-
 std::string receive_message_op::describe() const {
     return fmt::format("receiving on {}", local_name(fd()));
 }
 
 void send_message_op::call(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_sendmsg(&sqe, fd(), &message_, MSG_NOSIGNAL);
-}
-
-void send_message_op::check_buffers() const noexcept {
-    check_message(message_);
 }
 
 std::string send_message_op::describe() const {

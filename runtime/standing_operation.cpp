@@ -73,6 +73,7 @@ void standing_operation::abandon() noexcept {
     is_abandoned_ = true;
     if (is_started()) {
         break_off();
+        loop_->enter_now(); // so that the peer and the port do not have to wait for the next turn
     } else {
         ::close(fd_);
         delete this;
@@ -83,6 +84,11 @@ bool standing_operation::end_before(close_op& closing) noexcept {
     if (!is_started()) {
         delete this;
         return false;
+    }
+    while (!waiting_.empty()) {
+        auto& who = static_cast<standing_wait&>(waiting_.pop_front());
+        who.error_ = ECANCELED;
+        who.wake();
     }
     closing_ = &closing;
     break_off();

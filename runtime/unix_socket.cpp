@@ -112,6 +112,8 @@ task<> unix_stream::send_descriptor(int fd) {
 }
 
 task<owned_fd> unix_stream::receive_descriptor() {
+    SAPWOOD_ASSERT(!has_standing_operation(),
+                   "a stream that receive() was called on is read by other means");
     char byte = 0;
     iovec part{.iov_base = &byte, .iov_len = 1};
     descriptor_space control;

@@ -53,7 +53,7 @@ std::vector<ring_feature> uring_features(const uring_facts& facts) {
          "receive() waits for readiness and then receives into an allocation; not measured"},
         {"send_zc", there_if(opcode(IORING_OP_SEND_ZC)), "6.0",
          "what is sent is copied into the kernel; not measured"},
-        {"WAITID", there_if(opcode(opcode_waitid)), "6.7",
+        {"WAITID", used_if(opcode(opcode_waitid)), "6.7",
          "the end of a process is told by a pidfd and a system call"},
         {"RECVSEND_BUNDLE", there_if(feature(feature_bundle)), "6.10",
          "a completion for each buffer; not measured"},

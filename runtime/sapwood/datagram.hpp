@@ -57,7 +57,6 @@ class [[nodiscard]] receive_datagram_op final : public socket_op<receive_datagra
           message_(into.data(), into.size()) {}
 
     void call(io_uring_sqe& sqe) noexcept;
-    void check_buffers() const noexcept;
 
     datagram convert(std::int32_t bytes) const noexcept;
 
@@ -78,7 +77,6 @@ class [[nodiscard]] send_datagram_op final : public socket_op<send_datagram_op, 
 
     void call(io_uring_sqe& sqe) noexcept;
     void complete(std::int32_t value, std::uint32_t flags) noexcept override;
-    void check_buffers() const noexcept;
 
     void convert(std::int32_t) const noexcept {}
 

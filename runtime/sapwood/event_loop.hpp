@@ -238,6 +238,10 @@ class event_loop {
 
     void standing_ended() noexcept { --standing_; }
 
+    /// Submits, and takes in what has completed, without waiting for the turn's end. Not where a
+    /// completion is being told.
+    void enter_now() noexcept;
+
     /// Whether its ring has sends that copy nothing.
     [[nodiscard]] bool can_send_uncopied() const noexcept;
 

@@ -149,7 +149,6 @@ class [[nodiscard]] read_op final : public fd_op<read_op, std::size_t> {
           at_(at) {}
 
     void prepare(io_uring_sqe& sqe) noexcept override;
-    void complete(std::int32_t value, std::uint32_t flags) noexcept override;
 
     std::size_t convert(std::int32_t bytes) const noexcept {
         return static_cast<std::size_t>(bytes);
@@ -170,7 +169,6 @@ class [[nodiscard]] write_op final : public fd_op<write_op, std::size_t> {
           at_(at) {}
 
     void prepare(io_uring_sqe& sqe) noexcept override;
-    void complete(std::int32_t value, std::uint32_t flags) noexcept override;
 
     std::size_t convert(std::int32_t bytes) const noexcept {
         return static_cast<std::size_t>(bytes);

@@ -27,8 +27,9 @@ class listener : public socket {
   protected:
     using socket::socket;
 
-    /// The next connection. The loop accepts ahead, some 16 at most where nobody asks for them;
-    /// the kernel has to be asked only once. Those that are gone before they are accepted are
+    /// The next connection. The loop accepts ahead, so that the kernel has to be asked only once;
+    /// from 16 that nobody has asked for it stops, but those that stood in the backlog by then have
+    /// been accepted. Those that are gone before they are accepted are
     /// skipped; while there is no descriptor or memory for one, tries again every accept_pause.
     [[nodiscard]] task<owned_fd> next_connection();
 

@@ -19,10 +19,6 @@ class close_op;
 class standing_operation;
 class standing_wait;
 
-/// A view of bytes that the kernel reads from or writes to. In address sanitizer builds it is
-/// checked when the kernel gets it and when it is done: no sanitizer sees the kernel's own writes.
-void check_alive(const void* bytes, std::size_t size) noexcept;
-
 /// What one operation may move: a completion carries at most INT_MAX bytes, and the kernel cuts at
 /// 0x7ffff000 itself.
 [[nodiscard]] unsigned transfer_size(std::size_t bytes) noexcept;
@@ -52,7 +48,8 @@ class owned_fd {
     /// -1 where none is open.
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
-    /// Gives up the descriptor without closing it. Not of a stream that receive() was called on.
+    /// Gives up the descriptor without closing it. Not of a stream that receive() was called on,
+    /// nor of a listener that has accepted: the loop would go on.
     [[nodiscard]] int release() noexcept;
 
   protected:

@@ -62,8 +62,7 @@ void prepare_poll(io_uring_sqe& sqe, int fd, short events) noexcept;
 
 /// A call on a socket. Where one does not wait that should (old kernels, on a socket that is
 /// O_NONBLOCK), waits for readiness and makes it again. Derived has `void call(io_uring_sqe&)`,
-/// `short awaited`, what readiness it
-/// waits for, and `void check_buffers()`.
+/// `short awaited`, what readiness it waits for.
 template <class Derived, class T>
 class socket_op : public fd_op<Derived, T> {
   public:
@@ -71,7 +70,6 @@ class socket_op : public fd_op<Derived, T> {
         if (polls_) {
             prepare_poll(sqe, derived().polled_fd(), Derived::awaited);
         } else {
-            derived().check_buffers();
             derived().call(sqe);
         }
     }
@@ -79,7 +77,6 @@ class socket_op : public fd_op<Derived, T> {
     void complete(std::int32_t value, std::uint32_t flags) noexcept override {
         const bool is_over = polls_ ? value < 0 : value != -EAGAIN;
         if (is_over) {
-            derived().check_buffers();
             fd_op<Derived, T>::complete(value, flags);
         } else if (this->context->must_stop()) {
             fd_op<Derived, T>::complete(-ECANCELED, flags);
@@ -114,8 +111,6 @@ class [[nodiscard]] accept_op final : public socket_op<accept_op, owned_fd> {
     void call(io_uring_sqe& sqe) noexcept;
     void complete(std::int32_t value, std::uint32_t flags) noexcept override;
 
-    void check_buffers() const noexcept {}
-
     owned_fd convert(std::int32_t fd) const noexcept { return owned_fd(fd); }
 
     std::string describe() const override;
@@ -146,8 +141,6 @@ class [[nodiscard]] receive_op final : public socket_op<receive_op, std::size_t>
 
     void call(io_uring_sqe& sqe) noexcept;
 
-    void check_buffers() const noexcept { check_alive(into_.data(), into_.size()); }
-
     std::size_t convert(std::int32_t bytes) const noexcept {
         return static_cast<std::size_t>(bytes);
     }
@@ -165,8 +158,6 @@ class [[nodiscard]] send_op final : public socket_op<send_op, std::size_t> {
     send_op(socket& to, std::span<const char> bytes) noexcept : socket_op(to), bytes_(bytes) {}
 
     void call(io_uring_sqe& sqe) noexcept;
-
-    void check_buffers() const noexcept { check_alive(bytes_.data(), bytes_.size()); }
 
     std::size_t convert(std::int32_t bytes) const noexcept {
         return static_cast<std::size_t>(bytes);
@@ -195,8 +186,6 @@ class [[nodiscard]] send_all_op final : public socket_op<send_all_op, void> {
     void progress(std::int32_t value, std::uint32_t flags) noexcept override;
     void complete(std::int32_t value, std::uint32_t flags) noexcept override;
 
-    void check_buffers() const noexcept { check_alive(left_.data(), left_.size()); }
-
     void convert(std::int32_t) const noexcept {}
 
     std::string describe() const override;
@@ -206,6 +195,7 @@ class [[nodiscard]] send_all_op final : public socket_op<send_all_op, void> {
     std::size_t zero_copy_from_;
     /// Without copying: what was sent, while the kernel still has the bytes.
     std::int32_t sent_ = 0;
+    bool is_uncopied_ = false;
 };
 
 /// The message, and what it points to, is the caller's.
@@ -219,7 +209,6 @@ class [[nodiscard]] receive_message_op final : public socket_op<receive_message_
           flags_(flags) {}
 
     void call(io_uring_sqe& sqe) noexcept;
-    void check_buffers() const noexcept;
 
     std::size_t convert(std::int32_t bytes) const noexcept {
         return static_cast<std::size_t>(bytes);
@@ -241,7 +230,6 @@ class [[nodiscard]] send_message_op final : public socket_op<send_message_op, st
           message_(message) {}
 
     void call(io_uring_sqe& sqe) noexcept;
-    void check_buffers() const noexcept;
 
     std::size_t convert(std::int32_t bytes) const noexcept {
         return static_cast<std::size_t>(bytes);

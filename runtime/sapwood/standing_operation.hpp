@@ -26,12 +26,12 @@ class standing_operation : public operation, private loop_observer {
     void forget(standing_wait& who) noexcept;
 
     /// The owner of the descriptor is gone: breaks off, closes the descriptor and deletes itself,
-    /// now or when the kernel has let go.
+    /// now, unless the kernel does not let go at once.
     void abandon() noexcept;
 
-    /// The descriptor is about to be closed. Where something is in flight, breaks off, deletes
-    /// itself when the kernel has let go and then tells `closing`, and returns true; otherwise
-    /// deletes itself at once.
+    /// The descriptor is about to be closed. Who waits gets ECANCELED. Where something is in
+    /// flight, breaks off, deletes itself when the kernel has let go and then tells `closing`, and
+    /// returns true; otherwise deletes itself at once.
     [[nodiscard]] bool end_before(close_op& closing) noexcept;
 
     void complete(std::int32_t value, std::uint32_t flags) noexcept final;
@@ -62,6 +62,8 @@ class standing_operation : public operation, private loop_observer {
 
     /// It failed: who has waited longest is told, or who asks next.
     void failed(std::int32_t error) noexcept;
+
+    [[nodiscard]] bool is_waited_for() const noexcept { return !waiting_.empty(); }
 
     [[nodiscard]] int fd() const noexcept { return fd_; }
 

@@ -49,9 +49,10 @@ class stream : public socket {
     detail::send_all_op write_all(const char (&bytes)[Size]) = delete;
 
     /// From now on write_all does not have as many bytes as these, or more, copied, where the ring
-    /// can do without (Linux 6.0); it ends when the network has let go of them, which may be when
-    /// the peer has acknowledged them. By default all are copied: it pays on a network card only,
-    /// and over loopback never does; docs/sockets.md has figures.
+    /// can do without (Linux 6.0) and the limit on locked memory allows it; it ends when the
+    /// network has let go of them, which may be when the peer has acknowledged them, and a
+    /// cancelled one has to wait for that as well. By default all are copied: it pays on a network
+    /// card only, and over loopback never does; docs/sockets.md has figures.
     void zero_copy_from(std::size_t bytes) noexcept { zero_copy_from_ = bytes; }
 
     /// Half a close: the peer reads to the end of what was written, then 0, and may go on writing.

@@ -48,8 +48,8 @@ class tcp_listener : public listener {
     /// O_NONBLOCK. Throws std::system_error that names `at` and the reason.
     explicit tcp_listener(const endpoint& at, tcp_listen_options options = {});
 
-    /// The next connection; see listener. A cancelled accept that has won the race closes what it
-    /// got.
+    /// The next connection; see listener. One that comes when the accept was cancelled is the next
+    /// one's.
     [[nodiscard]] task<tcp_stream> accept();
 
   private:

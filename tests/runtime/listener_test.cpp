@@ -127,6 +127,43 @@ TEST_SUITE("listener") {
         }
     }
 
+    CO_TEST_CASE("a burst of connections is accepted whole") {
+        tcp_listener listener(loopback());
+        std::vector<tcp_stream> clients;
+        for (int i = 0; i < 200; ++i) {
+            clients.push_back(co_await tcp_stream::connect(listener.local_endpoint()));
+        }
+        for (auto& client : clients) {
+            const auto server = co_await listener.accept();
+            CHECK(server.peer_endpoint() == client.local_endpoint());
+        }
+    }
+
+    CO_TEST_CASE("a listener that is destroyed gives its port back at once") {
+        sapwood::endpoint at;
+        {
+            tcp_listener listener(loopback());
+            at = listener.local_endpoint();
+            auto client = co_await tcp_stream::connect(at);
+            auto server = co_await listener.accept();
+            sapwood::test::reset_on_close(client);
+            sapwood::test::reset_on_close(server);
+        }
+        tcp_listener again(at);
+        auto client = co_await tcp_stream::connect(at);
+        CHECK((co_await again.accept()).peer_endpoint() == client.local_endpoint());
+    }
+
+    CO_TEST_CASE("close() ends the wait of who accepts") {
+        tcp_listener listener(loopback());
+        auto accepting = sapwood::spawn(listener.accept());
+        co_await settle();
+        co_await listener.close();
+        auto ended = [&accepting] { return std::move(accepting); };
+        auto [code, text] = co_await sapwood::test::failure_of(ended);
+        CHECK(code == std::errc::operation_canceled);
+    }
+
     CO_TEST_CASE("close() waits until nothing accepts any more, and closes who nobody asked for") {
         tcp_listener listener(loopback());
         const auto at = listener.local_endpoint();

@@ -319,6 +319,61 @@ TEST_SUITE("receive") {
         CHECK_FALSE(co_await client.receive());
     }
 
+    CO_TEST_CASE("close() ends the wait of who receives") {
+        auto [client, server] = co_await connected();
+        auto waiting = sapwood::spawn(next_text(server));
+        auto given_up = sapwood::spawn(next_text(server));
+        co_await settle();
+        auto closing = sapwood::spawn([&stream = server]() -> task<> { co_await stream.close(); });
+        co_await sapwood::yield();
+        given_up.cancel();
+        auto [code, text] = co_await failure_of([&waiting] { return std::move(waiting); });
+        CHECK(code == std::errc::operation_canceled);
+        CHECK_THROWS((void)co_await given_up);
+        co_await closing;
+        CHECK_FALSE(server.is_open());
+    }
+
+    TEST_CASE("a stream that is destroyed between two runs of a loop ends at once") {
+        sapwood::event_loop loop;
+        tcp_stream client;
+        std::optional<tcp_stream> server;
+        auto connect = [&]() -> task<> {
+            auto [here, there] = co_await connected();
+            co_await here.write_all("abc"sv);
+            CHECK(co_await next_text(there) == "abc");
+            client = std::move(here);
+            server = std::move(there);
+        };
+        loop.run(connect());
+        server.reset();
+        char byte = 0;
+        CHECK(::recv(client.fd(), &byte, 1, MSG_DONTWAIT) == 0);
+    }
+
+    TEST_CASE("bytes that come at the loop's end are for the next loop, without buffer rings too") {
+        for (const bool withholds : {false, true}) {
+            CAPTURE(withholds);
+            std::optional<tcp_stream> survivor;
+            {
+                sapwood::event_loop loop(std::make_unique<sapwood::uring_ring>(
+                    sapwood::uring_ring::options{.withholds_buffer_rings = withholds}));
+                auto body = [&]() -> task<> {
+                    auto [client, server] = co_await connected();
+                    auto waiting = sapwood::spawn(next_text(server));
+                    co_await settle();
+                    waiting.cancel();
+                    CHECK_THROWS_AS((void)co_await waiting, sapwood::cancelled);
+                    co_await client.write_all("abc"sv);
+                    survivor = std::move(server);
+                };
+                loop.run(body());
+            }
+            auto next = [&]() -> task<> { CHECK(co_await receive_to_end(*survivor) == "abc"); };
+            sapwood::run(next());
+        }
+    }
+
     TEST_CASE("streams and pieces that outlive their loop leave nothing behind") {
         const int before = first_free_descriptor();
         {
@@ -343,6 +398,15 @@ TEST_SUITE("receive") {
         auto [client, server] = co_await connected();
         client.zero_copy_from(1000);
         const std::string sent = numbers(3 << 20);
+        auto writer = sapwood::spawn(write_and_end(client, sent));
+        CHECK(co_await receive_to_end(server) == sent);
+        co_await writer;
+    }
+
+    CO_TEST_CASE("what cannot be sent without a copy is copied") {
+        auto [client, server] = unix_stream::make_pair();
+        client.zero_copy_from(1);
+        const std::string sent = numbers(1 << 20);
         auto writer = sapwood::spawn(write_and_end(client, sent));
         CHECK(co_await receive_to_end(server) == sent);
         co_await writer;
