@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,9 +33,12 @@ class lettered : public conduit {
 
     /// `bytes` holds `got` bytes that came out.
     void count(const std::string& bytes, std::size_t got) noexcept {
-        tally.taken += got;
-        const auto* const begin = bytes.data();
-        tally.foreign += got - static_cast<std::size_t>(std::count(begin, begin + got, letter_));
+        count(std::string_view(bytes).substr(0, got));
+    }
+
+    void count(std::string_view got) noexcept {
+        tally.taken += got.size();
+        tally.foreign += got.size() - static_cast<std::size_t>(std::ranges::count(got, letter_));
     }
 
   private:
@@ -75,6 +79,39 @@ class byte_conduit final : public lettered {
   private:
     Entrance in_;
     Exit out_;
+};
+
+/// A stream whose bytes come out in the loop's buffers.
+template <class Stream>
+class piece_conduit final : public lettered {
+  public:
+    piece_conduit(char letter, Stream in, Stream out)
+        : lettered(letter),
+          in_(std::move(in)),
+          out_(std::move(out)) {}
+
+    task<> put(std::size_t size) override {
+        const std::string bytes = piece(size);
+        tally.put += co_await in_.write_some(bytes);
+    }
+
+    task<> take(std::size_t) override {
+        const received got = co_await out_.receive();
+        count(got.text());
+    }
+
+    task<> drain() override {
+        co_await in_.close();
+        while (const received got = co_await out_.receive()) {
+            count(got.text());
+        }
+    }
+
+    owned_fd& exit() noexcept override { return out_; }
+
+  private:
+    Stream in_;
+    Stream out_;
 };
 
 class datagram_conduit final : public lettered {
@@ -129,13 +166,26 @@ void shrink(const socket& of) {
 
 task<std::vector<std::unique_ptr<conduit>>> make_conduits() {
     std::vector<std::unique_ptr<conduit>> all;
+    tcp_listener listener(endpoint("127.0.0.1", 0));
     {
-        tcp_listener listener(endpoint("127.0.0.1", 0));
         auto client = co_await tcp_stream::connect(listener.local_endpoint());
         auto server = co_await listener.accept();
         shrink(client);
         all.push_back(std::make_unique<byte_conduit<tcp_stream, tcp_stream>>('t', std::move(client),
                                                                              std::move(server)));
+    }
+    {
+        auto client = co_await tcp_stream::connect(listener.local_endpoint());
+        auto server = co_await listener.accept();
+        shrink(client);
+        all.push_back(
+            std::make_unique<piece_conduit<tcp_stream>>('r', std::move(client), std::move(server)));
+    }
+    {
+        auto [left, right] = unix_stream::make_pair();
+        shrink(left);
+        all.push_back(
+            std::make_unique<piece_conduit<unix_stream>>('s', std::move(left), std::move(right)));
     }
     {
         auto [left, right] = unix_stream::make_pair();

@@ -44,7 +44,8 @@ class conduit {
     counts tally;
 };
 
-/// One of each kind: TCP, Unix stream, Unix datagrams, pipe; each with its own letter.
+/// One of each kind: TCP and Unix streams that are read and that are received from, Unix datagrams,
+/// a pipe; each with its own letter.
 [[nodiscard]] task<std::vector<std::unique_ptr<conduit>>> make_conduits();
 
 /// Open descriptors of this process.
