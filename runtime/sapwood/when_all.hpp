@@ -107,8 +107,8 @@ template <class F>
 }
 
 template <class F>
-concept branch_source = !std::is_lvalue_reference_v<F> &&
-                        (is_task<F> || task_function<F> || any_awaiter<F>);
+concept branch_source =
+    !std::is_lvalue_reference_v<F> && (is_task<F> || task_function<F> || any_awaiter<F>);
 
 template <class... Ts>
 [[nodiscard]] when_all_tuple<Ts...> all_of_tasks(task<Ts>... tasks) {

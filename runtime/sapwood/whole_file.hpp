@@ -24,8 +24,8 @@ inline constexpr std::size_t whole_file_bytes_max = 64u << 20;
                                                 std::size_t bytes_max = whole_file_bytes_max);
 
 struct write_file_options {
-    /// Permissions of the file, whatever the umask. By default those of the file that is replaced, and
-    /// where there is none only its owner's, 0600.
+    /// Permissions of the file, whatever the umask. By default those of the file that is replaced,
+    /// and where there is none only its owner's, 0600.
     std::optional<mode_t> mode = {};
     /// It survives the machine when the call has returned: the file is synced before it gets its
     /// name, and the directory afterwards. Without it, it only survives the process, and after a

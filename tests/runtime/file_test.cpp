@@ -145,6 +145,7 @@ TEST_SUITE("file") {
         auto out = co_await file::open(directory / "oak", {.flags = O_RDWR | O_CREAT});
         co_await out.allocate(0, 8192);
         co_await out.sync();
+
         struct stat status {};
 
         REQUIRE(::stat((directory / "oak").c_str(), &status) == 0);
