@@ -172,8 +172,8 @@ task<file_status> status_of(std::string path, at_symlink last) {
 
 task<std::optional<directory_entry>> directory_reader::next() {
     if (!own_.is_open()) {
+        buffer_ = std::make_unique<std::byte[]>(buffer_bytes); // first: it may fail
         own_ = co_await of_->open_directory(".");
-        buffer_ = std::make_unique<std::byte[]>(buffer_bytes);
     }
     for (;;) {
         if (begin_ == end_) {

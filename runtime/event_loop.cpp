@@ -1,6 +1,7 @@
 #include <sapwood/event_loop.hpp>
 
 #include "buffer_watch.hpp"
+#include "fork_generation.hpp"
 #include "make_ring.hpp"
 #include "receive_buffers.hpp"
 
@@ -51,7 +52,9 @@ class kept_name {
 /// How often this process, or one of its ancestors, was made by fork().
 unsigned fork_generation = 0;
 
-unsigned current_generation() {
+} // namespace
+
+unsigned detail::current_generation() {
     static const int registered = ::pthread_atfork(nullptr, nullptr, [] { // in the child
         ++fork_generation;
         detail::running_loop = nullptr;
@@ -59,6 +62,8 @@ unsigned current_generation() {
     (void)registered;
     return fork_generation;
 }
+
+namespace {
 
 int make_wake_fd() {
     const int fd = ::eventfd(0, EFD_CLOEXEC);
@@ -145,7 +150,7 @@ event_loop::event_loop(loop_options options) : event_loop(make_ring(options), st
 event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
     : options_(std::move(options)),
       ring_(std::move(ring)),
-      generation_(current_generation()),
+      generation_(detail::current_generation()),
       wake_operation_(std::make_unique<wake_operation>(*this)),
       wake_fd_(make_wake_fd()),
       buffers_(std::make_unique<detail::buffer_watch>()) {

@@ -1,5 +1,6 @@
 #include <sapwood/process.hpp>
 
+#include "fork_generation.hpp"
 #include "sqe_calls.hpp"
 #include "start_process.hpp"
 
@@ -102,10 +103,23 @@ task<exit_status> end_child(child& one, stop_options how) {
     co_return co_await wait_op(one);
 }
 
-/// See to a child that nobody holds any more.
-task<> end_abandoned(child one, stop_options how) {
+/// SIGKILL, and waits here until it is dead.
+void kill_at_once(const child& one) noexcept {
+    if (const int error = send_signal(one, SIGKILL); error != 0 && error != ESRCH) {
+        return; // it is somebody else's now, and may live for ever
+    }
+    siginfo_t ignored{};
+    while (::waitid(P_PIDFD, static_cast<id_t>(one.pidfd.fd()), &ignored, WEXITED) != 0 &&
+           errno == EINTR) {
+    }
+}
+
+/// See to a child that nobody else holds any more.
+task<> end_abandoned(std::shared_ptr<child> one, stop_options how) {
     try {
-        (void)co_await end_child(one, how);
+        (void)co_await end_child(*one, how);
+    } catch (const std::bad_alloc&) {
+        kill_at_once(*one);
     } catch (const std::system_error& failure) {
         if (failure.code() != std::errc::no_child_process) { // somebody else has reaped it
             throw;
@@ -113,8 +127,8 @@ task<> end_abandoned(child one, stop_options how) {
     }
 }
 
-task<> reap_abandoned(child one) {
-    (void)co_await as_result(wait_op(one)); // until it ends or the loop does
+task<> reap_abandoned(std::shared_ptr<child> one) {
+    (void)co_await as_result(wait_op(*one)); // until it ends or the loop does
 }
 
 /// What ends by itself need not be told.
@@ -125,14 +139,12 @@ class deaf_listener final : public stop_listener {
 
 constinit deaf_listener nobody;
 
-void end_without_loop(const child& one, const stop_options& how) noexcept {
-    if (how.leave_running || send_signal(one, SIGKILL) != 0) {
-        return;
+std::vector<std::string> own_environment() {
+    std::vector<std::string> copy;
+    for (char** at = ::environ; at != nullptr && *at != nullptr; ++at) {
+        copy.emplace_back(*at);
     }
-    siginfo_t ignored{};
-    while (::waitid(P_PIDFD, static_cast<id_t>(one.pidfd.fd()), &ignored, WEXITED) != 0 &&
-           errno == EINTR) {
-    }
+    return copy;
 }
 
 } // namespace
@@ -140,10 +152,15 @@ void end_without_loop(const child& one, const stop_options& how) noexcept {
 } // namespace detail
 
 task<process> process::start(command what) {
-    auto started = co_await run_blocking([&what] { return detail::start_process(what); });
+    if (!what.environment) {
+        what.environment = detail::own_environment();
+    }
     process made;
-    made.child_ = std::move(started.running);
     made.stop_ = what.stop;
+    made.child_ = std::make_shared<detail::child>(); // memory before there is anything to lose
+    auto started = co_await run_blocking([&what] { return detail::start_process(what); });
+    *made.child_ = std::move(started.running);
+    made.child_->generation = detail::current_generation();
     made.in = file(started.in.release());
     made.out = file(started.out.release());
     made.err = file(started.err.release());
@@ -168,39 +185,46 @@ process::~process() {
 }
 
 void process::abandon() noexcept {
-    if (!child_.pidfd.is_open() || status_) {
+    // Let go of when it is somebody else's, or dead: only the descriptor is closed then.
+    const auto mine = std::move(child_);
+    if (mine == nullptr || !mine->pidfd.is_open() || status_ ||
+        mine->generation != detail::current_generation()) {
         return;
     }
     if (detail::running_loop != nullptr) {
         try {
             if (stop_.leave_running) {
-                spawn(detail::reap_abandoned(std::move(child_))).detach();
+                spawn(detail::reap_abandoned(mine)).detach();
             } else {
                 // Shielded, because the loop's end would stop it before it starts.
-                auto ending = detail::end_abandoned(std::move(child_), stop_);
+                auto ending = detail::end_abandoned(mine, stop_);
                 spawn_shielded(std::move(ending), detail::nobody).detach();
             }
             return;
         } catch (const std::bad_alloc&) {
-            // Without memory for a task as without a loop, if the child is still ours to end.
+            // Without memory for a task as without a loop.
         }
     }
-    if (child_.pidfd.is_open()) {
-        detail::end_without_loop(child_, stop_);
+    if (!stop_.leave_running) {
+        detail::kill_at_once(*mine);
     }
 }
 
 task<exit_status> process::wait() {
-    SAPWOOD_ASSERT(status_ || child_.pidfd.is_open(), "wait() for a process that is none");
+    SAPWOOD_ASSERT(status_ || has_child(), "wait() for a process that is none");
     if (!status_) {
-        const auto ended = co_await as_result(detail::wait_op(child_));
+        const auto ended = co_await as_result(detail::wait_op(*child_));
         if (ended) {
             status_ = *ended;
         } else if (ended.error() != std::errc::operation_canceled) {
-            throw std::system_error(ended.error(), detail::wait_op(child_).describe());
+            throw std::system_error(ended.error(), detail::wait_op(*child_).describe());
         } else {
             if (!stop_.leave_running) {
-                (void)co_await stop();
+                try {
+                    (void)co_await stop();
+                } catch (const std::system_error&) {
+                    // The request to stop counts, not that this failed.
+                }
             }
             throw cancelled{};
         }
@@ -209,17 +233,17 @@ task<exit_status> process::wait() {
 }
 
 bool process::kill(int signal) {
-    if (status_ || !child_.pidfd.is_open()) {
+    if (status_ || !has_child()) {
         return false;
     }
-    return detail::send_or_throw(child_, signal);
+    return detail::send_or_throw(*child_, signal);
 }
 
 task<exit_status> process::stop() {
-    SAPWOOD_ASSERT(status_ || child_.pidfd.is_open(), "stop() of a process that is none");
+    SAPWOOD_ASSERT(status_ || has_child(), "stop() of a process that is none");
     if (!status_) {
         const shield_scope shielded(*event_loop::current().running_task());
-        status_ = co_await detail::end_child(child_, stop_);
+        status_ = co_await detail::end_child(*child_, stop_);
     }
     co_return *status_;
 }

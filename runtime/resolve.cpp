@@ -58,7 +58,7 @@ class resolver::state : public std::enable_shared_from_this<resolver::state> {
             const detail::blocked_signals none;
             std::thread([self = shared_from_this()] { self->work(); }).detach();
             ++threads_;
-        } catch (const std::system_error&) {
+        } catch (const std::exception&) { // no thread, or no memory for one
             if (threads_ == 0) {
                 queue_.pop_back();
                 throw std::system_error(

@@ -72,7 +72,11 @@ task<process_output> run_process(command what, run_process_options options) {
     }
     if (failure) {
         if (!leave_running) {
-            (void)co_await child.stop();
+            try {
+                (void)co_await child.stop();
+            } catch (const std::system_error&) {
+                // The first failure counts.
+            }
         }
         std::rethrow_exception(failure);
     }

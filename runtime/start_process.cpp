@@ -6,7 +6,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -186,20 +185,14 @@ void require_no_nul(const command& what) {
     check(what.program, "its name");
     check(what.directory, "its directory");
     std::ranges::for_each(what.arguments, [&](const auto& text) { check(text, "an argument"); });
-    if (what.environment) {
-        std::ranges::for_each(*what.environment,
-                              [&](const auto& text) { check(text, "its environment"); });
-    }
+    std::ranges::for_each(*what.environment,
+                          [&](const auto& text) { check(text, "its environment"); });
 }
 
 /// The PATH that the program is looked for in.
 std::string search_path(const command& what) {
     constexpr std::string_view name = "PATH=";
     constexpr const char* where_none_is_set = "/bin:/usr/bin"; // as execvp
-    if (!what.environment) {
-        const char* const ours = std::getenv("PATH");
-        return ours != nullptr ? ours : where_none_is_set;
-    }
     const auto at = std::ranges::find_if(
         *what.environment, [&](const std::string& text) { return text.starts_with(name); });
     return at != what.environment->end() ? at->substr(name.size()) : where_none_is_set;
@@ -321,15 +314,13 @@ started_process start_process(const command& what) {
     SAPWOOD_ASSERT(what.in.what() != stdio::kind::with_output &&
                        what.out.what() != stdio::kind::with_output,
                    "stdio::with_output() is for a command's standard error only");
+    SAPWOOD_ASSERT(what.environment, "start_process() was given no environment");
     require_no_nul(what);
     const std::string path = search_path(what);
     const auto places = places_of(what.program, path);
     const auto paths = c_strings(nullptr, places);
     const auto arguments = c_strings(&what.program, what.arguments);
-    std::vector<char*> environment;
-    if (what.environment) {
-        environment = c_strings(nullptr, *what.environment);
-    }
+    const auto environment = c_strings(nullptr, *what.environment);
     stream_ends in = open_stream(what.in, 0);
     stream_ends out = open_stream(what.out, 1);
     stream_ends err = open_stream(what.err, 2);
@@ -338,7 +329,7 @@ started_process start_process(const command& what) {
     }
     orders with{.paths = paths.data(),
                 .arguments = arguments.data(),
-                .environment = what.environment ? environment.data() : ::environ,
+                .environment = environment.data(),
                 .directory = what.directory.empty() ? nullptr : what.directory.c_str(),
                 .streams = {in.source, out.source, err.source},
                 .own_group = what.own_group,

@@ -20,7 +20,8 @@ struct started_process {
     owned_fd err;
 };
 
-/// Throws std::system_error as process::start does. Any thread.
+/// Throws std::system_error as process::start does. Any thread: so `what` must have an environment,
+/// because this process's may be changed on another thread meanwhile.
 [[nodiscard]] started_process start_process(const command& what);
 
 } // namespace sapwood::detail

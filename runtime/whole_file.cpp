@@ -1,10 +1,12 @@
 #include <sapwood/whole_file.hpp>
 
 #include <sapwood/directory.hpp>
+#include <sapwood/run_blocking.hpp>
 #include <sapwood/shield.hpp>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <exception>
 #include <fmt/format.h>
@@ -47,7 +49,8 @@ task<mode_t> mode_for(directory& folder, const std::string& name, write_file_opt
     }
     const auto old = co_await as_result(folder.status_of(name, at_symlink::stay));
     if (old && old.value().is_regular()) {
-        co_return static_cast<mode_t>(old.value().mode & 07777);
+        // Not set-user-ID and its like: the new file's owner may be another.
+        co_return static_cast<mode_t>(old.value().mode & 0777);
     }
     if (!old && old.error() == std::errc::operation_canceled) {
         throw cancelled{};
@@ -55,19 +58,31 @@ task<mode_t> mode_for(directory& folder, const std::string& name, write_file_opt
     co_return mode_t{0600};
 }
 
+/// `.name.` and digits; of a long name only as much as leaves room for them, in whole UTF-8.
+std::string name_beside(const std::string& name) {
+    constexpr std::size_t added = 2 + 16;
+    std::size_t length = std::min(name.size(), NAME_MAX - added);
+    while (length > 0 && length < name.size() &&
+           (static_cast<unsigned char>(name[length]) & 0xc0u) == 0x80u) {
+        --length;
+    }
+    return fmt::format(".{}.{}", std::string_view(name).substr(0, length), random_digits());
+}
+
+/// `made` becomes its name once it is there, and ours to remove.
 task<file> create_beside(directory& folder, const std::string& name, std::string& made) {
+    // An open that was broken off may have made the file, or met somebody else's.
+    const shield_scope shielded(*event_loop::current().running_task());
     for (int tries = 1;; ++tries) {
-        made = fmt::format(".{}.{}", name, random_digits());
+        std::string candidate = name_beside(name);
         auto created = co_await as_result(
-            folder.open_file(made, {.flags = O_WRONLY | O_CREAT | O_EXCL, .mode = 0600}));
+            folder.open_file(candidate, {.flags = O_WRONLY | O_CREAT | O_EXCL, .mode = 0600}));
         if (created) {
+            made = std::move(candidate);
             co_return std::move(*created);
         }
-        if (created.error() == std::errc::operation_canceled) {
-            throw cancelled{};
-        }
         if (created.error() != std::errc::file_exists || tries == name_tries_max) {
-            throw std::system_error(created.error(), "cannot create " + made);
+            throw std::system_error(created.error(), "cannot create " + candidate);
         }
     }
 }
@@ -76,9 +91,11 @@ task<file> create_beside(directory& folder, const std::string& name, std::string
 task<> put_in_place(directory& folder, file& fresh, const std::string& made,
                     const std::string& name, std::span<const char> bytes, mode_t mode,
                     bool durable) {
-    // Before there is anything in it to be read. It waits for no disk.
-    if (::fchmod(fresh.fd(), mode) != 0) {
-        throw std::system_error(errno, std::generic_category(), "cannot set its permissions");
+    // Before there is anything in it to be read. The ring has no operation for it, and it may wait
+    // for the file system's journal or its server.
+    const auto set_mode = [fd = fresh.fd(), mode] { return ::fchmod(fd, mode) == 0 ? 0 : errno; };
+    if (const int error = co_await run_blocking(set_mode); error != 0) {
+        throw std::system_error(error, std::generic_category(), "cannot set its permissions");
     }
     co_await fresh.write_all(bytes, {0});
     if (durable) {
@@ -172,9 +189,11 @@ task<file> open_temporary_file(std::string directory_path) {
     }
     // A file system without O_TMPFILE, such as an old NFS: with a name for a moment.
     const auto path = fmt::format("{}/sapwood.{}", directory_path, random_digits());
-    file named = co_await file::open(path, {.flags = O_RDWR | O_CREAT | O_EXCL, .mode = 0600});
+    // From here to the removal neither a request to stop nor want of memory may intervene.
+    auto removal = remove_file(path);
     const shield_scope shielded(*event_loop::current().running_task());
-    co_await remove_file(path);
+    file named = co_await file::open(path, {.flags = O_RDWR | O_CREAT | O_EXCL, .mode = 0600});
+    co_await removal;
     co_return named;
 }
 

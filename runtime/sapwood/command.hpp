@@ -62,7 +62,8 @@ struct stop_options {
 /// Not an aggregate, so that it may stand in a co_await expression (with its arguments one by one:
 /// gcc 12 takes no list in braces there); its fields are for the caller to set. The new process has
 /// no signal blocked, every signal at its default, and no descriptor but its three standard
-/// streams.
+/// streams; before Linux 5.11 it also has what this process has opened without O_CLOEXEC, which is
+/// nothing of sapwood's.
 struct command {
     /// `program_to_run` with a slash is a path, from `directory`. Without one it is looked for in
     /// PATH, that of `environment` where it is given.

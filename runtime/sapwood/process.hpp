@@ -8,6 +8,7 @@
 #include <sapwood/task.hpp>
 
 #include <csignal>
+#include <memory>
 #include <optional>
 #include <sys/types.h>
 
@@ -20,6 +21,8 @@ struct child {
     owned_fd pidfd;
     pid_t id = -1;
     bool leads_group = false;
+    /// Of whose process it is a child: none of a copy of that process that fork() makes.
+    unsigned generation = 0;
 };
 
 /// Waits for a child's end, and reaps it.
@@ -42,7 +45,8 @@ class [[nodiscard]] wait_op final : public fd_op<wait_op, exit_status> {
 
 /// May be moved while nobody waits for it. Destroyed while its process runs, it has it ended as
 /// command::stop says: by a task of its own, which the loop's end waits for, so that no zombie is
-/// left. Where no loop runs on this thread, by SIGKILL at once, and waits until it is dead.
+/// left. Where no loop runs on this thread, or memory is out, by SIGKILL at once, and waits until
+/// it is dead. A copy in a forked child leaves the process alone: it is no child of that one.
 class process {
   public:
     /// No process.
@@ -51,7 +55,10 @@ class process {
     /// Starts a program. That takes a thread of the common blocking pool for the time it needs,
     /// because the program is read from a disk. Throws std::system_error that names the program, or
     /// the directory, and what is wrong with it, and then nothing has been started. A request to
-    /// stop does not break it off: it is delivered at the next wait, as run_blocking does.
+    /// stop, as with run_blocking, withdraws a start that still waits for a thread, which throws
+    /// `cancelled` at once; one that has begun it does not break off, but is delivered at the next
+    /// wait. Where the command has no environment, this process's is copied, PATH too, when the
+    /// task begins, on the loop's thread.
     [[nodiscard]] static task<process> start(command what);
 
     process(process&&) noexcept = default;
@@ -60,7 +67,7 @@ class process {
     ~process();
 
     /// Its number. Another process may have it once this one has been waited for.
-    [[nodiscard]] pid_t id() const noexcept { return child_.id; }
+    [[nodiscard]] pid_t id() const noexcept { return child_ ? child_->id : -1; }
 
     /// Our ends of its pipes; not open where command asked for none. Close `in` to end its input.
     file in;
@@ -69,8 +76,9 @@ class process {
 
     /// Waits until it ends, and reaps it; afterwards the same status at once. One task at a time.
     /// Cancelled, it has the process ended as command::stop says, and throws `cancelled` when it is
-    /// dead and reaped; with leave_running at once. Throws std::system_error where the status is
-    /// lost: SIGCHLD is ignored, or somebody else waits for every child (ECHILD).
+    /// dead and reaped; with leave_running at once, and where stop() fails, when it has. Throws
+    /// std::system_error where the status is lost: SIGCHLD is ignored, or somebody else waits for
+    /// every child (ECHILD).
     [[nodiscard]] task<exit_status> wait();
 
     /// Its status, where wait or stop has had it.
@@ -85,9 +93,13 @@ class process {
     [[nodiscard]] task<exit_status> stop();
 
   private:
+    [[nodiscard]] bool has_child() const noexcept { return child_ && child_->pidfd.is_open(); }
+
     void abandon() noexcept;
 
-    detail::child child_;
+    /// Null for none. Shared with the task that ends it, so that a task for which there is no
+    /// memory does not take it along.
+    std::shared_ptr<detail::child> child_;
     stop_options stop_;
     std::optional<exit_status> status_;
 };

@@ -2,6 +2,7 @@
 // directory that is open.
 #include "uring_ring.hpp"
 
+#include "support/allocations.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/directory.hpp>
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <doctest/doctest.h>
 #include <functional>
+#include <new>
 #include <sys/stat.h>
 #include <vector>
 
@@ -194,6 +196,33 @@ TEST_SUITE("directory") {
             }
             const auto end = co_await one.next();
             CHECK_FALSE(end.has_value());
+        }(in));
+    }
+
+    TEST_CASE("a reader for which there was no memory goes on when there is some") {
+        const temporary_directory in;
+        fill(in / "oak", "");
+        sapwood::run([](const temporary_directory& at) -> task<> {
+            directory folder = co_await directory::open(at / ".");
+            const auto names = co_await names_in(folder); // which starts the pool's thread
+            CHECK((names == std::vector<std::string>{"oak"}));
+            int failures = 0;
+            for (std::size_t nth = 1, failed = 1; failed != 0; ++nth) {
+                failed = 0;
+                directory_reader reader(folder);
+                try {
+                    const sapwood::test::failing_allocations failing(nth);
+                    (void)co_await reader.next();
+                } catch (const std::bad_alloc&) {
+                    failed = 1;
+                }
+                if (failed != 0) {
+                    ++failures;
+                    const auto entry = co_await reader.next();
+                    CHECK(entry->name == "oak");
+                }
+            }
+            CHECK(failures >= 1);
         }(in));
     }
 

@@ -1,12 +1,14 @@
 // process: programs started with what they are to have and nothing else, waited for, and ended.
 #include "uring_ring.hpp"
 
+#include "support/allocations.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/buffered_reader.hpp>
 #include <sapwood/pipe.hpp>
 #include <sapwood/process.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/run_blocking.hpp>
 #include <sapwood/run_process.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
@@ -14,11 +16,14 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <doctest/doctest.h>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -81,6 +86,10 @@ task<std::string> output_of(command what) {
 
 task<> wait_for(process& child) {
     (void)co_await child.wait();
+}
+
+task<> hold_a_thread(std::shared_future<void> until) {
+    co_await sapwood::run_blocking([&until] { until.wait(); });
 }
 
 task<> see_all_ways_to_end() {
@@ -330,6 +339,86 @@ TEST_SUITE("process") {
         CHECK(kept->kill(0));
         kept.reset();
         CHECK(is_childless());
+    }
+
+    TEST_CASE("a forked child that destroys its copy leaves the process to its parent") {
+        std::unique_ptr<process> kept;
+        sapwood::run([](std::unique_ptr<process>& into) -> task<> {
+            process child = co_await start_and_see_ready(waiting_shell());
+            into = std::make_unique<process>(std::move(child));
+        }(kept));
+        const pid_t copy = ::fork();
+        if (copy == 0) {
+            kept.reset();
+            ::_exit(0);
+        }
+        int status = -1;
+        CHECK(::waitpid(copy, &status, 0) == copy);
+        CHECK(status == 0);
+        sapwood::run([](process& child) -> task<> {
+            co_await child.in.close();
+            const auto end = co_await child.wait();
+            CHECK(end == exit_status::exited(5));
+        }(*kept));
+    }
+
+    TEST_CASE("a process that is destroyed where memory is out is ended and reaped all the same") {
+        int failures = 0;
+        for (std::size_t nth = 1, struck = 1; struck != 0; ++nth) {
+            // On a thread of its own, which keeps no frames from before.
+            std::thread([&] {
+                sapwood::run([](std::size_t from, std::size_t& failed) -> task<> {
+                    command what = shell("trap '' HUP; exec sleep 1000");
+                    what.stop.signal = SIGHUP; // in vain: only the kill at the end counts
+                    what.stop.grace = 1ms;
+                    process child = co_await process::start(std::move(what));
+                    process none;
+                    const sapwood::test::failing_allocations failing(from);
+                    child = std::move(none);
+                    for (int turn = 0; turn < 3; ++turn) {
+                        co_await sapwood::yield();
+                    }
+                    failed = failing.struck() ? 1 : 0;
+                }(nth, struck));
+            }).join();
+            CHECK(is_childless());
+            failures += static_cast<int>(struck);
+        }
+        CHECK(failures >= 2);
+    }
+
+    TEST_CASE("a start in line has the environment of its call, and is withdrawn at once") {
+        ::unsetenv("SAPWOOD_TEST_CODE");
+        sapwood::run([]() -> task<> {
+            std::promise<void> gate;
+            const std::shared_future<void> open = gate.get_future().share();
+            for (unsigned i = 0; i < sapwood::blocking_pool::threads_max_default; ++i) {
+                sapwood::spawn(hold_a_thread(open)).detach();
+            }
+            auto first = sapwood::spawn(ended(shell("exit ${SAPWOOD_TEST_CODE:-3}")));
+            auto second = sapwood::spawn(ended(command("no-such-tree")));
+            co_await sapwood::yield();
+            ::setenv("SAPWOOD_TEST_CODE", "4", 1);
+            second.cancel();
+            CHECK_THROWS_AS(co_await second, sapwood::cancelled);
+            gate.set_value();
+            const auto status = co_await first;
+            CHECK(status == exit_status::exited(3));
+        });
+        ::unsetenv("SAPWOOD_TEST_CODE");
+    }
+
+    TEST_CASE("a cancelled wait says so also where the status is lost") {
+        const auto before = std::signal(SIGCHLD, SIG_IGN);
+        sapwood::run([]() -> task<> {
+            process child = co_await start_and_see_ready(waiting_shell());
+            auto waiting = sapwood::spawn(wait_for(child));
+            co_await sapwood::yield();
+            waiting.cancel();
+            CHECK_THROWS_AS(co_await waiting, sapwood::cancelled);
+            CHECK(is_childless());
+        });
+        std::signal(SIGCHLD, before);
     }
 
     TEST_CASE("one that is to be left runs on, and is reaped when it ends") {

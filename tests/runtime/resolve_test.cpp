@@ -1,6 +1,8 @@
 // resolve: names looked up on threads of their own, given up at once, and errors that name the
 // host. What the system answers is not for tests: but for localhost, the lookups here are the
 // tests' own.
+#include "support/allocations.hpp"
+
 #include <sapwood/resolve.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
@@ -12,6 +14,7 @@
 #include <doctest/doctest.h>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 
 namespace {
@@ -212,6 +215,38 @@ TEST_SUITE("resolve") {
             CHECK(late.error() == std::errc::timed_out);
         }(with));
         server->come_back();
+    }
+
+    TEST_CASE("a lookup for which there is no memory is not in the line any more") {
+        int failures = 0;
+        for (std::size_t nth = 1, failed = 1; failed != 0; ++nth) {
+            failed = 0;
+            std::atomic<int> asked = 0;
+            resolver with(1, [&asked](const name_query&) {
+                ++asked;
+                return endpoints{endpoint("192.0.2.1", 1)};
+            });
+            sapwood::run([](resolver& names, std::size_t from, std::size_t& did_fail) -> task<> {
+                std::uint16_t port = 0;
+                try {
+                    auto first = ask(names, "1", port);
+                    const sapwood::test::failing_allocations failing(from);
+                    co_await std::move(first);
+                } catch (const std::bad_alloc&) {
+                    did_fail = 1;
+                } catch (const std::system_error& no_thread) {
+                    CHECK(no_thread.code() == std::errc::resource_unavailable_try_again);
+                    did_fail = 1;
+                }
+                if (did_fail != 0) {
+                    co_await ask(names, "2", port);
+                }
+                CHECK(port == 1);
+            }(with, nth, failed));
+            CHECK(asked == 1);
+            failures += static_cast<int>(failed);
+        }
+        CHECK(failures >= 2);
     }
 
     TEST_CASE("answers and requests to give up may meet at any moment") {

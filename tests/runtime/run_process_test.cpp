@@ -7,6 +7,7 @@
 #include <sapwood/spawn.hpp>
 
 #include <cerrno>
+#include <csignal>
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 
@@ -92,6 +93,21 @@ TEST_SUITE("run_process") {
             CHECK(began);
             CHECK(is_childless());
         });
+    }
+
+    TEST_CASE("cancelled, it says so also where the program's status is lost") {
+        const auto before = std::signal(SIGCHLD, SIG_IGN);
+        sapwood::run([]() -> task<> {
+            bool began = false;
+            auto running = sapwood::spawn(run_until_told(command("sleep", "1000"), began));
+            while (is_childless()) {
+                co_await sapwood::yield();
+            }
+            running.cancel();
+            CHECK_THROWS_AS(co_await running, sapwood::cancelled);
+            CHECK(is_childless());
+        });
+        std::signal(SIGCHLD, before);
     }
 
     TEST_CASE("cancelled at any moment, also while it starts, it leaves no process") {

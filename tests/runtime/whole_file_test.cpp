@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <sys/resource.h>
@@ -57,11 +58,20 @@ task<> keep_reason(task<> work, std::string& why) {
 }
 
 /// What `work` asks the kernel to do to files, in order. `sync_value` is what a sync gives instead
-/// of its own result.
-std::string steps_of(task<> work, std::int32_t sync_value = 0) {
+/// of its own result; `first` may answer any operation in the kernel's stead.
+std::string
+steps_of(task<> work, std::int32_t sync_value = 0,
+         const std::function<std::optional<std::int32_t>(const io_uring_sqe&)>& first = nullptr) {
     std::string steps;
     auto ring = std::make_unique<sapwood::test::scripted_ring>();
+    ring->wait_for_thread = [of = ring.get()] {
+        const io_uring_sqe wake = of->in_flight().front();
+        of->complete(wake.user_data, sapwood::detail::perform(wake, true));
+    };
     ring->answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+        if (const auto value = first ? first(sqe) : std::nullopt) {
+            return value;
+        }
         switch (sqe.opcode) {
         case IORING_OP_WRITE:
             steps += "write ";
@@ -136,6 +146,89 @@ TEST_SUITE("whole_file") {
         CHECK(mode_of(in / "fresh") == 0600);
         CHECK(mode_of(in / "shared") == 0644);
         CHECK(entries_in(in / ".") == 4);
+    }
+
+    TEST_CASE("what sets the user or the group is not taken over, but can be asked for") {
+        const temporary_directory in;
+        fill(in / "oak", "old");
+        fill(in / "ash", "old");
+        REQUIRE(::chmod((in / "oak").c_str(), 06755) == 0);
+        (void)steps_of(write_whole_file(in / "oak", std::string_view("")));
+        CHECK(mode_of(in / "oak") == 0755);
+        // Nothing is written to it, because that takes the bits from a file that is not root's.
+        (void)steps_of(write_whole_file(in / "ash", std::string_view(""), {.mode = 04700}));
+        CHECK(mode_of(in / "ash") == 04700);
+    }
+
+    TEST_CASE("a name as long as the file system has it can be written, in whole characters") {
+        const temporary_directory in;
+        const std::string plain(255, 'n');
+        std::string wide = "n";
+        while (wide.size() < 255) {
+            wide += "\xc3\xa4"; // two bytes
+        }
+        std::string made;
+        const auto see = [&](const io_uring_sqe& sqe) {
+            if (sqe.opcode == IORING_OP_RENAMEAT) {
+                made = reinterpret_cast<const char*>(sqe.addr);
+            }
+            return std::optional<std::int32_t>();
+        };
+        (void)steps_of(write_whole_file(in / plain, std::string_view("oak")), 0, see);
+        CHECK(contents_of(in / plain) == "oak");
+        CHECK(made.size() == 255);
+        (void)steps_of(write_whole_file(in / wide, std::string_view("ash")), 0, see);
+        CHECK(contents_of(in / wide) == "ash");
+        CHECK(made.substr(0, 3) == ".n\xc3");
+        CHECK(made.find(wide.substr(0, 237) + ".") == 1); // 237 ends with a whole character
+        (void)steps_of(write_whole_file(in / wide.substr(1), std::string_view("elm")), 0, see);
+        CHECK(made.find(wide.substr(1, 236) + ".") == 1); // 237 would not
+    }
+
+    TEST_CASE("where every name is taken, what has the names is left alone") {
+        const temporary_directory in;
+        std::string why;
+        int tries = 0;
+        const std::string steps =
+            steps_of(keep_reason(write_whole_file(in / "oak", std::string_view("new")), why), 0,
+                     [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                         if (sqe.opcode == IORING_OP_OPENAT && (sqe.open_flags & O_CREAT) != 0) {
+                             ++tries;
+                             return -EEXIST;
+                         }
+                         return std::nullopt;
+                     });
+        CHECK(tries == 8);
+        CHECK(steps == "");
+        CHECK(why == "cannot write " + in / "oak" + ": File exists");
+    }
+
+    TEST_CASE("a temporary file is nameless where it must have a name first, also when cancelled") {
+        const temporary_directory in;
+        bool was_made = false;
+        sapwood::join_handle<sapwood::file> opening;
+        const auto without_tmpfile = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (sqe.opcode != IORING_OP_OPENAT) {
+                return std::nullopt;
+            }
+            if ((sqe.open_flags & O_TMPFILE) == O_TMPFILE) {
+                return -EOPNOTSUPP;
+            }
+            was_made = true;
+            opening.cancel(); // when it is too late: the file is made all the same
+            return std::nullopt;
+        };
+        auto body = [&]() -> task<> {
+            opening = sapwood::spawn(sapwood::open_temporary_file(in / "."));
+            try {
+                const auto made = co_await opening;
+                CHECK(made.is_open());
+            } catch (const sapwood::cancelled&) {
+            }
+        };
+        CHECK(steps_of(body(), 0, without_tmpfile) == "unlink ");
+        CHECK(was_made);
+        CHECK(entries_in(in / ".") == 0);
     }
 
     TEST_CASE("a symbolic link is replaced, not followed") {

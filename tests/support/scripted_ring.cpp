@@ -35,6 +35,10 @@ void scripted_ring::enter(clock::time_point until) {
     if (until == dont_wait || has_completions()) {
         return;
     }
+    if (until == no_deadline && wait_for_thread) {
+        wait_for_thread();
+        return;
+    }
     if (until == no_deadline) {
         throw std::system_error(EDEADLK, std::generic_category(),
                                 "the loop would wait for ever: nothing is in flight that ends");

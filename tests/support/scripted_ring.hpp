@@ -30,6 +30,9 @@ class scripted_ring final : public ring {
     std::function<std::optional<std::int32_t>(const io_uring_sqe&)> answer_cancel;
     /// Asked at every enter; false makes that enter return at once, with nothing submitted.
     std::function<bool()> interrupt;
+    /// Called instead of ending the program where the loop would wait for ever: it waits for
+    /// another thread, and completes what that one has ended.
+    std::function<void()> wait_for_thread;
 
     /// Whether it has buffers to receive into, which the answers would have to use.
     bool takes_buffers = false;
