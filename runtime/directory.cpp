@@ -48,10 +48,12 @@ namespace detail {
 
 static_assert(sizeof(::open_how) == 3 * sizeof(std::uint64_t));
 
-open_at_op::open_at_op(owned_fd& at, std::string path, open_at_options options) noexcept
+open_at_op::open_at_op(owned_fd& at, std::string path, open_at_options options)
     : fd_op(at),
       path_(std::move(path)),
-      options_(options) {}
+      options_(options) {
+    require_no_nul(path_);
+}
 
 open_at_op::~open_at_op() = default;
 
@@ -89,7 +91,9 @@ stat_at_op::stat_at_op(owned_fd& at, std::string path, at_symlink last)
     : fd_op(at),
       path_(std::move(path)),
       last_(last),
-      raw_(std::make_unique<struct ::statx>()) {}
+      raw_(std::make_unique<struct ::statx>()) {
+    require_no_nul(path_);
+}
 
 stat_at_op::~stat_at_op() = default;
 

@@ -51,6 +51,21 @@ void open_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
     op::complete(value, flags);
 }
 
+void require_no_nul(const std::string& path) {
+    const auto end = path.find('\0');
+    if (end != path.npos) {
+        throw std::system_error(
+            EINVAL, std::generic_category(),
+            fmt::format("a path contains a NUL, after {}", std::string_view(path).substr(0, end)));
+    }
+}
+
+open_op::open_op(std::string path, open_options options)
+    : path_(std::move(path)),
+      options_(options) {
+    require_no_nul(path_);
+}
+
 std::string open_op::describe() const {
     switch (options_.flags & O_ACCMODE) {
     case O_RDONLY:

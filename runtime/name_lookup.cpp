@@ -100,8 +100,15 @@ std::optional<endpoint> numeric_endpoint(const name_query& query) {
     std::uint16_t port = 0;
     const char* const last = query.service.data() + query.service.size();
     const auto read = std::from_chars(query.service.data(), last, port);
-    if (query.service.empty() || read.ec != std::errc() || read.ptr != last) {
+    if (read.ec != std::errc() || read.ptr != last) {
+        // getaddrinfo takes numbers modulo 65536, with a sign and with spaces.
+        if (query.service.find_first_not_of("0123456789+- \t") == query.service.npos) {
+            throw std::system_error(resolve_errc::unknown_service, purpose_of(query));
+        }
         return std::nullopt;
+    }
+    if (query.host.find('\0') != query.host.npos) {
+        return std::nullopt; // and the lookup refuses it
     }
     const std::string bare = query.host.substr(0, query.host.find('%'));
     in6_addr ignored{};

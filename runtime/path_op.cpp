@@ -1,5 +1,7 @@
 #include <sapwood/path_op.hpp>
 
+#include <sapwood/file.hpp>
+
 #include <cstdio>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -32,6 +34,11 @@ void path_call::prepare(io_uring_sqe& sqe, int at) const noexcept {
         ::io_uring_prep_symlinkat(&sqe, second.c_str(), at, path.c_str());
         break;
     }
+}
+
+void path_call::check() const {
+    require_no_nul(path);
+    require_no_nul(second);
 }
 
 std::string path_call::describe() const {

@@ -118,13 +118,18 @@ void kill_at_once(const child& one) noexcept {
 task<> end_abandoned(std::shared_ptr<child> one, stop_options how) {
     try {
         (void)co_await end_child(*one, how);
+        co_return;
     } catch (const std::bad_alloc&) {
         kill_at_once(*one);
+        co_return;
     } catch (const std::system_error& failure) {
-        if (failure.code() != std::errc::no_child_process) { // somebody else has reaped it
-            throw;
+        if (failure.code() == std::errc::no_child_process) { // somebody else has reaped it
+            co_return;
         }
+        // It may not be sent signals. It lives on, and is reaped when it ends.
+        event_loop::report_unhandled(&event_loop::current(), std::current_exception());
     }
+    (void)co_await as_result(wait_op(*one));
 }
 
 task<> reap_abandoned(std::shared_ptr<child> one) {

@@ -121,7 +121,14 @@ task<std::string> read_whole_file(std::string path, std::size_t bytes_max) {
     std::string bytes(status.size + 1, '\0');
     std::size_t used = 0;
     for (;;) {
-        const std::size_t got = co_await from.read_some(std::span(bytes).subspan(used));
+        const auto read = co_await as_result(from.read_some(std::span(bytes).subspan(used)));
+        if (!read) {
+            if (read.error() == std::errc::operation_canceled) {
+                throw cancelled{};
+            }
+            throw std::system_error(read.error(), fmt::format("cannot read {}", path));
+        }
+        const std::size_t got = *read;
         used += got;
         if (got == 0) {
             break;

@@ -111,7 +111,7 @@ namespace detail {
 
 class [[nodiscard]] open_at_op final : public fd_op<open_at_op, file> {
   public:
-    open_at_op(owned_fd& at, std::string path, open_at_options options) noexcept;
+    open_at_op(owned_fd& at, std::string path, open_at_options options);
     ~open_at_op();
 
     void prepare(io_uring_sqe& sqe) noexcept override;

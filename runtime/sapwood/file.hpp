@@ -123,11 +123,12 @@ class file : public owned_fd {
 
 namespace detail {
 
+/// Throws std::system_error: the kernel would take what stands before a NUL for the whole.
+void require_no_nul(const std::string& path);
+
 class [[nodiscard]] open_op final : public op<open_op, file> {
   public:
-    open_op(std::string path, open_options options) noexcept
-        : path_(std::move(path)),
-          options_(options) {}
+    open_op(std::string path, open_options options);
 
     void prepare(io_uring_sqe& sqe) noexcept override;
     void complete(std::int32_t value, std::uint32_t flags) noexcept override;

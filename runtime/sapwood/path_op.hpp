@@ -41,13 +41,15 @@ struct path_call {
     mode_t mode = 0;
     when_taken taken = when_taken::replace;
 
+    /// Throws std::system_error where a path contains a NUL.
+    void check() const;
     void prepare(io_uring_sqe& sqe, int at) const noexcept;
     [[nodiscard]] std::string describe() const;
 };
 
 class [[nodiscard]] path_op final : public op<path_op, void> {
   public:
-    explicit path_op(path_call call) noexcept : call_(std::move(call)) {}
+    explicit path_op(path_call call) : call_(std::move(call)) { call_.check(); }
 
     void prepare(io_uring_sqe& sqe) noexcept override;
 
@@ -61,7 +63,7 @@ class [[nodiscard]] path_op final : public op<path_op, void> {
 
 class [[nodiscard]] path_at_op final : public fd_op<path_at_op, void> {
   public:
-    path_at_op(owned_fd& at, path_call call) noexcept : fd_op(at), call_(std::move(call)) {}
+    path_at_op(owned_fd& at, path_call call) : fd_op(at), call_(std::move(call)) { call_.check(); }
 
     void prepare(io_uring_sqe& sqe) noexcept override { call_.prepare(sqe, fd()); }
 

@@ -8,6 +8,7 @@
 #include <sapwood/directory.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/spawn.hpp>
+#include <sapwood/whole_file.hpp>
 
 #include <algorithm>
 #include <doctest/doctest.h>
@@ -242,6 +243,32 @@ TEST_SUITE("directory") {
             CHECK(why == "cannot make the directory oak/ash: No such file or directory");
             why = co_await failure_of([&] { return here.make_symlink("elm", "oak/ash"); });
             CHECK(why == "cannot make the symbolic link oak/ash to elm: No such file or directory");
+        }(in));
+    }
+
+    TEST_CASE("a path that contains a NUL is refused, and not cut") {
+        const temporary_directory in;
+        sapwood::run([](const temporary_directory& at) -> task<> {
+            const std::string cut("oak\0.jpg", 8);
+            const std::string whole = (at / cut);
+            directory here = co_await directory::open(at / ".");
+            std::string why =
+                co_await failure_of([&] { return here.open_file(cut, {.flags = O_CREAT}); });
+            CHECK(why == "a path contains a NUL, after oak: Invalid argument");
+            why = co_await failure_of([&] { return here.make_directory(cut); });
+            CHECK(why == "a path contains a NUL, after oak: Invalid argument");
+            why = co_await failure_of([&] { return here.rename("ash", cut); });
+            CHECK(why == "a path contains a NUL, after oak: Invalid argument");
+            const std::string after_all =
+                "a path contains a NUL, after " + (at / "oak") + ": Invalid argument";
+            why = co_await failure_of([&] { return sapwood::file::open(whole); });
+            CHECK(why == after_all);
+            why = co_await failure_of([&] { return sapwood::remove_file(whole); });
+            CHECK(why == after_all);
+            why = co_await failure_of([&] { return sapwood::read_whole_file(whole); });
+            CHECK(why == after_all);
+            why = co_await failure_of([&] { return sapwood::read_whole_file(at / "."); });
+            CHECK(why == "cannot read " + (at / ".") + ": Is a directory");
         }(in));
     }
 }

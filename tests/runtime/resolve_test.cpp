@@ -141,6 +141,15 @@ TEST_SUITE("resolve") {
             const std::string text = service.what();
             CHECK(text.find("localhost:no-such-service") != text.npos);
             CHECK(text.find("/etc/services") != text.npos);
+            for (const char* wrong : {"99999", "65616", "4294967376", " 80", "+80", "-1", ""}) {
+                CAPTURE(wrong);
+                for (const char* host : {"127.0.0.1", "::1", "localhost"}) {
+                    const auto no_port = co_await failure_of(with, host, wrong);
+                    CHECK(no_port.code() == resolve_errc::unknown_service);
+                }
+            }
+            const auto cut = co_await failure_of(with, std::string("127.0.0.1\0evil", 14), "80");
+            CHECK(cut.code() == resolve_errc::not_found);
             const auto empty = co_await failure_of(with, "", "80");
             CHECK(empty.code() == resolve_errc::not_found);
             const auto nul = co_await failure_of(with, std::string("local\0host", 10), "80");
