@@ -69,7 +69,7 @@ subproject)
     for unpacked in "$SAPWOOD_TEST_SOURCE"/subprojects/*/; do
         [[ $unpacked == */packagefiles/ || ! -d $unpacked ]] || ln -s "${unpacked%/}" subprojects/
     done
-    meson setup build --force-fallback-for=sapwood
+    meson setup build --buildtype=debug --force-fallback-for=sapwood
     ninja -C build
     build/answer
     ;;
