@@ -2,8 +2,11 @@
 
 #if SAPWOOD_ADDRESS_SANITIZER
 
+#include "sqe_calls.hpp"
+
 #include <sapwood/assert.hpp>
 
+#include <csignal>
 #include <cstring>
 #include <linux/openat2.h>
 #include <sanitizer/asan_interface.h>

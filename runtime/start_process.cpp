@@ -174,6 +174,12 @@ std::vector<char*> c_strings(const std::string* first, const std::vector<std::st
     return pointers;
 }
 
+/// process::start has given it one.
+const std::vector<std::string>& environment_of(const command& what) {
+    static const std::vector<std::string> none;
+    return what.environment ? *what.environment : none;
+}
+
 void require_no_nul(const command& what) {
     const auto check = [&](const std::string& text, std::string_view which) {
         if (text.find('\0') != text.npos) {
@@ -185,7 +191,7 @@ void require_no_nul(const command& what) {
     check(what.program, "its name");
     check(what.directory, "its directory");
     std::ranges::for_each(what.arguments, [&](const auto& text) { check(text, "an argument"); });
-    std::ranges::for_each(*what.environment,
+    std::ranges::for_each(environment_of(what),
                           [&](const auto& text) { check(text, "its environment"); });
 }
 
@@ -193,9 +199,10 @@ void require_no_nul(const command& what) {
 std::string search_path(const command& what) {
     constexpr std::string_view name = "PATH=";
     constexpr const char* where_none_is_set = "/bin:/usr/bin"; // as execvp
+    const auto& environment = environment_of(what);
     const auto at = std::ranges::find_if(
-        *what.environment, [&](const std::string& text) { return text.starts_with(name); });
-    return at != what.environment->end() ? at->substr(name.size()) : where_none_is_set;
+        environment, [&](const std::string& text) { return text.starts_with(name); });
+    return at != environment.end() ? at->substr(name.size()) : where_none_is_set;
 }
 
 std::vector<std::string> places_of(const std::string& program, std::string_view path) {
@@ -320,7 +327,7 @@ started_process start_process(const command& what) {
     const auto places = places_of(what.program, path);
     const auto paths = c_strings(nullptr, places);
     const auto arguments = c_strings(&what.program, what.arguments);
-    const auto environment = c_strings(nullptr, *what.environment);
+    const auto environment = c_strings(nullptr, environment_of(what));
     stream_ends in = open_stream(what.in, 0);
     stream_ends out = open_stream(what.out, 1);
     stream_ends err = open_stream(what.err, 2);

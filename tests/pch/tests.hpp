@@ -1,5 +1,4 @@
 // What nearly every test includes, compiled once.
-#pragma once
 
 #include "support/co_test.hpp"
 
