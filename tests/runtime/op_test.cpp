@@ -91,7 +91,7 @@ class message_op final : public sapwood::op<message_op, std::int32_t> {
 
     std::int32_t convert(std::int32_t bytes) const noexcept { return bytes; }
 
-    std::string describe() const { return "a message"; }
+    std::string describe() const override { return "a message"; }
 
   private:
     int fd_;
