@@ -199,7 +199,9 @@ TEST_SUITE("log_format") {
     TEST_CASE("a line can say where in the source it was made") {
         const auto line = text_line_of("%s:%# %!", [](const logger& log) { log.info("here"); });
         CHECK(line.starts_with("log_format_test.cpp:"));
-        CHECK(line.find("lambda") != std::string::npos);
+        // As the compiler calls a lambda: gcc and clang differ.
+        CHECK((line.find("lambda") != std::string::npos ||
+               line.find("operator()") != std::string::npos));
     }
 
     TEST_CASE("a line can say which task it was made in") {
