@@ -15,7 +15,7 @@ namespace sapwood {
 namespace {
 
 /// Whoever waits for interrupted calls looks again after this long; see worker_pool::interrupt.
-constexpr std::chrono::milliseconds interrupt_again_after{1};
+constexpr std::chrono::milliseconds interrupt_worker_after{1};
 
 void do_nothing(int) {}
 
@@ -89,7 +89,7 @@ worker_pool::~worker_pool() {
         for (auto* work = running_.front(); work != nullptr; work = job_list::after(*work)) {
             ::pthread_kill(work->thread_, interrupt_signal());
         }
-        something_finished_.wait_for(lock, interrupt_again_after);
+        something_finished_.wait_for(lock, interrupt_worker_after);
     }
     lock.unlock();
     for (auto& thread : threads_) {
