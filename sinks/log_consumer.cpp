@@ -272,6 +272,10 @@ std::size_t log_consumer::drain(std::uint64_t until) {
         tell_records_without_ring();
     }
     for (log_producer* const each : begun_) {
+        if (each->dropped_through > each->sequence && each->reader.front() == nullptr)
+            [[unlikely]] {
+            tell_gap(*each, each->dropped_through); // behind the last that is there
+        }
         if (each->reader.end()) {
             each->room_bell->ring();
         }
@@ -284,10 +288,10 @@ void log_consumer::gather(std::uint64_t until) {
     heap_.clear();
     begun_.clear();
     for (const auto& each : producers_) {
-        const std::uint64_t dropped_through = each->reader.dropped_through();
+        each->dropped_through = each->reader.dropped_through();
         if (!each->reader.begin()) {
-            if (dropped_through > each->sequence) [[unlikely]] {
-                tell_gap(*each, dropped_through); // nothing came after it
+            if (each->dropped_through > each->sequence) [[unlikely]] {
+                tell_gap(*each, each->dropped_through); // nothing came after it
             }
             continue;
         }

@@ -67,7 +67,8 @@ struct log_producer {
 
     // The consumer's.
     alignas(64) log_ring_reader reader;
-    std::uint64_t sequence = 0; // of the record that is expected next
+    std::uint64_t sequence = 0;        // of the record that is expected next
+    std::uint64_t dropped_through = 0; // as it was before this visit's records
     std::uint64_t told_drops[drop_reasons] = {};
 
     // Any thread's.
