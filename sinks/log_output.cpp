@@ -43,6 +43,31 @@ task<> log_output::open() {
     return sink_->open();
 }
 
+task<> log_output::open_in_child() {
+    return sink_->open_in_child();
+}
+
+log_output_options log_output::hand_over() noexcept {
+    return {.sink = std::move(sink_),
+            .form = std::move(form_),
+            .at_least = at_least_,
+            .filter = std::move(filter_),
+            .batch_bytes = batch_bytes_,
+            .stuck_after = stuck_after_};
+}
+
+void log_output::write_batches_in_crash() noexcept {
+    for (log_buffer* const each : {&writing_, &filling_}) {
+        const std::string_view text = each->text();
+        const std::size_t whole = text.rfind('\n') + 1; // npos + 1 is 0
+        if (whole > 0) {
+            write_in_crash({text.data(), whole});
+        }
+        each->cut(0);
+    }
+    writing_lines_ = filling_lines_ = 0;
+}
+
 void log_output::take(const log_record& record) {
     if (filter_ && !filter_(record)) {
         return;

@@ -55,6 +55,14 @@ class log_output {
     /// Opens the sink. Throws what it threw.
     [[nodiscard]] task<> open();
 
+    /// The same in a forked child, for an output made of what hand_over() gave.
+    [[nodiscard]] task<> open_in_child();
+
+    /// In a forked child, for another output in this one's place, which is not used any more.
+    [[nodiscard]] log_output_options hand_over() noexcept;
+
+    [[nodiscard]] bool may_block() const noexcept { return may_block_; }
+
     /// Whether there is room for more.
     [[nodiscard]] bool full() const noexcept { return filling_.size() >= batch_bytes_; }
 
@@ -95,6 +103,19 @@ class log_output {
     /// What is there is still written, or, where the sink fails, lost and reported.
     void stop() noexcept;
 
+    // --- crash: async-signal-safe, while the consumer does nothing ---
+
+    /// Has the sink write what was rendered and is not written, and forgets it.
+    void write_batches_in_crash() noexcept;
+
+    void write_in_crash(std::span<const char> lines) noexcept {
+        (void)sink_->write_in_crash(lines);
+    }
+
+    [[nodiscard]] crash_form form_in_crash() const noexcept { return form_->in_crash(); }
+
+    [[nodiscard]] bool wants(level importance) const noexcept { return importance >= at_least_; }
+
     [[nodiscard]] const log_output_counts& counts() const noexcept { return counts_; }
 
   private:
@@ -105,9 +126,9 @@ class log_output {
     [[nodiscard]] task<> write_batch(event& progress);
     [[nodiscard]] std::string summary_of_losses() const;
 
-    const std::unique_ptr<log_sink> sink_;
-    const std::unique_ptr<log_layout> form_;
-    const std::function<bool(const log_record&)> filter_;
+    std::unique_ptr<log_sink> sink_;
+    std::unique_ptr<log_layout> form_;
+    std::function<bool(const log_record&)> filter_;
     const std::size_t batch_bytes_;
     const clock::duration stuck_after_;
     const level at_least_;

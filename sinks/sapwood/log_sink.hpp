@@ -28,6 +28,20 @@ class log_sink {
 
     /// For messages to people: `file app.log`.
     [[nodiscard]] virtual std::string describe() const = 0;
+
+    /// Instead of open(), in a process that was forked while the sink was open: what it had is a
+    /// copy, made at any moment, and its loop is not there. It shares with its parent what cannot
+    /// be had twice.
+    [[nodiscard]] virtual task<> open_in_child() { return open(); }
+
+    /// Writes lines from a signal handler, when the process dies. Async-signal-safe: system calls
+    /// only, no lock, no allocation; it does not block for long. False where nothing was written.
+    /// Lines may be those that a write(), which has not returned and will not, was given, at the
+    /// same address: a sink that can tell how many of them it has leaves these out.
+    virtual bool write_in_crash(std::span<const char> lines) noexcept {
+        (void)lines;
+        return false;
+    }
 };
 
 } // namespace sapwood

@@ -62,6 +62,12 @@ struct logger_options {
     /// `form` shows them; to be set for outputs with forms of their own.
     bool keep_location = false;
     bool keep_task = false;
+
+    /// What was logged before a SIGSEGV, SIGBUS, SIGILL, SIGFPE or SIGABRT is written before the
+    /// process ends by it, with a line that says so; see docs/logging.md. Handlers that were there
+    /// before get the signal afterwards. Each thread that logs gets an alternate stack for signals,
+    /// unless it has one.
+    bool crash_handler = true;
 };
 
 namespace detail {
@@ -96,6 +102,12 @@ class logger {
     /// A log with a thread of its own. Returns when its outputs are open; throws what kept them
     /// from it, and std::invalid_argument, naming the option.
     explicit logger(logger_options options);
+
+    logger(const logger&) = default;
+    logger& operator=(const logger&) = default;
+    logger(logger&&) noexcept = default;
+    logger& operator=(logger&&) noexcept = default;
+    ~logger();
 
     /// A log whose consumer runs on this thread's loop. It ends with the loop at the latest.
     /// Moves from `options`, which have to have a name: gcc 12 destroys an aggregate that is made
