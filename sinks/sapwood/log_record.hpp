@@ -142,6 +142,12 @@ class log_layout {
 
     /// Appends the record as one line, with its newline.
     virtual void append(const log_record& record, log_buffer& to) = 0;
+
+    /// Whether lines hold where in the source the call stands, or the task's name: records carry
+    /// them then, and calls cost more.
+    [[nodiscard]] virtual bool wants_location() const noexcept { return false; }
+
+    [[nodiscard]] virtual bool wants_task() const noexcept { return false; }
 };
 
 } // namespace sapwood
