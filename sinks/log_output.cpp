@@ -21,6 +21,11 @@ std::uint64_t lines_in(std::string_view text) noexcept {
     return static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n'));
 }
 
+std::unique_ptr<log_layout> form_of(log_output_options& options) {
+    auto form = options.form != nullptr ? std::move(options.form) : options.sink->default_form();
+    return form != nullptr ? std::move(form) : std::make_unique<text_layout>();
+}
+
 void tell(const std::string& message) noexcept {
     std::fprintf(stderr, "sapwood: %s\n", message.c_str());
 }
@@ -28,8 +33,8 @@ void tell(const std::string& message) noexcept {
 } // namespace
 
 log_output::log_output(log_output_options options, bool may_block)
-    : sink_(std::move(options.sink)),
-      form_(options.form != nullptr ? std::move(options.form) : std::make_unique<text_layout>()),
+    : form_(form_of(options)),
+      sink_(std::move(options.sink)),
       filter_(std::move(options.filter)),
       batch_bytes_(options.batch_bytes),
       stuck_after_(options.stuck_after),
@@ -149,6 +154,11 @@ task<> log_output::write_batch(event& progress) {
             written = error.bytes_kept;
             failure_ = error.code();
             why = error.what();
+        } catch (const sink_gone& error) {
+            written = 0;
+            failure_ = error.code();
+            why = error.what();
+            give_up();
         } catch (const std::system_error& error) {
             written = 0;
             failure_ = error.code();

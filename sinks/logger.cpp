@@ -74,26 +74,27 @@ log_owner::log_owner(logger_options options) {
     validate(options);
     thresholds_[""] = options.threshold;
     read_environment();
-    auto file_form = std::make_unique<text_layout>(options.form);
-    const log_backend_options backend{
-        .ring_bytes = options.ring_bytes,
-        .full = options.full,
-        .wants_location = options.keep_location || file_form->wants_location(),
-        .wants_task = options.keep_task || file_form->wants_task(),
-        .has_crash_handler = options.crash_handler,
-    };
-    backend_ = std::make_shared<log_backend>(backend);
     if (!options.path.empty()) {
         log_output_options file{.sink = std::make_unique<file_log_sink>(options.path),
-                                .form = std::move(file_form)};
+                                .form = std::make_unique<text_layout>(options.form)};
         options.outputs.insert(options.outputs.begin(), std::move(file));
     }
+    log_backend_options backend{
+        .ring_bytes = options.ring_bytes,
+        .full = options.full,
+        .wants_location = options.keep_location,
+        .wants_task = options.keep_task,
+        .has_crash_handler = options.crash_handler,
+    };
     const bool is_only_one = options.outputs.size() == 1;
     std::vector<std::unique_ptr<log_output>> outputs;
     outputs.reserve(options.outputs.size());
     for (auto& each : options.outputs) {
         outputs.push_back(std::make_unique<log_output>(std::move(each), is_only_one));
+        backend.wants_location |= outputs.back()->wants_location();
+        backend.wants_task |= outputs.back()->wants_task();
     }
+    backend_ = std::make_shared<log_backend>(backend);
     consumer_ =
         std::make_shared<log_consumer>(backend_, names_, std::move(outputs), options.linger);
     if (options.crash_handler) {

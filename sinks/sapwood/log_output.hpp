@@ -20,7 +20,7 @@ struct log_output_options {
     /// Where to.
     std::unique_ptr<log_sink> sink;
 
-    /// How; the default text where there is none.
+    /// How; the sink's default_form() where there is none.
     std::unique_ptr<log_layout> form = nullptr;
 
     /// Records below it are not for this output.
@@ -96,6 +96,11 @@ class log_output {
 
     [[nodiscard]] clock::duration stuck_after() const noexcept { return stuck_after_; }
 
+    /// What its form wants records to carry.
+    [[nodiscard]] bool wants_location() const noexcept { return form_->wants_location(); }
+
+    [[nodiscard]] bool wants_task() const noexcept { return form_->wants_task(); }
+
     /// The writing coroutine: runs until stop() and all is written. `progress` is set whenever it
     /// has got on.
     [[nodiscard]] task<> write_out(event& progress);
@@ -126,8 +131,8 @@ class log_output {
     [[nodiscard]] task<> write_batch(event& progress);
     [[nodiscard]] std::string summary_of_losses() const;
 
-    std::unique_ptr<log_sink> sink_;
     std::unique_ptr<log_layout> form_;
+    std::unique_ptr<log_sink> sink_;
     std::function<bool(const log_record&)> filter_;
     const std::size_t batch_bytes_;
     const clock::duration stuck_after_;

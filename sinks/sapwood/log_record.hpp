@@ -149,6 +149,12 @@ class log_layout {
 
     /// What comes nearest to it.
     [[nodiscard]] virtual crash_form in_crash() const noexcept { return crash_form::text; }
+
+    /// Whether lines hold where in the source the call stands, or the task's name: records carry
+    /// them then, and calls cost more.
+    [[nodiscard]] virtual bool wants_location() const noexcept { return false; }
+
+    [[nodiscard]] virtual bool wants_task() const noexcept { return false; }
 };
 
 } // namespace sapwood

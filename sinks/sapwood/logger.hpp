@@ -58,8 +58,9 @@ struct logger_options {
     /// has been quiet is written at once.
     std::chrono::nanoseconds linger = std::chrono::milliseconds(1);
 
-    /// Records carry where in the source they were made, and the task's name. On by itself where
-    /// `form` shows them; to be set for outputs with forms of their own.
+    /// Records carry where in the source they were made, and the task's name. On by themselves
+    /// where an output's form always shows them; to be set for those that show what there is, as
+    /// JSON.
     bool keep_location = false;
     bool keep_task = false;
 
