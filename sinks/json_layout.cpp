@@ -135,7 +135,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
         if (field.kind > log_field_kind::boolean && field.kind <= log_field_kind::task) {
             to.push_back(',');
             append_json_member(names[static_cast<int>(field.kind) - 3], field.value, to);
-        } else {
+        } else if (field.kind <= log_field_kind::boolean) {
             has_fields = true;
         }
     });

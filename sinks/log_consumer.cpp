@@ -293,7 +293,28 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
     ++from.sequence;
     ++counts_.records;
     pass_bytes_ += frame.bytes;
-    append(record);
+    if (log_origin origin; origin.take(record.fields)) [[unlikely]] {
+        append_from(origin, record);
+    } else {
+        append(record);
+    }
+}
+
+/// A record that says itself when and where it was made.
+void log_consumer::append_from(const log_origin& origin, const log_record& record) {
+    const log_thread thread = origin.thread != 0 ? origin.as_thread() : record.thread;
+    append({.when = origin.when_ns != 0
+                        ? log_record::time_point(wall_clock::duration(origin.when_ns))
+                        : record.when,
+            .importance = record.importance,
+            .is_known_plain = record.is_known_plain,
+            .is_truncated = record.is_truncated,
+            .message = record.message,
+            .logger = record.logger,
+            .logger_id = record.logger_id,
+            .thread = thread,
+            .sequence = record.sequence,
+            .fields = record.fields});
 }
 
 /// Takes records up to `until`, in order. What came later than that waits for the next visit: by

@@ -74,6 +74,7 @@ class log_consumer final : public stop_listener {
     void tell_gap(log_producer& from, std::uint64_t through);
     void tell_records_without_ring();
     void append(const log_record& record);
+    void append_from(const log_origin& origin, const log_record& record);
     void release_ended();
     void push_all();
     [[nodiscard]] bool all_settled() const;

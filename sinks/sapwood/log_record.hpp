@@ -72,6 +72,36 @@ void for_each_field(std::string_view fields, Visit&& visit) {
     }
 }
 
+/// When and on which thread a record was made that did not come from there straight away.
+struct log_origin {
+    static constexpr std::size_t bytes = 12;
+
+    /// 0: when it came.
+    std::int64_t when_ns = 0;
+    /// 0: the one that it came from.
+    std::uint32_t thread = 0;
+
+    void put(char* to) const noexcept {
+        std::memcpy(to, &when_ns, 8);
+        std::memcpy(to + 8, &thread, 4);
+    }
+
+    /// False, and nothing done, where the record's fields do not begin with one.
+    [[nodiscard]] bool take(std::string_view fields) noexcept {
+        constexpr std::size_t kind_at = 6;
+        if (fields.size() < log_field_header_bytes + bytes ||
+            static_cast<log_field_kind>(fields[kind_at]) != log_field_kind::origin) [[likely]] {
+            return false;
+        }
+        std::memcpy(&when_ns, fields.data() + log_field_header_bytes, 8);
+        std::memcpy(&thread, fields.data() + log_field_header_bytes + 8, 4);
+        return true;
+    }
+
+    /// A thread that a log knows by its number only has an ordinal that no other one has.
+    [[nodiscard]] log_thread as_thread() const { return {thread, 0x8000'0000U | thread, {}}; }
+};
+
 } // namespace detail
 
 /// Lines on their way to a sink.

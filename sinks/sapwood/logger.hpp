@@ -89,6 +89,8 @@ class [[nodiscard]] room_awaiter final : public list_awaiter {
     log_producer& producer_;
 };
 
+struct logger_access;
+
 } // namespace detail
 
 class logger {
@@ -205,6 +207,8 @@ class logger {
     [[nodiscard]] task<> close() const;
 
   private:
+    friend struct detail::logger_access;
+
     explicit logger(std::shared_ptr<detail::log_core> core) noexcept : core_(std::move(core)) {}
 
     std::shared_ptr<detail::log_core> core_;
