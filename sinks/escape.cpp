@@ -64,6 +64,17 @@ int hex_value(char digit) noexcept {
 
 } // namespace
 
+bool is_utf8(std::string_view text) noexcept {
+    while (!text.empty()) {
+        const std::size_t size = decode(text).size;
+        if (size == 0) {
+            return false;
+        }
+        text.remove_prefix(size);
+    }
+    return true;
+}
+
 void escape(std::string_view text, std::string& out) {
     while (!text.empty()) {
         switch (text.front()) {

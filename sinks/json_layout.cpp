@@ -2,7 +2,6 @@
 
 #include <sapwood/log_escape.hpp>
 
-#include <array>
 #include <cstdint>
 #include <fmt/format.h>
 #include <iterator>
@@ -11,27 +10,6 @@
 namespace sapwood {
 
 namespace {
-
-/// Valid UTF-8, which JSON can hold.
-bool is_utf8(std::string_view text) {
-    for (std::size_t i = 0; i < text.size();) {
-        const auto lead = static_cast<unsigned char>(text[i]);
-        const std::size_t size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-        bool holds = lead < 0x80 || (lead >= 0xc2 && lead <= 0xf4 && i + size <= text.size());
-        std::uint32_t code = lead & (0xffU >> (size == 1 ? 1 : size + 1));
-        for (std::size_t k = 1; holds && k < size; ++k) {
-            const auto next = static_cast<unsigned char>(text[i + k]);
-            holds = (next & 0xc0) == 0x80;
-            code = code << 6 | (next & 0x3fU);
-        }
-        constexpr std::array<std::uint32_t, 5> least{0, 0, 0x80, 0x800, 0x10000};
-        if (!holds || code < least[size] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
-            return false;
-        }
-        i += size;
-    }
-    return true;
-}
 
 bool must_be_escaped(std::uint32_t code) noexcept {
     return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e ||

@@ -32,12 +32,15 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
 
     void set_level(const std::string& name, level threshold);
 
+    [[nodiscard]] log_stats stats() const;
+
     [[nodiscard]] log_backend& backend() const noexcept { return *backend_; }
 
   private:
     [[nodiscard]] level threshold_of(const std::string& name) const;
     void read_environment();
 
+    const std::string name_; // the root's
     std::shared_ptr<log_names> names_ = std::make_shared<log_names>();
     std::shared_ptr<log_backend> backend_;
     std::shared_ptr<log_consumer> consumer_;

@@ -123,15 +123,16 @@ bool log_ring_writer::drop_oldest(std::size_t bytes) noexcept {
         return false;
     }
     auto& count = ring_->drops[static_cast<std::size_t>(drop_reason::made_room)];
-    count.store(count.load(std::memory_order_relaxed) + dropped, std::memory_order_relaxed);
+    count.store(count.load(std::memory_order_relaxed) + dropped, std::memory_order_release);
     return true;
 }
 
 void log_ring_writer::drop(drop_reason why) noexcept {
     auto& count = ring_->drops[static_cast<std::size_t>(why)];
-    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    ++sequence_;
-    ring_->dropped_through.store(sequence_, std::memory_order_release);
+    const std::uint64_t next = sequence() + 1;
+    sequence_.store(next, std::memory_order_relaxed);
+    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    ring_->dropped_through.store(next, std::memory_order_release);
 }
 
 void log_ring_writer::wait_for_room(std::int64_t deadline_ns,

@@ -39,6 +39,9 @@ namespace sapwood {
     return (found & (0x80 * each)) == 0;
 }
 
+/// Whether `text` is UTF-8 (RFC 3629: no overlong form, no surrogate, nothing above U+10FFFF).
+[[nodiscard]] bool is_utf8(std::string_view text) noexcept;
+
 /// Appends `text` to `out` in a form that is valid UTF-8, one line, and can be turned back: a
 /// backslash becomes `\\`; newline, carriage return and tab `\n`, `\r`, `\t`; any other byte of a
 /// control character (C0, DEL, C1), of a character that reorders or breaks lines (bidirectional

@@ -29,6 +29,10 @@ struct log_thread {
 struct log_record {
     using time_point = wall_clock::time_point;
 
+    /// The logger of what the log says itself, of gaps for example. No other one has that number.
+    static constexpr std::string_view own_name = "sapwood";
+    static constexpr std::uint16_t own_id = 0xffff;
+
     time_point when;
     level importance;
     /// is_plain(message) is known to hold.

@@ -114,7 +114,7 @@ class log_ring_writer {
     /// The frame of `bytes` at the place that was reserved is whole.
     void commit(std::size_t bytes) noexcept {
         head_ += bytes;
-        ++sequence_;
+        sequence_.store(sequence() + 1, std::memory_order_relaxed);
         ring_->head.store(head_, std::memory_order_release);
         // The consumer has read the lines that come, so they are not this processor's to write:
         // asked for now, they are by the time they are needed. Addresses behind the ring are let
@@ -128,8 +128,11 @@ class log_ring_writer {
     /// them just now.
     [[nodiscard]] bool drop_oldest(std::size_t bytes) noexcept;
 
-    /// The number of the record that comes next.
-    [[nodiscard]] std::uint64_t sequence() const noexcept { return sequence_; }
+    /// The number of the record that comes next. Any thread; one that has seen the head or a drop
+    /// sees the number that belongs to it, or a later one.
+    [[nodiscard]] std::uint64_t sequence() const noexcept {
+        return sequence_.load(std::memory_order_relaxed);
+    }
 
     /// The record that would have come next is not to come.
     void drop(drop_reason why) noexcept;
@@ -180,7 +183,7 @@ class log_ring_writer {
     std::uint64_t limit_;
     /// Up to here half of it is free for sure.
     std::uint64_t room_until_ = 0;
-    std::uint64_t sequence_ = 0;
+    std::atomic<std::uint64_t> sequence_{0};
 };
 
 /// The consumer's end: takes frames between begin() and end(). One thread at a time.
@@ -223,7 +226,7 @@ class log_ring_reader {
     }
 
     [[nodiscard]] std::uint64_t drops(drop_reason why) const noexcept {
-        return ring_->drops[static_cast<std::size_t>(why)].load(std::memory_order_relaxed);
+        return ring_->drops[static_cast<std::size_t>(why)].load(std::memory_order_acquire);
     }
 
     /// Bytes that could not be understood, and were skipped.

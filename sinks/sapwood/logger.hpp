@@ -201,6 +201,15 @@ class logger {
         return {*core_->backend, *producer};
     }
 
+    // --- counts ---
+
+    /// What the log has done so far, of all its loggers and threads, at any time, on any thread.
+    /// Takes a lock that no call that logs takes, and some microseconds; see write_metrics() for a
+    /// page of them. Throws std::bad_alloc.
+    [[nodiscard]] log_stats stats() const;
+
+    // --- the end ---
+
     /// Ends the log for all its loggers: everything is written, the sinks are closed, and later
     /// records are dropped. Where the log has a thread of its own the destructor does it, too, but
     /// blocks.
