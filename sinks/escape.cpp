@@ -16,15 +16,17 @@ void append_hex(unsigned char byte, std::string& out) {
     out += hex_digits[byte & 0xf];
 }
 
-struct character {
-    std::uint32_t code;
-    /// Bytes it takes; 0 where no valid character begins here.
-    std::size_t size;
-};
+int hex_value(char digit) noexcept {
+    const auto value = hex_digits.find(digit);
+    return value == std::string_view::npos ? -1 : static_cast<int>(value);
+}
 
-/// The UTF-8 character at the start of `text` (RFC 3629: no overlong form, no surrogate, nothing
-/// above U+10FFFF).
-character decode(std::string_view text) noexcept {
+} // namespace
+
+namespace detail {
+
+/// RFC 3629: no overlong form, no surrogate, nothing above U+10FFFF.
+utf8_character decode_utf8(std::string_view text) noexcept {
     const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char lead = byte(0);
     if (lead < 0x80) {
@@ -49,24 +51,22 @@ character decode(std::string_view text) noexcept {
     return {code, size};
 }
 
-/// C0, DEL and C1 controls, line separators, and what changes the direction of text (Unicode's
-/// Bidi_Control property).
-bool is_dangerous(std::uint32_t code) noexcept {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e ||
-           code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
-           (code >= 0x2066 && code <= 0x2069);
+/// C0, DEL and C1 controls, line separators, what changes the direction of text (Unicode's
+/// Bidi_Control property), and what has no width and joins nothing.
+bool is_deceptive(std::uint32_t code) noexcept {
+    const auto within = [code](std::uint32_t first, std::uint32_t last) {
+        return code - first <= last - first;
+    };
+    return code < 0x20 || within(0x7f, 0x9f) || code == 0x61c || code == 0x200b ||
+           within(0x200e, 0x200f) || within(0x2028, 0x202e) || within(0x2060, 0x206f) ||
+           code == 0xfeff || within(0xfff9, 0xfffb) || within(0xe0000, 0xe007f);
 }
 
-int hex_value(char digit) noexcept {
-    const auto value = hex_digits.find(digit);
-    return value == std::string_view::npos ? -1 : static_cast<int>(value);
-}
-
-} // namespace
+} // namespace detail
 
 bool is_utf8(std::string_view text) noexcept {
     while (!text.empty()) {
-        const std::size_t size = decode(text).size;
+        const std::size_t size = detail::decode_utf8(text).size;
         if (size == 0) {
             return false;
         }
@@ -97,14 +97,14 @@ void escape(std::string_view text, std::string& out) {
         default:
             break;
         }
-        const auto [code, size] = decode(text);
+        const auto [code, size] = detail::decode_utf8(text);
         if (size == 0) {
             append_hex(static_cast<unsigned char>(text.front()), out);
             text.remove_prefix(1);
             continue;
         }
         for (const char c : text.substr(0, size)) {
-            if (is_dangerous(code)) {
+            if (detail::is_deceptive(code)) {
                 append_hex(static_cast<unsigned char>(c), out);
             } else {
                 out += c;

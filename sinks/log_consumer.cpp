@@ -281,7 +281,8 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
         .is_truncated = (frame.flags & log_frame::truncated) != 0,
         .message = {text, frame.message_bytes},
         .logger = name_of(frame.logger),
-        .logger_id = frame.logger,
+        // Only the log itself has that one: in a ring it is written over memory.
+        .logger_id = frame.logger == log_record::own_id ? std::uint16_t{0xfffe} : frame.logger,
         .thread = from.thread,
         .sequence = from.sequence,
         .fields = (frame.flags & log_frame::has_fields) != 0

@@ -45,10 +45,28 @@ namespace sapwood {
 /// Appends `text` to `out` in a form that is valid UTF-8, one line, and can be turned back: a
 /// backslash becomes `\\`; newline, carriage return and tab `\n`, `\r`, `\t`; any other byte of a
 /// control character (C0, DEL, C1), of a character that reorders or breaks lines (bidirectional
-/// controls, U+2028, U+2029), or of broken UTF-8 becomes `\xHH`. Other UTF-8 is kept.
+/// controls, U+2028, U+2029), of one that is not seen (zero-width space, word joiner, byte order
+/// mark, tags and their like; not the joiners of scripts and emoji), or of broken UTF-8 becomes
+/// `\xHH`. Other UTF-8 is kept.
 void escape(std::string_view text, std::string& out);
 
 /// The inverse of escape. Throws std::invalid_argument on what escape cannot have made.
 [[nodiscard]] std::string unescape(std::string_view text);
+
+namespace detail {
+
+struct utf8_character {
+    std::uint32_t code;
+    /// Bytes it takes; 0 where no valid character begins here.
+    std::size_t size;
+};
+
+/// The character at the start of `text`, which is not empty.
+[[nodiscard]] utf8_character decode_utf8(std::string_view text) noexcept;
+
+/// Whether escape() does not leave the character as it is, the backslash aside.
+[[nodiscard]] bool is_deceptive(std::uint32_t code) noexcept;
+
+} // namespace detail
 
 } // namespace sapwood

@@ -14,8 +14,8 @@ struct log_field {
     const T& value;
 };
 
-/// `key` may be any text: what is no sensible key is escaped. Numbers and booleans stay what they
-/// are in JSON; everything else is text, formatted as `{}` formats it.
+/// `key` may be any text: what cannot stand in a key is escaped, reversibly. Numbers and booleans
+/// stay what they are in JSON; everything else is text, formatted as `{}` formats it.
 template <class T>
 [[nodiscard]] constexpr log_field<T> kv(std::string_view key, const T& value) noexcept {
     return {key, value};

@@ -48,6 +48,13 @@ struct log_record {
     std::uint64_t sequence;
     /// The fields as they are in the ring; see for_each_field.
     std::string_view fields;
+
+    /// The log says it itself. In text such a line ends in own_mark, which nobody else can write:
+    /// behind a backslash escape() has no parenthesis. So it is with what is cut.
+    [[nodiscard]] bool is_own() const noexcept { return logger_id == own_id; }
+
+    static constexpr std::string_view own_mark = " \\(log)";
+    static constexpr std::string_view cut_mark = " \\(cut)";
 };
 
 namespace detail {
