@@ -42,12 +42,24 @@ bool is_users(const log_field_view& field) noexcept {
     return field.kind <= log_field_kind::boolean;
 }
 
+/// As append_logfmt_key has it.
 void put_key(std::string_view key, crash_text& to) noexcept {
-    for (const char c : key) {
-        const bool is_sensible = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                                 (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-' ||
-                                 c == '/';
-        to.put(is_sensible ? c : '_');
+    if (key.empty()) {
+        to.put('_');
+        return;
+    }
+    if (key == "_") {
+        to.put("\\x5f");
+        return;
+    }
+    while (!key.empty()) {
+        const std::size_t bare = std::min(key.find_first_of(" \"="), key.size());
+        to.put_escaped(key.substr(0, bare));
+        if (bare < key.size()) {
+            to.put("\\x");
+            to.put_hex(static_cast<unsigned char>(key[bare]), 2);
+        }
+        key.remove_prefix(std::min(bare + 1, key.size()));
     }
 }
 
@@ -74,7 +86,7 @@ void put_fields(const log_record& record, crash_text& to) noexcept {
     for_each_field(record.fields, [&](const log_field_view& field) {
         if (is_users(field)) {
             to.put(' ');
-            put_key(field.key.empty() ? "_" : field.key, to);
+            put_key(field.key, to);
             to.put('=');
             put_value(field.value, to);
         }
@@ -205,7 +217,7 @@ void crash_text::put_escaped(std::string_view text) noexcept {
         }
         const auto [code, size] = decode_utf8(text);
         const std::size_t bytes = std::max<std::size_t>(size, 1);
-        if (size > 0 && !is_dangerous(code)) {
+        if (size > 0 && !is_deceptive(code)) {
             put_whole(text.substr(0, bytes));
         } else {
             char escaped[16];
@@ -234,12 +246,23 @@ void crash_text::put_json(std::string_view text) noexcept {
         if (code == '"' || code == '\\') {
             const char pair[] = {'\\', static_cast<char>(code)};
             put_whole({pair, 2});
-        } else if (is_dangerous(code)) {
-            char escaped[6] = {'\\', 'u'};
-            for (unsigned i = 0; i < 4; ++i) {
-                escaped[2 + i] = digits[(code >> (12 - 4 * i)) & 0xf];
+        } else if (is_deceptive(code)) {
+            char escaped[12];
+            std::size_t length = 0;
+            const auto put_unit = [&](std::uint32_t unit) {
+                escaped[length++] = '\\';
+                escaped[length++] = 'u';
+                for (unsigned i = 0; i < 4; ++i) {
+                    escaped[length++] = digits[(unit >> (12 - 4 * i)) & 0xf];
+                }
+            };
+            if (code < 0x10000) {
+                put_unit(code);
+            } else { // a surrogate pair
+                put_unit(0xd800 + ((code - 0x10000) >> 10));
+                put_unit(0xdc00 + ((code - 0x10000) & 0x3ff));
             }
-            put_whole({escaped, sizeof(escaped)});
+            put_whole({escaped, length});
         } else {
             put_whole(text.substr(0, size));
         }

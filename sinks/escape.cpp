@@ -23,6 +23,17 @@ int hex_value(char digit) noexcept {
 
 } // namespace
 
+bool is_utf8(std::string_view text) noexcept {
+    while (!text.empty()) {
+        const std::size_t size = detail::decode_utf8(text).size;
+        if (size == 0) {
+            return false;
+        }
+        text.remove_prefix(size);
+    }
+    return true;
+}
+
 void escape(std::string_view text, std::string& out) {
     while (!text.empty()) {
         switch (text.front()) {
@@ -52,7 +63,7 @@ void escape(std::string_view text, std::string& out) {
             continue;
         }
         for (const char c : text.substr(0, size)) {
-            if (detail::is_dangerous(code)) {
+            if (detail::is_deceptive(code)) {
                 append_hex(static_cast<unsigned char>(c), out);
             } else {
                 out += c;

@@ -1,8 +1,10 @@
 #include <sapwood/json_layout.hpp>
 
+#include "utf8.hpp"
+
 #include <sapwood/log_escape.hpp>
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <fmt/format.h>
 #include <iterator>
@@ -12,55 +14,25 @@ namespace sapwood {
 
 namespace {
 
-/// Valid UTF-8, which JSON can hold.
-bool is_utf8(std::string_view text) {
-    for (std::size_t i = 0; i < text.size();) {
-        const auto lead = static_cast<unsigned char>(text[i]);
-        const std::size_t size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-        bool holds = lead < 0x80 || (lead >= 0xc2 && lead <= 0xf4 && i + size <= text.size());
-        std::uint32_t code = lead & (0xffU >> (size == 1 ? 1 : size + 1));
-        for (std::size_t k = 1; holds && k < size; ++k) {
-            const auto next = static_cast<unsigned char>(text[i + k]);
-            holds = (next & 0xc0) == 0x80;
-            code = code << 6 | (next & 0x3fU);
-        }
-        constexpr std::array<std::uint32_t, 5> least{0, 0, 0x80, 0x800, 0x10000};
-        if (!holds || code < least[size] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
-            return false;
-        }
-        i += size;
-    }
-    return true;
-}
-
-bool must_be_escaped(std::uint32_t code) noexcept {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e ||
-           code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
-           (code >= 0x2066 && code <= 0x2069);
-}
-
 /// The inside of a JSON string. `text` must be UTF-8.
 void append_json_text(std::string_view text, log_buffer& to) {
-    for (std::size_t i = 0; i < text.size();) {
-        const char c = text[i];
-        const auto lead = static_cast<unsigned char>(c);
-        if (c == '"' || c == '\\') {
+    const auto put = [&to](std::uint32_t unit) {
+        fmt::format_to(std::back_inserter(to), "\\u{:04x}", unit);
+    };
+    while (!text.empty()) {
+        const auto [code, size] = detail::decode_utf8(text);
+        if (code == '"' || code == '\\') {
             to.push_back('\\');
-            to.push_back(c);
-            ++i;
-            continue;
+            to.push_back(text.front());
+        } else if (!detail::is_deceptive(code)) {
+            to.append(text.substr(0, size));
+        } else if (code < 0x10000) {
+            put(code);
+        } else { // two halves, as UTF-16 has it
+            put(0xd800 + ((code - 0x10000) >> 10));
+            put(0xdc00 + ((code - 0x10000) & 0x3ff));
         }
-        const std::size_t size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-        std::uint32_t code = lead & (0xffU >> (size == 1 ? 1 : size + 1));
-        for (std::size_t k = 1; k < size; ++k) {
-            code = code << 6 | (static_cast<unsigned char>(text[i + k]) & 0x3fU);
-        }
-        if (must_be_escaped(code)) {
-            fmt::format_to(std::back_inserter(to), "\\u{:04x}", code);
-        } else {
-            to.append(text.substr(i, size));
-        }
-        i += size;
+        text.remove_prefix(size);
     }
 }
 
@@ -74,9 +46,11 @@ void append_json_string(std::string_view text, log_buffer& to) {
     to.push_back('"');
 }
 
-/// `"name":"text"`.
+constexpr std::string_view escaped_suffix = "_escaped";
+
+/// `"name":"text"`. What is not UTF-8, and what has a name that says so, is escaped.
 void append_json_member(std::string_view name, std::string_view text, log_buffer& to) {
-    if (is_plain(text) || is_utf8(text)) {
+    if (!name.ends_with(escaped_suffix) && (is_plain(text) || is_utf8(text))) {
         append_json_string(name, to);
         to.push_back(':');
         append_json_string(text, to);
@@ -84,25 +58,24 @@ void append_json_member(std::string_view name, std::string_view text, log_buffer
     }
     std::string escaped;
     escape(text, escaped);
-    append_json_string(std::string(name) + "_escaped", to);
+    append_json_string(std::string(name).append(escaped_suffix), to);
     to.push_back(':');
     append_json_string(escaped, to);
 }
 
-/// Whether JSON has a number for it: not for infinity and NaN.
+/// Whether JSON has a number for it: not for infinity and NaN. Nothing but a number passes.
 bool is_json_number(std::string_view text) noexcept {
-    return !text.empty() && (text.back() >= '0' && text.back() <= '9');
+    return !text.empty() && text.back() >= '0' && text.back() <= '9' &&
+           text.find_first_not_of("0123456789+-.e") == std::string_view::npos;
 }
 
 void append_json_field(const detail::log_field_view& field, log_buffer& to) {
-    const bool is_bare =
-        field.kind == detail::log_field_kind::boolean ||
-        (field.kind == detail::log_field_kind::number && is_json_number(field.value));
-    std::string key(field.key);
-    if (!is_utf8(key)) {
-        key.clear();
-        escape(field.key, key);
-    }
+    using detail::log_field_kind;
+    const bool is_bare = (field.kind == log_field_kind::number && is_json_number(field.value)) ||
+                         (field.kind == log_field_kind::boolean &&
+                          (field.value == "true" || field.value == "false"));
+    std::string key;
+    escape(field.key, key);
     if (is_bare) {
         append_json_string(key, to);
         to.push_back(':');
@@ -110,6 +83,42 @@ void append_json_field(const detail::log_field_view& field, log_buffer& to) {
     } else {
         append_json_member(key, field.value, to);
     }
+}
+
+constexpr std::string_view context_names[] = {"location", "function", "task"};
+
+/// Calls `visit` with the name and the text of what the record says of itself.
+template <class Visit>
+void for_each_context(const log_record& record, Visit&& visit) {
+    using detail::log_field_kind;
+    detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
+        if (field.kind > log_field_kind::boolean && field.kind <= log_field_kind::task) {
+            visit(context_names[static_cast<int>(field.kind) -
+                                static_cast<int>(log_field_kind::location)],
+                  field.value);
+        }
+    });
+}
+
+/// Names that a line of logfmt has itself; and what is put before a user's that is one of them.
+constexpr std::string_view logfmt_names[] = {"time",     "level", "thread", "logger",  "location",
+                                             "function", "task",  "cut",    "message", "own"};
+constexpr std::string_view logfmt_prefix = "fields.";
+
+void append_logfmt_user_fields(const log_record& record, log_buffer& to) {
+    detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
+        if (field.kind > detail::log_field_kind::boolean) {
+            return;
+        }
+        to.push_back(' ');
+        if (field.key.starts_with(logfmt_prefix) ||
+            std::ranges::find(logfmt_names, field.key) != std::end(logfmt_names)) {
+            to.append(logfmt_prefix);
+        }
+        detail::append_logfmt_key(field.key, to);
+        to.push_back('=');
+        detail::append_logfmt_value(field.value, to);
+    });
 }
 
 } // namespace
@@ -129,31 +138,22 @@ void json_layout::append(const log_record& record, log_buffer& to) {
     if (record.is_truncated) {
         to.append(",\"cut\":true");
     }
+    if (record.is_own()) {
+        to.append(",\"own\":true");
+    }
+    for_each_context(record, [&](std::string_view name, std::string_view text) {
+        to.push_back(',');
+        append_json_member(name, text, to);
+    });
     bool has_fields = false;
     detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
-        constexpr std::string_view names[] = {"location", "function", "task"};
-        if (field.kind > log_field_kind::boolean && field.kind <= log_field_kind::task) {
-            to.push_back(',');
-            append_json_member(names[static_cast<int>(field.kind) - 3], field.value, to);
-        } else {
+        if (field.kind <= log_field_kind::boolean) {
+            to.append(has_fields ? "," : ",\"fields\":{");
             has_fields = true;
+            append_json_field(field, to);
         }
     });
-    if (has_fields) {
-        to.append(",\"fields\":{");
-        bool is_first = true;
-        detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
-            if (field.kind <= log_field_kind::boolean) {
-                if (!is_first) {
-                    to.push_back(',');
-                }
-                is_first = false;
-                append_json_field(field, to);
-            }
-        });
-        to.push_back('}');
-    }
-    to.append("}\n");
+    to.append(has_fields ? "}}\n" : "}\n");
 }
 
 void logfmt_layout::append(const log_record& record, log_buffer& to) {
@@ -163,12 +163,21 @@ void logfmt_layout::append(const log_record& record, log_buffer& to) {
         to.append(" logger=");
         detail::append_logfmt_value(record.logger, to);
     }
-    to.append(" message=");
-    detail::append_logfmt_value(record.message, to);
+    for_each_context(record, [&](std::string_view name, std::string_view text) {
+        to.push_back(' ');
+        to.append(name);
+        to.push_back('=');
+        detail::append_logfmt_value(text, to);
+    });
     if (record.is_truncated) {
         to.append(" cut=true");
     }
-    detail::append_logfmt_fields(record.fields, to);
+    if (record.is_own()) {
+        to.append(" own=true");
+    }
+    to.append(" message=");
+    detail::append_logfmt_value(record.message, to);
+    append_logfmt_user_fields(record, to);
     to.push_back('\n');
 }
 

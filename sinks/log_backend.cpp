@@ -58,6 +58,9 @@ void log_backend::become_childs(void (*start)(void*), void* with) noexcept {
     std::construct_at(&flush_bells_);
     id_ = last_backend_id.fetch_add(1, std::memory_order_relaxed) + 1;
     new_producers_.clear();
+    counted_.clear();
+    retired_ = {};
+    wake_ups_.store(0, std::memory_order_relaxed);
     has_new_producers_.store(false, std::memory_order_relaxed);
     dropped_without_ring_.store(0, std::memory_order_relaxed);
     flushes_requested_.store(0, std::memory_order_relaxed);
@@ -87,11 +90,13 @@ log_producer* log_backend::find_producer() noexcept {
         const std::lock_guard lock(mutex_);
         auto made = std::make_shared<log_producer>(ring_bytes_, threads_seen_ + 1);
         new_producers_.reserve(new_producers_.size() + 1);
+        counted_.reserve(counted_.size() + 1);
         made->is_late = !keep_thread_ring(id_, made, has_crash_handler_);
         thread_log = {id_, made.get()};
         if (++threads_seen_ == 1) {
             log_registry::note_first_record();
         }
+        counted_.push_back(made);
         new_producers_.push_back(std::move(made));
         has_new_producers_.store(true, std::memory_order_release);
         return thread_log.producer;
@@ -167,6 +172,7 @@ void log_backend::wake() noexcept {
     if (consumer_state_.exchange(state::awake, std::memory_order_acq_rel) == state::awake) {
         return; // somebody else does it
     }
+    wake_ups_.fetch_add(1, std::memory_order_relaxed);
     if (start_ != nullptr) [[unlikely]] {
         std::exchange(start_, nullptr)(start_with_);
         return;
@@ -318,6 +324,50 @@ void log_backend::take_new_producers(std::vector<std::shared_ptr<log_producer>>&
     to.insert(to.end(), new_producers_.begin(), new_producers_.end());
     new_producers_.clear();
     has_new_producers_.store(false, std::memory_order_relaxed);
+}
+
+// --- counts ---
+
+namespace {
+
+void add_ring(const log_producer& producer, log_stats& to) {
+    const log_ring_header& ring = producer.memory.header();
+    const auto drops = [&](drop_reason why) { return producer.reader.drops(why); };
+    to.dropped_ring_full += drops(drop_reason::ring_full);
+    to.dropped_made_room += drops(drop_reason::made_room);
+    to.dropped_below_level += drops(drop_reason::below_level);
+    to.dropped_no_memory += drops(drop_reason::no_memory);
+    // The tail first: it never overtakes the head.
+    const std::uint64_t tail =
+        ring.tail.load(std::memory_order_acquire) & ~log_ring_header::tail_is_read;
+    to.ring_bytes_used += ring.head.load(std::memory_order_acquire) - tail;
+    to.accepted += producer.writer.sequence();
+}
+
+} // namespace
+
+void log_backend::retire(const log_producer& producer) {
+    const std::lock_guard lock(mutex_);
+    add_ring(producer, retired_);
+    std::erase_if(counted_, [&](const auto& each) { return each.get() == &producer; });
+}
+
+void log_backend::add_stats(log_stats& to) const {
+    const std::lock_guard lock(mutex_);
+    to.dropped_no_memory = dropped_without_ring();
+    to.accepted = to.dropped_no_memory + retired_.accepted;
+    to.dropped_ring_full = retired_.dropped_ring_full;
+    to.dropped_made_room = retired_.dropped_made_room;
+    to.dropped_below_level = retired_.dropped_below_level;
+    to.dropped_no_memory += retired_.dropped_no_memory;
+    for (const auto& each : counted_) {
+        add_ring(*each, to);
+        to.threads_alive += each->has_ended.load(std::memory_order_relaxed) ? 0 : 1;
+    }
+    to.threads_seen = threads_seen_;
+    to.ring_bytes = ring_bytes_;
+    to.flushes = flushes_requested();
+    to.wake_ups = wake_ups_.load(std::memory_order_relaxed);
 }
 
 } // namespace sapwood::detail

@@ -71,7 +71,7 @@ std::uint16_t log_names::add(std::string_view name) {
             return static_cast<std::uint16_t>(i);
         }
     }
-    if (names_.size() > 0xffff) {
+    if (names_.size() == log_record::own_id) {
         throw std::length_error("a log has at most 65535 loggers of different names");
     }
     names_.push_back(std::make_unique<std::string>(name));
@@ -262,6 +262,7 @@ task<> log_consumer::wait_for_progress() {
 // --- draining ---
 
 std::size_t log_consumer::drain(std::uint64_t until) {
+    ++counts_.visits;
     clock_.refresh();
     pass_bytes_ = 0;
     left_some_ = false;
@@ -296,8 +297,7 @@ void log_consumer::gather(std::uint64_t until) {
             continue;
         }
         begun_.push_back(each.get());
-        counts_.ring_bytes_high =
-            std::max<std::uint64_t>(counts_.ring_bytes_high, each->reader.used());
+        counts_.ring_bytes_high.raise_to(each->reader.used());
         if (const auto* const frame = each->reader.front()) {
             if (is_later(frame->ticks, until)) {
                 left_some_ = true;
@@ -322,7 +322,8 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
         .is_truncated = (frame.flags & log_frame::truncated) != 0,
         .message = {text, frame.message_bytes},
         .logger = name_of(frame.logger),
-        .logger_id = frame.logger,
+        // Only the log itself has that one: in a ring it is written over memory.
+        .logger_id = frame.logger == log_record::own_id ? std::uint16_t{0xfffe} : frame.logger,
         .thread = from.thread,
         .sequence = from.sequence,
         .fields = (frame.flags & log_frame::has_fields) != 0
@@ -332,9 +333,29 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
                       : std::string_view(),
     };
     ++from.sequence;
-    ++counts_.records;
     pass_bytes_ += frame.bytes;
-    append(record);
+    if (log_origin origin; origin.take(record.fields)) [[unlikely]] {
+        append_from(origin, record);
+    } else {
+        append(record);
+    }
+}
+
+/// A record that says itself when and where it was made.
+void log_consumer::append_from(const log_origin& origin, const log_record& record) {
+    const log_thread thread = origin.thread != 0 ? origin.as_thread() : record.thread;
+    append({.when = origin.when_ns != 0
+                        ? log_record::time_point(wall_clock::duration(origin.when_ns))
+                        : record.when,
+            .importance = record.importance,
+            .is_known_plain = record.is_known_plain,
+            .is_truncated = record.is_truncated,
+            .message = record.message,
+            .logger = record.logger,
+            .logger_id = record.logger_id,
+            .thread = thread,
+            .sequence = record.sequence,
+            .fields = record.fields});
 }
 
 /// Takes records up to `until`, in order. What came later than that waits for the next visit: by
@@ -380,6 +401,7 @@ void log_consumer::merge(std::uint64_t until) {
 }
 
 void log_consumer::append(const log_record& record) {
+    ++counts_.lines; // before the outputs count it
     for (const auto& each : outputs_) {
         each->append(record);
         is_full_ |= each->must_wait();
@@ -392,21 +414,27 @@ void log_consumer::tell_gap(log_producer& from, std::uint64_t through) {
     for (std::size_t i = 0; i < drop_reasons; ++i) {
         const std::uint64_t drops = from.reader.drops(static_cast<drop_reason>(i));
         reasons[i] = drops - std::exchange(from.told_drops[i], drops);
-        counts_.dropped[i] += reasons[i];
     }
     const std::uint64_t count = through - from.sequence;
     const std::string text = text_of_gap(from, from.sequence, count, reasons);
+    append_note(from.thread, from.sequence, text);
+    from.sequence = through;
+}
+
+/// What the log says itself.
+void log_consumer::append_note(const log_thread& thread, std::uint64_t sequence,
+                               std::string_view text) {
+    ++counts_.notes;
     append({.when = clock_.at(backend_->ticks()),
             .importance = level::warning,
             .is_known_plain = true,
             .is_truncated = false,
             .message = text,
-            .logger = "sapwood",
-            .logger_id = 0xffff,
-            .thread = from.thread,
-            .sequence = from.sequence,
+            .logger = log_record::own_name,
+            .logger_id = log_record::own_id,
+            .thread = thread,
+            .sequence = sequence,
             .fields = {}});
-    from.sequence = through;
 }
 
 void log_consumer::tell_records_without_ring() {
@@ -415,16 +443,7 @@ void log_consumer::tell_records_without_ring() {
     const std::string text =
         fmt::format("{} records of threads that have no memory for a ring are missing",
                     dropped - std::exchange(told_without_ring_, dropped));
-    append({.when = clock_.at(backend_->ticks()),
-            .importance = level::warning,
-            .is_known_plain = true,
-            .is_truncated = false,
-            .message = text,
-            .logger = "sapwood",
-            .logger_id = 0xffff,
-            .thread = nobody,
-            .sequence = 0,
-            .fields = {}});
+    append_note(nobody, 0, text);
 }
 
 std::string_view log_consumer::name_of(std::uint16_t id) {
@@ -437,14 +456,39 @@ std::string_view log_consumer::name_of(std::uint16_t id) {
 /// Rings of threads that are gone, and have nothing more to tell, go.
 void log_consumer::release_ended() {
     const visit here(*this);
-    std::erase_if(producers_, [](const auto& each) {
+    std::erase_if(producers_, [this](const auto& each) {
         const bool ended =
             each->has_ended.load(std::memory_order_acquire) ||
             (each->is_late && ::syscall(SYS_tgkill, ::getpid(), each->thread.id, 0) != 0 &&
              errno == ESRCH);
-        return ended && each->reader.used() == 0 &&
-               each->reader.dropped_through() <= each->sequence;
+        const bool goes =
+            ended && each->reader.used() == 0 && each->reader.dropped_through() <= each->sequence;
+        if (goes) {
+            backend_->retire(*each);
+        }
+        return goes;
     });
+}
+
+log_stats log_consumer::stats() const {
+    log_stats made;
+    // What comes late in a record's way is read first: nothing is ever seen to have come out that
+    // has not been seen to have gone in.
+    for (const auto& each : outputs_) {
+        made.outputs.push_back(each->stats());
+    }
+    const std::uint64_t lines = counts_.lines;
+    made.notes = counts_.notes;
+    made.taken = lines - made.notes;
+    made.ring_bytes_high = counts_.ring_bytes_high;
+    made.visits = counts_.visits;
+    for (auto& each : made.outputs) {
+        each.in_flight =
+            lines + each.notes - each.written - each.unwanted - each.held_back - each.lost;
+    }
+    backend_->add_stats(made);
+    made.in_rings = made.accepted - made.dropped() - made.taken;
+    return made;
 }
 
 // --- outputs ---

@@ -1,17 +1,8 @@
 #include <sapwood/log_escape.hpp>
 
-#include <algorithm>
+#include <string>
 
 namespace sapwood::detail {
-
-namespace {
-
-bool is_key_character(char c) noexcept {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '.' || c == '-' || c == '/';
-}
-
-} // namespace
 
 std::string_view cut_at_character(std::string_view text, std::size_t bytes) noexcept {
     if (text.size() <= bytes) {
@@ -30,9 +21,31 @@ std::string_view cut_at_character(std::string_view text, std::size_t bytes) noex
 void append_logfmt_key(std::string_view key, log_buffer& to) {
     if (key.empty()) {
         to.push_back('_');
+        return;
+    }
+    if (key == "_") {
+        to.append("\\x5f");
+        return;
+    }
+    std::string escaped;
+    if (!is_plain(key)) [[unlikely]] {
+        escape(key, escaped);
+        key = escaped;
     }
     for (const char c : key) {
-        to.push_back(is_key_character(c) ? c : '_');
+        switch (c) {
+        case ' ':
+            to.append("\\x20");
+            break;
+        case '"':
+            to.append("\\x22");
+            break;
+        case '=':
+            to.append("\\x3d");
+            break;
+        default:
+            to.push_back(c);
+        }
     }
 }
 

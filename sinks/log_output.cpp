@@ -35,6 +35,7 @@ void tell(const std::string& message) noexcept {
 log_output::log_output(log_output_options options, bool may_block)
     : form_(form_of(options)),
       sink_(std::move(options.sink)),
+      description_(sink_->describe()),
       filter_(std::move(options.filter)),
       batch_bytes_(options.batch_bytes),
       stuck_after_(options.stuck_after),
@@ -75,6 +76,7 @@ void log_output::write_batches_in_crash() noexcept {
 
 void log_output::take(const log_record& record) {
     if (filter_ && !filter_(record)) {
+        ++counts_.lines_unwanted;
         return;
     }
     if (full() && is_failing()) [[unlikely]] {
@@ -168,10 +170,13 @@ task<> log_output::write_batch(event& progress) {
             failure_ = make_error_code(std::errc::not_enough_memory);
             why = error.what();
         }
+        counts_.note_write(clock::now() - write_began_);
+        counts_.is_failing.set(failure_ ? 1 : 0);
         note_written(written);
         if (!failure_) {
             continue;
         }
+        ++counts_.failures;
         if (is_stopping_) {
             lose(std::exchange(writing_lines_, 0), why);
             writing_.cut(0);
@@ -193,7 +198,6 @@ void log_output::note_written(std::size_t bytes) noexcept {
     const std::uint64_t lines = all ? writing_lines_ : lines_in(writing_.text().substr(0, bytes));
     counts_.bytes_written += bytes;
     counts_.lines_written += lines;
-    ++counts_.batches_written;
     writing_lines_ -= lines;
     writing_.drop_front(bytes);
 }
@@ -211,13 +215,14 @@ void log_output::tell_losses() {
                        .is_known_plain = false,
                        .is_truncated = false,
                        .message = text,
-                       .logger = "sapwood",
-                       .logger_id = 0xffff,
+                       .logger = log_record::own_name,
+                       .logger_id = log_record::own_id,
                        .thread = nobody,
                        .sequence = 0,
                        .fields = {}},
                       filling_);
         ++filling_lines_;
+        ++counts_.notes;
     } catch (const std::exception&) {
         filling_.cut(before);
         tell(text);
@@ -232,8 +237,37 @@ void log_output::lose(std::uint64_t lines, const std::string& why) {
 }
 
 std::string log_output::summary_of_losses() const {
-    return fmt::format("{}: {} lines written, {} lost", sink_->describe(), counts_.lines_written,
-                       counts_.lines_lost);
+    return fmt::format("{}: {} lines written, {} lost", sink_->describe(),
+                       std::uint64_t{counts_.lines_written}, std::uint64_t{counts_.lines_lost});
+}
+
+void log_output_counts::note_write(clock::duration took) noexcept {
+    const auto bound = std::ranges::lower_bound(log_write_times::bounds, took);
+    ++write_times[static_cast<std::size_t>(bound - log_write_times::bounds.begin())];
+    const auto ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(took).count());
+    write_ns_sum += ns;
+    write_ns_max.raise_to(ns);
+}
+
+log_output_stats log_output::stats() const {
+    log_output_stats made{
+        .sink = description_,
+        .written = counts_.lines_written,
+        .unwanted = counts_.lines_unwanted,
+        .held_back = counts_.lines_held_back,
+        .lost = counts_.lines_lost,
+        .notes = counts_.notes,
+        .bytes_written = counts_.bytes_written,
+        .failures = counts_.failures,
+        .is_failing = counts_.is_failing != 0,
+        .write_times = {},
+    };
+    for (std::size_t i = 0; i < counts_.write_times.size(); ++i) {
+        made.write_times.counts[i] = counts_.write_times[i];
+    }
+    made.write_times.sum = std::chrono::nanoseconds(counts_.write_ns_sum);
+    made.write_times.max = std::chrono::nanoseconds(counts_.write_ns_max);
+    return made;
 }
 
 } // namespace sapwood::detail

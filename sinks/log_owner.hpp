@@ -49,6 +49,7 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
 
     /// Writes what there is by then, and ends the log.
     void end_at_exit(std::chrono::steady_clock::time_point deadline);
+    [[nodiscard]] log_stats stats() const;
 
     [[nodiscard]] log_backend& backend() const noexcept { return *backend_; }
 
@@ -57,6 +58,7 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
     void read_environment();
     void start_in_child() noexcept;
 
+    const std::string name_; // the root's
     std::shared_ptr<log_names> names_ = std::make_shared<log_names>();
     std::shared_ptr<log_backend> backend_;
     std::shared_ptr<log_consumer> consumer_;

@@ -41,6 +41,20 @@ void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
 
 } // namespace
 
+bool is_log_ring(const void* memory, std::size_t bytes) noexcept {
+    if (bytes < sizeof(log_ring_header) ||
+        reinterpret_cast<std::uintptr_t>(memory) % alignof(log_ring_header) != 0) {
+        return false;
+    }
+    const auto& header = *static_cast<const log_ring_header*>(memory);
+    return header.magic == log_ring_header::magic_value &&
+           header.version == log_ring_header::version_value &&
+           header.header_bytes == sizeof(log_ring_header) &&
+           std::has_single_bit(header.data_bytes) && header.data_bytes >= 4096 &&
+           header.data_bytes <= bytes - sizeof(log_ring_header) &&
+           bytes - sizeof(log_ring_header) - header.data_bytes >= log_ring_header::slack_bytes;
+}
+
 log_ring_memory::log_ring_memory(std::size_t data_bytes)
     : bytes_(sizeof(log_ring_header) + data_bytes + log_ring_header::slack_bytes) {
     SAPWOOD_ASSERT(std::has_single_bit(data_bytes) && data_bytes >= 4096,
@@ -113,6 +127,8 @@ bool log_ring_writer::drop_oldest(std::size_t bytes) noexcept {
         const std::uint32_t size = first_word(data_ + (tail & (data_bytes_ - 1)));
         if ((size & log_ring_header::skip_rest) != 0) {
             tail = (tail | (data_bytes_ - 1)) + 1;
+        } else if (size < sizeof(log_frame)) {
+            return false; // written over by somebody: it would never end
         } else {
             tail += size;
             ++dropped;
@@ -123,15 +139,16 @@ bool log_ring_writer::drop_oldest(std::size_t bytes) noexcept {
         return false;
     }
     auto& count = ring_->drops[static_cast<std::size_t>(drop_reason::made_room)];
-    count.store(count.load(std::memory_order_relaxed) + dropped, std::memory_order_relaxed);
+    count.store(count.load(std::memory_order_relaxed) + dropped, std::memory_order_release);
     return true;
 }
 
 void log_ring_writer::drop(drop_reason why) noexcept {
     auto& count = ring_->drops[static_cast<std::size_t>(why)];
-    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    ++sequence_;
-    ring_->dropped_through.store(sequence_, std::memory_order_release);
+    const std::uint64_t next = sequence() + 1;
+    sequence_.store(next, std::memory_order_relaxed);
+    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    ring_->dropped_through.store(next, std::memory_order_release);
 }
 
 void log_ring_writer::wait_for_room(std::int64_t deadline_ns,
@@ -167,8 +184,9 @@ log_ring_reader::log_ring_reader(log_ring_header& ring) noexcept
     : ring_(&ring),
       data_(data_of(ring)),
       data_bytes_(ring.data_bytes),
-      at_(ring.tail.load(std::memory_order_relaxed)),
-      head_(at_) {}
+      at_(ring.tail.load(std::memory_order_relaxed) & ~log_ring_header::tail_is_read),
+      head_(at_),
+      limit_(at_) {}
 
 bool log_ring_reader::begin() noexcept {
     head_ = ring_->head.load(std::memory_order_acquire);
@@ -179,6 +197,10 @@ bool log_ring_reader::begin() noexcept {
           ~log_ring_header::tail_is_read;
     // Before that the producer may have dropped all that was there, and committed more.
     head_ = ring_->head.load(std::memory_order_acquire);
+    set_limit();
+    if (head_ - at_ > data_bytes_ || ((head_ | at_) & 7) != 0) [[unlikely]] {
+        give_up();
+    }
     return true;
 }
 
@@ -208,26 +230,44 @@ bool log_ring_reader::wake_producer() noexcept {
 }
 
 std::size_t log_ring_reader::used() const noexcept {
-    return ring_->head.load(std::memory_order_acquire) -
-           (ring_->tail.load(std::memory_order_relaxed) & ~log_ring_header::tail_is_read);
+    const std::uint64_t bytes =
+        ring_->head.load(std::memory_order_acquire) -
+        (ring_->tail.load(std::memory_order_relaxed) & ~log_ring_header::tail_is_read);
+    return std::min(bytes, data_bytes_);
+}
+
+void log_ring_reader::set_limit() noexcept {
+    limit_ = std::min(head_, (at_ | (data_bytes_ - 1)) + 1);
+}
+
+/// What there is was written over by somebody: where the next frame begins is unknown.
+void log_ring_reader::give_up() noexcept {
+    corrupt_bytes_ += std::min(head_ - at_, data_bytes_);
+    at_ = head_;
+    limit_ = head_;
 }
 
 const log_frame* log_ring_reader::front_of_next_lap() noexcept {
-    while (at_ != head_) {
-        const std::uint32_t bytes = first_word(data_ + (at_ & (data_bytes_ - 1)));
-        const std::uint64_t next_lap = (at_ | (data_bytes_ - 1)) + 1;
-        if (bytes == log_ring_header::skip_rest && next_lap <= head_) {
-            at_ = next_lap;
-            continue;
-        }
-        if (bytes >= sizeof(log_frame) && bytes % 8 == 0 &&
-            at_ + bytes <= std::min(head_, next_lap)) {
-            return reinterpret_cast<const log_frame*>(data_ + (at_ & (data_bytes_ - 1)));
-        }
-        corrupt_bytes_ += head_ - at_; // written over by somebody: where the next begins is unknown
-        at_ = head_;
+    if (at_ == head_) {
+        return nullptr;
     }
-    return nullptr;
+    set_limit();
+    const char* place = data_ + (at_ & (data_bytes_ - 1));
+    const std::uint64_t next_lap = (at_ | (data_bytes_ - 1)) + 1;
+    if (first_word(place) == log_ring_header::skip_rest && next_lap <= head_) {
+        at_ = next_lap;
+        if (at_ == head_) {
+            return nullptr;
+        }
+        set_limit();
+        place = data_;
+    }
+    const auto* const frame = reinterpret_cast<const log_frame*>(place);
+    if (!is_sound(*frame, limit_ - at_)) {
+        give_up();
+        return nullptr;
+    }
+    return frame;
 }
 
 } // namespace sapwood::detail

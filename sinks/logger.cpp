@@ -70,7 +70,7 @@ class signals_blocked {
 
 } // namespace
 
-log_owner::log_owner(logger_options options) {
+log_owner::log_owner(logger_options options) : name_(options.name) {
     validate(options);
     thresholds_[""] = options.threshold;
     read_environment();
@@ -140,6 +140,12 @@ void log_owner::start_thread() {
         thread_.join();
         throw;
     }
+}
+
+log_stats log_owner::stats() const {
+    log_stats made = consumer_->stats();
+    made.name = name_;
+    return made;
 }
 
 task<> log_owner::start_here() {
@@ -337,6 +343,10 @@ task<> logger::flush() const {
     core_->backend->flush_then_ring(bell);
     co_await bell->rung().wait();
     throw_if_flush_failed(keep->backend->last_flush_failed());
+}
+
+log_stats logger::stats() const {
+    return core_->owner->stats();
 }
 
 void logger::flush_blocking() const {

@@ -217,10 +217,13 @@ void text_layout::append_message(const log_record& record, log_buffer& to) {
         detail::append_escaped(record.message, to);
     }
     if (record.is_truncated) [[unlikely]] {
-        to.append(" (cut)");
+        to.append(log_record::cut_mark);
     }
     if (!record.fields.empty()) {
         detail::append_logfmt_fields(record.fields, to);
+    }
+    if (record.is_own()) [[unlikely]] {
+        to.append(log_record::own_mark);
     }
 }
 

@@ -41,12 +41,15 @@ struct utf8_character {
     return {code, size};
 }
 
-/// C0, DEL and C1 controls, line separators, and what changes the direction of text (Unicode's
-/// Bidi_Control property).
-[[nodiscard]] inline bool is_dangerous(std::uint32_t code) noexcept {
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e ||
-           code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
-           (code >= 0x2066 && code <= 0x2069);
+/// C0, DEL and C1 controls, line separators, what changes the direction of text (Unicode's
+/// Bidi_Control property), and what has no width and joins nothing.
+[[nodiscard]] inline bool is_deceptive(std::uint32_t code) noexcept {
+    const auto within = [code](std::uint32_t first, std::uint32_t last) {
+        return code - first <= last - first;
+    };
+    return code < 0x20 || within(0x7f, 0x9f) || code == 0x61c || code == 0x200b ||
+           within(0x200e, 0x200f) || within(0x2028, 0x202e) || within(0x2060, 0x206f) ||
+           code == 0xfeff || within(0xfff9, 0xfffb) || within(0xe0000, 0xe007f);
 }
 
 } // namespace sapwood::detail

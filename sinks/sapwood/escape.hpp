@@ -39,10 +39,15 @@ namespace sapwood {
     return (found & (0x80 * each)) == 0;
 }
 
+/// Whether `text` is UTF-8 (RFC 3629: no overlong form, no surrogate, nothing above U+10FFFF).
+[[nodiscard]] bool is_utf8(std::string_view text) noexcept;
+
 /// Appends `text` to `out` in a form that is valid UTF-8, one line, and can be turned back: a
 /// backslash becomes `\\`; newline, carriage return and tab `\n`, `\r`, `\t`; any other byte of a
 /// control character (C0, DEL, C1), of a character that reorders or breaks lines (bidirectional
-/// controls, U+2028, U+2029), or of broken UTF-8 becomes `\xHH`. Other UTF-8 is kept.
+/// controls, U+2028, U+2029), of one that is not seen (zero-width space, word joiner, byte order
+/// mark, tags and their like; not the joiners of scripts and emoji), or of broken UTF-8 becomes
+/// `\xHH`. Other UTF-8 is kept.
 void escape(std::string_view text, std::string& out);
 
 /// The inverse of escape. Throws std::invalid_argument on what escape cannot have made.

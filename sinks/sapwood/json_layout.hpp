@@ -4,8 +4,12 @@
 //      "message":"cache miss","fields":{"key":"a b","age":12}}
 //
 // Numbers stay numbers and booleans booleans; UTF-8 is kept, except that control characters, and
-// what reorders or breaks lines, are \u escapes. Text that is not UTF-8 cannot stand in JSON: it is
-// written as escape() has it, and its name ends in "_escaped".
+// what escape() holds to be deceptive, are \u escapes. Text that is not UTF-8 cannot stand in JSON:
+// it is written as escape() has it, and its name ends in "_escaped"; text whose key ends so by
+// itself, too, so that every name that ends so can be turned back. Keys are always as escape() has
+// them.
+// `"cut":true` and `"own":true` (what the log says itself, of gaps for example) are outside of
+// "fields", where no user can write.
 #pragma once
 
 #include <sapwood/log_record.hpp>
@@ -24,7 +28,10 @@ class json_layout final : public log_layout {
 };
 
 /// logfmt: `time=2026-11-21T22:39:56.123456789Z level=info thread=1234 logger=app.db
-/// message="cache miss" key="a b" age=12`. Escaped as text is, in quotes where it must be.
+/// message="cache miss" key="a b" age=12`. Escaped as text is, in quotes where it must be. What the
+/// record says of itself (location, function, task, `cut=true`, `own=true`) stands before the
+/// message; a user's key that is one of these names, or begins with `fields.`, has `fields.` put
+/// before it.
 class logfmt_layout final : public log_layout {
   public:
     void append(const log_record& record, log_buffer& to) override;

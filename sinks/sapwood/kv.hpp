@@ -14,8 +14,8 @@ struct log_field {
     const T& value;
 };
 
-/// `key` may be any text: what is no sensible key is escaped. Numbers and booleans stay what they
-/// are in JSON; everything else is text, formatted as `{}` formats it.
+/// `key` may be any text: what cannot stand in a key is escaped, reversibly. Numbers and booleans
+/// stay what they are in JSON; everything else is text, formatted as `{}` formats it.
 template <class T>
 [[nodiscard]] constexpr log_field<T> kv(std::string_view key, const T& value) noexcept {
     return {key, value};
@@ -28,8 +28,17 @@ inline constexpr bool is_log_field = false;
 template <class T>
 inline constexpr bool is_log_field<log_field<T>> = true;
 
-/// What a field is, and so how formats write it. The last three are what a record says of itself.
-enum class log_field_kind : std::uint8_t { text, number, boolean, location, function, task };
+/// What a field is, and so how formats write it. Those from `location` on are what a record says of
+/// itself; `origin`, the first where there is one, is for the consumer only.
+enum class log_field_kind : std::uint8_t {
+    text,
+    number,
+    boolean,
+    location,
+    function,
+    task,
+    origin,
+};
 
 /// A field in the ring: this, the key, the value; nothing is aligned.
 struct log_field_header {

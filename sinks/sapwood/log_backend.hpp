@@ -9,6 +9,7 @@
 #include <sapwood/level.hpp>
 #include <sapwood/log_record.hpp>
 #include <sapwood/log_ring.hpp>
+#include <sapwood/log_stats.hpp>
 #include <sapwood/loop_bell.hpp>
 #include <sapwood/tick_clock.hpp>
 
@@ -249,6 +250,12 @@ class log_backend {
     /// Rings that were made since the last time.
     void take_new_producers(std::vector<std::shared_ptr<log_producer>>& to);
 
+    /// The thread has ended and its ring is empty: the counts stay, the ring goes.
+    void retire(const log_producer& producer);
+
+    /// Adds what threads have logged, and what became of it in their rings. Any thread.
+    void add_stats(log_stats& to) const;
+
     [[nodiscard]] std::uint64_t dropped_without_ring() const noexcept {
         return dropped_without_ring_.load(std::memory_order_relaxed);
     }
@@ -283,14 +290,18 @@ class log_backend {
     std::atomic<const signal_note*> note_{nullptr};
     std::atomic<std::uint64_t> note_flush_{0};
     std::atomic<std::uint64_t> dropped_without_ring_{0};
+    std::atomic<std::uint64_t> wake_ups_{0};
     std::atomic<const void*> consumer_loop_{nullptr};
 
     // Any thread, with mutex_ held.
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::condition_variable flushed_;
     std::uint32_t threads_seen_ = 0;
     std::shared_ptr<loop_bell> bell_;
     std::vector<std::shared_ptr<log_producer>> new_producers_;
+    /// For the counts: those that are not retired, and the sum of the others.
+    std::vector<std::shared_ptr<log_producer>> counted_;
+    log_stats retired_;
     std::vector<std::pair<std::uint64_t, std::shared_ptr<loop_bell>>> flush_bells_;
 
     /// In a child process, until the consumer is needed: who is woken first calls it.

@@ -49,10 +49,13 @@ class log_names {
     std::vector<std::unique_ptr<std::string>> names_; // never removed: views of them stay good
 };
 
+/// Counted on the consumer's loop, read anywhere.
 struct log_consumer_counts {
-    std::uint64_t records = 0;
-    std::uint64_t dropped[drop_reasons] = {};
-    std::uint64_t ring_bytes_high = 0;
+    /// Given to the outputs: records, and notes of its own.
+    log_counter lines;
+    log_counter notes;
+    log_counter ring_bytes_high;
+    log_counter visits;
 };
 
 class log_consumer final : public stop_listener {
@@ -69,6 +72,9 @@ class log_consumer final : public stop_listener {
 
     /// Consumes until the backend is closed and all is written.
     [[nodiscard]] static task<> run(std::shared_ptr<log_consumer> self);
+
+    /// Any thread.
+    [[nodiscard]] log_stats stats() const;
 
     /// The loop ends: so does the log.
     void stop_requested() noexcept override;
@@ -130,6 +136,8 @@ class log_consumer final : public stop_listener {
     void tell_gap(log_producer& from, std::uint64_t through);
     void tell_records_without_ring();
     void append(const log_record& record);
+    void append_note(const log_thread& thread, std::uint64_t sequence, std::string_view text);
+    void append_from(const log_origin& origin, const log_record& record);
     void release_ended();
     void push_all();
     [[nodiscard]] bool all_settled() const;

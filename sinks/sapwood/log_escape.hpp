@@ -27,7 +27,8 @@ void append_logfmt_fields(std::string_view fields, log_buffer& to);
 /// A value, quoted where it must be.
 void append_logfmt_value(std::string_view value, log_buffer& to);
 
-/// A key: what is not a letter, a digit or one of `_.-/` becomes an underscore; none is `_`.
+/// A key: as escape() has it, and besides a space, a quote and an equals sign become `\xHH`. An
+/// empty one is `_`, and that is `\x5f`.
 void append_logfmt_key(std::string_view key, log_buffer& to);
 
 /// At most `bytes` of the text, without a cut character.

@@ -5,10 +5,13 @@
 
 #include <sapwood/clock.hpp>
 #include <sapwood/event.hpp>
+#include <sapwood/log_counter.hpp>
 #include <sapwood/log_record.hpp>
 #include <sapwood/log_sink.hpp>
+#include <sapwood/log_stats.hpp>
 #include <sapwood/task.hpp>
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,11 +42,21 @@ struct log_output_options {
 
 namespace detail {
 
+/// Counted on the consumer's loop, read anywhere.
 struct log_output_counts {
-    std::uint64_t lines_written = 0;
-    std::uint64_t bytes_written = 0;
-    std::uint64_t batches_written = 0;
-    std::uint64_t lines_lost = 0;
+    log_counter lines_written;
+    log_counter bytes_written;
+    log_counter lines_lost;
+    log_counter lines_unwanted;
+    log_counter lines_held_back;
+    log_counter notes;
+    log_counter failures;
+    log_counter is_failing;
+    std::array<log_counter, log_write_times::bounds.size() + 1> write_times;
+    log_counter write_ns_sum;
+    log_counter write_ns_max;
+
+    void note_write(clock::duration took) noexcept;
 };
 
 class log_output {
@@ -78,6 +91,8 @@ class log_output {
     void append(const log_record& record) {
         if (record.importance >= at_least_) [[likely]] {
             take(record);
+        } else {
+            ++counts_.lines_unwanted;
         }
     }
 
@@ -121,7 +136,8 @@ class log_output {
 
     [[nodiscard]] bool wants(level importance) const noexcept { return importance >= at_least_; }
 
-    [[nodiscard]] const log_output_counts& counts() const noexcept { return counts_; }
+    /// Any thread. `in_flight` is the caller's to add.
+    [[nodiscard]] log_output_stats stats() const;
 
   private:
     void take(const log_record& record);
@@ -133,6 +149,7 @@ class log_output {
 
     std::unique_ptr<log_layout> form_;
     std::unique_ptr<log_sink> sink_;
+    const std::string description_;
     std::function<bool(const log_record&)> filter_;
     const std::size_t batch_bytes_;
     const clock::duration stuck_after_;

@@ -29,6 +29,10 @@ struct log_thread {
 struct log_record {
     using time_point = wall_clock::time_point;
 
+    /// The logger of what the log says itself, of gaps for example. No other one has that number.
+    static constexpr std::string_view own_name = "sapwood";
+    static constexpr std::uint16_t own_id = 0xffff;
+
     time_point when;
     level importance;
     /// is_plain(message) is known to hold.
@@ -44,6 +48,13 @@ struct log_record {
     std::uint64_t sequence;
     /// The fields as they are in the ring; see for_each_field.
     std::string_view fields;
+
+    /// The log says it itself. In text such a line ends in own_mark, which nobody else can write:
+    /// behind a backslash escape() has no parenthesis. So it is with what is cut.
+    [[nodiscard]] bool is_own() const noexcept { return logger_id == own_id; }
+
+    static constexpr std::string_view own_mark = " \\(log)";
+    static constexpr std::string_view cut_mark = " \\(cut)";
 };
 
 namespace detail {
@@ -71,6 +82,36 @@ void for_each_field(std::string_view fields, Visit&& visit) {
         fields.remove_prefix(std::size_t{head.key_bytes} + head.value_bytes);
     }
 }
+
+/// When and on which thread a record was made that did not come from there straight away.
+struct log_origin {
+    static constexpr std::size_t bytes = 12;
+
+    /// 0: when it came.
+    std::int64_t when_ns = 0;
+    /// 0: the one that it came from.
+    std::uint32_t thread = 0;
+
+    void put(char* to) const noexcept {
+        std::memcpy(to, &when_ns, 8);
+        std::memcpy(to + 8, &thread, 4);
+    }
+
+    /// False, and nothing done, where the record's fields do not begin with one.
+    [[nodiscard]] bool take(std::string_view fields) noexcept {
+        constexpr std::size_t kind_at = 6;
+        if (fields.size() < log_field_header_bytes + bytes ||
+            static_cast<log_field_kind>(fields[kind_at]) != log_field_kind::origin) [[likely]] {
+            return false;
+        }
+        std::memcpy(&when_ns, fields.data() + log_field_header_bytes, 8);
+        std::memcpy(&thread, fields.data() + log_field_header_bytes + 8, 4);
+        return true;
+    }
+
+    /// A thread that a log knows by its number only has an ordinal that no other one has.
+    [[nodiscard]] log_thread as_thread() const { return {thread, 0x8000'0000U | thread, {}}; }
+};
 
 } // namespace detail
 

@@ -73,6 +73,10 @@ struct log_ring_header {
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
+/// Whether a reader can be put on `bytes` of memory, of another process for example: it has a
+/// ring's header and room for the ring. What is in the ring may be anything.
+[[nodiscard]] bool is_log_ring(const void* memory, std::size_t bytes) noexcept;
+
 /// Memory for a ring, zero pages of the process's own. Throws std::system_error.
 class log_ring_memory {
   public:
@@ -114,7 +118,7 @@ class log_ring_writer {
     /// The frame of `bytes` at the place that was reserved is whole.
     void commit(std::size_t bytes) noexcept {
         head_ += bytes;
-        ++sequence_;
+        sequence_.store(sequence() + 1, std::memory_order_relaxed);
         ring_->head.store(head_, std::memory_order_release);
         // The consumer has read the lines that come, so they are not this processor's to write:
         // asked for now, they are by the time they are needed. Addresses behind the ring are let
@@ -128,8 +132,11 @@ class log_ring_writer {
     /// them just now.
     [[nodiscard]] bool drop_oldest(std::size_t bytes) noexcept;
 
-    /// The number of the record that comes next.
-    [[nodiscard]] std::uint64_t sequence() const noexcept { return sequence_; }
+    /// The number of the record that comes next. Any thread; one that has seen the head or a drop
+    /// sees the number that belongs to it, or a later one.
+    [[nodiscard]] std::uint64_t sequence() const noexcept {
+        return sequence_.load(std::memory_order_relaxed);
+    }
 
     /// The record that would have come next is not to come.
     void drop(drop_reason why) noexcept;
@@ -180,7 +187,7 @@ class log_ring_writer {
     std::uint64_t limit_;
     /// Up to here half of it is free for sure.
     std::uint64_t room_until_ = 0;
-    std::uint64_t sequence_ = 0;
+    std::atomic<std::uint64_t> sequence_{0};
 };
 
 /// The consumer's end: takes frames between begin() and end(). One thread at a time.
@@ -196,12 +203,11 @@ class log_ring_reader {
 
     /// The first frame that has not been taken; null where there is none.
     [[nodiscard]] const log_frame* front() noexcept {
-        if (at_ != head_) [[likely]] {
+        if (at_ < limit_) [[likely]] {
             const char* const place = data_ + (at_ & (data_bytes_ - 1));
-            std::uint32_t bytes = 0;
-            std::memcpy(&bytes, place, sizeof(bytes));
-            if (at_ + bytes <= head_ && bytes >= sizeof(log_frame)) [[likely]] {
-                return reinterpret_cast<const log_frame*>(place);
+            const auto* const frame = reinterpret_cast<const log_frame*>(place);
+            if (is_sound(*frame, limit_ - at_)) [[likely]] {
+                return frame;
             }
         }
         return front_of_next_lap();
@@ -226,20 +232,32 @@ class log_ring_reader {
     }
 
     [[nodiscard]] std::uint64_t drops(drop_reason why) const noexcept {
-        return ring_->drops[static_cast<std::size_t>(why)].load(std::memory_order_relaxed);
+        return ring_->drops[static_cast<std::size_t>(why)].load(std::memory_order_acquire);
     }
 
     /// Bytes that could not be understood, and were skipped.
     [[nodiscard]] std::uint64_t corrupt_bytes() const noexcept { return corrupt_bytes_; }
 
   private:
+    /// Whether all of it is within the `room` that there is, and its parts within it. What was
+    /// written over by somebody may be anything.
+    [[nodiscard]] static bool is_sound(const log_frame& frame, std::uint64_t room) noexcept {
+        return frame.bytes >= sizeof(log_frame) && frame.bytes <= room && frame.bytes % 8 == 0 &&
+               std::uint64_t{frame.message_bytes} + (frame.flags >> log_frame::padding_shift) <=
+                   frame.bytes - sizeof(log_frame);
+    }
+
     const log_frame* front_of_next_lap() noexcept;
+    void set_limit() noexcept;
+    void give_up() noexcept;
 
     log_ring_header* ring_;
     const char* data_;
     std::uint64_t data_bytes_;
     std::uint64_t at_;
     std::uint64_t head_;
+    /// The head, or the end of the lap before it.
+    std::uint64_t limit_;
     std::uint64_t corrupt_bytes_ = 0;
 };
 

@@ -96,6 +96,8 @@ class [[nodiscard]] room_awaiter final : public list_awaiter {
     log_producer& producer_;
 };
 
+struct logger_access;
+
 } // namespace detail
 
 class logger {
@@ -212,12 +214,23 @@ class logger {
         return {*core_->backend, *producer};
     }
 
+    // --- counts ---
+
+    /// What the log has done so far, of all its loggers and threads, at any time, on any thread.
+    /// Takes a lock that no call that logs takes, and some microseconds; see write_metrics() for a
+    /// page of them. Throws std::bad_alloc.
+    [[nodiscard]] log_stats stats() const;
+
+    // --- the end ---
+
     /// Ends the log for all its loggers: everything is written, the sinks are closed, and later
     /// records are dropped. Where the log has a thread of its own the destructor does it, too, but
     /// blocks.
     [[nodiscard]] task<> close() const;
 
   private:
+    friend struct detail::logger_access;
+
     explicit logger(std::shared_ptr<detail::log_core> core) noexcept : core_(std::move(core)) {}
 
     std::shared_ptr<detail::log_core> core_;

@@ -255,7 +255,7 @@ TEST_SUITE("logger") {
         log.flush_blocking();
         CHECK(to.lines() ==
               std::vector<std::string>{"warning cache miss key=\"a b\" age=12 ok=false d=0.5",
-                                       "warning at 1 of 2 where=\"(3, 4)\" bad_key_=\"\""});
+                                       "warning at 1 of 2 where=\"(3, 4)\" bad\\x20key\\x3d=\"\""});
     }
 
     TEST_CASE("user data cannot forge or break a line") {
@@ -266,9 +266,9 @@ TEST_SUITE("logger") {
         log.info("f", kv("k\n", "v\" w=\n\xff"));
         log.text(level::info, "text {} \n");
         log.flush_blocking();
-        CHECK(to.lines() == std::vector<std::string>{"info a\\ninfo forged\\r\\x1b[31m\\x00\\x80",
-                                                     "info x\\ny", "info f k_=\"v\\\" w=\\n\\xff\"",
-                                                     "info text {} \\n"});
+        CHECK(to.lines() ==
+              std::vector<std::string>{"info a\\ninfo forged\\r\\x1b[31m\\x00\\x80", "info x\\ny",
+                                       "info f k\\n=\"v\\\" w=\\n\\xff\"", "info text {} \\n"});
     }
 
     TEST_CASE("arguments below the level are not formatted") {
@@ -410,7 +410,7 @@ TEST_SUITE("logger") {
         log.flush_blocking();
         const auto lines = to.lines();
         REQUIRE(lines.size() == 1);
-        CHECK(lines[0].ends_with("\xc3\xa4 (cut)"));
+        CHECK(lines[0].ends_with("\xc3\xa4 \\(cut)"));
         CHECK(lines[0].size() > 900);
     }
 
@@ -475,7 +475,7 @@ TEST_SUITE("logger") {
         const std::string& gap = lines.back();
         const auto kept = records_in(lines);
         CHECK(gap == fmt::format("warning {} records of thread {} are missing here, numbers {} to "
-                                 "999: {} because the thread's ring was full",
+                                 "999: {} because the thread's ring was full \\(log)",
                                  1'000 - kept, ::gettid(), kept, 1'000 - kept));
     }
 

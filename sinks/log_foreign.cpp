@@ -1,0 +1,38 @@
+#include <sapwood/log_foreign.hpp>
+
+#include <fmt/format.h>
+#include <string>
+
+namespace sapwood::detail {
+
+namespace {
+
+void add_field(std::string& to, log_field_kind kind, std::string_view value) {
+    append_field(to, log_field_text("", kind, log_view_text(value)));
+}
+
+} // namespace
+
+std::string foreign_fields(const foreign_record& record) {
+    std::string fields;
+    const log_origin origin{.when_ns = record.when.time_since_epoch().count(),
+                            .thread = record.thread};
+    if (origin.when_ns != 0 || origin.thread != 0) {
+        char bytes[log_origin::bytes];
+        origin.put(bytes);
+        add_field(fields, log_field_kind::origin, {bytes, sizeof(bytes)});
+    }
+    if (!record.file.empty()) {
+        add_field(fields, log_field_kind::location, fmt::format("{}:{}", record.file, record.line));
+    }
+    if (!record.function.empty()) {
+        add_field(fields, log_field_kind::function, record.function);
+    }
+    return fields;
+}
+
+void put_foreign(const log_core& core, const foreign_record& record) {
+    put_long_record(core, record.importance, 0, record.message, foreign_fields(record));
+}
+
+} // namespace sapwood::detail

@@ -1,0 +1,274 @@
+// spdlog's sinks by their names, with sapwood behind them. Each one that writes somewhere is a log
+// of its own: a ring for each thread that logs and one thread that writes. The others run on the
+// thread that logs, as spdlog's do. Part of spdlog_compat.hpp, which see.
+#pragma once
+
+#include <sapwood/log_sink.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/spdlog_compat_sink.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace sapwood::spdlog_compat {
+
+/// Called around a file's life. There is no FILE here: after_open and before_close get a null one.
+struct file_event_handlers {
+    std::function<void(const filename_t&)> before_open;
+    std::function<void(const filename_t&, std::FILE*)> after_open;
+    std::function<void(const filename_t&, std::FILE*)> before_close;
+    std::function<void(const filename_t&)> after_close;
+};
+
+namespace details {
+
+struct shared_pattern;
+
+/// What a full ring means for the sinks that this thread makes while it lives.
+class full_policy_scope {
+  public:
+    explicit full_policy_scope(log_full_policy policy) noexcept;
+    full_policy_scope(const full_policy_scope&) = delete;
+    full_policy_scope& operator=(const full_policy_scope&) = delete;
+    ~full_policy_scope();
+
+  private:
+    log_full_policy before_;
+};
+
+} // namespace details
+
+namespace sinks {
+
+/// A log of sapwood's as a sink. Any thread.
+class log_backed_sink : public sink {
+  public:
+    /// Opens it. Throws spdlog_ex.
+    explicit log_backed_sink(std::unique_ptr<log_sink> to, bool colour = false);
+    ~log_backed_sink() override;
+
+    void log(const details::log_msg& message) override;
+    void flush() override;
+
+    /// What was logged before still has the old one.
+    void set_pattern(const std::string& pattern) override;
+
+    /// Throws spdlog_ex for another one than a pattern_formatter.
+    void set_formatter(std::unique_ptr<formatter> form) override;
+
+    [[nodiscard]] const detail::log_core* core_of(std::string_view name) override;
+
+    /// The log that it writes to, for what spdlog has no name for.
+    [[nodiscard]] const sapwood::logger& log_of_sink() const noexcept { return *log_; }
+
+  protected:
+    /// Ends the log: everything is written.
+    void close() noexcept;
+
+  private:
+    void change_pattern(const std::string& pattern, pattern_time_type zone);
+
+    std::shared_ptr<details::shared_pattern> pattern_;
+    std::unique_ptr<sapwood::logger> log_;
+    std::mutex mutex_;
+    std::vector<sapwood::logger> children_;
+};
+
+/// A file, made with its directory where it is missing, appended to unless it is to be emptied.
+class file_sink final : public log_backed_sink {
+  public:
+    explicit file_sink(const filename_t& path, bool truncate = false,
+                       const file_event_handlers& handlers = {});
+    ~file_sink() override;
+
+    [[nodiscard]] const filename_t& filename() const noexcept { return path_; }
+
+  private:
+    filename_t path_;
+    file_event_handlers handlers_;
+};
+
+/// Standard output or error; in colours on a terminal, where NO_COLOR is not set.
+template <int Descriptor, bool MayHaveColour>
+class standard_sink final : public log_backed_sink {
+  public:
+    explicit standard_sink(color_mode mode = color_mode::automatic);
+};
+
+extern template class standard_sink<1, false>;
+extern template class standard_sink<1, true>;
+extern template class standard_sink<2, false>;
+extern template class standard_sink<2, true>;
+
+using basic_file_sink_mt = file_sink;
+using basic_file_sink_st = file_sink;
+using stdout_sink_mt = standard_sink<1, false>;
+using stdout_sink_st = stdout_sink_mt;
+using stderr_sink_mt = standard_sink<2, false>;
+using stderr_sink_st = stderr_sink_mt;
+using stdout_color_sink_mt = standard_sink<1, true>;
+using stdout_color_sink_st = stdout_color_sink_mt;
+using stderr_color_sink_mt = standard_sink<2, true>;
+using stderr_color_sink_st = stderr_color_sink_mt;
+using ansicolor_stdout_sink_mt = stdout_color_sink_mt;
+using ansicolor_stdout_sink_st = stdout_color_sink_mt;
+using ansicolor_stderr_sink_mt = stderr_color_sink_mt;
+using ansicolor_stderr_sink_st = stderr_color_sink_mt;
+
+// --- on the thread that logs ---
+
+template <class Mutex>
+class null_sink final : public base_sink<Mutex> {
+  protected:
+    void sink_it_(const details::log_msg&) override {}
+
+    void flush_() override {}
+};
+
+template <class Mutex>
+class ostream_sink final : public base_sink<Mutex> {
+  public:
+    explicit ostream_sink(std::ostream& to, bool force_flush = false)
+        : to_(to),
+          force_flush_(force_flush) {}
+
+  protected:
+    void sink_it_(const details::log_msg& message) override {
+        memory_buf_t line;
+        this->formatter_->format(message, line);
+        to_.write(line.data(), static_cast<std::streamsize>(line.size()));
+        if (force_flush_) {
+            to_.flush();
+        }
+    }
+
+    void flush_() override { to_.flush(); }
+
+  private:
+    std::ostream& to_;
+    bool force_flush_;
+};
+
+/// Keeps the newest messages as lines.
+template <class Mutex>
+class ringbuffer_sink final : public base_sink<Mutex> {
+  public:
+    explicit ringbuffer_sink(std::size_t messages_max) : messages_max_(messages_max) {}
+
+    /// The newest `limit` lines, the oldest first; 0: all that there are.
+    [[nodiscard]] std::vector<std::string> last_formatted(std::size_t limit = 0) {
+        const std::lock_guard<Mutex> lock(this->mutex_);
+        const std::size_t count = limit == 0 ? lines_.size() : std::min(limit, lines_.size());
+        return {lines_.end() - static_cast<std::ptrdiff_t>(count), lines_.end()};
+    }
+
+  protected:
+    void sink_it_(const details::log_msg& message) override {
+        memory_buf_t line;
+        this->formatter_->format(message, line);
+        lines_.emplace_back(line.data(), line.size());
+        if (lines_.size() > messages_max_) {
+            lines_.pop_front();
+        }
+    }
+
+    void flush_() override {}
+
+  private:
+    std::size_t messages_max_;
+    std::deque<std::string> lines_;
+};
+
+template <class Mutex>
+class callback_sink final : public base_sink<Mutex> {
+  public:
+    explicit callback_sink(std::function<void(const details::log_msg&)> call)
+        : call_(std::move(call)) {}
+
+  protected:
+    void sink_it_(const details::log_msg& message) override { call_(message); }
+
+    void flush_() override {}
+
+  private:
+    std::function<void(const details::log_msg&)> call_;
+};
+
+/// Several sinks as one.
+template <class Mutex>
+class dist_sink final : public base_sink<Mutex> {
+  public:
+    dist_sink() = default;
+
+    explicit dist_sink(std::vector<sink_ptr> to) : to_(std::move(to)) {}
+
+    void add_sink(sink_ptr one) {
+        const std::lock_guard<Mutex> lock(this->mutex_);
+        to_.push_back(std::move(one));
+    }
+
+    void remove_sink(const sink_ptr& one) {
+        const std::lock_guard<Mutex> lock(this->mutex_);
+        std::erase(to_, one);
+    }
+
+    void set_sinks(std::vector<sink_ptr> to) {
+        const std::lock_guard<Mutex> lock(this->mutex_);
+        to_ = std::move(to);
+    }
+
+    [[nodiscard]] std::vector<sink_ptr>& sinks() noexcept { return to_; }
+
+  protected:
+    void sink_it_(const details::log_msg& message) override {
+        for (const auto& each : to_) {
+            if (each->should_log(message.level)) {
+                each->log(message);
+            }
+        }
+    }
+
+    void flush_() override {
+        for (const auto& each : to_) {
+            each->flush();
+        }
+    }
+
+    void set_pattern_(const std::string& pattern) override {
+        for (const auto& each : to_) {
+            each->set_pattern(pattern);
+        }
+    }
+
+    void set_formatter_(std::unique_ptr<formatter> form) override {
+        for (const auto& each : to_) {
+            each->set_formatter(form->clone());
+        }
+    }
+
+  private:
+    std::vector<sink_ptr> to_;
+};
+
+using null_sink_mt = null_sink<details::null_mutex>;
+using null_sink_st = null_sink_mt;
+using ostream_sink_mt = ostream_sink<std::mutex>;
+using ostream_sink_st = ostream_sink<details::null_mutex>;
+using ringbuffer_sink_mt = ringbuffer_sink<std::mutex>;
+using ringbuffer_sink_st = ringbuffer_sink<details::null_mutex>;
+using callback_sink_mt = callback_sink<std::mutex>;
+using callback_sink_st = callback_sink<details::null_mutex>;
+using dist_sink_mt = dist_sink<std::mutex>;
+using dist_sink_st = dist_sink<details::null_mutex>;
+
+} // namespace sinks
+
+} // namespace sapwood::spdlog_compat

@@ -1,0 +1,175 @@
+#include <sapwood/spdlog_compat_sinks.hpp>
+
+#include "spdlog_compat_layout.hpp"
+
+#include <sapwood/file_log_sink.hpp>
+#include <sapwood/memory_log_sink.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace sapwood::spdlog_compat {
+
+namespace {
+
+thread_local log_full_policy policy_of_new_sinks = log_full_policy::block;
+
+/// As fopen() makes files, less the umask: who reads a program's log by spdlog can do so still.
+constexpr mode_t file_mode = 0666;
+
+void write_all(int fd, std::string_view lines) {
+    while (!lines.empty()) {
+        const ssize_t written = ::write(fd, lines.data(), lines.size());
+        if (written < 0 && errno != EINTR) {
+            throw std::system_error(errno, std::generic_category(),
+                                    fd == STDOUT_FILENO ? "writing the log to standard output"
+                                                        : "writing the log to standard error");
+        }
+        lines.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(written, 0)));
+    }
+}
+
+bool shows_colours(int fd, color_mode mode) {
+    if (mode != color_mode::automatic) {
+        return mode == color_mode::always;
+    }
+    const char* const no_colour = std::getenv("NO_COLOR");
+    return (no_colour == nullptr || *no_colour == '\0') && ::isatty(fd) == 1;
+}
+
+std::unique_ptr<log_sink> file_at(const filename_t& path, bool truncate,
+                                  const file_event_handlers& handlers) {
+    if (handlers.before_open) {
+        handlers.before_open(path);
+    }
+    std::error_code error;
+    const auto directory = std::filesystem::path(path).parent_path();
+    if (!directory.empty()) {
+        std::filesystem::create_directories(directory, error); // the open says what is wrong
+    }
+    if (truncate && std::filesystem::is_regular_file(path, error)) {
+        std::filesystem::resize_file(path, 0, error);
+        if (error) {
+            throw spdlog_ex(fmt::format("Failed emptying file {}", path), error.value());
+        }
+    }
+    return std::make_unique<file_log_sink>(path, file_mode);
+}
+
+} // namespace
+
+details::full_policy_scope::full_policy_scope(log_full_policy policy) noexcept
+    : before_(std::exchange(policy_of_new_sinks, policy)) {}
+
+details::full_policy_scope::~full_policy_scope() {
+    policy_of_new_sinks = before_;
+}
+
+namespace sinks {
+
+log_backed_sink::log_backed_sink(std::unique_ptr<log_sink> to, bool colour)
+    : pattern_(std::make_shared<details::shared_pattern>()) {
+    logger_options options{.threshold = sapwood::level::trace,
+                           .full = {.policy = policy_of_new_sinks}};
+    options.outputs.push_back(
+        {.sink = std::move(to),
+         .form = std::make_unique<details::shared_pattern_layout>(pattern_, colour)});
+    try {
+        log_ = std::make_unique<sapwood::logger>(std::move(options));
+    } catch (const std::system_error& error) {
+        throw spdlog_ex(error.what());
+    }
+}
+
+log_backed_sink::~log_backed_sink() = default;
+
+void log_backed_sink::close() noexcept {
+    children_.clear();
+    log_.reset();
+}
+
+void log_backed_sink::log(const details::log_msg& message) {
+    const auto* const core = core_of({message.logger_name.data(), message.logger_name.size()});
+    detail::put_foreign(*core, details::record_of(message));
+}
+
+void log_backed_sink::flush() {
+    detail::logger_access::flush_unless_here(*log_);
+}
+
+void log_backed_sink::set_pattern(const std::string& pattern) {
+    change_pattern(pattern, pattern_time_type::local);
+}
+
+void log_backed_sink::set_formatter(std::unique_ptr<formatter> form) {
+    const auto* const pattern = dynamic_cast<const pattern_formatter*>(form.get());
+    if (pattern == nullptr) {
+        throw spdlog_ex("sapwood's sinks take a pattern_formatter only; give a formatter of your "
+                        "own to a sink that derives from base_sink");
+    }
+    change_pattern(pattern->pattern(), pattern->zone());
+}
+
+void log_backed_sink::change_pattern(const std::string& pattern, pattern_time_type zone) {
+    (void)details::pattern_layout(pattern, zone, false); // refuses it, or not
+    try {
+        flush();
+    } catch (const std::system_error&) { // it fails, and says so where somebody logs
+    }
+    const std::lock_guard lock(pattern_->mutex);
+    pattern_->pattern = pattern;
+    pattern_->zone = zone;
+    pattern_->version.fetch_add(1, std::memory_order_release);
+}
+
+const detail::log_core* log_backed_sink::core_of(std::string_view name) {
+    if (name.empty()) {
+        return &detail::logger_access::core(*log_);
+    }
+    const std::lock_guard lock(mutex_);
+    for (const sapwood::logger& each : children_) {
+        if (each.name() == name) {
+            return &detail::logger_access::core(each);
+        }
+    }
+    return &detail::logger_access::core(children_.emplace_back(log_->child(name)));
+}
+
+file_sink::file_sink(const filename_t& path, bool truncate, const file_event_handlers& handlers)
+    : log_backed_sink(file_at(path, truncate, handlers)),
+      path_(path),
+      handlers_(handlers) {
+    if (handlers_.after_open) {
+        handlers_.after_open(path_, nullptr);
+    }
+}
+
+file_sink::~file_sink() {
+    if (handlers_.before_close) {
+        handlers_.before_close(path_, nullptr);
+    }
+    close();
+    if (handlers_.after_close) {
+        handlers_.after_close(path_);
+    }
+}
+
+template <int Descriptor, bool MayHaveColour>
+standard_sink<Descriptor, MayHaveColour>::standard_sink(color_mode mode)
+    : log_backed_sink(std::make_unique<callback_log_sink>(
+                          [](std::string_view lines) { write_all(Descriptor, lines); }),
+                      MayHaveColour && shows_colours(Descriptor, mode)) {}
+
+template class standard_sink<1, false>;
+template class standard_sink<1, true>;
+template class standard_sink<2, false>;
+template class standard_sink<2, true>;
+
+} // namespace sinks
+
+} // namespace sapwood::spdlog_compat

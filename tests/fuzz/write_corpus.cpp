@@ -1,0 +1,75 @@
+// Writes what the fuzzers begin with into a folder: `write_corpus DIRECTORY`.
+#include "support/hostile_strings.hpp"
+
+#include <sapwood/log_ring.hpp>
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+
+namespace {
+
+/// A ring of a few frames, one of them behind the end of a lap.
+std::string small_ring() {
+    using namespace sapwood::detail;
+    log_ring_memory memory(4096);
+    log_ring_writer writer(memory.header());
+    log_ring_reader reader(memory.header());
+    for (int i = 0; i < 60; ++i) {
+        bool half_full = false;
+        const std::string text = "text " + std::string(static_cast<std::size_t>(i), 'x');
+        const std::size_t bytes = (sizeof(log_frame) + text.size() + 7) / 8 * 8;
+        char* place = writer.reserve(bytes);
+        place = place != nullptr ? place : writer.reserve_slowly(bytes, half_full);
+        if (place == nullptr) {
+            break;
+        }
+        const log_frame frame{.bytes = static_cast<std::uint32_t>(bytes),
+                              .sequence = static_cast<std::uint32_t>(i),
+                              .ticks = 0,
+                              .message_bytes = static_cast<std::uint32_t>(text.size()),
+                              .logger = 0,
+                              .importance = 2,
+                              .flags = 0};
+        std::memcpy(place, &frame, sizeof(frame));
+        std::memcpy(place + sizeof(frame), text.data(), text.size());
+        writer.commit(bytes);
+        if (i < 40 && reader.begin()) {
+            while (const auto* const front = reader.front()) {
+                reader.pop(*front);
+            }
+            reader.end();
+        }
+    }
+    return {reinterpret_cast<const char*>(&memory.header()), sizeof(log_ring_header) + 4096};
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 2) {
+        std::fputs("usage: write_corpus DIRECTORY\n", stderr);
+        return 2;
+    }
+    const std::filesystem::path directory = argv[1];
+    int files = 0;
+    const auto write = [&](const char* target, const std::string& text) {
+        std::filesystem::create_directories(directory / target);
+        std::ofstream(directory / target / std::to_string(files++), std::ios::binary) << text;
+    };
+    const auto& strings = sapwood::test::hostile_strings();
+    for (std::size_t i = 0; i < strings.size(); ++i) {
+        write("escape", strings[i]);
+        std::string parts = strings[i];
+        for (std::size_t k = 1; k < 6; ++k) {
+            parts += '\xfe' + strings[(i + k) % strings.size()];
+        }
+        write("forms", strings[i]);
+        write("forms", parts);
+    }
+    write("ring", small_ring());
+    return 0;
+}

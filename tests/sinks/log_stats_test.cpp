@@ -1,0 +1,324 @@
+// log_stats: what a log counts, and the page of it.
+#include "support/co_test.hpp"
+
+#include <sapwood/log_stats.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/memory_log_sink.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstdint>
+#include <doctest/doctest.h>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+
+log_output_options output_to(std::function<void(std::string_view)> call) {
+    return {.sink = std::make_unique<callback_log_sink>(std::move(call)),
+            .form = std::make_unique<text_layout>(text_layout_options{.pattern = "%v"})};
+}
+
+/// Stands still until it is opened.
+class gate {
+  public:
+    void open() {
+        const std::lock_guard lock(mutex_);
+        is_open_ = true;
+        changed_.notify_all();
+    }
+
+    void pass() {
+        std::unique_lock lock(mutex_);
+        entered_ = true;
+        changed_.notify_all();
+        changed_.wait(lock, [this] { return is_open_; });
+    }
+
+    void wait_until_entered() {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return entered_; });
+    }
+
+  private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool is_open_ = false;
+    bool entered_ = false;
+};
+
+/// Nothing has come out that has not gone in, and nothing is counted twice.
+bool adds_up(const log_stats& all) {
+    constexpr std::uint64_t many = std::uint64_t{1} << 62; // what an underflow looks like
+    bool holds = all.in_rings < many && all.accepted == all.dropped() + all.taken + all.in_rings;
+    for (const auto& each : all.outputs) {
+        holds = holds && each.in_flight < many &&
+                all.taken + all.notes + each.notes <=
+                    each.written + each.unwanted + each.held_back + each.lost + each.in_flight;
+    }
+    return holds;
+}
+
+std::uint64_t lines_in(const std::string& text) {
+    return static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+} // namespace
+
+TEST_SUITE("log_stats") {
+
+    TEST_CASE("every record is accounted for, of the log and of each output") {
+        std::string all_text;
+        std::string some_text;
+        logger_options options{.name = "app"};
+        options.outputs.push_back(output_to([&](std::string_view lines) { all_text += lines; }));
+        options.outputs.push_back(output_to([&](std::string_view lines) { some_text += lines; }));
+        options.outputs.back().at_least = level::warning;
+        options.outputs.back().filter = [](const log_record& record) {
+            return record.message != "filtered";
+        };
+        const logger log(std::move(options));
+        log.debug("no record");
+        log.info("one");
+        log.warn("two");
+        log.warn("filtered");
+        log.flush_blocking();
+        const log_stats stats = log.child("db").stats();
+        CHECK(stats.name == "app");
+        CHECK(stats.accepted == 3);
+        CHECK(stats.dropped() == 0);
+        CHECK(stats.taken == 3);
+        CHECK(stats.in_rings == 0);
+        CHECK(stats.notes == 0);
+        CHECK(stats.threads_seen == 1);
+        CHECK(stats.threads_alive == 1);
+        CHECK(stats.ring_bytes == 512u << 10);
+        CHECK(stats.ring_bytes_used == 0);
+        CHECK(stats.ring_bytes_high > 0);
+        CHECK(stats.ring_bytes_high < 512);
+        CHECK(stats.flushes == 1);
+        CHECK(stats.visits > 0);
+        REQUIRE(stats.outputs.size() == 2);
+        CHECK(stats.outputs[0].sink == "callback");
+        CHECK(stats.outputs[0].written == 3);
+        CHECK(stats.outputs[0].bytes_written == all_text.size());
+        CHECK(stats.outputs[0].write_times.count() >= 1);
+        CHECK(stats.outputs[0].write_times.sum >= stats.outputs[0].write_times.max);
+        CHECK(stats.outputs[1].written == 1);
+        CHECK(stats.outputs[1].unwanted == 2);
+        CHECK(stats.outputs[1].in_flight == 0);
+        CHECK(some_text == "two\n");
+        CHECK(adds_up(stats));
+    }
+
+    TEST_CASE("accepted is written and dropped, whatever a full ring means") {
+        for (const auto policy :
+             {log_full_policy::block, log_full_policy::block_for, log_full_policy::drop_newest,
+              log_full_policy::drop_oldest, log_full_policy::drop_below}) {
+            CAPTURE(static_cast<int>(policy));
+            gate door;
+            std::string text;
+            logger_options options{.ring_bytes = 4096, .full = {.policy = policy, .at_most = 1us}};
+            options.outputs.push_back(output_to([&](std::string_view lines) {
+                door.pass();
+                text += lines;
+            }));
+            options.outputs.back().batch_bytes = 1;
+            const logger log(std::move(options));
+            log.info("first");
+            door.wait_until_entered();
+            std::thread producer([&] {
+                for (int i = 0; i < 500; ++i) {
+                    log.info("number {}", i);
+                }
+            });
+            if (policy != log_full_policy::block) {
+                producer.join();
+                const log_stats full = log.stats();
+                CHECK(full.accepted == 501);
+                CHECK(full.in_rings > 0);
+                CHECK(full.ring_bytes_used > 2048);
+                CHECK(full.dropped() > 0);
+                CHECK(adds_up(full));
+                door.open();
+            } else {
+                door.open();
+                producer.join();
+            }
+            log.flush_blocking();
+            const log_stats stats = log.stats();
+            CHECK(stats.accepted == 501);
+            CHECK(stats.in_rings == 0);
+            CHECK(stats.accepted == stats.outputs[0].written - stats.notes + stats.dropped());
+            CHECK(stats.outputs[0].in_flight == 0);
+            CHECK(lines_in(text) == stats.outputs[0].written);
+            CHECK((stats.dropped_ring_full > 0) ==
+                  (policy == log_full_policy::block_for || policy == log_full_policy::drop_newest));
+            CHECK((stats.dropped_made_room > 0) == (policy == log_full_policy::drop_oldest));
+            CHECK((stats.dropped_below_level > 0) == (policy == log_full_policy::drop_below));
+            CHECK(adds_up(stats));
+        }
+    }
+
+    TEST_CASE("numbers add up at every moment, on every thread") {
+        logger_options options{.ring_bytes = 4096,
+                               .full = {.policy = log_full_policy::drop_oldest}};
+        options.outputs.push_back(output_to([](std::string_view) {}));
+        options.outputs.push_back(output_to([](std::string_view) {}));
+        options.outputs.back().at_least = level::error;
+        const logger log(std::move(options));
+        std::atomic<int> running{3};
+        std::vector<std::thread> threads;
+        for (int t = 0; t < 3; ++t) {
+            threads.emplace_back([&] {
+                for (int i = 0; i < 5'000; ++i) {
+                    log.info("number {}", i);
+                }
+                --running;
+            });
+        }
+        log_stats last;
+        bool holds = true;
+        bool grows = true;
+        while (running > 0) {
+            const log_stats now = log.stats();
+            holds = holds && adds_up(now);
+            grows = grows && now.accepted >= last.accepted && now.taken >= last.taken &&
+                    now.dropped() >= last.dropped();
+            last = now;
+        }
+        for (auto& each : threads) {
+            each.join();
+        }
+        CHECK(holds);
+        CHECK(grows);
+        log.flush_blocking();
+        last = log.stats();
+        CHECK(last.accepted == 15'000);
+        CHECK(last.taken + last.dropped() == 15'000);
+        CHECK(last.outputs[0].written == last.taken + last.notes);
+        CHECK(last.outputs[1].unwanted == last.taken + last.notes);
+    }
+
+    TEST_CASE("what threads that have ended logged stays counted") {
+        logger_options options;
+        options.outputs.push_back(output_to([](std::string_view) {}));
+        const logger log(std::move(options));
+        for (int i = 0; i < 20; ++i) {
+            std::thread([&] { log.info("number {}", i); }).join();
+            log.flush_blocking();
+        }
+        const log_stats stats = log.stats();
+        CHECK(stats.accepted == 20);
+        CHECK(stats.threads_seen == 20);
+        CHECK(stats.threads_alive == 0);
+        CHECK(stats.outputs[0].written == 20);
+    }
+
+    TEST_CASE("failures are counted, and what they lose") {
+        std::atomic<int> failures{2};
+        logger_options options;
+        options.outputs.push_back(output_to([](std::string_view) {}));
+        options.outputs.push_back(output_to([&](std::string_view) {
+            if (failures.fetch_sub(1) > 0) {
+                throw std::system_error(ENOSPC, std::generic_category(), "test sink");
+            }
+        }));
+        const logger log(std::move(options));
+        log.info("one");
+        CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+        CHECK(log.stats().outputs[1].is_failing);
+        while (failures >= 0) {
+            std::this_thread::yield();
+        }
+        log.flush_blocking();
+        const log_stats stats = log.stats();
+        CHECK(stats.outputs[0].failures == 0);
+        CHECK(stats.outputs[1].failures == 2);
+        CHECK_FALSE(stats.outputs[1].is_failing);
+        CHECK(stats.outputs[1].write_times.count() == 3);
+        CHECK(stats.outputs[1].written == 1);
+    }
+
+    TEST_CASE("a page has each family once, with its type, and buckets that grow") {
+        log_stats one;
+        one.name = "app";
+        one.accepted = 5;
+        one.dropped_made_room = 2;
+        log_output_stats output;
+        output.sink = "log file app.log";
+        output.written = 3;
+        output.is_failing = true;
+        output.write_times.counts = {1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+        output.write_times.sum = 6s;
+        output.write_times.max = 5'900ms;
+        one.outputs.push_back(output);
+        log_stats other;
+        other.name = "audit";
+        const log_stats both[] = {one, other};
+        std::string page;
+        write_metrics(page, both);
+
+        std::istringstream in(page);
+        std::set<std::string> families;
+        std::string family;
+        const std::regex sample(
+            R"re(([a-z_]+)\{[a-z]+="([^"\\\n]|\\["\\n])*"(,[a-z]+="([^"\\\n]|\\["\\n])*")*\} [0-9.e+-]+)re");
+        for (std::string line; std::getline(in, line);) {
+            CAPTURE(line);
+            if (line.starts_with("# HELP ")) {
+                family = line.substr(7, line.find(' ', 7) - 7);
+                REQUIRE(families.insert(family).second);
+            } else if (line.starts_with("# TYPE ")) {
+                REQUIRE(line.starts_with("# TYPE " + family + " "));
+            } else {
+                std::smatch parts;
+                REQUIRE(std::regex_match(line, parts, sample));
+                REQUIRE(parts[1].str().starts_with(family));
+            }
+        }
+        const auto has = [&](const std::string& line) {
+            return page.find(line + "\n") != std::string::npos;
+        };
+        CHECK(has("# TYPE sapwood_log_records_accepted_total counter"));
+        CHECK(has("sapwood_log_records_accepted_total{log=\"app\"} 5"));
+        CHECK(has("sapwood_log_records_accepted_total{log=\"audit\"} 0"));
+        CHECK(has("sapwood_log_records_dropped_total{log=\"app\",reason=\"made_room\"} 2"));
+        const std::string labels = "{log=\"app\",output=\"0\",sink=\"log file app.log\"";
+        CHECK(has("sapwood_log_output_lines_total" + labels + "} 3"));
+        CHECK(has("sapwood_log_output_failing" + labels + "} 1"));
+        CHECK(has("# TYPE sapwood_log_output_write_seconds histogram"));
+        CHECK(has("sapwood_log_output_write_seconds_bucket" + labels + ",le=\"1e-05\"} 1"));
+        CHECK(has("sapwood_log_output_write_seconds_bucket" + labels + ",le=\"0.001\"} 3"));
+        CHECK(has("sapwood_log_output_write_seconds_bucket" + labels + ",le=\"5\"} 3"));
+        CHECK(has("sapwood_log_output_write_seconds_bucket" + labels + ",le=\"+Inf\"} 4"));
+        CHECK(has("sapwood_log_output_write_seconds_sum" + labels + "} 6"));
+        CHECK(has("sapwood_log_output_write_seconds_count" + labels + "} 4"));
+        CHECK(has("sapwood_log_output_write_seconds_max" + labels + "} 5.9"));
+    }
+
+    TEST_CASE("names on a page are escaped") {
+        log_stats one;
+        one.name = "a\"b\\c\nd \xc3\xa4";
+        std::string page;
+        write_metrics(page, one);
+        CHECK(page.find("{log=\"a\\\"b\\\\c\\nd \xc3\xa4\"} 0\n") != std::string::npos);
+        one.name = "\xff";
+        page.clear();
+        write_metrics(page, one);
+        CHECK(page.find("{log=\"\\\\xff\"} 0\n") != std::string::npos);
+    }
+}
