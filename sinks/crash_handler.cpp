@@ -46,6 +46,10 @@ std::atomic<int> walking{0};
 /// The thread that deals with a crash.
 std::atomic<pid_t> first{0};
 
+/// Whose consumers they are. A child that was made past fork(), as by clone(), has copies of them
+/// that nobody runs, and what they hold is its parent's to write.
+std::atomic<pid_t> process{0};
+
 /// Handlers of this thread's that are inside each other.
 [[gnu::tls_model("initial-exec")]] constinit thread_local int depth = 0;
 
@@ -159,7 +163,9 @@ void on_signal(int number, siginfo_t* info, void* context) {
     const int saved_errno = errno;
     if (depth == 0) {
         ++depth;
-        save_logs(number, *info);
+        if (process.load(std::memory_order_relaxed) == ::getpid()) {
+            save_logs(number, *info);
+        }
         --depth;
         errno = saved_errno;
         pass_on(number, info, context);
@@ -183,6 +189,7 @@ bool is_ours(const struct sigaction& action) noexcept {
 void crash_handler::install() noexcept {
     static bool was_installed = false;
     const std::lock_guard lock(places_mutex);
+    process.store(::getpid(), std::memory_order_relaxed);
     for (std::size_t i = 0; i < signal_count; ++i) {
         struct sigaction current {};
 
@@ -223,6 +230,7 @@ void crash_handler::become_childs() noexcept {
          at = at->next.load(std::memory_order_relaxed)) {
         at->consumer.store(nullptr, std::memory_order_relaxed);
     }
+    process.store(::getpid(), std::memory_order_relaxed);
     walking.store(0, std::memory_order_relaxed);
     first.store(0, std::memory_order_relaxed);
 }

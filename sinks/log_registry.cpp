@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <mutex>
 #include <pthread.h>
+#include <sys/types.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -24,6 +26,8 @@ struct known_logs {
     std::vector<std::weak_ptr<log_owner>> logs;
     /// Between the handlers of a fork.
     std::vector<std::shared_ptr<log_owner>> forking;
+    /// Whose they are: a child that was made past fork(), as by clone(), is none of them.
+    pid_t process = ::getpid();
     /// Of loggers that were destroyed while the program ends.
     std::vector<std::shared_ptr<log_core>> kept;
 };
@@ -76,6 +80,7 @@ void after_fork_in_parent() {
 
 void after_fork_in_child() {
     known_logs& all = known();
+    all.process = ::getpid();
     crash_handler::become_childs();
     forget_thread_rings();
     for (const auto& each : all.forking) {
@@ -90,7 +95,7 @@ void after_fork_in_child() {
 template <class End>
 void for_each_log(End&& end) noexcept {
     known_logs* const all = made.load(std::memory_order_acquire);
-    if (all == nullptr) {
+    if (all == nullptr || all->process != ::getpid()) {
         return;
     }
     try {

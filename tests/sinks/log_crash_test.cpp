@@ -23,6 +23,8 @@
 #include <stdexcept>
 #include <string>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -429,6 +431,27 @@ TEST_SUITE("log_crash") {
         REQUIRE(lines.size() == 3);
         CHECK(lines[0] == "info before");
         CHECK(lines[2] == "info after");
+    }
+
+    TEST_CASE("a child made past fork() that crashes writes nothing of its parent's") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  sapwood::run([&]() -> task<> {
+                      logger_options options{.path = path, .form = test::bare_form};
+                      const logger log = co_await logger::on_this_loop(options);
+                      log.info("once");
+                      const auto child = static_cast<pid_t>(
+                          ::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+                      if (child == 0) {
+                          die_of_segv();
+                      }
+                      ::waitpid(child, nullptr, 0);
+                      co_await log.flush();
+                  });
+                  return "lived on";
+              }) == "lived on");
+        CHECK(contents_of(path) == "info once\n");
     }
 
     TEST_CASE("without the handler the log is as it was at the crash") {

@@ -83,8 +83,9 @@ TEST_SUITE("log_exit") {
                   static last_words after;
                   static const logger log{{.path = path, .form = test::bare_form}};
                   static last_words before;
-                  after = {&log, "after"};
-                  before = {&log, "before"};
+                  after.log = before.log = &log;
+                  after.words = "after";
+                  before.words = "before";
                   log.info("main");
                   std::exit(0);
               }) == strings{"info main", "info before", "info after"});
@@ -95,7 +96,8 @@ TEST_SUITE("log_exit") {
                   static last_words after;
                   static const logger log{{.path = path, .form = test::bare_form}};
                   static const logger child = log.child("db");
-                  after = {&child, "after"};
+                  after.log = &child;
+                  after.words = "after";
                   log.info("main");
                   std::exit(0);
               }) == strings{"info main", "info after"});

@@ -1,6 +1,6 @@
 // fork with a log: the child's records are in the same file as the parent's, each of either once.
-// The thread sanitizer knows no threads in a child of a process that has others, so these cases are
-// not for it.
+// The thread sanitizer knows no threads in a child of a process that has others, so most of these
+// cases are not for it.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp" // shows vectors
 #include "support/log_lines.hpp"
@@ -55,6 +55,9 @@ int in_fork(const std::function<void()>& body) {
     return status;
 }
 
+/// For cases whose children make threads.
+const doctest::skip in_child_threads(test::has_tsan);
+
 std::size_t threads_of_process() {
     std::size_t count = 0;
     for (const auto& each : std::filesystem::directory_iterator("/proc/self/task")) {
@@ -66,9 +69,9 @@ std::size_t threads_of_process() {
 
 } // namespace
 
-TEST_SUITE("log_fork" * doctest::skip(test::has_tsan)) {
+TEST_SUITE("log_fork") {
 
-    TEST_CASE("a child logs to the file of its parent, which goes on") {
+    TEST_CASE("a child logs to the file of its parent, which goes on" * in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         {
@@ -86,7 +89,7 @@ TEST_SUITE("log_fork" * doctest::skip(test::has_tsan)) {
               strings{"info parent", "info child", "warning child's db", "info parent again"});
     }
 
-    TEST_CASE("what is not written when a process forks is the parent's alone") {
+    TEST_CASE("what is not written when a process forks is the parent's alone" * in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         sapwood::run([&]() -> task<> {
@@ -103,8 +106,8 @@ TEST_SUITE("log_fork" * doctest::skip(test::has_tsan)) {
         CHECK(lines_of(contents_of(path)) == strings{"info child", "info parent"});
     }
 
-    TEST_CASE(
-        "a child that does not log has no thread, and one that execs or ends leaves no mark") {
+    TEST_CASE("a child that does not log has no thread, and one that execs or ends leaves no mark" *
+              in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         {
@@ -129,7 +132,8 @@ TEST_SUITE("log_fork" * doctest::skip(test::has_tsan)) {
     }
 
     TEST_CASE(
-        "nothing is missing, twice or torn when processes fork in the middle of heavy logging") {
+        "nothing is missing, twice or torn when processes fork in the middle of heavy logging" *
+        in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         constexpr int threads = 4;
@@ -188,7 +192,7 @@ TEST_SUITE("log_fork" * doctest::skip(test::has_tsan)) {
         CHECK(next == logged);
     }
 
-    TEST_CASE("a child's child logs, too") {
+    TEST_CASE("a child's child logs, too" * in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         {
@@ -217,7 +221,8 @@ TEST_SUITE("log_fork" * doctest::skip(test::has_tsan)) {
                                                      "info other grandchild"});
     }
 
-    TEST_CASE("a child that exits, crashes, or lets go of its logger loses nothing") {
+    TEST_CASE("a child that exits, crashes, or lets go of its logger loses nothing" *
+              in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         {
@@ -248,7 +253,7 @@ TEST_SUITE("log_fork" * doctest::skip(test::has_tsan)) {
         CHECK(lines[4] == "info lets go");
     }
 
-    TEST_CASE("threads of a child log as those of its parent") {
+    TEST_CASE("threads of a child log as those of its parent" * in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         {

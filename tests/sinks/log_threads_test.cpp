@@ -123,7 +123,8 @@ TEST_SUITE("log_threads") {
         CHECK(to.lines() == strings{"info from a pthread"});
     }
 
-    TEST_CASE("a thread that the C library makes can log") {
+    // The thread sanitizer does not see such threads begin, and cannot work in them.
+    TEST_CASE("a thread that the C library makes can log" * doctest::skip(test::has_tsan)) {
         const memory_log to;
         {
             static std::binary_semaphore logged{0};
@@ -150,20 +151,26 @@ TEST_SUITE("log_threads") {
         const memory_log to;
         std::promise<void> logged;
         std::promise<void> log_is_gone;
-        std::promise<void> is_over;
+        static std::binary_semaphore is_over{0};
+
+        struct telling {
+            ~telling() { is_over.release(); }
+        };
+
         {
             const logger log(to.options());
             std::thread([&, gone = log_is_gone.get_future()]() mutable {
+                static thread_local telling end;
+                (void)end;
                 log.info("from a detached thread");
                 logged.set_value();
                 gone.wait();
-                is_over.set_value_at_thread_exit();
             }).detach();
             logged.get_future().wait();
         }
         CHECK(to.lines() == strings{"info from a detached thread"});
         log_is_gone.set_value();
-        is_over.get_future().wait();
+        is_over.acquire();
     }
 
     TEST_CASE("a copy of a logger that a detached thread has keeps the log alive") {

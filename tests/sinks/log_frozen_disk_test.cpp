@@ -1,0 +1,163 @@
+// A loop that logs 100,000 records a second while the log's disk is frozen: its other tasks go on,
+// and every record is written afterwards or told to be missing. SAPWOOD_TEST_HANG_SECONDS=5 freezes
+// the disk for so long and holds the other tasks to being less than 1 ms late, on a machine that
+// does nothing else; without it the disk is frozen for a moment, and only that they go on is
+// checked.
+#include "support/frozen_disk.hpp"
+#include "support/log_lines.hpp"
+
+#include <sapwood/clock.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/run.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <fmt/chrono.h>
+#include <optional>
+#include <string>
+#include <thread>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+using test::frozen_disk;
+
+constexpr auto late_max = 1ms;
+constexpr std::uint64_t records_per_ms = 100;
+
+std::chrono::milliseconds hang_time() {
+    const char* const setting = std::getenv("SAPWOOD_TEST_HANG_SECONDS");
+    return setting != nullptr ? std::chrono::seconds(std::atoi(setting)) : 150ms;
+}
+
+bool is_full_test() {
+    return std::getenv("SAPWOOD_TEST_HANG_SECONDS") != nullptr;
+}
+
+struct observation {
+    int rounds = 0;
+    int late = 0;
+    clock::duration latest{};
+
+    void note(clock::duration lateness) {
+        ++rounds;
+        late += lateness >= late_max ? 1 : 0;
+        latest = std::max(latest, lateness);
+    }
+
+    [[nodiscard]] std::string text() const {
+        return fmt::format("{} of {} waits were {} late, the worst {}", late, rounds, late_max,
+                           std::chrono::duration_cast<std::chrono::microseconds>(latest));
+    }
+};
+
+struct scene {
+    std::atomic<bool> is_in_full_swing{false};
+    std::atomic<bool> is_frozen{false};
+    std::atomic<bool> is_over{false};
+    observation other_task;
+    std::uint64_t logged = 0;
+};
+
+task<> log_steadily(const logger& log, scene& now) {
+    auto due = clock::now();
+    while (!now.is_over) {
+        for (std::uint64_t i = 0; i < records_per_ms; ++i, ++now.logged) {
+            log.info("number {} of a loop whose disk is frozen", now.logged);
+        }
+        due += 1ms;
+        if (now.logged == 20 * records_per_ms) {
+            now.is_in_full_swing = true;
+            now.is_in_full_swing.notify_one();
+        }
+        co_await sleep_until(due);
+    }
+}
+
+task<> observe(scene& now) {
+    while (!now.is_over) {
+        const auto due = clock::now() + 1ms;
+        co_await sleep_until(due);
+        if (now.is_frozen) {
+            now.other_task.note(clock::now() - due);
+        }
+    }
+}
+
+task<> log_on_a_frozen_disk(const frozen_disk& disk, bool shares_loop, scene& now) {
+    logger_options options{.path = disk / "app.log", .form = test::bare_form};
+    std::optional<logger> log;
+    if (shares_loop) {
+        log.emplace(co_await logger::on_this_loop(options));
+    } else {
+        log.emplace(std::move(options));
+    }
+    auto logging = spawn(log_steadily(*log, now));
+    co_await observe(now);
+    co_await std::move(logging);
+    co_await log->close();
+}
+
+void freeze_under(bool shares_loop) {
+    std::string why_not;
+    const auto disk = frozen_disk::mount(why_not);
+    if (disk == nullptr) {
+        MESSAGE("skipped: " << why_not);
+        return;
+    }
+    scene now;
+    observation beside;
+    std::thread frost([&] {
+        now.is_in_full_swing.wait(false);
+        disk->freeze();
+        now.is_frozen = true;
+        // What the machine does to a thread that only sleeps.
+        for (const auto end = clock::now() + hang_time(); clock::now() < end;) {
+            const auto due = clock::now() + 1ms;
+            std::this_thread::sleep_until(due);
+            beside.note(clock::now() - due);
+        }
+        now.is_frozen = false;
+        disk->thaw();
+        now.is_over = true;
+    });
+    std::string failure;
+    try {
+        sapwood::run(log_on_a_frozen_disk(*disk, shares_loop, now));
+    } catch (const std::exception& error) {
+        failure = error.what();
+        now.is_in_full_swing = true;
+        now.is_in_full_swing.notify_one();
+    }
+    frost.join();
+    CHECK(failure == "");
+    CHECK(now.other_task.rounds >= 20);
+    const auto lines = test::lines_of(test::contents_of(*disk / "app.log"));
+    const auto written = test::records_in(lines);
+    CHECK(written + test::missing_in(lines) == now.logged);
+    if (is_full_test()) {
+        MESSAGE("the loop: " << now.other_task.text()
+                             << "; a thread that only sleeps: " << beside.text() << "; " << written
+                             << " of " << now.logged << " records written");
+        CHECK(now.other_task.latest < late_max);
+    }
+}
+
+} // namespace
+
+TEST_SUITE("log_frozen_disk") {
+
+    TEST_CASE("a frozen disk holds up no other task of a loop whose log has a thread of its own") {
+        freeze_under(false);
+    }
+
+    TEST_CASE("a frozen disk holds up no other task of a loop that writes the log itself") {
+        freeze_under(true);
+    }
+}
