@@ -119,6 +119,7 @@ void log_backend::become_childs() noexcept {
     was_forked_.store(true, std::memory_order_relaxed);
     finished_.store(true, std::memory_order_relaxed);
     flushes_done_ = ~std::uint64_t{0};
+    requests_.become_childs();
     // The first record makes its thread come to wake(), where it is told.
     consumer_state_.store(state::asleep, std::memory_order_relaxed);
 }

@@ -72,6 +72,9 @@ log_owner::log_owner(logger_options options) {
         .wants_task = options.keep_task || file_form->wants_task(),
     };
     backend_ = std::make_shared<log_backend>(backend);
+    if (options.reopen_on_hangup) {
+        backend_->requests().reopen_on_hangup();
+    }
     if (!options.path.empty()) {
         log_output_options file{.sink = std::make_unique<file_log_sink>(options.path),
                                 .form = std::move(file_form)};

@@ -8,6 +8,7 @@
 
 #include <sapwood/level.hpp>
 #include <sapwood/log_record.hpp>
+#include <sapwood/log_requests.hpp>
 #include <sapwood/log_ring.hpp>
 #include <sapwood/loop_bell.hpp>
 #include <sapwood/tick_clock.hpp>
@@ -159,6 +160,9 @@ class log_backend {
         return was_forked_.load(std::memory_order_relaxed);
     }
 
+    /// For the sinks. Any thread, and signal handlers.
+    [[nodiscard]] log_requests& requests() noexcept { return requests_; }
+
     [[nodiscard]] bool last_flush_failed() const noexcept {
         return flush_failed_.load(std::memory_order_acquire);
     }
@@ -237,6 +241,7 @@ class log_backend {
     std::atomic<std::uint64_t> flushes_requested_{0};
     std::atomic<std::uint64_t> dropped_without_ring_{0};
     std::atomic<const void*> consumer_loop_{nullptr};
+    log_requests requests_;
 
     // Any thread, with mutex_ held.
     std::mutex mutex_;

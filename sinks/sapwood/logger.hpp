@@ -62,6 +62,9 @@ struct logger_options {
     /// `form` shows them; to be set for outputs with forms of their own.
     bool keep_location = false;
     bool keep_task = false;
+
+    /// SIGHUP does reopen(). A handler that is there when the log begins is called as well.
+    bool reopen_on_hangup = false;
 };
 
 namespace detail {
@@ -198,6 +201,16 @@ class logger {
         }
         return {*core_->backend, *producer};
     }
+
+    // --- files: any thread, and signal handlers ---
+
+    /// Has the sinks open anew what somebody has renamed or removed, which they also notice
+    /// themselves within a second: for the postrotate script of logrotate. It has happened when a
+    /// flush() returns that comes after it.
+    void reopen() const noexcept { core_->backend->requests().ask_to_reopen(); }
+
+    /// Has the sinks that rotate their files begin new ones. As reopen().
+    void rotate() const noexcept { core_->backend->requests().ask_to_rotate(); }
 
     /// Ends the log for all its loggers: everything is written, the sinks are closed, and later
     /// records are dropped. Where the log has a thread of its own the destructor does it, too, but
