@@ -1,71 +1,27 @@
 #include <sapwood/file_sink.hpp>
 
+#include "open_log_file.hpp"
+
+#include <sapwood/directory.hpp>
+#include <sapwood/event_loop.hpp>
 #include <sapwood/shield.hpp>
 
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
-#include <sstream>
+#include <optional>
 #include <string_view>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace sapwood {
 
 namespace {
 
-[[noreturn]] void throw_errno(int error, const std::string& what) {
-    throw std::system_error(error, std::generic_category(), what);
-}
-
-/// Who holds the flock(2) on the file, for a message to a person: `process 42 (name)`, from
-/// /proc/locks (proc(5)), whose lines are
-/// `1: FLOCK  ADVISORY  WRITE 42 08:01:1234 0 EOF` with the device in hexadecimal.
-std::string lock_holder(const file_status& status) {
-    const std::string wanted = fmt::format("{:02x}:{:02x}:{}", status.device >> 32,
-                                           status.device & 0xffffffff, status.inode);
-    std::ifstream locks("/proc/locks");
-    std::string line;
-    while (std::getline(locks, line)) {
-        std::istringstream fields(line);
-        std::string number;
-        std::string kind;
-        std::string mode;
-        std::string access;
-        std::string where;
-        long pid = 0;
-        // A line of somebody who waits for a lock has `->` before its kind, and is not the
-        // holder's.
-        if (fields >> number >> kind >> mode >> access >> pid >> where && kind == "FLOCK" &&
-            where == wanted && pid > 0) {
-            std::string name;
-            std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
-            return pid == ::getpid() ? fmt::format("this process ({})", pid)
-                                     : fmt::format("process {} ({})", pid, name);
-        }
-    }
-    return "another process";
-}
-
-/// One writer per file. The lock belongs to the open file: it goes with the process, however that
-/// ends.
-void lock(const file& log, const file_status& status, const std::string& path) {
-    if (::flock(log.fd(), LOCK_EX | LOCK_NB) == 0) {
-        return;
-    }
-    if (errno != EWOULDBLOCK) {
-        throw_errno(errno, fmt::format("cannot lock {}", path));
-    }
-    throw_errno(EWOULDBLOCK,
-                fmt::format("cannot open {} for writing: {} is writing it already; end that one, "
-                            "or choose another file",
-                            path, lock_holder(status)));
-}
+/// The name is looked at so often, so that a change is seen within a second.
+constexpr clock::duration look_every = std::chrono::milliseconds(500);
 
 /// Bytes of `size` after the last newline.
 task<std::uint64_t> torn_tail(file& log, std::uint64_t size) {
@@ -98,62 +54,78 @@ task<file> open_torn(std::string path) {
         path, {.flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK});
     const file_status status = co_await aside.stat();
     if (!status.is_regular()) {
-        throw_errno(EINVAL,
-                    fmt::format("cannot move a torn line to {}: it is not a regular file", path));
+        detail::throw_errno(
+            EINVAL, fmt::format("cannot move a torn line to {}: it is not a regular file", path));
     }
     if (status.links > 1) {
-        throw_errno(EINVAL, fmt::format("cannot move a torn line to {}: it has another name (a "
+        detail::throw_errno(EINVAL,
+                            fmt::format("cannot move a torn line to {}: it has another name (a "
                                         "hard link), perhaps the log's own",
                                         path));
     }
     co_return aside;
 }
 
-/// Makes a name that was created survive the machine.
-task<> sync_directory_of(const std::string& path) {
-    const auto slash = path.rfind('/');
-    std::string name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    file directory = co_await file::open(std::move(name), {.flags = O_RDONLY | O_DIRECTORY});
-    co_await directory.datasync();
-}
-
 } // namespace
 
-task<file_sink> file_sink::open(const file_sink_options& options) {
-    return open_path(std::string(options.path), options.mode);
+file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings)
+    : settings_(std::move(settings)),
+      file_(std::move(opened.descriptor)),
+      inode_(opened.identity.inode),
+      device_(opened.identity.device),
+      size_(opened.size),
+      modified_(opened.modified),
+      opener_(::getpid()),
+      looked_(event_loop::current().now()) {}
+
+file_sink::file_sink(file_sink&&) noexcept = default;
+file_sink::~file_sink() = default;
+
+const std::string& file_sink::path() const noexcept {
+    return settings_->path;
 }
 
-task<file_sink> file_sink::open_path(std::string path, mode_t mode) {
-    file log = co_await file::open(path, {.flags = O_RDWR | O_APPEND | O_CREAT, .mode = mode});
+task<file_sink> file_sink::open(const file_sink_options& options) {
+    auto settings = std::make_unique<detail::log_file_settings>(std::string(options.path));
+    settings->mode = options.mode;
+    settings->group = options.group;
+    settings->make_directories = options.make_directories;
+    settings->directory_mode = options.directory_mode;
+    settings->may_be_link = options.may_be_link;
+    settings->sync_directory = options.sync_directory;
+    return open_with(std::move(settings));
+}
+
+task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> settings) {
+    detail::opened_log opened = co_await detail::open_log_file(*settings);
+    settings->may_be_link = opened.is_link;
+    if (settings->shares_lock) { // its last line may be being written
+        co_return file_sink(std::move(opened), std::move(settings));
+    }
+    file_sink sink(std::move(opened), std::move(settings));
     try {
-        const file_status status = co_await log.stat();
-        if (!status.is_regular()) {
-            throw_errno(EINVAL,
-                        fmt::format("cannot open {} as a log: it is not a regular file", path));
-        }
-        lock(log, status, path);
-        file_sink sink(std::move(log), path);
-        co_await sync_directory_of(path); // the log may be new
-        const std::uint64_t size = (co_await sink.file_.stat()).size;
-        co_await sink.move_torn_tail(size);
-        sink.end_ = size - sink.torn_bytes_;
-        co_return sink;
+        co_await sink.move_torn_tail(sink.size_);
     } catch (const std::system_error& error) {
-        if (std::string_view(error.what()).find(path) != std::string_view::npos) {
+        if (std::string_view(error.what()).find(sink.path()) != std::string_view::npos) {
             throw;
         }
-        throw std::system_error(error.code(), "cannot open " + path + " as a log");
+        throw std::system_error(error.code(), "cannot open " + sink.path() + " as a log");
     }
+    co_return sink;
 }
 
-file_sink file_sink::share(int fd, std::string path) {
+task<file_sink> file_sink::share(const file_sink& parents, int fd) {
     const int doubled = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (doubled < 0) {
-        throw_errno(errno, fmt::format("cannot go on with the log {} in a child process", path));
+        detail::throw_errno(errno, fmt::format("cannot go on with the log {} in a child process",
+                                               parents.path()));
     }
-    file_sink sink(file(doubled), std::move(path));
-    sink.is_shared_ = true;
-    return sink;
+    file same(doubled);
+    const file_status status = co_await same.stat();
+    file_sink sink(detail::opened_log(std::move(same), status, parents.settings_->may_be_link),
+                   std::make_unique<detail::log_file_settings>(*parents.settings_));
+    sink.opener_ = parents.opener_;
+    co_return sink;
 }
 
 task<> file_sink::move_torn_tail(std::uint64_t size) {
@@ -162,17 +134,17 @@ task<> file_sink::move_torn_tail(std::uint64_t size) {
         co_return;
     }
     // First copied and on disk, then cut: killed in between, the next open does it again.
-    const std::string aside_path = path_ + ".torn";
+    const std::string aside_path = path() + ".torn";
     file aside = co_await open_torn(aside_path);
     const std::uint64_t aside_size = (co_await aside.stat()).size;
     std::exception_ptr failure;
     try {
         co_await copy_tail(aside, size - torn, torn);
-        co_await sync_directory_of(aside_path);
+        co_await detail::sync_directory_of(aside_path);
         const auto cut = co_await as_result(file_.truncate(size - torn));
         if (!cut) { // a log that may only grow (chattr +a), say
             throw std::system_error(cut.error(),
-                                    fmt::format("cannot cut the torn last line of {}", path_));
+                                    fmt::format("cannot cut the torn last line of {}", path()));
         }
     } catch (...) {
         failure = std::current_exception();
@@ -184,6 +156,7 @@ task<> file_sink::move_torn_tail(std::uint64_t size) {
         std::rethrow_exception(failure);
     }
     co_await aside.close();
+    size_ = size - torn;
     torn_bytes_ = torn;
 }
 
@@ -213,7 +186,7 @@ task<> file_sink::write(std::span<const char> lines) {
         const auto written = co_await as_result(file_.write_some(rest));
         if (written && *written > 0) {
             rest = rest.subspan(*written);
-            end_ += *written;
+            size_ += *written;
             continue;
         }
         const std::error_code why =
@@ -227,7 +200,7 @@ task<> file_sink::write(std::span<const char> lines) {
         } catch (const std::exception&) {
             // The next write tries again before it writes, and the next open moves it aside.
         }
-        throw write_error(why, fmt::format("cannot write {}", path_), whole);
+        throw write_error(why, fmt::format("cannot write {}", path()), whole);
     }
 }
 
@@ -239,11 +212,12 @@ task<> file_sink::cut_off_partial_line() {
         // It is at the end of the file, whoever has truncated it meanwhile, as long as we are its
         // only writer.
         const std::uint64_t size = (co_await file_.stat()).size;
-        co_await file_.truncate(size - std::min<std::uint64_t>(size, partial_line_bytes_));
-        end_ -= std::min<std::uint64_t>(end_, partial_line_bytes_);
+        const std::uint64_t whole = size - std::min<std::uint64_t>(size, partial_line_bytes_);
+        co_await file_.truncate(whole);
+        size_ = whole;
     } catch (const std::system_error& error) {
         throw write_error(error.code(),
-                          fmt::format("cannot cut a partly written line off {}", path_), 0);
+                          fmt::format("cannot cut a partly written line off {}", path()), 0);
     }
     partial_line_bytes_ = 0;
 }
@@ -253,13 +227,163 @@ task<> file_sink::datasync() {
     throw_cancelled_or(synced.error(), "cannot sync");
 }
 
-task<> file_sink::close() {
-    // A child process that was forked meanwhile has the file open too, and would keep the lock.
-    if (!is_shared_) {
-        ::flock(file_.fd(), LOCK_UN);
+// --- the name ---
+
+bool file_sink::is_inherited() const noexcept {
+    return ::getpid() != opener_;
+}
+
+bool file_sink::follow_is_due() const noexcept {
+    return event_loop::current().now() - looked_ >= look_every;
+}
+
+task<log_news> file_sink::follow() {
+    if (!follow_is_due()) {
+        co_return log_news();
     }
-    const auto closed = co_await as_result(file_.close());
-    throw_cancelled_or(closed.error(), "cannot close");
+    co_return co_await look(false);
+}
+
+task<log_news> file_sink::reopen() {
+    return look(true);
+}
+
+task<log_news> file_sink::look(bool is_asked) {
+    const auto shielded = co_await shield();
+    looked_ = event_loop::current().now();
+    std::optional<file_status> named;
+    std::error_code failure;
+    try {
+        named = co_await status_of(path(),
+                                   settings_->may_be_link ? at_symlink::follow : at_symlink::stay);
+    } catch (const std::system_error& error) {
+        failure = error.code();
+    }
+    if (named && named->inode == inode_ && named->device == device_) {
+        told_failure_ = {};
+        const std::uint64_t before = std::exchange(size_, named->size);
+        if (size_ >= before) {
+            co_return log_news();
+        }
+        ++counts_.truncated;
+        co_return log_news(level::info,
+                           fmt::format("somebody has cut {} bytes off {}", before - size_, path()));
+    }
+    if (failure && failure != std::errc::no_such_file_or_directory &&
+        failure != std::errc::not_a_directory) {
+        const std::string what = fmt::format("cannot learn whether {} is still the log", path());
+        co_return tell_once(std::system_error(failure, what));
+    }
+    co_return co_await change_file(is_asked);
+}
+
+/// Goes on in what has the name now, which is a new file where nothing has it.
+task<log_news> file_sink::change_file(bool is_asked) {
+    try {
+        co_await cut_off_partial_line();
+    } catch (const std::exception&) {
+        // The lines it belongs to are written anew.
+    }
+    std::optional<file_sink> fresh;
+    try {
+        auto settings = std::make_unique<detail::log_file_settings>(*settings_);
+        settings->shares_lock = is_inherited();
+        fresh.emplace(co_await open_with(std::move(settings)));
+    } catch (const std::system_error& error) {
+        co_return tell_once(error);
+    }
+    co_await take_place(*fresh, false);
+    ++counts_.reopened;
+    if (is_asked) {
+        co_return log_news();
+    }
+    co_return log_news(
+        level::info,
+        fmt::format("{} was renamed or removed; the log goes on in this file", path()));
+}
+
+/// `fresh` is the file from now on, and the one that was is closed.
+task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
+    file old = std::exchange(file_, std::move(fresh.file_));
+    inode_ = fresh.inode_;
+    device_ = fresh.device_;
+    size_ = fresh.size_;
+    modified_ = fresh.modified_;
+    partial_line_bytes_ = 0;
+    torn_bytes_ += fresh.torn_bytes_;
+    told_failure_ = {};
+    // What closing tells of the old file is of no use: all of it is with the kernel.
+    if (keep_lock || is_inherited()) {
+        (void)co_await as_result(old.close());
+    } else {
+        (void)co_await detail::unlock_and_close(old);
+    }
+}
+
+log_news file_sink::tell_once(const std::system_error& error) {
+    if (std::exchange(told_failure_, error.code()) == error.code()) {
+        return {};
+    }
+    return {level::warning,
+            fmt::format("{}; the log goes on in the file that was opened, which has lost its name",
+                        error.what())};
+}
+
+task<> file_sink::rotate(std::string to, bool sync) {
+    const auto shielded = co_await shield();
+    co_await cut_off_partial_line();
+    if (sync) {
+        co_await datasync();
+    }
+    const file_status named = co_await status_of(path(), at_symlink::stay);
+    if (named.inode != inode_ || named.device != device_) {
+        detail::throw_errno(ESTALE, fmt::format("cannot rotate {}: it is another file", path()));
+    }
+    co_await rename_aside(to);
+    std::exception_ptr failure;
+    try {
+        auto settings = std::make_unique<detail::log_file_settings>(*settings_);
+        file_sink fresh = co_await open_with(std::move(settings));
+        co_await take_place(fresh, true);
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        (void)co_await as_result(rename_file(to, path(), when_taken::refuse));
+        std::rethrow_exception(failure);
+    }
+    ++counts_.rotated;
+}
+
+/// Gives the file a name that nothing has.
+task<> file_sink::rename_aside(const std::string& to) {
+    const auto renamed = co_await as_result(rename_file(path(), to, when_taken::refuse));
+    std::error_code failure = renamed.error();
+    if (failure == std::errc::invalid_argument) {
+        // A file system that cannot do it in one step: we are its only writer who uses such names.
+        try {
+            (void)co_await status_of(to, at_symlink::stay);
+            failure = std::make_error_code(std::errc::file_exists);
+        } catch (const std::system_error& error) {
+            failure = error.code();
+        }
+        if (failure == std::errc::no_such_file_or_directory) {
+            failure = (co_await as_result(rename_file(path(), to))).error();
+        }
+    }
+    if (failure) {
+        throw std::system_error(failure, fmt::format("cannot rename {} to {}", path(), to));
+    }
+}
+
+task<> file_sink::close() {
+    std::error_code closed;
+    if (is_inherited()) { // the lock is the parent's
+        closed = (co_await as_result(file_.close())).error();
+    } else {
+        closed = co_await detail::unlock_and_close(file_);
+    }
+    throw_cancelled_or(closed, "cannot close");
 }
 
 void file_sink::throw_cancelled_or(std::error_code error, const char* what) const {
@@ -267,7 +391,7 @@ void file_sink::throw_cancelled_or(std::error_code error, const char* what) cons
         throw cancelled{};
     }
     if (error) {
-        throw std::system_error(error, fmt::format("{} {}", what, path_));
+        throw std::system_error(error, fmt::format("{} {}", what, path()));
     }
 }
 

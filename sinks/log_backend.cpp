@@ -61,6 +61,7 @@ void log_backend::become_childs(void (*start)(void*), void* with) noexcept {
     counted_.clear();
     retired_ = {};
     wake_ups_.store(0, std::memory_order_relaxed);
+    requests_.become_childs();
     has_new_producers_.store(false, std::memory_order_relaxed);
     dropped_without_ring_.store(0, std::memory_order_relaxed);
     flushes_requested_.store(0, std::memory_order_relaxed);

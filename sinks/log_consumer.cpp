@@ -3,12 +3,14 @@
 #include "crash_handler.hpp"
 #include "log_visit.hpp"
 
+#include <sapwood/file.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
 #include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <stdexcept>
 #include <sys/syscall.h>
@@ -157,7 +159,10 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
     for (const auto& each : me.outputs_) {
         writers.push_back(spawn_shielded(each->write_out(me.progress_), me));
     }
+    auto requests = spawn(hear_requests(me), {.name = "log requests"});
     co_await me.consume();
+    requests.cancel();
+    co_await requests;
     for (const auto& each : me.outputs_) {
         each->push();
         each->stop();
@@ -182,6 +187,7 @@ task<> log_consumer::consume() {
         const bool closing = backend_->close_requested();
         bell_->rung().reset();
         backend_->set_state(log_backend::state::awake);
+        hand_on_requests();
         // At the end all that there is counts, be it new or not.
         const std::uint64_t now = backend_->ticks() + (closing ? far_future_ticks : 0);
         if (closing) {
@@ -222,6 +228,28 @@ task<> log_consumer::consume() {
             co_await yield();
         } else {
             co_await rest();
+        }
+    }
+}
+
+/// A request wakes nobody but this; consume() sees it, too, so that a flush that comes after it
+/// waits for it.
+task<> log_consumer::hear_requests(log_consumer& me) {
+    file bell(::fcntl(me.backend_->requests().fd(), F_DUPFD_CLOEXEC, 0));
+    try {
+        while (bell.is_open()) {
+            char rings[sizeof(std::uint64_t)];
+            (void)co_await bell.read_some(rings);
+            me.hand_on_requests();
+        }
+    } catch (const cancelled&) { // the log ends
+    }
+}
+
+void log_consumer::hand_on_requests() {
+    if (const auto asked = backend_->requests().take()) {
+        for (const auto& each : outputs_) {
+            each->ask(asked);
         }
     }
 }

@@ -105,6 +105,12 @@ void log_output::push() {
     }
 }
 
+void log_output::ask(log_sink_requests what) noexcept {
+    asked_.reopen |= what.reopen;
+    asked_.rotate |= what.rotate;
+    work_.set();
+}
+
 void log_output::stop() noexcept {
     is_stopping_ = true;
     work_.set();
@@ -115,6 +121,10 @@ task<> log_output::write_out(event& progress) {
     while (true) {
         co_await work_.wait();
         work_.reset();
+        if (asked_) {
+            co_await tend();
+            progress.set();
+        }
         while (is_writing_) {
             co_await write_batch(progress);
             if (lines_lost_untold_ > 0 && !is_failing()) {
@@ -145,6 +155,7 @@ task<> log_output::write_out(event& progress) {
 task<> log_output::write_batch(event& progress) {
     clock::duration retry_after = first_retry_after;
     while (writing_.size() > 0) {
+        co_await tend();
         std::size_t written = writing_.size();
         std::string why;
         const std::string_view text = writing_.text();
@@ -191,6 +202,45 @@ task<> log_output::write_batch(event& progress) {
         (void)co_await as_result(timeout(retry_after, stop_.wait()));
         retry_after = std::min(2 * retry_after, last_retry_after);
     }
+}
+
+/// The sink looks after what it writes to.
+task<> log_output::tend() {
+    is_tending_ = true;
+    write_began_ = clock::now();
+    try {
+        const log_news news = co_await sink_->tend(std::exchange(asked_, {}));
+        if (news) {
+            put_first(news);
+        }
+    } catch (const std::exception& error) {
+        tell(fmt::format("{}: {}", sink_->describe(), error.what()));
+    }
+    is_tending_ = false;
+}
+
+/// What the sink tells stands before what is written next.
+void log_output::put_first(const log_news& news) {
+    static const log_thread nobody;
+    if (news.importance >= level::warning) {
+        tell(news.text);
+    }
+    log_buffer with_news(batch_bytes_ + (64u << 10) + news.text.size());
+    form_->append({.when = wall_clock::now(),
+                   .importance = news.importance,
+                   .is_known_plain = false,
+                   .is_truncated = false,
+                   .message = news.text,
+                   .logger = "sapwood",
+                   .logger_id = 0xffff,
+                   .thread = nobody,
+                   .sequence = 0,
+                   .fields = {}},
+                  with_news);
+    with_news.append(writing_.text());
+    writing_ = std::move(with_news);
+    ++writing_lines_;
+    is_writing_ = true;
 }
 
 void log_output::note_written(std::size_t bytes) noexcept {

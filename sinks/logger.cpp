@@ -95,6 +95,9 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
         backend.wants_task |= outputs.back()->wants_task();
     }
     backend_ = std::make_shared<log_backend>(backend);
+    if (options.reopen_on_hangup) {
+        backend_->requests().reopen_on_hangup();
+    }
     consumer_ =
         std::make_shared<log_consumer>(backend_, names_, std::move(outputs), options.linger);
     if (options.crash_handler) {

@@ -40,6 +40,7 @@ class pipeline::consumer final : public stop_listener {
   public:
     consumer(file_sink sink, const pipeline_options& options)
         : linger_(options.linger),
+          form_(options.form),
           queue(options.queue_records),
           sink_(std::move(sink)),
           one_(options.batch_bytes, options.form),
@@ -166,6 +167,7 @@ class pipeline::consumer final : public stop_listener {
             std::size_t kept = 0;
             if (!me.failure_) {
                 try {
+                    co_await me.follow_file();
                     co_await me.sink_.write(me.writing_->bytes());
                     kept = me.writing_->bytes().size();
                 } catch (const write_error& error) {
@@ -187,6 +189,29 @@ class pipeline::consumer final : public stop_listener {
         }
         me.report_loss();
         me.finished_.set();
+    }
+
+    /// Where the log goes on in another file, that one says so, if its lines are ours to make.
+    task<> follow_file() {
+        if (!sink_.follow_is_due()) {
+            co_return;
+        }
+        const log_news news = co_await sink_.follow();
+        if (!news) {
+            co_return;
+        }
+        if (form_ == layout::verbatim || news.importance >= level::warning) {
+            std::fprintf(stderr, "sapwood: %s\n", news.text.c_str());
+        }
+        if (form_ == layout::plain) {
+            batch line(news.text.size(), form_);
+            line.push_back(record(news.importance, 0, news.text));
+            try {
+                co_await sink_.write(line.bytes());
+            } catch (const write_error&) {
+                // The batch meets the same failure, and tells of it.
+            }
+        }
     }
 
     void gather_no_longer() noexcept {
@@ -246,6 +271,7 @@ class pipeline::consumer final : public stop_listener {
     }
 
     const clock::duration linger_;
+    const layout form_;
 
   public:
     channel<record> queue;

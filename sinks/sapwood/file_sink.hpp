@@ -1,12 +1,17 @@
 // file_sink: the one owner of a log file's descriptor. Appends whole lines and nothing else: a
 // short write is continued before anything else happens, and what a failed write left of a line is
-// cut off again. One coroutine at a time may use it. Loop thread only.
+// cut off again. It follows its name: where somebody has renamed or removed the file, it is opened
+// anew. One coroutine at a time may use it. Loop thread only.
 #pragma once
 
+#include <sapwood/clock.hpp>
 #include <sapwood/file.hpp>
+#include <sapwood/log_news.hpp>
 #include <sapwood/task.hpp>
 
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,14 +21,29 @@
 namespace sapwood {
 
 struct file_sink_options {
-    /// The log file. Created if it is not there; its directory must be. Borrowed for the call
-    /// only. A view and not a string because gcc 12 destroys the members of an aggregate that is
-    /// made inside a co_await expression twice.
+    /// The log file. Created if it is not there. Borrowed for the call only. A view and not a
+    /// string because gcc 12 destroys the members of an aggregate that is made inside a co_await
+    /// expression twice.
     std::string_view path;
 
     /// Permissions of a file that is created, less the umask. Logs tell secrets: by default only
     /// its owner's.
     mode_t mode = 0600;
+
+    /// The group of a file that is created; by default the kernel's choice.
+    gid_t group = static_cast<gid_t>(-1);
+
+    /// Directories of the path that are missing are made, with this mode less the umask. By
+    /// default a missing directory is an error: it may be a file system that is not mounted.
+    bool make_directories = false;
+    mode_t directory_mode = 0700;
+
+    /// The path may be a symbolic link when the log begins. One that is there later only is never
+    /// followed: somebody has planted it.
+    bool may_be_link = true;
+
+    /// A name that is new in the directory is made to survive the machine before it is used.
+    bool sync_directory = true;
 };
 
 static_assert(std::is_trivially_destructible_v<file_sink_options>);
@@ -38,13 +58,38 @@ class write_error : public std::system_error {
     const std::size_t bytes_kept;
 };
 
+namespace detail {
+
+class log_file_settings;
+class opened_log;
+
+} // namespace detail
+
+struct file_sink_counts {
+    /// Opened anew, because the name was another file's or nobody's.
+    std::uint64_t reopened = 0;
+    /// Somebody else has cut the file.
+    std::uint64_t truncated = 0;
+    std::uint64_t rotated = 0;
+};
+
 class file_sink {
   public:
     /// Opens the log for appending and locks it. A torn last line, left by a writer that was
     /// killed, is moved to `<path>.torn`; see torn_bytes. Throws std::system_error, with the path
-    /// and the reason: cannot be opened, is not a regular file, or has a writer already, which is
-    /// named.
+    /// and the reason: cannot be opened, is not a regular file with one name, or has a writer
+    /// already, which is named.
     [[nodiscard]] static task<file_sink> open(const file_sink_options& options);
+
+    /// In a forked child: the log that the parent has open by `fd`, which both of them append to.
+    /// The lock is the parent's, whose sink, copied in the middle of anything, is looked at for
+    /// what never changes. Throws std::system_error where `fd` cannot be doubled.
+    [[nodiscard]] static task<file_sink> share(const file_sink& parents,
+                                                       int fd);
+
+    file_sink(file_sink&&) noexcept;
+    file_sink& operator=(file_sink&&) = delete;
+    ~file_sink();
 
     /// Appends `lines`, which end with a newline, and returns when the kernel has them all: they
     /// survive this process. Throws write_error. Not cancelled half-way: a request to stop is
@@ -55,42 +100,78 @@ class file_sink {
     /// nothing written since the last success can be trusted to be on disk.
     [[nodiscard]] task<> datasync();
 
+    /// Between two writes: looks, every half second at most, whether the file still has its name.
+    /// Where it has not, it is opened anew, which is what a reader of the new file must know, and
+    /// returned; where that cannot be, as well, and writing goes on into the file that was opened.
+    /// Not cancelled half-way. Throws only std::bad_alloc and `cancelled`.
+    [[nodiscard]] task<log_news> follow();
+
+    /// Whether follow() would look.
+    [[nodiscard]] bool follow_is_due() const noexcept;
+
+    /// The same at once; nothing is to be told of a file that somebody has renamed.
+    [[nodiscard]] task<log_news> reopen();
+
+    /// Renames the file to `to`, a name that must be free, and goes on with a new one. With `sync`
+    /// both survive the machine then. Throws std::system_error, EEXIST where `to` is taken, and
+    /// writing goes on into the file that was there, under its own name where that can be had. The
+    /// file that was there stays locked for as long as a child that was forked has it open.
+    [[nodiscard]] task<> rotate(std::string to, bool sync);
+
     /// Closes the file, which gives up the lock. The destructor does it too, but blocks.
     [[nodiscard]] task<> close();
 
-    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+    [[nodiscard]] const std::string& path() const noexcept;
 
-    /// The log of the parent process, in a forked child: the same open file, which both of them
-    /// append to. The lock is the parent's. Throws std::system_error where `fd` cannot be doubled.
-    [[nodiscard]] static file_sink share(int fd, std::string path);
-
+    /// The present file's, which is another one after follow(), reopen() and rotate(). For a
+    /// handler of crashes, and to be had until then only.
     [[nodiscard]] int fd() const noexcept { return file_.fd(); }
 
-    /// Where the file ends as far as this sink knows.
-    [[nodiscard]] std::uint64_t end() const noexcept { return end_; }
+    /// In a child of the process that opened it, which shares the file and its lock.
+    [[nodiscard]] bool is_inherited() const noexcept;
+
+    /// How long the file is, as far as it is known: what others have done to it shows in follow().
+    [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+
+    /// When the file was last written to before it was opened; its birth where it is new.
+    [[nodiscard]] std::chrono::system_clock::time_point modified() const noexcept {
+        return modified_;
+    }
+
+    [[nodiscard]] const file_sink_counts& counts() const noexcept { return counts_; }
 
     /// How many bytes of a torn last line were moved to `<path>.torn` by open.
     [[nodiscard]] std::uint64_t torn_bytes() const noexcept { return torn_bytes_; }
 
   private:
-    static task<file_sink> open_path(std::string path, mode_t mode);
+    file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings);
 
-    file_sink(file opened, std::string path) noexcept
-        : file_(std::move(opened)),
-          path_(std::move(path)) {}
-
+    static task<file_sink> open_with(std::unique_ptr<detail::log_file_settings> settings);
     task<> move_torn_tail(std::uint64_t size);
     task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
     task<> cut_off_partial_line();
+    task<log_news> look(bool is_asked);
+    task<log_news> change_file(bool is_asked);
+    task<> take_place(file_sink& fresh, bool keep_lock);
+    task<> rename_aside(const std::string& to);
+    [[nodiscard]] log_news tell_once(const std::system_error& error);
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
+    std::unique_ptr<detail::log_file_settings> settings_;
     file file_;
-    std::string path_;
+    std::uint64_t inode_;
+    std::uint64_t device_;
+    std::uint64_t size_;
+    std::chrono::system_clock::time_point modified_;
+    /// In which process it was opened: a child that was forked shares the file and its lock.
+    pid_t opener_;
+    clock::time_point looked_;
+    /// Of the attempt that failed and was told last: it is told once.
+    std::error_code told_failure_;
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
-    std::uint64_t end_ = 0;
-    bool is_shared_ = false;
+    file_sink_counts counts_;
 };
 
 } // namespace sapwood

@@ -8,6 +8,7 @@
 
 #include <sapwood/level.hpp>
 #include <sapwood/log_record.hpp>
+#include <sapwood/log_requests.hpp>
 #include <sapwood/log_ring.hpp>
 #include <sapwood/log_stats.hpp>
 #include <sapwood/loop_bell.hpp>
@@ -170,6 +171,9 @@ class log_backend {
     /// After close(). False where it is not over by then.
     bool wait_until_finished(std::chrono::steady_clock::time_point deadline);
 
+    /// For the sinks. Any thread, and signal handlers.
+    [[nodiscard]] log_requests& requests() noexcept { return requests_; }
+
     [[nodiscard]] bool last_flush_failed() const noexcept {
         return flush_failed_.load(std::memory_order_acquire);
     }
@@ -292,6 +296,7 @@ class log_backend {
     std::atomic<std::uint64_t> dropped_without_ring_{0};
     std::atomic<std::uint64_t> wake_ups_{0};
     std::atomic<const void*> consumer_loop_{nullptr};
+    log_requests requests_;
 
     // Any thread, with mutex_ held.
     mutable std::mutex mutex_;

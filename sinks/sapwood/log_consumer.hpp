@@ -127,6 +127,8 @@ class log_consumer final : public stop_listener {
     };
 
     [[nodiscard]] task<> consume();
+    [[nodiscard]] static task<> hear_requests(log_consumer& me);
+    void hand_on_requests();
     [[nodiscard]] task<> rest();
     [[nodiscard]] task<> wait_for_progress();
     [[nodiscard]] std::size_t drain(std::uint64_t until);

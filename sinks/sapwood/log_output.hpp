@@ -99,14 +99,18 @@ class log_output {
     /// Has what is in the batch written as soon as the sink is free.
     void push();
 
-    /// Nothing is left to write, or the sink fails.
+    /// Nothing is left to write or to be done, or the sink fails.
     [[nodiscard]] bool settled() const noexcept {
-        return is_failing() || (filling_.size() == 0 && !is_writing_);
+        return is_failing() || (filling_.size() == 0 && !is_writing_ && !asked_ && !is_tending_);
     }
 
-    /// Its last write failed, or the one that is under way takes longer than stuck_after.
+    /// The sink is asked for something, which is done before the next write.
+    void ask(log_sink_requests what) noexcept;
+
+    /// Its last write failed, or what is under way takes longer than stuck_after.
     [[nodiscard]] bool is_failing() const noexcept {
-        return failure_ || (is_writing_ && clock::now() - write_began_ > stuck_after_);
+        return failure_ ||
+               ((is_writing_ || is_tending_) && clock::now() - write_began_ > stuck_after_);
     }
 
     [[nodiscard]] clock::duration stuck_after() const noexcept { return stuck_after_; }
@@ -145,6 +149,8 @@ class log_output {
     void tell_losses();
     void note_written(std::size_t bytes) noexcept;
     [[nodiscard]] task<> write_batch(event& progress);
+    [[nodiscard]] task<> tend();
+    void put_first(const log_news& news);
     [[nodiscard]] std::string summary_of_losses() const;
 
     std::unique_ptr<log_layout> form_;
@@ -161,6 +167,8 @@ class log_output {
     std::uint64_t filling_lines_ = 0;
     std::uint64_t writing_lines_ = 0;
     bool is_writing_ = false;
+    bool is_tending_ = false;
+    log_sink_requests asked_;
     bool is_stopping_ = false;
     bool gives_up_ = false;
     std::error_code failure_;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <sapwood/file_sink.hpp> // write_error
+#include <sapwood/log_news.hpp>
 #include <sapwood/log_record.hpp>
 #include <sapwood/task.hpp>
 
@@ -21,6 +22,16 @@ class sink_gone : public std::system_error {
     using std::system_error::system_error;
 };
 
+/// What a program has asked all sinks of a log for.
+struct log_sink_requests {
+    /// logger::reopen(): what is held by a name is opened anew if it has lost it.
+    bool reopen = false;
+    /// logger::rotate(): a new file is begun.
+    bool rotate = false;
+
+    [[nodiscard]] explicit operator bool() const noexcept { return reopen || rotate; }
+};
+
 class log_sink {
   public:
     virtual ~log_sink() = default;
@@ -34,6 +45,11 @@ class log_sink {
     /// was not taken comes again, later, in front. Not to be stopped half-way: shield. It ends,
     /// somehow, in a time that is bounded: the log waits for it when it is closed.
     [[nodiscard]] virtual task<> write(std::span<const char> lines) = 0;
+
+    /// Between two writes: before each batch, and when something is asked for. A sink looks here
+    /// after what it writes to. What it returns becomes the log's next line; what it throws is told
+    /// on standard error, and writing goes on. The default does nothing.
+    [[nodiscard]] virtual task<log_news> tend(log_sink_requests asked);
 
     /// Lets go of what it holds; it may be opened again.
     [[nodiscard]] virtual task<> close() = 0;
@@ -55,10 +71,7 @@ class log_sink {
     /// only, no lock, no allocation; it does not block for long. False where nothing was written.
     /// Lines may be those that a write(), which has not returned and will not, was given, at the
     /// same address: a sink that can tell how many of them it has leaves these out.
-    virtual bool write_in_crash(std::span<const char> lines) noexcept {
-        (void)lines;
-        return false;
-    }
+    virtual bool write_in_crash(std::span<const char> lines) noexcept;
 };
 
 } // namespace sapwood

@@ -69,6 +69,9 @@ struct logger_options {
     /// before get the signal afterwards. Each thread that logs gets an alternate stack for signals,
     /// unless it has one.
     bool crash_handler = true;
+
+    /// SIGHUP does reopen(). A handler that is there when the log begins is called as well.
+    bool reopen_on_hangup = false;
 };
 
 namespace detail {
@@ -220,6 +223,16 @@ class logger {
     /// Takes a lock that no call that logs takes, and some microseconds; see write_metrics() for a
     /// page of them. Throws std::bad_alloc.
     [[nodiscard]] log_stats stats() const;
+
+    // --- files: any thread, and signal handlers ---
+
+    /// Has the sinks open anew what somebody has renamed or removed, which they also notice
+    /// themselves within a second: for the postrotate script of logrotate. It has happened when a
+    /// flush() returns that comes after it.
+    void reopen() const noexcept { core_->backend->requests().ask_to_reopen(); }
+
+    /// Has the sinks that rotate their files begin new ones. As reopen().
+    void rotate() const noexcept { core_->backend->requests().ask_to_rotate(); }
 
     // --- the end ---
 

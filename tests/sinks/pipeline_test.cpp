@@ -807,6 +807,32 @@ TEST_SUITE("pipeline") {
         CHECK(failed_disks > 30);
     }
 
+    // --- a file that others rename ---
+
+    CO_TEST_CASE(
+        "a log that was renamed goes on under its name, and says so where lines are ours") {
+        for (const auto form : {sapwood::layout::plain, sapwood::layout::verbatim}) {
+            const temporary_directory directory;
+            const auto path = directory / "log";
+            pipeline_options options;
+            options.form = form;
+            pipeline log = co_await opened(path, options);
+            co_await log.append(text("one"));
+            co_await log.flush();
+            REQUIRE(std::rename(path.c_str(), (path + ".1").c_str()) == 0);
+            co_await sapwood::sleep_for(999ms);
+            co_await log.append(text("two"));
+            co_await log.close();
+            CHECK(contents_of(path + ".1").ends_with("one\n"));
+            const auto lines = contents_of(path);
+            CAPTURE(lines);
+            CHECK(lines.ends_with("two\n"));
+            const bool says_so = lines.find(" 0 info " + path + " was renamed or removed; ") < 30;
+            CHECK(says_so == (form == sapwood::layout::plain));
+            CHECK(log.counts().lines_written == 2);
+        }
+    }
+
     // --- options ---
 
     CO_TEST_CASE("an option that makes no sense is refused by its name") {

@@ -1,0 +1,198 @@
+#include "compress_file.hpp"
+
+#include "open_log_file.hpp"
+
+#include <cerrno>
+
+#if defined(SAPWOOD_HAS_ZSTD)
+
+#include <cerrno>
+#include <cstdio>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <memory>
+#include <span>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+#include <zstd.h>
+
+namespace sapwood::detail {
+
+namespace {
+
+/// A descriptor for calls that block.
+class plain_fd {
+  public:
+    plain_fd(int fd, const std::string& what) : fd_(fd) {
+        if (fd < 0) {
+            throw_errno(errno, what);
+        }
+    }
+
+    plain_fd(const plain_fd&) = delete;
+    plain_fd& operator=(const plain_fd&) = delete;
+
+    ~plain_fd() { ::close(fd_); }
+
+    [[nodiscard]] int get() const noexcept { return fd_; }
+
+  private:
+    int fd_;
+};
+
+void require(bool holds, const std::string& what) {
+    if (!holds) {
+        throw_errno(errno, what);
+    }
+}
+
+void write_all(int fd, std::span<const char> bytes, const std::string& name) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written == 0) {
+            errno = ENOSPC;
+        }
+        require(written > 0, fmt::format("cannot write {}", name));
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+}
+
+class compression {
+  public:
+    compression(int level, std::uint64_t bytes) : context_(::ZSTD_createCCtx(), &::ZSTD_freeCCtx) {
+        if (context_ == nullptr) {
+            throw std::bad_alloc();
+        }
+        // With the size, and a sum over all of it, in its frame, a reader knows that it is whole.
+        check(::ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level));
+        check(::ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1));
+        check(::ZSTD_CCtx_setPledgedSrcSize(context_.get(), bytes));
+    }
+
+    /// Compresses `bytes`, which are the last ones where `is_end`, and writes what comes of them.
+    void put(std::span<const char> bytes, bool is_end, int to, const std::string& name) {
+        ::ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
+        std::size_t left = 1;
+        while (is_end ? left != 0 : in.pos < in.size) {
+            ::ZSTD_outBuffer out{out_.get(), out_bytes, 0};
+            left = ::ZSTD_compressStream2(context_.get(), &out, &in,
+                                          is_end ? ZSTD_e_end : ZSTD_e_continue);
+            check(left);
+            write_all(to, {out_.get(), out.pos}, name);
+        }
+    }
+
+  private:
+    static constexpr std::size_t out_bytes = 128u << 10;
+
+    static void check(std::size_t code) {
+        if (::ZSTD_isError(code) != 0) {
+            throw std::system_error(EIO, std::generic_category(),
+                                    fmt::format("zstd: {}", ::ZSTD_getErrorName(code)));
+        }
+    }
+
+    std::unique_ptr<::ZSTD_CCtx, decltype(&::ZSTD_freeCCtx)> context_;
+    std::unique_ptr<char[]> out_ = std::make_unique<char[]>(out_bytes);
+};
+
+/// False where it was stopped.
+bool compress_into(const plain_fd& from, const plain_fd& to, const struct ::stat& status,
+                   const std::string& name, int level, const std::atomic<bool>& stop) {
+    constexpr std::size_t in_bytes = 128u << 10;
+    compression zstd(level, static_cast<std::uint64_t>(status.st_size));
+    const auto in = std::make_unique<char[]>(in_bytes);
+    std::int64_t read_bytes = 0;
+    for (ssize_t got = -1; got != 0;) {
+        if (stop.load(std::memory_order_relaxed)) {
+            return false;
+        }
+        got = ::read(from.get(), in.get(), in_bytes);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        require(got >= 0, fmt::format("cannot read {}", name));
+        read_bytes += got;
+        zstd.put({in.get(), static_cast<std::size_t>(got)}, got == 0, to.get(), name + ".zst.tmp");
+    }
+
+    struct ::stat after {};
+
+    require(::fstat(from.get(), &after) == 0, fmt::format("cannot learn the status of {}", name));
+    if (after.st_size != read_bytes) {
+        throw_errno(EBUSY, fmt::format("somebody still writes to {}", name));
+    }
+    return true;
+}
+
+} // namespace
+
+bool can_compress() noexcept {
+    return true;
+}
+
+compression_end compress_file(int directory, const std::string& name, int level,
+                              const std::atomic<bool>& stop) {
+    const std::string unfinished = name + ".zst.tmp";
+    const std::string finished = name + ".zst";
+    const plain_fd from(::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC),
+                        fmt::format("cannot open {}", name));
+
+    if (::flock(from.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        return compression_end::in_use;
+    }
+
+    struct ::stat status {};
+
+    require(::fstat(from.get(), &status) == 0, fmt::format("cannot learn the status of {}", name));
+    if (::unlinkat(directory, unfinished.c_str(), 0) != 0) {
+        require(errno == ENOENT, fmt::format("cannot remove {}", unfinished));
+    }
+    const plain_fd to(
+        ::openat(directory, unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600),
+        fmt::format("cannot create {}", unfinished));
+    try {
+        if (!compress_into(from, to, status, name, level, stop)) {
+            ::unlinkat(directory, unfinished.c_str(), 0);
+            return compression_end::stopped;
+        }
+        // Whose it is, and its permissions, where we may.
+        (void)!::fchown(to.get(), status.st_uid, status.st_gid);
+        (void)!::fchmod(to.get(), status.st_mode & 07777);
+        const timespec times[] = {status.st_atim, status.st_mtim};
+        (void)::futimens(to.get(), times);
+        require(::fsync(to.get()) == 0, fmt::format("cannot sync {}", unfinished));
+        // What has that name is what an earlier compression of the same file has left.
+        require(::renameat(directory, unfinished.c_str(), directory, finished.c_str()) == 0,
+                fmt::format("cannot rename {} to {}", unfinished, finished));
+    } catch (...) {
+        ::unlinkat(directory, unfinished.c_str(), 0);
+        throw;
+    }
+    require(::fsync(directory) == 0, fmt::format("cannot sync the directory of {}", finished));
+    require(::unlinkat(directory, name.c_str(), 0) == 0, fmt::format("cannot remove {}", name));
+    return compression_end::done;
+}
+
+} // namespace sapwood::detail
+
+#else
+
+namespace sapwood::detail {
+
+bool can_compress() noexcept {
+    return false;
+}
+
+compression_end compress_file(int, const std::string& name, int, const std::atomic<bool>&) {
+    throw_errno(ENOTSUP, "cannot compress " + name + ": built without zstd");
+}
+
+} // namespace sapwood::detail
+
+#endif

@@ -1,0 +1,234 @@
+#include "open_log_file.hpp"
+
+#include <sapwood/directory.hpp>
+#include <sapwood/run_blocking.hpp>
+
+#include <cerrno>
+#include <fmt/format.h>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string_view>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+#include <vector>
+
+namespace sapwood::detail {
+
+namespace {
+
+/// Opening begins anew when the name changes hands meanwhile; more often than this it does not.
+constexpr int attempts_max = 16;
+
+constexpr int flags_always = O_RDWR | O_APPEND;
+
+/// Who holds the flock(2) on the file, for a message to a person: `process 42 (name)`, from
+/// /proc/locks (proc(5)), whose lines are
+/// `1: FLOCK  ADVISORY  WRITE 42 08:01:1234 0 EOF` with the device in hexadecimal.
+std::string lock_holder(const file_status& status) {
+    const std::string wanted = fmt::format("{:02x}:{:02x}:{}", status.device >> 32,
+                                           status.device & 0xffffffff, status.inode);
+    std::ifstream locks("/proc/locks");
+    std::string line;
+    while (std::getline(locks, line)) {
+        std::istringstream fields(line);
+        std::string number;
+        std::string kind;
+        std::string mode;
+        std::string access;
+        std::string where;
+        long pid = 0;
+        // A line of somebody who waits for a lock has `->` before its kind, and is not the
+        // holder's.
+        if (fields >> number >> kind >> mode >> access >> pid >> where && kind == "FLOCK" &&
+            where == wanted && pid > 0) {
+            std::string name;
+            std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
+            return pid == ::getpid() ? fmt::format("this process ({})", pid)
+                                     : fmt::format("process {} ({})", pid, name);
+        }
+    }
+    return "another process";
+}
+
+/// One writer per file. The lock belongs to the open file: it goes with the process, however that
+/// ends.
+void lock(const file& log, const file_status& status, const std::string& path) {
+    if (::flock(log.fd(), LOCK_EX | LOCK_NB) == 0) {
+        return;
+    }
+    if (errno != EWOULDBLOCK) {
+        throw_errno(errno, fmt::format("cannot lock {}", path));
+    }
+    throw_errno(EWOULDBLOCK,
+                fmt::format("cannot open {} for writing: {} is writing it already; end that one, "
+                            "or choose another file",
+                            path, lock_holder(status)));
+}
+
+/// What else might have been put where a log is expected: a link would have us write to its
+/// target, a FIFO to whoever reads from it.
+void require_plain_file(const file_status& status, const std::string& path) {
+    if (!status.is_regular()) {
+        throw_errno(EINVAL, fmt::format("cannot open {} as a log: it is not a regular file", path));
+    }
+    if (status.links > 1) {
+        throw_errno(EMLINK, fmt::format("cannot open {} as a log: the file has another name (a "
+                                        "hard link), and what is written would be in both; remove "
+                                        "one of them",
+                                        path));
+    }
+}
+
+std::string parent_of(const std::string& path) {
+    const auto slash = path.find_last_not_of('/', path.rfind('/'));
+    return slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
+}
+
+/// Those above the file that are missing.
+task<> make_directories_of(const std::string& path, mode_t mode) {
+    std::vector<std::string> missing;
+    for (std::string at = path.find('/') == path.npos ? "" : parent_of(path); !at.empty();
+         at = at.find('/') == at.npos ? "" : parent_of(at)) {
+        const auto made = co_await as_result(make_directory(at, mode));
+        if (made) {
+            break;
+        }
+        if (made.error() != std::errc::no_such_file_or_directory) {
+            if (made.error() == std::errc::file_exists) {
+                break;
+            }
+            throw std::system_error(made.error(),
+                                    fmt::format("cannot make the directory {} for {}", at, path));
+        }
+        missing.push_back(at);
+    }
+    for (; !missing.empty(); missing.pop_back()) {
+        const auto made = co_await as_result(make_directory(missing.back(), mode));
+        if (!made && made.error() != std::errc::file_exists) {
+            throw std::system_error(made.error(), fmt::format("cannot make the directory {} for {}",
+                                                              missing.back(), path));
+        }
+    }
+}
+
+task<> give_to_group(const file& log, const log_file_settings& settings) {
+    const auto change = [fd = log.fd(), group = settings.group]() -> int {
+        return ::fchown(fd, static_cast<uid_t>(-1), group) == 0 ? 0 : errno;
+    };
+    const int error = co_await run_blocking(change);
+    if (error != 0) {
+        throw_errno(error,
+                    fmt::format("cannot give {} to group {}", settings.path, settings.group));
+    }
+}
+
+/// Nothing where the name has changed meanwhile.
+task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
+    const std::string& path = settings.path;
+    bool is_new = false;
+    bool is_link = false;
+    auto found = co_await as_result(file::open(path, {.flags = flags_always | O_NOFOLLOW}));
+    if (!found && found.error() == std::errc::too_many_symbolic_link_levels) {
+        if (!settings.may_be_link) {
+            throw_errno(ELOOP, fmt::format("cannot open {} as a log: it is a symbolic link, which "
+                                           "is not followed",
+                                           path));
+        }
+        is_link = true;
+        found = co_await as_result(
+            file::open(path, {.flags = flags_always | O_CREAT, .mode = settings.mode}));
+    } else if (!found && found.error() == std::errc::no_such_file_or_directory) {
+        is_new = true;
+        found = co_await as_result(
+            file::open(path, {.flags = flags_always | O_CREAT | O_EXCL, .mode = settings.mode}));
+        if (!found && found.error() == std::errc::file_exists) {
+            co_return std::nullopt;
+        }
+    }
+    if (!found) {
+        if (found.error() == std::errc::operation_canceled) {
+            throw cancelled{};
+        }
+        throw std::system_error(found.error(), fmt::format("cannot open {} as a log", path));
+    }
+    file log = std::move(*found);
+    if (is_new && settings.group != no_group) {
+        co_await give_to_group(log, settings);
+    }
+    const file_status status = co_await log.stat();
+    require_plain_file(status, path);
+    if (!settings.shares_lock) {
+        lock(log, status, path);
+    }
+    // Before we had the lock its holder may have rotated the file.
+    std::optional<file_status> named;
+    try {
+        named = co_await status_of(path, is_link ? at_symlink::follow : at_symlink::stay);
+    } catch (const std::system_error& error) {
+        if (error.code() != std::errc::no_such_file_or_directory) {
+            throw;
+        }
+    }
+    if (!named || file_identity::of(*named) != file_identity::of(status)) {
+        co_return std::nullopt;
+    }
+    co_return opened_log(std::move(log), *named, is_link);
+}
+
+} // namespace
+
+void throw_errno(int error, const std::string& what) {
+    throw std::system_error(error, std::generic_category(), what);
+}
+
+task<> sync_directory_of(const std::string& path) {
+    const auto slash = path.rfind('/');
+    std::string name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    file directory = co_await file::open(std::move(name), {.flags = O_RDONLY | O_DIRECTORY});
+    co_await directory.datasync();
+}
+
+task<opened_log> open_log_file(const log_file_settings& settings) {
+    bool has_made_directories = false;
+    for (int attempt = 0; attempt < attempts_max; ++attempt) {
+        bool make = false;
+        try {
+            std::optional<opened_log> opened = co_await open_once(settings);
+            if (opened) {
+                if (settings.sync_directory) {
+                    co_await sync_directory_of(settings.path);
+                }
+                co_return std::move(*opened);
+            }
+        } catch (const std::system_error& error) {
+            make = settings.make_directories && !has_made_directories &&
+                   error.code() == std::errc::no_such_file_or_directory;
+            if (!make) {
+                if (std::string_view(error.what()).find(settings.path) != std::string_view::npos) {
+                    throw;
+                }
+                throw std::system_error(error.code(),
+                                        fmt::format("cannot open {} as a log", settings.path));
+            }
+        }
+        if (make) {
+            co_await make_directories_of(settings.path, settings.directory_mode);
+            has_made_directories = true;
+        }
+    }
+    throw_errno(EBUSY, fmt::format("cannot open {} as a log: others rename and create it all the "
+                                   "time",
+                                   settings.path));
+}
+
+task<std::error_code> unlock_and_close(file& log) {
+    // A child process that was forked meanwhile has the file open too, and would keep the lock.
+    ::flock(log.fd(), LOCK_UN);
+    const auto closed = co_await as_result(log.close());
+    co_return closed.error();
+}
+
+} // namespace sapwood::detail

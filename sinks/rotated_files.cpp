@@ -1,0 +1,269 @@
+#include "rotated_files.hpp"
+
+#include "compress_file.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <memory>
+#include <set>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace sapwood::detail {
+
+namespace {
+
+constexpr std::string_view compressed_ending = ".zst";
+constexpr std::string_view unfinished_ending = ".zst.tmp";
+
+/// 20261126T141236.123Z
+constexpr std::size_t stamp_chars = 20;
+
+std::string stamp_of(log_milliseconds when) {
+    const auto second = std::chrono::floor<std::chrono::seconds>(when);
+    const auto count = static_cast<std::time_t>(second.time_since_epoch().count());
+    std::tm utc{};
+    ::gmtime_r(&count, &utc);
+    return fmt::format("{:04}{:02}{:02}T{:02}{:02}{:02}.{:03}Z", utc.tm_year + 1900, utc.tm_mon + 1,
+                       utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, (when - second).count());
+}
+
+int number(std::string_view digits) noexcept {
+    int value = 0;
+    for (const char c : digits) {
+        value = 10 * value + (c - '0');
+    }
+    return value;
+}
+
+std::optional<log_milliseconds> parse_stamp(std::string_view stamp) {
+    constexpr std::string_view form = "########T######.###Z";
+    static_assert(form.size() == stamp_chars);
+    for (std::size_t i = 0; i < stamp_chars; ++i) {
+        const bool is_digit = stamp[i] >= '0' && stamp[i] <= '9';
+        if (form[i] == '#' ? !is_digit : stamp[i] != form[i]) {
+            return std::nullopt;
+        }
+    }
+    std::tm utc{};
+    utc.tm_year = number(stamp.substr(0, 4)) - 1900;
+    utc.tm_mon = number(stamp.substr(4, 2)) - 1;
+    utc.tm_mday = number(stamp.substr(6, 2));
+    utc.tm_hour = number(stamp.substr(9, 2));
+    utc.tm_min = number(stamp.substr(11, 2));
+    utc.tm_sec = number(stamp.substr(13, 2));
+    const log_milliseconds when{std::chrono::seconds(::timegm(&utc)) +
+                                std::chrono::milliseconds(number(stamp.substr(16, 3)))};
+    if (stamp_of(when) != stamp) { // the 31st of February
+        return std::nullopt;
+    }
+    return when;
+}
+
+struct found_file {
+    std::string name;
+    log_milliseconds when;
+    rotated_file::kind what;
+    std::uint64_t bytes;
+};
+
+class house {
+  public:
+    house(const std::string& path, const house_rules& rules, const std::atomic<bool>& stop)
+        : rules_(rules),
+          stop_(stop) {
+        const auto slash = path.rfind('/');
+        folder_ = slash == path.npos ? "." : path.substr(0, slash + 1);
+        base_ = slash == path.npos ? path : path.substr(slash + 1);
+        fd_ = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd_ < 0) {
+            throw std::system_error(errno, std::generic_category(), "cannot open " + folder_);
+        }
+    }
+
+    house(const house&) = delete;
+    house& operator=(const house&) = delete;
+
+    ~house() { ::close(fd_); }
+
+    house_report keep(std::chrono::system_clock::time_point now) {
+        list();
+        remove_leftovers();
+        remove_old(now);
+        compress();
+        remove_surplus_bytes();
+        return std::move(report_);
+    }
+
+  private:
+    /// The rotated files, the oldest first.
+    void list() {
+        // fdopendir(3) takes the descriptor it is given.
+        const int fd = ::openat(fd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        const std::unique_ptr<DIR, int (*)(DIR*)> entries(fd >= 0 ? ::fdopendir(fd) : nullptr,
+                                                          &::closedir);
+        if (entries == nullptr) {
+            throw std::system_error(errno, std::generic_category(), "cannot read " + folder_);
+        }
+        errno = 0;
+        while (const dirent* const entry = ::readdir(entries.get())) {
+            const auto parsed = parse_rotated_name(entry->d_name, base_);
+
+            struct ::stat status {};
+
+            if (parsed && ::fstatat(fd_, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+                S_ISREG(status.st_mode)) {
+                files_.push_back({entry->d_name, parsed->when, parsed->what,
+                                  static_cast<std::uint64_t>(status.st_size)});
+            }
+        }
+        std::ranges::sort(files_, {},
+                          [](const found_file& each) -> const std::string& { return each.name; });
+    }
+
+    /// What is being compressed has another process's name on it only if that one has our log.
+    void remove_leftovers() {
+        std::erase_if(files_, [&](const found_file& each) {
+            return each.what == rotated_file::kind::unfinished && remove(each.name);
+        });
+        std::erase_if(files_, [](const found_file& each) {
+            return each.what == rotated_file::kind::unfinished;
+        });
+    }
+
+    /// By number and by age.
+    void remove_old(std::chrono::system_clock::time_point now) {
+        std::set<log_milliseconds> moments; // a file and its compressed form are one
+        for (const auto& each : files_) {
+            moments.insert(each.when);
+        }
+        while (!moments.empty()) {
+            const bool too_many = rules_.keep_files > 0 && moments.size() > rules_.keep_files;
+            const bool too_old =
+                rules_.keep_for.count() > 0 && *moments.begin() < now - rules_.keep_for;
+            if (!too_many && !too_old) {
+                break;
+            }
+            remove_all_of(*moments.begin());
+            moments.erase(moments.begin());
+        }
+    }
+
+    void remove_surplus_bytes() {
+        if (rules_.keep_bytes == 0) {
+            return;
+        }
+        std::uint64_t bytes = 0;
+        for (const auto& each : files_) {
+            bytes += each.bytes;
+        }
+        while (!files_.empty() && bytes > rules_.keep_bytes) {
+            bytes -= files_.front().bytes;
+            remove(files_.front().name);
+            files_.erase(files_.begin());
+        }
+    }
+
+    void compress() {
+        if (!rules_.compress) {
+            return;
+        }
+        for (auto& each : files_) {
+            if (each.what != rotated_file::kind::plain) {
+                continue;
+            }
+            try {
+                const auto end = compress_file(fd_, each.name, rules_.compression_level, stop_);
+                if (end == compression_end::stopped) {
+                    return;
+                }
+                if (end == compression_end::in_use) {
+                    continue; // after the next rotation
+                }
+                ++report_.compressed;
+                each.name += compressed_ending;
+                each.what = rotated_file::kind::compressed;
+
+                struct ::stat status {};
+
+                if (::fstatat(fd_, each.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
+                    each.bytes = static_cast<std::uint64_t>(status.st_size);
+                }
+            } catch (const std::exception& error) {
+                report_.failures.push_back(
+                    fmt::format("cannot compress {}{}: {}", folder_, each.name, error.what()));
+            }
+        }
+    }
+
+    void remove_all_of(log_milliseconds when) {
+        std::erase_if(files_, [&](const found_file& each) {
+            if (each.when != when) {
+                return false;
+            }
+            remove(each.name);
+            return true;
+        });
+    }
+
+    bool remove(const std::string& name) {
+        if (::unlinkat(fd_, name.c_str(), 0) == 0) {
+            ++report_.removed;
+            return true;
+        }
+        if (errno != ENOENT) {
+            const std::system_error why(errno, std::generic_category(),
+                                        fmt::format("cannot remove {}{}", folder_, name));
+            report_.failures.emplace_back(why.what());
+        }
+        return false;
+    }
+
+    const house_rules& rules_;
+    const std::atomic<bool>& stop_;
+    std::string folder_;
+    std::string base_;
+    int fd_;
+    std::vector<found_file> files_;
+    house_report report_;
+};
+
+} // namespace
+
+std::string rotated_name(std::string_view path, log_milliseconds when) {
+    return fmt::format("{}.{}", path, stamp_of(when));
+}
+
+std::optional<rotated_file> parse_rotated_name(std::string_view name, std::string_view base) {
+    if (!name.starts_with(base) || name.size() < base.size() + 1 + stamp_chars ||
+        name[base.size()] != '.') {
+        return std::nullopt;
+    }
+    const auto when = parse_stamp(name.substr(base.size() + 1, stamp_chars));
+    const auto ending = name.substr(base.size() + 1 + stamp_chars);
+    if (!when) {
+        return std::nullopt;
+    }
+    if (ending.empty()) {
+        return rotated_file{*when, rotated_file::kind::plain};
+    }
+    if (ending == compressed_ending) {
+        return rotated_file{*when, rotated_file::kind::compressed};
+    }
+    if (ending == unfinished_ending) {
+        return rotated_file{*when, rotated_file::kind::unfinished};
+    }
+    return std::nullopt;
+}
+
+house_report keep_house(const std::string& path, const house_rules& rules,
+                        std::chrono::system_clock::time_point now, const std::atomic<bool>& stop) {
+    return house(path, rules, stop).keep(now);
+}
+
+} // namespace sapwood::detail

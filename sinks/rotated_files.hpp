@@ -1,0 +1,64 @@
+// The files that a log has been rotated into: their names, and what becomes of them. Each call
+// blocks; for a thread of the pool. Touches nothing but what has one of its own names exactly.
+//
+//     app.log                              the present one
+//     app.log.20261126T141236.123Z         until that moment (UTC)
+//     app.log.20261126T141236.123Z.zst     the same, compressed
+//     app.log.20261126T141236.123Z.zst.tmp being compressed, or left of that
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sapwood::detail {
+
+using log_milliseconds =
+    std::chrono::time_point<std::chrono::system_clock, std::chrono::milliseconds>;
+
+/// The name of what is rotated at that moment. In order of time such names are in order of text.
+[[nodiscard]] std::string rotated_name(std::string_view path, log_milliseconds when);
+
+struct rotated_file {
+    enum class kind : std::uint8_t { plain, compressed, unfinished };
+
+    log_milliseconds when;
+    kind what;
+};
+
+/// What `name` says, where it is one that rotated_name(base) gives, with or without an ending.
+[[nodiscard]] std::optional<rotated_file> parse_rotated_name(std::string_view name,
+                                                             std::string_view base);
+
+/// Zero: no limit.
+struct house_rules {
+    std::size_t keep_files = 0;
+    std::chrono::seconds keep_for{0};
+    std::uint64_t keep_bytes = 0;
+    bool compress = false;
+    int compression_level = 3;
+};
+
+// A class for gcc 12, see log_news.
+class house_report {
+  public:
+    house_report() = default;
+
+    std::uint64_t removed = 0;
+    std::uint64_t compressed = 0;
+    /// What could not be done, each with its reason.
+    std::vector<std::string> failures;
+};
+
+/// Removes what is left of a compression that was broken off, and what the rules do not keep, the
+/// oldest first; compresses the others. Goes on after failures; ends early where `stop` is set.
+[[nodiscard]] house_report keep_house(const std::string& path, const house_rules& rules,
+                                      std::chrono::system_clock::time_point now,
+                                      const std::atomic<bool>& stop);
+
+} // namespace sapwood::detail
