@@ -290,7 +290,7 @@ void put_crash_line(const log_record& record, crash_form form, crash_text& to) n
         return;
     }
     if (record.is_truncated || body.is_cut()) {
-        to.put(" (cut)");
+        to.put(log_record::cut_mark);
     }
     to.put('\n');
 }
