@@ -43,6 +43,31 @@ task<> log_output::open() {
     return sink_->open();
 }
 
+/// Whether there is nothing to be asked of each of them.
+bool log_output::takes_all(std::span<const log_record> records) const noexcept {
+    return !filter_ && !full() && std::ranges::all_of(records, [this](const log_record& each) {
+        return each.importance >= at_least_;
+    });
+}
+
+void log_output::append(std::span<const log_record> records) {
+    if (takes_all(records)) [[likely]] {
+        const std::size_t before = filling_.size();
+        try {
+            form_->append_all(records, filling_);
+            filling_lines_ += records.size();
+            return;
+        } catch (const std::exception&) { // no memory: as many of them as it takes
+            filling_.cut(before);
+        }
+    }
+    for (const log_record& each : records) {
+        if (each.importance >= at_least_) {
+            take(each);
+        }
+    }
+}
+
 void log_output::take(const log_record& record) {
     if (filter_ && !filter_(record)) {
         return;

@@ -70,9 +70,11 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] std::size_t drain(std::uint64_t until);
     void gather(std::uint64_t until);
     void merge(std::uint64_t until);
+    void merge_two(source (&two)[2], std::uint64_t until);
     void take(log_producer& from, const log_frame& frame);
     void tell_gap(log_producer& from, std::uint64_t through);
     void tell_records_without_ring();
+    void append_group();
     void append(const log_record& record);
     void release_ended();
     void push_all();
@@ -81,7 +83,15 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] bool only_output_fails() const;
     void give_up_failing();
     [[nodiscard]] bool batch_is_full() const;
-    [[nodiscard]] std::string_view name_of(std::uint16_t id);
+
+    [[nodiscard]] std::string_view name_of(std::uint16_t id) {
+        if (id >= known_names_.size()) [[unlikely]] {
+            learn_names(id);
+        }
+        return known_names_[id];
+    }
+
+    void learn_names(std::uint16_t id);
 
     const std::shared_ptr<log_backend> backend_;
     const std::shared_ptr<log_names> names_;
@@ -94,6 +104,10 @@ class log_consumer final : public stop_listener {
     std::vector<std::shared_ptr<log_producer>> producers_;
     std::vector<log_producer*> begun_;
     std::vector<source> heap_;
+    /// Records that have been taken from the rings and not yet been appended to the outputs.
+    std::vector<log_record> group_;
+    std::size_t group_bytes_ = 0;
+    const std::size_t group_bytes_max_;
     /// Something that was committed is still in a ring: a batch was full, or it is too new.
     bool left_some_ = false;
     unsigned idle_naps_ = 0;
