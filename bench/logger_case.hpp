@@ -1,8 +1,8 @@
-// What bench_logger has its loggers write, and how it is told afterwards whether they have.
+// What bench_logger has its loggers write, how it is told afterwards whether they have, and how
+// their calls are timed.
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -27,6 +27,8 @@ struct logger_job {
     std::uint64_t threads = 1;
     std::uint64_t coroutines = 0; // More than 0: on one thread, which is a loop's.
     std::uint64_t records = 0;
+    // For the latency of calls: the logger's own threads on one CPU, who calls on another.
+    bool apart = false;
 
     [[nodiscard]] std::uint64_t producers() const { return coroutines > 0 ? coroutines : threads; }
 };
@@ -36,29 +38,31 @@ struct logger_job {
     return static_cast<double>(index) + static_cast<double>(producer) / 1000;
 }
 
-struct latencies {
-    double p50 = 0;
-    double p99 = 0;
-    double p999 = 0;
-};
+enum class logger_kind { sapwood, peer, limit };
 
 struct logger_peer {
-    std::string_view name;
-    bool has_coroutines = false;
-    // Writes the job's records to its file, complete and closed.
+    std::string name;
+    logger_kind kind = logger_kind::peer;
+    bool has_threads = true;     // Rows with threads.
+    bool has_coroutines = false; // Rows with 1000 coroutines.
+    // Writes the job's records to its file, complete and closed. Null: only calls are timed.
     void (*write)(const logger_job& job, run_meter& meter) = nullptr;
     // Calls the logger in bursts of 20, 500 us apart, and adds the nanoseconds of each call. Null:
     // not measured.
     void (*time_calls)(const logger_job& job, std::vector<double>& nanoseconds) = nullptr;
+    // What runs as a child: this program, or another one that takes the same arguments.
+    std::string program = "/proc/self/exe";
 };
-
-[[nodiscard]] std::span<const logger_peer> all_loggers();
 
 // Throws std::runtime_error where the file does not hold each record of the job, once, each
 // producer's in order, whole, on a line of its own.
 void verify_log(const logger_job& job);
 
-// `log(what)` of each burst, timed with the processor's counter.
+// Where a job is to be timed with the logger apart from who calls, its threads inherit their place
+// from who makes it: to be called before that is done.
+void place_logger(const logger_job& job);
+
+// `call(with)`, in bursts on this thread, each timed with the processor's counter.
 void time_bursts(const logger_job& job, std::vector<double>& nanoseconds, void (*call)(void*),
                  void* with);
 
@@ -72,12 +76,16 @@ void run_threads(const logger_job& job, const Produce& produce) {
 }
 
 void log_with_sapwood(const logger_job& job, run_meter& meter);
+void log_with_sapwood_thread(const logger_job& job, run_meter& meter);
 void log_with_spdlog(const logger_job& job, run_meter& meter);
 void log_with_spdlog_async(const logger_job& job, run_meter& meter);
 void log_with_glog(const logger_job& job, run_meter& meter);
 void log_with_memcpy(const logger_job& job, run_meter& meter);
+void time_nothing(const logger_job& job, std::vector<double>& nanoseconds);
+void time_time_stamp(const logger_job& job, std::vector<double>& nanoseconds);
 void time_sapwood(const logger_job& job, std::vector<double>& nanoseconds);
 void time_spdlog(const logger_job& job, std::vector<double>& nanoseconds);
 void time_spdlog_async(const logger_job& job, std::vector<double>& nanoseconds);
+void time_glog(const logger_job& job, std::vector<double>& nanoseconds);
 
 } // namespace bench

@@ -76,6 +76,16 @@ std::string text_of(const logger_job& job, std::uint64_t producer, std::uint64_t
     return {};
 }
 
+void open_glog(const logger_job& job) {
+    FLAGS_logtostderr = false;
+    FLAGS_stderrthreshold = google::GLOG_FATAL;
+    FLAGS_timestamp_in_logfile_name = false;
+    FLAGS_log_utc_time = true;
+    FLAGS_max_log_size = 4095;
+    google::InitGoogleLogging("bench_logger");
+    google::SetLogDestination(google::GLOG_INFO, job.path.c_str());
+}
+
 } // namespace
 
 void log_with_spdlog(const logger_job& job, run_meter& /*meter*/) {
@@ -91,13 +101,7 @@ void log_with_spdlog_async(const logger_job& job, run_meter& /*meter*/) {
 } // The pool's destructor works the queue off.
 
 void log_with_glog(const logger_job& job, run_meter& /*meter*/) {
-    FLAGS_logtostderr = false;
-    FLAGS_stderrthreshold = google::GLOG_FATAL;
-    FLAGS_timestamp_in_logfile_name = false;
-    FLAGS_log_utc_time = true;
-    FLAGS_max_log_size = 4095;
-    google::InitGoogleLogging("bench_logger");
-    google::SetLogDestination(google::GLOG_INFO, job.path.c_str());
+    open_glog(job);
     run_threads(job, [&](std::uint64_t producer) {
         const std::uint64_t count = share_of(producer, job.threads, job.records);
         for (std::uint64_t i = 0; i < count; ++i) {
@@ -143,15 +147,32 @@ void log_with_memcpy(const logger_job& job, run_meter& meter) {
 }
 
 void time_spdlog(const logger_job& job, std::vector<double>& nanoseconds) {
+    place_logger(job);
     timed_spdlog one{std::make_shared<spdlog::logger>("bench", spdlog_file(job))};
     time_bursts(job, nanoseconds, &timed_spdlog::call, &one);
 }
 
 void time_spdlog_async(const logger_job& job, std::vector<double>& nanoseconds) {
+    place_logger(job);
     const auto worker = std::make_shared<spdlog::details::thread_pool>(queue_records, 1);
     timed_spdlog one{std::make_shared<spdlog::async_logger>("bench", spdlog_file(job), worker,
                                                             spdlog::async_overflow_policy::block)};
     time_bursts(job, nanoseconds, &timed_spdlog::call, &one);
+}
+
+void time_glog(const logger_job& job, std::vector<double>& nanoseconds) {
+    place_logger(job);
+    open_glog(job);
+    std::uint64_t index = 0;
+    time_bursts(
+        job, nanoseconds,
+        [](void* with) {
+            LOG(INFO) << "producer " << 1 << " record " << ++*static_cast<std::uint64_t*>(with)
+                      << " user " << 83172206 << " took " << 1937 << " us state "
+                      << "queued";
+        },
+        &index);
+    google::ShutdownGoogleLogging();
 }
 
 } // namespace bench

@@ -1,5 +1,6 @@
 // sapwood's logger as a program would use it: one file, its default pattern (time to the
-// millisecond, thread, level, message), a ring of 512 KiB for each thread, nothing dropped.
+// millisecond, thread, level, message), a ring of 512 KiB for each thread, nothing dropped. Tasks
+// share their loop with who writes the log, or log to one that has a thread of its own.
 
 #include <cstdint>
 #include <string_view>
@@ -43,9 +44,7 @@ sapwood::task<> log_share(const sapwood::logger& log, const logger_job& job,
     }
 }
 
-sapwood::task<> log_from_coroutines(const logger_job& job) {
-    sapwood::logger_options options{.path = job.path};
-    const sapwood::logger log = co_await sapwood::logger::on_this_loop(options);
+sapwood::task<> log_all(const sapwood::logger& log, const logger_job& job) {
     std::vector<sapwood::join_handle<>> all;
     for (std::uint64_t producer = 0; producer < job.coroutines; ++producer) {
         all.push_back(sapwood::spawn(log_share(log, job, producer)));
@@ -53,6 +52,12 @@ sapwood::task<> log_from_coroutines(const logger_job& job) {
     for (const auto& each : all) {
         co_await each;
     }
+}
+
+sapwood::task<> log_on_this_loop(const logger_job& job) {
+    sapwood::logger_options options{.path = job.path};
+    const sapwood::logger log = co_await sapwood::logger::on_this_loop(options);
+    co_await log_all(log, job);
     co_await log.close();
 }
 
@@ -60,7 +65,7 @@ sapwood::task<> log_from_coroutines(const logger_job& job) {
 
 void log_with_sapwood(const logger_job& job, run_meter& /*meter*/) {
     if (job.coroutines > 0) {
-        sapwood::run(log_from_coroutines(job));
+        sapwood::run(log_on_this_loop(job));
         return;
     }
     const sapwood::logger log{{.path = job.path}};
@@ -72,7 +77,14 @@ void log_with_sapwood(const logger_job& job, run_meter& /*meter*/) {
     });
 } // The logger's destructor writes the rest and closes the file.
 
+void log_with_sapwood_thread(const logger_job& job, run_meter& /*meter*/) {
+    const sapwood::logger log{{.path = job.path}};
+    sapwood::run(log_all(log, job));
+}
+
 void time_sapwood(const logger_job& job, std::vector<double>& nanoseconds) {
+    place_logger(job);
+
     struct call {
         sapwood::logger log;
         std::uint64_t index = 0;

@@ -406,8 +406,66 @@ def memory_section(part):
                     for k in ("first_ns", "second_ns"))] for row in rows]))]
 
 
+LOGGER_COLORS = {"sapwood": "sapwood", "peer": "first", "limit": "limit"}
+
+
+def logger_section(part):
+    rates, latencies = part["rates"], part["latencies"]
+    messages = list(dict.fromkeys(row["message"] for row in rates))
+
+    def groups(message, make_bar):
+        rows = [row for row in rates if row["message"] == message]
+        producers = list(dict.fromkeys(row["producers"] for row in rows))
+        return [(kind, [make_bar(row) for row in rows if row["producers"] == kind])
+                for kind in producers]
+
+    def rate_bar(row):
+        rate = row["records_per_second"]
+        return Bar(row["logger"], [rate["median"] / 1e6], LOGGER_COLORS[row["kind"]],
+                   spread_of(rate, 1e-6))
+
+    out = ["<h2>Loggers</h2>",
+           f"<p>{count(part['records'])} lines from all producers together into one file, with the "
+           "time to the millisecond, thread and level, median of "
+           f"{part['rounds']} interleaved rounds. Every file was checked line by line. <em>memcpy "
+           "limit</em> only copies lines that were formatted before.</p>"]
+    for message in messages:
+        out.append(figure(f"Million lines per second, message: {message}, more is better",
+                          chart(groups(message, rate_bar), "M lines/s"),
+                          "Thin lines: slowest and fastest round."))
+    if latencies:
+        out.append(figure(
+            "Nanoseconds of one call, less is better",
+            chart([(f"{name}, CPUs: {cpus}",
+                    [Bar(row["logger"], [row[key]["median"]], LOGGER_COLORS[row["kind"]],
+                         spread_of(row[key])) for row in latencies if row["cpus"] == cpus])
+                   for cpus in dict.fromkeys(row["cpus"] for row in latencies)
+                   for name, key in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p999"))],
+                  "ns, logarithmic", logarithmic=True, label_width=300),
+            "One thread, bursts of 20 calls, 500 us apart. Nothing is subtracted: what the timer "
+            "and the machine take is the row \u201cnothing\u201d."))
+    if part["verdicts"]:
+        out.append(table([" sapwood", "median", "mark", " "], [
+            [html.escape(v["claim"]), number(v["value"]), number(v["mark"]),
+             judged(v["value"] <= v["mark"] if v["limit"] == "at most"
+                    else v["value"] >= v["mark"])] for v in part["verdicts"]]))
+    out.append(details("All numbers", table(
+        [" message", " producers", " logger", "lines/s", "min", "max", "times best peer", "CPU ns",
+         "user ns", "system ns"],
+        [[row["message"], row["producers"], html.escape(row["logger"]),
+          *(number(row["records_per_second"][k]) for k in ("median", "min", "max")),
+          number(row["times_best_peer"]) if "times_best_peer" in row else "",
+          *(number(row[k]["median"]) for k in ("cpu_ns", "user_ns", "system_ns"))]
+         for row in rates]) + table(
+        [" logger", " CPUs", "p50 ns", "p99 ns", "p99.9 ns", "worst ns"],
+        [[html.escape(row["logger"]), row["cpus"],
+          *(number(row[k]["median"]) for k in ("p50", "p99", "p999", "worst"))]
+         for row in latencies])))
+    return out
+
+
 SECTIONS = {"core": core_section, "writers": writers_section, "echo": echo_section,
-            "memory": memory_section}
+            "memory": memory_section, "logger": logger_section}
 
 
 def page(parts):

@@ -78,6 +78,7 @@ void log_backend::become_childs(void (*start)(void*), void* with) noexcept {
     start_with_ = with;
     // The first record makes its thread come to wake(), and so does the first flush.
     consumer_state_.store(state::asleep, std::memory_order_relaxed);
+    tell_asleep(true);
 }
 
 // --- threads that log ---
@@ -173,6 +174,7 @@ void log_backend::wake() noexcept {
     if (consumer_state_.exchange(state::awake, std::memory_order_acq_rel) == state::awake) {
         return; // somebody else does it
     }
+    tell_asleep(false);
     wake_ups_.fetch_add(1, std::memory_order_relaxed);
     if (start_ != nullptr) [[unlikely]] {
         std::exchange(start_, nullptr)(start_with_);
@@ -185,6 +187,14 @@ void log_backend::wake() noexcept {
     }
     if (bell != nullptr) {
         bell->ring();
+    }
+}
+
+/// After a change of consumer_state_. A thread that still sees the old word asks wake(), which
+/// knows better.
+void log_backend::tell_asleep(bool asleep) noexcept {
+    if (is_asleep_.load(std::memory_order_relaxed) != asleep) {
+        is_asleep_.store(asleep, std::memory_order_relaxed);
     }
 }
 
@@ -283,6 +293,7 @@ bool log_backend::set_state(state next) noexcept {
         return false;
     }
     consumer_state_.store(next, std::memory_order_seq_cst);
+    tell_asleep(next == state::asleep);
     // A thread that has committed without seeing this state: its commit is visible from here on.
     return next != state::asleep || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
 }
@@ -310,6 +321,7 @@ void log_backend::finish_flushes(std::uint64_t number, bool failed) noexcept {
 void log_backend::finish() noexcept {
     finished_.store(true, std::memory_order_seq_cst);
     consumer_state_.store(state::awake, std::memory_order_seq_cst);
+    tell_asleep(false);
     {
         const std::lock_guard lock(mutex_);
         bell_.reset();

@@ -31,6 +31,12 @@ constexpr unsigned idle_naps_max = 100;
 /// often.
 constexpr clock::duration sleep_without_membarrier = std::chrono::milliseconds(20);
 
+/// So many records at most are taken from the rings before they are rendered, ...
+constexpr std::size_t group_records_max = 64;
+
+/// ... with so many bytes, or an eighth of the smallest batch: a batch is overfilled by no more.
+constexpr std::size_t group_bytes_limit = 16u << 10;
+
 constexpr std::uint64_t far_future_ticks = std::uint64_t{1} << 62;
 
 std::string text_of_gap(const log_producer& from, std::uint64_t first, std::uint64_t count,
@@ -46,6 +52,14 @@ std::string text_of_gap(const log_producer& from, std::uint64_t first, std::uint
     }
     return fmt::format("{} records of thread {} are missing here, numbers {} to {}: {}", count,
                        from.thread.id, first, first + count - 1, why);
+}
+
+std::size_t group_bytes_for(const std::vector<std::unique_ptr<log_output>>& outputs) {
+    std::size_t bytes = group_bytes_limit;
+    for (const auto& each : outputs) {
+        bytes = std::min(bytes, each->batch_bytes() / 8);
+    }
+    return bytes;
 }
 
 bool is_later(std::uint64_t one, std::uint64_t other) noexcept {
@@ -122,7 +136,10 @@ log_consumer::log_consumer(std::shared_ptr<log_backend> backend, std::shared_ptr
       names_(std::move(names)),
       linger_(linger),
       outputs_(std::move(outputs)),
-      clock_(backend_->ticks_are_trusted()) {}
+      clock_(backend_->ticks_are_trusted()),
+      group_bytes_max_(group_bytes_for(outputs_)) {
+    group_.reserve(group_records_max);
+}
 
 log_consumer::log_consumer(std::shared_ptr<log_backend> backend, std::shared_ptr<log_names> names,
                            log_consumer& parents)
@@ -343,7 +360,7 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
         tell_gap(from, from.sequence + missing);
     }
     const char* const text = reinterpret_cast<const char*>(&frame) + sizeof(log_frame);
-    const log_record record{
+    group_.push_back({
         .when = clock_.at(frame.ticks),
         .importance = static_cast<level>(frame.importance),
         .is_known_plain = (frame.flags & log_frame::plain) != 0,
@@ -359,19 +376,24 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
                                          frame.bytes - sizeof(log_frame) - frame.message_bytes -
                                              (frame.flags >> log_frame::padding_shift))
                       : std::string_view(),
-    };
+    });
     ++from.sequence;
-    pass_bytes_ += frame.bytes;
-    if (log_origin origin; origin.take(record.fields)) [[unlikely]] {
-        append_from(origin, record);
-    } else {
-        append(record);
+    if (log_origin origin; origin.take(group_.back().fields)) [[unlikely]] {
+        pass_bytes_ += frame.bytes;
+        append_from(origin);
+        return;
+    }
+    group_bytes_ += frame.bytes;
+    if (group_.size() == group_records_max || group_bytes_ >= group_bytes_max_) [[unlikely]] {
+        append_group();
     }
 }
 
-/// A record that says itself when and where it was made.
-void log_consumer::append_from(const log_origin& origin, const log_record& record) {
+/// The newest of the group says itself when and where it was made.
+void log_consumer::append_from(const log_origin& origin) {
+    const log_record record = group_.back();
     const log_thread thread = origin.thread != 0 ? origin.as_thread() : record.thread;
+    group_.pop_back();
     append({.when = origin.when_ns != 0
                         ? log_record::time_point(wall_clock::duration(origin.when_ns))
                         : record.when,
@@ -391,47 +413,73 @@ void log_consumer::append_from(const log_origin& origin, const log_record& recor
 void log_consumer::merge(std::uint64_t until) {
     const auto later = [](const source& a, const source& b) { return is_later(a.ticks, b.ticks); };
     std::make_heap(heap_.begin(), heap_.end(), later);
-    while (!heap_.empty()) {
-        // The heap's second is one of the root's children.
-        std::uint64_t next = until;
-        for (std::size_t i = 1; i < std::min<std::size_t>(heap_.size(), 3); ++i) {
-            next = is_later(next, heap_[i].ticks) ? heap_[i].ticks : next;
+    while (!heap_.empty() && !is_full_) {
+        // The two that come first, up to where a third one comes between.
+        source two[2] = {};
+        for (source& each : two) {
+            if (!heap_.empty()) {
+                std::pop_heap(heap_.begin(), heap_.end(), later);
+                each = heap_.back();
+                heap_.pop_back();
+            }
         }
-        source& first = heap_.front();
-        log_producer& producer = *first.producer;
-        const log_frame* frame = first.frame;
-        do {
-            take(producer, *frame);
-            producer.reader.pop(*frame);
-            frame = producer.reader.front();
-        } while (frame != nullptr && !is_later(frame->ticks, next) && !is_full_);
-        if (is_full_) [[unlikely]] {
-            left_some_ = true;
+        const bool has_third = !heap_.empty() && is_later(until, heap_.front().ticks);
+        merge_two(two, has_third ? heap_.front().ticks : until);
+        for (const source& each : two) {
+            if (each.frame == nullptr) {
+                continue;
+            }
+            if (is_later(each.ticks, until)) {
+                left_some_ = true;
+            } else {
+                heap_.push_back(each);
+                std::push_heap(heap_.begin(), heap_.end(), later);
+            }
+        }
+    }
+    append_group();
+    left_some_ = left_some_ || !heap_.empty();
+}
+
+/// Two threads that log at once take turns as if by chance: which one is next is an index, not a
+/// branch that the processor would guess wrong half of the time.
+void log_consumer::merge_two(source (&two)[2], std::uint64_t until) {
+    for (source& each : two) {
+        each.ticks = each.frame != nullptr ? each.ticks : until + 1;
+    }
+    while (true) {
+        source& first = two[is_later(two[0].ticks, two[1].ticks) ? 1 : 0];
+        if (is_later(first.ticks, until) || is_full_) {
             return;
         }
-        if (frame == nullptr || is_later(frame->ticks, until)) {
-            left_some_ = left_some_ || frame != nullptr;
-            std::pop_heap(heap_.begin(), heap_.end(), later);
-            heap_.pop_back();
-            continue;
-        }
-        if (heap_.size() == 2) { // two threads: the other one is next
-            first.ticks = frame->ticks;
-            first.frame = frame;
-            std::swap(heap_[0], heap_[1]);
-            continue;
-        }
-        std::pop_heap(heap_.begin(), heap_.end(), later);
-        heap_.back().ticks = frame->ticks;
-        heap_.back().frame = frame;
-        std::push_heap(heap_.begin(), heap_.end(), later);
+        log_ring_reader& reader = first.producer->reader;
+        take(*first.producer, *first.frame);
+        reader.pop(*first.frame);
+        first.frame = reader.front();
+        first.ticks = first.frame != nullptr ? first.frame->ticks : until + 1;
     }
 }
 
+void log_consumer::append_group() {
+    if (group_.empty()) {
+        return;
+    }
+    counts_.lines += group_.size(); // before the outputs count them
+    for (const auto& each : outputs_) {
+        each->append(group_);
+        is_full_ |= each->must_wait();
+    }
+    pass_bytes_ += group_bytes_;
+    group_.clear();
+    group_bytes_ = 0;
+}
+
+/// One that is no thread's, behind those that were taken.
 void log_consumer::append(const log_record& record) {
+    append_group();
     ++counts_.lines; // before the outputs count it
     for (const auto& each : outputs_) {
-        each->append(record);
+        each->append({&record, 1});
         is_full_ |= each->must_wait();
     }
 }
@@ -474,11 +522,10 @@ void log_consumer::tell_records_without_ring() {
     append_note(nobody, 0, text);
 }
 
-std::string_view log_consumer::name_of(std::uint16_t id) {
-    while (id >= known_names_.size()) [[unlikely]] {
+void log_consumer::learn_names(std::uint16_t id) {
+    while (id >= known_names_.size()) {
         known_names_.push_back(names_->of(static_cast<std::uint16_t>(known_names_.size())));
     }
-    return known_names_[id];
 }
 
 /// Rings of threads that are gone, and have nothing more to tell, go.

@@ -109,13 +109,14 @@ void log_consumer::tell_signal(std::uint64_t flush) {
                                          std::string_view(signal, bytes), note->thread);
     const log_thread thread = thread_of(*note);
     const visit here(*this);
+    ++counts_.notes;
     append({.when = clock_.at(backend_->ticks()),
             .importance = level::critical,
             .is_known_plain = true,
             .is_truncated = false,
             .message = text,
-            .logger = "sapwood",
-            .logger_id = 0xffff,
+            .logger = log_record::own_name,
+            .logger_id = log_record::own_id,
             .thread = thread,
             .sequence = 0,
             .fields = {}});
@@ -215,9 +216,12 @@ void log_consumer::write_rings_in_crash() noexcept {
 }
 
 void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noexcept {
-    const std::uint32_t missing = frame.sequence - static_cast<std::uint32_t>(from.sequence);
-    if (missing != 0) {
-        put_gap_in_crash(from, missing);
+    const auto missing = static_cast<std::int32_t>(frame.sequence -
+                                                   static_cast<std::uint32_t>(from.sequence));
+    if (missing > 0) {
+        put_gap_in_crash(from, static_cast<std::uint32_t>(missing));
+    } else { // the visit that the crash came into had taken it already
+        from.sequence -= static_cast<std::uint32_t>(-missing);
     }
     const char* const text = reinterpret_cast<const char*>(&frame) + sizeof(log_frame);
     const std::size_t text_bytes =
@@ -257,8 +261,8 @@ void log_consumer::put_gap_in_crash(log_producer& from, std::uint64_t count) noe
                          .is_known_plain = true,
                          .is_truncated = false,
                          .message = text.text(),
-                         .logger = "sapwood",
-                         .logger_id = 0xffff,
+                         .logger = log_record::own_name,
+                         .logger_id = log_record::own_id,
                          .thread = from.thread,
                          .sequence = from.sequence,
                          .fields = {}});
@@ -277,8 +281,8 @@ void log_consumer::put_signal_in_crash(const signal_note& note) noexcept {
                          .is_known_plain = true,
                          .is_truncated = false,
                          .message = text.text(),
-                         .logger = "sapwood",
-                         .logger_id = 0xffff,
+                         .logger = log_record::own_name,
+                         .logger_id = log_record::own_id,
                          .thread = thread,
                          .sequence = 0,
                          .fields = {}});

@@ -74,6 +74,33 @@ void log_output::write_batches_in_crash() noexcept {
     writing_lines_ = filling_lines_ = 0;
 }
 
+/// Whether there is nothing to be asked of each of them.
+bool log_output::takes_all(std::span<const log_record> records) const noexcept {
+    return !filter_ && !full() && std::ranges::all_of(records, [this](const log_record& each) {
+        return each.importance >= at_least_;
+    });
+}
+
+void log_output::append(std::span<const log_record> records) {
+    if (takes_all(records)) [[likely]] {
+        const std::size_t before = filling_.size();
+        try {
+            form_->append_all(records, filling_);
+            filling_lines_ += records.size();
+            return;
+        } catch (const std::exception&) { // no memory: as many of them as it takes
+            filling_.cut(before);
+        }
+    }
+    for (const log_record& each : records) {
+        if (each.importance >= at_least_) {
+            take(each);
+        } else {
+            ++counts_.lines_unwanted;
+        }
+    }
+}
+
 void log_output::take(const log_record& record) {
     if (filter_ && !filter_(record)) {
         ++counts_.lines_unwanted;

@@ -14,8 +14,9 @@ namespace {
 void add_field(std::string& to, log_field_kind kind, std::string_view value) {
     const log_field_text field("", kind, log_view_text(value));
     const std::size_t before = to.size();
-    to.resize(before + field.size());
-    field.put(to.data() + before);
+    to.resize(before + field.size_max() + log_text_overrun_bytes_max);
+    const char* const end = field.put(to.data() + before);
+    to.resize(static_cast<std::size_t>(end - to.data()));
 }
 
 } // namespace
@@ -49,13 +50,13 @@ void put_long_record(const log_core& core, level importance, std::uint8_t flags,
     if (!fields.empty()) {
         flags |= log_frame::has_fields;
     }
-    put_record(core, importance, flags, message.size(), fields.size(), [&](char* to) {
-        to += message.copy(to, message.size());
-        fields.copy(to, fields.size());
+    put_record(core, importance, flags, message.size() + fields.size(), [&](char* to) {
+        char* const message_end = to + message.copy(to, message.size());
+        return log_text_ends{message_end, message_end + fields.copy(message_end, fields.size())};
     });
 }
 
-void put_slowly(const log_core& core, level importance, bool plain, std::string_view message,
+void put_slowly(const log_core& core, level importance, std::string_view message,
                 std::string_view fields, std::source_location where) {
     std::string with_context;
     if (core.backend->wants_context()) {
@@ -63,14 +64,27 @@ void put_slowly(const log_core& core, level importance, bool plain, std::string_
         with_context += fields;
         fields = with_context;
     }
-    put_long_record(core, importance, plain ? log_frame::plain : std::uint8_t{0}, message, fields);
+    put_long_record(core, importance, 0, message, fields);
 }
 
-void log_float_text::format(double value, int precision) noexcept {
-    char* const end = precision >= 0
-                          ? fmt::format_to(text_, FMT_COMPILE("{:.{}f}"), value, precision)
-                          : fmt::format_to(text_, FMT_COMPILE("{}"), value);
-    size_ = static_cast<std::size_t>(end - text_);
+namespace {
+
+template <class T>
+char* put_float_by_fmt(char* to, T value, int precision) noexcept {
+    return precision >= 0 ? fmt::format_to(to, FMT_COMPILE("{:.{}f}"), value, precision)
+                          : fmt::format_to(to, FMT_COMPILE("{}"), value);
+}
+
+} // namespace
+
+char* put_float(char* to, double value, int precision) noexcept {
+    return put_float_by_fmt(to, value, precision);
+}
+
+/// A float's shortest text is not that of the double with its value.
+char* put_float(char* to, float value, int precision) noexcept {
+    return precision >= 0 ? put_float_by_fmt(to, double{value}, precision)
+                          : put_float_by_fmt(to, value, precision);
 }
 
 } // namespace sapwood::detail

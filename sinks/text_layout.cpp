@@ -54,6 +54,20 @@ void append_digits(unsigned value, unsigned digits, log_buffer& to) {
     fmt::format_to(std::back_inserter(to), "{:0{}}", value, digits);
 }
 
+constexpr std::size_t text_sources = 64;
+
+/// Who logs, and at which level.
+std::uint64_t source_of(const log_record& record) noexcept {
+    return std::uint64_t{record.thread.ordinal} << 32 | std::uint64_t{record.logger_id} << 8 |
+           static_cast<std::uint64_t>(record.importance);
+}
+
+/// Where its text is kept.
+std::size_t slot_of(const log_record& record) noexcept {
+    return (record.thread.ordinal * 7 + record.logger_id * 5 + std::size_t(record.importance)) %
+           text_sources;
+}
+
 /// Time stamps before 1970 are no log's.
 std::int64_t since_epoch_ns(const log_record& record) noexcept {
     return std::max<std::int64_t>(record.when.time_since_epoch().count(), 0);
@@ -64,7 +78,15 @@ std::int64_t since_epoch_ns(const log_record& record) noexcept {
 text_layout::text_layout(const text_layout_options& options)
     : zone_(options.zone),
       colour_(options.colour) {
+    static_assert(sources == text_sources);
     parse(options.pattern);
+    const auto is_kept = [](const run& each) {
+        return each.what == run::kind::time || each.what == run::kind::source;
+    };
+    if (!runs_.empty() && runs_.back().what == run::kind::message &&
+        std::all_of(runs_.begin(), runs_.end() - 1, is_kept)) {
+        heads_.resize(sources);
+    }
 }
 
 text_layout::run::kind text_layout::kind_of(const piece& one) noexcept {
@@ -158,14 +180,79 @@ void text_layout::add(piece one) {
     runs_.back().pieces.push_back(std::move(one));
 }
 
+/// Most lines are a head that was rendered for another one already, and a message to be copied.
+void text_layout::append_all(std::span<const log_record> records, log_buffer& to) {
+    if (heads_.empty()) {
+        log_layout::append_all(records, to);
+        return;
+    }
+    std::size_t bytes_max = 0;
+    for (const log_record& each : records) {
+        bytes_max += sizeof(cached_head) + each.message.size() + 1;
+    }
+    char* at = to.room(bytes_max);
+    for (const log_record& each : records) {
+        bytes_max -= sizeof(cached_head) + each.message.size() + 1;
+        const cached_head* const head = head_of(each);
+        if (head == nullptr || !each.fields.empty() || each.is_truncated ||
+            (!each.is_known_plain && !is_plain(each.message))) [[unlikely]] {
+            to.take(at);
+            append(each, to);
+            at = to.room(bytes_max);
+            continue;
+        }
+        std::memcpy(at, head->bytes, 48); // fixed sizes need no call
+        if (head->size > 48) [[unlikely]] {
+            std::memcpy(at + 48, head->bytes + 48, sizeof(head->bytes) - 48);
+        }
+        at += head->size;
+        std::memcpy(at, each.message.data(), each.message.size());
+        at += each.message.size();
+        *at++ = '\n';
+    }
+    to.take(at);
+}
+
+/// Null where it is too long to be kept.
+inline const text_layout::cached_head* text_layout::head_of(const log_record& record) {
+    const auto ns = static_cast<std::uint64_t>(since_epoch_ns(record));
+    if (ns - millisecond_begin_ >= 1'000'000) [[unlikely]] {
+        millisecond_ = ns / 1'000'000;
+        millisecond_begin_ = millisecond_ * 1'000'000;
+    }
+    const std::uint64_t source = source_of(record);
+    cached_head& head = heads_[slot_of(record)];
+    if ((head.millisecond != millisecond_ || head.source != source) &&
+        !make_head(record, millisecond_, source, head)) [[unlikely]] {
+        return nullptr;
+    }
+    return &head;
+}
+
+bool text_layout::make_head(const log_record& record, std::uint64_t millisecond,
+                            std::uint64_t source, cached_head& head) {
+    log_buffer text(2 * sizeof(head.bytes));
+    std::size_t time_run = 0;
+    std::size_t source_run = 0;
+    for (std::size_t i = 0; i + 1 < runs_.size(); ++i) {
+        if (runs_[i].what == run::kind::time) {
+            append_cached(runs_[i], millisecond, record, times_[time_run++], text);
+        } else {
+            append_cached(runs_[i], source, record, sources_[source_run++][slot_of(record)], text);
+        }
+    }
+    if (text.size() > sizeof(head.bytes)) {
+        return false;
+    }
+    head = {.millisecond = millisecond, .source = source, .size = text.size()};
+    text.text().copy(head.bytes, text.size());
+    return true;
+}
+
 void text_layout::append(const log_record& record, log_buffer& to) {
     const auto millisecond = static_cast<std::uint64_t>(since_epoch_ns(record)) / 1'000'000;
-    const std::uint64_t source = std::uint64_t{record.thread.ordinal} << 32 |
-                                 std::uint64_t{record.logger_id} << 8 |
-                                 static_cast<std::uint64_t>(record.importance);
-    const std::size_t slot =
-        (record.thread.ordinal * 7 + record.logger_id * 5 + std::size_t(record.importance)) %
-        sources;
+    const std::uint64_t source = source_of(record);
+    const std::size_t slot = slot_of(record);
     std::size_t time_run = 0;
     std::size_t source_run = 0;
     for (const run& each : runs_) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 static_assert(std::endian::native == std::endian::little, "the first digit is the lowest byte");
@@ -23,6 +24,30 @@ namespace sapwood::detail {
     const std::uint64_t twos = ((fours - 100 * hundreds) << 16) + hundreds;
     const std::uint64_t tens = ((twos * 103) >> 10) & 0x000f'000f'000f'000f;
     return ((twos - 10 * tens) << 8) + tens;
+}
+
+inline constexpr std::uint64_t eight_ascii_zeros = 0x3030'3030'3030'3030;
+
+/// The longest text of an integer of this type.
+template <std::integral T>
+inline constexpr std::size_t decimal_bytes_max =
+    std::numeric_limits<T>::digits10 + (std::is_signed_v<T> ? 2 : 1);
+
+/// Writes a number where it is to stand and returns the end of its text, behind which eight bytes
+/// may be overwritten. By pairs of digits, as many as there are: half the instructions of `decimal`
+/// below, which need not branch and is for where the size is to be known first.
+char* put_decimal(char* to, std::uint64_t value) noexcept;
+
+template <std::integral T>
+[[gnu::always_inline]] inline char* put_decimal_of(char* to, T value) noexcept {
+    auto magnitude = static_cast<std::uint64_t>(value);
+    if constexpr (std::is_signed_v<T>) {
+        const bool is_negative = value < 0;
+        magnitude = is_negative ? 0 - magnitude : magnitude;
+        *to = '-'; // overwritten where it does not belong
+        to += is_negative ? 1 : 0;
+    }
+    return put_decimal(to, magnitude);
 }
 
 /// The text of an integer, kept in registers until it is known where it goes.

@@ -18,6 +18,8 @@ class fixed_decimal {
     /// So many digits behind the point at most.
     static constexpr unsigned precision_max = 9;
     static constexpr std::size_t overrun_bytes_max = decimal::overrun_bytes_max;
+    /// The longest text: a sign, 2^63, a point and nine digits.
+    static constexpr std::size_t bytes_max = 30;
 
     /// Whether the number can be written here: it is finite, and below 2^63. What is not is fmt's.
     [[nodiscard]] static bool accepts(double value) noexcept {
@@ -54,7 +56,7 @@ class fixed_decimal {
     char* put(char* to) const noexcept {
         *to = '-'; // overwritten where it does not belong
         to += is_negative_ ? 1 : 0;
-        to = decimal(whole_).put(to);
+        to = put_decimal(to, whole_);
         if (precision_ == 0) {
             return to;
         }

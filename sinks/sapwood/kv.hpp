@@ -51,11 +51,10 @@ inline constexpr std::size_t log_field_header_bytes = 7;
 /// Longer keys are cut.
 inline constexpr std::size_t log_key_bytes_max = 1024;
 
-inline char* put_field_header(char* to, log_field_header header) noexcept {
+inline void put_field_header(char* to, log_field_header header) noexcept {
     std::memcpy(to, &header.value_bytes, 4);
     std::memcpy(to + 4, &header.key_bytes, 2);
     std::memcpy(to + 6, &header.kind, 1);
-    return to + log_field_header_bytes;
 }
 
 /// A field whose text is known.
@@ -67,14 +66,20 @@ class log_field_text {
           value_(std::move(value)),
           kind_(kind) {}
 
-    [[nodiscard]] std::size_t size() const noexcept {
-        return log_field_header_bytes + key_.size() + value_.size();
+    [[nodiscard]] std::size_t size_max() const noexcept {
+        return log_field_header_bytes + key_.size() + value_.size_max();
     }
 
+    /// Whether its text needs no escaping is the forms' to see.
+    [[nodiscard]] static constexpr bool plain() noexcept { return true; }
+
     char* put(char* to) const noexcept {
-        to = put_field_header(to, {static_cast<std::uint32_t>(value_.size()),
-                                   static_cast<std::uint16_t>(key_.size()), kind_});
-        return value_.put(to + key_.copy(to, key_.size()));
+        char* const key = to + log_field_header_bytes;
+        char* const value = key + key_.copy(key, key_.size()); // most often a literal
+        char* const end = value_.put(value);
+        put_field_header(to, {static_cast<std::uint32_t>(end - value),
+                              static_cast<std::uint16_t>(key_.size()), kind_});
+        return end;
     }
 
   private:

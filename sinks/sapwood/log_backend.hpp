@@ -137,7 +137,7 @@ class log_backend {
         // The consumer's side of the agreement is a membarrier(2), which makes every thread's
         // stores visible: here it is enough that the compiler keeps the order.
         std::atomic_signal_fence(std::memory_order_seq_cst);
-        if (consumer_state_.load(std::memory_order_relaxed) == state::asleep) [[unlikely]] {
+        if (is_asleep_.load(std::memory_order_relaxed)) [[unlikely]] {
             wake();
         }
     }
@@ -271,6 +271,7 @@ class log_backend {
     void ring_in_crash() noexcept;
     void wake() noexcept;
     void wake_napping() noexcept;
+    void tell_asleep(bool asleep) noexcept;
     [[nodiscard]] bool may_wait(level importance) const noexcept;
 
     // Constant after construction, but in a child process, which has another id.
@@ -283,7 +284,10 @@ class log_backend {
     const std::size_t ring_bytes_;
     const log_full full_;
 
-    // Any thread.
+    // Any thread. Every call looks at the first one, in a line that is written only when the
+    // consumer falls asleep or wakes up: the state changes with each visit of the consumer's, and a
+    // thread that reads it then waits for the line to come over.
+    alignas(64) std::atomic<bool> is_asleep_{false};
     alignas(64) std::atomic<state> consumer_state_{state::awake};
     std::atomic<bool> closing_{false};
     std::atomic<bool> finished_{false};

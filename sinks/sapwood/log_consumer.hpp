@@ -134,12 +134,14 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] std::size_t drain(std::uint64_t until);
     void gather(std::uint64_t until);
     void merge(std::uint64_t until);
+    void merge_two(source (&two)[2], std::uint64_t until);
     void take(log_producer& from, const log_frame& frame);
     void tell_gap(log_producer& from, std::uint64_t through);
     void tell_records_without_ring();
+    void append_group();
     void append(const log_record& record);
     void append_note(const log_thread& thread, std::uint64_t sequence, std::string_view text);
-    void append_from(const log_origin& origin, const log_record& record);
+    void append_from(const log_origin& origin);
     void release_ended();
     void push_all();
     [[nodiscard]] bool all_settled() const;
@@ -155,7 +157,15 @@ class log_consumer final : public stop_listener {
     void put_signal_in_crash(const signal_note& note) noexcept;
     [[nodiscard]] std::string_view name_in_crash(std::uint16_t id) const noexcept;
     [[nodiscard]] bool batch_is_full() const;
-    [[nodiscard]] std::string_view name_of(std::uint16_t id);
+
+    [[nodiscard]] std::string_view name_of(std::uint16_t id) {
+        if (id >= known_names_.size()) [[unlikely]] {
+            learn_names(id);
+        }
+        return known_names_[id];
+    }
+
+    void learn_names(std::uint16_t id);
 
     const std::shared_ptr<log_backend> backend_;
     const std::shared_ptr<log_names> names_;
@@ -170,6 +180,10 @@ class log_consumer final : public stop_listener {
     std::vector<std::shared_ptr<log_producer>> producers_;
     std::vector<log_producer*> begun_;
     std::vector<source> heap_;
+    /// Records that have been taken from the rings and not yet been appended to the outputs.
+    std::vector<log_record> group_;
+    std::size_t group_bytes_ = 0;
+    const std::size_t group_bytes_max_;
     /// Something that was committed is still in a ring: a batch was full, or it is too new.
     bool left_some_ = false;
     unsigned idle_naps_ = 0;

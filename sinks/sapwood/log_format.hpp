@@ -30,7 +30,6 @@ struct message_arguments<log_types<Taken...>> {
     using format = fmt::format_string<Taken...>;
     static constexpr std::size_t count = sizeof...(Taken);
     static constexpr bool quick = (is_quick_log_argument<Taken> && ...);
-    static constexpr bool plain = (is_plain_log_argument<Taken> && ...);
     static constexpr std::array<bool, count + 1> floating{std::is_floating_point_v<Taken>...};
 };
 
@@ -61,7 +60,7 @@ class log_format {
           where_(where) {
         [[maybe_unused]] const typename arguments::format checked(text);
         quick_ = arguments::quick && take_apart();
-        plain_ = arguments::plain && literals_are_plain();
+        literals_are_plain_ = look_for_escapes();
     }
 
     [[nodiscard]] constexpr std::string_view text() const noexcept { return text_; }
@@ -71,8 +70,8 @@ class log_format {
     /// Whether it can be written without fmt.
     [[nodiscard]] constexpr bool quick() const noexcept { return quick_; }
 
-    /// Whether nothing in the message needs escaping.
-    [[nodiscard]] constexpr bool plain() const noexcept { return plain_; }
+    /// Whether nothing in the message but what its fields bring needs escaping.
+    [[nodiscard]] constexpr bool literals_are_plain() const noexcept { return literals_are_plain_; }
 
     /// Digits behind the point of a field; -1: as many as it takes.
     [[nodiscard]] constexpr int precision(std::size_t field) const noexcept {
@@ -142,7 +141,7 @@ class log_format {
         return end - begin <= literal_bytes_max;
     }
 
-    [[nodiscard]] consteval bool literals_are_plain() const {
+    [[nodiscard]] consteval bool look_for_escapes() const {
         for (const char c : text_) {
             if (c < 0x20 || c > 0x7e || c == '\\') {
                 return false;
@@ -162,7 +161,7 @@ class log_format {
     std::uint64_t precisions_ = 0;
     std::uint32_t literal_bytes_ = 0;
     bool quick_ = false;
-    bool plain_ = false;
+    bool literals_are_plain_ = false;
 };
 
 } // namespace sapwood::detail

@@ -14,6 +14,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <system_error>
 
@@ -88,13 +89,10 @@ class log_output {
     /// From now on nobody waits for a sink that fails.
     void give_up() noexcept { gives_up_ = true; }
 
-    void append(const log_record& record) {
-        if (record.importance >= at_least_) [[likely]] {
-            take(record);
-        } else {
-            ++counts_.lines_unwanted;
-        }
-    }
+    [[nodiscard]] std::size_t batch_bytes() const noexcept { return batch_bytes_; }
+
+    /// In their order.
+    void append(std::span<const log_record> records);
 
     /// Has what is in the batch written as soon as the sink is free.
     void push();
@@ -144,6 +142,7 @@ class log_output {
     [[nodiscard]] log_output_stats stats() const;
 
   private:
+    [[nodiscard]] bool takes_all(std::span<const log_record> records) const noexcept;
     void take(const log_record& record);
     void lose(std::uint64_t lines, const std::string& why);
     void tell_losses();

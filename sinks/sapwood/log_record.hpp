@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -187,6 +188,13 @@ class log_layout {
 
     /// Appends the record as one line, with its newline.
     virtual void append(const log_record& record, log_buffer& to) = 0;
+
+    /// The same for each of them. Where it throws, `to` is cut to what it was by the caller.
+    virtual void append_all(std::span<const log_record> records, log_buffer& to) {
+        for (const log_record& each : records) {
+            append(each, to);
+        }
+    }
 
     /// What comes nearest to it.
     [[nodiscard]] virtual crash_form in_crash() const noexcept { return crash_form::text; }

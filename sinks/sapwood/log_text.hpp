@@ -1,6 +1,7 @@
-// How one argument of a log message becomes text: its size first, then the text itself, written
-// once, in place. Integers, strings, characters, booleans and floating-point numbers are done here;
-// everything else that fmt can format is formatted by fmt into a buffer and copied. Any thread.
+// How one argument of a log message becomes text: how long that may be, then the text itself,
+// written once, in place. Integers, strings, characters, booleans and floating-point numbers are
+// done here; everything else that fmt can format is formatted by fmt into a buffer and copied. Any
+// thread.
 #pragma once
 
 #include <sapwood/decimal.hpp>
@@ -28,58 +29,96 @@ template <class T>
 concept log_string = std::convertible_to<const T&, std::string_view> &&
                      (quick_string<T> || std::is_pointer_v<std::decay_t<T>>);
 
+/// Copies a text and returns its end, behind which eight bytes may be overwritten. Short ones, as
+/// most are, take no call.
+[[gnu::always_inline]] inline char* put_text(char* to, std::string_view text) noexcept {
+    if (text.size() < 8) {
+        const std::uint64_t bytes = short_text(text);
+        std::memcpy(to, &bytes, sizeof(bytes));
+    } else if (text.size() <= 16) {
+        std::uint64_t first = 0;
+        std::uint64_t last = 0;
+        std::memcpy(&first, text.data(), sizeof(first));
+        std::memcpy(&last, text.data() + text.size() - sizeof(last), sizeof(last));
+        std::memcpy(to, &first, sizeof(first));
+        std::memcpy(to + text.size() - sizeof(last), &last, sizeof(last));
+    } else {
+        std::memcpy(to, text.data(), text.size());
+    }
+    return to + text.size();
+}
+
+/// What a floating-point number needs at most: the largest double has 309 digits before the point.
+inline constexpr std::size_t format_bytes_max = 336;
+
+/// By way of fmt, which for these means what it has at hand.
+char* put_float(char* to, double value, int precision) noexcept;
+char* put_float(char* to, float value, int precision) noexcept;
+
+/// An integer.
+template <quick_integer T>
+class log_integer_text {
+  public:
+    constexpr explicit log_integer_text(T value) noexcept : value_(value) {}
+
+    [[nodiscard]] static constexpr std::size_t size_max() noexcept { return decimal_bytes_max<T>; }
+
+    [[nodiscard]] static constexpr bool plain() noexcept { return true; }
+
+    char* put(char* to) const noexcept { return put_decimal_of(to, value_); }
+
+  private:
+    T value_;
+};
+
 /// Text that is there already.
 class log_view_text {
   public:
     constexpr explicit log_view_text(std::string_view text) noexcept : text_(text) {}
 
-    [[nodiscard]] std::size_t size() const noexcept { return text_.size(); }
+    [[nodiscard]] std::size_t size_max() const noexcept { return text_.size(); }
 
-    char* put(char* to) const noexcept {
-        return to + text_.copy(to, text_.size()); // an empty text may be a null pointer
+    /// Whether it is known to need no escaping. What is long is left to the consumer.
+    [[nodiscard]] bool plain() const noexcept {
+        return text_.size() <= looked_at_bytes_max && is_plain(text_);
     }
 
+    [[gnu::always_inline]] char* put(char* to) const noexcept { return put_text(to, text_); }
+
   private:
+    static constexpr std::size_t looked_at_bytes_max = 64;
+
     std::string_view text_;
 };
 
 /// A floating-point number; with a negative precision the shortest text that reads back the same.
+template <class T>
 class log_float_text {
   public:
-    log_float_text(double value, int precision) noexcept {
-        if (precision >= 0 && fixed_decimal::accepts(value)) [[likely]] {
-            const fixed_decimal number(value, static_cast<unsigned>(precision));
-            size_ = static_cast<std::size_t>(number.put(text_) - text_);
-        } else {
-            format(value, precision);
-        }
+    constexpr log_float_text(T value, int precision) noexcept
+        : value_(value),
+          precision_(precision) {}
+
+    [[nodiscard]] std::size_t size_max() const noexcept {
+        return is_quick() ? fixed_decimal::bytes_max : format_bytes_max;
     }
 
-    /// A float's shortest text is not that of the double with its value.
-    log_float_text(float value, int precision) noexcept {
-        if (precision >= 0) {
-            *this = log_float_text(double{value}, precision);
-        } else {
-            char* const end = fmt::format_to(text_, FMT_COMPILE("{}"), value);
-            size_ = static_cast<std::size_t>(end - text_);
-        }
-    }
-
-    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] static constexpr bool plain() noexcept { return true; }
 
     char* put(char* to) const noexcept {
-        std::memcpy(to, text_, size_);
-        return to + size_;
+        if (is_quick()) [[likely]] {
+            return fixed_decimal(double{value_}, static_cast<unsigned>(precision_)).put(to);
+        }
+        return put_float(to, value_, precision_);
     }
 
   private:
-    /// The largest double has 309 digits before the point.
-    static constexpr std::size_t bytes_max = 336;
+    [[nodiscard]] bool is_quick() const noexcept {
+        return precision_ >= 0 && fixed_decimal::accepts(double{value_});
+    }
 
-    void format(double value, int precision) noexcept;
-
-    std::size_t size_ = 0;
-    char text_[bytes_max]; // NOLINT: filled up to size_
+    T value_;
+    int precision_;
 };
 
 /// What fmt makes of everything else.
@@ -90,7 +129,11 @@ class log_other_text {
         fmt::vformat_to(fmt::appender(text_), format, fmt::make_format_args(args...));
     }
 
-    [[nodiscard]] std::size_t size() const noexcept { return text_.size(); }
+    [[nodiscard]] std::size_t size_max() const noexcept { return text_.size(); }
+
+    [[nodiscard]] bool plain() const noexcept {
+        return is_plain(std::string_view(text_.data(), text_.size()));
+    }
 
     char* put(char* to) const noexcept {
         std::memcpy(to, text_.data(), text_.size());
@@ -106,19 +149,15 @@ template <class T>
 inline constexpr bool is_quick_log_argument =
     log_number<T> || log_string<T> || std::same_as<T, bool> || std::same_as<T, char>;
 
-/// Whether its text never needs escaping.
-template <class T>
-inline constexpr bool is_plain_log_argument = log_number<T> || std::same_as<T, bool>;
-
 /// The text of `value`, which it borrows; `precision` is for floating-point numbers.
 template <class T>
 [[nodiscard]] inline auto log_text(const T& value, [[maybe_unused]] int precision) {
     if constexpr (quick_integer<T>) {
-        return decimal(value);
+        return log_integer_text<T>(value);
     } else if constexpr (log_number<T>) {
-        return log_float_text(value, precision);
+        return log_float_text<T>(value, precision);
     } else if constexpr (std::same_as<T, bool>) {
-        return log_view_text(value ? "true" : "false");
+        return log_view_text(value ? std::string_view("true") : std::string_view("false"));
     } else if constexpr (std::same_as<T, char>) {
         return log_view_text(std::string_view(&value, 1));
     } else if constexpr (quick_string<T>) {

@@ -30,26 +30,39 @@ struct log_core {
     return (sizeof(log_frame) + text_bytes + 7) & ~std::size_t{7};
 }
 
-/// The header of a frame, in three stores.
-inline void put_frame_header(char* to, const log_frame& frame) noexcept {
-    std::memcpy(to, &frame, sizeof(frame));
+/// The header of a frame, in three stores of a word each: the compiler's own are narrower, and
+/// read back at once, which the processor does not like.
+[[gnu::always_inline]] inline void put_frame_header(char* to, const log_frame& frame) noexcept {
+    const std::uint64_t words[] = {frame.bytes | std::uint64_t{frame.sequence} << 32, frame.ticks,
+                                   frame.message_bytes | std::uint64_t{frame.logger} << 32 |
+                                       std::uint64_t{frame.importance} << 48 |
+                                       std::uint64_t{frame.flags} << 56};
+    static_assert(sizeof(words) == sizeof(log_frame));
+    std::memcpy(to, &words[0], 8);
+    std::memcpy(to + 8, &words[1], 8);
+    std::memcpy(to + 16, &words[2], 8);
 }
 
-/// Puts a record into the ring whose message, `message_bytes` long, and fields `put(to)` writes;
-/// it may overwrite log_text_overrun_bytes_max bytes behind them. It must fit; see put_long.
+/// Where a record's message ends, and where the fields behind it do.
+struct log_text_ends {
+    char* message;
+    char* fields;
+};
+
+/// Puts a record into the ring. `put(to)` writes the message and the fields, `text_bytes_max` at
+/// most, and returns log_text_ends; it may overwrite log_text_overrun_bytes_max bytes behind them.
+/// They must fit; see put_long_record.
 template <class Put>
 [[gnu::always_inline]] inline void put_record(const log_core& core, level importance,
-                                              std::uint8_t flags, std::size_t message_bytes,
-                                              std::size_t fields_bytes, Put&& put) {
+                                              std::uint8_t flags, std::size_t text_bytes_max,
+                                              Put&& put) {
     log_backend& backend = *core.backend;
     log_producer* const producer = backend.producer();
     if (producer == nullptr) [[unlikely]] {
         backend.count_drop_without_ring();
         return;
     }
-    const std::uint64_t ticks = backend.ticks();
-    const std::size_t text_bytes = message_bytes + fields_bytes;
-    const std::size_t needed = frame_bytes(text_bytes + log_text_overrun_bytes_max);
+    const std::size_t needed = frame_bytes(text_bytes_max + log_text_overrun_bytes_max);
     log_ring_writer& ring = producer->writer;
     char* place = ring.reserve(needed);
     if (place == nullptr) [[unlikely]] {
@@ -58,14 +71,19 @@ template <class Put>
             return;
         }
     }
-    put(place + sizeof(log_frame));
+    // Behind the wait for room, if there was one: what another thread has logged meanwhile is
+    // older.
+    const std::uint64_t ticks = backend.ticks();
+    char* const text = place + sizeof(log_frame);
+    const log_text_ends ends = put(text);
+    const auto text_bytes = static_cast<std::size_t>(ends.fields - text);
     const std::size_t bytes = frame_bytes(text_bytes);
     const std::size_t padding = bytes - sizeof(log_frame) - text_bytes;
     put_frame_header(
         place, {.bytes = static_cast<std::uint32_t>(bytes),
                 .sequence = static_cast<std::uint32_t>(ring.sequence()),
                 .ticks = ticks,
-                .message_bytes = static_cast<std::uint32_t>(message_bytes),
+                .message_bytes = static_cast<std::uint32_t>(ends.message - text),
                 .logger = core.id,
                 .importance = static_cast<std::uint8_t>(importance),
                 .flags = static_cast<std::uint8_t>(flags | padding << log_frame::padding_shift)});
@@ -85,19 +103,31 @@ inline constexpr std::size_t log_text_bytes_max = 512;
 std::string context_fields(const log_backend& backend, const std::source_location& where);
 
 /// Everything but the quickest: messages that fmt makes, long ones, ones with context.
-void put_slowly(const log_core& core, level importance, bool plain, std::string_view message,
+void put_slowly(const log_core& core, level importance, std::string_view message,
                 std::string_view fields, std::source_location where);
 
-/// The text before argument `Index`, and its own.
+template <class Format>
+[[gnu::always_inline]] inline char* put_literal(char* to, const Format& format,
+                                                std::size_t index) noexcept {
+    const std::string_view piece = format.literal(index);
+    std::memcpy(to, piece.data(), piece.size());
+    return to + piece.size();
+}
+
+/// Argument `Index`: of the message, behind the literal before it, or one of the fields, of which
+/// the first one stands behind the last literal.
 template <std::size_t Index, class Format, class Text>
-[[gnu::always_inline]] inline char* put_argument(char* to, const Format& format,
-                                                 const Text& text) noexcept {
+[[gnu::always_inline]] inline void put_argument(log_text_ends& ends, const Format& format,
+                                                const Text& text) noexcept {
     if constexpr (Index < Format::message_fields) {
-        const std::string_view piece = format.literal(Index);
-        std::memcpy(to, piece.data(), piece.size());
-        to += piece.size();
+        ends.message = text.put(put_literal(ends.message, format, Index));
+    } else {
+        if constexpr (Index == Format::message_fields) {
+            ends.message = put_literal(ends.message, format, Index);
+            ends.fields = ends.message;
+        }
+        ends.fields = text.put(ends.fields);
     }
-    return text.put(to);
 }
 
 /// How an argument is handed to code that is not compiled into the caller: a number by value, so
@@ -115,7 +145,7 @@ void format_message(fmt::basic_memory_buffer<char, log_text_bytes_max>& to, std:
 template <class Field>
 void append_field(std::string& to, const Field& field) {
     const std::size_t before = to.size();
-    to.resize(before + field.size() + log_text_overrun_bytes_max);
+    to.resize(before + field.size_max() + log_text_overrun_bytes_max);
     const char* const end = field.put(to.data() + before);
     to.resize(static_cast<std::size_t>(end - to.data()));
 }
@@ -132,8 +162,7 @@ template <class Format, class... Args>
     [&]<std::size_t... Indices>(std::index_sequence<Indices...>) {
         (append_field(fields, field_text(std::get<count + Indices>(arguments))), ...);
     }(std::make_index_sequence<sizeof...(Args) - count>());
-    put_slowly(core, importance, format.plain(), {text.data(), text.size()}, fields,
-               format.where());
+    put_slowly(core, importance, {text.data(), text.size()}, fields, format.where());
 }
 
 /// `texts` are the message's arguments and behind them the fields, kept where they were made: to
@@ -144,26 +173,22 @@ template <class Format, std::size_t... Indices, class... Texts>
                                              const Format& format, std::index_sequence<Indices...>,
                                              const Texts&... texts) {
     constexpr std::size_t count = Format::message_fields;
-    std::size_t message_bytes = format.literal_bytes();
-    std::size_t fields_bytes = 0;
-    ((Indices < count ? message_bytes += texts.size() : fields_bytes += texts.size()), ...);
-    if (message_bytes + fields_bytes > log_text_bytes_max || core.backend->wants_context())
-        [[unlikely]] {
+    const std::size_t bytes_max = (format.literal_bytes() + ... + texts.size_max());
+    if (bytes_max > log_text_bytes_max || core.backend->wants_context()) [[unlikely]] {
         return false;
     }
-    const auto flags =
-        static_cast<std::uint8_t>((format.plain() ? log_frame::plain : 0) |
-                                  (sizeof...(Texts) > count ? log_frame::has_fields : 0));
+    const bool plain = format.literals_are_plain() && ((Indices >= count || texts.plain()) && ...);
+    const auto flags = static_cast<std::uint8_t>(
+        (plain ? log_frame::plain : 0) | (sizeof...(Texts) > count ? log_frame::has_fields : 0));
     put_record(
-        core, importance, flags, message_bytes,
-        fields_bytes, [&](char* to) __attribute__((always_inline)) {
-            char* const begin = to;
-            ((to = Indices == count ? begin + message_bytes : to,
-              to = put_argument<Indices>(to, format, texts)),
-             ...);
-            // The last literal ends where the fields begin.
-            const std::string_view piece = format.literal(count);
-            std::memcpy(begin + message_bytes - piece.size(), piece.data(), piece.size());
+        core, importance, flags, bytes_max, [&](char* to) __attribute__((always_inline)) {
+            log_text_ends ends{to, to};
+            (put_argument<Indices>(ends, format, texts), ...);
+            if constexpr (sizeof...(Texts) == count) {
+                ends.message = put_literal(ends.message, format, count);
+                ends.fields = ends.message;
+            }
+            return ends;
         });
     return true;
 }

@@ -183,7 +183,7 @@ class logger {
     void text(level importance, std::string_view message,
               std::source_location where = std::source_location::current()) const {
         if (enabled(importance)) {
-            detail::put_slowly(*core_, importance, false, message, {}, where);
+            detail::put_slowly(*core_, importance, message, {}, where);
         }
     }
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <ctime>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,6 +59,7 @@ class text_layout final : public log_layout {
     explicit text_layout(const text_layout_options& options = {});
 
     void append(const log_record& record, log_buffer& to) override;
+    void append_all(std::span<const log_record> records, log_buffer& to) override;
 
     [[nodiscard]] bool wants_location() const noexcept override { return wants_location_; }
 
@@ -80,6 +82,14 @@ class text_layout final : public log_layout {
         char bytes[60] = {};
     };
 
+    /// All that stands before the message, where it depends on the millisecond and the source only.
+    struct cached_head {
+        std::uint64_t millisecond = ~std::uint64_t{0};
+        std::uint64_t source = 0;
+        std::uint64_t size = 0;
+        char bytes[104] = {};
+    };
+
     static run::kind kind_of(const piece& one) noexcept;
     void parse(std::string_view pattern);
     void add(piece one);
@@ -89,6 +99,9 @@ class text_layout final : public log_layout {
     void append_cached(const run& pieces, std::uint64_t key, const log_record& record,
                        cached_text& text, log_buffer& to);
     void append_message(const log_record& record, log_buffer& to);
+    [[nodiscard]] const cached_head* head_of(const log_record& record);
+    [[nodiscard]] bool make_head(const log_record& record, std::uint64_t millisecond,
+                                 std::uint64_t source, cached_head& head);
 
     log_time_zone zone_;
     bool colour_;
@@ -99,6 +112,11 @@ class text_layout final : public log_layout {
     /// By thread, level and logger; as many for each run of sources.
     static constexpr std::size_t sources = 64;
     std::vector<std::array<cached_text, sources>> sources_;
+    /// Where all before the message, which comes last, can be kept; empty otherwise.
+    std::vector<cached_head> heads_;
+    /// The millisecond of the last record: its begin, in nanoseconds, and its number.
+    std::uint64_t millisecond_begin_ = 0;
+    std::uint64_t millisecond_ = 0;
     log_buffer scratch_{256};
     /// The second that broken_down_ is.
     std::int64_t second_ = -1;

@@ -20,6 +20,8 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace {
 
@@ -126,15 +128,15 @@ TEST_SUITE("log_format") {
     TEST_CASE("the compiler takes apart what it can and leaves the rest to fmt") {
         using detail::log_format;
         constexpr log_format<int, double> quick("a {} b {:.3f} c");
-        static_assert(quick.quick() && quick.plain());
+        static_assert(quick.quick() && quick.literals_are_plain());
         static_assert(quick.literal(0) == "a " && quick.literal(1) == " b " &&
                       quick.literal(2) == " c" && quick.literal_bytes() == 7);
         static_assert(quick.precision(0) == -1 && quick.precision(1) == 3);
         static_assert(!log_format<int>("{:>4}").quick());
         static_assert(!log_format<int>("{{{}}}").quick());
         static_assert(!log_format<int, int>("{1} {0}").quick());
-        static_assert(!log_format<std::string>("{}").plain());
-        static_assert(!log_format<>("a\n").plain());
+        static_assert(log_format<std::string>("{}").literals_are_plain());
+        static_assert(!log_format<>("a\n").literals_are_plain());
         CHECK(quick.where().line() > 0);
     }
 
@@ -145,6 +147,102 @@ TEST_SUITE("log_format") {
         });
         CHECK(line == fmt::format("{} {} {} {} {:.2f} {:.2f} {}\n", 0.1, 1e20, 0.1F, -1e-7, 1e300,
                                   std::numeric_limits<double>::infinity(), std::uint64_t{1} << 63));
+    }
+
+    TEST_CASE("integers of every length are written as fmt writes them") {
+        const auto seed = std::random_device()();
+        CAPTURE(seed);
+        std::mt19937_64 random(seed);
+        const auto written = [](auto value) {
+            char text[32];
+            return std::string(text, detail::put_decimal_of(text, value));
+        };
+        std::uint64_t power = 1;
+        for (unsigned digits = 0; digits < 20; ++digits, power *= 10) {
+            for (const std::uint64_t near : {power - 1, power, power + 1}) {
+                REQUIRE(written(near) == fmt::to_string(near));
+            }
+        }
+        for (unsigned i = 0; i < 50'000; ++i) {
+            const std::uint64_t value = random() >> (i % 64);
+            REQUIRE(written(value) == fmt::to_string(value));
+            const auto negative = static_cast<std::int64_t>(value);
+            REQUIRE(written(negative) == fmt::to_string(negative));
+            REQUIRE(written(static_cast<std::int8_t>(value)) ==
+                    fmt::to_string(static_cast<std::int8_t>(value)));
+        }
+        CHECK(written(std::numeric_limits<std::int64_t>::min()) == "-9223372036854775808");
+        CHECK(written(std::numeric_limits<std::uint64_t>::max()) == "18446744073709551615");
+        CHECK(detail::decimal_bytes_max<std::int64_t> == 20);
+        CHECK(detail::decimal_bytes_max<std::uint64_t> == 20);
+        CHECK(detail::decimal_bytes_max<std::int8_t> == 4);
+    }
+
+    TEST_CASE("a string of any length is logged whole, and escaped wherever it must be") {
+        for (std::size_t size = 0; size <= 80; ++size) {
+            const std::string plain(size, 'p');
+            std::string lines;
+            std::string expected = fmt::format("<{}>\n", plain);
+            for (std::size_t at = 0; at < size; ++at) {
+                expected += fmt::format("<{}\\n{}>\n", plain.substr(0, at), plain.substr(at + 1));
+            }
+            lines = text_line_of("%v", [&](const logger& log) {
+                log.info("<{}>", plain);
+                for (std::size_t at = 0; at < size; ++at) {
+                    std::string broken = plain;
+                    broken[at] = '\n';
+                    log.info("<{}>", broken);
+                }
+            });
+            REQUIRE(lines == expected);
+        }
+    }
+
+    TEST_CASE("lines that are rendered together are those that are rendered one by one") {
+        const auto seed = std::random_device()();
+        CAPTURE(seed);
+        std::mt19937_64 random(seed);
+        const std::string long_name(120, 'n');
+        std::vector<log_thread> threads;
+        for (std::uint32_t i = 0; i < 100; ++i) {
+            threads.push_back({.id = 1000 + i, .ordinal = i, .name = ""});
+        }
+        std::string fields(detail::log_field_header_bytes, '\0');
+        detail::put_field_header(fields.data(), {1, 1, detail::log_field_kind::text});
+        fields += "kv";
+        for (const std::string_view pattern :
+             {default_log_pattern, std::string_view("[%H:%M:%S.%e] %v"), std::string_view("%v"),
+              std::string_view("%v %l"), std::string_view("%q %v"), std::string_view("%T.%f %v"),
+              std::string_view("%-40!%n %l %^%v")}) {
+            CAPTURE(pattern);
+            text_layout together({.pattern = pattern});
+            text_layout alone({.pattern = pattern});
+            std::chrono::nanoseconds when = some_time;
+            for (int i = 0; i < 20; ++i) {
+                std::vector<log_record> records;
+                log_buffer one_by_one(64);
+                const std::size_t count = random() % 64;
+                for (std::size_t j = 0; j < count; ++j) {
+                    when += std::chrono::nanoseconds(random() % 400'000);
+                    const auto id = static_cast<std::uint16_t>(random() % 5);
+                    records.push_back(
+                        {.when = log_record::time_point(when),
+                         .importance = static_cast<level>(random() % 6),
+                         .is_known_plain = false,
+                         .is_truncated = random() % 16 == 0,
+                         .message = random() % 8 == 0 ? "a\nb" : "message",
+                         .logger = id == 4 ? std::string_view(long_name) : std::string_view("app"),
+                         .logger_id = id,
+                         .thread = threads[random() % threads.size()],
+                         .sequence = j,
+                         .fields = random() % 8 == 0 ? fields : std::string_view()});
+                    alone.append(records.back(), one_by_one);
+                }
+                log_buffer all(random() % 512);
+                together.append_all(records, all);
+                REQUIRE(all.text() == one_by_one.text());
+            }
+        }
     }
 
     TEST_CASE("levels are read in any case, and by their short names") {

@@ -349,6 +349,37 @@ TEST_SUITE("logger") {
         CHECK(next == std::vector<std::size_t>(threads, records));
     }
 
+    TEST_CASE("threads that take turns are in the log as they took them") {
+        const memory_log to;
+        constexpr std::uint32_t threads = 5;
+        constexpr std::uint32_t records = 4000;
+        std::vector<std::string> expected;
+        {
+            const logger log(to.options("%v"));
+            std::atomic<std::uint32_t> next{0};
+            std::vector<std::thread> all;
+            for (std::uint32_t t = 0; t < threads; ++t) {
+                all.emplace_back([&, t] {
+                    for (std::uint32_t i = next.load(); i < records; i = next.load()) {
+                        if ((i / 7 + i / 2 % 3) % threads == t) { // one or two turns in a row
+                            log.info("{}", i);
+                            next.store(i + 1);
+                        } else {
+                            std::this_thread::yield();
+                        }
+                    }
+                });
+            }
+            for (auto& each : all) {
+                each.join();
+            }
+        }
+        for (std::uint32_t i = 0; i < records; ++i) {
+            expected.push_back(std::to_string(i));
+        }
+        CHECK(to.lines() == expected);
+    }
+
     TEST_CASE("what one thread logs after another has told it to comes behind it") {
         const memory_log to;
         constexpr int rounds = 2'000;
