@@ -487,7 +487,8 @@ std::string ring_violation(std::string_view bytes) {
             return "more was taken than is in a ring";
         }
     }
-    // And a writer that finds it so.
+    // And a writer that finds it so: its own place it knows, be the rest anything.
+    header.head.store(header.head.load() & 0xffff'fff8);
     log_ring_writer writer(header);
     for (int i = 0; i < 4; ++i) {
         bool half_full = false;
