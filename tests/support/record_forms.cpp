@@ -459,7 +459,8 @@ std::string ring_violation(std::string_view bytes) {
                 return "a message is not within its frame";
             }
             const std::string_view fields(message + frame->message_bytes,
-                                          end - padding - message - frame->message_bytes);
+                                          frame->bytes - sizeof(log_frame) - padding -
+                                              frame->message_bytes);
             log_buffer to(64);
             for (log_layout* const form :
                  {static_cast<log_layout*>(&text), static_cast<log_layout*>(&json)}) {
