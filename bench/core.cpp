@@ -96,9 +96,7 @@ std::vector<row> make_rows(const options& chosen, const interrupts& signals) {
     const auto append = [&](const std::vector<core_case>& cases) {
         all.insert(all.end(), cases.begin(), cases.end());
     };
-#if defined(BENCH_HAS_SAPWOOD)
     append(sapwood_cases());
-#endif
     append(asio_cases());
     append(tuned_asio_cases());
     if (!chosen.without_asyncio) {

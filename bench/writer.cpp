@@ -6,14 +6,10 @@ namespace {
 
 constexpr std::uint64_t thread_counts[] = {1, 2, 4, 64};
 constexpr std::uint64_t only_one[] = {1};
-#if defined(BENCH_HAS_SAPWOOD_WRITER)
 constexpr std::uint64_t coroutine_counts[] = {1, 4, 64, 1000, 10000};
-#endif
 
 constexpr writer writers[] = {
-#if defined(BENCH_HAS_SAPWOOD_WRITER)
     {"sapwood", writer_kind::sapwood, coroutine_counts, &write_with_sapwood},
-#endif
     {"mutex + fwrite", writer_kind::threads, thread_counts, &write_with_fwrite},
     {"append per record", writer_kind::threads, thread_counts, &write_with_append},
     {"bounded queue", writer_kind::threads, thread_counts, &write_with_queue},

@@ -6,7 +6,7 @@ namespace sapwood {
 
 namespace {
 
-class category final : public std::error_category {
+class sapwood_category final : public std::error_category {
   public:
     const char* name() const noexcept override { return "sapwood"; }
 
@@ -26,7 +26,7 @@ class category final : public std::error_category {
 } // namespace
 
 const std::error_category& error_category() noexcept {
-    static const category instance;
+    static const sapwood_category instance;
     return instance;
 }
 

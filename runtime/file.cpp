@@ -1,5 +1,7 @@
 #include <sapwood/file.hpp>
 
+#include "sqe_calls.hpp"
+
 #include <sapwood/event_loop.hpp>
 
 #include <fmt/format.h>
@@ -8,13 +10,6 @@
 #include <unistd.h>
 
 namespace sapwood {
-
-namespace {
-
-/// IORING_OP_FTRUNCATE (6.9) is newer than the header; a ring that lacks it has another way.
-constexpr std::uint8_t opcode_ftruncate = 55;
-
-} // namespace
 
 namespace detail {
 
@@ -106,7 +101,7 @@ std::string sync_op::describe() const {
 }
 
 void truncate_op::prepare(io_uring_sqe& sqe) noexcept {
-    ::io_uring_prep_rw(opcode_ftruncate, &sqe, fd(), nullptr, 0, size_);
+    ::io_uring_prep_rw(detail::opcode_ftruncate, &sqe, fd(), nullptr, 0, size_);
 }
 
 std::string truncate_op::describe() const {

@@ -13,7 +13,7 @@ namespace sapwood {
 
 namespace {
 
-class category final : public std::error_category {
+class lookup_category final : public std::error_category {
   public:
     const char* name() const noexcept override { return "sapwood.resolve"; }
 
@@ -86,7 +86,7 @@ resolve_errc errc_of(int code) noexcept {
 } // namespace
 
 const std::error_category& resolve_category() noexcept {
-    static const category instance;
+    static const lookup_category instance;
     return instance;
 }
 

@@ -829,6 +829,9 @@ std::int32_t poll_ring::stop(request& node) noexcept {
         if (node.sqe.opcode == IORING_OP_CLOSE) {
             return -EALREADY; // or the descriptor would be lost
         }
+        if (node.is_interrupted) {
+            return -EALREADY; // it is interrupted again in good time
+        }
         auto& workers = node.where == request::place::disk_workers ? disk_workers_ : peer_workers_;
         if (workers.withdraw(node)) {
             finish(node, -ECANCELED);

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <pthread.h>
 #include <thread>
+#include <utility>
 
 namespace sapwood {
 
@@ -27,7 +28,17 @@ struct lookup final : arrival {
         waiting->context->loop->make_ready(*waiting);
     }
 
+    /// What came of it, taken out of the job by who awaited it: its thread may let go of the job
+    /// later, and must not be the last to hold an exception that somebody has caught.
+    [[nodiscard]] std::vector<endpoint> take_answer() {
+        if (error) {
+            std::rethrow_exception(std::exchange(error, nullptr));
+        }
+        return std::move(found);
+    }
+
     const name_query query;
+    /// The thread's until it has posted the job, then those of who awaited it.
     std::vector<endpoint> found;
     std::exception_ptr error;
 
@@ -203,10 +214,7 @@ task<std::vector<endpoint>> resolver::resolve(std::string host, std::string serv
     const std::shared_ptr<state> on = state_;
     const auto job = std::make_shared<lookup>(std::move(query));
     co_await lookup_awaiter(*on, job);
-    if (job->error) {
-        std::rethrow_exception(job->error);
-    }
-    co_return std::move(job->found);
+    co_return job->take_answer();
 }
 
 namespace {

@@ -1,5 +1,7 @@
 #include "uring_features.hpp"
 
+#include "sqe_calls.hpp"
+
 #include <liburing.h>
 
 namespace sapwood::detail {
@@ -12,8 +14,6 @@ using state = ring_feature::state;
 constexpr unsigned feature_bundle = 1u << 14;
 constexpr unsigned feature_min_timeout = 1u << 15;
 constexpr unsigned feature_no_iowait = 1u << 17;
-constexpr unsigned opcode_waitid = 50;
-constexpr unsigned opcode_ftruncate = 55;
 
 constexpr state used_if(bool there) noexcept {
     return there ? state::used : state::missing;

@@ -15,9 +15,14 @@ namespace sapwood {
 namespace {
 
 /// Whoever waits for interrupted calls looks again after this long; see worker_pool::interrupt.
-constexpr std::chrono::milliseconds interrupt_again_after{1};
+constexpr std::chrono::milliseconds interrupt_worker_after{1};
 
-void do_nothing(int) {}
+/// Of a worker: it has been sent the signal, and has not taken it yet.
+constinit thread_local std::atomic<bool> signal_under_way{false};
+
+void take_signal(int) {
+    signal_under_way.store(false, std::memory_order_relaxed);
+}
 
 /// A real-time signal that nobody uses, with a handler that lets a system call fail with EINTR. 0
 /// where all are taken: calls then cannot be broken off. It only ever goes to workers, which alone
@@ -29,7 +34,7 @@ int choose_interrupt_signal() noexcept {
         if (::sigaction(number, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) {
             struct sigaction ours {};
 
-            ours.sa_handler = do_nothing; // and no SA_RESTART
+            ours.sa_handler = take_signal; // and no SA_RESTART
             ::sigemptyset(&ours.sa_mask);
             ::sigaction(number, &ours, nullptr);
             return number;
@@ -71,6 +76,15 @@ void doorbell::ring() noexcept {
     }
 }
 
+/// Real-time signals queue. A thread that gets no processor for a while would have to take every
+/// one that was sent meanwhile, and with those that come while it does it might never get on.
+void worker_pool::send_interrupt(job& work) noexcept {
+    if (!work.signal_under_way_->exchange(true, std::memory_order_relaxed) &&
+        ::pthread_kill(work.thread_, interrupt_signal()) != 0) {
+        work.signal_under_way_->store(false, std::memory_order_relaxed); // no room in the queue
+    }
+}
+
 worker_pool::worker_pool(options limits, doorbell& bell) noexcept : limits_(limits), bell_(bell) {}
 
 worker_pool::~worker_pool() {
@@ -87,9 +101,9 @@ worker_pool::~worker_pool() {
     }
     while (!running_.empty()) {
         for (auto* work = running_.front(); work != nullptr; work = job_list::after(*work)) {
-            ::pthread_kill(work->thread_, interrupt_signal());
+            send_interrupt(*work);
         }
-        something_finished_.wait_for(lock, interrupt_again_after);
+        something_finished_.wait_for(lock, interrupt_worker_after);
     }
     lock.unlock();
     for (auto& thread : threads_) {
@@ -152,7 +166,7 @@ void worker_pool::interrupt(job& work) noexcept {
     const std::lock_guard lock(mutex_);
     if (work.state_ == job::state::running) {
         work.interrupted_.store(true, std::memory_order_relaxed);
-        ::pthread_kill(work.thread_, interrupt_signal());
+        send_interrupt(work);
     }
 }
 
@@ -161,7 +175,7 @@ bool worker_pool::repeat_interrupts() noexcept {
     bool any = false;
     for (auto* work = running_.front(); work != nullptr; work = job_list::after(*work)) {
         if (work->interrupted_.load(std::memory_order_relaxed)) {
-            ::pthread_kill(work->thread_, interrupt_signal());
+            send_interrupt(*work);
             any = true;
         }
     }
@@ -240,6 +254,7 @@ void worker_pool::work() noexcept {
         --runnable_count_;
         mine.state_ = job::state::running;
         mine.thread_ = ::pthread_self();
+        mine.signal_under_way_ = &signal_under_way;
         running_.push_back(mine);
         lock.unlock();
 

@@ -101,7 +101,9 @@ class worker_pool {
 
         detail::list_links<job> links_;
         lane_key lane_;
+        // Of the thread that runs it.
         pthread_t thread_{};
+        std::atomic<bool>* signal_under_way_ = nullptr;
         std::int32_t value_ = 0;
         state state_ = state::idle;
         bool changes_file_ = false;
@@ -161,6 +163,8 @@ class worker_pool {
     [[nodiscard]] unsigned running_max(const lane_key& key) const noexcept {
         return key.inode == 0 ? limits_.path_running_max : limits_.file_running_max;
     }
+
+    static void send_interrupt(job& work) noexcept;
 
     // With mutex_ held.
     void advance(const lane_key& key) noexcept;

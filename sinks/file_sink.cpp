@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
 #include <sstream>
@@ -133,7 +134,9 @@ task<file_sink> file_sink::open_path(std::string path, mode_t mode) {
         lock(log, status, path);
         file_sink sink(std::move(log), path);
         co_await sync_directory_of(path); // the log may be new
-        co_await sink.move_torn_tail((co_await sink.file_.stat()).size);
+        const std::uint64_t size = (co_await sink.file_.stat()).size;
+        co_await sink.move_torn_tail(size);
+        sink.end_ = size - sink.torn_bytes_;
         co_return sink;
     } catch (const std::system_error& error) {
         if (std::string_view(error.what()).find(path) != std::string_view::npos) {
@@ -141,6 +144,16 @@ task<file_sink> file_sink::open_path(std::string path, mode_t mode) {
         }
         throw std::system_error(error.code(), "cannot open " + path + " as a log");
     }
+}
+
+file_sink file_sink::share(int fd, std::string path) {
+    const int doubled = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (doubled < 0) {
+        throw_errno(errno, fmt::format("cannot go on with the log {} in a child process", path));
+    }
+    file_sink sink(file(doubled), std::move(path));
+    sink.is_shared_ = true;
+    return sink;
 }
 
 task<> file_sink::move_torn_tail(std::uint64_t size) {
@@ -200,6 +213,7 @@ task<> file_sink::write(std::span<const char> lines) {
         const auto written = co_await as_result(file_.write_some(rest));
         if (written && *written > 0) {
             rest = rest.subspan(*written);
+            end_ += *written;
             continue;
         }
         const std::error_code why =
@@ -226,6 +240,7 @@ task<> file_sink::cut_off_partial_line() {
         // only writer.
         const std::uint64_t size = (co_await file_.stat()).size;
         co_await file_.truncate(size - std::min<std::uint64_t>(size, partial_line_bytes_));
+        end_ -= std::min<std::uint64_t>(end_, partial_line_bytes_);
     } catch (const std::system_error& error) {
         throw write_error(error.code(),
                           fmt::format("cannot cut a partly written line off {}", path_), 0);
@@ -240,7 +255,9 @@ task<> file_sink::datasync() {
 
 task<> file_sink::close() {
     // A child process that was forked meanwhile has the file open too, and would keep the lock.
-    ::flock(file_.fd(), LOCK_UN);
+    if (!is_shared_) {
+        ::flock(file_.fd(), LOCK_UN);
+    }
     const auto closed = co_await as_result(file_.close());
     throw_cancelled_or(closed.error(), "cannot close");
 }

@@ -1,8 +1,12 @@
 #include <sapwood/log_backend.hpp>
 
+#include "log_registry.hpp"
+#include "thread_rings.hpp"
+
 #include <sapwood/assert.hpp>
 #include <sapwood/list_awaiter.hpp>
 
+#include <ctime>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <string_view>
@@ -11,8 +15,6 @@
 
 namespace sapwood::detail {
 
-constinit thread_local log_thread_cache thread_log;
-
 namespace {
 
 std::atomic<std::uint64_t> last_backend_id{0};
@@ -20,39 +22,6 @@ std::atomic<std::uint64_t> last_backend_id{0};
 int membarrier(int command) noexcept {
     return static_cast<int>(::syscall(SYS_membarrier, command, 0, 0));
 }
-
-/// The rings of a thread, of all the logs that it writes to.
-class thread_rings {
-  public:
-    struct entry {
-        std::uint64_t backend;
-        std::shared_ptr<log_producer> producer;
-    };
-
-    thread_rings() = default;
-    thread_rings(const thread_rings&) = delete;
-    thread_rings& operator=(const thread_rings&) = delete;
-
-    ~thread_rings() {
-        for (const entry& each : entries) {
-            each.producer->has_ended.store(true, std::memory_order_release);
-        }
-        thread_log = {};
-        are_gone = true;
-    }
-
-    std::vector<entry> entries;
-
-    static constinit thread_local bool are_gone;
-};
-
-constinit thread_local bool thread_rings::are_gone = false;
-
-thread_local thread_rings rings_of_thread;
-
-/// The logs of this process, for its children. In the order of their making.
-std::mutex logs_mutex;
-std::vector<log_backend*> logs;
 
 std::string name_of_thread() {
     char name[16] = {};
@@ -74,80 +43,61 @@ log_backend::log_backend(const log_backend_options& options)
       ticks_are_trusted_(kernel_trusts_ticks()),
       wants_location_(options.wants_location),
       wants_task_(options.wants_task),
+      has_crash_handler_(options.has_crash_handler),
       has_membarrier_(membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0),
       ring_bytes_(options.ring_bytes),
-      full_(options.full) {
-    register_for_fork();
-    const std::lock_guard lock(logs_mutex);
-    logs.push_back(this);
-}
-
-log_backend::~log_backend() {
-    const std::lock_guard lock(logs_mutex);
-    std::erase(logs, this);
-}
+      full_(options.full) {}
 
 // --- fork ---
 
-/// A child has only the thread that forked: no lock may be held by another one at that moment, and
-/// nobody may wait for the consumer.
-void log_backend::register_for_fork() {
-    static const int registered = ::pthread_atfork(
-        [] {
-            logs_mutex.lock();
-            for (log_backend* const each : logs) {
-                each->mutex_.lock();
-            }
-        },
-        [] {
-            for (log_backend* const each : logs) {
-                each->mutex_.unlock();
-            }
-            logs_mutex.unlock();
-        },
-        [] {
-            for (log_backend* const each : logs) {
-                each->become_childs();
-                each->mutex_.unlock();
-            }
-            logs_mutex.unlock();
-        });
-    (void)registered;
-}
-
-void log_backend::become_childs() noexcept {
-    was_forked_.store(true, std::memory_order_relaxed);
-    finished_.store(true, std::memory_order_relaxed);
-    flushes_done_ = ~std::uint64_t{0};
-    // The first record makes its thread come to wake(), where it is told.
+void log_backend::become_childs(void (*start)(void*), void* with) noexcept {
+    // What threads of the parent wait on, and what its loops own, is left as it is: nobody may
+    // touch it any more.
+    std::construct_at(&flushed_);
+    std::construct_at(&bell_);
+    std::construct_at(&flush_bells_);
+    id_ = last_backend_id.fetch_add(1, std::memory_order_relaxed) + 1;
+    new_producers_.clear();
+    counted_.clear();
+    retired_ = {};
+    has_new_producers_.store(false, std::memory_order_relaxed);
+    dropped_without_ring_.store(0, std::memory_order_relaxed);
+    flushes_requested_.store(0, std::memory_order_relaxed);
+    flush_failed_.store(false, std::memory_order_relaxed);
+    note_.store(nullptr, std::memory_order_relaxed);
+    consumer_loop_.store(nullptr, std::memory_order_relaxed);
+    if (close_requested()) {
+        finished_.store(true, std::memory_order_relaxed);
+        flushes_done_.store(~std::uint64_t{0}, std::memory_order_relaxed);
+        return;
+    }
+    flushes_done_.store(0, std::memory_order_relaxed);
+    start_ = start;
+    start_with_ = with;
+    // The first record makes its thread come to wake(), and so does the first flush.
     consumer_state_.store(state::asleep, std::memory_order_relaxed);
 }
 
 // --- threads that log ---
 
 log_producer* log_backend::find_producer() noexcept {
+    if (log_producer* const known = find_thread_ring(id_)) {
+        thread_log = {id_, known};
+        return known;
+    }
     try {
-        if (!thread_rings::are_gone) {
-            for (const auto& each : rings_of_thread.entries) {
-                if (each.backend == id_) {
-                    thread_log = {id_, each.producer.get()};
-                    return thread_log.producer;
-                }
-            }
-        }
         const std::lock_guard lock(mutex_);
-        auto made = std::make_shared<log_producer>(ring_bytes_, ++threads_seen_);
-        made->is_late = thread_rings::are_gone;
-        counted_.push_back(made);
-        new_producers_.push_back(made);
-        has_new_producers_.store(true, std::memory_order_release);
+        auto made = std::make_shared<log_producer>(ring_bytes_, threads_seen_ + 1);
+        new_producers_.reserve(new_producers_.size() + 1);
+        counted_.reserve(counted_.size() + 1);
+        made->is_late = !keep_thread_ring(id_, made, has_crash_handler_);
         thread_log = {id_, made.get()};
-        if (!thread_rings::are_gone) {
-            std::erase_if(rings_of_thread.entries, [](const auto& each) {
-                return each.producer.use_count() == 1; // its log is gone
-            });
-            rings_of_thread.entries.push_back({id_, std::move(made)});
+        if (++threads_seen_ == 1) {
+            log_registry::note_first_record();
         }
+        counted_.push_back(made);
+        new_producers_.push_back(std::move(made));
+        has_new_producers_.store(true, std::memory_order_release);
         return thread_log.producer;
     } catch (const std::exception&) { // no memory
         return nullptr;
@@ -222,11 +172,8 @@ void log_backend::wake() noexcept {
         return; // somebody else does it
     }
     wake_ups_.fetch_add(1, std::memory_order_relaxed);
-    if (was_forked()) {
-        constexpr std::string_view message = "sapwood: a log belongs to the process that made it: "
-                                             "what a child process logs to it is "
-                                             "not written; make a logger of the child's own\n";
-        (void)!::write(STDERR_FILENO, message.data(), message.size());
+    if (start_ != nullptr) [[unlikely]] {
+        std::exchange(start_, nullptr)(start_with_);
         return;
     }
     std::shared_ptr<loop_bell> bell;
@@ -256,8 +203,23 @@ bool log_backend::flush_blocking() {
     }
     wake_napping();
     std::unique_lock lock(mutex_);
-    flushed_.wait(lock, [&] { return flushes_done_ >= number; });
+    flushed_.wait(lock, [&] { return flushes_done() >= number; });
     return !last_flush_failed();
+}
+
+bool log_backend::flush_until(std::chrono::steady_clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    const std::uint64_t number = flushes_requested_.fetch_add(1, std::memory_order_seq_cst) + 1;
+    lock.unlock();
+    wake_napping();
+    lock.lock();
+    return flushed_.wait_until(lock, deadline, [&] { return flushes_done() >= number; }) &&
+           !last_flush_failed();
+}
+
+bool log_backend::wait_until_finished(std::chrono::steady_clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    return flushed_.wait_until(lock, deadline, [&] { return flushes_done() == ~std::uint64_t{0}; });
 }
 
 void log_backend::flush_then_ring(const std::shared_ptr<loop_bell>& bell) {
@@ -276,6 +238,34 @@ void log_backend::flush_then_ring(const std::shared_ptr<loop_bell>& bell) {
 void log_backend::close() noexcept {
     closing_.store(true, std::memory_order_seq_cst);
     wake_napping();
+}
+
+// --- crash ---
+
+std::uint64_t log_backend::ask_in_crash(const signal_note& note) noexcept {
+    // Whatever flush begins from here on comes behind all that this thread has committed.
+    note_flush_.store(flushes_requested_.load(std::memory_order_seq_cst) + 1,
+                      std::memory_order_relaxed);
+    note_.store(&note, std::memory_order_release);
+    const std::uint64_t number = flushes_requested_.fetch_add(1, std::memory_order_seq_cst) + 1;
+    ring_in_crash();
+    return number;
+}
+
+/// The crash may have come while somebody held the lock: perhaps this thread.
+void log_backend::ring_in_crash() noexcept {
+    constexpr int attempts = 20;
+    for (int i = 0; i < attempts; ++i) {
+        if (mutex_.try_lock()) {
+            const bool rung = bell_ == nullptr || bell_->try_ring();
+            mutex_.unlock();
+            if (rung) {
+                return;
+            }
+        }
+        constexpr timespec pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+        ::nanosleep(&pause, nullptr);
+    }
 }
 
 // --- the consumer ---
@@ -300,7 +290,7 @@ void log_backend::finish_flushes(std::uint64_t number, bool failed) noexcept {
     {
         const std::lock_guard lock(mutex_);
         flush_failed_.store(failed, std::memory_order_release);
-        flushes_done_ = number;
+        flushes_done_.store(number, std::memory_order_release);
         std::erase_if(flush_bells_, [&](auto& each) {
             if (each.first > number) {
                 return false;

@@ -1,5 +1,8 @@
 #include <sapwood/log_consumer.hpp>
 
+#include "crash_handler.hpp"
+#include "log_visit.hpp"
+
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/timeout.hpp>
@@ -45,6 +48,18 @@ std::string text_of_gap(const log_producer& from, std::uint64_t first, std::uint
 
 bool is_later(std::uint64_t one, std::uint64_t other) noexcept {
     return static_cast<std::int64_t>(one - other) > 0;
+}
+
+/// The same outputs, with nothing in them.
+std::vector<std::unique_ptr<log_output>>
+hand_over(const std::vector<std::unique_ptr<log_output>>& parents) {
+    std::vector<std::unique_ptr<log_output>> outputs;
+    outputs.reserve(parents.size());
+    for (const auto& each : parents) {
+        const bool may_block = each->may_block();
+        outputs.push_back(std::make_unique<log_output>(each->hand_over(), may_block));
+    }
+    return outputs;
 }
 
 } // namespace
@@ -107,12 +122,28 @@ log_consumer::log_consumer(std::shared_ptr<log_backend> backend, std::shared_ptr
       outputs_(std::move(outputs)),
       clock_(backend_->ticks_are_trusted()) {}
 
+log_consumer::log_consumer(std::shared_ptr<log_backend> backend, std::shared_ptr<log_names> names,
+                           log_consumer& parents)
+    : log_consumer(std::move(backend), std::move(names), hand_over(parents.outputs_),
+                   parents.linger_) {
+    wants_watch_ = parents.wants_watch_;
+    is_in_child_ = true;
+    parents.producers_.clear();
+}
+
 task<> log_consumer::open() {
     for (const auto& each : outputs_) {
-        co_await each->open();
+        if (is_in_child_) {
+            co_await each->open_in_child();
+        } else {
+            co_await each->open();
+        }
     }
     bell_ = loop_bell::make();
     backend_->attach(bell_);
+    if (wants_watch_) {
+        crash_handler::watch(*this);
+    }
 }
 
 void log_consumer::stop_requested() noexcept {
@@ -142,6 +173,7 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
         }
     }
     me.bell_->retire();
+    crash_handler::unwatch(me);
 }
 
 task<> log_consumer::consume() {
@@ -155,9 +187,13 @@ task<> log_consumer::consume() {
         if (closing) {
             give_up_failing();
         }
-        const std::size_t bytes = drain(now);
+        std::size_t bytes = 0;
+        {
+            const visit here(*this);
+            bytes = drain(now);
+            push_all();
+        }
         idle_naps_ = bytes > 0 ? 0 : idle_naps_ + 1;
-        push_all();
         if (is_full_ && !batch_is_full()) {
             continue; // there is room again, and more to take
         }
@@ -171,6 +207,7 @@ task<> log_consumer::consume() {
         if (flushes != backend_->flushes_done() || closing) {
             // What was committed before is in the batches once a drain up to a later time has left
             // nothing of it.
+            tell_signal(flushes);
             while (!all_settled()) {
                 co_await wait_for_progress();
                 push_all();
@@ -236,6 +273,10 @@ std::size_t log_consumer::drain(std::uint64_t until) {
         tell_records_without_ring();
     }
     for (log_producer* const each : begun_) {
+        if (each->dropped_through > each->sequence && each->reader.front() == nullptr)
+            [[unlikely]] {
+            tell_gap(*each, each->dropped_through); // behind the last that is there
+        }
         if (each->reader.end()) {
             each->room_bell->ring();
         }
@@ -248,10 +289,10 @@ void log_consumer::gather(std::uint64_t until) {
     heap_.clear();
     begun_.clear();
     for (const auto& each : producers_) {
-        const std::uint64_t dropped_through = each->reader.dropped_through();
+        each->dropped_through = each->reader.dropped_through();
         if (!each->reader.begin()) {
-            if (dropped_through > each->sequence) [[unlikely]] {
-                tell_gap(*each, dropped_through); // nothing came after it
+            if (each->dropped_through > each->sequence) [[unlikely]] {
+                tell_gap(*each, each->dropped_through); // nothing came after it
             }
             continue;
         }
@@ -414,6 +455,7 @@ std::string_view log_consumer::name_of(std::uint16_t id) {
 
 /// Rings of threads that are gone, and have nothing more to tell, go.
 void log_consumer::release_ended() {
+    const visit here(*this);
     std::erase_if(producers_, [this](const auto& each) {
         const bool ended =
             each->has_ended.load(std::memory_order_acquire) ||

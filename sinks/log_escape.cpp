@@ -4,6 +4,20 @@
 
 namespace sapwood::detail {
 
+std::string_view cut_at_character(std::string_view text, std::size_t bytes) noexcept {
+    if (text.size() <= bytes) {
+        return text;
+    }
+    const auto continues = [&](std::size_t i) {
+        return (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80;
+    };
+    std::size_t end = bytes;
+    for (int i = 0; i < 3 && end > 0 && continues(end); ++i) {
+        --end;
+    }
+    return text.substr(0, continues(end) ? bytes : end);
+}
+
 void append_logfmt_key(std::string_view key, log_buffer& to) {
     if (key.empty()) {
         to.push_back('_');

@@ -21,6 +21,11 @@ std::uint64_t lines_in(std::string_view text) noexcept {
     return static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n'));
 }
 
+std::unique_ptr<log_layout> form_of(log_output_options& options) {
+    auto form = options.form != nullptr ? std::move(options.form) : options.sink->default_form();
+    return form != nullptr ? std::move(form) : std::make_unique<text_layout>();
+}
+
 void tell(const std::string& message) noexcept {
     std::fprintf(stderr, "sapwood: %s\n", message.c_str());
 }
@@ -28,9 +33,9 @@ void tell(const std::string& message) noexcept {
 } // namespace
 
 log_output::log_output(log_output_options options, bool may_block)
-    : sink_(std::move(options.sink)),
+    : form_(form_of(options)),
+      sink_(std::move(options.sink)),
       description_(sink_->describe()),
-      form_(options.form != nullptr ? std::move(options.form) : std::make_unique<text_layout>()),
       filter_(std::move(options.filter)),
       batch_bytes_(options.batch_bytes),
       stuck_after_(options.stuck_after),
@@ -42,6 +47,31 @@ log_output::log_output(log_output_options options, bool may_block)
 
 task<> log_output::open() {
     return sink_->open();
+}
+
+task<> log_output::open_in_child() {
+    return sink_->open_in_child();
+}
+
+log_output_options log_output::hand_over() noexcept {
+    return {.sink = std::move(sink_),
+            .form = std::move(form_),
+            .at_least = at_least_,
+            .filter = std::move(filter_),
+            .batch_bytes = batch_bytes_,
+            .stuck_after = stuck_after_};
+}
+
+void log_output::write_batches_in_crash() noexcept {
+    for (log_buffer* const each : {&writing_, &filling_}) {
+        const std::string_view text = each->text();
+        const std::size_t whole = text.rfind('\n') + 1; // npos + 1 is 0
+        if (whole > 0) {
+            write_in_crash({text.data(), whole});
+        }
+        each->cut(0);
+    }
+    writing_lines_ = filling_lines_ = 0;
 }
 
 void log_output::take(const log_record& record) {
@@ -126,6 +156,11 @@ task<> log_output::write_batch(event& progress) {
             written = error.bytes_kept;
             failure_ = error.code();
             why = error.what();
+        } catch (const sink_gone& error) {
+            written = 0;
+            failure_ = error.code();
+            why = error.what();
+            give_up();
         } catch (const std::system_error& error) {
             written = 0;
             failure_ = error.code();

@@ -6,6 +6,7 @@
 #include <sapwood/log_write.hpp>
 #include <sapwood/logger.hpp>
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -34,11 +35,29 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
 
     [[nodiscard]] log_stats stats() const;
 
+    // --- fork ---
+
+    void lock_for_fork();
+    void unlock_after_fork();
+
+    /// In a child process, locked: the log is empty, and whoever logs first starts a consumer on a
+    /// thread of its own. What the parent has not written it will write.
+    void become_childs() noexcept;
+
+    // --- exit ---
+
+    /// Has written what there is by then.
+    void flush_at_exit(std::chrono::steady_clock::time_point deadline);
+
+    /// Writes what there is by then, and ends the log.
+    void end_at_exit(std::chrono::steady_clock::time_point deadline);
+
     [[nodiscard]] log_backend& backend() const noexcept { return *backend_; }
 
   private:
     [[nodiscard]] level threshold_of(const std::string& name) const;
     void read_environment();
+    void start_in_child() noexcept;
 
     const std::string name_; // the root's
     std::shared_ptr<log_names> names_ = std::make_shared<log_names>();

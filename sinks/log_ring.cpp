@@ -204,6 +204,14 @@ bool log_ring_reader::begin() noexcept {
     return true;
 }
 
+void log_ring_reader::begin_again() noexcept {
+    if ((ring_->tail.load(std::memory_order_acquire) & log_ring_header::tail_is_read) != 0) {
+        head_ = ring_->head.load(std::memory_order_acquire);
+    } else {
+        (void)begin();
+    }
+}
+
 bool log_ring_reader::end() noexcept {
     ring_->tail.exchange(at_, std::memory_order_seq_cst); // see wait_for_room
     if (ring_->waits_for_room.load(std::memory_order_seq_cst) != 0 &&

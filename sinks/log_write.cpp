@@ -1,6 +1,7 @@
 #include <sapwood/log_write.hpp>
 
 #include <sapwood/inherited_value.hpp>
+#include <sapwood/log_escape.hpp>
 #include <sapwood/this_task.hpp>
 
 #include <algorithm>
@@ -9,21 +10,6 @@
 namespace sapwood::detail {
 
 namespace {
-
-/// At most `bytes` of the text, without a cut character.
-std::string_view cut_at_character(std::string_view text, std::size_t bytes) noexcept {
-    if (text.size() <= bytes) {
-        return text;
-    }
-    const auto continues = [&](std::size_t i) {
-        return (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80;
-    };
-    std::size_t end = bytes;
-    for (int i = 0; i < 3 && end > 0 && continues(end); ++i) {
-        --end;
-    }
-    return text.substr(0, continues(end) ? bytes : end);
-}
 
 void add_field(std::string& to, log_field_kind kind, std::string_view value) {
     const log_field_text field("", kind, log_view_text(value));

@@ -1,6 +1,9 @@
 #include <sapwood/logger.hpp>
 
+#include "alternate_stack.hpp"
+#include "crash_handler.hpp"
 #include "log_owner.hpp"
+#include "log_registry.hpp"
 
 #include <sapwood/errors.hpp>
 #include <sapwood/file_log_sink.hpp>
@@ -23,6 +26,9 @@ namespace {
 
 constexpr std::size_t ring_bytes_max = std::size_t{1} << 30;
 
+/// At the end of a program, an output that fails is given so long to close.
+constexpr std::chrono::seconds failing_patience{1};
+
 void validate(const logger_options& options) {
     const auto require = [](bool holds, const char* what) {
         if (!holds) {
@@ -40,12 +46,16 @@ void validate(const logger_options& options) {
     }
 }
 
-/// The thread that writes the log takes no signals: they are for the program's own.
+/// The thread that writes the log takes no signals: they are for the program's own. But those of
+/// its own mistakes: a fault that is blocked ends the process without a word.
 class signals_blocked {
   public:
     signals_blocked() noexcept {
         sigset_t all;
         ::sigfillset(&all);
+        for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS}) {
+            ::sigdelset(&all, fault);
+        }
         ::pthread_sigmask(SIG_SETMASK, &all, &before_);
     }
 
@@ -64,35 +74,38 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
     validate(options);
     thresholds_[""] = options.threshold;
     read_environment();
-    auto file_form = std::make_unique<text_layout>(options.form);
-    const log_backend_options backend{
-        .ring_bytes = options.ring_bytes,
-        .full = options.full,
-        .wants_location = options.keep_location || file_form->wants_location(),
-        .wants_task = options.keep_task || file_form->wants_task(),
-    };
-    backend_ = std::make_shared<log_backend>(backend);
     if (!options.path.empty()) {
         log_output_options file{.sink = std::make_unique<file_log_sink>(options.path),
-                                .form = std::move(file_form)};
+                                .form = std::make_unique<text_layout>(options.form)};
         options.outputs.insert(options.outputs.begin(), std::move(file));
     }
+    log_backend_options backend{
+        .ring_bytes = options.ring_bytes,
+        .full = options.full,
+        .wants_location = options.keep_location,
+        .wants_task = options.keep_task,
+        .has_crash_handler = options.crash_handler,
+    };
     const bool is_only_one = options.outputs.size() == 1;
     std::vector<std::unique_ptr<log_output>> outputs;
     outputs.reserve(options.outputs.size());
     for (auto& each : options.outputs) {
         outputs.push_back(std::make_unique<log_output>(std::move(each), is_only_one));
+        backend.wants_location |= outputs.back()->wants_location();
+        backend.wants_task |= outputs.back()->wants_task();
     }
+    backend_ = std::make_shared<log_backend>(backend);
     consumer_ =
         std::make_shared<log_consumer>(backend_, names_, std::move(outputs), options.linger);
+    if (options.crash_handler) {
+        crash_handler::install();
+        consumer_->watch_for_crash();
+    }
 }
 
 log_owner::~log_owner() {
-    if (backend_->was_forked()) {
-        if (thread_.joinable()) {
-            thread_.detach(); // it is the parent's
-        }
-        return;
+    if (backend_->waits_for_start()) {
+        return; // a child process that has logged nothing
     }
     backend_->close();
     if (thread_.joinable()) {
@@ -105,6 +118,7 @@ void log_owner::start_thread() {
     const signals_blocked blocked;
     thread_ = std::thread([&opened, consumer = consumer_] {
         ::pthread_setname_np(::pthread_self(), "sapwood-log");
+        const alternate_stack stack;
         bool is_open = false;
         try {
             sapwood::run([&]() -> task<> {
@@ -129,7 +143,8 @@ void log_owner::start_thread() {
 }
 
 log_stats log_owner::stats() const {
-    log_stats made = consumer_->stats();
+    // In a child process that has logged nothing the consumer is its parent's.
+    log_stats made = backend_->waits_for_start() ? log_stats{} : consumer_->stats();
     made.name = name_;
     return made;
 }
@@ -137,6 +152,73 @@ log_stats log_owner::stats() const {
 task<> log_owner::start_here() {
     co_await consumer_->open();
     spawn_shielded(log_consumer::run(consumer_), *consumer_).detach();
+}
+
+// --- fork ---
+
+void log_owner::lock_for_fork() {
+    mutex_.lock();
+    names_->mutex().lock();
+    consumer_->lock_for_fork();
+    backend_->mutex().lock();
+}
+
+void log_owner::unlock_after_fork() {
+    backend_->mutex().unlock();
+    consumer_->unlock_after_fork();
+    names_->mutex().unlock();
+    mutex_.unlock();
+}
+
+void log_owner::become_childs() noexcept {
+    std::construct_at(&thread_); // the parent's is not here; to detach it would be another's
+    backend_->become_childs([](void* me) { static_cast<log_owner*>(me)->start_in_child(); }, this);
+    unlock_after_fork();
+}
+
+void log_owner::start_in_child() noexcept {
+    try {
+        // The parent's consumer stands where it stood; its frames, which nobody resumes, keep it.
+        consumer_ = std::make_shared<log_consumer>(backend_, names_, *consumer_);
+        start_thread();
+    } catch (const std::exception& failure) {
+        fmt::print(stderr,
+                   "sapwood: the log of a child process cannot go on, and what it logs is lost: "
+                   "{}\n",
+                   failure.what());
+        backend_->finish();
+    }
+}
+
+// --- exit ---
+
+void log_owner::flush_at_exit(std::chrono::steady_clock::time_point deadline) {
+    if (consumer_->is_of_this_thread()) {
+        consumer_->write_rest_at_exit();
+    } else if (!backend_->waits_for_start()) {
+        (void)backend_->flush_until(deadline);
+    }
+}
+
+void log_owner::end_at_exit(std::chrono::steady_clock::time_point deadline) {
+    if (consumer_->is_of_this_thread()) {
+        consumer_->write_rest_at_exit();
+        return;
+    }
+    if (backend_->waits_for_start()) {
+        return;
+    }
+    if (!backend_->flush_until(deadline)) {
+        deadline = std::min(deadline, std::chrono::steady_clock::now() + failing_patience);
+    }
+    backend_->close();
+    if (!backend_->wait_until_finished(deadline)) {
+        fmt::print(stderr,
+                   "sapwood: the program ends before its log is written to the end: an output "
+                   "is stuck\n");
+    } else if (thread_.joinable()) {
+        thread_.join();
+    }
 }
 
 // --- names and levels ---
@@ -206,13 +288,25 @@ logger::logger(logger_options options) {
     const std::string name = options.name;
     const auto owner = std::make_shared<detail::log_owner>(std::move(options));
     owner->start_thread();
+    detail::log_registry::add(owner);
     core_ = owner->core(name);
+}
+
+logger::~logger() {
+    if (detail::log_registry::program_ends()) [[unlikely]] {
+        // A static object that is destroyed later may use it, and what a shared_ptr points to it
+        // does not forget when it is destroyed.
+        if (core_ != nullptr) {
+            detail::log_registry::keep(core_);
+        }
+    }
 }
 
 task<logger> logger::on_this_loop(logger_options& options) {
     const std::string name = options.name;
     const auto owner = std::make_shared<detail::log_owner>(std::move(options));
     co_await owner->start_here();
+    detail::log_registry::add(owner);
     co_return logger(owner->core(name));
 }
 

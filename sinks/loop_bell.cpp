@@ -13,6 +13,19 @@ std::shared_ptr<loop_bell> loop_bell::make() {
 
 void loop_bell::ring() noexcept {
     const std::lock_guard lock(mutex_);
+    ring_locked();
+}
+
+bool loop_bell::try_ring() noexcept {
+    if (!mutex_.try_lock()) {
+        return false;
+    }
+    ring_locked();
+    mutex_.unlock();
+    return true;
+}
+
+void loop_bell::ring_locked() noexcept {
     if (loop_ != nullptr && on_its_way_ == nullptr) {
         on_its_way_ = shared_from_this();
         loop_->post(*this); // under the lock: the loop cannot end meanwhile

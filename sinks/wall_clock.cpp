@@ -17,7 +17,7 @@ constexpr std::int64_t calibration_ns = 10'000'000;
 
 /// The first rate is measured over at least this long: the two readings are some 50 ns apart from
 /// their ticks, so the rate is off by at most 100 ppm.
-constexpr std::int64_t first_rate_ns = 1'000'000;
+constexpr std::int64_t rate_ns_min = 1'000'000;
 
 /// And over at most this long, so that it fits into 64 bits.
 constexpr std::int64_t rate_ns_max = 1'000'000'000;
@@ -98,7 +98,7 @@ std::int64_t calibrated_now_ns() noexcept {
             now_ns = told_ns;
         }
     }
-    if (!now.is_one_moment || (has_base && !has_rate && passed_ns < first_rate_ns)) {
+    if (!now.is_one_moment || (has_base && !has_rate && passed_ns < rate_ns_min)) {
         return now_ns; // no good moment, or too early for a rate
     }
     // A counter that has not gone on has been set back: by a suspended or a moved machine.
@@ -107,7 +107,7 @@ std::int64_t calibrated_now_ns() noexcept {
     if (!went_on) {
         ticks.ns_per_tick = 0;
         ticks.valid_ticks = 0;
-    } else if (has_base && passed_ns >= first_rate_ns && passed_ns < rate_ns_max) {
+    } else if (has_base && passed_ns >= rate_ns_min && passed_ns < rate_ns_max) {
         ticks.ns_per_tick = (static_cast<std::uint64_t>(passed_ns) << 32) / passed_ticks;
         ticks.valid_ticks = (static_cast<std::uint64_t>(calibration_ns) << 32) / ticks.ns_per_tick;
     }

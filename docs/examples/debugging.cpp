@@ -11,19 +11,21 @@ sapwood::task<> read_orders(sapwood::channel<int>& orders) {
     }
 }
 
+sapwood::task<> beat() {
+    for (int beats = 0; beats < 3; ++beats) {
+        co_await sapwood::sleep_for(10ms);
+    }
+}
+
+sapwood::task<> look() {
+    co_await sapwood::sleep_for(15ms);
+    std::fputs(sapwood::dump_tasks().c_str(), stdout);
+}
+
 sapwood::task<> serve() {
     sapwood::channel<int> orders(16);
     auto reader = sapwood::spawn(read_orders(orders), {.name = "reader"});
-    co_await sapwood::when_all(sapwood::named("heartbeat",
-                                              []() -> sapwood::task<> {
-                                                  for (int beat = 0; beat < 3; ++beat) {
-                                                      co_await sapwood::sleep_for(10ms);
-                                                  }
-                                              }),
-                               sapwood::named("look", []() -> sapwood::task<> {
-                                   co_await sapwood::sleep_for(15ms);
-                                   std::fputs(sapwood::dump_tasks().c_str(), stdout);
-                               }));
+    co_await sapwood::when_all(sapwood::named("heartbeat", beat()), sapwood::named("look", look()));
     reader.cancel();
 }
 

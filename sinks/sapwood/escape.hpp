@@ -53,20 +53,4 @@ void escape(std::string_view text, std::string& out);
 /// The inverse of escape. Throws std::invalid_argument on what escape cannot have made.
 [[nodiscard]] std::string unescape(std::string_view text);
 
-namespace detail {
-
-struct utf8_character {
-    std::uint32_t code;
-    /// Bytes it takes; 0 where no valid character begins here.
-    std::size_t size;
-};
-
-/// The character at the start of `text`, which is not empty.
-[[nodiscard]] utf8_character decode_utf8(std::string_view text) noexcept;
-
-/// Whether escape() does not leave the character as it is, the backslash aside.
-[[nodiscard]] bool is_deceptive(std::uint32_t code) noexcept;
-
-} // namespace detail
-
 } // namespace sapwood

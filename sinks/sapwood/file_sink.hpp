@@ -60,6 +60,15 @@ class file_sink {
 
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
+    /// The log of the parent process, in a forked child: the same open file, which both of them
+    /// append to. The lock is the parent's. Throws std::system_error where `fd` cannot be doubled.
+    [[nodiscard]] static file_sink share(int fd, std::string path);
+
+    [[nodiscard]] int fd() const noexcept { return file_.fd(); }
+
+    /// Where the file ends as far as this sink knows.
+    [[nodiscard]] std::uint64_t end() const noexcept { return end_; }
+
     /// How many bytes of a torn last line were moved to `<path>.torn` by open.
     [[nodiscard]] std::uint64_t torn_bytes() const noexcept { return torn_bytes_; }
 
@@ -80,6 +89,8 @@ class file_sink {
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
+    std::uint64_t end_ = 0;
+    bool is_shared_ = false;
 };
 
 } // namespace sapwood

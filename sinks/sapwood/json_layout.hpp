@@ -21,6 +21,8 @@ class json_layout final : public log_layout {
   public:
     void append(const log_record& record, log_buffer& to) override;
 
+    [[nodiscard]] crash_form in_crash() const noexcept override { return crash_form::json; }
+
   private:
     text_layout time_{{.pattern = "{\"time\":\"%Y-%m-%dT%H:%M:%S.%FZ\""}};
 };
@@ -33,6 +35,8 @@ class json_layout final : public log_layout {
 class logfmt_layout final : public log_layout {
   public:
     void append(const log_record& record, log_buffer& to) override;
+
+    [[nodiscard]] crash_form in_crash() const noexcept override { return crash_form::logfmt; }
 
   private:
     text_layout time_{{.pattern = "time=%Y-%m-%dT%H:%M:%S.%FZ level=%l thread=%t"}};

@@ -55,8 +55,8 @@ struct log_producer {
     // Constant.
     log_ring_memory memory;
     log_thread thread;
-    /// It was made when the thread's own thread-locals were gone already: nobody will say that it
-    /// has ended.
+    /// It was made when the thread was as good as gone: nobody will say that it has ended, and the
+    /// kernel is asked.
     bool is_late = false;
 
     // The producing thread's.
@@ -68,7 +68,8 @@ struct log_producer {
 
     // The consumer's.
     alignas(64) log_ring_reader reader;
-    std::uint64_t sequence = 0; // of the record that is expected next
+    std::uint64_t sequence = 0;        // of the record that is expected next
+    std::uint64_t dropped_through = 0; // as it was before this visit's records
     std::uint64_t told_drops[drop_reasons] = {};
 
     // Any thread's.
@@ -88,6 +89,15 @@ struct log_backend_options {
     log_full full;
     bool wants_location;
     bool wants_task;
+    bool has_crash_handler = false;
+};
+
+/// The signal that is about to end the process.
+struct signal_note {
+    int number;
+    int code;
+    const void* address;
+    std::uint32_t thread;
 };
 
 class log_backend {
@@ -95,7 +105,7 @@ class log_backend {
     explicit log_backend(const log_backend_options& options);
     log_backend(const log_backend&) = delete;
     log_backend& operator=(const log_backend&) = delete;
-    ~log_backend();
+    ~log_backend() = default;
 
     // --- threads that log ---
 
@@ -154,17 +164,50 @@ class log_backend {
     /// The consumer is to write what there is and end.
     void close() noexcept;
 
-    /// In a child process of the one whose log it is: the consumer is not here. What is logged goes
-    /// nowhere, nobody waits, and standard error says so once.
-    [[nodiscard]] bool was_forked() const noexcept {
-        return was_forked_.load(std::memory_order_relaxed);
-    }
+    /// flush_blocking, but not for longer than until then: false where it is not done.
+    bool flush_until(std::chrono::steady_clock::time_point deadline);
+
+    /// After close(). False where it is not over by then.
+    bool wait_until_finished(std::chrono::steady_clock::time_point deadline);
 
     [[nodiscard]] bool last_flush_failed() const noexcept {
         return flush_failed_.load(std::memory_order_acquire);
     }
 
+    // --- fork ---
+
+    /// Held while the process is doubled, so that the child finds it whole.
+    [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
+
+    /// In a child process, which has one thread, with the mutex held: rings, flushes and whoever
+    /// waits are the parent's and forgotten; `start(with)` is called when the consumer is needed.
+    void become_childs(void (*start)(void*), void* with) noexcept;
+
+    /// The consumer has not been needed yet, in this child process.
+    [[nodiscard]] bool waits_for_start() const noexcept { return start_ != nullptr; }
+
+    // --- crash: async-signal-safe ---
+
+    /// Asks the consumer, whose thread may be dead or stuck, to write all that there is, and behind
+    /// it what the note says. Done when flushes_done() has reached what it returns.
+    [[nodiscard]] std::uint64_t ask_in_crash(const signal_note& note) noexcept;
+
+    /// Rings that the consumer has not seen yet: to be used with the mutex held, or where whoever
+    /// holds it will never let it go.
+    [[nodiscard]] const std::vector<std::shared_ptr<log_producer>>& new_producers() const noexcept {
+        return new_producers_;
+    }
+
     // --- the consumer ---
+
+    /// What is to be told behind the records of flush `number`; null where nothing is.
+    [[nodiscard]] const signal_note* take_note(std::uint64_t number) noexcept {
+        if (note_.load(std::memory_order_acquire) == nullptr ||
+            number < note_flush_.load(std::memory_order_relaxed)) [[likely]] {
+            return nullptr;
+        }
+        return note_.exchange(nullptr, std::memory_order_acq_rel);
+    }
 
     enum class state : std::uint8_t {
         /// It looks by itself, soon. So it is when nobody consumes.
@@ -190,7 +233,9 @@ class log_backend {
         return flushes_requested_.load(std::memory_order_acquire);
     }
 
-    [[nodiscard]] std::uint64_t flushes_done() const noexcept { return flushes_done_; }
+    [[nodiscard]] std::uint64_t flushes_done() const noexcept {
+        return flushes_done_.load(std::memory_order_acquire);
+    }
 
     /// All flushes up to `number` are done.
     void finish_flushes(std::uint64_t number, bool failed) noexcept;
@@ -219,17 +264,17 @@ class log_backend {
 
   private:
     [[nodiscard]] log_producer* find_producer() noexcept;
-    static void register_for_fork();
-    void become_childs() noexcept;
+    void ring_in_crash() noexcept;
     void wake() noexcept;
     void wake_napping() noexcept;
     [[nodiscard]] bool may_wait(level importance) const noexcept;
 
-    // Constant after construction.
-    const std::uint64_t id_;
+    // Constant after construction, but in a child process, which has another id.
+    std::uint64_t id_;
     const bool ticks_are_trusted_;
     const bool wants_location_;
     const bool wants_task_;
+    const bool has_crash_handler_;
     const bool has_membarrier_;
     const std::size_t ring_bytes_;
     const log_full full_;
@@ -238,10 +283,12 @@ class log_backend {
     alignas(64) std::atomic<state> consumer_state_{state::awake};
     std::atomic<bool> closing_{false};
     std::atomic<bool> finished_{false};
-    std::atomic<bool> was_forked_{false};
     std::atomic<bool> flush_failed_{false};
     std::atomic<bool> has_new_producers_{false};
     std::atomic<std::uint64_t> flushes_requested_{0};
+    std::atomic<std::uint64_t> flushes_done_{0}; // written with mutex_ held
+    std::atomic<const signal_note*> note_{nullptr};
+    std::atomic<std::uint64_t> note_flush_{0};
     std::atomic<std::uint64_t> dropped_without_ring_{0};
     std::atomic<std::uint64_t> wake_ups_{0};
     std::atomic<const void*> consumer_loop_{nullptr};
@@ -249,7 +296,6 @@ class log_backend {
     // Any thread, with mutex_ held.
     mutable std::mutex mutex_;
     std::condition_variable flushed_;
-    std::uint64_t flushes_done_ = 0;
     std::uint32_t threads_seen_ = 0;
     std::shared_ptr<loop_bell> bell_;
     std::vector<std::shared_ptr<log_producer>> new_producers_;
@@ -257,6 +303,10 @@ class log_backend {
     std::vector<std::shared_ptr<log_producer>> counted_;
     log_stats retired_;
     std::vector<std::pair<std::uint64_t, std::shared_ptr<loop_bell>>> flush_bells_;
+
+    /// In a child process, until the consumer is needed: who is woken first calls it.
+    void (*start_)(void*) = nullptr;
+    void* start_with_ = nullptr;
 };
 
 } // namespace detail

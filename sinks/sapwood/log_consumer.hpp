@@ -8,9 +8,11 @@
 #include <sapwood/log_output.hpp>
 #include <sapwood/task.hpp>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -21,12 +23,25 @@ class log_names {
   public:
     log_names() { names_.push_back(std::make_unique<std::string>()); }
 
+    /// Held while the process is doubled.
+    [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
+
     /// Throws std::length_error past 65535 names.
     [[nodiscard]] std::uint16_t add(std::string_view name);
 
     [[nodiscard]] std::string_view of(std::uint16_t id) const {
         const std::lock_guard lock(mutex_);
         return id < names_.size() ? std::string_view(*names_[id]) : std::string_view("unknown");
+    }
+
+    /// Of a signal handler, which cannot wait for the lock. Empty where somebody holds it.
+    [[nodiscard]] std::string_view name_in_crash(std::uint16_t id) const noexcept {
+        if (!mutex_.try_lock()) {
+            return {};
+        }
+        const std::string_view name = id < names_.size() ? std::string_view(*names_[id]) : "";
+        mutex_.unlock();
+        return name;
     }
 
   private:
@@ -48,6 +63,10 @@ class log_consumer final : public stop_listener {
     log_consumer(std::shared_ptr<log_backend> backend, std::shared_ptr<log_names> names,
                  std::vector<std::unique_ptr<log_output>> outputs, clock::duration linger);
 
+    /// In a forked child: goes on with what is constant of the one that consumed for its parent.
+    log_consumer(std::shared_ptr<log_backend> backend, std::shared_ptr<log_names> names,
+                 log_consumer& parents);
+
     /// Opens the outputs. Throws what the first one threw that cannot be opened.
     [[nodiscard]] task<> open();
 
@@ -60,8 +79,45 @@ class log_consumer final : public stop_listener {
     /// The loop ends: so does the log.
     void stop_requested() noexcept override;
 
+    /// From now on it is written when the process crashes, as long as it consumes.
+    void watch_for_crash() noexcept { wants_watch_ = true; }
+
+    /// Whether it is this thread's loop that it runs on.
+    [[nodiscard]] bool is_of_this_thread() const noexcept {
+        return running_loop != nullptr && running_loop == backend_->consumer_loop();
+    }
+
+    /// exit() was called on its thread, which so never gets back to it: writes what there is, as
+    /// far as sinks can (log_sink::write_in_crash).
+    void write_rest_at_exit() noexcept;
+
+    // --- fork: nothing is half changed while it is locked ---
+
+    void lock_for_fork();
+    void unlock_after_fork();
+
+    // --- crash: async-signal-safe, in this order; any thread ---
+
+    /// The thread that calls this has crashed: if it is the consumer's, nothing is expected of it.
+    void note_crash_of_its_thread() noexcept;
+
+    /// Asks it to write everything.
+    void begin_crash(const signal_note& note) noexcept;
+
+    /// It may still do it.
+    [[nodiscard]] bool may_answer() const noexcept;
+
+    /// Grows as long as it lives and has something to do.
+    [[nodiscard]] std::uint64_t visits() const noexcept {
+        return visits_.load(std::memory_order_relaxed);
+    }
+
+    /// Does what it has not done.
+    void end_crash(const signal_note& note) noexcept;
+
   private:
     class nap;
+    class visit;
 
     /// A ring in the merge: the ticks of its first record.
     struct source {
@@ -88,6 +144,14 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] bool any_failing() const;
     [[nodiscard]] bool only_output_fails() const;
     void give_up_failing();
+    void tell_signal(std::uint64_t flush);
+    void take_over() noexcept;
+    void write_rings_in_crash() noexcept;
+    void put_in_crash(log_producer& from, const log_frame& frame) noexcept;
+    void put_gap_in_crash(log_producer& from, std::uint64_t count) noexcept;
+    void put_record_in_crash(const log_record& record) noexcept;
+    void put_signal_in_crash(const signal_note& note) noexcept;
+    [[nodiscard]] std::string_view name_in_crash(std::uint16_t id) const noexcept;
     [[nodiscard]] bool batch_is_full() const;
     [[nodiscard]] std::string_view name_of(std::uint16_t id);
 
@@ -95,6 +159,8 @@ class log_consumer final : public stop_listener {
     const std::shared_ptr<log_names> names_;
     const clock::duration linger_;
     const std::vector<std::unique_ptr<log_output>> outputs_;
+    bool wants_watch_ = false;
+    bool is_in_child_ = false;
 
     tick_clock clock_;
     std::shared_ptr<loop_bell> bell_;
@@ -111,6 +177,15 @@ class log_consumer final : public stop_listener {
     std::vector<std::string_view> known_names_;
     std::uint64_t told_without_ring_ = 0;
     log_consumer_counts counts_;
+
+    // Any thread. Held while rings are read and batches are filled, not while it waits.
+    std::mutex visiting_;
+    std::atomic<bool> is_visiting_{false};
+    std::atomic<std::uint64_t> visits_{0}; // written while it is held
+    /// A signal handler empties the rings: the consumer stands still.
+    std::atomic<bool> is_taken_over_{false};
+    std::atomic<bool> has_crashed_{false};
+    std::atomic<std::uint64_t> crash_flush_{0};
 };
 
 } // namespace sapwood::detail

@@ -31,4 +31,7 @@ void append_logfmt_value(std::string_view value, log_buffer& to);
 /// empty one is `_`, and that is `\x5f`.
 void append_logfmt_key(std::string_view key, log_buffer& to);
 
+/// At most `bytes` of the text, without a cut character.
+[[nodiscard]] std::string_view cut_at_character(std::string_view text, std::size_t bytes) noexcept;
+
 } // namespace sapwood::detail

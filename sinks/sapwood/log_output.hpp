@@ -23,7 +23,7 @@ struct log_output_options {
     /// Where to.
     std::unique_ptr<log_sink> sink;
 
-    /// How; the default text where there is none.
+    /// How; the sink's default_form() where there is none.
     std::unique_ptr<log_layout> form = nullptr;
 
     /// Records below it are not for this output.
@@ -68,6 +68,14 @@ class log_output {
     /// Opens the sink. Throws what it threw.
     [[nodiscard]] task<> open();
 
+    /// The same in a forked child, for an output made of what hand_over() gave.
+    [[nodiscard]] task<> open_in_child();
+
+    /// In a forked child, for another output in this one's place, which is not used any more.
+    [[nodiscard]] log_output_options hand_over() noexcept;
+
+    [[nodiscard]] bool may_block() const noexcept { return may_block_; }
+
     /// Whether there is room for more.
     [[nodiscard]] bool full() const noexcept { return filling_.size() >= batch_bytes_; }
 
@@ -103,12 +111,30 @@ class log_output {
 
     [[nodiscard]] clock::duration stuck_after() const noexcept { return stuck_after_; }
 
+    /// What its form wants records to carry.
+    [[nodiscard]] bool wants_location() const noexcept { return form_->wants_location(); }
+
+    [[nodiscard]] bool wants_task() const noexcept { return form_->wants_task(); }
+
     /// The writing coroutine: runs until stop() and all is written. `progress` is set whenever it
     /// has got on.
     [[nodiscard]] task<> write_out(event& progress);
 
     /// What is there is still written, or, where the sink fails, lost and reported.
     void stop() noexcept;
+
+    // --- crash: async-signal-safe, while the consumer does nothing ---
+
+    /// Has the sink write what was rendered and is not written, and forgets it.
+    void write_batches_in_crash() noexcept;
+
+    void write_in_crash(std::span<const char> lines) noexcept {
+        (void)sink_->write_in_crash(lines);
+    }
+
+    [[nodiscard]] crash_form form_in_crash() const noexcept { return form_->in_crash(); }
+
+    [[nodiscard]] bool wants(level importance) const noexcept { return importance >= at_least_; }
 
     /// Any thread. `in_flight` is the caller's to add.
     [[nodiscard]] log_output_stats stats() const;
@@ -121,10 +147,10 @@ class log_output {
     [[nodiscard]] task<> write_batch(event& progress);
     [[nodiscard]] std::string summary_of_losses() const;
 
-    const std::unique_ptr<log_sink> sink_;
+    std::unique_ptr<log_layout> form_;
+    std::unique_ptr<log_sink> sink_;
     const std::string description_;
-    const std::unique_ptr<log_layout> form_;
-    const std::function<bool(const log_record&)> filter_;
+    std::function<bool(const log_record&)> filter_;
     const std::size_t batch_bytes_;
     const clock::duration stuck_after_;
     const level at_least_;

@@ -176,6 +176,10 @@ class log_buffer {
     std::size_t size_ = 0;
 };
 
+/// How a line looks that a signal handler writes, which can do no better: as the default text, as
+/// JSON with the default names, as logfmt.
+enum class crash_form : std::uint8_t { text, json, logfmt };
+
 /// How a record becomes a line. One output's; called on the consumer's thread only.
 class log_layout {
   public:
@@ -183,6 +187,15 @@ class log_layout {
 
     /// Appends the record as one line, with its newline.
     virtual void append(const log_record& record, log_buffer& to) = 0;
+
+    /// What comes nearest to it.
+    [[nodiscard]] virtual crash_form in_crash() const noexcept { return crash_form::text; }
+
+    /// Whether lines hold where in the source the call stands, or the task's name: records carry
+    /// them then, and calls cost more.
+    [[nodiscard]] virtual bool wants_location() const noexcept { return false; }
+
+    [[nodiscard]] virtual bool wants_task() const noexcept { return false; }
 };
 
 } // namespace sapwood

@@ -198,6 +198,9 @@ class log_ring_reader {
     /// Looks at what there is, and keeps it from being dropped. True where there is something.
     bool begin() noexcept;
 
+    /// begin(), whether or not one has been interrupted since: by a crash of the reader's thread.
+    void begin_again() noexcept;
+
     /// The first frame that has not been taken; null where there is none.
     [[nodiscard]] const log_frame* front() noexcept {
         if (at_ < limit_) [[likely]] {

@@ -1,15 +1,25 @@
 // Where log lines go. A sink is one output's: its functions are called by one coroutine, one at a
-// time, on the consumer's loop.
+// time, on the consumer's loop. Who writes one of their own implements the four pure functions;
+// docs/log-outputs.md shows one.
 #pragma once
 
+#include <sapwood/file_sink.hpp> // write_error
 #include <sapwood/log_record.hpp>
 #include <sapwood/task.hpp>
 
 #include <memory>
 #include <span>
 #include <string>
+#include <system_error>
 
 namespace sapwood {
+
+/// A sink that fails and will never work again: a pipe without a reader. Nobody is held up for it
+/// any more, as for one that may come back; what comes for it is lost, counted and told.
+class sink_gone : public std::system_error {
+  public:
+    using std::system_error::system_error;
+};
 
 class log_sink {
   public:
@@ -19,8 +29,10 @@ class log_sink {
     [[nodiscard]] virtual task<> open() = 0;
 
     /// Takes whole lines, each with its newline, and returns when they are with whoever keeps them
-    /// when this process ends. Throws write_error where some were taken, std::system_error where
-    /// none was; what was not taken comes again, later. Not to be stopped half-way: shield.
+    /// when this process ends. Throws write_error where some were taken (bytes_kept says how many:
+    /// whole lines only), std::system_error where none was, sink_gone where none ever will be. What
+    /// was not taken comes again, later, in front. Not to be stopped half-way: shield. It ends,
+    /// somehow, in a time that is bounded: the log waits for it when it is closed.
     [[nodiscard]] virtual task<> write(std::span<const char> lines) = 0;
 
     /// Lets go of what it holds; it may be opened again.
@@ -28,6 +40,25 @@ class log_sink {
 
     /// For messages to people: `file app.log`.
     [[nodiscard]] virtual std::string describe() const = 0;
+
+    /// Instead of open(), in a process that was forked while the sink was open: what it had is a
+    /// copy, made at any moment, and its loop is not there. It shares with its parent what cannot
+    /// be had twice.
+    [[nodiscard]] virtual task<> open_in_child() { return open(); }
+
+    /// The form of its lines where the output names none. Null: the default text. A sink that sends
+    /// records and not text, as the journal's, takes lines of a form of its own, and asks for it
+    /// here. Whatever the form, a record is one line, and a newline ends it.
+    [[nodiscard]] virtual std::unique_ptr<log_layout> default_form() const { return nullptr; }
+
+    /// Writes lines from a signal handler, when the process dies. Async-signal-safe: system calls
+    /// only, no lock, no allocation; it does not block for long. False where nothing was written.
+    /// Lines may be those that a write(), which has not returned and will not, was given, at the
+    /// same address: a sink that can tell how many of them it has leaves these out.
+    virtual bool write_in_crash(std::span<const char> lines) noexcept {
+        (void)lines;
+        return false;
+    }
 };
 
 } // namespace sapwood

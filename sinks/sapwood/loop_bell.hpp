@@ -24,6 +24,9 @@ class loop_bell final : private arrival,
     /// Any thread.
     void ring() noexcept;
 
+    /// The same from a signal handler: false where somebody holds its lock just now.
+    bool try_ring() noexcept;
+
     /// Loop thread. Has the event set, and nothing further, when it is rung.
     [[nodiscard]] event& rung() noexcept { return rung_; }
 
@@ -45,6 +48,7 @@ class loop_bell final : private arrival,
   private:
     loop_bell() = default;
 
+    void ring_locked() noexcept;
     void arrive() noexcept override;
     void loop_ended() noexcept override;
 

@@ -197,6 +197,14 @@ std::shared_ptr<logger> null_logger_st(const std::string& name) {
     return null_logger_mt<Factory>(name);
 }
 
+} // namespace sapwood::spdlog_compat
+
+#if __has_include(<sapwood/rotating_log_sink.hpp>)
+#include <sapwood/spdlog_compat_rotation.hpp>
+#endif
+
+namespace sapwood::spdlog_compat {
+
 // --- the default logger's calls ---
 
 template <class... Args>

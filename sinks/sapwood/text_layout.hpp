@@ -59,10 +59,9 @@ class text_layout final : public log_layout {
 
     void append(const log_record& record, log_buffer& to) override;
 
-    /// Whether lines hold where in the source the call stands, or the task's name.
-    [[nodiscard]] bool wants_location() const noexcept { return wants_location_; }
+    [[nodiscard]] bool wants_location() const noexcept override { return wants_location_; }
 
-    [[nodiscard]] bool wants_task() const noexcept { return wants_task_; }
+    [[nodiscard]] bool wants_task() const noexcept override { return wants_task_; }
 
   private:
     using piece = detail::pattern_piece;

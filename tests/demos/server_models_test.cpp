@@ -3,8 +3,8 @@
 #include "support/program.hpp"
 
 #include <csignal>
+#include <cstdlib>
 #include <doctest/doctest.h>
-#include <sapwood/sanitizers.hpp>
 #include <string>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -31,6 +31,9 @@ bool says(const program& server, const std::string& text) {
 void limit_descriptors(rlim_t at_most) {
     const rlimit limit{.rlim_cur = at_most, .rlim_max = at_most};
     ::setrlimit(RLIMIT_NOFILE, &limit);
+    // UBSan looks at an object's virtual table through a pipe, and finds fault with the object
+    // where there is no descriptor for one: it may say so, and must not end the program.
+    ::setenv("UBSAN_OPTIONS", "halt_on_error=0:print_stacktrace=0", 1);
 }
 
 std::string letters(std::size_t size) {
@@ -139,13 +142,7 @@ TEST_SUITE("server_models") {
 
     TEST_CASE("in every model without descriptors new clients wait, until there is one") {
         for (const auto& model : models) {
-            if (model == "process") { // it has the clients' descriptors in its children
-                continue;
-            }
-            if (SAPWOOD_ADDRESS_SANITIZER) {
-                // Not diagnosed for every model. Of sapwood it is known that UBSan looks through a
-                // pipe at the exception that is thrown then, and finds fault with it where it can
-                // have none. The suite `listener` has this case, too.
+            if (model == "process") { // its children have the clients' descriptors, one each
                 continue;
             }
             CAPTURE(model);

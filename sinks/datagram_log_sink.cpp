@@ -1,0 +1,202 @@
+#include <sapwood/datagram_log_sink.hpp>
+
+#include <sapwood/log_escape.hpp>
+#include <sapwood/poll.hpp>
+#include <sapwood/resolve.hpp>
+#include <sapwood/shield.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/timeout.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <sys/socket.h>
+#include <utility>
+
+namespace sapwood {
+
+namespace {
+
+/// In one system call. Few enough that the loop is not held up for longer than a tenth of a
+/// millisecond.
+constexpr std::size_t datagrams_max = 64;
+
+/// However little a socket takes, so much is sent.
+constexpr std::size_t datagram_bytes_least = 64;
+
+/// Errors of a socket that is of no use any more.
+bool is_connection_lost(int error) noexcept {
+    return error != EAGAIN && error != EINTR && error != EMSGSIZE && error != ENOBUFS &&
+           error != ENOMEM;
+}
+
+} // namespace
+
+datagram_log_sink::datagram_log_sink(const datagram_limits& limits) : limits_(limits) {
+    if (limits.bytes_max < datagram_bytes_least) {
+        throw std::invalid_argument(
+            fmt::format("datagram_limits: bytes_max must be at least {}", datagram_bytes_least));
+    }
+}
+
+socket datagram_log_sink::connect_now(const endpoint& to, int type) {
+    const std::string purpose = fmt::format("cannot log to {}", to.to_string());
+    socket made(detail::make_socket(to.family(), type, purpose).release());
+    if (::connect(made.fd(), to.data(), to.size()) != 0) {
+        detail::throw_socket_error(errno, purpose);
+    }
+    return made;
+}
+
+task<> datagram_log_sink::open() {
+    if (limits_.must_connect) {
+        socket_ = co_await connect();
+        is_of_network_ = socket_.peer_endpoint().family() != AF_UNIX;
+    }
+}
+
+task<> datagram_log_sink::close() {
+    if (socket_.is_open()) {
+        co_await socket_.close();
+    }
+}
+
+task<> datagram_log_sink::write(std::span<const char> lines) {
+    const auto shielded = co_await shield();
+    std::size_t kept = 0;
+    try {
+        co_await send({lines.data(), lines.size()}, kept);
+    } catch (const std::system_error& error) {
+        if (kept == 0) {
+            throw;
+        }
+        throw write_error(error.code(), fmt::format("sending to {}", describe()), kept);
+    }
+}
+
+task<> datagram_log_sink::send(std::string_view lines, std::size_t& kept) {
+    bool may_reconnect = socket_.is_open();
+    while (kept < lines.size()) {
+        if (!socket_.is_open()) {
+            socket_ = co_await connect();
+            is_of_network_ = socket_.peer_endpoint().family() != AF_UNIX;
+        }
+        stage(lines.substr(kept));
+        if (const std::size_t sent = send_staged(); sent > 0) {
+            kept += pieces_[sent - 1].line_end;
+            co_await yield(); // others on this loop have their turn
+            continue;
+        }
+        int error = errno;
+        if (error == EMSGSIZE) {
+            error = send_first_long();
+            if (error == 0) {
+                kept += pieces_.front().line_end;
+                continue;
+            }
+        }
+        if (error == EAGAIN) {
+            co_await wait_for_room();
+        } else if (error == ECONNREFUSED && is_of_network_) {
+            // It is of a datagram before; this one was not sent.
+            refusals_.fetch_add(1, std::memory_order_relaxed);
+        } else if (is_connection_lost(error)) {
+            co_await socket_.close();
+            if (!std::exchange(may_reconnect, false)) {
+                throw std::system_error(error, std::generic_category(),
+                                        fmt::format("sending to {}", describe()));
+            }
+        } else if (error != EINTR && error != EMSGSIZE) {
+            throw std::system_error(error, std::generic_category(),
+                                    fmt::format("sending to {}", describe()));
+        }
+    }
+}
+
+task<> datagram_log_sink::wait_for_room() {
+    const auto ready = co_await as_result(timeout(limits_.give_up_after, poll(socket_, POLLOUT)));
+    if (!ready.has_value()) {
+        throw std::system_error(
+            ready.error(),
+            fmt::format("{} takes nothing: its queue is full; see whether it is alive",
+                        describe()));
+    }
+}
+
+void datagram_log_sink::stage(std::string_view lines) {
+    staged_.clear();
+    pieces_.clear();
+    std::size_t at = 0;
+    while (at < lines.size() && pieces_.size() < datagrams_max) {
+        const std::size_t end = std::min(lines.find('\n', at), lines.size());
+        encode(lines.substr(at, end - at), staged_);
+        at = std::min(end + 1, lines.size());
+        pieces_.push_back({at, staged_.size()});
+    }
+}
+
+/// How many went; where it is none, errno says why.
+std::size_t datagram_log_sink::send_staged() noexcept {
+    std::array<mmsghdr, datagrams_max> messages{};
+    std::array<iovec, datagrams_max> parts{};
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+        parts[i] = {staged_.data() + begin, pieces_[i].datagram_end - begin};
+        messages[i].msg_hdr.msg_iov = &parts[i];
+        messages[i].msg_hdr.msg_iovlen = 1;
+        begin = pieces_[i].datagram_end;
+    }
+    const int sent = ::sendmmsg(socket_.fd(), messages.data(),
+                                static_cast<unsigned>(pieces_.size()), MSG_DONTWAIT | MSG_NOSIGNAL);
+    return static_cast<std::size_t>(std::max(sent, 0));
+}
+
+/// The first one is too long: it goes another way, or is cut, from now on, to half of it.
+int datagram_log_sink::send_first_long() {
+    const std::string_view first(staged_.data(), pieces_.front().datagram_end);
+    const int error = send_long(socket_.fd(), first);
+    if (error == EMSGSIZE) {
+        if (first.size() <= datagram_bytes_least) {
+            throw std::system_error(
+                error, std::generic_category(),
+                fmt::format("{} takes no datagram of {} bytes", describe(), first.size()));
+        }
+        limits_.bytes_max = std::max(first.size() / 2, datagram_bytes_least);
+    }
+    return error;
+}
+
+void datagram_log_sink::encode(std::string_view line, std::string& to) {
+    if (line.size() <= limits_.bytes_max) [[likely]] {
+        to += line;
+        return;
+    }
+    constexpr std::string_view mark = "(cut)";
+    to += detail::cut_at_character(line, limits_.bytes_max - mark.size());
+    to += mark;
+    cut_.fetch_add(1, std::memory_order_relaxed);
+}
+
+int datagram_log_sink::send_long(int, std::string_view) {
+    return EMSGSIZE;
+}
+
+// --- UDP ---
+
+udp_log_sink::udp_log_sink(udp_log_sink_options options)
+    : datagram_log_sink(options.limits),
+      host_(std::move(options.host)),
+      port_(std::move(options.port)) {}
+
+std::string udp_log_sink::describe() const {
+    return fmt::format("udp:{}:{}", host_, port_);
+}
+
+task<socket> udp_log_sink::connect() {
+    const auto addresses = co_await timeout(give_up_after(), resolve(host_, port_));
+    co_return connect_now(addresses.front(), SOCK_DGRAM);
+}
+
+} // namespace sapwood

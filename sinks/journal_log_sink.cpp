@@ -1,0 +1,228 @@
+#include <sapwood/journal_log_sink.hpp>
+
+#include <sapwood/syslog_layout.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <iterator>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+
+namespace sapwood {
+
+namespace {
+
+using detail::log_field_kind;
+using detail::log_field_view;
+
+constexpr std::size_t name_bytes_max = 64;
+
+/// What systemd.journal-fields(7) gives a meaning to, and what this sink writes.
+constexpr std::array<std::string_view, 20> taken_names{
+    "CODE_FILE",         "CODE_FUNC",     "CODE_LINE",
+    "COREDUMP_UNIT",     "DOCUMENTATION", "ERRNO",
+    "INVOCATION_ID",     "LOGGER",        "MESSAGE",
+    "MESSAGE_ID",        "PRIORITY",      "SYSLOG_FACILITY",
+    "SYSLOG_IDENTIFIER", "SYSLOG_PID",    "SYSLOG_RAW",
+    "SYSLOG_TIMESTAMP",  "TASK",          "TID",
+    "TIMESTAMP",         "UNIT",
+};
+
+void append_value(std::string_view value, log_buffer& to) {
+    constexpr std::string_view escaped("\n\0\\", 3);
+    while (true) {
+        const auto at = std::min(value.find_first_of(escaped), value.size());
+        to.append(value.substr(0, at));
+        if (at == value.size()) {
+            return;
+        }
+        const char c = value[at];
+        to.push_back('\\');
+        to.push_back(c == '\n' ? 'n' : c == '\0' ? '0' : '\\');
+        value.remove_prefix(at + 1);
+    }
+}
+
+void append_field(std::string_view name, std::string_view value, log_buffer& to) {
+    to.append(name);
+    to.push_back('=');
+    append_value(value, to);
+    to.push_back('\0');
+}
+
+class journal_layout final : public log_layout {
+  public:
+    journal_layout(std::string ident, bool location)
+        : ident_(std::move(ident)),
+          wants_location_(location) {}
+
+    void append(const log_record& record, log_buffer& to) override {
+        to.append("MESSAGE=");
+        append_value(record.message, to);
+        to.append(record.is_truncated ? std::string_view(" (cut)\0", 7)
+                                      : std::string_view("\0", 1));
+        fmt::format_to(std::back_inserter(to), "PRIORITY={}", syslog_severity(record.importance));
+        to.push_back('\0');
+        append_field("SYSLOG_IDENTIFIER", ident_, to);
+        fmt::format_to(std::back_inserter(to), "TID={}", record.thread.id);
+        to.push_back('\0');
+        if (!record.logger.empty()) {
+            append_field("LOGGER", record.logger, to);
+        }
+        detail::for_each_field(record.fields,
+                               [&](const log_field_view& field) { append_users_field(field, to); });
+        time_.append(record, to); // ends with the newline
+    }
+
+    bool wants_location() const noexcept override { return wants_location_; }
+
+  private:
+    static void append_users_field(const log_field_view& field, log_buffer& to) {
+        switch (field.kind) {
+        case log_field_kind::location: {
+            const auto colon = std::min(field.value.rfind(':'), field.value.size());
+            append_field("CODE_FILE", field.value.substr(0, colon), to);
+            if (colon < field.value.size()) {
+                append_field("CODE_LINE", field.value.substr(colon + 1), to);
+            }
+            return;
+        }
+        case log_field_kind::function:
+            append_field("CODE_FUNC", field.value, to);
+            return;
+        case log_field_kind::task:
+            append_field("TASK", field.value, to);
+            return;
+        default:
+            append_field(journal_field_name(field.key), field.value, to);
+        }
+    }
+
+    const std::string ident_;
+    const bool wants_location_;
+    text_layout time_{{.pattern = "TIMESTAMP=%Y-%m-%dT%H:%M:%S.%FZ"}};
+};
+
+/// The value of a field in a line.
+std::string unescaped(std::string_view text) {
+    std::string value;
+    value.reserve(text.size());
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != '\\' || i + 1 == text.size()) {
+            value += text[i];
+            continue;
+        }
+        const char c = text[++i];
+        value += c == 'n' ? '\n' : c == '0' ? '\0' : c;
+    }
+    return value;
+}
+
+/// `NAME=value\n`, or, where the value has newlines, `NAME\n`, its size in 64 bits, little-endian,
+/// itself, `\n`.
+void append_entry_field(std::string_view field, std::string& to) {
+    const auto equals = field.find('=');
+    if (equals == std::string_view::npos) {
+        return;
+    }
+    const std::string value = unescaped(field.substr(equals + 1));
+    to += field.substr(0, equals);
+    if (value.find('\n') == std::string::npos) {
+        to += '=';
+    } else {
+        to += '\n';
+        for (unsigned shift = 0; shift < 64; shift += 8) {
+            to += static_cast<char>(std::uint64_t{value.size()} >> shift & 0xff);
+        }
+    }
+    to += value;
+    to += '\n';
+}
+
+/// A sealed memory file that holds `bytes`; empty, errno set, where there is none.
+owned_fd sealed_memory(std::string_view bytes) noexcept {
+    owned_fd memory(::memfd_create("sapwood-journal", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    while (memory.is_open() && !bytes.empty()) {
+        const auto written = ::write(memory.fd(), bytes.data(), bytes.size());
+        if (written < 0 && errno != EINTR) {
+            return {};
+        }
+        bytes.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(written, 0)));
+    }
+    if (memory.is_open() &&
+        ::fcntl(memory.fd(), F_ADD_SEALS,
+                F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
+        return {};
+    }
+    return memory;
+}
+
+} // namespace
+
+std::string journal_field_name(std::string_view key) {
+    std::string name;
+    for (const char c : key) {
+        const bool is_lower = c >= 'a' && c <= 'z';
+        const bool is_kept = (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        name += is_lower ? static_cast<char>(c - ('a' - 'A')) : is_kept ? c : '_';
+    }
+    const auto first = name.find_first_not_of('_');
+    name.erase(0, std::min(first, name.size())); // the journal keeps those for itself
+    const bool is_bad = name.empty() || (name[0] >= '0' && name[0] <= '9') ||
+                        std::ranges::find(taken_names, name) != taken_names.end() ||
+                        name.starts_with("OBJECT_");
+    name = is_bad ? "FIELD_" + name : name;
+    return name.substr(0, name_bytes_max);
+}
+
+journal_log_sink::journal_log_sink(journal_log_sink_options options)
+    : datagram_log_sink(
+          {.give_up_after = options.give_up_after, .must_connect = options.must_connect}),
+      options_(std::move(options)) {}
+
+std::string journal_log_sink::describe() const {
+    return fmt::format("journal {}", options_.path);
+}
+
+std::unique_ptr<log_layout> journal_log_sink::default_form() const {
+    return std::make_unique<journal_layout>(
+        options_.ident.empty() ? program_name() : options_.ident, options_.location);
+}
+
+task<socket> journal_log_sink::connect() {
+    co_return connect_now(endpoint::unix_path(options_.path), SOCK_DGRAM);
+}
+
+void journal_log_sink::encode(std::string_view line, std::string& to) {
+    while (!line.empty()) {
+        const auto end = std::min(line.find('\0'), line.size());
+        append_entry_field(line.substr(0, end), to);
+        line.remove_prefix(std::min(end + 1, line.size()));
+    }
+}
+
+int journal_log_sink::send_long(int fd, std::string_view datagram) {
+    const owned_fd memory = sealed_memory(datagram);
+    if (!memory.is_open()) {
+        return errno;
+    }
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr message{};
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    const int passed = memory.fd();
+    std::memcpy(CMSG_DATA(header), &passed, sizeof(passed));
+    return ::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ? 0 : errno;
+}
+
+} // namespace sapwood

@@ -1,0 +1,314 @@
+// What is done with a log by others than its consumer: by a signal handler, when the process
+// crashes; by exit() on the consumer's own thread; by who doubles the process.
+#include "crash_handler.hpp"
+#include "crash_text.hpp"
+#include "log_visit.hpp"
+
+#include <algorithm>
+#include <ctime>
+#include <exception>
+#include <fmt/format.h>
+
+namespace sapwood::detail {
+
+namespace {
+
+constexpr std::int64_t visit_patience_ns = 500'000'000;
+constexpr std::int64_t look_again_ns = 200'000;
+
+/// Later than all that there is.
+constexpr std::uint64_t far_future_ticks = std::uint64_t{1} << 62;
+
+/// A full ring of 1 GiB takes so many batches, and some.
+constexpr int batches_at_exit_max = 8192;
+
+/// Lines on their way to an output, for the one signal handler that works at a time. Outputs that
+/// have none of their own share the last one. Memory that is not used costs nothing.
+constexpr std::size_t lines_max = 8;
+constexpr std::size_t line_bytes_max = 64u << 10;
+char line_memory[lines_max][line_bytes_max];
+std::size_t line_bytes[lines_max];
+
+void pause_for(std::int64_t ns) noexcept {
+    const timespec time{.tv_sec = 0, .tv_nsec = ns};
+    ::nanosleep(&time, nullptr);
+}
+
+void write_lines(log_output& to, std::size_t slot) noexcept {
+    if (line_bytes[slot] > 0) {
+        to.write_in_crash({line_memory[slot], line_bytes[slot]});
+        line_bytes[slot] = 0;
+    }
+}
+
+log_thread thread_of(const signal_note& note) {
+    // A number that no thread of the log has.
+    return {.id = note.thread, .ordinal = ~note.thread, .name = {}};
+}
+
+} // namespace
+
+// --- visits ---
+
+constinit thread_local log_consumer* log_consumer::visit::visited_ = nullptr;
+
+void log_consumer::visit::stand_still() noexcept {
+    to_.is_visiting_.store(false, std::memory_order_seq_cst);
+    while (to_.is_taken_over_.load(std::memory_order_seq_cst)) {
+        pause_for(look_again_ns);
+    }
+    to_.is_visiting_.store(true, std::memory_order_seq_cst);
+}
+
+// --- fork ---
+
+void log_consumer::lock_for_fork() {
+    if (!visit::is_going_on(*this)) { // a filter that forks has it locked already
+        visiting_.lock();
+    }
+}
+
+void log_consumer::unlock_after_fork() {
+    if (!visit::is_going_on(*this)) {
+        visiting_.unlock();
+    }
+}
+
+// --- exit ---
+
+void log_consumer::write_rest_at_exit() noexcept {
+    try {
+        for (int i = 0; i < batches_at_exit_max; ++i) {
+            // A filter that exits is in the middle of it.
+            const bool is_half_done = visit::is_going_on(*this);
+            const std::size_t bytes =
+                is_half_done ? 0 : drain(backend_->ticks() + far_future_ticks);
+            for (const auto& each : outputs_) {
+                each->write_batches_in_crash();
+            }
+            if (bytes == 0 && !left_some_) {
+                break;
+            }
+        }
+    } catch (const std::exception& failure) {
+        fmt::print(stderr, "sapwood: writing the log at the end of the program: {}\n",
+                   failure.what());
+    }
+}
+
+// --- crash ---
+
+void log_consumer::tell_signal(std::uint64_t flush) {
+    const signal_note* const note = backend_->take_note(flush);
+    if (note == nullptr) [[likely]] {
+        return;
+    }
+    char signal[crash_handler::text_bytes_max];
+    const std::size_t bytes = crash_handler::describe(*note, signal);
+    const std::string text = fmt::format("{} in thread {}: what was logged before it is above",
+                                         std::string_view(signal, bytes), note->thread);
+    const log_thread thread = thread_of(*note);
+    const visit here(*this);
+    ++counts_.notes;
+    append({.when = clock_.at(backend_->ticks()),
+            .importance = level::critical,
+            .is_known_plain = true,
+            .is_truncated = false,
+            .message = text,
+            .logger = log_record::own_name,
+            .logger_id = log_record::own_id,
+            .thread = thread,
+            .sequence = 0,
+            .fields = {}});
+    push_all();
+}
+
+void log_consumer::note_crash_of_its_thread() noexcept {
+    if (is_of_this_thread()) {
+        has_crashed_.store(true, std::memory_order_seq_cst);
+    }
+}
+
+void log_consumer::begin_crash(const signal_note& note) noexcept {
+    crash_flush_.store(0, std::memory_order_relaxed);
+    if (!has_crashed_.load(std::memory_order_seq_cst)) {
+        crash_flush_.store(backend_->ask_in_crash(note), std::memory_order_relaxed);
+    }
+}
+
+bool log_consumer::may_answer() const noexcept {
+    return !has_crashed_.load(std::memory_order_seq_cst) &&
+           backend_->flushes_done() < crash_flush_.load(std::memory_order_relaxed);
+}
+
+void log_consumer::end_crash(const signal_note& note) noexcept {
+    const std::uint64_t number = crash_flush_.load(std::memory_order_relaxed);
+    const bool has_answered = number != 0 && backend_->flushes_done() >= number;
+    if (!has_answered || backend_->last_flush_failed()) {
+        take_over();
+        for (const auto& each : outputs_) {
+            each->write_batches_in_crash();
+        }
+        if (!has_answered) {
+            (void)backend_->take_note(~std::uint64_t{0});
+            put_signal_in_crash(note);
+        }
+        write_rings_in_crash();
+    }
+    is_taken_over_.store(false, std::memory_order_seq_cst);
+    has_crashed_.store(false, std::memory_order_seq_cst);
+}
+
+/// Has the consumer stand still where it next looks. One that does not look, because it is in the
+/// middle of a visit and crashed or stuck there, will not go on with it either.
+void log_consumer::take_over() noexcept {
+    is_taken_over_.store(true, std::memory_order_seq_cst);
+    for (std::int64_t waited = 0; waited < visit_patience_ns; waited += look_again_ns) {
+        if (!is_visiting_.load(std::memory_order_seq_cst) || has_crashed_.load()) {
+            return;
+        }
+        pause_for(look_again_ns);
+    }
+}
+
+void log_consumer::write_rings_in_crash() noexcept {
+    const bool is_locked = backend_->mutex().try_lock();
+    const auto& fresh = backend_->new_producers();
+    const auto for_each_producer = [&](auto&& call) {
+        for (const auto& each : producers_) {
+            call(*each);
+        }
+        for (const auto& each : fresh) {
+            call(*each);
+        }
+    };
+    for_each_producer([](log_producer& each) { each.reader.begin_again(); });
+    while (true) {
+        log_producer* from = nullptr;
+        const log_frame* oldest = nullptr;
+        for_each_producer([&](log_producer& each) {
+            const log_frame* const frame = each.reader.front();
+            if (frame != nullptr && (oldest == nullptr ||
+                                     static_cast<std::int64_t>(oldest->ticks - frame->ticks) > 0)) {
+                oldest = frame;
+                from = &each;
+            }
+        });
+        if (oldest == nullptr) {
+            break;
+        }
+        put_in_crash(*from, *oldest);
+        from->reader.pop(*oldest);
+    }
+    for_each_producer([this](log_producer& each) {
+        const std::uint64_t through = each.reader.dropped_through();
+        if (through > each.sequence) {
+            put_gap_in_crash(each, through - each.sequence);
+        }
+        (void)each.reader.end();
+    });
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+        write_lines(*outputs_[i], std::min(i, lines_max - 1));
+    }
+    if (is_locked) {
+        backend_->mutex().unlock();
+    }
+}
+
+void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noexcept {
+    const std::uint32_t missing = frame.sequence - static_cast<std::uint32_t>(from.sequence);
+    if (missing != 0) {
+        put_gap_in_crash(from, missing);
+    }
+    const char* const text = reinterpret_cast<const char*>(&frame) + sizeof(log_frame);
+    const std::size_t text_bytes =
+        frame.bytes - sizeof(log_frame) - (frame.flags >> log_frame::padding_shift);
+    const std::size_t message_bytes = std::min<std::size_t>(frame.message_bytes, text_bytes);
+    put_record_in_crash({
+        .when = clock_.at(frame.ticks),
+        .importance = static_cast<level>(frame.importance),
+        .is_known_plain = false,
+        .is_truncated = (frame.flags & log_frame::truncated) != 0,
+        .message = {text, message_bytes},
+        .logger = name_in_crash(frame.logger),
+        .logger_id = frame.logger,
+        .thread = from.thread,
+        .sequence = from.sequence,
+        .fields = (frame.flags & log_frame::has_fields) != 0
+                      ? std::string_view(text + message_bytes, text_bytes - message_bytes)
+                      : std::string_view(),
+    });
+    ++from.sequence;
+}
+
+/// Without the reasons, of which there is no count for so few of them.
+void log_consumer::put_gap_in_crash(log_producer& from, std::uint64_t count) noexcept {
+    char memory[128];
+    crash_text text(memory, sizeof(memory));
+    text.put_decimal(count);
+    text.put(" records of thread ");
+    text.put_decimal(from.thread.id);
+    text.put(" are missing here, numbers ");
+    text.put_decimal(from.sequence);
+    text.put(" to ");
+    text.put_decimal(from.sequence + count - 1);
+    from.sequence += count;
+    put_record_in_crash({.when = clock_.at(backend_->ticks()),
+                         .importance = level::warning,
+                         .is_known_plain = true,
+                         .is_truncated = false,
+                         .message = text.text(),
+                         .logger = log_record::own_name,
+                         .logger_id = log_record::own_id,
+                         .thread = from.thread,
+                         .sequence = from.sequence,
+                         .fields = {}});
+}
+
+void log_consumer::put_signal_in_crash(const signal_note& note) noexcept {
+    char memory[256];
+    crash_text text(memory, sizeof(memory));
+    text.take(crash_handler::describe(note, text.end_of_text()));
+    text.put(" in thread ");
+    text.put_decimal(note.thread);
+    text.put(": the signal's handler writes this and what follows");
+    const log_thread thread = thread_of(note); // an empty name needs no memory
+    put_record_in_crash({.when = clock_.at(backend_->ticks()),
+                         .importance = level::critical,
+                         .is_known_plain = true,
+                         .is_truncated = false,
+                         .message = text.text(),
+                         .logger = log_record::own_name,
+                         .logger_id = log_record::own_id,
+                         .thread = thread,
+                         .sequence = 0,
+                         .fields = {}});
+}
+
+void log_consumer::put_record_in_crash(const log_record& record) noexcept {
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+        log_output& to = *outputs_[i];
+        if (!to.wants(record.importance)) {
+            continue;
+        }
+        const std::size_t slot = std::min(i, lines_max - 1);
+        // Nothing that is escaped grows to more than six times its size.
+        const std::size_t needed =
+            crash_line_bytes_min + 6 * (record.message.size() + record.fields.size());
+        if (line_bytes_max - line_bytes[slot] < needed) {
+            write_lines(to, slot);
+        }
+        crash_text line(line_memory[slot] + line_bytes[slot], line_bytes_max - line_bytes[slot]);
+        put_crash_line(record, to.form_in_crash(), line);
+        line_bytes[slot] += line.size();
+        if (slot == lines_max - 1) {
+            write_lines(to, slot);
+        }
+    }
+}
+
+std::string_view log_consumer::name_in_crash(std::uint16_t id) const noexcept {
+    return id < known_names_.size() ? known_names_[id] : names_->name_in_crash(id);
+}
+
+} // namespace sapwood::detail

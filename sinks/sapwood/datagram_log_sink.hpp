@@ -1,0 +1,115 @@
+// datagram_log_sink: what sinks have in common that send a datagram for each line; udp_log_sink is
+// the plain one. Sends never wait: where the receiver's queue is full the sink waits for room and
+// everybody else goes on. On the consumer's loop.
+#pragma once
+
+#include <sapwood/clock.hpp>
+#include <sapwood/log_sink.hpp>
+#include <sapwood/socket.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sapwood {
+
+struct datagram_limits {
+    /// A longer record is cut, at a character, and ends in `(cut)`. So it is where the socket takes
+    /// less than this.
+    std::size_t bytes_max = 8192;
+    /// A receiver whose queue is full for so long counts as failing; so does a name that is not
+    /// found in this time.
+    clock::duration give_up_after = std::chrono::seconds(1);
+    /// Whether open() fails where nobody is there. Otherwise the log starts all the same, and
+    /// connects when it first writes.
+    bool must_connect = false;
+};
+
+class datagram_log_sink : public log_sink {
+  public:
+    [[nodiscard]] task<> open() override;
+
+    /// Connects again, once, where the connection is gone.
+    [[nodiscard]] task<> write(std::span<const char> lines) override;
+    [[nodiscard]] task<> close() override;
+
+    /// Records that were cut. Any thread.
+    [[nodiscard]] std::uint64_t records_cut() const noexcept {
+        return cut_.load(std::memory_order_relaxed);
+    }
+
+    /// How often the receiver's host has said that nobody listens; what was sent is lost then, at
+    /// least one record each time. Any thread.
+    [[nodiscard]] std::uint64_t refusals() const noexcept {
+        return refusals_.load(std::memory_order_relaxed);
+    }
+
+  protected:
+    explicit datagram_log_sink(const datagram_limits& limits);
+
+    /// A connected socket. Throws std::system_error.
+    [[nodiscard]] virtual task<socket> connect() = 0;
+
+    /// Appends the datagram for a line, which has no newline.
+    virtual void encode(std::string_view line, std::string& to);
+
+    /// Sends one that is longer than the socket takes in some other way: 0, or the error; EMSGSIZE
+    /// where there is none, and it has to be cut.
+    [[nodiscard]] virtual int send_long(int fd, std::string_view datagram);
+
+    /// Of the given kind, connected at once. For connect().
+    [[nodiscard]] static socket connect_now(const endpoint& to, int type);
+
+    [[nodiscard]] clock::duration give_up_after() const noexcept { return limits_.give_up_after; }
+
+  private:
+    struct piece {
+        std::size_t line_end;     // in the lines, behind the newline
+        std::size_t datagram_end; // in staged_
+    };
+
+    [[nodiscard]] task<> send(std::string_view lines, std::size_t& kept);
+    void stage(std::string_view lines);
+    [[nodiscard]] std::size_t send_staged() noexcept;
+    [[nodiscard]] int send_first_long();
+    [[nodiscard]] task<> wait_for_room();
+
+    datagram_limits limits_;
+    socket socket_;
+    /// Errors of earlier datagrams come back: the network's, and not a Unix socket's.
+    bool is_of_network_ = false;
+    std::string staged_;
+    std::vector<piece> pieces_;
+    std::atomic<std::uint64_t> cut_{0};
+    std::atomic<std::uint64_t> refusals_{0};
+};
+
+struct udp_log_sink_options {
+    std::string host;
+    /// A number, or a name such as "syslog".
+    std::string port;
+    /// What goes through Ethernet in one piece, in IPv6, too.
+    datagram_limits limits = {.bytes_max = 1440};
+};
+
+/// Lines to a UDP port, each a datagram, without its newline. UDP promises nothing: what a network
+/// or a receiver drops is not known here.
+class udp_log_sink final : public datagram_log_sink {
+  public:
+    explicit udp_log_sink(udp_log_sink_options options);
+
+    [[nodiscard]] std::string describe() const override;
+
+  protected:
+    [[nodiscard]] task<socket> connect() override;
+
+  private:
+    const std::string host_;
+    const std::string port_;
+};
+
+} // namespace sapwood

@@ -1,0 +1,137 @@
+// stream_log_sink: what sinks have in common that send lines through a connection; tcp_log_sink is
+// the one to a host. It connects again by itself, later and later where that fails, at random times
+// so that not all clients of a server that was restarted come at once. On the consumer's loop.
+#pragma once
+
+#include <sapwood/clock.hpp>
+#include <sapwood/log_sink.hpp>
+#include <sapwood/stream.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sapwood {
+
+/// How a receiver tells records apart.
+enum class log_framing : std::uint8_t {
+    /// A newline behind each.
+    newline,
+    /// Its size in decimal digits and a space before each, and no newline (RFC 6587).
+    octet_counted,
+    /// Its size in four bytes before each, the most significant first, and no newline.
+    length_prefixed,
+    /// A NUL behind each.
+    nul_ended,
+};
+
+struct stream_log_options {
+    log_framing framing = log_framing::newline;
+    /// A longer record is cut, at a character, and ends in `(cut)`.
+    std::size_t record_bytes_max = 1u << 20;
+    /// For an attempt to connect, looking up the name included.
+    clock::duration connect_within = std::chrono::seconds(5);
+    /// A peer that takes nothing for so long is given up: the connection is closed.
+    clock::duration give_up_after = std::chrono::seconds(10);
+    /// After the n-th failure in a row the next attempt is made after a random time between 0 and
+    /// `retry_first` doubled n times, but `retry_max` at most.
+    clock::duration retry_first = std::chrono::milliseconds(100);
+    clock::duration retry_max = std::chrono::seconds(10);
+    /// Whether open() fails where nobody is there. Otherwise the log starts all the same, and
+    /// connects when it first writes.
+    bool must_connect = false;
+};
+
+namespace detail {
+
+/// Full jitter: a random time up to a bound that doubles.
+class random_backoff {
+  public:
+    random_backoff(clock::duration first, clock::duration max)
+        : first_(first),
+          max_(max),
+          random_(std::random_device()()) {}
+
+    void succeeded() noexcept { failures_ = 0; }
+
+    /// How long to wait before the next attempt.
+    [[nodiscard]] clock::duration failed();
+
+  private:
+    clock::duration first_;
+    clock::duration max_;
+    unsigned failures_ = 0;
+    std::minstd_rand random_;
+};
+
+} // namespace detail
+
+class stream_log_sink : public log_sink {
+  public:
+    [[nodiscard]] task<> open() override;
+
+    /// Where the connection is gone, whole records that the kernel had taken from us are kept (see
+    /// docs/log-outputs.md for what may have become of them), and one that was sent in part is sent
+    /// again, from its beginning, on a new connection.
+    [[nodiscard]] task<> write(std::span<const char> lines) override;
+
+    /// Ends the stream, and waits for the peer to do so, for a second at most.
+    [[nodiscard]] task<> close() override;
+
+  protected:
+    explicit stream_log_sink(const stream_log_options& options);
+
+    /// A connection. Throws std::system_error. Has `connect_within` for it.
+    [[nodiscard]] virtual task<stream> connect() = 0;
+
+  private:
+    struct piece {
+        std::size_t line_end;  // in the lines, behind the newline
+        std::size_t frame_end; // in staged_
+    };
+
+    [[nodiscard]] task<> send(std::string_view lines, std::size_t& kept);
+    [[nodiscard]] task<> connect_again();
+    [[nodiscard]] task<std::error_code> send_staged(std::size_t& sent);
+    [[nodiscard]] bool peer_has_ended() noexcept;
+    void stage(std::string_view lines);
+    void frame(std::string_view line);
+    [[nodiscard]] std::size_t lines_within(std::size_t sent) const noexcept;
+
+    const stream_log_options options_;
+    detail::random_backoff backoff_;
+    stream connection_;
+    /// Not before then.
+    clock::time_point next_attempt_{};
+    std::error_code last_failure_;
+    std::string staged_;
+    std::vector<piece> pieces_;
+};
+
+struct tcp_log_sink_options {
+    std::string host;
+    /// A number, or a name such as "syslog".
+    std::string port;
+    stream_log_options stream = {};
+};
+
+class tcp_log_sink final : public stream_log_sink {
+  public:
+    explicit tcp_log_sink(tcp_log_sink_options options);
+
+    [[nodiscard]] std::string describe() const override;
+
+  protected:
+    [[nodiscard]] task<stream> connect() override;
+
+  private:
+    const std::string host_;
+    const std::string port_;
+    const clock::duration give_up_after_;
+};
+
+} // namespace sapwood

@@ -1,0 +1,43 @@
+// syslog_log_sink: the machine's own syslog daemon, through /dev/log, whether that takes datagrams
+// or a stream. On the consumer's loop.
+#pragma once
+
+#include <sapwood/datagram_log_sink.hpp>
+#include <sapwood/syslog_layout.hpp>
+
+#include <memory>
+#include <string>
+
+namespace sapwood {
+
+struct syslog_log_sink_options {
+    /// Of the lines it has where its output names no form.
+    syslog_layout_options form = {};
+    /// The daemon's socket.
+    std::string path = "/dev/log";
+    /// Longer records are cut: 8192 bytes are what daemons take by default.
+    datagram_limits limits = {};
+};
+
+class syslog_log_sink final : public log_sink {
+  public:
+    explicit syslog_log_sink(syslog_log_sink_options options = {});
+
+    [[nodiscard]] task<> open() override;
+
+    /// A daemon that has been restarted is connected to again; so is one whose socket has become
+    /// one of the other kind.
+    [[nodiscard]] task<> write(std::span<const char> lines) override;
+    [[nodiscard]] task<> close() override;
+    [[nodiscard]] std::string describe() const override;
+    [[nodiscard]] std::unique_ptr<log_layout> default_form() const override;
+
+  private:
+    [[nodiscard]] std::unique_ptr<log_sink> make_way(bool is_stream) const;
+
+    const syslog_log_sink_options options_;
+    bool is_stream_ = false;
+    std::unique_ptr<log_sink> way_;
+};
+
+} // namespace sapwood

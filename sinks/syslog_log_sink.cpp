@@ -1,0 +1,124 @@
+#include <sapwood/syslog_log_sink.hpp>
+
+#include <sapwood/stream_log_sink.hpp>
+#include <sapwood/unix_socket.hpp>
+
+#include <fmt/format.h>
+#include <utility>
+
+namespace sapwood {
+
+namespace {
+
+class datagrams final : public datagram_log_sink {
+  public:
+    datagrams(std::string path, const datagram_limits& limits)
+        : datagram_log_sink(limits),
+          path_(std::move(path)) {}
+
+    std::string describe() const override { return fmt::format("syslog {}", path_); }
+
+  protected:
+    task<socket> connect() override {
+        co_return connect_now(endpoint::unix_path(path_), SOCK_DGRAM);
+    }
+
+  private:
+    const std::string path_;
+};
+
+/// As glibc does it: a NUL ends a record.
+class nul_ended_stream final : public stream_log_sink {
+  public:
+    nul_ended_stream(std::string path, const datagram_limits& limits)
+        : stream_log_sink({.framing = log_framing::nul_ended,
+                           .record_bytes_max = limits.bytes_max,
+                           .connect_within = limits.give_up_after,
+                           .give_up_after = limits.give_up_after,
+                           .must_connect = limits.must_connect}),
+          path_(std::move(path)) {}
+
+    std::string describe() const override { return fmt::format("syslog {}", path_); }
+
+  protected:
+    task<stream> connect() override {
+        unix_stream made = co_await unix_stream::connect(endpoint::unix_path(path_));
+        co_return stream(made.release());
+    }
+
+  private:
+    const std::string path_;
+};
+
+bool is_of_other_kind(const std::system_error& error) noexcept {
+    return error.code() == std::errc::wrong_protocol_type;
+}
+
+} // namespace
+
+syslog_log_sink::syslog_log_sink(syslog_log_sink_options options)
+    : options_(std::move(options)),
+      way_(make_way(false)) {}
+
+std::string syslog_log_sink::describe() const {
+    return way_->describe();
+}
+
+std::unique_ptr<log_layout> syslog_log_sink::default_form() const {
+    return std::make_unique<syslog_layout>(options_.form);
+}
+
+std::unique_ptr<log_sink> syslog_log_sink::make_way(bool is_stream) const {
+    if (is_stream) {
+        return std::make_unique<nul_ended_stream>(options_.path, options_.limits);
+    }
+    return std::make_unique<datagrams>(options_.path, options_.limits);
+}
+
+task<> syslog_log_sink::open() {
+    bool is_other = false;
+    try {
+        co_await way_->open();
+    } catch (const std::system_error& error) {
+        if (!is_of_other_kind(error)) {
+            throw;
+        }
+        is_other = true;
+    }
+    if (is_other) {
+        is_stream_ = !is_stream_;
+        way_ = make_way(is_stream_);
+        co_await way_->open();
+    }
+}
+
+task<> syslog_log_sink::write(std::span<const char> lines) {
+    std::size_t kept = 0;
+    try {
+        co_await way_->write(lines);
+        co_return;
+    } catch (const write_error& error) {
+        if (!is_of_other_kind(error)) {
+            throw;
+        }
+        kept = error.bytes_kept;
+    } catch (const std::system_error& error) {
+        if (!is_of_other_kind(error)) {
+            throw;
+        }
+    }
+    co_await way_->close();
+    is_stream_ = !is_stream_;
+    way_ = make_way(is_stream_);
+    if (kept > 0) {
+        throw write_error(std::make_error_code(std::errc::connection_reset),
+                          fmt::format("{} is of another kind now", describe()), kept);
+    }
+    co_await way_->write(lines);
+}
+
+task<> syslog_log_sink::close() {
+    return way_->close();
+}
+
+} // namespace sapwood

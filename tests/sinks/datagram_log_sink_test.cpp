@@ -1,0 +1,127 @@
+// datagram_log_sink: lines over UDP.
+#include "support/co_test.hpp"
+#include "support/log_records.hpp"
+#include "support/sockets.hpp"
+
+#include <sapwood/datagram.hpp>
+#include <sapwood/datagram_log_sink.hpp>
+#include <sapwood/json_layout.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/resolve.hpp>
+#include <sapwood/run.hpp>
+
+#include <doctest/doctest.h>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <sys/socket.h>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using test::write_text;
+using strings = std::vector<std::string>;
+
+udp_log_sink_options to(const udp_socket& server) {
+    return {.host = "127.0.0.1", .port = std::to_string(server.local_endpoint().port())};
+}
+
+task<strings> take(udp_socket& from, std::size_t count) {
+    strings all;
+    std::string one(65'536, '\0');
+    while (all.size() < count) {
+        const datagram got = co_await from.receive_from(one);
+        all.push_back(one.substr(0, got.size));
+    }
+    co_return all;
+}
+
+} // namespace
+
+TEST_SUITE("datagram_log_sink") {
+
+    CO_TEST_CASE("a record is a datagram") {
+        udp_socket server(test::loopback());
+        udp_log_sink sink(to(server));
+        co_await sink.open();
+        std::string text;
+        strings expected;
+        for (int i = 0; i < 150; ++i) { // more than go in one system call
+            expected.push_back("record " + std::to_string(i));
+            text += expected.back() + "\n";
+        }
+        co_await write_text(sink, text);
+        CHECK(co_await take(server, 150) == expected);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a record that is too long is cut, says so and is counted") {
+        udp_socket server(test::loopback());
+        auto options = to(server);
+        options.limits.bytes_max = 100;
+        udp_log_sink sink(options);
+        co_await sink.open();
+        co_await write_text(sink, std::string(100, 'x') + "\n" + std::string(101, 'y') + "\n");
+        const auto got = co_await take(server, 2);
+        CHECK(got == strings{std::string(100, 'x'), std::string(95, 'y') + "(cut)"});
+        CHECK(sink.records_cut() == 1);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a host that says that nobody listens is counted, and nothing stops") {
+        udp_log_sink_options options;
+        {
+            const udp_socket server(test::loopback());
+            options = to(server);
+        }
+        udp_log_sink sink(options);
+        co_await sink.open();
+        for (int i = 0; i < 4; ++i) {
+            co_await write_text(sink, "lost\n");
+        }
+        CHECK(sink.refusals() >= 1);
+        udp_socket server(
+            endpoint("127.0.0.1", static_cast<std::uint16_t>(std::stoi(options.port))));
+        co_await write_text(sink, "heard\n");
+        const auto got = co_await take(server, 1);
+        CHECK(got == strings{"heard"});
+        co_await sink.close();
+    }
+
+    TEST_CASE("a name that is not found is an error of open's only where it must be") {
+        sapwood::run([]() -> task<> { // on a real clock: the name is looked up by a thread
+            const udp_log_sink_options options{.host = "127.0.0.1", .port = "no-such-service"};
+            udp_log_sink sink(options);
+            co_await sink.open();
+            const auto [code, text] =
+                co_await test::failure_of([&] { return write_text(sink, "line\n"); });
+            CHECK(code == resolve_errc::unknown_service);
+            auto strict = options;
+            strict.limits.must_connect = true;
+            udp_log_sink other(strict);
+            const auto [strict_code, strict_text] =
+                co_await test::failure_of([&] { return other.open(); });
+            CHECK(strict_code == resolve_errc::unknown_service);
+        });
+    }
+
+    TEST_CASE("a limit that leaves no room is named") {
+        CHECK_THROWS_WITH_AS(udp_log_sink({.host = "h", .port = "1", .limits = {.bytes_max = 5}}),
+                             doctest::Contains("bytes_max"), std::invalid_argument);
+    }
+
+    TEST_CASE("a logger writes JSON over UDP") {
+        const udp_socket server(test::loopback());
+        {
+            logger_options options;
+            options.outputs.push_back({.sink = std::make_unique<udp_log_sink>(to(server)),
+                                       .form = std::make_unique<json_layout>()});
+            const logger log(std::move(options));
+            log.info("hello", kv("n", 1));
+        }
+        char text[512] = {};
+        REQUIRE(::recv(server.fd(), text, sizeof(text) - 1, 0) > 0);
+        CHECK(std::string_view(text).ends_with("\"message\":\"hello\",\"fields\":{\"n\":1}}"));
+    }
+}

@@ -1,0 +1,467 @@
+// A process that dies with a log: what was logged before is in the file. Each way to die has its
+// child process.
+#include "support/child_process.hpp"
+#include "support/co_test.hpp" // shows vectors
+#include "support/log_lines.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/file_log_sink.hpp>
+#include <sapwood/json_layout.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/run.hpp>
+#include <sapwood/sleep.hpp>
+
+#include <atomic>
+#include <csetjmp>
+#include <csignal>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <exception>
+#include <fcntl.h>
+#include <functional>
+#include <semaphore>
+#include <stdexcept>
+#include <string>
+#include <sys/mman.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+using test::contents_of;
+using test::in_child;
+using test::lines_of;
+using test::temporary_directory;
+
+constexpr int records = 1'000;
+
+const char* const by_segv = "the child was killed by Segmentation fault";
+const char* const by_abort = "the child was killed by Aborted";
+
+void log_numbers(const logger& log) {
+    for (int i = 0; i < records; ++i) {
+        log.info("number {}", i);
+    }
+}
+
+/// All numbers, each once and in order.
+bool has_all_numbers(const std::vector<std::string>& lines) {
+    int next = 0;
+    for (const auto& line : lines) {
+        if (const auto at = line.find("number "); at != std::string::npos) {
+            if (line.substr(at) != "number " + std::to_string(next)) {
+                return false;
+            }
+            ++next;
+        }
+    }
+    return next == records;
+}
+
+// Each of them does what the compiler cannot see through.
+
+[[gnu::noinline]] void die_of_segv() {
+    static volatile int* volatile nowhere = nullptr;
+    *nowhere = 1; // NOLINT: it is to crash
+}
+
+[[gnu::noinline]] void die_of_bus_error() {
+    char path[] = "/tmp/sapwood-test-XXXXXX";
+    const int fd = ::mkstemp(path);
+    ::unlink(path);
+    auto* const page = static_cast<volatile char*>(
+        ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    *page = 1; // the file has no such page
+}
+
+[[gnu::noinline]] void die_of_illegal_instruction() {
+#if defined(__x86_64__)
+    asm volatile("ud2");
+#else
+    std::raise(SIGILL);
+#endif
+}
+
+[[gnu::noinline]] void die_of_division() {
+#if defined(__x86_64__)
+    int quotient = 1;
+    int rest = 0;
+    asm volatile("idivl %2" : "+a"(quotient), "+d"(rest) : "r"(0));
+#else
+    std::raise(SIGFPE);
+#endif
+}
+
+[[gnu::noinline]] int overflow_stack(int depth) {
+    volatile char frame[4096];
+    frame[static_cast<std::size_t>(depth) % sizeof(frame)] = static_cast<char>(depth);
+    return depth < 0 ? 0 : overflow_stack(depth + 1) + frame[0];
+}
+
+struct ending {
+    /// As in_child() describes it.
+    doctest::String how;
+    std::vector<std::string> lines;
+};
+
+/// Logs `records` numbers to a log with a thread of its own, and dies.
+ending log_and(const std::function<void()>& die) {
+    const temporary_directory directory;
+    const std::string path = directory / "crash.log";
+    auto how = in_child([&]() -> std::string {
+        const logger log{{.path = path, .form = test::bare_form}};
+        log_numbers(log);
+        die();
+        return "lived on";
+    });
+    return {how, lines_of(contents_of(path))};
+}
+
+void check_death(const std::function<void()>& die, const char* how, const std::string& signal) {
+    const ending end = log_and(die);
+    CHECK(end.how == how);
+    REQUIRE(end.lines.size() == records + 1);
+    CHECK(has_all_numbers(end.lines));
+    CHECK(end.lines.back().find("critical " + signal) == 0);
+    CHECK(end.lines.back().find(": what was logged before it is above") != std::string::npos);
+}
+
+/// A log whose loop crashes, so that nobody is there to write it but the signal's handler.
+ending log_on_loop_and(const std::function<void()>& die, bool waits_for_write) {
+    const temporary_directory directory;
+    const std::string path = directory / "crash.log";
+    auto how = in_child([&]() -> std::string {
+        sapwood::run([&]() -> task<> {
+            logger_options options{.path = path};
+            const logger log = co_await logger::on_this_loop(options);
+            log_numbers(log);
+            if (waits_for_write) {
+                co_await yield(); // the consumer has had its turn, and its write is under way
+            }
+            die();
+        });
+        return "lived on";
+    });
+    return {how, lines_of(contents_of(path))};
+}
+
+void check_death_of_loop(const ending& end) {
+    CHECK(end.how == by_segv);
+    REQUIRE(end.lines.size() == records + 1);
+    CHECK(has_all_numbers(end.lines));
+    const auto told = std::count_if(end.lines.begin(), end.lines.end(), [](const auto& line) {
+        return line.find("critical sapwood SIGSEGV (bad address 0x0) in thread ") !=
+                   std::string::npos &&
+               line.find(": the signal's handler writes this and what follows") !=
+                   std::string::npos;
+    });
+    CHECK(told == 1);
+}
+
+std::sig_atomic_t volatile handled = 0;
+
+std::jmp_buf way_out;
+
+} // namespace
+
+TEST_SUITE("log_crash") {
+
+    TEST_CASE("what was logged before a bad address is used is written") {
+        check_death(die_of_segv, by_segv, "SIGSEGV (bad address 0x0) in thread ");
+    }
+
+    TEST_CASE("what was logged before a bus error is written") {
+        check_death(die_of_bus_error, "the child was killed by Bus error",
+                    "SIGBUS (bus error at 0x");
+    }
+
+    TEST_CASE("what was logged before an illegal instruction is written") {
+        check_death(die_of_illegal_instruction, "the child was killed by Illegal instruction",
+                    "SIGILL (illegal instruction at ");
+    }
+
+    TEST_CASE("what was logged before a division by zero is written") {
+        check_death(die_of_division, "the child was killed by Floating point exception",
+                    "SIGFPE (arithmetic error at ");
+    }
+
+    TEST_CASE("what was logged before abort is written") {
+        check_death([] { std::abort(); }, by_abort, "SIGABRT (abort) in thread ");
+    }
+
+    TEST_CASE("what was logged before std::terminate is written") {
+        check_death([] { std::terminate(); }, by_abort, "SIGABRT (abort) in thread ");
+    }
+
+    TEST_CASE("what was logged before an exception that nobody catches is written") {
+        check_death([] { std::thread([] { throw std::runtime_error("of a test"); }).join(); },
+                    by_abort, "SIGABRT (abort) in thread ");
+    }
+
+    TEST_CASE("what was logged before a signal that somebody sends is written") {
+        check_death([] { ::kill(::getpid(), SIGSEGV); }, by_segv,
+                    "SIGSEGV (bad address none: it was sent) in thread ");
+    }
+
+    TEST_CASE("what was logged before a stack overflows is written") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  const logger log{{.path = path, .form = test::bare_form}};
+                  std::thread([&] {
+                      log_numbers(log); // gives the thread a stack for handlers
+                      overflow_stack(0);
+                  }).join();
+                  return "lived on";
+              }) == by_segv);
+        const auto lines = lines_of(contents_of(path));
+        CHECK(lines.size() == records + 1);
+        CHECK(has_all_numbers(lines));
+    }
+
+    TEST_CASE("a crash of the loop that writes the log loses nothing") {
+        check_death_of_loop(log_on_loop_and(die_of_segv, false));
+    }
+
+    TEST_CASE("a crash while a write of the same loop is under way loses nothing") {
+        check_death_of_loop(log_on_loop_and(die_of_segv, true));
+    }
+
+    TEST_CASE("a crash of the log's own thread loses nothing") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  logger_options options{.path = path};
+                  std::binary_semaphore all_logged{0};
+                  options.outputs.push_back(
+                      {.sink = std::make_unique<callback_log_sink>([&](std::string_view) {
+                           all_logged.acquire();
+                           die_of_segv();
+                       })});
+                  const logger log(std::move(options));
+                  log_numbers(log);
+                  all_logged.release();
+                  log.flush_blocking();
+                  return "lived on";
+              }) == by_segv);
+        CHECK(has_all_numbers(lines_of(contents_of(path))));
+    }
+
+    TEST_CASE("a crash in a filter, with a record half written, tears no line") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  logger_options options;
+                  std::binary_semaphore all_logged{0};
+                  options.outputs.push_back({.sink = std::make_unique<file_log_sink>(path),
+                                             .filter = [&](const log_record& record) {
+                                                 if (record.message == "number 500") {
+                                                     all_logged.acquire();
+                                                     die_of_segv();
+                                                 }
+                                                 return true;
+                                             }});
+                  const logger log(std::move(options));
+                  log_numbers(log);
+                  all_logged.release();
+                  log.flush_blocking();
+                  return "lived on";
+              }) == by_segv);
+        CHECK(has_all_numbers(lines_of(contents_of(path))));
+    }
+
+    TEST_CASE("a crash while another sink is stuck loses nothing of the file") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  logger_options options{.path = path};
+                  std::binary_semaphore entered{0};
+                  options.outputs.push_back(
+                      {.sink = std::make_unique<callback_log_sink>([&](std::string_view) {
+                           entered.release();
+                           std::binary_semaphore never{0};
+                           never.acquire(); // and with it the thread that writes the log
+                       })});
+                  const logger log(std::move(options));
+                  log.info("first");
+                  entered.acquire();
+                  log_numbers(log);
+                  die_of_segv();
+                  return "lived on";
+              }) == by_segv);
+        const auto lines = lines_of(contents_of(path));
+        CHECK(lines.size() == records + 2);
+        CHECK(has_all_numbers(lines));
+    }
+
+    TEST_CASE(
+        "lines that the handler writes are escaped, have their fields, and say what is missing") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  sapwood::run([&]() -> task<> {
+                      logger_options options{.path = path,
+                                             .ring_bytes = 4096,
+                                             .full = {.policy = log_full_policy::drop_newest}};
+                      const logger log = co_await logger::on_this_loop(options);
+                      log.child("db").warn("a\nb \x1b[31m \xc3\xa4 \xff\\", kv("k e", "v\" w"),
+                                           kv("n", 12), kv("t", "plain"));
+                      for (int i = 0; i < records; ++i) {
+                          log.info("number {}", i);
+                      }
+                      std::abort();
+                  });
+                  return "lived on";
+              }) == by_abort);
+        const auto lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() > 3);
+        CHECK(lines[1].substr(lines[1].find(" warning ")) ==
+              " warning db a\\nb \\x1b[31m \xc3\xa4 \\xff\\\\ k\\x20e=\"v\\\" w\" n=12 t=plain");
+        CHECK(test::records_in(lines) > 0);
+        CHECK(lines.back().find(" are missing here, numbers ") != std::string::npos);
+        std::uint64_t missing = 0;
+        std::istringstream(lines.back().substr(lines.back().find("sapwood ") + 8)) >> missing;
+        CHECK(test::records_in(lines) + missing == records);
+    }
+
+    TEST_CASE("JSON stays JSON in the hands of the handler") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  sapwood::run([&]() -> task<> {
+                      logger_options options;
+                      options.outputs.push_back({.sink = std::make_unique<file_log_sink>(path),
+                                                 .form = std::make_unique<json_layout>()});
+                      const logger log = co_await logger::on_this_loop(options);
+                      log.child("db").warn("a\n\"b\" \xff", kv("k", "v\""), kv("n", 12));
+                      std::abort();
+                  });
+                  return "lived on";
+              }) == by_abort);
+        const auto lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() == 2);
+        CHECK(lines[1].find("{\"time\":\"") == 0);
+        CHECK(lines[1].substr(lines[1].find(",\"logger\"")) ==
+              ",\"logger\":\"db\",\"message\":\"a\\u000a\\\"b\\\" \xef\xbf\xbd\","
+              "\"fields\":{\"k\":\"v\\\"\",\"n\":12}}");
+    }
+
+    TEST_CASE("threads that crash at the same time hang nobody, and nothing is lost") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        constexpr int threads = 8;
+        const auto how = in_child([&]() -> std::string {
+            const logger log{{.path = path, .form = test::bare_form}};
+            std::atomic<int> ready{0};
+            std::vector<std::jthread> all;
+            for (int t = 0; t < threads; ++t) {
+                all.emplace_back([&] {
+                    log.info("number {}", 0);
+                    ready.fetch_add(1);
+                    while (ready.load() < threads) {
+                        std::this_thread::yield();
+                    }
+                    die_of_segv();
+                });
+            }
+            return "lived on";
+        });
+        CHECK(how == by_segv);
+        CHECK(test::records_in(lines_of(contents_of(path))) == threads);
+    }
+
+    TEST_CASE("several logs are written, each with the signal's line") {
+        const temporary_directory directory;
+        (void)in_child([&]() -> std::string {
+            const logger one{{.path = directory / "one.log", .form = test::bare_form}};
+            const logger other{{.path = directory / "other.log", .form = test::bare_form}};
+            one.info("one");
+            other.info("other");
+            std::abort();
+        });
+        const auto one = lines_of(contents_of(directory / "one.log"));
+        const auto other = lines_of(contents_of(directory / "other.log"));
+        REQUIRE(one.size() == 2);
+        REQUIRE(other.size() == 2);
+        CHECK(one[0] == "info one");
+        CHECK(other[0] == "info other");
+        CHECK(one[1] == other[1]);
+    }
+
+    TEST_CASE("the handler that was there before gets the signal, and what it does counts") {
+        const ending end = [&] {
+            const temporary_directory directory;
+            const std::string path = directory / "crash.log";
+            auto how = in_child([&]() -> std::string {
+                std::signal(SIGSEGV, [](int) { ::_exit(42); });
+                const logger log{{.path = path, .form = test::bare_form}};
+                log_numbers(log);
+                die_of_segv();
+                return "lived on";
+            });
+            return ending{how, lines_of(contents_of(path))};
+        }();
+        CHECK(end.how == "the child ended with exit code 42");
+        CHECK(has_all_numbers(end.lines));
+    }
+
+    TEST_CASE("a program that survives its signals goes on logging") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  std::signal(SIGABRT, [](int) {
+                      handled = 1;
+                      std::longjmp(way_out, 1); // NOLINT: as some programs do
+                  });
+                  const logger log{{.path = path, .form = test::bare_form}};
+                  log.info("before");
+                  if (setjmp(way_out) == 0) { // NOLINT
+                      ::raise(SIGABRT);
+                  }
+                  log.info("after");
+                  log.flush_blocking();
+                  return handled == 1 ? "lived on" : "not handled";
+              }) == "lived on");
+        const auto lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() == 3);
+        CHECK(lines[0] == "info before");
+        CHECK(lines[2] == "info after");
+    }
+
+    TEST_CASE("without the handler the log is as it was at the crash") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  sapwood::run([&]() -> task<> {
+                      logger_options options{.path = path, .crash_handler = false};
+                      const logger log = co_await logger::on_this_loop(options);
+                      log_numbers(log);
+                      die_of_segv();
+                  });
+                  return "lived on";
+              }) == by_segv);
+        CHECK(contents_of(path).empty());
+    }
+
+    TEST_CASE("after _exit and kill -9 there is what the kernel had, in whole lines") {
+        for (const bool is_killed : {false, true}) {
+            const temporary_directory directory;
+            const std::string path = directory / "crash.log";
+            (void)in_child([&]() -> std::string {
+                const logger log{{.path = path, .form = test::bare_form}};
+                log.info("flushed");
+                log.flush_blocking();
+                log.info("not flushed");
+                if (is_killed) {
+                    ::kill(::getpid(), SIGKILL);
+                }
+                ::_exit(0);
+            });
+            CHECK(contents_of(path).find("info flushed\n") == 0);
+            CHECK(contents_of(path).ends_with('\n'));
+        }
+    }
+}

@@ -1,0 +1,292 @@
+// fork with a log: the child's records are in the same file as the parent's, each of either once.
+// The thread sanitizer knows no threads in a child of a process that has others, so these cases are
+// not for it.
+#include "support/child_process.hpp"
+#include "support/co_test.hpp" // shows vectors
+#include "support/log_lines.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/file_log_sink.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/run.hpp>
+#include <sapwood/sleep.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using test::contents_of;
+using test::lines_of;
+using test::temporary_directory;
+
+using strings = std::vector<std::string>;
+
+/// Runs `body` in a child, which then ends by _exit; other threads may run. Returns what waitpid
+/// says of it.
+int in_fork(const std::function<void()>& body) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        const rlimit no_core{};
+        ::setrlimit(RLIMIT_CORE, &no_core);
+        body();
+        ::_exit(0);
+    }
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+std::size_t threads_of_process() {
+    std::size_t count = 0;
+    for (const auto& each : std::filesystem::directory_iterator("/proc/self/task")) {
+        (void)each;
+        ++count;
+    }
+    return count;
+}
+
+} // namespace
+
+TEST_SUITE("log_fork" * doctest::skip(test::has_tsan)) {
+
+    TEST_CASE("a child logs to the file of its parent, which goes on") {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        {
+            const logger log{{.path = path, .form = test::bare_form}};
+            log.info("parent");
+            log.flush_blocking();
+            CHECK(in_fork([&] {
+                      log.info("child");
+                      log.child("db").warn("child's db");
+                      log.flush_blocking();
+                  }) == 0);
+            log.info("parent again");
+        }
+        CHECK(lines_of(contents_of(path)) ==
+              strings{"info parent", "info child", "warning child's db", "info parent again"});
+    }
+
+    TEST_CASE("what is not written when a process forks is the parent's alone") {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        sapwood::run([&]() -> task<> {
+            logger_options options{.path = path, .form = test::bare_form};
+            const logger log = co_await logger::on_this_loop(options);
+            log.info("parent"); // and the loop has had no turn
+            CHECK(in_fork([&] {
+                      log.info("child"); // gets a thread: the loop is the parent's
+                      log.flush_blocking();
+                      CHECK(threads_of_process() >= 2);
+                  }) == 0);
+            CHECK(lines_of(contents_of(path)) == strings{"info child"});
+        });
+        CHECK(lines_of(contents_of(path)) == strings{"info child", "info parent"});
+    }
+
+    TEST_CASE(
+        "a child that does not log has no thread, and one that execs or ends leaves no mark") {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        {
+            std::optional<logger> log(logger_options{.path = path, .form = test::bare_form});
+            log->info("parent");
+            CHECK(in_fork([&] {
+                      if (threads_of_process() != 1) {
+                          ::_exit(1);
+                      }
+                      log.reset(); // waits for nobody
+                  }) == 0);
+            CHECK(in_fork([&] {
+                      log->info("lost with the exec");
+                      ::execl("/bin/true", "true", static_cast<char*>(nullptr));
+                      ::_exit(1);
+                  }) == 0);
+            log->info("parent again");
+        }
+        auto lines = lines_of(contents_of(path));
+        std::erase(lines, "info lost with the exec"); // or not
+        CHECK(lines == strings{"info parent", "info parent again"});
+    }
+
+    TEST_CASE(
+        "nothing is missing, twice or torn when processes fork in the middle of heavy logging") {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        constexpr int threads = 4;
+        constexpr int forks = 12;
+        constexpr int child_records = 300;
+        std::map<std::string, int> logged;
+        {
+            const logger log{{.path = path, .form = {.pattern = "%v"}, .ring_bytes = 64u << 10}};
+            std::atomic<bool> is_over{false};
+            std::vector<int> counts(threads);
+            std::vector<std::thread> all;
+            for (int t = 0; t < threads; ++t) {
+                all.emplace_back([&, t] {
+                    int& count = counts[static_cast<std::size_t>(t)];
+                    for (; !is_over.load(std::memory_order_relaxed) && count < 200'000; ++count) {
+                        log.info("t{} {} some text to make it longer", t, count);
+                    }
+                });
+            }
+            for (int f = 0; f < forks; ++f) {
+                const auto child = [&] {
+                    for (int i = 0; i < child_records; ++i) {
+                        log.info("c{} {} some text to make it longer", f, i);
+                    }
+                    log.flush_blocking();
+                };
+                int status = 0;
+                if (f % 2 == 0) {
+                    status = in_fork(child);
+                } else { // not the main thread
+                    std::thread([&] { status = in_fork(child); }).join();
+                }
+                CHECK(status == 0);
+                logged["c" + std::to_string(f)] = child_records;
+            }
+            is_over = true;
+            for (auto& each : all) {
+                each.join();
+            }
+            for (int t = 0; t < threads; ++t) {
+                logged["t" + std::to_string(t)] = counts[static_cast<std::size_t>(t)];
+            }
+        }
+        std::map<std::string, int> next;
+        bool is_exact = true;
+        for (const auto& line : lines_of(contents_of(path))) {
+            std::istringstream in(line);
+            std::string who;
+            std::string text;
+            int number = -1;
+            in >> who >> number;
+            std::getline(in, text);
+            is_exact = is_exact && next[who]++ == number && text == " some text to make it longer";
+        }
+        CHECK(is_exact);
+        CHECK(next == logged);
+    }
+
+    TEST_CASE("a child's child logs, too") {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        {
+            const logger log{{.path = path, .form = test::bare_form}};
+            log.info("parent");
+            log.flush_blocking();
+            CHECK(in_fork([&] {
+                      log.info("child");
+                      log.flush_blocking();
+                      const int status = in_fork([&] {
+                          log.info("grandchild");
+                          log.flush_blocking();
+                      });
+                      log.info("child again, {}", status);
+                      log.flush_blocking();
+                  }) == 0);
+            CHECK(in_fork([&] { // which logs nothing itself
+                      (void)in_fork([&] {
+                          log.info("other grandchild");
+                          log.flush_blocking();
+                      });
+                  }) == 0);
+        }
+        CHECK(lines_of(contents_of(path)) == strings{"info parent", "info child", "info grandchild",
+                                                     "info child again, 0",
+                                                     "info other grandchild"});
+    }
+
+    TEST_CASE("a child that exits, crashes, or lets go of its logger loses nothing") {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        {
+            std::optional<logger> log(logger_options{.path = path, .form = test::bare_form});
+            log->info("parent");
+            log->flush_blocking();
+            CHECK(in_fork([&] {
+                      log->info("exits");
+                      std::quick_exit(0);
+                  }) == 0);
+            const int crashed = in_fork([&] {
+                std::signal(SIGABRT, SIG_DFL); // doctest's
+                const logger own{{.path = directory / "own.log"}};
+                log->info("crashes");
+                std::abort();
+            });
+            CHECK(WIFSIGNALED(crashed));
+            CHECK(in_fork([&] {
+                      log->info("lets go");
+                      log.reset();
+                  }) == 0);
+        }
+        const auto lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() == 5);
+        CHECK(lines[1] == "info exits");
+        CHECK(lines[2] == "info crashes");
+        CHECK(lines[3].find("critical SIGABRT (abort) in thread ") == 0);
+        CHECK(lines[4] == "info lets go");
+    }
+
+    TEST_CASE("threads of a child log as those of its parent") {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        {
+            const logger log{{.path = path, .form = test::bare_form}};
+            log.info("parent");
+            log.flush_blocking();
+            CHECK(in_fork([&] {
+                      std::vector<std::thread> all;
+                      for (int t = 0; t < 8; ++t) {
+                          all.emplace_back([&] {
+                              for (int i = 0; i < 100; ++i) {
+                                  log.info("number {}", i);
+                              }
+                          });
+                      }
+                      for (auto& each : all) {
+                          each.join();
+                      }
+                      log.flush_blocking();
+                  }) == 0);
+        }
+        CHECK(test::records_in(lines_of(contents_of(path))) == 800);
+    }
+
+    TEST_CASE("a log that was closed before the fork stays closed in the child") {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        sapwood::run([&]() -> task<> {
+            const logger log{{.path = path, .form = test::bare_form}};
+            log.info("before");
+            co_await log.close();
+            CHECK(in_fork([&] {
+                      for (int i = 0; i < 20'000; ++i) { // more than a ring
+                          log.info("after");
+                      }
+                      log.flush_blocking();
+                  }) == 0);
+        });
+        CHECK(lines_of(contents_of(path)) == strings{"info before"});
+    }
+}

@@ -1,0 +1,244 @@
+// stream_log_sink: lines over TCP, to peers that go, reset, do not read, or are not there yet.
+#include "support/co_test.hpp"
+#include "support/log_records.hpp"
+#include "support/sockets.hpp"
+
+#include <sapwood/logger.hpp>
+#include <sapwood/resolve.hpp>
+#include <sapwood/run.hpp>
+#include <sapwood/stream_log_sink.hpp>
+#include <sapwood/when_all.hpp>
+
+#include <algorithm>
+#include <doctest/doctest.h>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+using test::failure_of;
+using test::write_text;
+
+tcp_log_sink_options to(const endpoint& server, stream_log_options stream = {}) {
+    return {.host = "127.0.0.1", .port = std::to_string(server.port()), .stream = stream};
+}
+
+std::string numbered_lines(int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) {
+        text += "line number " + std::to_string(i) + " of them\n";
+    }
+    return text;
+}
+
+/// What a server gets of `lines`.
+task<std::string> sent_as(log_framing framing, std::string_view lines) {
+    tcp_listener listener(test::loopback());
+    tcp_log_sink sink(to(listener.local_endpoint(), {.framing = framing, .record_bytes_max = 64}));
+    co_await sink.open();
+    std::string got;
+    const auto read = [&]() -> task<> {
+        auto peer = co_await listener.accept();
+        got = co_await test::read_to_end(peer);
+    };
+    const auto write = [&]() -> task<> {
+        co_await write_text(sink, lines);
+        co_await sink.close();
+    };
+    co_await when_all(read(), write());
+    co_return got;
+}
+
+} // namespace
+
+TEST_SUITE("stream_log_sink") {
+
+    CO_TEST_CASE("records are framed as their receiver wants it") {
+        CHECK(co_await sent_as(log_framing::newline, "one\nthree\n") == "one\nthree\n");
+        CHECK(co_await sent_as(log_framing::octet_counted, "one\nthree\n") == "3 one5 three");
+        CHECK(co_await sent_as(log_framing::nul_ended, "one\ntwo\n") ==
+              std::string("one\0two\0", 8));
+        CHECK(co_await sent_as(log_framing::length_prefixed, "one\nthree\n") ==
+              std::string("\0\0\0\3one\0\0\0\5three", 16));
+        CHECK(co_await sent_as(log_framing::octet_counted, std::string(65, 'x') + "\n") ==
+              "64 " + std::string(59, 'x') + "(cut)");
+    }
+
+    CO_TEST_CASE("many lines arrive whole and in order") {
+        const std::string text = numbered_lines(50'000);
+        CHECK(co_await sent_as(log_framing::newline, text) == text);
+    }
+
+    CO_TEST_CASE("a peer that has ended the connection gets nothing that would be lost") {
+        tcp_listener listener(test::loopback());
+        tcp_log_sink sink(to(listener.local_endpoint()));
+        co_await sink.open();
+        std::string piece(64, '\0');
+        co_await write_text(sink, "one\n");
+        {
+            auto peer = co_await listener.accept();
+            CHECK(co_await peer.read_some(piece) == 4);
+            co_await peer.close();
+        }
+        co_await write_text(sink, "two\n");
+        auto peer = co_await listener.accept();
+        CHECK(co_await peer.read_some(piece) == 4);
+        CHECK(piece.starts_with("two\n"));
+        co_await peer.close();
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a line that was sent in part is sent again, whole, on the next connection") {
+        tcp_listener listener(test::loopback());
+        tcp_log_sink sink(to(listener.local_endpoint(), {.retry_first = 0ms}));
+        co_await sink.open();
+        const std::string text = numbered_lines(200'000); // more than two sockets hold
+        std::string first;
+        std::string second;
+        bool is_done = false;
+        const auto serve = [&]() -> task<> {
+            auto peer = co_await listener.accept();
+            std::string piece(100'000, '\0');
+            first = piece.substr(0, co_await peer.read_some(piece));
+            test::reset_on_close(peer);
+            co_await peer.close();
+            peer = co_await listener.accept();
+            second = co_await test::read_to_end(peer);
+        };
+        const auto write = [&]() -> task<> {
+            std::string_view rest = text;
+            while (!rest.empty()) {
+                std::size_t kept = rest.size();
+                try {
+                    co_await write_text(sink, rest);
+                } catch (const write_error& error) {
+                    kept = error.bytes_kept;
+                }
+                CHECK((kept == 0 || rest[kept - 1] == '\n'));
+                rest.remove_prefix(kept);
+            }
+            co_await sink.close();
+            is_done = true;
+        };
+        co_await when_all(serve(), write());
+        CHECK(is_done);
+        CHECK(text.starts_with(first));
+        CHECK(second.starts_with("line number "));
+        CHECK(text.ends_with(second));
+        CHECK(first.size() + second.size() < text.size()); // what the kernels held is lost
+    }
+
+    CO_TEST_CASE("a peer that does not read is given up, and whole lines are accounted for") {
+        tcp_listener listener(test::loopback());
+        tcp_log_sink sink(to(listener.local_endpoint(), {.give_up_after = 50ms}));
+        co_await sink.open();
+        const std::string text = numbered_lines(400'000);
+        std::size_t kept = 0;
+        std::error_code code;
+        try {
+            co_await write_text(sink, text);
+        } catch (const write_error& error) {
+            kept = error.bytes_kept;
+            code = error.code();
+        }
+        CHECK(code == std::errc::timed_out);
+        CHECK(kept > 0);
+        CHECK(kept < text.size());
+        CHECK(text[kept - 1] == '\n');
+        auto peer = co_await listener.accept();
+        const std::string got = co_await test::read_to_end(peer);
+        CHECK(text.starts_with(got));
+        CHECK(got.size() >= kept); // and of the line that comes again the beginning
+        CHECK(got.size() - kept < 64);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("who is not there is tried again later, and not before") {
+        endpoint place;
+        {
+            const tcp_listener gone(test::loopback());
+            place = gone.local_endpoint();
+        }
+        tcp_log_sink sink(to(place, {.retry_first = 1h, .retry_max = 1h}));
+        co_await sink.open();
+        const auto refused = co_await failure_of([&] { return write_text(sink, "one\n"); });
+        CHECK(refused.first == std::errc::connection_refused);
+        tcp_listener listener(place);
+        const auto too_early = co_await failure_of([&] { return write_text(sink, "one\n"); });
+        CHECK(too_early.first == std::errc::connection_refused);
+        co_await sleep_for(1h);
+        co_await write_text(sink, "one\n");
+        auto peer = co_await listener.accept();
+        std::string piece(64, '\0');
+        CHECK(co_await peer.read_some(piece) == 4);
+        co_await peer.close();
+        co_await sink.close();
+    }
+
+    TEST_CASE("the time to the next attempt is random, up to a bound that doubles to a maximum") {
+        detail::random_backoff backoff(100ms, 1s);
+        clock::duration longest{};
+        for (int round = 0; round < 100; ++round) {
+            backoff.succeeded();
+            for (const auto bound : {100ms, 200ms, 400ms, 800ms, 1000ms, 1000ms}) {
+                const auto wait = backoff.failed();
+                CHECK(wait >= 0ms);
+                CHECK(wait <= bound);
+                longest = std::max(longest, wait);
+            }
+        }
+        CHECK(longest > 800ms); // one of two hundred
+    }
+
+    TEST_CASE("a log starts without its server, and delivers when that comes") {
+        endpoint place;
+        {
+            const tcp_listener gone(test::loopback());
+            place = gone.local_endpoint();
+        }
+        test::run_virtual([](endpoint at) -> task<> {
+            logger_options options;
+            options.outputs.push_back({.sink = std::make_unique<tcp_log_sink>(to(at))});
+            const logger log = co_await logger::on_this_loop(options);
+            log.info("before it is there");
+            CHECK((co_await failure_of([&] { return log.flush(); })).first);
+            tcp_listener listener(at);
+            auto peer = co_await listener.accept();
+            std::string piece(256, '\0');
+            const auto got = co_await peer.read_some(piece);
+            CHECK(piece.substr(0, got).ends_with("before it is there\n"));
+            co_await log.close();
+        }(place));
+    }
+
+    CO_TEST_CASE("a log that must have its server does not start without, and says why") {
+        endpoint place;
+        {
+            const tcp_listener gone(test::loopback());
+            place = gone.local_endpoint();
+        }
+        tcp_log_sink sink(to(place, {.must_connect = true}));
+        CHECK((co_await failure_of([&] { return sink.open(); })).first ==
+              std::errc::connection_refused);
+    }
+
+    TEST_CASE("a name that is not found is an error of the write's") {
+        sapwood::run([]() -> task<> { // on a real clock: the name is looked up by a thread
+            tcp_log_sink sink({.host = "127.0.0.1", .port = "no-such-service", .stream = {}});
+            co_await sink.open();
+            CHECK((co_await failure_of([&] { return write_text(sink, "one\n"); })).first ==
+                  resolve_errc::unknown_service);
+        });
+    }
+
+    TEST_CASE("an option that makes no sense is named") {
+        CHECK_THROWS_WITH_AS(
+            tcp_log_sink({.host = "h", .port = "1", .stream = {.record_bytes_max = 3}}),
+            doctest::Contains("record_bytes_max"), std::invalid_argument);
+    }
+}
