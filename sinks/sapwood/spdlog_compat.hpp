@@ -74,7 +74,7 @@ void enable_backtrace(std::size_t messages_max);
 void disable_backtrace();
 void dump_backtrace();
 
-/// Nothing needs to be done: a message is with the kernel within a millisecond in any case.
+/// Nothing needs to be done: while its sink keeps up, a message waits for a millisecond at most.
 template <class Rep, class Period>
 void flush_every(std::chrono::duration<Rep, Period>) noexcept {}
 
