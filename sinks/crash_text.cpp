@@ -42,24 +42,20 @@ bool is_users(const log_field_view& field) noexcept {
     return field.kind <= log_field_kind::boolean;
 }
 
-/// As append_logfmt_key has it.
+/// As append_logfmt_key() has it.
 void put_key(std::string_view key, crash_text& to) noexcept {
-    if (key.empty()) {
-        to.put('_');
-        return;
-    }
-    if (key == "_") {
-        to.put("\\x5f");
+    if (key.empty() || key == "_") {
+        to.put(key.empty() ? "_" : "\\x5f");
         return;
     }
     while (!key.empty()) {
-        const std::size_t bare = std::min(key.find_first_of(" \"="), key.size());
-        to.put_escaped(key.substr(0, bare));
-        if (bare < key.size()) {
+        const std::size_t special = std::min(key.find_first_of(" \"="), key.size());
+        to.put_escaped(key.substr(0, special));
+        if (special < key.size()) {
             to.put("\\x");
-            to.put_hex(static_cast<unsigned char>(key[bare]), 2);
+            to.put_hex(static_cast<unsigned char>(key[special]));
         }
-        key.remove_prefix(std::min(bare + 1, key.size()));
+        key.remove_prefix(std::min(special + 1, key.size()));
     }
 }
 
@@ -128,7 +124,8 @@ void put_logfmt_line(const log_record& record, crash_text& to) noexcept {
 }
 
 bool is_json_number(std::string_view text) noexcept {
-    return !text.empty() && text.back() >= '0' && text.back() <= '9';
+    return !text.empty() && text.back() >= '0' && text.back() <= '9' &&
+           text.find_first_not_of("0123456789+-.e") == std::string_view::npos;
 }
 
 /// Without what there is no room for: a line that is cut has no fields, but is whole.
@@ -151,6 +148,7 @@ void put_json_line(const log_record& record, crash_text& to) noexcept {
 void end_json_line(const log_record& record, crash_text& to, crash_text& whole) noexcept {
     const bool was_cut = to.is_cut();
     whole.put(was_cut || record.is_truncated ? "\",\"cut\":true" : "\"");
+    whole.put(record.is_own() ? ",\"own\":true" : "");
     bool has_fields = false;
     for_each_field(record.fields, [&](const log_field_view& field) {
         // At worst six bytes for one, and what stands around them.
@@ -163,7 +161,8 @@ void end_json_line(const log_record& record, crash_text& to, crash_text& whole) 
         has_fields = true;
         whole.put_json(field.key);
         whole.put("\":");
-        const bool is_bare = field.kind == log_field_kind::boolean ||
+        const bool is_bare = (field.kind == log_field_kind::boolean &&
+                              (field.value == "true" || field.value == "false")) ||
                              (field.kind == log_field_kind::number && is_json_number(field.value));
         if (is_bare) {
             whole.put(field.value);
@@ -217,7 +216,7 @@ void crash_text::put_escaped(std::string_view text) noexcept {
         }
         const auto [code, size] = decode_utf8(text);
         const std::size_t bytes = std::max<std::size_t>(size, 1);
-        if (size > 0 && !is_deceptive(code)) {
+        if (size > 0 && !is_dangerous(code)) {
             put_whole(text.substr(0, bytes));
         } else {
             char escaped[16];
@@ -246,7 +245,7 @@ void crash_text::put_json(std::string_view text) noexcept {
         if (code == '"' || code == '\\') {
             const char pair[] = {'\\', static_cast<char>(code)};
             put_whole({pair, 2});
-        } else if (is_deceptive(code)) {
+        } else if (is_dangerous(code)) {
             char escaped[12];
             std::size_t length = 0;
             const auto put_unit = [&](std::uint32_t unit) {
@@ -258,7 +257,7 @@ void crash_text::put_json(std::string_view text) noexcept {
             };
             if (code < 0x10000) {
                 put_unit(code);
-            } else { // a surrogate pair
+            } else { // two halves, as UTF-16 has it
                 put_unit(0xd800 + ((code - 0x10000) >> 10));
                 put_unit(0xdc00 + ((code - 0x10000) & 0x3ff));
             }
@@ -291,6 +290,9 @@ void put_crash_line(const log_record& record, crash_form form, crash_text& to) n
     }
     if (record.is_truncated || body.is_cut()) {
         to.put(log_record::cut_mark);
+    }
+    if (record.is_own()) {
+        to.put(log_record::own_mark);
     }
     to.put('\n');
 }

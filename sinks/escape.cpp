@@ -63,7 +63,7 @@ void escape(std::string_view text, std::string& out) {
             continue;
         }
         for (const char c : text.substr(0, size)) {
-            if (detail::is_deceptive(code)) {
+            if (detail::is_dangerous(code)) {
                 append_hex(static_cast<unsigned char>(c), out);
             } else {
                 out += c;

@@ -24,7 +24,7 @@ void append_json_text(std::string_view text, log_buffer& to) {
         if (code == '"' || code == '\\') {
             to.push_back('\\');
             to.push_back(text.front());
-        } else if (!detail::is_deceptive(code)) {
+        } else if (!detail::is_dangerous(code)) {
             to.append(text.substr(0, size));
         } else if (code < 0x10000) {
             put(code);

@@ -7,7 +7,7 @@ namespace sapwood::detail {
 
 namespace {
 
-void add_field(std::string& to, log_field_kind kind, std::string_view value) {
+void add_foreign_field(std::string& to, log_field_kind kind, std::string_view value) {
     append_field(to, log_field_text("", kind, log_view_text(value)));
 }
 
@@ -20,13 +20,14 @@ std::string foreign_fields(const foreign_record& record) {
     if (origin.when_ns != 0 || origin.thread != 0) {
         char bytes[log_origin::bytes];
         origin.put(bytes);
-        add_field(fields, log_field_kind::origin, {bytes, sizeof(bytes)});
+        add_foreign_field(fields, log_field_kind::origin, {bytes, sizeof(bytes)});
     }
     if (!record.file.empty()) {
-        add_field(fields, log_field_kind::location, fmt::format("{}:{}", record.file, record.line));
+        add_foreign_field(fields, log_field_kind::location,
+                          fmt::format("{}:{}", record.file, record.line));
     }
     if (!record.function.empty()) {
-        add_field(fields, log_field_kind::function, record.function);
+        add_foreign_field(fields, log_field_kind::function, record.function);
     }
     return fields;
 }

@@ -33,6 +33,8 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
 
     void set_level(const std::string& name, level threshold);
 
+    [[nodiscard]] log_stats stats() const;
+
     // --- fork ---
 
     void lock_for_fork();
@@ -49,7 +51,6 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
 
     /// Writes what there is by then, and ends the log.
     void end_at_exit(std::chrono::steady_clock::time_point deadline);
-    [[nodiscard]] log_stats stats() const;
 
     [[nodiscard]] log_backend& backend() const noexcept { return *backend_; }
 

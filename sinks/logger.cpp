@@ -146,7 +146,8 @@ void log_owner::start_thread() {
 }
 
 log_stats log_owner::stats() const {
-    log_stats made = consumer_->stats();
+    // In a child process that has logged nothing the consumer is its parent's.
+    log_stats made = backend_->waits_for_start() ? log_stats{} : consumer_->stats();
     made.name = name_;
     return made;
 }

@@ -2,16 +2,13 @@
 
 #include "spdlog_compat_layout.hpp"
 
+#include <sapwood/console_log_sink.hpp>
 #include <sapwood/file_log_sink.hpp>
-#include <sapwood/memory_log_sink.hpp>
 
-#include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
+#include <sys/types.h>
 #include <system_error>
-#include <unistd.h>
 
 namespace sapwood::spdlog_compat {
 
@@ -22,24 +19,10 @@ thread_local log_full_policy policy_of_new_sinks = log_full_policy::block;
 /// As fopen() makes files, less the umask: who reads a program's log by spdlog can do so still.
 constexpr mode_t file_mode = 0666;
 
-void write_all(int fd, std::string_view lines) {
-    while (!lines.empty()) {
-        const ssize_t written = ::write(fd, lines.data(), lines.size());
-        if (written < 0 && errno != EINTR) {
-            throw std::system_error(errno, std::generic_category(),
-                                    fd == STDOUT_FILENO ? "writing the log to standard output"
-                                                        : "writing the log to standard error");
-        }
-        lines.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(written, 0)));
-    }
-}
-
-bool shows_colours(int fd, color_mode mode) {
-    if (mode != color_mode::automatic) {
-        return mode == color_mode::always;
-    }
-    const char* const no_colour = std::getenv("NO_COLOR");
-    return (no_colour == nullptr || *no_colour == '\0') && ::isatty(fd) == 1;
+log_colour colour_of(color_mode mode) noexcept {
+    return mode == color_mode::always  ? log_colour::always
+           : mode == color_mode::never ? log_colour::never
+                                       : log_colour::automatic;
 }
 
 std::unique_ptr<log_sink> file_at(const filename_t& path, bool truncate,
@@ -47,6 +30,13 @@ std::unique_ptr<log_sink> file_at(const filename_t& path, bool truncate,
     if (handlers.before_open) {
         handlers.before_open(path);
     }
+    details::prepare_file(path, truncate);
+    return std::make_unique<file_log_sink>(path, file_mode);
+}
+
+} // namespace
+
+void details::prepare_file(const filename_t& path, bool truncate) {
     std::error_code error;
     const auto directory = std::filesystem::path(path).parent_path();
     if (!directory.empty()) {
@@ -58,10 +48,7 @@ std::unique_ptr<log_sink> file_at(const filename_t& path, bool truncate,
             throw spdlog_ex(fmt::format("Failed emptying file {}", path), error.value());
         }
     }
-    return std::make_unique<file_log_sink>(path, file_mode);
 }
-
-} // namespace
 
 details::full_policy_scope::full_policy_scope(log_full_policy policy) noexcept
     : before_(std::exchange(policy_of_new_sinks, policy)) {}
@@ -161,9 +148,9 @@ file_sink::~file_sink() {
 
 template <int Descriptor, bool MayHaveColour>
 standard_sink<Descriptor, MayHaveColour>::standard_sink(color_mode mode)
-    : log_backed_sink(std::make_unique<callback_log_sink>(
-                          [](std::string_view lines) { write_all(Descriptor, lines); }),
-                      MayHaveColour && shows_colours(Descriptor, mode)) {}
+    : log_backed_sink(std::make_unique<console_log_sink>(
+                          console_log_sink_options{.fd = Descriptor, .colour = colour_of(mode)}),
+                      MayHaveColour && shows_colour(Descriptor, colour_of(mode))) {}
 
 template class standard_sink<1, false>;
 template class standard_sink<1, true>;

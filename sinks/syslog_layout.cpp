@@ -81,7 +81,9 @@ void syslog_layout::append(const log_record& record, log_buffer& to) {
     }
     append_rfc5424(record, to); // the fields and the logger's name are in it
     detail::append_escaped(record.message, to);
-    to.append(record.is_truncated ? " (cut)\n" : "\n");
+    to.append(record.is_truncated ? log_record::cut_mark : std::string_view());
+    to.append(record.is_own() ? log_record::own_mark : std::string_view());
+    to.push_back('\n');
 }
 
 void syslog_layout::append_rfc3164(const log_record& record, log_buffer& to) {

@@ -298,8 +298,7 @@ void text_layout::append_cached(const run& pieces, std::uint64_t key, const log_
 void text_layout::append_message(const log_record& record, log_buffer& to) {
     if (record.is_known_plain || is_plain(record.message)) [[likely]] {
         char* const place = to.room(record.message.size() + 1);
-        std::memcpy(place, record.message.data(), record.message.size());
-        to.take(place + record.message.size());
+        to.take(place + record.message.copy(place, record.message.size())); // it may be null
     } else {
         detail::append_escaped(record.message, to);
     }

@@ -42,8 +42,8 @@ struct utf8_character {
 }
 
 /// C0, DEL and C1 controls, line separators, what changes the direction of text (Unicode's
-/// Bidi_Control property), and what has no width and joins nothing.
-[[nodiscard]] inline bool is_deceptive(std::uint32_t code) noexcept {
+/// Bidi_Control property), and what is not seen and joins nothing.
+[[nodiscard]] inline bool is_dangerous(std::uint32_t code) noexcept {
     const auto within = [code](std::uint32_t first, std::uint32_t last) {
         return code - first <= last - first;
     };

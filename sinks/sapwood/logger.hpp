@@ -115,13 +115,15 @@ class logger {
     logger& operator=(logger&&) noexcept = default;
     ~logger();
 
-    /// A log whose consumer runs on this thread's loop. It ends with the loop at the latest.
-    /// Moves from `options`, which have to have a name: gcc 12 destroys an aggregate that is made
-    /// inside a co_await expression twice.
+    /// A log whose consumer runs on this thread's loop. It ends with the loop at the latest: what
+    /// is logged later is dropped. Throws what the constructor throws, and `cancelled`; nothing is
+    /// left of the log then. Moves from `options`, which have to have a name: gcc 12 destroys an
+    /// aggregate that is made inside a co_await expression twice.
     [[nodiscard]] static task<logger> on_this_loop(logger_options& options);
 
     /// A logger of the same log named `<this one's name>.<name>`. It has its parent's level until
-    /// it is given its own. The same name gives the same logger.
+    /// it is given its own. The same name gives the same logger. Takes a lock: keep what it gives.
+    /// Throws std::bad_alloc, and std::length_error where a log has 65535 names already.
     [[nodiscard]] logger child(std::string_view name) const;
 
     [[nodiscard]] const std::string& name() const noexcept { return core_->name; }
@@ -132,8 +134,11 @@ class logger {
         return importance >= core_->threshold.load(std::memory_order_relaxed);
     }
 
-    /// Logs `format` with `args`, of which the last ones may be kv(...). Throws what formatting an
-    /// argument throws, and std::bad_alloc where a message is long or formatted by fmt.
+    /// Logs `format` with `args`, of which the last ones may be kv(...); nothing of them is kept.
+    /// Throws what formatting an argument throws, and std::bad_alloc where a message is long or
+    /// formatted by fmt: there is no record then. An argument may log itself while it is formatted.
+    /// A thread that finds its ring full waits or not as logger_options::full says, one that runs a
+    /// loop never.
     template <class... Args>
     [[gnu::always_inline]] void log(level importance,
                                     detail::log_format<std::type_identity_t<Args>...> format,
@@ -179,7 +184,8 @@ class logger {
         log<Args...>(level::critical, format, args...);
     }
 
-    /// Logs a text that is not a format, known only at run time.
+    /// Logs a text that is not a format, known only at run time. Throws std::bad_alloc where
+    /// records carry more than their text.
     void text(level importance, std::string_view message,
               std::source_location where = std::source_location::current()) const {
         if (enabled(importance)) {
@@ -193,16 +199,19 @@ class logger {
         return core_->threshold.load(std::memory_order_relaxed);
     }
 
-    /// For this logger and those below it that have no level of their own.
+    /// For this logger and those below it that have no level of their own, and those to come. Other
+    /// threads see it soon. Throws std::bad_alloc.
     void set_level(level threshold) const;
 
     // --- flushing ---
 
     /// Returns when everything logged before, by this thread or by one that was seen to have done
-    /// it, is with the sinks. Throws std::system_error where one of them fails, `cancelled`.
+    /// it, is with the sinks. Throws std::system_error where one of them fails, and what is there
+    /// is tried again all the same; `cancelled`, and it is written all the same. Any loop's task.
     [[nodiscard]] task<> flush() const;
 
-    /// The same for a plain thread. A programming error on the loop that the consumer runs on.
+    /// The same for a plain thread, which waits. On a loop it would hold up all tasks; on the one
+    /// that the consumer runs on it is a programming error.
     void flush_blocking() const;
 
     /// `co_await log.room()` before a record: on a loop, whose thread is never held up by a full
@@ -237,8 +246,8 @@ class logger {
     // --- the end ---
 
     /// Ends the log for all its loggers: everything is written, the sinks are closed, and later
-    /// records are dropped. Where the log has a thread of its own the destructor does it, too, but
-    /// blocks.
+    /// records are dropped. Throws as flush() does; the log ends all the same. Where the log has a
+    /// thread of its own the destructor does it, too, but blocks.
     [[nodiscard]] task<> close() const;
 
   private:

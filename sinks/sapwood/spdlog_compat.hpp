@@ -74,7 +74,7 @@ void enable_backtrace(std::size_t messages_max);
 void disable_backtrace();
 void dump_backtrace();
 
-/// Nothing needs to be done: a message is with the kernel within a millisecond in any case.
+/// Nothing needs to be done: while its sink keeps up, a message waits for a millisecond at most.
 template <class Rep, class Period>
 void flush_every(std::chrono::duration<Rep, Period>) noexcept {}
 
@@ -196,6 +196,14 @@ template <class Factory = synchronous_factory>
 std::shared_ptr<logger> null_logger_st(const std::string& name) {
     return null_logger_mt<Factory>(name);
 }
+
+} // namespace sapwood::spdlog_compat
+
+#if __has_include(<sapwood/rotating_log_sink.hpp>)
+#include <sapwood/spdlog_compat_rotation.hpp>
+#endif
+
+namespace sapwood::spdlog_compat {
 
 // --- the default logger's calls ---
 

@@ -227,7 +227,7 @@ class logger : public std::enable_shared_from_this<logger> {
     void flush();
 
     /// Has a message of that level, or above, followed by a flush, but on threads that run a loop:
-    /// they are not held up, and the log is written within a millisecond in any case.
+    /// they are not held up, and the log is written soon all the same.
     void flush_on(level::level_enum least) noexcept { flush_level_.store(least); }
 
     [[nodiscard]] level::level_enum flush_level() const noexcept { return flush_level_.load(); }

@@ -32,6 +32,9 @@ namespace details {
 
 struct shared_pattern;
 
+/// Makes its directory, and empties it where it is to be. Throws spdlog_ex.
+void prepare_file(const filename_t& path, bool truncate);
+
 /// What a full ring means for the sinks that this thread makes while it lives.
 class full_policy_scope {
   public:

@@ -321,7 +321,7 @@ TEST_SUITE("log_crash") {
         const auto lines = lines_of(contents_of(path));
         REQUIRE(lines.size() > 3);
         CHECK(lines[1].substr(lines[1].find(" warning ")) ==
-              " warning db a\\nb \\x1b[31m \xc3\xa4 \\xff\\\\ k_e=\"v\\\" w\" n=12 t=plain");
+              " warning db a\\nb \\x1b[31m \xc3\xa4 \\xff\\\\ k\\x20e=\"v\\\" w\" n=12 t=plain");
         CHECK(test::records_in(lines) > 0);
         CHECK(lines.back().find(" are missing here, numbers ") != std::string::npos);
         std::uint64_t missing = 0;

@@ -459,7 +459,8 @@ std::string ring_violation(std::string_view bytes) {
                 return "a message is not within its frame";
             }
             const std::string_view fields(message + frame->message_bytes,
-                                          end - padding - message - frame->message_bytes);
+                                          frame->bytes - sizeof(log_frame) - padding -
+                                              frame->message_bytes);
             log_buffer to(64);
             for (log_layout* const form :
                  {static_cast<log_layout*>(&text), static_cast<log_layout*>(&json)}) {
@@ -487,7 +488,8 @@ std::string ring_violation(std::string_view bytes) {
             return "more was taken than is in a ring";
         }
     }
-    // And a writer that finds it so.
+    // And a writer that finds it so: its own place it knows, be the rest anything.
+    header.head.store(header.head.load() & 0xffff'fff8);
     log_ring_writer writer(header);
     for (int i = 0; i < 4; ++i) {
         bool half_full = false;
