@@ -52,12 +52,30 @@ class kept_name {
 /// How often this process, or one of its ancestors, was made by fork().
 unsigned fork_generation = 0;
 
+/// In the place of a ring that is not there: a queue that is always full, and nothing ever comes.
+class absent_ring final : public ring {
+  public:
+    absent_ring() noexcept {
+        sq_.head = sq_.flags = &nothing_;
+        cq_.head = cq_.tail = &nothing_;
+    }
+
+    void enter(clock::time_point) override {}
+
+    [[nodiscard]] std::string report() const override { return "the ring of another process"; }
+
+  private:
+    unsigned nothing_ = 0;
+};
+
 } // namespace
 
 unsigned detail::current_generation() {
     static const int registered = ::pthread_atfork(nullptr, nullptr, [] { // in the child
         ++fork_generation;
-        detail::running_loop = nullptr;
+        if (auto* const loop = std::exchange(detail::running_loop, nullptr)) {
+            loop->lose_ring();
+        }
     });
     (void)registered;
     return fork_generation;
@@ -159,19 +177,21 @@ event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
 }
 
 event_loop::~event_loop() {
-    if (generation_ != fork_generation) {
-        // A child process: none of it is the child's to give back.
+    if (is_inherited()) {
+        // None of it is this process's to give back.
+        tell_observers();
+        for (auto* const left : {&idle_, &backlog_, &cancel_backlog_, &cancelling_}) {
+            while (!left->empty()) {
+                (void)left->pop_front();
+            }
+        }
         (void)wake_operation_.release();
         (void)ring_.release();
         return;
     }
     SAPWOOD_ASSERT(tasks_ == nullptr, "an event_loop was destroyed while tasks are alive on it: "
                                       "run() ends them");
-    while (observers_ != nullptr) {
-        loop_observer& node = *observers_;
-        forget(node);
-        node.loop_ended();
-    }
+    tell_observers();
     wake_operation_->stop();
     while (!wake_operation_->stopped() || standing_ != 0) {
         enter(saturating_add(now(), cancel_patience));
@@ -298,6 +318,14 @@ void event_loop::unlist_group(detail::listed_group& group) noexcept {
 
 // --- what outlives the loop ---
 
+void event_loop::tell_observers() noexcept {
+    while (observers_ != nullptr) {
+        loop_observer& node = *observers_;
+        forget(node);
+        node.loop_ended();
+    }
+}
+
 void event_loop::observe(loop_observer& node) noexcept {
     node.next_ = observers_;
     if (observers_ != nullptr) {
@@ -312,6 +340,38 @@ void event_loop::forget(loop_observer& node) noexcept {
         node.next_->previous_ = node.previous_;
     }
     node.next_ = node.previous_ = nullptr;
+}
+
+// --- in a forked child ---
+
+bool event_loop::is_inherited() const noexcept {
+    return generation_ != fork_generation;
+}
+
+void event_loop::lose_ring() noexcept {
+    // The memory of the kernel's ring is not there. What is started all the same stays in the
+    // backlog, until the turn ends in an assertion that says why.
+    static absent_ring none;
+    (void)ring_.release();
+    ring_.reset(&none);
+}
+
+void event_loop::disown(operation& node) noexcept {
+    switch (node.phase_) {
+    case operation::phase::idle:
+    case operation::phase::in_flight:
+        break;
+    case operation::phase::backlogged:
+        backlog_.remove(node);
+        break;
+    case operation::phase::cancel_backlogged:
+        cancel_backlog_.remove(node);
+        break;
+    case operation::phase::cancelling:
+        cancelling_.remove(node);
+        break;
+    }
+    node.phase_ = operation::phase::idle;
 }
 
 // --- a turn ---
@@ -361,7 +421,7 @@ void event_loop::note_time(clock::time_point now) noexcept {
 }
 
 void event_loop::turn() noexcept {
-    SAPWOOD_ASSERT(generation_ == fork_generation,
+    SAPWOOD_ASSERT(!is_inherited(),
                    "an event_loop was used in a child process, where its ring is not: after fork() "
                    "call exec or _exit, or run a loop of the child's own");
     ++turns_;
@@ -415,7 +475,7 @@ void event_loop::wait() noexcept {
 }
 
 void event_loop::enter_now() noexcept {
-    if (generation_ == fork_generation) {
+    if (!is_inherited()) {
         enter(ring::dont_wait);
     }
 }

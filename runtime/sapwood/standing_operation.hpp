@@ -70,6 +70,7 @@ class standing_operation : public operation, private loop_observer {
     [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
 
   private:
+    void leave_to_parent() noexcept;
     void loop_ended() noexcept final;
 
     const int fd_;
