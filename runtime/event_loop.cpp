@@ -13,7 +13,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
-#include <pthread.h>
 #include <sys/eventfd.h>
 #include <system_error>
 #include <unistd.h>
@@ -48,40 +47,6 @@ class kept_name {
   private:
     task_context holder_;
 };
-
-/// How often this process, or one of its ancestors, was made by fork().
-unsigned fork_generation = 0;
-
-/// In the place of a ring that is not there: a queue that is always full, and nothing ever comes.
-class absent_ring final : public ring {
-  public:
-    absent_ring() noexcept {
-        sq_.head = sq_.flags = &nothing_;
-        cq_.head = cq_.tail = &nothing_;
-    }
-
-    void enter(clock::time_point) override {}
-
-    [[nodiscard]] std::string report() const override { return "the ring of another process"; }
-
-  private:
-    unsigned nothing_ = 0;
-};
-
-} // namespace
-
-unsigned detail::current_generation() {
-    static const int registered = ::pthread_atfork(nullptr, nullptr, [] { // in the child
-        ++fork_generation;
-        if (auto* const loop = std::exchange(detail::running_loop, nullptr)) {
-            loop->lose_ring();
-        }
-    });
-    (void)registered;
-    return fork_generation;
-}
-
-namespace {
 
 int make_wake_fd() {
     const int fd = ::eventfd(0, EFD_CLOEXEC);
@@ -316,6 +281,10 @@ void event_loop::unlist_group(detail::listed_group& group) noexcept {
     group.next_ = group.previous_ = nullptr;
 }
 
+bool event_loop::is_inherited() const noexcept {
+    return generation_ != detail::fork_generation;
+}
+
 // --- what outlives the loop ---
 
 void event_loop::tell_observers() noexcept {
@@ -340,38 +309,6 @@ void event_loop::forget(loop_observer& node) noexcept {
         node.next_->previous_ = node.previous_;
     }
     node.next_ = node.previous_ = nullptr;
-}
-
-// --- in a forked child ---
-
-bool event_loop::is_inherited() const noexcept {
-    return generation_ != fork_generation;
-}
-
-void event_loop::lose_ring() noexcept {
-    // The memory of the kernel's ring is not there. What is started all the same stays in the
-    // backlog, until the turn ends in an assertion that says why.
-    static absent_ring none;
-    (void)ring_.release();
-    ring_.reset(&none);
-}
-
-void event_loop::disown(operation& node) noexcept {
-    switch (node.phase_) {
-    case operation::phase::idle:
-    case operation::phase::in_flight:
-        break;
-    case operation::phase::backlogged:
-        backlog_.remove(node);
-        break;
-    case operation::phase::cancel_backlogged:
-        cancel_backlog_.remove(node);
-        break;
-    case operation::phase::cancelling:
-        cancelling_.remove(node);
-        break;
-    }
-    node.phase_ = operation::phase::idle;
 }
 
 // --- a turn ---
