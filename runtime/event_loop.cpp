@@ -48,6 +48,21 @@ class kept_name {
     task_context holder_;
 };
 
+/// Asks the members of a group to stop that came after those that were asked already: once each.
+class stop_members final : public detail::task_visitor {
+  public:
+    explicit stop_members(std::uint32_t asked_already) noexcept : asked_already_(asked_already) {}
+
+    void visit(const detail::root_context& member) override {
+        if (member.number() > asked_already_) {
+            const_cast<detail::root_context&>(member).cancel(); // dumps visit, too, and only look
+        }
+    }
+
+  private:
+    const std::uint32_t asked_already_;
+};
+
 int make_wake_fd() {
     const int fd = ::eventfd(0, EFD_CLOEXEC);
     if (fd < 0) {
@@ -224,12 +239,23 @@ void event_loop::run_until_done(const detail::spawned_task& main) noexcept {
 }
 
 void event_loop::end_all_tasks() noexcept {
-    while (tasks_ != nullptr) {
+    std::uint32_t members_asked = 0;
+    while (tasks_ != nullptr || groups_ != nullptr) {
         for (auto* task = tasks_; task != nullptr; task = task->next_) {
             if (!task->ending_) {
                 task->ending_ = true;
                 task->cancel();
             }
+        }
+        if (tasks_ == nullptr) {
+            // Groups that are no task's, but of who runs the loop: nobody else tells their members.
+            stop_members asking(members_asked);
+            for (auto* group = groups_; group != nullptr; group = group->next_) {
+                if (!group->is_joined()) {
+                    group->visit_members(asking);
+                }
+            }
+            members_asked = static_cast<std::uint32_t>(tasks_started_);
         }
         turn();
     }
