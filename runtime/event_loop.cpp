@@ -13,7 +13,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
-#include <pthread.h>
 #include <sys/eventfd.h>
 #include <system_error>
 #include <unistd.h>
@@ -49,21 +48,20 @@ class kept_name {
     task_context holder_;
 };
 
-/// How often this process, or one of its ancestors, was made by fork().
-unsigned fork_generation = 0;
+/// Asks the members of a group to stop that came after those that were asked already: once each.
+class stop_members final : public detail::task_visitor {
+  public:
+    explicit stop_members(std::uint32_t asked_already) noexcept : asked_already_(asked_already) {}
 
-} // namespace
+    void visit(const detail::root_context& member) override {
+        if (member.number() > asked_already_) {
+            const_cast<detail::root_context&>(member).cancel(); // dumps visit, too, and only look
+        }
+    }
 
-unsigned detail::current_generation() {
-    static const int registered = ::pthread_atfork(nullptr, nullptr, [] { // in the child
-        ++fork_generation;
-        detail::running_loop = nullptr;
-    });
-    (void)registered;
-    return fork_generation;
-}
-
-namespace {
+  private:
+    const std::uint32_t asked_already_;
+};
 
 int make_wake_fd() {
     const int fd = ::eventfd(0, EFD_CLOEXEC);
@@ -159,19 +157,21 @@ event_loop::event_loop(std::unique_ptr<ring> ring, loop_options options)
 }
 
 event_loop::~event_loop() {
-    if (generation_ != fork_generation) {
-        // A child process: none of it is the child's to give back.
+    if (is_inherited()) {
+        // None of it is this process's to give back.
+        tell_observers();
+        for (auto* const left : {&idle_, &backlog_, &cancel_backlog_, &cancelling_}) {
+            while (!left->empty()) {
+                (void)left->pop_front();
+            }
+        }
         (void)wake_operation_.release();
         (void)ring_.release();
         return;
     }
     SAPWOOD_ASSERT(tasks_ == nullptr, "an event_loop was destroyed while tasks are alive on it: "
                                       "run() ends them");
-    while (observers_ != nullptr) {
-        loop_observer& node = *observers_;
-        forget(node);
-        node.loop_ended();
-    }
+    tell_observers();
     wake_operation_->stop();
     while (!wake_operation_->stopped() || standing_ != 0) {
         enter(saturating_add(now(), cancel_patience));
@@ -239,12 +239,23 @@ void event_loop::run_until_done(const detail::spawned_task& main) noexcept {
 }
 
 void event_loop::end_all_tasks() noexcept {
-    while (tasks_ != nullptr) {
+    std::uint32_t members_asked = 0;
+    while (tasks_ != nullptr || groups_ != nullptr) {
         for (auto* task = tasks_; task != nullptr; task = task->next_) {
             if (!task->ending_) {
                 task->ending_ = true;
                 task->cancel();
             }
+        }
+        if (tasks_ == nullptr) {
+            // Groups that are no task's, but of who runs the loop: nobody else tells their members.
+            stop_members asking(members_asked);
+            for (auto* group = groups_; group != nullptr; group = group->next_) {
+                if (!group->is_joined()) {
+                    group->visit_members(asking);
+                }
+            }
+            members_asked = static_cast<std::uint32_t>(tasks_started_);
         }
         turn();
     }
@@ -296,7 +307,19 @@ void event_loop::unlist_group(detail::listed_group& group) noexcept {
     group.next_ = group.previous_ = nullptr;
 }
 
+bool event_loop::is_inherited() const noexcept {
+    return generation_ != detail::fork_generation;
+}
+
 // --- what outlives the loop ---
+
+void event_loop::tell_observers() noexcept {
+    while (observers_ != nullptr) {
+        loop_observer& node = *observers_;
+        forget(node);
+        node.loop_ended();
+    }
+}
 
 void event_loop::observe(loop_observer& node) noexcept {
     node.next_ = observers_;
@@ -361,7 +384,7 @@ void event_loop::note_time(clock::time_point now) noexcept {
 }
 
 void event_loop::turn() noexcept {
-    SAPWOOD_ASSERT(generation_ == fork_generation,
+    SAPWOOD_ASSERT(!is_inherited(),
                    "an event_loop was used in a child process, where its ring is not: after fork() "
                    "call exec or _exit, or run a loop of the child's own");
     ++turns_;
@@ -415,7 +438,7 @@ void event_loop::wait() noexcept {
 }
 
 void event_loop::enter_now() noexcept {
-    if (generation_ == fork_generation) {
+    if (!is_inherited()) {
         enter(ring::dont_wait);
     }
 }

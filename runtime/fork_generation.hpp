@@ -4,8 +4,11 @@
 
 namespace sapwood::detail {
 
-/// How often this process, or one of its ancestors since the first call, was made by fork(). Any
-/// thread.
+/// The number. Written by the child, in fork() itself.
+extern unsigned fork_generation;
+
+/// How often this process, or one of its ancestors since the first call, was made by fork(): the
+/// same, and counted from now on. Any thread.
 [[nodiscard]] unsigned current_generation();
 
 } // namespace sapwood::detail

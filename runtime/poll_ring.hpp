@@ -10,6 +10,7 @@
 #include <sapwood/ring.hpp>
 #include <sapwood/timer.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -52,6 +53,11 @@ class poll_ring final : public ring {
     struct request;
     struct lists;
 
+    /// An interrupt that came a moment too early is repeated after this long, then after twice as
+    /// long and so on. A disk that hangs cannot be interrupted and need not be asked often.
+    static constexpr clock::duration interrupt_again_first = std::chrono::milliseconds(1);
+    static constexpr clock::duration interrupt_again_max = std::chrono::milliseconds(256);
+
     // Taking SQEs.
     void take_staged();
     [[nodiscard]] bool reserve(std::size_t count) noexcept;
@@ -77,9 +83,17 @@ class poll_ring final : public ring {
     void take_performed(request& node) noexcept;
     void finish(request& node, std::int32_t value) noexcept;
     void post(request& node) noexcept;
+
     void write_completion(std::uint64_t user_data, std::int32_t value,
-                          std::uint32_t flags) noexcept;
-    [[nodiscard]] bool is_full() const noexcept;
+                          std::uint32_t flags) noexcept {
+        cqes_[cq_tail_ & cq_.mask] = {.user_data = user_data, .res = value, .flags = flags};
+        std::atomic_ref(cq_tail_).store(cq_tail_ + 1, std::memory_order_release);
+    }
+
+    [[nodiscard]] bool is_full() const noexcept {
+        return cq_tail_ - *cq_.head == options_.cq_entries;
+    }
+
     void flush_overflow() noexcept;
     void sleep(clock::time_point until) noexcept;
     void look() noexcept;

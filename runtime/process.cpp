@@ -215,7 +215,7 @@ void process::abandon() noexcept {
     }
 }
 
-task<exit_status> process::wait() {
+task<exit_status> process::wait(on_cancel then) {
     SAPWOOD_ASSERT(status_ || has_child(), "wait() for a process that is none");
     if (!status_) {
         const auto ended = co_await as_result(detail::wait_op(*child_));
@@ -224,7 +224,7 @@ task<exit_status> process::wait() {
         } else if (ended.error() != std::errc::operation_canceled) {
             throw std::system_error(ended.error(), detail::wait_op(*child_).describe());
         } else {
-            if (!stop_.leave_running) {
+            if (!stop_.leave_running && then == on_cancel::stop) {
                 try {
                     (void)co_await stop();
                 } catch (const std::system_error&) {

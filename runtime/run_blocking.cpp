@@ -1,6 +1,7 @@
 #include <sapwood/run_blocking.hpp>
 
 #include "blocked_signals.hpp"
+#include "fork_generation.hpp"
 
 #include <atomic>
 #include <condition_variable>
@@ -32,7 +33,12 @@ class blocking_pool::state {
         }
     }
 
+    /// In a forked child the threads are not there, and whoever held the mutex never lets it go.
+    [[nodiscard]] bool is_inherited() const { return generation_ != detail::current_generation(); }
+
     void submit(detail::blocking_job& job) {
+        SAPWOOD_ASSERT(!is_inherited(), "a blocking_pool was used in a forked child, where its "
+                                        "threads are not: make another there");
         const std::lock_guard lock(mutex_);
         ++queued_;
         if (queued_ + busy_ > threads_.size() && threads_.size() < threads_max_) {
@@ -95,6 +101,7 @@ class blocking_pool::state {
     }
 
     const unsigned threads_max_;
+    const unsigned generation_ = detail::current_generation();
 
     // Any thread, with mutex_ held.
     mutable std::mutex mutex_;
@@ -111,7 +118,11 @@ blocking_pool::blocking_pool(unsigned threads_max) {
     state_ = std::make_unique<state>(threads_max);
 }
 
-blocking_pool::~blocking_pool() = default;
+blocking_pool::~blocking_pool() {
+    if (state_->is_inherited()) {
+        (void)state_.release(); // there is nobody to join
+    }
+}
 
 unsigned blocking_pool::threads() const noexcept {
     return state_->threads();

@@ -68,8 +68,16 @@ void standing_operation::failed(std::int32_t error) noexcept {
     }
 }
 
+/// In a forked child what is in flight is the parent's, and no completion comes of it.
+void standing_operation::leave_to_parent() noexcept {
+    if (is_started() && loop_->is_inherited()) {
+        loop_->disown(*this);
+    }
+}
+
 void standing_operation::abandon() noexcept {
     is_abandoned_ = true;
+    leave_to_parent();
     if (is_started()) {
         break_off();
         loop_->enter_now(); // so that the peer and the port do not have to wait for the next turn
@@ -80,13 +88,14 @@ void standing_operation::abandon() noexcept {
 }
 
 bool standing_operation::end_before(close_op& closing) noexcept {
-    if (!is_started()) {
-        delete this;
-        return false;
-    }
+    leave_to_parent();
     while (auto* const who = next_waiting()) {
         who->error_ = ECANCELED;
         who->wake();
+    }
+    if (!is_started()) {
+        delete this;
+        return false;
     }
     closing_ = &closing;
     break_off();
@@ -117,6 +126,7 @@ void standing_operation::complete(std::int32_t value, std::uint32_t flags) noexc
 }
 
 void standing_operation::loop_ended() noexcept {
+    leave_to_parent();
     if (is_started()) {
         loop_is_ending_ = true; // complete comes before the loop is gone
         break_off();

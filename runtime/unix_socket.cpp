@@ -1,5 +1,7 @@
 #include <sapwood/unix_socket.hpp>
 
+#include "fork_generation.hpp"
+
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -150,7 +152,9 @@ task<owned_fd> unix_stream::receive_descriptor() {
 
 // --- unix_listener ---
 
-unix_listener::bound_path::bound_path(std::string path) : path_(std::move(path)) {
+unix_listener::bound_path::bound_path(std::string path)
+    : path_(std::move(path)),
+      generation_(detail::current_generation()) {
     struct stat status {};
 
     if (!path_.empty() && ::lstat(path_.c_str(), &status) == 0) {
@@ -162,7 +166,8 @@ unix_listener::bound_path::bound_path(std::string path) : path_(std::move(path))
 void unix_listener::bound_path::remove() noexcept {
     struct stat status {};
 
-    if (!path_.empty() && ::lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ &&
+    if (!path_.empty() && generation_ == detail::current_generation() &&
+        ::lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ &&
         status.st_ino == inode_) {
         ::unlink(path_.c_str());
     }

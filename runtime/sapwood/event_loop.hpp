@@ -35,6 +35,7 @@ class buffer_watch;
 class spawned_task;
 class receive_buffers;
 class task_dump;
+unsigned current_generation();
 } // namespace detail
 
 /// What carries out a loop's operations.
@@ -275,6 +276,13 @@ class event_loop {
     /// a join_handle may be dropped when it is gone.
     static void report_unhandled(event_loop* loop, const std::exception_ptr& error) noexcept;
 
+    /// Whether it is the copy that a forked child has of its parent's loop. Nothing that its ring
+    /// was given comes back here.
+    [[nodiscard]] bool is_inherited() const noexcept;
+
+    /// Of an inherited loop: `node` is the parent's, and over as far as this process goes.
+    void disown(operation& node) noexcept;
+
     /// Has `node` told of the loop's end, until it is forgotten.
     void observe(loop_observer& node) noexcept;
     void forget(loop_observer& node) noexcept;
@@ -283,6 +291,7 @@ class event_loop {
     friend class detail::spawned_task;
     friend class detail::task_dump;
     friend class operation;
+    friend unsigned detail::current_generation();
     class wake_operation;
 
     static constexpr unsigned coarse_time_shift = 24;
@@ -291,6 +300,10 @@ class event_loop {
     /// for once more: a request that meets a kernel worker just before it begins to wait may be
     /// lost (seen on Linux 6.1, opening a FIFO).
     static constexpr clock::duration cancel_patience = std::chrono::milliseconds(50);
+
+    /// In a forked child, where the running loop of its parent has no ring.
+    void lose_ring() noexcept;
+    void tell_observers() noexcept;
 
     void run_until_done(const detail::spawned_task& main) noexcept;
     void end_all_tasks() noexcept;

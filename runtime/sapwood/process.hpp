@@ -8,6 +8,7 @@
 #include <sapwood/task.hpp>
 
 #include <csignal>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <sys/types.h>
@@ -43,6 +44,14 @@ class [[nodiscard]] wait_op final : public fd_op<wait_op, exit_status> {
 
 } // namespace detail
 
+/// What becomes of a process for which a wait is cancelled, or its time is up.
+enum class on_cancel : std::uint8_t {
+    /// It is ended and reaped with the wait: what a task has started does not outlive it.
+    stop,
+    /// It goes on, and may be waited for again. Until the `process` is destroyed, which ends it.
+    leave,
+};
+
 /// May be moved while nobody waits for it. Destroyed while its process runs, it has it ended as
 /// command::stop says: by a task of its own, which the loop's end waits for, so that no zombie is
 /// left. Where no loop runs on this thread, or memory is out, by SIGKILL at once, and waits until
@@ -76,10 +85,11 @@ class process {
 
     /// Waits until it ends, and reaps it; afterwards the same status at once. One task at a time.
     /// Cancelled, it has the process ended as command::stop says, and throws `cancelled` when it is
-    /// dead and reaped; with leave_running at once, and where stop() fails, when it has. Throws
+    /// dead and reaped; with on_cancel::leave and leave_running at once, and where stop() fails,
+    /// when it has. Throws
     /// std::system_error where the status is lost: SIGCHLD is ignored, or somebody else waits for
     /// every child (ECHILD).
-    [[nodiscard]] task<exit_status> wait();
+    [[nodiscard]] task<exit_status> wait(on_cancel then = on_cancel::stop);
 
     /// Its status, where wait or stop has had it.
     [[nodiscard]] const std::optional<exit_status>& status() const noexcept { return status_; }

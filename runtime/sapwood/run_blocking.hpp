@@ -84,7 +84,8 @@ class blocking_pool {
     blocking_pool(const blocking_pool&) = delete;
     blocking_pool& operator=(const blocking_pool&) = delete;
 
-    /// Joins the threads. No call may be in the pool any more.
+    /// Joins the threads, but for those of a forked child's parent. No call may be in the pool any
+    /// more.
     ~blocking_pool();
 
     /// Calls `work()` on a thread of the pool; `co_await pool.run(f)` gives what it returns or

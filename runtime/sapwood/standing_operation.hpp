@@ -77,6 +77,7 @@ class standing_operation : public operation, private loop_observer {
     bool may_give_ = false;
 
   private:
+    void leave_to_parent() noexcept;
     void loop_ended() noexcept final;
 
     const int fd_;

@@ -83,12 +83,14 @@ class unix_listener : public listener {
         bound_path(bound_path&& other) noexcept
             : path_(std::exchange(other.path_, {})),
               device_(other.device_),
-              inode_(other.inode_) {}
+              inode_(other.inode_),
+              generation_(other.generation_) {}
 
         bound_path& operator=(bound_path&& other) noexcept {
             path_ = std::exchange(other.path_, {});
             device_ = other.device_;
             inode_ = other.inode_;
+            generation_ = other.generation_;
             return *this;
         }
 
@@ -98,6 +100,8 @@ class unix_listener : public listener {
         std::string path_;
         dev_t device_ = 0;
         ino_t inode_ = 0;
+        /// Of the process that made it: a forked child's copy removes nothing.
+        unsigned generation_ = 0;
     };
 
     bound_path path_;

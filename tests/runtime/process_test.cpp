@@ -296,6 +296,25 @@ TEST_SUITE("process") {
         });
     }
 
+    TEST_CASE("a wait that leaves the process may be cancelled and made again, and then ends it") {
+        sapwood::run([]() -> task<> {
+            process child = co_await start_and_see_ready(waiting_shell());
+            for (int round = 0; round < 2; ++round) {
+                const auto late = co_await sapwood::as_result(
+                    sapwood::timeout(1ms, child.wait(sapwood::on_cancel::leave)));
+                CHECK(late.error() == std::errc::timed_out);
+                CHECK_FALSE(child.status());
+                CHECK(child.kill(0));
+            }
+            co_await child.in.close();
+            CHECK(co_await child.wait(sapwood::on_cancel::leave) == exit_status::exited(5));
+            { const process another = co_await start_and_see_ready(waiting_shell()); }
+            while (!is_childless()) { // a task of its own ends it
+                co_await sapwood::yield();
+            }
+        });
+    }
+
     TEST_CASE("one that ends in its grace gives its own status, one that does not is killed") {
         sapwood::run([]() -> task<> {
             command obeys = waiting_shell("trap 'exit 3' TERM; ");

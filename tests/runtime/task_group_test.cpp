@@ -11,6 +11,7 @@
 #include <sapwood/task_group.hpp>
 
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -317,6 +318,21 @@ TEST_SUITE("task_group") {
         };
         sapwood::test::run_virtual(leave());
         CHECK(how == "ccee");
+    }
+
+    TEST_CASE(
+        "a group may outlive its loop, whose end was its members'; to add one hits the assertion") {
+        std::optional<task_group> group(std::in_place);
+        std::string how;
+        auto add = [&]() -> task<> {
+            group->spawn(wait_and_clean_up(how));
+            co_await sapwood::yield();
+        };
+        sapwood::test::run_virtual(add());
+        CHECK(how == "ce");
+        CHECK(last_words([&] { group->spawn(wait_and_clean_up(how)); }) ==
+              doctest::Contains("no event loop runs on this thread"));
+        group.reset();
     }
 
     CO_TEST_CASE("members cost their pooled blocks and no allocation") {
