@@ -13,7 +13,7 @@ namespace sapwood::detail {
 namespace {
 
 /// So long a signal handler waits for the kernel to go on with a write that is under way.
-constexpr int looks_max = 100;
+constexpr int looks_max = 300;
 constexpr timespec between_looks{.tv_sec = 0, .tv_nsec = 1'000'000};
 
 } // namespace

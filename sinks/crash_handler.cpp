@@ -20,7 +20,7 @@ namespace {
 /// shows that it lives; and so long it may not show it. A slow disk is waited for; a sink that is
 /// stuck counts as failing earlier.
 constexpr std::int64_t answer_patience_ns = 10'000'000'000;
-constexpr std::int64_t silence_patience_ns = 1'500'000'000;
+constexpr std::int64_t silence_patience_ns = 2'000'000'000;
 
 /// A thread that crashes while another one's crash is dealt with waits for that, at most so long.
 constexpr std::int64_t turn_patience_ns = 2 * answer_patience_ns;

@@ -150,6 +150,16 @@ log_consumer::log_consumer(std::shared_ptr<log_backend> backend, std::shared_ptr
     parents.producers_.clear();
 }
 
+log_consumer::~log_consumer() {
+    end_watch();
+}
+
+void log_consumer::end_watch() noexcept {
+    if (std::exchange(is_watched_, false)) {
+        crash_handler::unwatch(*this);
+    }
+}
+
 task<> log_consumer::open() {
     for (const auto& each : outputs_) {
         if (is_in_child_) {
@@ -162,6 +172,7 @@ task<> log_consumer::open() {
     backend_->attach(bell_);
     if (wants_watch_) {
         crash_handler::watch(*this);
+        is_watched_ = true;
     }
 }
 
@@ -195,7 +206,7 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
         }
     }
     me.bell_->retire();
-    crash_handler::unwatch(me);
+    me.end_watch();
 }
 
 task<> log_consumer::consume() {

@@ -63,15 +63,19 @@ log_output_options log_output::hand_over() noexcept {
 }
 
 void log_output::write_batches_in_crash() noexcept {
-    for (log_buffer* const each : {&writing_, &filling_}) {
-        const std::string_view text = each->text();
+    const auto write_whole_lines = [this](std::string_view text) {
         const std::size_t whole = text.rfind('\n') + 1; // npos + 1 is 0
         if (whole > 0) {
             write_in_crash({text.data(), whole});
         }
-        each->cut(0);
+    };
+    if (!is_saved_) {
+        write_whole_lines(writing_.text());
+        is_saved_ = true;
     }
-    writing_lines_ = filling_lines_ = 0;
+    write_whole_lines(filling_.text());
+    filling_.cut(0);
+    filling_lines_ = 0;
 }
 
 /// Whether there is nothing to be asked of each of them.
@@ -127,6 +131,7 @@ void log_output::push() {
         std::swap(filling_, writing_);
         std::swap(filling_lines_, writing_lines_);
         is_writing_ = true;
+        is_saved_ = false;
         write_began_ = clock::now();
         work_.set();
     }

@@ -67,6 +67,10 @@ class log_consumer final : public stop_listener {
     log_consumer(std::shared_ptr<log_backend> backend, std::shared_ptr<log_names> names,
                  log_consumer& parents);
 
+    log_consumer(const log_consumer&) = delete;
+    log_consumer& operator=(const log_consumer&) = delete;
+    ~log_consumer();
+
     /// Opens the outputs. Throws what the first one threw that cannot be opened.
     [[nodiscard]] task<> open();
 
@@ -148,6 +152,7 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] bool any_failing() const;
     [[nodiscard]] bool only_output_fails() const;
     void give_up_failing();
+    void end_watch() noexcept;
     void tell_signal(std::uint64_t flush);
     void take_over() noexcept;
     void write_rings_in_crash() noexcept;
@@ -172,6 +177,7 @@ class log_consumer final : public stop_listener {
     const clock::duration linger_;
     const std::vector<std::unique_ptr<log_output>> outputs_;
     bool wants_watch_ = false;
+    bool is_watched_ = false;
     bool is_in_child_ = false;
 
     tick_clock clock_;

@@ -127,7 +127,7 @@ class log_output {
 
     // --- crash: async-signal-safe, while the consumer does nothing ---
 
-    /// Has the sink write what was rendered and is not written, and forgets it.
+    /// Has the sink write what was rendered and is not written, each batch once.
     void write_batches_in_crash() noexcept;
 
     void write_in_crash(std::span<const char> lines) noexcept {
@@ -168,6 +168,9 @@ class log_output {
     bool is_writing_ = false;
     bool is_tending_ = false;
     log_sink_requests asked_;
+    /// write_batches_in_crash has seen to what is being written, which is not touched for that:
+    /// perhaps its write goes on.
+    bool is_saved_ = false;
     bool is_stopping_ = false;
     bool gives_up_ = false;
     std::error_code failure_;
