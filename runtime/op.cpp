@@ -4,21 +4,6 @@
 
 namespace sapwood {
 
-void operation::start() noexcept {
-    context->loop->submit(*this);
-}
-
-void operation::cancel() noexcept {
-    context->loop->cancel(*this);
-}
-
-std::int32_t operation::plain_errno(std::int32_t value) noexcept {
-    // ERESTARTSYS and its kin, which the kernel keeps from system calls but not from completions.
-    constexpr std::int32_t restart_first = 512;
-    constexpr std::int32_t restart_last = 516;
-    return value <= -restart_first && value >= -restart_last ? -EINTR : value;
-}
-
 void operation::progress(std::int32_t, std::uint32_t) noexcept {}
 
 void operation::complete(std::int32_t value, std::uint32_t) noexcept {

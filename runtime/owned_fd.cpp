@@ -3,7 +3,6 @@
 #include <sapwood/event_loop.hpp>
 #include <sapwood/standing_operation.hpp>
 
-#include <algorithm>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <unistd.h>
@@ -12,11 +11,6 @@
 namespace sapwood {
 
 namespace detail {
-
-unsigned transfer_size(std::size_t bytes) noexcept {
-    constexpr std::size_t transfer_bytes_max = 0x7ffff000;
-    return static_cast<unsigned>(std::min(bytes, transfer_bytes_max));
-}
 
 /// Begins, now or when the last of them has ended.
 void close_op::end_others() noexcept {
@@ -91,10 +85,8 @@ detail::close_op owned_fd::close() noexcept {
     return detail::close_op(*this);
 }
 
-void owned_fd::operation_ended() noexcept {
-    if (--in_flight_ == 0 && closing_ != nullptr) {
-        closing_->begin();
-    }
+void owned_fd::begin_closing() noexcept {
+    closing_->begin();
 }
 
 } // namespace sapwood

@@ -20,7 +20,8 @@ standing_receive::~standing_receive() {
 }
 
 void standing_receive::loop_joined() {
-    method_ = loop().receive_buffers() != nullptr ? method::multishot : method::poll;
+    buffers_ = loop().receive_buffers();
+    method_ = buffers_ != nullptr ? method::multishot : method::poll;
 }
 
 void standing_receive::prepare(io_uring_sqe& sqe) noexcept {
@@ -53,11 +54,11 @@ bool standing_receive::give(standing_wait& who) noexcept {
     return true;
 }
 
-received_slot& standing_receive::slot_of(std::int32_t size, std::uint32_t flags) const noexcept {
-    receive_buffers& buffers = *loop().receive_buffers();
-    received_slot& slot = buffers.take(static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT),
-                                       static_cast<std::uint32_t>(size));
-    return buffers.is_short() ? receive_buffers::copy_out(slot) : slot;
+inline received_slot& standing_receive::slot_of(std::int32_t size, std::uint32_t flags) noexcept {
+    received_slot& slot =
+        buffers_->take(static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT),
+                       static_cast<std::uint32_t>(size));
+    return buffers_->is_short() ? receive_buffers::copy_out(slot) : slot;
 }
 
 void standing_receive::progress(std::int32_t value, std::uint32_t flags) noexcept {
@@ -67,14 +68,17 @@ void standing_receive::progress(std::int32_t value, std::uint32_t flags) noexcep
 }
 
 void standing_receive::arrived(received_slot& slot) noexcept {
+    if (standing_wait* const who = next_waiting()) { // then nothing was pending
+        static_cast<receive_piece*>(who)->set(slot);
+        who->wake();
+        return;
+    }
     slot.next = nullptr;
     *last_ = &slot;
     last_ = &slot.next;
     ++pending_;
-    wake_waiting();
     // Where many keep what they were lent, nobody receives ahead.
-    const receive_buffers* const buffers = loop().receive_buffers();
-    const bool is_short = buffers != nullptr && buffers->is_short();
+    const bool is_short = buffers_ != nullptr && buffers_->is_short();
     if (pending_ >= (is_short ? 1 : pending_max)) {
         break_off();
     }
@@ -119,7 +123,7 @@ void standing_receive::rest_without_bytes(std::int32_t value) noexcept {
     case ENOBUFS:
         // All were taken in one pass. Those that are lent have been copied out by now, unless there
         // is no memory.
-        if (loop().receive_buffers()->is_empty()) {
+        if (buffers_->is_empty()) {
             failed(ENOBUFS);
         }
         return;

@@ -50,28 +50,6 @@ void receive_buffers::retire() noexcept {
     }
 }
 
-received_slot& receive_buffers::take(std::uint16_t id, std::uint32_t size) noexcept {
-    ++lent_;
-    received_slot& slot = slots_[id];
-    slot.next = nullptr;
-    slot.size = size;
-    return slot;
-}
-
-void receive_buffers::give_back(received_slot& slot) noexcept {
-    --lent_;
-    if (!is_retired_) {
-        offer(slot);
-    } else if (lent_ == 0) {
-        delete this;
-    }
-}
-
-void receive_buffers::offer(const received_slot& slot) noexcept {
-    ::io_uring_buf_ring_add(entries_, slot.data, piece_bytes_max, slot.id, count - 1, 0);
-    ::io_uring_buf_ring_advance(entries_, 1);
-}
-
 received_slot* receive_buffers::allocate(std::size_t bytes) noexcept {
     void* const memory = std::malloc(sizeof(received_slot) + bytes);
     if (memory == nullptr) {

@@ -33,9 +33,22 @@ class receive_buffers {
     [[nodiscard]] io_uring_buf_ring& entries() noexcept { return *entries_; }
 
     /// The piece of `size` bytes that the ring says is in buffer `id`.
-    [[nodiscard]] received_slot& take(std::uint16_t id, std::uint32_t size) noexcept;
+    [[nodiscard]] received_slot& take(std::uint16_t id, std::uint32_t size) noexcept {
+        ++lent_;
+        received_slot& slot = slots_[id];
+        slot.next = nullptr;
+        slot.size = size;
+        return slot;
+    }
 
-    void give_back(received_slot& slot) noexcept;
+    void give_back(received_slot& slot) noexcept {
+        --lent_;
+        if (!is_retired_) [[likely]] {
+            offer(slot);
+        } else if (lent_ == 0) {
+            delete this;
+        }
+    }
 
     [[nodiscard]] bool is_short() const noexcept { return lent_ > count - count / 4; }
 
@@ -51,7 +64,10 @@ class receive_buffers {
   private:
     ~receive_buffers();
 
-    void offer(const received_slot& slot) noexcept;
+    void offer(const received_slot& slot) noexcept {
+        ::io_uring_buf_ring_add(entries_, slot.data, piece_bytes_max, slot.id, count - 1, 0);
+        ::io_uring_buf_ring_advance(entries_, 1);
+    }
 
     // Constant after construction.
     char* memory_ = nullptr;

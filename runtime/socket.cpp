@@ -176,6 +176,11 @@ void send_all_op::progress(std::int32_t value, std::uint32_t) noexcept {
 }
 
 void send_all_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
+    if (static_cast<std::size_t>(value) == left_.size() && !is_uncopied_ && !is_polling())
+        [[likely]] {
+        succeed(0);
+        return;
+    }
     if ((flags & IORING_CQE_F_NOTIF) != 0) {
         value = sent_; // and now the kernel does not need the bytes any more
     }

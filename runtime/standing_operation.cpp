@@ -60,12 +60,11 @@ void standing_operation::wake_waiting() noexcept {
 }
 
 void standing_operation::failed(std::int32_t error) noexcept {
-    if (waiting_.empty()) {
-        error_ = error;
+    if (auto* const who = next_waiting()) {
+        who->error_ = error;
+        who->wake();
     } else {
-        auto& who = static_cast<standing_wait&>(waiting_.pop_front());
-        who.error_ = error;
-        who.wake();
+        error_ = error;
     }
 }
 
@@ -85,10 +84,9 @@ bool standing_operation::end_before(close_op& closing) noexcept {
         delete this;
         return false;
     }
-    while (!waiting_.empty()) {
-        auto& who = static_cast<standing_wait&>(waiting_.pop_front());
-        who.error_ = ECANCELED;
-        who.wake();
+    while (auto* const who = next_waiting()) {
+        who->error_ = ECANCELED;
+        who->wake();
     }
     closing_ = &closing;
     break_off();
@@ -142,11 +140,6 @@ bool standing_wait::begin() {
     return false;
 }
 
-void standing_wait::wake() noexcept {
-    on_.operation_ended();
-    context->loop->make_ready(*this);
-}
-
 void standing_wait::cancel() noexcept {
     on_.standing_->forget(*this);
     error_ = ECANCELED;
@@ -160,10 +153,7 @@ std::int32_t standing_wait::take_error() noexcept {
     return error_;
 }
 
-void standing_wait::check() {
-    if (error_ == 0) [[likely]] {
-        return;
-    }
+void standing_wait::throw_error() {
     if (error_ == ECANCELED && context->take_cancel_request()) {
         throw cancelled{};
     }

@@ -12,10 +12,6 @@ constexpr std::size_t parts_per_call_max = 64;
 
 } // namespace
 
-detail::receive_piece stream::receive() noexcept {
-    return detail::receive_piece(*this);
-}
-
 detail::receive_op stream::read_some(std::span<char> into) noexcept {
     SAPWOOD_ASSERT(!has_standing_operation(),
                    "a stream that receive() was called on is read by other means");
@@ -35,14 +31,6 @@ task<bool> stream::read_exactly(std::span<char> into) {
         into = into.subspan(got);
     }
     co_return true;
-}
-
-detail::send_op stream::write_some(std::span<const char> bytes) noexcept {
-    return {*this, bytes};
-}
-
-detail::send_all_op stream::write_all(std::span<const char> bytes) noexcept {
-    return {*this, bytes, zero_copy_from_};
 }
 
 task<> stream::write_all(std::span<const std::span<const char>> parts) {

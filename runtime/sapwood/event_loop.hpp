@@ -354,4 +354,12 @@ class event_loop {
     std::atomic<bool> asleep_{false};
 };
 
+inline void operation::start() noexcept {
+    context->loop->submit(*this);
+}
+
+inline void operation::cancel() noexcept {
+    context->loop->cancel(*this);
+}
+
 } // namespace sapwood

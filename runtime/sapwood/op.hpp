@@ -48,7 +48,7 @@ class operation : public waiter {
     /// Asks the kernel to stop. The wait ends with the operation's own completion, whose result
     /// counts: bytes that were moved are returned, and only an operation that did nothing throws
     /// `cancelled`.
-    void cancel() noexcept override;
+    inline void cancel() noexcept override;
 
   protected:
     ~operation() {
@@ -58,13 +58,19 @@ class operation : public waiter {
     }
 
     /// Hands the operation to the ring of the awaiting task's loop.
-    void start() noexcept;
+    inline void start() noexcept;
 
     /// Whether the loop or the kernel has it. Still so after `complete` where it started again.
     [[nodiscard]] bool is_started() const noexcept { return phase_ != phase::idle; }
 
     /// A completion's result with what only means "interrupted" as -EINTR.
-    [[nodiscard]] static std::int32_t plain_errno(std::int32_t value) noexcept;
+    [[nodiscard]] static std::int32_t plain_errno(std::int32_t value) noexcept {
+        // ERESTARTSYS and its kin, which the kernel keeps from system calls but not from
+        // completions.
+        constexpr std::int32_t restart_first = 512;
+        constexpr std::int32_t restart_last = 516;
+        return value <= -restart_first && value >= -restart_last ? -EINTR : value;
+    }
 
     std::int32_t value_ = 0;
 

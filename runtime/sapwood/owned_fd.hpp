@@ -2,8 +2,10 @@
 // one, so that all of them count their operations and close in the same way. Loop thread only.
 #pragma once
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/op.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 
@@ -21,7 +23,10 @@ class standing_wait;
 
 /// What one operation may move: a completion carries at most INT_MAX bytes, and the kernel cuts at
 /// 0x7ffff000 itself.
-[[nodiscard]] unsigned transfer_size(std::size_t bytes) noexcept;
+[[nodiscard]] inline unsigned transfer_size(std::size_t bytes) noexcept {
+    constexpr std::size_t transfer_bytes_max = 0x7ffff000;
+    return static_cast<unsigned>(std::min(bytes, transfer_bytes_max));
+}
 
 } // namespace detail
 
@@ -61,7 +66,13 @@ class owned_fd {
     friend class detail::close_op;
     friend class detail::standing_wait;
 
-    void operation_ended() noexcept;
+    void operation_ended() noexcept {
+        if (--in_flight_ == 0 && closing_ != nullptr) [[unlikely]] {
+            begin_closing();
+        }
+    }
+
+    void begin_closing() noexcept;
 
     int fd_ = -1;
     /// Awaited operations. The standing one is none of them.
@@ -101,6 +112,13 @@ class fd_op : public op<Derived, T> {
     explicit fd_op(owned_fd& on) noexcept : on_(on) {}
 
     [[nodiscard]] int fd() const noexcept { return on_.fd_; }
+
+    /// What `complete` comes to where the operation did all that it should.
+    void succeed(std::int32_t value) noexcept {
+        this->value_ = value;
+        this->context->loop->make_ready(*this);
+        on_.operation_ended();
+    }
 
   private:
     owned_fd& on_;

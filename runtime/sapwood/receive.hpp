@@ -43,8 +43,10 @@ class standing_receive final : public standing_operation {
     void arrived(received_slot& slot) noexcept;
     void rest_without_bytes(std::int32_t value) noexcept;
     void begin_single() noexcept;
-    [[nodiscard]] received_slot& slot_of(std::int32_t size, std::uint32_t flags) const noexcept;
+    [[nodiscard]] received_slot& slot_of(std::int32_t size, std::uint32_t flags) noexcept;
 
+    /// The loop's, where the ring has means for them.
+    receive_buffers* buffers_ = nullptr;
     received_slot* first_ = nullptr;
     received_slot** last_ = &first_;
     unsigned pending_ = 0;

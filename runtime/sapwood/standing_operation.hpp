@@ -57,6 +57,10 @@ class standing_operation : public operation, private loop_observer {
     /// Has the ring end it, so that the peer feels the pressure; its last completion comes.
     void break_off() noexcept;
 
+    /// Who has waited longest, and does so no longer: to be given something, and woken. Null where
+    /// nobody waits.
+    [[nodiscard]] inline standing_wait* next_waiting() noexcept;
+
     /// Who waits goes on, first come, first served, with what `give` has for them.
     void wake_waiting() noexcept;
 
@@ -105,6 +109,12 @@ class standing_wait : public waiter {
 
     void cancel() noexcept final;
 
+    /// It has what it waited for.
+    void wake() noexcept {
+        on_.operation_ended();
+        context->loop->make_ready(*this);
+    }
+
   protected:
     explicit standing_wait(owned_fd& on) noexcept : on_(on) {}
 
@@ -117,7 +127,11 @@ class standing_wait : public waiter {
     [[nodiscard]] std::int32_t take_error() noexcept;
 
     /// Throws `cancelled`, or std::system_error, where the wait failed.
-    void check();
+    void check() {
+        if (error_ != 0) [[unlikely]] {
+            throw_error();
+        }
+    }
 
     [[nodiscard]] int fd() const noexcept { return on_.fd(); }
 
@@ -125,10 +139,14 @@ class standing_wait : public waiter {
     friend class standing_operation;
 
     [[nodiscard]] bool begin();
-    void wake() noexcept;
+    [[noreturn]] void throw_error();
 
     owned_fd& on_;
     std::int32_t error_ = 0;
 };
+
+standing_wait* standing_operation::next_waiting() noexcept {
+    return waiting_.empty() ? nullptr : static_cast<standing_wait*>(&waiting_.pop_front());
+}
 
 } // namespace sapwood::detail

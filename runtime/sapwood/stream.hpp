@@ -23,7 +23,7 @@ class stream : public socket {
     /// ahead, up to some 8 pieces of 16 KiB at most; where nobody asks for them, the peer feels
     /// it. Keep a piece only as long as you use it. Cancelled, it has taken nothing. Once it was
     /// called on a stream, it is the only way to read from it.
-    [[nodiscard]] detail::receive_piece receive() noexcept;
+    [[nodiscard]] detail::receive_piece receive() noexcept { return detail::receive_piece(*this); }
 
     /// Fills all of `into`. False where the peer ended the stream before the first byte; where it
     /// ended in the middle, throws errc::end_of_stream. Where it fails or is cancelled, the bytes
@@ -32,11 +32,15 @@ class stream : public socket {
 
     /// Writes some of `bytes`, at least one of them, and returns how many. A peer that is gone is
     /// EPIPE or ECONNRESET, never a signal.
-    [[nodiscard]] detail::send_op write_some(std::span<const char> bytes) noexcept;
+    [[nodiscard]] detail::send_op write_some(std::span<const char> bytes) noexcept {
+        return {*this, bytes};
+    }
 
     /// Writes all of `bytes`, as often as it takes. A failure or cancellation may leave a part
     /// written.
-    [[nodiscard]] detail::send_all_op write_all(std::span<const char> bytes) noexcept;
+    [[nodiscard]] detail::send_all_op write_all(std::span<const char> bytes) noexcept {
+        return {*this, bytes, zero_copy_from_};
+    }
 
     /// Writes all of `parts`, one after the other, many in one system call. The spans and what they
     /// point to must live until then.
