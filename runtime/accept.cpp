@@ -22,6 +22,7 @@ void standing_accept::prepare(io_uring_sqe& sqe) noexcept {
 
 bool standing_accept::give(standing_wait& who) noexcept {
     if (pending_.empty()) {
+        may_give_ = false;
         return false;
     }
     static_cast<accept_connection&>(who).set(pending_.front());
@@ -33,6 +34,7 @@ void standing_accept::progress(std::int32_t value, std::uint32_t) noexcept {
     if (value < 0) {
         return;
     }
+    may_give_ = true;
     try {
         pending_.push_back(value);
     } catch (const std::bad_alloc&) {

@@ -369,10 +369,9 @@ void event_loop::turn() noexcept {
         const clock::time_point now = ring_->now();
         note_time(now);
         timers_.fire_due(now);
+        repeat_cancels();
     } else if (turns_ % turns_per_look == 1) {
         note_time(ring_->coarse_now());
-    }
-    if (!cancelling_.empty()) [[unlikely]] {
         repeat_cancels();
     }
     if (arrivals_.load(std::memory_order_relaxed) != nullptr) {
@@ -399,6 +398,7 @@ void event_loop::wait() noexcept {
         }
         return;
     }
+    repeat_cancels();
     wake_operation_->listen();
     // post() stores its arrival and then looks whether the loop is asleep; the loop does the two
     // in the opposite order, so at least one of them sees the other.
@@ -458,11 +458,11 @@ void event_loop::enter(clock::time_point until) noexcept {
 // --- operations ---
 
 void event_loop::stage(operation& node, io_uring_sqe& sqe) noexcept {
-    node.prepare(sqe);
     sqe.user_data = reinterpret_cast<std::uintptr_t>(&node);
-    buffers_->submitted(sqe);
     node.phase_ = operation::phase::in_flight;
     ++started_;
+    node.prepare(sqe); // last, and so a jump where nobody watches buffers
+    buffers_->submitted(sqe);
 }
 
 void event_loop::submit(operation& node) noexcept {
@@ -503,7 +503,7 @@ void event_loop::stage_backlog() noexcept {
         sqe->user_data = nobody;
         node.phase_ = operation::phase::cancelling;
         if (cancelling_.empty()) {
-            cancel_again_ = saturating_add(now(), cancel_patience);
+            cancel_again_ = saturating_add(ring_->coarse_now(), cancel_patience);
         }
         cancelling_.push_back(node);
     }
@@ -517,7 +517,7 @@ void event_loop::stage_backlog() noexcept {
 }
 
 void event_loop::repeat_cancels() noexcept {
-    if (now() < cancel_again_) {
+    if (cancelling_.empty() || now() < cancel_again_) [[likely]] {
         return;
     }
     while (!cancelling_.empty()) {

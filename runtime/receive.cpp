@@ -43,6 +43,7 @@ void standing_receive::prepare(io_uring_sqe& sqe) noexcept {
 
 bool standing_receive::give(standing_wait& who) noexcept {
     if (first_ == nullptr) {
+        may_give_ = is_at_end_;
         return is_at_end_;
     }
     received_slot& piece = *std::exchange(first_, first_->next);
@@ -77,6 +78,7 @@ void standing_receive::arrived(received_slot& slot) noexcept {
     *last_ = &slot;
     last_ = &slot.next;
     ++pending_;
+    may_give_ = true;
     // Where many keep what they were lent, nobody receives ahead.
     const bool is_short = buffers_ != nullptr && buffers_->is_short();
     if (pending_ >= (is_short ? 1 : pending_max)) {
@@ -109,7 +111,7 @@ void standing_receive::rest(std::int32_t value, std::uint32_t flags) noexcept {
 void standing_receive::rest_without_bytes(std::int32_t value) noexcept {
     switch (-value) {
     case 0:
-        is_at_end_ = true;
+        is_at_end_ = may_give_ = true;
         wake_waiting();
         return;
     case EINVAL:

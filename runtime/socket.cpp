@@ -162,8 +162,17 @@ std::string send_op::describe() const {
 }
 
 void send_all_op::call(io_uring_sqe& sqe) noexcept {
+    if (left_.size() >= zero_copy_from_) [[unlikely]] {
+        call_uncopied(sqe);
+        return;
+    }
+    is_uncopied_ = false;
+    ::io_uring_prep_send(&sqe, fd(), left_.data(), transfer_size(left_.size()), MSG_NOSIGNAL);
+}
+
+[[gnu::noinline]] void send_all_op::call_uncopied(io_uring_sqe& sqe) noexcept {
     const unsigned size = transfer_size(left_.size());
-    is_uncopied_ = left_.size() >= zero_copy_from_ && context->loop->can_send_uncopied();
+    is_uncopied_ = context->loop->can_send_uncopied();
     if (is_uncopied_) {
         ::io_uring_prep_send_zc(&sqe, fd(), left_.data(), size, MSG_NOSIGNAL, 0);
     } else {

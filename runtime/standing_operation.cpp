@@ -22,7 +22,7 @@ bool standing_operation::serve(standing_wait& who, event_loop& loop) {
         loop.observe(*this);
         loop_joined();
     }
-    if (waiting_.empty() && give(who)) {
+    if (may_give_ && waiting_.empty() && give(who)) {
         return true;
     }
     if (error_ != 0) {

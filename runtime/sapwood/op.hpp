@@ -33,7 +33,7 @@ class operation : public waiter {
         cancelling,
     };
 
-    /// Fills `sqe`, all of it but user_data. Called when an SQE is free, perhaps later than the
+    /// Fills `sqe`; user_data is the loop's. Called when an SQE is free, perhaps later than the
     /// await, and again where the kernel was interrupted before it did anything.
     virtual void prepare(io_uring_sqe& sqe) noexcept = 0;
 

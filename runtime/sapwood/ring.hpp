@@ -61,6 +61,13 @@ class ring {
         const unsigned first = *cq_.head;
         unsigned head = first;
         while (head != tail) {
+            if (tail - head > prefetched_ahead) {
+                // What completes next, and is not in the cache where there are many.
+                const auto soon = static_cast<std::uintptr_t>(
+                    cq_.cqes[(head + prefetched_ahead) & cq_.mask].user_data);
+                __builtin_prefetch(reinterpret_cast<const void*>(soon));
+                __builtin_prefetch(reinterpret_cast<const void*>(soon + 64));
+            }
             const io_uring_cqe& cqe = cq_.cqes[head & cq_.mask];
             each(cqe.user_data, cqe.res, cqe.flags);
             std::atomic_ref(*cq_.head).store(++head, std::memory_order_release);
@@ -96,6 +103,8 @@ class ring {
     [[nodiscard]] virtual std::vector<ring_feature> features() const { return {}; }
 
   protected:
+    static constexpr unsigned prefetched_ahead = 3;
+
     struct submission_queue {
         io_uring_sqe* sqes = nullptr;
         unsigned entries = 0;

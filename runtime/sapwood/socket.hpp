@@ -191,6 +191,8 @@ class [[nodiscard]] send_all_op final : public socket_op<send_all_op, void> {
     std::string describe() const override;
 
   private:
+    void call_uncopied(io_uring_sqe& sqe) noexcept;
+
     std::span<const char> left_;
     std::size_t zero_copy_from_;
     /// Without copying: what was sent, while the kernel still has the bytes.

@@ -42,7 +42,7 @@ class standing_operation : public operation, private loop_observer {
     /// It belongs to a loop, whose ring it has not used yet.
     virtual void loop_joined() = 0;
 
-    /// Gives `who` what is there. False where nothing is.
+    /// Gives `who` what is there. False where nothing is. Asked only where `may_give_` is set.
     [[nodiscard]] virtual bool give(standing_wait& who) noexcept = 0;
 
     /// The last completion for now: nothing is in flight any more.
@@ -72,6 +72,9 @@ class standing_operation : public operation, private loop_observer {
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
     [[nodiscard]] event_loop& loop() const noexcept { return *loop_; }
+
+    /// Whether there may be something to give: it spares most waits a call.
+    bool may_give_ = false;
 
   private:
     void loop_ended() noexcept final;
