@@ -123,11 +123,12 @@ void standing_receive::rest_without_bytes(std::int32_t value) noexcept {
         method_ = method::poll;
         return;
     case ENOBUFS:
-        // All were taken in one pass. Those that are lent have been copied out by now, unless there
-        // is no memory.
+        // All that the ring had were taken in one pass. Where too many are lent, they have been
+        // copied out by now, unless there is no memory.
         if (buffers_->is_empty()) {
             failed(ENOBUFS);
         }
+        buffers_->lacked_one();
         return;
     case ECANCELED: // broken off
     case EINTR:

@@ -31,11 +31,14 @@ receive_buffers::receive_buffers() : slots_(std::make_unique<received_slot[]>(co
     memory_ = static_cast<char*>(mapped);
     entries_ = ::new (mapped) io_uring_buf_ring;
     ::io_uring_buf_ring_init(entries_);
-    for (std::uint16_t id = 0; id < count; ++id) {
+    for (std::uint16_t id = count; id-- > 0;) {
         slots_[id].of = this;
         slots_[id].data = memory_ + entries_bytes + id * stride;
         slots_[id].id = id;
-        offer(slots_[id]);
+        slots_[id].next = std::exchange(spare_, &slots_[id]);
+    }
+    while (offered() < wanted_) {
+        offer_spare();
     }
 }
 
@@ -45,6 +48,10 @@ receive_buffers::~receive_buffers() {
 
 void receive_buffers::retire() noexcept {
     is_retired_ = true;
+    delete_if_unused();
+}
+
+void receive_buffers::delete_if_unused() noexcept {
     if (lent_ == 0) {
         delete this;
     }

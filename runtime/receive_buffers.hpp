@@ -1,21 +1,29 @@
 // The memory that a loop's streams receive into: buffers that the kernel takes from a ring of its
 // own when bytes are there, so that a connection that waits costs none. Where most of them are
-// lent, pieces are copied out, so that slow readers cannot starve the others. Loop thread only.
+// lent, pieces are copied out, so that slow readers cannot starve the others. The kernel takes them
+// in the order in which they were offered, so it is offered few, and those first that were used
+// last: they are in the cache still. Loop thread only.
 #pragma once
 
 #include <sapwood/received.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <liburing.h>
 #include <memory>
+#include <utility>
 
 namespace sapwood::detail {
 
 class receive_buffers {
   public:
-    /// A power of two. One pass of the kernel over the sockets that are ready takes some 20.
+    /// A power of two.
     static constexpr std::uint16_t count = 256;
+    /// How many the ring has to choose from at first, when none is lent. One pass of the kernel
+    /// over the sockets that are ready takes some 20, and there may be two in a system call: so
+    /// many stay in the ring while others are lent.
+    static constexpr unsigned offered_at_first = 80;
     /// What one completion brings at most: a message of this size arrives in one piece.
     static constexpr std::size_t piece_bytes_max = 16u << 10;
     /// The loop's only group.
@@ -35,6 +43,9 @@ class receive_buffers {
     /// The piece of `size` bytes that the ring says is in buffer `id`.
     [[nodiscard]] received_slot& take(std::uint16_t id, std::uint32_t size) noexcept {
         ++lent_;
+        if (offered() < wanted_ / 2) [[unlikely]] {
+            offer_spare();
+        }
         received_slot& slot = slots_[id];
         slot.next = nullptr;
         slot.size = size;
@@ -43,11 +54,21 @@ class receive_buffers {
 
     void give_back(received_slot& slot) noexcept {
         --lent_;
-        if (!is_retired_) [[likely]] {
+        if (is_retired_) [[unlikely]] {
+            delete_if_unused();
+        } else if (offered() <= wanted_) { // with this one
             offer(slot);
-        } else if (lent_ == 0) {
-            delete this;
+        } else {
+            --in_use_;
+            slot.next = spare_;
+            spare_ = &slot;
         }
+    }
+
+    /// The ring found none for what had come.
+    void lacked_one() noexcept {
+        wanted_ = std::min(wanted_ + 2, unsigned{count});
+        offer_spare();
     }
 
     [[nodiscard]] bool is_short() const noexcept { return lent_ > count - count / 4; }
@@ -64,6 +85,18 @@ class receive_buffers {
   private:
     ~receive_buffers();
 
+    void delete_if_unused() noexcept;
+
+    /// How many the ring has to choose from.
+    [[nodiscard]] unsigned offered() const noexcept { return in_use_ - lent_; }
+
+    void offer_spare() noexcept {
+        if (spare_ != nullptr) {
+            ++in_use_;
+            offer(*std::exchange(spare_, spare_->next));
+        }
+    }
+
     void offer(const received_slot& slot) noexcept {
         ::io_uring_buf_ring_add(entries_, slot.data, piece_bytes_max, slot.id, count - 1, 0);
         ::io_uring_buf_ring_advance(entries_, 1);
@@ -74,7 +107,12 @@ class receive_buffers {
     io_uring_buf_ring* entries_ = nullptr;
     const std::unique_ptr<received_slot[]> slots_;
 
+    /// Each buffer is lent, offered to the ring, or spare.
     unsigned lent_ = 0;
+    /// Those that are not spare.
+    unsigned in_use_ = 0;
+    unsigned wanted_ = offered_at_first;
+    received_slot* spare_ = nullptr;
     bool is_retired_ = false;
 };
 

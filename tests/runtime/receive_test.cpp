@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -275,6 +276,17 @@ TEST_SUITE("receive") {
         for (std::size_t i = 0; i < heard.size(); ++i) {
             CHECK(co_await heard[i] == std::to_string(i));
         }
+    }
+
+    CO_TEST_CASE("memory that was given back is used again before other memory is") {
+        auto [client, server] = co_await connected();
+        std::set<const char*> used;
+        for (int i = 0; i < 1000; ++i) {
+            co_await client.write_all("x"sv);
+            const received piece = co_await server.receive();
+            used.insert(piece.bytes().data());
+        }
+        CHECK(used.size() <= 128);
     }
 
     CO_TEST_CASE("a piece may be changed in place and sent back") {
