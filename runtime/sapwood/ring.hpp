@@ -63,10 +63,10 @@ class ring {
         while (head != tail) {
             if (tail - head > prefetched_ahead) {
                 // What completes next, and is not in the cache where there are many.
-                const auto* const soon = reinterpret_cast<const char*>(
+                const auto soon = static_cast<std::uintptr_t>(
                     cq_.cqes[(head + prefetched_ahead) & cq_.mask].user_data);
-                __builtin_prefetch(soon);
-                __builtin_prefetch(soon + 64);
+                __builtin_prefetch(reinterpret_cast<const void*>(soon));
+                __builtin_prefetch(reinterpret_cast<const void*>(soon + 64));
             }
             const io_uring_cqe& cqe = cq_.cqes[head & cq_.mask];
             each(cqe.user_data, cqe.res, cqe.flags);
