@@ -123,6 +123,11 @@ void append_logfmt_user_fields(const log_record& record, log_buffer& to) {
 
 } // namespace
 
+json_layout::json_layout(log_time_zone zone)
+    : time_({.pattern = zone == log_time_zone::utc ? "{\"time\":\"%Y-%m-%dT%H:%M:%S.%FZ\""
+                                                   : "{\"time\":\"%Y-%m-%dT%H:%M:%S.%F%z\"",
+             .zone = zone}) {}
+
 void json_layout::append(const log_record& record, log_buffer& to) {
     using detail::log_field_kind;
     time_.append(record, to);
@@ -155,6 +160,12 @@ void json_layout::append(const log_record& record, log_buffer& to) {
     });
     to.append(has_fields ? "}}\n" : "}\n");
 }
+
+logfmt_layout::logfmt_layout(log_time_zone zone)
+    : time_({.pattern = zone == log_time_zone::utc
+                            ? "time=%Y-%m-%dT%H:%M:%S.%FZ level=%l thread=%t"
+                            : "time=%Y-%m-%dT%H:%M:%S.%F%z level=%l thread=%t",
+             .zone = zone}) {}
 
 void logfmt_layout::append(const log_record& record, log_buffer& to) {
     time_.append(record, to);

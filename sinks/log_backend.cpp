@@ -44,6 +44,7 @@ log_backend::log_backend(const log_backend_options& options)
       wants_location_(options.wants_location),
       wants_task_(options.wants_task),
       has_crash_handler_(options.has_crash_handler),
+      wants_site_(options.wants_site),
       has_membarrier_(membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0),
       ring_bytes_(options.ring_bytes),
       full_(options.full) {}
@@ -65,6 +66,7 @@ void log_backend::become_childs(void (*start)(void*), void* with) noexcept {
     has_new_producers_.store(false, std::memory_order_relaxed);
     dropped_without_ring_.store(0, std::memory_order_relaxed);
     flushes_requested_.store(0, std::memory_order_relaxed);
+    dumps_requested_.store(0, std::memory_order_relaxed);
     flush_failed_.store(false, std::memory_order_relaxed);
     note_.store(nullptr, std::memory_order_relaxed);
     consumer_loop_.store(nullptr, std::memory_order_relaxed);
@@ -244,6 +246,11 @@ void log_backend::flush_then_ring(const std::shared_ptr<loop_bell>& bell) {
         flush_bells_.emplace_back(flushes_requested_.load(std::memory_order_relaxed) + 1, bell);
         flushes_requested_.fetch_add(1, std::memory_order_seq_cst);
     }
+    wake_napping();
+}
+
+void log_backend::dump_recent() noexcept {
+    dumps_requested_.fetch_add(1, std::memory_order_seq_cst);
     wake_napping();
 }
 

@@ -232,6 +232,7 @@ void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noex
         .importance = static_cast<level>(frame.importance),
         .is_known_plain = false,
         .is_truncated = (frame.flags & log_frame::truncated) != 0,
+        .is_kept_only = (frame.flags & log_frame::kept_only) != 0,
         .message = {text, message_bytes},
         .logger = name_in_crash(frame.logger),
         .logger_id = frame.logger,
@@ -291,7 +292,7 @@ void log_consumer::put_signal_in_crash(const signal_note& note) noexcept {
 void log_consumer::put_record_in_crash(const log_record& record) noexcept {
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
         log_output& to = *outputs_[i];
-        if (!to.wants(record.importance)) {
+        if (!to.wants(record)) {
             continue;
         }
         const std::size_t slot = std::min(i, lines_max - 1);

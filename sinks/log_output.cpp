@@ -1,5 +1,6 @@
 #include <sapwood/log_output.hpp>
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/text_layout.hpp>
 #include <sapwood/timeout.hpp>
@@ -40,10 +41,20 @@ log_output::log_output(log_output_options options, bool may_block)
       batch_bytes_(options.batch_bytes),
       stuck_after_(options.stuck_after),
       at_least_(options.at_least),
+      recent_options_(options.recent),
+      limits_(options.limits),
       may_block_(may_block),
       // Records still come in when it is full: what one visit to the rings may bring.
       filling_(batch_bytes_ + (64u << 10)),
-      writing_(batch_bytes_ + (64u << 10)) {}
+      writing_(batch_bytes_ + (64u << 10)) {
+    if (recent_options_.records_max > 0) {
+        recent_ =
+            std::make_unique<recent_lines>(recent_options_.records_max, recent_options_.bytes_max);
+    }
+    if (limits_.any()) {
+        restraint_ = std::make_unique<log_restraint>(limits_);
+    }
+}
 
 task<> log_output::open() {
     return sink_->open();
@@ -59,7 +70,9 @@ log_output_options log_output::hand_over() noexcept {
             .at_least = at_least_,
             .filter = std::move(filter_),
             .batch_bytes = batch_bytes_,
-            .stuck_after = stuck_after_};
+            .stuck_after = stuck_after_,
+            .recent = recent_options_,
+            .limits = limits_};
 }
 
 void log_output::write_batches_in_crash() noexcept {
@@ -80,9 +93,8 @@ void log_output::write_batches_in_crash() noexcept {
 
 /// Whether there is nothing to be asked of each of them.
 bool log_output::takes_all(std::span<const log_record> records) const noexcept {
-    return !filter_ && !full() && std::ranges::all_of(records, [this](const log_record& each) {
-        return each.importance >= at_least_;
-    });
+    return !filter_ && !full() && recent_ == nullptr && restraint_ == nullptr &&
+           std::ranges::all_of(records, [this](const log_record& each) { return takes(each); });
 }
 
 void log_output::append(std::span<const log_record> records) {
@@ -97,10 +109,13 @@ void log_output::append(std::span<const log_record> records) {
         }
     }
     for (const log_record& each : records) {
-        if (each.importance >= at_least_) {
+        if (takes(each)) {
             take(each);
-        } else {
-            ++counts_.lines_unwanted;
+            continue;
+        }
+        ++counts_.lines_unwanted;
+        if (keeps(each)) {
+            keep(each);
         }
     }
 }
@@ -110,20 +125,123 @@ void log_output::take(const log_record& record) {
         ++counts_.lines_unwanted;
         return;
     }
-    if (full() && is_failing()) [[unlikely]] {
+    if (has_no_room()) [[unlikely]] {
         ++lines_lost_untold_;
         ++counts_.lines_lost;
         return;
     }
-    const std::size_t before = filling_.size();
-    try {
-        form_->append(record, filling_);
-        ++filling_lines_;
-    } catch (const std::exception&) { // no memory
-        filling_.cut(before);
+    if (restraint_ != nullptr && restrains(record)) [[unlikely]] {
+        return;
+    }
+    if (recent_ != nullptr && record.importance >= recent_options_.trigger) [[unlikely]] {
+        dump_recent();
+    }
+    if (!render(record)) {
         ++lines_lost_untold_;
         ++counts_.lines_lost;
     }
+}
+
+/// False, and nothing has changed, where there is no memory.
+bool log_output::render(const log_record& record) {
+    const std::size_t before = filling_.size();
+    try {
+        form_->append(record, filling_);
+    } catch (const std::exception&) {
+        filling_.cut(before);
+        return false;
+    }
+    ++filling_lines_;
+    return true;
+}
+
+// --- what is kept, and what is held back ---
+
+void log_output::keep(const log_record& record) {
+    if (filter_ && !filter_(record)) {
+        return;
+    }
+    try {
+        kept_line_.cut(0);
+        form_->append(record, kept_line_);
+        recent_->add(kept_line_.text());
+    } catch (const std::exception&) { // no memory: it was not to be written in any case
+    }
+}
+
+void log_output::dump_recent() {
+    if (recent_ == nullptr || recent_->lines() == 0 || has_no_room()) {
+        return;
+    }
+    const std::size_t before = filling_.size();
+    const std::uint64_t lines_before = filling_lines_;
+    const std::uint64_t notes_before = counts_.notes;
+    try {
+        const std::size_t lines = recent_->lines();
+        const std::string older = recent_->forgotten() > 0
+                                      ? fmt::format(", and {} before them", recent_->forgotten())
+                                      : std::string();
+        if (note(fmt::format("kept until now, too low to be written: {} record{}{}", lines,
+                             lines > 1 ? "s" : "", older),
+                 level::info)) {
+            filling_.append(recent_->text());
+            filling_lines_ += lines;
+            if (note("end of what was kept", level::info)) {
+                counts_.notes += lines; // they had been unwanted
+                recent_->clear();
+                return;
+            }
+        }
+    } catch (const std::exception&) { // no memory: they are kept on
+    }
+    counts_.notes.set(notes_before);
+    filling_.cut(before);
+    filling_lines_ = lines_before;
+}
+
+bool log_output::restrains(const log_record& record) {
+    if (record.is_own()) {
+        return false; // what the log itself has to say
+    }
+    try {
+        const bool admitted = restraint_->admits(record, event_loop::current().now(), *this);
+        counts_.lines_held_back.set(restraint_->held_back());
+        return !admitted;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
+void log_output::tell_held_back(clock::time_point now) {
+    if (restraint_ != nullptr) {
+        try {
+            restraint_->tell_due(now, *this);
+        } catch (const std::bad_alloc&) { // later
+        }
+    }
+}
+
+bool log_output::tell_held_back(const std::string& text, level importance) {
+    return !has_no_room() && note(text, importance);
+}
+
+/// A line of the log's own.
+bool log_output::note(const std::string& text, level importance) {
+    static const log_thread nobody;
+    const bool is_there = render({.when = wall_clock::now(),
+                                  .importance = importance,
+                                  .is_known_plain = false,
+                                  .is_truncated = false,
+                                  .message = text,
+                                  .logger = log_record::own_name,
+                                  .logger_id = log_record::own_id,
+                                  .thread = nobody,
+                                  .sequence = 0,
+                                  .fields = {}});
+    if (is_there) {
+        ++counts_.notes;
+    }
+    return is_there;
 }
 
 void log_output::push() {
@@ -177,7 +295,8 @@ task<> log_output::write_out(event& progress) {
     } catch (const std::exception& error) {
         tell(fmt::format("closing {}: {}", sink_->describe(), error.what()));
     }
-    if (counts_.lines_lost > 0) {
+    if (counts_.lines_lost > 0 ||
+        (restraint_ != nullptr && restraint_->told() < restraint_->held_back())) {
         tell(summary_of_losses());
     }
     progress.set();
@@ -286,27 +405,10 @@ void log_output::note_written(std::size_t bytes) noexcept {
 
 /// A line behind those that came before the losses: what was lost is what did not fit behind them.
 void log_output::tell_losses() {
-    static const log_thread nobody;
     const std::string text =
         fmt::format("{} records are missing here: {} failed, and there was no room to keep them",
                     std::exchange(lines_lost_untold_, 0), sink_->describe());
-    const std::size_t before = filling_.size();
-    try {
-        form_->append({.when = wall_clock::now(),
-                       .importance = level::warning,
-                       .is_known_plain = false,
-                       .is_truncated = false,
-                       .message = text,
-                       .logger = log_record::own_name,
-                       .logger_id = log_record::own_id,
-                       .thread = nobody,
-                       .sequence = 0,
-                       .fields = {}},
-                      filling_);
-        ++filling_lines_;
-        ++counts_.notes;
-    } catch (const std::exception&) {
-        filling_.cut(before);
+    if (!note(text, level::warning)) {
         tell(text);
     }
 }
@@ -319,8 +421,14 @@ void log_output::lose(std::uint64_t lines, const std::string& why) {
 }
 
 std::string log_output::summary_of_losses() const {
-    return fmt::format("{}: {} lines written, {} lost", sink_->describe(),
-                       std::uint64_t{counts_.lines_written}, std::uint64_t{counts_.lines_lost});
+    std::string untold;
+    if (restraint_ != nullptr && restraint_->told() < restraint_->held_back()) {
+        untold = fmt::format(", {} held back and not told",
+                             restraint_->held_back() - restraint_->told());
+    }
+    return fmt::format("{}: {} lines written, {} lost{}", sink_->describe(),
+                       std::uint64_t{counts_.lines_written}, std::uint64_t{counts_.lines_lost},
+                       untold);
 }
 
 void log_output_counts::note_write(clock::duration took) noexcept {

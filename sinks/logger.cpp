@@ -9,6 +9,7 @@
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/run.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <csignal>
 #include <cstdlib>
@@ -76,7 +77,9 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
     read_environment();
     if (!options.path.empty()) {
         log_output_options file{.sink = std::make_unique<file_log_sink>(options.path),
-                                .form = std::make_unique<text_layout>(options.form)};
+                                .form = std::make_unique<text_layout>(options.form),
+                                .recent = options.recent,
+                                .limits = options.limits};
         options.outputs.insert(options.outputs.begin(), std::move(file));
     }
     log_backend_options backend{
@@ -93,6 +96,8 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
         outputs.push_back(std::make_unique<log_output>(std::move(each), is_only_one));
         backend.wants_location |= outputs.back()->wants_location();
         backend.wants_task |= outputs.back()->wants_task();
+        backend.wants_site |= outputs.back()->wants_site();
+        keeps_from_ = std::min(keeps_from_, outputs.back()->keeps_from());
     }
     backend_ = std::make_shared<log_backend>(backend);
     if (options.reopen_on_hangup) {
@@ -259,6 +264,10 @@ level log_owner::threshold_of(const std::string& name) const {
     }
 }
 
+level log_owner::made_from(level shown) const noexcept {
+    return shown == level::off ? shown : std::min(shown, keeps_from_);
+}
+
 std::shared_ptr<log_core> log_owner::core(std::string name) {
     const std::lock_guard lock(mutex_);
     std::erase_if(cores_, [](const auto& each) { return each.expired(); });
@@ -270,7 +279,7 @@ std::shared_ptr<log_core> log_owner::core(std::string name) {
     const std::uint16_t id = names_->add(name);
     const level threshold = threshold_of(name);
     auto made = std::make_shared<log_core>(shared_from_this(), backend_.get(), std::move(name), id,
-                                           threshold);
+                                           made_from(threshold), threshold);
     cores_.push_back(made);
     return made;
 }
@@ -280,7 +289,9 @@ void log_owner::set_level(const std::string& name, level threshold) {
     thresholds_[name] = threshold;
     for (const auto& each : cores_) {
         if (const auto core = each.lock()) {
-            core->threshold.store(threshold_of(core->name), std::memory_order_relaxed);
+            const level shown = threshold_of(core->name);
+            core->shown.store(shown, std::memory_order_relaxed);
+            core->threshold.store(made_from(shown), std::memory_order_relaxed);
         }
     }
 }
@@ -351,6 +362,10 @@ task<> logger::flush() const {
 
 log_stats logger::stats() const {
     return core_->owner->stats();
+}
+
+void logger::dump_recent() const {
+    core_->backend->dump_recent();
 }
 
 void logger::flush_blocking() const {

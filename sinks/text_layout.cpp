@@ -21,7 +21,8 @@ constexpr std::string_view finer_flags = "fF";
 constexpr std::string_view source_flags = "nlLtNP^$*%";
 constexpr std::string_view message_flags = "v";
 constexpr std::string_view context_flags = "sg#!@k";
-constexpr std::string_view other_flags = "q";
+constexpr std::string_view other_flags = "qOoiu";
+constexpr std::string_view spdlog_pattern = "[%Y-%m-%d %H:%M:%S.%e] [%n] [%^%l%$] %v";
 
 constexpr std::array<std::string_view, 7> colours{
     "\x1b[37m",        "\x1b[36m",        "\x1b[32m", "\x1b[33m\x1b[1m",
@@ -30,6 +31,16 @@ constexpr std::string_view colour_end = "\x1b[0m";
 
 bool is_one_of(char flag, std::string_view flags) noexcept {
     return flags.find(flag) != std::string_view::npos;
+}
+
+bool is_flag(char flag) noexcept {
+    for (const auto flags :
+         {time_flags, finer_flags, source_flags, message_flags, context_flags, other_flags}) {
+        if (is_one_of(flag, flags)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 std::string_view find_field(const log_record& record, detail::log_field_kind kind) {
@@ -79,6 +90,9 @@ text_layout::text_layout(const text_layout_options& options)
     : zone_(options.zone),
       colour_(options.colour) {
     static_assert(sources == text_sources);
+    if (zone_ == log_time_zone::local) {
+        ::tzset(); // localtime_r does not look at TZ again
+    }
     parse(options.pattern);
     const auto is_kept = [](const run& each) {
         return each.what == run::kind::time || each.what == run::kind::source;
@@ -137,6 +151,10 @@ void text_layout::parse(std::string_view pattern) {
             one.pad = piece::padding::right;
         }
         one.width = static_cast<std::uint8_t>(width);
+        if (width > 0 && i + 1 < pattern.size() && pattern[i] == '!' && is_flag(pattern[i + 1])) {
+            one.is_cut = true;
+            ++i;
+        }
         if (i == pattern.size()) {
             refuse("ends with a percent sign: write %% for one");
         }
@@ -145,9 +163,12 @@ void text_layout::parse(std::string_view pattern) {
             literal += '%';
             continue;
         }
-        if (!is_one_of(one.flag, time_flags) && !is_one_of(one.flag, finer_flags) &&
-            !is_one_of(one.flag, source_flags) && !is_one_of(one.flag, message_flags) &&
-            !is_one_of(one.flag, context_flags) && !is_one_of(one.flag, other_flags)) {
+        if (one.flag == '+') {
+            end_literal();
+            parse(spdlog_pattern);
+            continue;
+        }
+        if (!is_flag(one.flag)) {
             refuse(fmt::format("has a flag that is not known, %{}", one.flag));
         }
         end_literal();
@@ -274,6 +295,7 @@ void text_layout::append(const log_record& record, log_buffer& to) {
         }
     }
     to.push_back('\n');
+    previous_ns_ = since_epoch_ns(record);
 }
 
 void text_layout::append_cached(const run& pieces, std::uint64_t key, const log_record& record,
@@ -322,6 +344,9 @@ void text_layout::append_piece(const piece& one, const log_record& record, log_b
     append_flag(one.flag, record, to);
     const std::size_t size = to.size() - before;
     if (one.pad == piece::padding::none || size >= one.width) {
+        if (one.is_cut) {
+            to.cut(before + detail::cut_at_character(to.text().substr(before), one.width).size());
+        }
         return;
     }
     const std::string text(to.text().substr(before));
@@ -379,6 +404,12 @@ void text_layout::append_flag(char flag, const log_record& record, log_buffer& t
             to.append(colour_end);
         }
         return;
+    case 'O':
+    case 'o':
+    case 'i':
+    case 'u':
+        append_elapsed(flag, record, to);
+        return;
     case 'k':
         append_escaped(find_field(record, log_field_kind::task), to);
         return;
@@ -404,6 +435,17 @@ void text_layout::append_flag(char flag, const log_record& record, log_buffer& t
     default:
         append_time(flag, record, to);
     }
+}
+
+void text_layout::append_elapsed(char flag, const log_record& record, log_buffer& to) const {
+    const std::int64_t now = since_epoch_ns(record);
+    const std::int64_t since =
+        previous_ns_ == 0 ? 0 : std::max<std::int64_t>(now - previous_ns_, 0);
+    const int unit = flag == 'O'   ? 1'000'000'000
+                     : flag == 'o' ? 1'000'000
+                     : flag == 'i' ? 1'000
+                                   : 1;
+    fmt::format_to(std::back_inserter(to), "{}", since / unit);
 }
 
 void text_layout::append_time(char flag, const log_record& record, log_buffer& to) {

@@ -19,12 +19,15 @@ namespace sapwood {
 
 class json_layout final : public log_layout {
   public:
+    /// Times are RFC 3339's, in UTC with a `Z`, in local time with its offset.
+    explicit json_layout(log_time_zone zone = log_time_zone::utc);
+
     void append(const log_record& record, log_buffer& to) override;
 
     [[nodiscard]] crash_form in_crash() const noexcept override { return crash_form::json; }
 
   private:
-    text_layout time_{{.pattern = "{\"time\":\"%Y-%m-%dT%H:%M:%S.%FZ\""}};
+    text_layout time_;
 };
 
 /// logfmt: `time=2026-11-21T22:39:56.123456789Z level=info thread=1234 logger=app.db
@@ -34,12 +37,14 @@ class json_layout final : public log_layout {
 /// before it.
 class logfmt_layout final : public log_layout {
   public:
+    explicit logfmt_layout(log_time_zone zone = log_time_zone::utc);
+
     void append(const log_record& record, log_buffer& to) override;
 
     [[nodiscard]] crash_form in_crash() const noexcept override { return crash_form::logfmt; }
 
   private:
-    text_layout time_{{.pattern = "time=%Y-%m-%dT%H:%M:%S.%FZ level=%l thread=%t"}};
+    text_layout time_;
 };
 
 } // namespace sapwood

@@ -29,7 +29,8 @@ template <class T>
 inline constexpr bool is_log_field<log_field<T>> = true;
 
 /// What a field is, and so how formats write it. Those from `location` on are what a record says of
-/// itself; `origin`, the first where there is one, is for the consumer only.
+/// itself; `origin`, the first where there is one, and `site`, eight bytes that stand for the place
+/// of the call, are for the consumer only.
 enum class log_field_kind : std::uint8_t {
     text,
     number,
@@ -38,6 +39,7 @@ enum class log_field_kind : std::uint8_t {
     function,
     task,
     origin,
+    site,
 };
 
 /// A field in the ring: this, the key, the value; nothing is aligned.

@@ -148,6 +148,8 @@ class log_consumer final : public stop_listener {
     void append_from(const log_origin& origin);
     void release_ended();
     void push_all();
+    void tell_held_back(bool at_end);
+    [[nodiscard]] clock::time_point next_telling() const;
     [[nodiscard]] bool all_settled() const;
     [[nodiscard]] bool any_failing() const;
     [[nodiscard]] bool only_output_fails() const;
@@ -198,6 +200,7 @@ class log_consumer final : public stop_listener {
     bool is_full_ = false;
     std::vector<std::string_view> known_names_;
     std::uint64_t told_without_ring_ = 0;
+    std::uint64_t dumps_done_ = 0;
     log_consumer_counts counts_;
 
     // Any thread. Held while rings are read and batches are filled, not while it waits.

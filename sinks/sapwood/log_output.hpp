@@ -7,8 +7,10 @@
 #include <sapwood/event.hpp>
 #include <sapwood/log_counter.hpp>
 #include <sapwood/log_record.hpp>
+#include <sapwood/log_restraint.hpp>
 #include <sapwood/log_sink.hpp>
 #include <sapwood/log_stats.hpp>
+#include <sapwood/recent_lines.hpp>
 #include <sapwood/task.hpp>
 
 #include <array>
@@ -39,6 +41,12 @@ struct log_output_options {
     /// A sink whose write takes longer than this counts as failing: a hung disk, a peer that does
     /// not read.
     clock::duration stuck_after = std::chrono::seconds(1);
+
+    /// Records that are too low for it, kept for when an error comes.
+    log_recent recent = {};
+
+    /// How many records it takes at most, and whether it takes repetitions.
+    log_limits limits = {};
 };
 
 namespace detail {
@@ -60,7 +68,7 @@ struct log_output_counts {
     void note_write(clock::duration took) noexcept;
 };
 
-class log_output {
+class log_output final : private log_restraint::teller {
   public:
     /// `may_block`: while the sink fails, what is there is kept and no more is taken, so that the
     /// rings fill. Otherwise, for one of several outputs, lines are dropped then, and counted.
@@ -94,6 +102,17 @@ class log_output {
     /// In their order.
     void append(std::span<const log_record> records);
 
+    /// Writes the records that it keeps now.
+    void dump_recent();
+
+    /// Tells what was held back until now; at the end of time, all.
+    void tell_held_back(clock::time_point now);
+
+    /// When that has to be done; the end of time where nothing is held back.
+    [[nodiscard]] clock::time_point tells_at() const noexcept {
+        return restraint_ != nullptr ? restraint_->due() : clock::time_point::max();
+    }
+
     /// Has what is in the batch written as soon as the sink is free.
     void push();
 
@@ -118,6 +137,15 @@ class log_output {
 
     [[nodiscard]] bool wants_task() const noexcept { return form_->wants_task(); }
 
+    [[nodiscard]] bool wants_site() const noexcept {
+        return limits_.each_call_site.records > 0;
+    }
+
+    /// Records from this level on are to be made for it, whatever the loggers' levels are.
+    [[nodiscard]] level keeps_from() const noexcept {
+        return recent_ != nullptr ? recent_options_.at_least : level::off;
+    }
+
     /// The writing coroutine: runs until stop() and all is written. `progress` is set whenever it
     /// has got on.
     [[nodiscard]] task<> write_out(event& progress);
@@ -136,14 +164,33 @@ class log_output {
 
     [[nodiscard]] crash_form form_in_crash() const noexcept { return form_->in_crash(); }
 
-    [[nodiscard]] bool wants(level importance) const noexcept { return importance >= at_least_; }
+    /// Whether a record is for it; one that is made to be kept for an error is for who keeps such.
+    [[nodiscard]] bool wants(const log_record& record) const noexcept {
+        return takes(record) || keeps(record);
+    }
 
     /// Any thread. `in_flight` is the caller's to add.
     [[nodiscard]] log_output_stats stats() const;
 
   private:
     [[nodiscard]] bool takes_all(std::span<const log_record> records) const noexcept;
+    [[nodiscard]] bool takes(const log_record& record) const noexcept {
+        return record.importance >= at_least_ && !record.is_kept_only;
+    }
+
+    [[nodiscard]] bool keeps(const log_record& record) const noexcept {
+        return recent_ != nullptr && record.importance >= recent_options_.at_least;
+    }
+
     void take(const log_record& record);
+    void keep(const log_record& record);
+    [[nodiscard]] bool restrains(const log_record& record);
+    bool render(const log_record& record);
+
+    [[nodiscard]] bool has_no_room() const noexcept { return full() && is_failing(); }
+
+    bool tell_held_back(const std::string& text, level importance) override;
+    bool note(const std::string& text, level importance);
     void lose(std::uint64_t lines, const std::string& why);
     void tell_losses();
     void note_written(std::size_t bytes) noexcept;
@@ -159,7 +206,13 @@ class log_output {
     const std::size_t batch_bytes_;
     const clock::duration stuck_after_;
     const level at_least_;
+    const log_recent recent_options_;
+    const log_limits limits_;
     const bool may_block_;
+
+    std::unique_ptr<recent_lines> recent_;
+    log_buffer kept_line_{0};
+    std::unique_ptr<log_restraint> restraint_;
 
     log_buffer filling_;
     log_buffer writing_;
