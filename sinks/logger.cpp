@@ -165,16 +165,17 @@ task<> log_owner::start_here() {
 // --- fork ---
 
 void log_owner::lock_for_fork() {
+    // In the order in which a visit of the consumer, and core(), take them.
     mutex_.lock();
-    names_->mutex().lock();
     consumer_->lock_for_fork();
+    names_->mutex().lock();
     backend_->mutex().lock();
 }
 
 void log_owner::unlock_after_fork() {
     backend_->mutex().unlock();
-    consumer_->unlock_after_fork();
     names_->mutex().unlock();
+    consumer_->unlock_after_fork();
     mutex_.unlock();
 }
 

@@ -278,7 +278,34 @@ TEST_SUITE("log_fork") {
         CHECK(test::records_in(lines_of(contents_of(path))) == 800);
     }
 
-    TEST_CASE("a log that was closed before the fork stays closed in the child") {
+    TEST_CASE("threads log on, and others begin to, while their process forks") {
+        const test::memory_log to;
+        constexpr int threads = 40;
+        constexpr int records = 200;
+        {
+            const logger log(to.options());
+            std::atomic<bool> is_over{false};
+            std::thread forking([&] {
+                while (!is_over) {
+                    // Without a word to anybody, a sanitizer included.
+                    (void)in_fork([] { ::kill(::getpid(), SIGKILL); });
+                }
+            });
+            for (int t = 0; t < threads; ++t) {
+                std::thread([&, own = log.child(std::to_string(t))] {
+                    for (int i = 0; i < records; ++i) {
+                        own.info("number {}", i);
+                    }
+                }).join();
+            }
+            is_over = true;
+            forking.join();
+        }
+        CHECK(test::records_in(to.lines()) == threads * records);
+    }
+
+    TEST_CASE("a log that was closed before the fork stays closed in the child" *
+              in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         sapwood::run([&]() -> task<> {
