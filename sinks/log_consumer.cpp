@@ -578,7 +578,7 @@ log_stats log_consumer::stats() const {
     }
     const std::uint64_t lines = counts_.lines;
     made.notes = counts_.notes;
-    made.taken = lines - made.notes;
+    made.taken = lines - std::min(made.notes, lines); // a note is counted before its line
     made.ring_bytes_high = counts_.ring_bytes_high;
     made.visits = counts_.visits;
     for (auto& each : made.outputs) {

@@ -382,14 +382,15 @@ void log_output::put_first(const log_news& news) {
                    .is_known_plain = false,
                    .is_truncated = false,
                    .message = news.text,
-                   .logger = "sapwood",
-                   .logger_id = 0xffff,
+                   .logger = log_record::own_name,
+                   .logger_id = log_record::own_id,
                    .thread = nobody,
                    .sequence = 0,
                    .fields = {}},
                   with_news);
     with_news.append(writing_.text());
     writing_ = std::move(with_news);
+    ++counts_.notes;
     ++writing_lines_;
     is_writing_ = true;
 }

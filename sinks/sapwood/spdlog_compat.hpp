@@ -199,9 +199,7 @@ std::shared_ptr<logger> null_logger_st(const std::string& name) {
 
 } // namespace sapwood::spdlog_compat
 
-#if __has_include(<sapwood/rotating_log_sink.hpp>)
 #include <sapwood/spdlog_compat_rotation.hpp>
-#endif
 
 namespace sapwood::spdlog_compat {
 

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <regex>
 #include <set>
+#include <span>
 #include <sstream>
 #include <string>
 #include <system_error>
@@ -58,6 +59,30 @@ class gate {
     std::condition_variable changed_;
     bool is_open_ = false;
     bool entered_ = false;
+};
+
+/// Has news when it is asked to reopen.
+class telling_sink final : public log_sink {
+  public:
+    explicit telling_sink(std::string& to) : to_(to) {}
+
+    task<> open() override { co_return; }
+
+    task<> write(std::span<const char> lines) override {
+        to_.append(lines.data(), lines.size());
+        co_return;
+    }
+
+    task<log_news> tend(log_sink_requests asked) override {
+        co_return asked.reopen ? log_news(level::info, "news") : log_news();
+    }
+
+    task<> close() override { co_return; }
+
+    std::string describe() const override { return "telling sink"; }
+
+  private:
+    std::string& to_;
 };
 
 /// Nothing has come out that has not gone in, and nothing is counted twice.
@@ -251,6 +276,28 @@ TEST_SUITE("log_stats") {
         CHECK_FALSE(stats.outputs[1].is_failing);
         CHECK(stats.outputs[1].write_times.count() == 3);
         CHECK(stats.outputs[1].written == 1);
+    }
+
+    TEST_CASE("what a sink tells is a line of its own in the account, and in the log") {
+        std::string text;
+        logger_options options;
+        options.outputs.push_back(
+            {.sink = std::make_unique<telling_sink>(text),
+             .form = std::make_unique<text_layout>(text_layout_options{.pattern = "%v"})});
+        const logger log(std::move(options));
+        log.info("one");
+        log.flush_blocking();
+        log.reopen();
+        log.flush_blocking();
+        log.info("two");
+        log.flush_blocking();
+        const log_stats stats = log.stats();
+        CHECK(text == "one\nnews \\(log)\ntwo\n");
+        CHECK(stats.outputs[0].notes == 1);
+        CHECK(stats.outputs[0].written == 3);
+        CHECK(stats.outputs[0].in_flight == 0);
+        CHECK(stats.accepted == 2);
+        CHECK(adds_up(stats));
     }
 
     TEST_CASE("a page has each family once, with its type, and buckets that grow") {

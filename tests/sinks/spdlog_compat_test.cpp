@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <filesystem>
 #include <fmt/chrono.h>
 #include <fmt/ranges.h>
 #include <memory>
@@ -217,6 +218,25 @@ TEST_SUITE("spdlog_compat") {
         CHECK_THROWS_AS(spdlog::register_logger(log), spdlog::spdlog_ex);
         spdlog::drop("multi");
         CHECK(spdlog::get("multi") == nullptr);
+    }
+
+    TEST_CASE("a file that rotates is cut into pieces, of which the newest are kept") {
+        const fresh at_end;
+        const temporary_directory directory;
+        const std::string path = directory / "logs/rotating.log";
+        auto log = spdlog::rotating_logger_mt("rotating", path, 1'000, 2);
+        log->set_pattern("%v");
+        for (int i = 0; i < 10; ++i) {
+            log->info("{:>499}", i);
+            log->flush();
+        }
+        spdlog::shutdown();
+        log.reset(); // what is removed is removed by the end
+        std::vector<std::string> sizes;
+        for (const auto& each : std::filesystem::directory_iterator(directory / "logs")) {
+            sizes.push_back(std::to_string(each.file_size()));
+        }
+        CHECK(sizes == std::vector<std::string>(3, "1000"));
     }
 
     TEST_CASE("a file that cannot be opened is a spdlog_ex") {

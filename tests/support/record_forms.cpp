@@ -3,6 +3,7 @@
 #include <sapwood/escape.hpp>
 #include <sapwood/json_layout.hpp>
 #include <sapwood/log_ring.hpp>
+#include <sapwood/log_write.hpp>
 #include <sapwood/text_layout.hpp>
 
 #include <algorithm>
@@ -294,10 +295,8 @@ class rendered {
 
   private:
     void add(detail::log_field_kind kind, std::string_view key, std::string_view value) {
-        const detail::log_field_text field(key, kind, detail::log_view_text(value));
-        std::string text(field.size(), '\0');
-        field.put(text.data());
-        fields_ += text;
+        detail::append_field(fields_,
+                             detail::log_field_text(key, kind, detail::log_view_text(value)));
     }
 
     log_thread thread_;
