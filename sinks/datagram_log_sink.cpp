@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <fmt/format.h>
+#include <new>
 #include <stdexcept>
 #include <sys/socket.h>
 #include <utility>
@@ -73,6 +74,11 @@ task<> datagram_log_sink::write(std::span<const char> lines) {
             throw;
         }
         throw write_error(error.code(), fmt::format("sending to {}", describe()), kept);
+    } catch (const std::bad_alloc&) {
+        if (kept == 0) {
+            throw;
+        }
+        throw write_error(make_error_code(std::errc::not_enough_memory), "sending", kept);
     }
 }
 
@@ -181,6 +187,24 @@ void datagram_log_sink::encode(std::string_view line, std::string& to) {
 
 int datagram_log_sink::send_long(int, std::string_view) {
     return EMSGSIZE;
+}
+
+bool datagram_log_sink::write_in_crash(std::span<const char> lines) noexcept {
+    std::string_view rest(lines.data(), lines.size());
+    bool all = socket_.is_open();
+    while (all && !rest.empty()) {
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        const std::size_t size = std::min(end, limits_.bytes_max);
+        std::array<iovec, 3> parts{{{before_last_words.data(), before_last_words.size()},
+                                    {const_cast<char*>(rest.data()), size},
+                                    {behind_last_words.data(), behind_last_words.size()}}};
+        msghdr message{};
+        message.msg_iov = parts.data();
+        message.msg_iovlen = parts.size();
+        all = ::sendmsg(socket_.fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return all;
 }
 
 // --- UDP ---

@@ -99,6 +99,8 @@ class journal_layout final : public log_layout {
         case log_field_kind::task:
             append_field("TASK", field.value, to);
             return;
+        case log_field_kind::site:
+            return;
         default:
             append_field(journal_field_name(field.key), field.value, to);
         }
@@ -108,6 +110,10 @@ class journal_layout final : public log_layout {
     const bool wants_location_;
     text_layout time_{{.pattern = "TIMESTAMP=%Y-%m-%dT%H:%M:%S.%FZ"}};
 };
+
+std::string journal_ident(const journal_log_sink_options& options) {
+    return options.ident.empty() ? program_name() : options.ident;
+}
 
 /// The value of a field in a line.
 std::string unescaped(std::string_view text) {
@@ -177,22 +183,25 @@ std::string journal_field_name(std::string_view key) {
     const bool is_bad = name.empty() || (name[0] >= '0' && name[0] <= '9') ||
                         std::ranges::find(taken_names, name) != taken_names.end() ||
                         name.starts_with("OBJECT_");
-    name = is_bad ? "FIELD_" + name : name;
+    name.insert(0, is_bad ? "FIELD_" : "");
     return name.substr(0, name_bytes_max);
 }
 
 journal_log_sink::journal_log_sink(journal_log_sink_options options)
     : datagram_log_sink(
           {.give_up_after = options.give_up_after, .must_connect = options.must_connect}),
-      options_(std::move(options)) {}
+      options_(std::move(options)) {
+    before_last_words = fmt::format("PRIORITY={}\nSYSLOG_IDENTIFIER={}\nMESSAGE=", LOG_CRIT,
+                                    journal_ident(options_));
+    behind_last_words += '\n'; // gcc 12 warns of what = would do
+}
 
 std::string journal_log_sink::describe() const {
     return fmt::format("journal {}", options_.path);
 }
 
 std::unique_ptr<log_layout> journal_log_sink::default_form() const {
-    return std::make_unique<journal_layout>(
-        options_.ident.empty() ? program_name() : options_.ident, options_.location);
+    return std::make_unique<journal_layout>(journal_ident(options_), options_.location);
 }
 
 task<socket> journal_log_sink::connect() {

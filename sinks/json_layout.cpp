@@ -114,6 +114,11 @@ void append_json_field(const detail::log_field_view& field, log_buffer& to) {
 
 } // namespace
 
+json_layout::json_layout(log_time_zone zone)
+    : time_({.pattern = zone == log_time_zone::utc ? "{\"time\":\"%Y-%m-%dT%H:%M:%S.%FZ\""
+                                                   : "{\"time\":\"%Y-%m-%dT%H:%M:%S.%F%z\"",
+             .zone = zone}) {}
+
 void json_layout::append(const log_record& record, log_buffer& to) {
     using detail::log_field_kind;
     time_.append(record, to);
@@ -135,7 +140,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
         if (field.kind > log_field_kind::boolean && field.kind <= log_field_kind::task) {
             to.push_back(',');
             append_json_member(names[static_cast<int>(field.kind) - 3], field.value, to);
-        } else {
+        } else if (field.kind <= log_field_kind::boolean) {
             has_fields = true;
         }
     });
@@ -155,6 +160,12 @@ void json_layout::append(const log_record& record, log_buffer& to) {
     }
     to.append("}\n");
 }
+
+logfmt_layout::logfmt_layout(log_time_zone zone)
+    : time_({.pattern = zone == log_time_zone::utc
+                            ? "time=%Y-%m-%dT%H:%M:%S.%FZ level=%l thread=%t"
+                            : "time=%Y-%m-%dT%H:%M:%S.%F%z level=%l thread=%t",
+             .zone = zone}) {}
 
 void logfmt_layout::append(const log_record& record, log_buffer& to) {
     time_.append(record, to);

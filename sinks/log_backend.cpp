@@ -74,6 +74,7 @@ log_backend::log_backend(const log_backend_options& options)
       ticks_are_trusted_(kernel_trusts_ticks()),
       wants_location_(options.wants_location),
       wants_task_(options.wants_task),
+      wants_site_(options.wants_site),
       has_membarrier_(membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0),
       ring_bytes_(options.ring_bytes),
       full_(options.full) {
@@ -268,6 +269,11 @@ void log_backend::flush_then_ring(const std::shared_ptr<loop_bell>& bell) {
         flush_bells_.emplace_back(flushes_requested_.load(std::memory_order_relaxed) + 1, bell);
         flushes_requested_.fetch_add(1, std::memory_order_seq_cst);
     }
+    wake_napping();
+}
+
+void log_backend::dump_recent() noexcept {
+    dumps_requested_.fetch_add(1, std::memory_order_seq_cst);
     wake_napping();
 }
 

@@ -148,6 +148,7 @@ task<> log_consumer::consume() {
     while (true) {
         const std::uint64_t flushes = backend_->flushes_requested();
         const bool closing = backend_->close_requested();
+        const std::uint64_t dumps = backend_->dumps_requested();
         bell_->rung().reset();
         backend_->set_state(log_backend::state::awake);
         // At the end all that there is counts, be it new or not.
@@ -157,6 +158,12 @@ task<> log_consumer::consume() {
         }
         const std::size_t bytes = drain(now);
         idle_naps_ = bytes > 0 ? 0 : idle_naps_ + 1;
+        if (!is_full_) {
+            if (std::exchange(dumps_done_, dumps) != dumps) {
+                std::ranges::for_each(outputs_, [](const auto& each) { each->dump_recent(); });
+            }
+            tell_held_back(closing);
+        }
         push_all();
         if (is_full_ && !batch_is_full()) {
             continue; // there is room again, and more to take
@@ -206,8 +213,13 @@ task<> log_consumer::rest() {
         at_most = sleep_without_membarrier;
     }
     if (backend_->has_new_producers() || backend_->close_requested() ||
-        backend_->flushes_requested() != backend_->flushes_done()) {
+        backend_->flushes_requested() != backend_->flushes_done() ||
+        backend_->dumps_requested() != dumps_done_) {
         co_return; // asked for before the state could be seen
+    }
+    if (const auto telling = next_telling(); telling != clock::time_point::max()) {
+        const auto until = telling - event_loop::current().now();
+        at_most = std::min(at_most, std::max(until, clock::duration::zero()));
     }
     co_await nap(*this, at_most);
 }
@@ -279,6 +291,7 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
         .importance = static_cast<level>(frame.importance),
         .is_known_plain = (frame.flags & log_frame::plain) != 0,
         .is_truncated = (frame.flags & log_frame::truncated) != 0,
+        .is_kept_only = (frame.flags & log_frame::kept_only) != 0,
         .message = {text, frame.message_bytes},
         .logger = name_of(frame.logger),
         .logger_id = frame.logger,
@@ -411,6 +424,26 @@ void log_consumer::push_all() {
     for (const auto& each : outputs_) {
         each->push();
     }
+}
+
+/// What outputs have held back and is due; at the log's end, all of it.
+void log_consumer::tell_held_back(bool at_end) {
+    const clock::time_point next = next_telling();
+    if (next == clock::time_point::max()) [[likely]] {
+        return;
+    }
+    const clock::time_point now = at_end ? next.max() : event_loop::current().now();
+    if (next <= now) {
+        std::ranges::for_each(outputs_, [&](const auto& each) { each->tell_held_back(now); });
+    }
+}
+
+clock::time_point log_consumer::next_telling() const {
+    clock::time_point first = clock::time_point::max();
+    for (const auto& each : outputs_) {
+        first = std::min(first, each->tells_at());
+    }
+    return first;
 }
 
 bool log_consumer::all_settled() const {

@@ -1,5 +1,6 @@
 #include <sapwood/log_output.hpp>
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/text_layout.hpp>
 #include <sapwood/timeout.hpp>
@@ -16,6 +17,9 @@ namespace {
 
 constexpr clock::duration first_retry_after = std::chrono::milliseconds(50);
 constexpr clock::duration last_retry_after = std::chrono::seconds(1);
+
+/// The number of the logger that gaps are told by, and other lines of the log's own.
+constexpr std::uint16_t own_logger_id = 0xffff;
 
 std::uint64_t lines_in(std::string_view text) noexcept {
     return static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n'));
@@ -39,10 +43,21 @@ log_output::log_output(log_output_options options, bool may_block)
       batch_bytes_(options.batch_bytes),
       stuck_after_(options.stuck_after),
       at_least_(options.at_least),
+      keep_at_least_(options.recent.at_least),
+      dump_from_(options.recent.trigger),
+      wants_site_(options.limits.each_call_site.records > 0),
       may_block_(may_block),
       // Records still come in when it is full: what one visit to the rings may bring.
       filling_(batch_bytes_ + (64u << 10)),
-      writing_(batch_bytes_ + (64u << 10)) {}
+      writing_(batch_bytes_ + (64u << 10)) {
+    if (options.recent.records_max > 0) {
+        recent_ =
+            std::make_unique<recent_lines>(options.recent.records_max, options.recent.bytes_max);
+    }
+    if (options.limits.any()) {
+        restraint_ = std::make_unique<log_restraint>(options.limits);
+    }
+}
 
 task<> log_output::open() {
     return sink_->open();
@@ -52,20 +67,116 @@ void log_output::take(const log_record& record) {
     if (filter_ && !filter_(record)) {
         return;
     }
-    if (full() && is_failing()) [[unlikely]] {
+    if (has_no_room()) [[unlikely]] {
         ++lines_lost_untold_;
         ++counts_.lines_lost;
         return;
     }
-    const std::size_t before = filling_.size();
-    try {
-        form_->append(record, filling_);
-        ++filling_lines_;
-    } catch (const std::exception&) { // no memory
-        filling_.cut(before);
+    if (restraint_ != nullptr && restrains(record)) [[unlikely]] {
+        return;
+    }
+    if (recent_ != nullptr && record.importance >= dump_from_) [[unlikely]] {
+        dump_recent();
+    }
+    if (!render(record)) {
         ++lines_lost_untold_;
         ++counts_.lines_lost;
     }
+}
+
+/// False, and nothing has changed, where there is no memory.
+bool log_output::render(const log_record& record) {
+    const std::size_t before = filling_.size();
+    try {
+        form_->append(record, filling_);
+    } catch (const std::exception&) {
+        filling_.cut(before);
+        return false;
+    }
+    ++filling_lines_;
+    return true;
+}
+
+// --- what is kept, and what is held back ---
+
+void log_output::keep(const log_record& record) {
+    if (filter_ && !filter_(record)) {
+        return;
+    }
+    try {
+        kept_line_.cut(0);
+        form_->append(record, kept_line_);
+        recent_->add(kept_line_.text());
+    } catch (const std::exception&) { // no memory: it was not to be written in any case
+    }
+}
+
+void log_output::dump_recent() {
+    if (recent_ == nullptr || recent_->lines() == 0 || has_no_room()) {
+        return;
+    }
+    const std::size_t before = filling_.size();
+    const std::uint64_t lines_before = filling_lines_;
+    try {
+        const std::size_t lines = recent_->lines();
+        const std::string older = recent_->forgotten() > 0
+                                      ? fmt::format(", and {} before them", recent_->forgotten())
+                                      : std::string();
+        if (note(fmt::format("kept until now, too low to be written: {} record{}{}", lines,
+                             lines > 1 ? "s" : "", older),
+                 level::info)) {
+            filling_.append(recent_->text());
+            filling_lines_ += lines;
+            if (note("end of what was kept", level::info)) {
+                recent_->clear();
+                return;
+            }
+        }
+    } catch (const std::exception&) { // no memory: they are kept on
+    }
+    filling_.cut(before);
+    filling_lines_ = lines_before;
+}
+
+bool log_output::restrains(const log_record& record) {
+    if (record.logger_id == own_logger_id) {
+        return false; // what the log itself has to say
+    }
+    try {
+        const bool admitted = restraint_->admits(record, event_loop::current().now(), *this);
+        counts_.records_held_back = restraint_->held_back();
+        return !admitted;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
+void log_output::tell_held_back(clock::time_point now) {
+    if (restraint_ != nullptr) {
+        try {
+            restraint_->tell_due(now, *this);
+        } catch (const std::bad_alloc&) { // later
+        }
+    }
+}
+
+bool log_output::tell_held_back(const std::string& text, level importance) {
+    return !has_no_room() && note(text, importance);
+}
+
+/// A line of the log's own.
+bool log_output::note(const std::string& text, level importance) {
+    static const log_thread nobody;
+    return render({.when = wall_clock::now(),
+                   .importance = importance,
+                   .is_known_plain = false,
+                   .is_truncated = false,
+                   .message = text,
+                   .logger = "sapwood",
+                   .logger_id = own_logger_id,
+                   .thread = nobody,
+                   .sequence = 0,
+                   .fields = {}});
 }
 
 void log_output::push() {
@@ -108,7 +219,8 @@ task<> log_output::write_out(event& progress) {
     } catch (const std::exception& error) {
         tell(fmt::format("closing {}: {}", sink_->describe(), error.what()));
     }
-    if (counts_.lines_lost > 0) {
+    if (counts_.lines_lost > 0 ||
+        (restraint_ != nullptr && restraint_->told() < restraint_->held_back())) {
         tell(summary_of_losses());
     }
     progress.set();
@@ -175,26 +287,10 @@ void log_output::note_written(std::size_t bytes) noexcept {
 
 /// A line behind those that came before the losses: what was lost is what did not fit behind them.
 void log_output::tell_losses() {
-    static const log_thread nobody;
     const std::string text =
         fmt::format("{} records are missing here: {} failed, and there was no room to keep them",
                     std::exchange(lines_lost_untold_, 0), sink_->describe());
-    const std::size_t before = filling_.size();
-    try {
-        form_->append({.when = wall_clock::now(),
-                       .importance = level::warning,
-                       .is_known_plain = false,
-                       .is_truncated = false,
-                       .message = text,
-                       .logger = "sapwood",
-                       .logger_id = 0xffff,
-                       .thread = nobody,
-                       .sequence = 0,
-                       .fields = {}},
-                      filling_);
-        ++filling_lines_;
-    } catch (const std::exception&) {
-        filling_.cut(before);
+    if (!note(text, level::warning)) {
         tell(text);
     }
 }
@@ -207,8 +303,12 @@ void log_output::lose(std::uint64_t lines, const std::string& why) {
 }
 
 std::string log_output::summary_of_losses() const {
-    return fmt::format("{}: {} lines written, {} lost", sink_->describe(), counts_.lines_written,
-                       counts_.lines_lost);
+    return fmt::format("{}: {} lines written, {} lost{}", sink_->describe(), counts_.lines_written,
+                       counts_.lines_lost,
+                       restraint_ != nullptr && restraint_->told() < restraint_->held_back()
+                           ? fmt::format(", {} held back and not told",
+                                         restraint_->held_back() - restraint_->told())
+                           : std::string());
 }
 
 } // namespace sapwood::detail

@@ -36,12 +36,15 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
 
   private:
     [[nodiscard]] level threshold_of(const std::string& name) const;
+    [[nodiscard]] level made_from(level shown) const noexcept;
     void read_environment();
 
     std::shared_ptr<log_names> names_ = std::make_shared<log_names>();
     std::shared_ptr<log_backend> backend_;
     std::shared_ptr<log_consumer> consumer_;
     std::thread thread_;
+    /// The lowest level that an output keeps; off where none does.
+    level keeps_from_ = level::off;
 
     std::mutex mutex_;
     /// What was said of a logger by its name; that of "" is for all.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 
 namespace sapwood::detail {
 
@@ -26,6 +27,13 @@ std::string context_fields(const log_backend& backend, const std::source_locatio
         add_field(fields, log_field_kind::location,
                   fmt::format("{}:{}", where.file_name(), where.line()));
         add_field(fields, log_field_kind::function, where.function_name());
+    }
+    if (backend.wants_site()) {
+        const std::uint64_t site = (reinterpret_cast<std::uintptr_t>(where.file_name()) << 24) ^
+                                   (std::uint64_t{where.line()} << 8) ^ where.column();
+        char bytes[sizeof(site)];
+        std::memcpy(bytes, &site, sizeof(site));
+        add_field(fields, log_field_kind::site, {bytes, sizeof(bytes)});
     }
     if (backend.wants_task() && running_loop != nullptr &&
         running_loop->running_task() != nullptr) {

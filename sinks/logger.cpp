@@ -6,6 +6,7 @@
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/run.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <csignal>
 #include <cstdlib>
@@ -66,7 +67,9 @@ log_owner::log_owner(logger_options options) {
     read_environment();
     if (!options.path.empty()) {
         log_output_options file{.sink = std::make_unique<file_log_sink>(options.path),
-                                .form = std::make_unique<text_layout>(options.form)};
+                                .form = std::make_unique<text_layout>(options.form),
+                                .recent = options.recent,
+                                .limits = options.limits};
         options.outputs.insert(options.outputs.begin(), std::move(file));
     }
     log_backend_options backend{
@@ -82,6 +85,8 @@ log_owner::log_owner(logger_options options) {
         outputs.push_back(std::make_unique<log_output>(std::move(each), is_only_one));
         backend.wants_location |= outputs.back()->wants_location();
         backend.wants_task |= outputs.back()->wants_task();
+        backend.wants_site |= outputs.back()->wants_site();
+        keeps_from_ = std::min(keeps_from_, outputs.back()->keeps_from());
     }
     backend_ = std::make_shared<log_backend>(backend);
     consumer_ =
@@ -169,6 +174,10 @@ level log_owner::threshold_of(const std::string& name) const {
     }
 }
 
+level log_owner::made_from(level shown) const noexcept {
+    return shown == level::off ? shown : std::min(shown, keeps_from_);
+}
+
 std::shared_ptr<log_core> log_owner::core(std::string name) {
     const std::lock_guard lock(mutex_);
     std::erase_if(cores_, [](const auto& each) { return each.expired(); });
@@ -180,7 +189,7 @@ std::shared_ptr<log_core> log_owner::core(std::string name) {
     const std::uint16_t id = names_->add(name);
     const level threshold = threshold_of(name);
     auto made = std::make_shared<log_core>(shared_from_this(), backend_.get(), std::move(name), id,
-                                           threshold);
+                                           made_from(threshold), threshold);
     cores_.push_back(made);
     return made;
 }
@@ -190,7 +199,9 @@ void log_owner::set_level(const std::string& name, level threshold) {
     thresholds_[name] = threshold;
     for (const auto& each : cores_) {
         if (const auto core = each.lock()) {
-            core->threshold.store(threshold_of(core->name), std::memory_order_relaxed);
+            const level shown = threshold_of(core->name);
+            core->shown.store(shown, std::memory_order_relaxed);
+            core->threshold.store(made_from(shown), std::memory_order_relaxed);
         }
     }
 }
@@ -245,6 +256,10 @@ task<> logger::flush() const {
     core_->backend->flush_then_ring(bell);
     co_await bell->rung().wait();
     throw_if_flush_failed(keep->backend->last_flush_failed());
+}
+
+void logger::dump_recent() const {
+    core_->backend->dump_recent();
 }
 
 void logger::flush_blocking() const {

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <new>
 #include <stdexcept>
 #include <sys/socket.h>
 #include <utility>
@@ -102,6 +103,11 @@ task<> stream_log_sink::write(std::span<const char> lines) {
             throw;
         }
         throw write_error(error.code(), fmt::format("sending to {}", describe()), kept);
+    } catch (const std::bad_alloc&) {
+        if (kept == 0) {
+            throw;
+        }
+        throw write_error(make_error_code(std::errc::not_enough_memory), "sending", kept);
     }
 }
 

@@ -63,6 +63,7 @@ syslog_layout::syslog_layout(syslog_layout_options options) : options_(std::move
         options_.host = host_name();
     }
     options_.host = printable(options_.host, host_bytes_max, "");
+    ::tzset(); // localtime_r does not look at TZ again
     if (is_new && (options_.structured_data_id.empty() ||
                    printable(options_.structured_data_id, name_bytes_max, "=]\"") !=
                        options_.structured_data_id)) {

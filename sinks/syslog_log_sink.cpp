@@ -12,9 +12,13 @@ namespace {
 
 class datagrams final : public datagram_log_sink {
   public:
-    datagrams(std::string path, const datagram_limits& limits)
-        : datagram_log_sink(limits),
-          path_(std::move(path)) {}
+    explicit datagrams(const syslog_log_sink_options& options)
+        : datagram_log_sink(options.limits),
+          path_(options.path) {
+        before_last_words =
+            fmt::format("<{}>{}: ", options.form.facility | LOG_CRIT,
+                        options.form.ident.empty() ? program_name() : options.form.ident);
+    }
 
     std::string describe() const override { return fmt::format("syslog {}", path_); }
 
@@ -72,7 +76,7 @@ std::unique_ptr<log_sink> syslog_log_sink::make_way(bool is_stream) const {
     if (is_stream) {
         return std::make_unique<nul_ended_stream>(options_.path, options_.limits);
     }
-    return std::make_unique<datagrams>(options_.path, options_.limits);
+    return std::make_unique<datagrams>(options_);
 }
 
 task<> syslog_log_sink::open() {
@@ -115,6 +119,10 @@ task<> syslog_log_sink::write(std::span<const char> lines) {
                           fmt::format("{} is of another kind now", describe()), kept);
     }
     co_await way_->write(lines);
+}
+
+bool syslog_log_sink::write_in_crash(std::span<const char> lines) noexcept {
+    return way_->write_in_crash(lines);
 }
 
 task<> syslog_log_sink::close() {

@@ -21,7 +21,9 @@ constexpr std::string_view finer_flags = "fF";
 constexpr std::string_view source_flags = "nlLtNP^$*%";
 constexpr std::string_view message_flags = "v";
 constexpr std::string_view context_flags = "sg#!@k";
+constexpr std::string_view elapsed_flags = "Ooiu";
 constexpr std::string_view other_flags = "q";
+constexpr std::string_view spdlog_pattern = "[%Y-%m-%d %H:%M:%S.%e] [%n] [%^%l%$] %v";
 
 constexpr std::array<std::string_view, 7> colours{
     "\x1b[37m",        "\x1b[36m",        "\x1b[32m", "\x1b[33m\x1b[1m",
@@ -30,6 +32,16 @@ constexpr std::string_view colour_end = "\x1b[0m";
 
 bool is_one_of(char flag, std::string_view flags) noexcept {
     return flags.find(flag) != std::string_view::npos;
+}
+
+bool is_flag(char flag) noexcept {
+    for (const auto flags : {time_flags, finer_flags, source_flags, message_flags, context_flags,
+                             elapsed_flags, other_flags}) {
+        if (is_one_of(flag, flags)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 std::string_view find_field(const log_record& record, detail::log_field_kind kind) {
@@ -64,6 +76,9 @@ std::int64_t since_epoch_ns(const log_record& record) noexcept {
 text_layout::text_layout(const text_layout_options& options)
     : zone_(options.zone),
       colour_(options.colour) {
+    if (zone_ == log_time_zone::local) {
+        ::tzset(); // localtime_r does not look at TZ again
+    }
     parse(options.pattern);
 }
 
@@ -115,6 +130,10 @@ void text_layout::parse(std::string_view pattern) {
             one.pad = piece::padding::right;
         }
         one.width = static_cast<std::uint8_t>(width);
+        if (width > 0 && i + 1 < pattern.size() && pattern[i] == '!' && is_flag(pattern[i + 1])) {
+            one.is_cut = true;
+            ++i;
+        }
         if (i == pattern.size()) {
             refuse("ends with a percent sign: write %% for one");
         }
@@ -123,9 +142,12 @@ void text_layout::parse(std::string_view pattern) {
             literal += '%';
             continue;
         }
-        if (!is_one_of(one.flag, time_flags) && !is_one_of(one.flag, finer_flags) &&
-            !is_one_of(one.flag, source_flags) && !is_one_of(one.flag, message_flags) &&
-            !is_one_of(one.flag, context_flags) && !is_one_of(one.flag, other_flags)) {
+        if (one.flag == '+') {
+            end_literal();
+            parse(spdlog_pattern);
+            continue;
+        }
+        if (!is_flag(one.flag)) {
             refuse(fmt::format("has a flag that is not known, %{}", one.flag));
         }
         end_literal();
@@ -187,6 +209,7 @@ void text_layout::append(const log_record& record, log_buffer& to) {
         }
     }
     to.push_back('\n');
+    previous_ns_ = since_epoch_ns(record);
 }
 
 void text_layout::append_cached(const run& pieces, std::uint64_t key, const log_record& record,
@@ -233,6 +256,9 @@ void text_layout::append_piece(const piece& one, const log_record& record, log_b
     append_flag(one.flag, record, to);
     const std::size_t size = to.size() - before;
     if (one.pad == piece::padding::none || size >= one.width) {
+        if (one.is_cut) {
+            to.cut(before + detail::cut_at_character(to.text().substr(before), one.width).size());
+        }
         return;
     }
     const std::string text(to.text().substr(before));
@@ -313,8 +339,20 @@ void text_layout::append_flag(char flag, const log_record& record, log_buffer& t
         return;
     }
     default:
-        append_time(flag, record, to);
+        is_one_of(flag, elapsed_flags) ? append_elapsed(flag, record, to)
+                                       : append_time(flag, record, to);
     }
+}
+
+void text_layout::append_elapsed(char flag, const log_record& record, log_buffer& to) const {
+    const std::int64_t now = since_epoch_ns(record);
+    const std::int64_t since =
+        previous_ns_ == 0 ? 0 : std::max<std::int64_t>(now - previous_ns_, 0);
+    const int unit = flag == 'O'   ? 1'000'000'000
+                     : flag == 'o' ? 1'000'000
+                     : flag == 'i' ? 1'000
+                                   : 1;
+    fmt::format_to(std::back_inserter(to), "{}", since / unit);
 }
 
 void text_layout::append_time(char flag, const log_record& record, log_buffer& to) {

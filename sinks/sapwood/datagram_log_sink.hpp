@@ -37,6 +37,9 @@ class datagram_log_sink : public log_sink {
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<> close() override;
 
+    /// A datagram for each line, where the sink is connected and there is room.
+    bool write_in_crash(std::span<const char> lines) noexcept override;
+
     /// Records that were cut. Any thread.
     [[nodiscard]] std::uint64_t records_cut() const noexcept {
         return cut_.load(std::memory_order_relaxed);
@@ -60,6 +63,11 @@ class datagram_log_sink : public log_sink {
     /// Sends one that is longer than the socket takes in some other way: 0, or the error; EMSGSIZE
     /// where there is none, and it has to be cut.
     [[nodiscard]] virtual int send_long(int fd, std::string_view datagram);
+
+    /// What stands before and behind a line that is plain text, as the last ones of a process that
+    /// dies are. Constant after construction.
+    std::string before_last_words;
+    std::string behind_last_words;
 
     /// Of the given kind, connected at once. For connect().
     [[nodiscard]] static socket connect_now(const endpoint& to, int type);

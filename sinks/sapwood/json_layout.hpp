@@ -15,20 +15,25 @@ namespace sapwood {
 
 class json_layout final : public log_layout {
   public:
+    /// Times are RFC 3339's, in UTC with a `Z`, in local time with its offset.
+    explicit json_layout(log_time_zone zone = log_time_zone::utc);
+
     void append(const log_record& record, log_buffer& to) override;
 
   private:
-    text_layout time_{{.pattern = "{\"time\":\"%Y-%m-%dT%H:%M:%S.%FZ\""}};
+    text_layout time_;
 };
 
 /// logfmt: `time=2026-11-21T22:39:56.123456789Z level=info thread=1234 logger=app.db
 /// message="cache miss" key="a b" age=12`. Escaped as text is, in quotes where it must be.
 class logfmt_layout final : public log_layout {
   public:
+    explicit logfmt_layout(log_time_zone zone = log_time_zone::utc);
+
     void append(const log_record& record, log_buffer& to) override;
 
   private:
-    text_layout time_{{.pattern = "time=%Y-%m-%dT%H:%M:%S.%FZ level=%l thread=%t"}};
+    text_layout time_;
 };
 
 } // namespace sapwood

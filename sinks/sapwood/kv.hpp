@@ -28,8 +28,9 @@ inline constexpr bool is_log_field = false;
 template <class T>
 inline constexpr bool is_log_field<log_field<T>> = true;
 
-/// What a field is, and so how formats write it. The last three are what a record says of itself.
-enum class log_field_kind : std::uint8_t { text, number, boolean, location, function, task };
+/// What a field is, and so how formats write it. The last four are what a record says of itself;
+/// `site`, eight bytes that stand for the place of the call, is never written.
+enum class log_field_kind : std::uint8_t { text, number, boolean, location, function, task, site };
 
 /// A field in the ring: this, the key, the value; nothing is aligned.
 struct log_field_header {

@@ -87,6 +87,8 @@ struct log_backend_options {
     log_full full;
     bool wants_location;
     bool wants_task;
+    /// Which place in the source, as a number.
+    bool wants_site = false;
 };
 
 class log_backend {
@@ -100,11 +102,15 @@ class log_backend {
 
     [[nodiscard]] std::uint64_t ticks() const noexcept { return read_ticks(ticks_are_trusted_); }
 
-    [[nodiscard]] bool wants_context() const noexcept { return wants_location_ || wants_task_; }
+    [[nodiscard]] bool wants_context() const noexcept {
+        return wants_location_ || wants_task_ || wants_site_;
+    }
 
     [[nodiscard]] bool wants_location() const noexcept { return wants_location_; }
 
     [[nodiscard]] bool wants_task() const noexcept { return wants_task_; }
+
+    [[nodiscard]] bool wants_site() const noexcept { return wants_site_; }
 
     /// This thread's ring; null where there is no memory for it.
     [[nodiscard]] log_producer* producer() noexcept {
@@ -144,6 +150,9 @@ class log_backend {
 
     /// Has `bell` rung when that is so.
     void flush_then_ring(const std::shared_ptr<loop_bell>& bell);
+
+    /// Has outputs write the records that they keep (log_recent).
+    void dump_recent() noexcept;
 
     /// Of the consumer's loop; null before it has begun.
     [[nodiscard]] const void* consumer_loop() const noexcept {
@@ -191,6 +200,10 @@ class log_backend {
 
     [[nodiscard]] std::uint64_t flushes_done() const noexcept { return flushes_done_; }
 
+    [[nodiscard]] std::uint64_t dumps_requested() const noexcept {
+        return dumps_requested_.load(std::memory_order_acquire);
+    }
+
     /// All flushes up to `number` are done.
     void finish_flushes(std::uint64_t number, bool failed) noexcept;
 
@@ -223,6 +236,7 @@ class log_backend {
     const bool ticks_are_trusted_;
     const bool wants_location_;
     const bool wants_task_;
+    const bool wants_site_;
     const bool has_membarrier_;
     const std::size_t ring_bytes_;
     const log_full full_;
@@ -235,6 +249,7 @@ class log_backend {
     std::atomic<bool> flush_failed_{false};
     std::atomic<bool> has_new_producers_{false};
     std::atomic<std::uint64_t> flushes_requested_{0};
+    std::atomic<std::uint64_t> dumps_requested_{0};
     std::atomic<std::uint64_t> dropped_without_ring_{0};
     std::atomic<const void*> consumer_loop_{nullptr};
 

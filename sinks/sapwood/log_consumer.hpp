@@ -76,6 +76,8 @@ class log_consumer final : public stop_listener {
     void append(const log_record& record);
     void release_ended();
     void push_all();
+    void tell_held_back(bool at_end);
+    [[nodiscard]] clock::time_point next_telling() const;
     [[nodiscard]] bool all_settled() const;
     [[nodiscard]] bool any_failing() const;
     [[nodiscard]] bool only_output_fails() const;
@@ -102,6 +104,7 @@ class log_consumer final : public stop_listener {
     bool is_full_ = false;
     std::vector<std::string_view> known_names_;
     std::uint64_t told_without_ring_ = 0;
+    std::uint64_t dumps_done_ = 0;
     log_consumer_counts counts_;
 };
 

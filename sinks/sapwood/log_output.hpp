@@ -6,7 +6,9 @@
 #include <sapwood/clock.hpp>
 #include <sapwood/event.hpp>
 #include <sapwood/log_record.hpp>
+#include <sapwood/log_restraint.hpp>
 #include <sapwood/log_sink.hpp>
+#include <sapwood/recent_lines.hpp>
 #include <sapwood/task.hpp>
 
 #include <functional>
@@ -35,6 +37,12 @@ struct log_output_options {
     /// A sink whose write takes longer than this counts as failing: a hung disk, a peer that does
     /// not read.
     clock::duration stuck_after = std::chrono::seconds(1);
+
+    /// Records that are too low for it, kept for when an error comes.
+    log_recent recent = {};
+
+    /// How many records it takes at most, and whether it takes repetitions.
+    log_limits limits = {};
 };
 
 namespace detail {
@@ -44,9 +52,11 @@ struct log_output_counts {
     std::uint64_t bytes_written = 0;
     std::uint64_t batches_written = 0;
     std::uint64_t lines_lost = 0;
+    /// By log_limits, told in the log or not yet.
+    std::uint64_t records_held_back = 0;
 };
 
-class log_output {
+class log_output final : private log_restraint::teller {
   public:
     /// `may_block`: while the sink fails, what is there is kept and no more is taken, so that the
     /// rings fill. Otherwise, for one of several outputs, lines are dropped then, and counted.
@@ -68,9 +78,22 @@ class log_output {
     void give_up() noexcept { gives_up_ = true; }
 
     void append(const log_record& record) {
-        if (record.importance >= at_least_) [[likely]] {
+        if (record.importance >= at_least_ && !record.is_kept_only) [[likely]] {
             take(record);
+        } else if (recent_ != nullptr && record.importance >= keep_at_least_) {
+            keep(record);
         }
+    }
+
+    /// Writes the records that it keeps now.
+    void dump_recent();
+
+    /// Tells what was held back until now; at the end of time, all.
+    void tell_held_back(clock::time_point now);
+
+    /// When that has to be done; the end of time where nothing is held back.
+    [[nodiscard]] clock::time_point tells_at() const noexcept {
+        return restraint_ != nullptr ? restraint_->due() : clock::time_point::max();
     }
 
     /// Has what is in the batch written as soon as the sink is free.
@@ -93,6 +116,13 @@ class log_output {
 
     [[nodiscard]] bool wants_task() const noexcept { return form_->wants_task(); }
 
+    [[nodiscard]] bool wants_site() const noexcept { return wants_site_; }
+
+    /// Records from this level on are to be made for it, whatever the loggers' levels are.
+    [[nodiscard]] level keeps_from() const noexcept {
+        return recent_ != nullptr ? keep_at_least_ : level::off;
+    }
+
     /// The writing coroutine: runs until stop() and all is written. `progress` is set whenever it
     /// has got on.
     [[nodiscard]] task<> write_out(event& progress);
@@ -104,6 +134,14 @@ class log_output {
 
   private:
     void take(const log_record& record);
+    void keep(const log_record& record);
+    [[nodiscard]] bool restrains(const log_record& record);
+    bool render(const log_record& record);
+
+    [[nodiscard]] bool has_no_room() const noexcept { return full() && is_failing(); }
+
+    bool tell_held_back(const std::string& text, level importance) override;
+    bool note(const std::string& text, level importance);
     void lose(std::uint64_t lines, const std::string& why);
     void tell_losses();
     void note_written(std::size_t bytes) noexcept;
@@ -116,7 +154,14 @@ class log_output {
     const std::size_t batch_bytes_;
     const clock::duration stuck_after_;
     const level at_least_;
+    const level keep_at_least_;
+    const level dump_from_;
+    const bool wants_site_;
     const bool may_block_;
+
+    std::unique_ptr<recent_lines> recent_;
+    log_buffer kept_line_{0};
+    std::unique_ptr<log_restraint> restraint_;
 
     log_buffer filling_;
     log_buffer writing_;

@@ -35,6 +35,8 @@ struct log_record {
     bool is_known_plain;
     /// The message was longer than a quarter of a ring, and is cut.
     bool is_truncated;
+    /// It is below its logger's level, and was made for outputs that keep such (see log_recent).
+    bool is_kept_only = false;
     std::string_view message;
     /// The logger's name, empty for the root, and its number.
     std::string_view logger;

@@ -25,6 +25,7 @@ struct log_frame {
     static constexpr std::uint8_t plain = 1;      // is_plain(message) is known to hold
     static constexpr std::uint8_t has_fields = 2; // behind the message, see log_fields.hpp
     static constexpr std::uint8_t truncated = 4;  // the message was longer than a ring takes
+    static constexpr std::uint8_t kept_only = 8;  // below its logger's level; see log_recent
 
     /// The upper three bits of the flags: so many bytes at the frame's end are nothing's.
     static constexpr unsigned padding_shift = 5;

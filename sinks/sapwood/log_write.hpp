@@ -23,7 +23,10 @@ struct log_core {
     log_backend* backend;
     std::string name;
     std::uint16_t id;
+    /// Records from this level on are made.
     std::atomic<level> threshold;
+    /// Those below this one, the level that it was given, are for outputs that keep such only.
+    std::atomic<level> shown;
 };
 
 [[nodiscard]] constexpr std::size_t frame_bytes(std::size_t text_bytes) noexcept {
@@ -61,6 +64,9 @@ template <class Put>
     put(place + sizeof(log_frame));
     const std::size_t bytes = frame_bytes(text_bytes);
     const std::size_t padding = bytes - sizeof(log_frame) - text_bytes;
+    if (importance < core.shown.load(std::memory_order_relaxed)) [[unlikely]] {
+        flags |= log_frame::kept_only;
+    }
     put_frame_header(
         place, {.bytes = static_cast<std::uint32_t>(bytes),
                 .sequence = static_cast<std::uint32_t>(ring.sequence()),

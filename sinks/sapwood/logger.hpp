@@ -47,6 +47,11 @@ struct logger_options {
     /// The form of the file at `path`.
     text_layout_options form = {};
 
+    /// What the file at `path` keeps for when an error comes, and how many records it takes at
+    /// most.
+    log_recent recent = {};
+    log_limits limits = {};
+
     /// For each thread that logs. A power of two from 4 KiB to 1 GiB. A record takes at most a
     /// quarter of it; what is longer is cut, and says so.
     std::size_t ring_bytes = 512u << 10;
@@ -111,6 +116,8 @@ class logger {
 
     // --- logging: any thread ---
 
+    /// Whether a record of that level is made: it is not below the logger's level, or an output
+    /// keeps such records (log_recent).
     [[nodiscard]] bool enabled(level importance) const noexcept {
         return importance >= core_->threshold.load(std::memory_order_relaxed);
     }
@@ -173,11 +180,15 @@ class logger {
     // --- levels: any thread ---
 
     [[nodiscard]] level threshold() const noexcept {
-        return core_->threshold.load(std::memory_order_relaxed);
+        return core_->shown.load(std::memory_order_relaxed);
     }
 
     /// For this logger and those below it that have no level of their own.
     void set_level(level threshold) const;
+
+    /// Has outputs that keep records too low for them (log_recent) write those now, behind what was
+    /// logged before. Any thread.
+    void dump_recent() const;
 
     // --- flushing ---
 

@@ -72,7 +72,6 @@ class syslog_layout final : public log_layout {
     void append_structured_data(const log_record& record, log_buffer& to) const;
 
     syslog_layout_options options_;
-    std::string process_;
     /// The second that time_text_ is.
     std::int64_t second_ = -1;
     std::string time_text_;

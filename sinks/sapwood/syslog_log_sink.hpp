@@ -30,6 +30,7 @@ class syslog_log_sink final : public log_sink {
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<> close() override;
     [[nodiscard]] std::string describe() const override;
+    bool write_in_crash(std::span<const char> lines) noexcept override;
     [[nodiscard]] std::unique_ptr<log_layout> default_form() const override;
 
   private:

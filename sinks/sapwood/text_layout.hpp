@@ -20,17 +20,20 @@ enum class log_time_zone : std::uint8_t { utc, local };
 inline constexpr std::string_view default_log_pattern = "%Y-%m-%d %H:%M:%S.%e %t %l %*%v";
 
 struct text_layout_options {
-    /// Flags, each after a `%`, with a width before it where it is to be padded (`%8l` right,
-    /// `%-8l` left, `%=8l` centred):
+    /// Flags, each after a `%`, with a width before it where it is to be padded (`%8l` to the
+    /// right, `%-8l` to the left, `%=8l` in the middle), and a `!` behind the width where what is
+    /// longer is to be cut (`%-8!l`):
     ///
     ///     v  message and fields      n  logger         l  level         L  level's first letter
     ///     t  thread's number         N  thread's name  k  task's name   P  process's number
-    ///     Y m d H M S  time          y C a A b B h I p T X R D x F... c r  as strftime has them
+    ///     Y m d H M S  time          y C a A b B h I p T X R D x c r  as spdlog has them
     ///     e f F  milli-, micro-, nanoseconds of the second     E  seconds since 1970
     ///     z  offset from UTC, +01:00     q  record's number in its thread
+    ///     O o i u  seconds, milli-, micro-, nanoseconds since the record before in this output
     ///     s  source file's name      g  its path       #  line          !  function   @  file:line
     ///     ^ $  begin and end of the colour of the level, where the sink shows colours
     ///     *  logger's name and a space, nothing for the root     %  a percent sign
+    ///     +  `[%Y-%m-%d %H:%M:%S.%e] [%n] [%^%l%$] %v`, spdlog's own default
     ///
     /// The message is escaped (see escape.hpp): a record is one line.
     std::string_view pattern = default_log_pattern;
@@ -47,6 +50,7 @@ struct pattern_piece {
     char flag = 0; // 0: literal
     padding pad = padding::none;
     std::uint8_t width = 0;
+    bool is_cut = false; // to its width
     std::string text;
 };
 
@@ -85,6 +89,7 @@ class text_layout final : public log_layout {
     void add(piece one);
     void append_piece(const piece& one, const log_record& record, log_buffer& to);
     void append_flag(char flag, const log_record& record, log_buffer& to);
+    void append_elapsed(char flag, const log_record& record, log_buffer& to) const;
     void append_time(char flag, const log_record& record, log_buffer& to);
     void append_cached(const run& pieces, std::uint64_t key, const log_record& record,
                        cached_text& text, log_buffer& to);
@@ -104,6 +109,8 @@ class text_layout final : public log_layout {
     std::int64_t second_ = -1;
     std::tm broken_down_{};
     long offset_seconds_ = 0;
+    /// Of the record before; 0 before the first.
+    std::int64_t previous_ns_ = 0;
 };
 
 } // namespace sapwood

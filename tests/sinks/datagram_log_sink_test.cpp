@@ -1,4 +1,5 @@
 // datagram_log_sink: lines over UDP.
+#include "support/allocations.hpp"
 #include "support/co_test.hpp"
 #include "support/log_records.hpp"
 #include "support/sockets.hpp"
@@ -12,6 +13,7 @@
 
 #include <doctest/doctest.h>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <sys/socket.h>
@@ -123,5 +125,34 @@ TEST_SUITE("datagram_log_sink") {
         char text[512] = {};
         REQUIRE(::recv(server.fd(), text, sizeof(text) - 1, 0) > 0);
         CHECK(std::string_view(text).ends_with("\"message\":\"hello\",\"fields\":{\"n\":1}}"));
+    }
+
+    CO_TEST_CASE("without memory a write fails, and every record arrives once all the same") {
+        udp_socket server(test::loopback());
+        udp_log_sink sink(to(server));
+        co_await sink.open();
+        co_await write_text(sink, "first\n");
+        CHECK((co_await take(server, 1)).front() == "first");
+        std::size_t failures = 0;
+        for (std::size_t nth = 1; nth <= 4; ++nth) {
+            const std::string text =
+                std::string(2'000 * nth, 'x') + "\n" + std::to_string(nth) + "\n";
+            bool is_done = false;
+            try {
+                const test::failing_allocations failing(nth);
+                co_await write_text(sink, text);
+                is_done = true;
+            } catch (const std::bad_alloc&) {
+                ++failures;
+            }
+            if (!is_done) {
+                co_await write_text(sink, text);
+            }
+            const auto got = co_await take(server, 2);
+            CHECK(got[0].ends_with("x(cut)"));
+            CHECK(got[1] == std::to_string(nth));
+        }
+        CHECK(failures > 0);
+        co_await sink.close();
     }
 }

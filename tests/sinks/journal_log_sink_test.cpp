@@ -221,4 +221,18 @@ TEST_SUITE("journal_log_sink") {
         CHECK(value_of(parse(daemon.take()), "MESSAGE").size() == 3'000'000);
         co_await sink.close();
     }
+
+    CO_TEST_CASE("last words of a process that dies go to the journal") {
+        const temporary_directory directory;
+        journal daemon(directory / "socket");
+        journal_log_sink sink({.ident = "app", .path = directory / "socket", .must_connect = true});
+        co_await sink.open();
+        const std::string_view last = "last words\n";
+        CHECK(sink.write_in_crash(std::span(last.data(), last.size())));
+        const entry fields = parse(daemon.take());
+        CHECK(value_of(fields, "MESSAGE") == "last words");
+        CHECK(value_of(fields, "PRIORITY") == "2");
+        CHECK(value_of(fields, "SYSLOG_IDENTIFIER") == "app");
+        co_await sink.close();
+    }
 }

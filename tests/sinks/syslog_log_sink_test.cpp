@@ -255,4 +255,18 @@ TEST_SUITE("syslog_log_sink") {
         CHECK_THROWS_WITH_AS(logger(std::move(strict)), doctest::Contains(path.c_str()),
                              std::system_error);
     }
+
+    CO_TEST_CASE("last words of a process that dies go to the daemon") {
+        const temporary_directory directory;
+        const log_daemon syslogd(directory / "log");
+        syslog_log_sink sink(at(directory / "log"));
+        const std::string_view last = "last\nwords\n";
+        CHECK_FALSE(sink.write_in_crash(std::span(last.data(), last.size()))); // not connected
+        co_await sink.open();
+        co_await write_text(sink, "one\n");
+        CHECK(sink.write_in_crash(std::span(last.data(), last.size())));
+        const auto got = syslogd.take();
+        CHECK(got == strings{"one", "<10>app: last", "<10>app: words"});
+        co_await sink.close();
+    }
 }

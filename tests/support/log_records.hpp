@@ -35,8 +35,8 @@ struct owned_record {
     log_thread thread = {.id = 1234, .ordinal = 1, .name = "worker"};
     std::uint64_t sequence = 7;
 
-    template <class... Fields>
-    owned_record& with(const Fields&... each) {
+    template <class... T>
+    owned_record& with(const log_field<T>&... each) {
         (detail::append_field(fields, detail::field_text(each)), ...);
         return *this;
     }

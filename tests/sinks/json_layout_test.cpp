@@ -1,0 +1,114 @@
+// json_layout and logfmt_layout: for machines.
+#include "support/child_process.hpp"
+#include "support/log_records.hpp"
+
+#include <sapwood/json_layout.hpp>
+
+#include <cstdint>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <limits>
+#include <string>
+#include <string_view>
+
+namespace {
+
+using namespace sapwood;
+using test::line_of;
+using test::owned_record;
+
+/// The line behind what every one begins with.
+std::string json_of(const owned_record& record) {
+    json_layout form;
+    const std::string line = line_of(form, record);
+    const std::string_view begin =
+        "{\"time\":\"2026-11-21T22:39:56.123456789Z\",\"level\":\"info\",\"thread\":1234,";
+    REQUIRE(line.starts_with(begin));
+    return line.substr(begin.size());
+}
+
+std::string logfmt_of(const owned_record& record) {
+    logfmt_layout form;
+    const std::string line = line_of(form, record);
+    const std::string_view begin = "time=2026-11-21T22:39:56.123456789Z level=info thread=1234 ";
+    REQUIRE(line.starts_with(begin));
+    return line.substr(begin.size());
+}
+
+} // namespace
+
+TEST_SUITE("json_layout") {
+
+    TEST_CASE("a record is an object on one line") {
+        owned_record record{.message = "cache miss", .logger = "app.db"};
+        record.with(kv("key", "a b"), kv("age", 12), kv("ok", false));
+        CHECK(json_of(record) == "\"logger\":\"app.db\",\"message\":\"cache miss\","
+                                 "\"fields\":{\"key\":\"a b\",\"age\":12,\"ok\":false}}\n");
+        CHECK(json_of({}) == "\"message\":\"message\"}\n");
+    }
+
+    TEST_CASE("numbers stay numbers, to the last digit") {
+        owned_record record;
+        record.with(kv("max", std::numeric_limits<std::uint64_t>::max()),
+                    kv("min", std::numeric_limits<std::int64_t>::min()), kv("pi", 3.25),
+                    kv("tiny", 5e-324), kv("huge", 1.7976931348623157e308), kv("zero", -0.0));
+        CHECK(json_of(record) == "\"message\":\"message\",\"fields\":{\"max\":18446744073709551615,"
+                                 "\"min\":-9223372036854775808,\"pi\":3.25,\"tiny\":5e-324,"
+                                 "\"huge\":1.7976931348623157e+308,\"zero\":-0}}\n");
+    }
+
+    TEST_CASE("what is no number for JSON is a text") {
+        owned_record record;
+        record.with(kv("nan", std::numeric_limits<double>::quiet_NaN()),
+                    kv("inf", std::numeric_limits<double>::infinity()),
+                    kv("ninf", -std::numeric_limits<float>::infinity()));
+        CHECK(json_of(record) == "\"message\":\"message\",\"fields\":{\"nan\":\"nan\","
+                                 "\"inf\":\"inf\",\"ninf\":\"-inf\"}}\n");
+    }
+
+    TEST_CASE("UTF-8 is kept, and everything else is escaped") {
+        owned_record record{.message = "\xc3\xa4\xf0\x9f\x8c\xb2 \"quoted\" back\\slash"};
+        CHECK(json_of(record) ==
+              "\"message\":\"\xc3\xa4\xf0\x9f\x8c\xb2 \\\"quoted\\\" back\\\\slash\"}\n");
+        record.message = std::string("\n\0\x1b\x7f", 4) + "\xc2\x85\xe2\x80\xae\xe2\x80\xa8";
+        CHECK(json_of(record) ==
+              "\"message\":\"\\u000a\\u0000\\u001b\\u007f\\u0085\\u202e\\u2028\"}\n");
+    }
+
+    TEST_CASE("what is not UTF-8 stands under another name, reversibly") {
+        owned_record record{.message = "a\xff\"b"};
+        record.with(kv("k\xc0\x80", "\xed\xa0\x80"));
+        CHECK(json_of(record) ==
+              "\"message_escaped\":\"a\\\\xff\\\"b\",\"fields\":{\"k\\\\xc0\\\\x80_escaped\":"
+              "\"\\\\xed\\\\xa0\\\\x80\"}}\n");
+    }
+
+    TEST_CASE("place, function and task stand where a record carries them") {
+        owned_record record;
+        record.with(detail::log_field_kind::location, "a.cpp:1");
+        record.with(detail::log_field_kind::function, "f<\"x\">()");
+        record.with(detail::log_field_kind::task, "reader");
+        record.with(detail::log_field_kind::site, "12345678"); // is never shown
+        CHECK(json_of(record) == "\"message\":\"message\",\"location\":\"a.cpp:1\","
+                                 "\"function\":\"f<\\\"x\\\">()\",\"task\":\"reader\"}\n");
+        CHECK(json_of({.is_truncated = true}) == "\"message\":\"message\",\"cut\":true}\n");
+    }
+
+    TEST_CASE("local time has its offset") {
+        CHECK(test::in_child([] {
+                  ::setenv("TZ", "IST-5:30", 1);
+                  json_layout json(log_time_zone::local);
+                  logfmt_layout logfmt(log_time_zone::local);
+                  return line_of(json, {}).substr(0, 46) + line_of(logfmt, {}).substr(0, 40);
+              }) == "{\"time\":\"2026-11-22T04:09:56.123456789+05:30\",time=2026-11-22T04:09:56."
+                    "123456789+05:30");
+    }
+
+    TEST_CASE("logfmt quotes what it must, and keeps a record on its line") {
+        owned_record record{.message = "cache miss", .logger = "db"};
+        record.with(kv("key", "a\"b c"), kv("age", 12), kv("empty", ""), kv("bad key\n", "x=y\n"));
+        CHECK(logfmt_of(record) == "logger=db message=\"cache miss\" key=\"a\\\"b c\" age=12 "
+                                   "empty=\"\" bad_key_=\"x=y\\n\"\n");
+        CHECK(logfmt_of({.message = "one", .is_truncated = true}) == "message=one cut=true\n");
+    }
+}

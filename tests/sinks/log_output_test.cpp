@@ -1,0 +1,299 @@
+// log_output: what an output keeps for when an error comes and what it holds back, through a
+// logger.
+#include "support/co_test.hpp"
+#include "support/log_records.hpp"
+
+#include <sapwood/log_macros.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/memory_log_sink.hpp>
+#include <sapwood/sleep.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <doctest/doctest.h>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+using strings = std::vector<std::string>;
+
+/// A log into memory, by an output with these options.
+struct memory_log {
+    std::shared_ptr<log_memory> memory = std::make_shared<log_memory>(64u << 20);
+
+    log_output_options output(log_output_options made = {}) const {
+        made.sink = std::make_unique<memory_log_sink>(memory);
+        made.form = std::make_unique<text_layout>(text_layout_options{.pattern = "%l %v"});
+        return made;
+    }
+
+    logger_options options(log_output_options made = {}) const {
+        logger_options all;
+        all.outputs.push_back(output(std::move(made)));
+        return all;
+    }
+
+    strings lines() const { return test::lines_of(memory->text()); }
+};
+
+log_output_options keeping(log_recent recent) {
+    log_output_options options;
+    options.recent = recent;
+    return options;
+}
+
+log_output_options limited(const log_limits& limits) {
+    log_output_options options;
+    options.limits = limits;
+    return options;
+}
+
+/// Records that lines say were held back.
+std::uint64_t held_back_in(const strings& lines) {
+    std::uint64_t held = 0;
+    for (const auto& line : lines) {
+        if (line.find(" held back: ") != std::string::npos) {
+            held += std::stoull(line.substr(line.find(' ') + 1));
+        }
+    }
+    return held;
+}
+
+std::uint64_t count_of(const strings& lines, std::string_view text) {
+    std::uint64_t count = 0;
+    for (const auto& line : lines) {
+        count +=
+            line.find(text) != std::string::npos && line.find("held back") == line.npos ? 1 : 0;
+    }
+    return count;
+}
+
+} // namespace
+
+TEST_SUITE("log_output") {
+
+    TEST_CASE("an error brings what was too low to be written, in front of it, once") {
+        const memory_log to;
+        const logger log(to.options(keeping({.records_max = 3})));
+        for (int i = 0; i < 5; ++i) {
+            log.debug("step {}", i);
+        }
+        log.info("shown");
+        log.error("it failed");
+        log.error("again");
+        log.flush_blocking();
+        CHECK(to.lines() ==
+              strings{"info shown",
+                      "info kept until now, too low to be written: 3 records, and 2 before them",
+                      "debug step 2", "debug step 3", "debug step 4", "info end of what was kept",
+                      "error it failed", "error again"});
+    }
+
+    TEST_CASE("records below a logger's level are made for keeping only, and the level stays") {
+        const memory_log keeps;
+        const memory_log other;
+        auto options = keeps.options(keeping({.records_max = 10, .trigger = level::critical}));
+        options.outputs.push_back(other.output());
+        options.threshold = level::warning;
+        const logger log(std::move(options));
+        CHECK(log.threshold() == level::warning);
+        CHECK(log.enabled(level::debug));
+        CHECK_FALSE(log.enabled(level::trace));
+        log.trace("not even made");
+        log.debug("debug");
+        log.info("info");
+        log.error("error");
+        log.critical("critical");
+        log.flush_blocking();
+        CHECK(other.lines() == strings{"error error", "critical critical"});
+        CHECK(keeps.lines() == strings{"error error",
+                                       "info kept until now, too low to be written: 2 records",
+                                       "debug debug", "info info", "info end of what was kept",
+                                       "critical critical"});
+    }
+
+    TEST_CASE("records below an output's level are kept by it, and written by others") {
+        const memory_log keeps;
+        const memory_log other;
+        auto kept = keeping({.records_max = 10});
+        kept.at_least = level::warning;
+        auto options = keeps.options(std::move(kept));
+        options.outputs.push_back(other.output());
+        const logger log(std::move(options));
+        log.info("info");
+        log.flush_blocking();
+        CHECK(keeps.lines().empty());
+        CHECK(other.lines() == strings{"info info"});
+        log.error("error");
+        log.flush_blocking();
+        CHECK(count_of(keeps.lines(), "info info") == 1);
+    }
+
+    TEST_CASE("a logger that is off makes nothing, and one that is changed keeps what it says") {
+        const memory_log to;
+        const logger log(to.options(keeping({.records_max = 10})));
+        const logger quiet = log.child("quiet");
+        quiet.set_level(level::off);
+        quiet.critical("never");
+        quiet.debug("never");
+        log.set_level(level::debug);
+        log.debug("written");
+        log.set_level(level::info);
+        log.debug("kept");
+        log.flush_blocking();
+        CHECK(to.lines() == strings{"debug written"});
+        log.error("error");
+        log.flush_blocking();
+        CHECK(count_of(to.lines(), "debug kept") == 1);
+        CHECK(count_of(to.lines(), "never") == 0);
+    }
+
+    TEST_CASE("what is kept is written on demand, too") {
+        const memory_log to;
+        {
+            const logger log(to.options(keeping({.records_max = 10})));
+            log.debug("kept");
+            log.dump_recent();
+            log.flush_blocking();
+            CHECK(count_of(to.lines(), "debug kept") == 1);
+            log.dump_recent(); // nothing is left
+            log.flush_blocking();
+        }
+        CHECK(to.lines().size() == 3);
+    }
+
+    TEST_CASE("the file at a path keeps and holds back as well") {
+        const memory_log to;
+        logger_options options{.path = "/dev/null/none"};
+        options.limits = {.all = {.records = 10, .interval = 5ns}};
+        CHECK_THROWS_WITH_AS(logger(std::move(options)), doctest::Contains("all.interval"),
+                             std::invalid_argument);
+    }
+
+    TEST_CASE("each call has its rate, and a log's end tells what was held back") {
+        const memory_log to;
+        {
+            const logger log(
+                to.options(limited({.each_call_site = {.records = 5, .interval = 1h}})));
+            for (int i = 0; i < 100; ++i) {
+                log.info("one {}", i);
+                log.info("other {}", i);
+                SAPWOOD_WARN(log, "macro {}", i);
+            }
+        }
+        const auto lines = to.lines();
+        CHECK(count_of(lines, "info one ") == 5);
+        CHECK(count_of(lines, "info other ") == 5);
+        CHECK(count_of(lines, "warning macro ") == 5);
+        CHECK(held_back_in(lines) == 3 * 95);
+    }
+
+    CO_TEST_CASE("what is held back is told when its time is over, though nothing comes") {
+        const memory_log to;
+        auto options = to.options(limited({.repeats_within = 1h}));
+        const logger log = co_await logger::on_this_loop(options);
+        for (int i = 0; i < 10; ++i) {
+            log.info("same");
+        }
+        co_await log.flush();
+        CHECK(to.lines() == strings(1, "info same"));
+        co_await sleep_for(1h + 1s); // virtual
+        co_await log.flush();
+        CHECK(held_back_in(to.lines()) == 9);
+        co_await log.close();
+        CHECK(to.lines().size() == 2);
+    }
+
+    TEST_CASE("with all limits, written and told are all that was logged, by any thread") {
+        const memory_log to;
+        constexpr int threads = 4;
+        constexpr int records = 5'000;
+        {
+            const logger log(to.options(limited({.each_call_site = {.records = 50, .interval = 1ms},
+                                                 .all = {.records = 70, .interval = 1ms},
+                                                 .repeats_within = 1ms})));
+            std::vector<std::thread> all;
+            for (int t = 0; t < threads; ++t) {
+                all.emplace_back([&log] {
+                    for (int i = 0; i < records; ++i) {
+                        if (i % 3 == 0) {
+                            log.info("number {}", i);
+                        } else {
+                            log.warn("number same");
+                        }
+                    }
+                });
+            }
+            for (auto& each : all) {
+                each.join();
+            }
+        }
+        const auto lines = to.lines();
+        CHECK(held_back_in(lines) > 0);
+        CHECK(count_of(lines, "number ") + held_back_in(lines) == threads * records);
+    }
+
+    TEST_CASE("an output that fails tells what it held back when it works again") {
+        const memory_log good;
+        const memory_log bad;
+        std::atomic<bool> fails{true};
+        {
+            auto options = good.options();
+            auto restrained = limited({.repeats_within = 1h});
+            restrained.sink = std::make_unique<callback_log_sink>([&](std::string_view lines) {
+                if (fails.load()) {
+                    throw std::system_error(EIO, std::generic_category(), "test sink");
+                }
+                bad.memory->append(lines);
+            });
+            restrained.form =
+                std::make_unique<text_layout>(text_layout_options{.pattern = "%l %v"});
+            options.outputs.push_back(std::move(restrained));
+            const logger log(std::move(options));
+            for (int i = 0; i < 100; ++i) {
+                log.info("number same");
+            }
+            CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+            fails = false;
+        }
+        CHECK(good.lines().size() == 100);
+        CHECK(count_of(bad.lines(), "number same") + held_back_in(bad.lines()) == 100);
+    }
+
+    TEST_CASE(
+        "every output has its level, its form and its filter, and one that fails stops none") {
+        const memory_log all;
+        const memory_log warnings;
+        const memory_log filtered;
+        int failures = 0;
+        {
+            auto options = all.options();
+            log_output_options high;
+            high.at_least = level::warning;
+            options.outputs.push_back(warnings.output(std::move(high)));
+            log_output_options some;
+            some.filter = [](const log_record& record) { return record.logger == "db"; };
+            options.outputs.push_back(filtered.output(std::move(some)));
+            options.outputs.push_back(
+                {.sink = std::make_unique<callback_log_sink>([&](std::string_view) {
+                     ++failures;
+                     throw std::runtime_error("always");
+                 })});
+            options.outputs.push_back({.sink = std::make_unique<null_log_sink>()});
+            const logger log(std::move(options));
+            log.info("one");
+            log.child("db").error("two");
+        }
+        CHECK(all.lines() == strings{"info one", "error two"});
+        CHECK(warnings.lines() == strings{"error two"});
+        CHECK(filtered.lines() == strings{"error two"});
+        CHECK(failures > 0);
+    }
+}
