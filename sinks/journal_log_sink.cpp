@@ -193,7 +193,7 @@ journal_log_sink::journal_log_sink(journal_log_sink_options options)
       options_(std::move(options)) {
     before_last_words = fmt::format("PRIORITY={}\nSYSLOG_IDENTIFIER={}\nMESSAGE=", LOG_CRIT,
                                     journal_ident(options_));
-    behind_last_words = "\n";
+    behind_last_words += '\n'; // gcc 12 warns of what = would do
 }
 
 std::string journal_log_sink::describe() const {

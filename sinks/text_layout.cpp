@@ -21,7 +21,8 @@ constexpr std::string_view finer_flags = "fF";
 constexpr std::string_view source_flags = "nlLtNP^$*%";
 constexpr std::string_view message_flags = "v";
 constexpr std::string_view context_flags = "sg#!@k";
-constexpr std::string_view other_flags = "qOoiu";
+constexpr std::string_view elapsed_flags = "Ooiu";
+constexpr std::string_view other_flags = "q";
 constexpr std::string_view spdlog_pattern = "[%Y-%m-%d %H:%M:%S.%e] [%n] [%^%l%$] %v";
 
 constexpr std::array<std::string_view, 7> colours{
@@ -34,8 +35,8 @@ bool is_one_of(char flag, std::string_view flags) noexcept {
 }
 
 bool is_flag(char flag) noexcept {
-    for (const auto flags :
-         {time_flags, finer_flags, source_flags, message_flags, context_flags, other_flags}) {
+    for (const auto flags : {time_flags, finer_flags, source_flags, message_flags, context_flags,
+                             elapsed_flags, other_flags}) {
         if (is_one_of(flag, flags)) {
             return true;
         }
@@ -404,12 +405,6 @@ void text_layout::append_flag(char flag, const log_record& record, log_buffer& t
             to.append(colour_end);
         }
         return;
-    case 'O':
-    case 'o':
-    case 'i':
-    case 'u':
-        append_elapsed(flag, record, to);
-        return;
     case 'k':
         append_escaped(find_field(record, log_field_kind::task), to);
         return;
@@ -433,7 +428,8 @@ void text_layout::append_flag(char flag, const log_record& record, log_buffer& t
         return;
     }
     default:
-        append_time(flag, record, to);
+        is_one_of(flag, elapsed_flags) ? append_elapsed(flag, record, to)
+                                       : append_time(flag, record, to);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <sapwood/journal_log_sink.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/owned_fd.hpp>
+#include <sapwood/sanitizers.hpp>
 
 #include <cstring>
 #include <doctest/doctest.h>
@@ -91,6 +92,7 @@ std::string value_of(const entry& fields, const std::string& name) {
     return found == fields.end() ? "(none)" : found->second;
 }
 
+#if !SAPWOOD_ADDRESS_SANITIZER
 /// While it lives, this process gets no new descriptor.
 class no_descriptors {
   public:
@@ -109,6 +111,7 @@ class no_descriptors {
   private:
     rlimit before_{};
 };
+#endif
 
 } // namespace
 
@@ -190,6 +193,9 @@ TEST_SUITE("journal_log_sink") {
         co_await sink.close();
     }
 
+#if !SAPWOOD_ADDRESS_SANITIZER
+    // Left out there: UBSan, which goes with it, looks at exceptions through a pipe, and finds
+    // fault where it gets none.
     CO_TEST_CASE("without a descriptor to be had nothing is lost") {
         const temporary_directory directory;
         journal daemon(directory / "socket");
@@ -221,6 +227,7 @@ TEST_SUITE("journal_log_sink") {
         CHECK(value_of(parse(daemon.take()), "MESSAGE").size() == 3'000'000);
         co_await sink.close();
     }
+#endif
 
     CO_TEST_CASE("last words of a process that dies go to the journal") {
         const temporary_directory directory;
