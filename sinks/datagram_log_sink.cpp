@@ -179,7 +179,7 @@ void datagram_log_sink::encode(std::string_view line, std::string& to) {
         to += line;
         return;
     }
-    constexpr std::string_view mark = "(cut)";
+    constexpr std::string_view mark = "\\(cut)";
     to += detail::cut_at_character(line, limits_.bytes_max - mark.size());
     to += mark;
     cut_.fetch_add(1, std::memory_order_relaxed);

@@ -489,12 +489,13 @@ void log_consumer::append_group() {
         return;
     }
     counts_.lines += group_.size(); // before the outputs count them
-    for (const auto& each : outputs_) {
-        each->append(group_);
-        is_full_ |= each->must_wait();
+    for (; group_output_ < outputs_.size(); ++group_output_) {
+        outputs_[group_output_]->append(group_);
+        is_full_ |= outputs_[group_output_]->must_wait();
     }
     pass_bytes_ += group_bytes_;
     group_.clear();
+    group_output_ = 0;
     group_bytes_ = 0;
 }
 

@@ -182,6 +182,7 @@ void log_consumer::write_rings_in_crash() noexcept {
             call(*each);
         }
     };
+    write_group_in_crash();
     for_each_producer([](log_producer& each) { each.reader.begin_again(); });
     while (true) {
         log_producer* from = nullptr;
@@ -215,13 +216,24 @@ void log_consumer::write_rings_in_crash() noexcept {
     }
 }
 
+/// The records that the consumer was rendering when it crashed, to those that do not have them.
+void log_consumer::write_group_in_crash() noexcept {
+    for (std::size_t i = group_output_; i < outputs_.size() && !group_.empty(); ++i) {
+        const std::size_t done = i == group_output_ ? outputs_[i]->taken() : 0;
+        for (std::size_t record = done; record < group_.size(); ++record) {
+            put_record_in_crash(group_[record], i);
+        }
+    }
+}
+
 void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noexcept {
-    const auto missing = static_cast<std::int32_t>(frame.sequence -
-                                                   static_cast<std::uint32_t>(from.sequence));
+    const auto missing =
+        static_cast<std::int32_t>(frame.sequence - static_cast<std::uint32_t>(from.sequence));
+    if (missing < 0) {
+        return; // it is of the group that the crash came into
+    }
     if (missing > 0) {
         put_gap_in_crash(from, static_cast<std::uint32_t>(missing));
-    } else { // the visit that the crash came into had taken it already
-        from.sequence -= static_cast<std::uint32_t>(-missing);
     }
     const char* const text = reinterpret_cast<const char*>(&frame) + sizeof(log_frame);
     const std::size_t text_bytes =
@@ -291,23 +303,27 @@ void log_consumer::put_signal_in_crash(const signal_note& note) noexcept {
 
 void log_consumer::put_record_in_crash(const log_record& record) noexcept {
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
-        log_output& to = *outputs_[i];
-        if (!to.wants(record)) {
-            continue;
-        }
-        const std::size_t slot = std::min(i, lines_max - 1);
-        // Nothing that is escaped grows to more than six times its size.
-        const std::size_t needed =
-            crash_line_bytes_min + 6 * (record.message.size() + record.fields.size());
-        if (line_bytes_max - line_bytes[slot] < needed) {
-            write_lines(to, slot);
-        }
-        crash_text line(line_memory[slot] + line_bytes[slot], line_bytes_max - line_bytes[slot]);
-        put_crash_line(record, to.form_in_crash(), line);
-        line_bytes[slot] += line.size();
-        if (slot == lines_max - 1) {
-            write_lines(to, slot);
-        }
+        put_record_in_crash(record, i);
+    }
+}
+
+void log_consumer::put_record_in_crash(const log_record& record, std::size_t output) noexcept {
+    log_output& to = *outputs_[output];
+    if (!to.wants(record)) {
+        return;
+    }
+    const std::size_t slot = std::min(output, lines_max - 1);
+    // Nothing that is escaped grows to more than six times its size.
+    const std::size_t needed =
+        crash_line_bytes_min + 6 * (record.message.size() + record.fields.size());
+    if (line_bytes_max - line_bytes[slot] < needed) {
+        write_lines(to, slot);
+    }
+    crash_text line(line_memory[slot] + line_bytes[slot], line_bytes_max - line_bytes[slot]);
+    put_crash_line(record, to.form_in_crash(), line);
+    line_bytes[slot] += line.size();
+    if (slot == lines_max - 1) {
+        write_lines(to, slot);
     }
 }
 

@@ -86,7 +86,8 @@ void log_output::write_batches_in_crash() noexcept {
         write_whole_lines(writing_.text());
         is_saved_ = true;
     }
-    write_whole_lines(filling_.text());
+    // What is half done is made anew of the records.
+    write_whole_lines(filling_.text().substr(0, rendered_to_));
     filling_.cut(0);
     filling_lines_ = 0;
 }
@@ -98,17 +99,26 @@ bool log_output::takes_all(std::span<const log_record> records) const noexcept {
 }
 
 void log_output::append(std::span<const log_record> records) {
+    taken_ = 0;
+    rendered_to_ = filling_.size();
     if (takes_all(records)) [[likely]] {
         const std::size_t before = filling_.size();
         try {
             form_->append_all(records, filling_);
             filling_lines_ += records.size();
+            rendered_to_ = nowhere;
             return;
         } catch (const std::exception&) { // no memory: as many of them as it takes
             filling_.cut(before);
         }
     }
-    for (const log_record& each : records) {
+    append_one_by_one(records);
+    rendered_to_ = nowhere;
+}
+
+void log_output::append_one_by_one(std::span<const log_record> records) {
+    for (; taken_ < records.size(); ++taken_, rendered_to_ = filling_.size()) {
+        const log_record& each = records[taken_];
         if (takes(each)) {
             take(each);
             continue;

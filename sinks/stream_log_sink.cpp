@@ -170,7 +170,7 @@ void stream_log_sink::stage(std::string_view lines) {
         if (line.size() <= options_.record_bytes_max) [[likely]] {
             frame(line);
         } else {
-            constexpr std::string_view mark = "(cut)";
+            constexpr std::string_view mark = "\\(cut)";
             std::string shorter(
                 detail::cut_at_character(line, options_.record_bytes_max - mark.size()));
             frame(shorter += mark);

@@ -18,8 +18,8 @@
 namespace sapwood {
 
 struct datagram_limits {
-    /// A longer record is cut, at a character, and ends in `(cut)`. So it is where the socket takes
-    /// less than this.
+    /// A longer record is cut, at a character, and ends in `\(cut)`. So it is where the socket
+    /// takes less than this.
     std::size_t bytes_max = 8192;
     /// A receiver whose queue is full for so long counts as failing; so does a name that is not
     /// found in this time.

@@ -161,6 +161,8 @@ class log_consumer final : public stop_listener {
     void put_in_crash(log_producer& from, const log_frame& frame) noexcept;
     void put_gap_in_crash(log_producer& from, std::uint64_t count) noexcept;
     void put_record_in_crash(const log_record& record) noexcept;
+    void put_record_in_crash(const log_record& record, std::size_t output) noexcept;
+    void write_group_in_crash() noexcept;
     void put_signal_in_crash(const signal_note& note) noexcept;
     [[nodiscard]] std::string_view name_in_crash(std::uint16_t id) const noexcept;
     [[nodiscard]] bool batch_is_full() const;
@@ -191,6 +193,8 @@ class log_consumer final : public stop_listener {
     /// Records that have been taken from the rings and not yet been appended to the outputs.
     std::vector<log_record> group_;
     std::size_t group_bytes_ = 0;
+    /// The output that it is being given to.
+    std::size_t group_output_ = 0;
     const std::size_t group_bytes_max_;
     /// Something that was committed is still in a ring: a batch was full, or it is too new.
     bool left_some_ = false;

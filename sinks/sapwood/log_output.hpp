@@ -137,9 +137,7 @@ class log_output final : private log_restraint::teller {
 
     [[nodiscard]] bool wants_task() const noexcept { return form_->wants_task(); }
 
-    [[nodiscard]] bool wants_site() const noexcept {
-        return limits_.each_call_site.records > 0;
-    }
+    [[nodiscard]] bool wants_site() const noexcept { return limits_.each_call_site.records > 0; }
 
     /// Records from this level on are to be made for it, whatever the loggers' levels are.
     [[nodiscard]] level keeps_from() const noexcept {
@@ -154,6 +152,9 @@ class log_output final : private log_restraint::teller {
     void stop() noexcept;
 
     // --- crash: async-signal-safe, while the consumer does nothing ---
+
+    /// Of the records that it is being given, those that it is done with.
+    [[nodiscard]] std::size_t taken() const noexcept { return taken_; }
 
     /// Has the sink write what was rendered and is not written, each batch once.
     void write_batches_in_crash() noexcept;
@@ -174,6 +175,8 @@ class log_output final : private log_restraint::teller {
 
   private:
     [[nodiscard]] bool takes_all(std::span<const log_record> records) const noexcept;
+    static constexpr std::size_t nowhere = static_cast<std::size_t>(-1);
+
     [[nodiscard]] bool takes(const log_record& record) const noexcept {
         return record.importance >= at_least_ && !record.is_kept_only;
     }
@@ -182,6 +185,7 @@ class log_output final : private log_restraint::teller {
         return recent_ != nullptr && record.importance >= recent_options_.at_least;
     }
 
+    void append_one_by_one(std::span<const log_record> records);
     void take(const log_record& record);
     void keep(const log_record& record);
     [[nodiscard]] bool restrains(const log_record& record);
@@ -218,6 +222,9 @@ class log_output final : private log_restraint::teller {
     log_buffer writing_;
     std::uint64_t filling_lines_ = 0;
     std::uint64_t writing_lines_ = 0;
+    /// While records are rendered: how many are done, and where in the batch their lines end.
+    std::size_t taken_ = 0;
+    std::size_t rendered_to_ = nowhere;
     bool is_writing_ = false;
     bool is_tending_ = false;
     log_sink_requests asked_;

@@ -31,7 +31,7 @@ enum class log_framing : std::uint8_t {
 
 struct stream_log_options {
     log_framing framing = log_framing::newline;
-    /// A longer record is cut, at a character, and ends in `(cut)`.
+    /// A longer record is cut, at a character, and ends in `\(cut)`.
     std::size_t record_bytes_max = 1u << 20;
     /// For an attempt to connect, looking up the name included.
     clock::duration connect_within = std::chrono::seconds(5);

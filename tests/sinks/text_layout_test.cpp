@@ -149,8 +149,8 @@ TEST_SUITE("text_layout") {
         record.thread.name = "e\nf";
         record.with(kv("k\n", "v\n"));
         record.with(detail::log_field_kind::task, "t\n");
-        CHECK(text_of("%v|%n|%N|%k", record) == "a\\nb\\x1b[0m k_=v\\n|c\\nd|e\\nf|t\\n");
-        CHECK(text_of("%v", {.message = "long", .is_truncated = true}) == "long (cut)");
+        CHECK(text_of("%v|%n|%N|%k", record) == "a\\nb\\x1b[0m k\\n=v\\n|c\\nd|e\\nf|t\\n");
+        CHECK(text_of("%v", {.message = "long", .is_truncated = true}) == "long \\(cut)");
     }
 
     TEST_CASE("a pattern that makes no sense is refused, and what is wrong is named") {
