@@ -25,8 +25,6 @@ constexpr std::int64_t silence_patience_ns = 2'000'000'000;
 /// A thread that crashes while another one's crash is dealt with waits for that, at most so long.
 constexpr std::int64_t turn_patience_ns = 2 * answer_patience_ns;
 
-constexpr std::int64_t look_again_ns = 200'000;
-
 constexpr int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 constexpr std::size_t signal_count = std::size(signals);
 
@@ -60,11 +58,6 @@ pid_t this_thread() noexcept {
     return static_cast<pid_t>(::syscall(SYS_gettid));
 }
 
-void pause_for(std::int64_t ns) noexcept {
-    const timespec time{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
-    ::nanosleep(&time, nullptr);
-}
-
 std::int64_t now_ns() noexcept {
     return static_cast<std::int64_t>(monotonic_ns());
 }
@@ -94,7 +87,7 @@ void write_all() noexcept {
             if (now - begin > answer_patience_ns || now - seen_at > silence_patience_ns) {
                 break;
             }
-            pause_for(look_again_ns);
+            pause_in_crash();
         }
         each.end_crash(note);
     });
@@ -115,7 +108,7 @@ void save_logs(int number, const siginfo_t& info) noexcept {
     } else {
         const std::int64_t deadline = now_ns() + turn_patience_ns;
         while (first.load(std::memory_order_seq_cst) != 0 && now_ns() < deadline) {
-            pause_for(look_again_ns);
+            pause_in_crash();
         }
     }
     walking.fetch_sub(1, std::memory_order_seq_cst);
@@ -185,6 +178,11 @@ bool is_ours(const struct sigaction& action) noexcept {
 }
 
 } // namespace
+
+void pause_in_crash() noexcept {
+    const timespec time{.tv_sec = 0, .tv_nsec = crash_pause_ns};
+    ::nanosleep(&time, nullptr);
+}
 
 void crash_handler::install() noexcept {
     static bool was_installed = false;
@@ -293,7 +291,7 @@ void crash_handler::unwatch(log_consumer& of) noexcept {
     // A handler that runs may have seen it: the process ends soon, or that program's own handler
     // has it go on.
     while (walking.load(std::memory_order_seq_cst) != 0) {
-        pause_for(look_again_ns);
+        pause_in_crash();
     }
 }
 

@@ -10,6 +10,12 @@ namespace sapwood::detail {
 
 class log_consumer;
 
+/// Whoever waits for another thread while the process crashes looks again after so long.
+inline constexpr std::int64_t crash_pause_ns = 200'000;
+
+/// Waits for that. Async-signal-safe.
+void pause_in_crash() noexcept;
+
 class crash_handler {
   public:
     /// Takes the signals, once. Not from who has taken them from it: that one may pass them on.

@@ -37,8 +37,6 @@ constexpr std::size_t group_records_max = 64;
 /// ... with so many bytes, or an eighth of the smallest batch: a batch is overfilled by no more.
 constexpr std::size_t group_bytes_limit = 16u << 10;
 
-constexpr std::uint64_t far_future_ticks = std::uint64_t{1} << 62;
-
 std::string text_of_gap(const log_producer& from, std::uint64_t first, std::uint64_t count,
                         const std::uint64_t (&drops)[drop_reasons]) {
     constexpr std::string_view reasons[drop_reasons] = {

@@ -14,10 +14,6 @@ namespace sapwood::detail {
 namespace {
 
 constexpr std::int64_t visit_patience_ns = 500'000'000;
-constexpr std::int64_t look_again_ns = 200'000;
-
-/// Later than all that there is.
-constexpr std::uint64_t far_future_ticks = std::uint64_t{1} << 62;
 
 /// A full ring of 1 GiB takes so many batches, and some.
 constexpr int batches_at_exit_max = 8192;
@@ -28,11 +24,6 @@ constexpr std::size_t lines_max = 8;
 constexpr std::size_t line_bytes_max = 64u << 10;
 char line_memory[lines_max][line_bytes_max];
 std::size_t line_bytes[lines_max];
-
-void pause_for(std::int64_t ns) noexcept {
-    const timespec time{.tv_sec = 0, .tv_nsec = ns};
-    ::nanosleep(&time, nullptr);
-}
 
 void write_lines(log_output& to, std::size_t slot) noexcept {
     if (line_bytes[slot] > 0) {
@@ -55,7 +46,7 @@ constinit thread_local log_consumer* log_consumer::visit::visited_ = nullptr;
 void log_consumer::visit::stand_still() noexcept {
     to_.is_visiting_.store(false, std::memory_order_seq_cst);
     while (to_.is_taken_over_.load(std::memory_order_seq_cst)) {
-        pause_for(look_again_ns);
+        pause_in_crash();
     }
     to_.is_visiting_.store(true, std::memory_order_seq_cst);
 }
@@ -163,11 +154,11 @@ void log_consumer::end_crash(const signal_note& note) noexcept {
 /// middle of a visit and crashed or stuck there, will not go on with it either.
 void log_consumer::take_over() noexcept {
     is_taken_over_.store(true, std::memory_order_seq_cst);
-    for (std::int64_t waited = 0; waited < visit_patience_ns; waited += look_again_ns) {
+    for (std::int64_t waited = 0; waited < visit_patience_ns; waited += crash_pause_ns) {
         if (!is_visiting_.load(std::memory_order_seq_cst) || has_crashed_.load()) {
             return;
         }
-        pause_for(look_again_ns);
+        pause_in_crash();
     }
 }
 

@@ -6,6 +6,9 @@
 
 namespace sapwood::detail {
 
+/// Added to a time: later than all that there is.
+inline constexpr std::uint64_t far_future_ticks = std::uint64_t{1} << 62;
+
 class log_consumer::visit {
   public:
     explicit visit(log_consumer& to) : to_(to) {

@@ -55,7 +55,7 @@ std::string lock_holder(const file_status& status) {
 
 /// One writer per file. The lock belongs to the open file: it goes with the process, however that
 /// ends.
-void lock(const file& log, const file_status& status, const std::string& path) {
+void lock_file(const file& log, const file_status& status, const std::string& path) {
     if (::flock(log.fd(), LOCK_EX | LOCK_NB) == 0) {
         return;
     }
@@ -161,7 +161,7 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     const file_status status = co_await log.stat();
     require_plain_file(status, path);
     if (!settings.shares_lock) {
-        lock(log, status, path);
+        lock_file(log, status, path);
     }
     // Before we had the lock its holder may have rotated the file.
     std::optional<file_status> named;

@@ -215,11 +215,11 @@ std::shared_ptr<logger> get(const std::string& name) {
     return registry::instance().get(name);
 }
 
-void register_logger(std::shared_ptr<logger> one) {
+void register_logger(const std::shared_ptr<logger>& one) {
     registry::instance().add(one);
 }
 
-void initialize_logger(std::shared_ptr<logger> one) {
+void initialize_logger(const std::shared_ptr<logger>& one) {
     registry::instance().initialize(one);
 }
 
@@ -279,7 +279,7 @@ void flush_on(level::level_enum least) {
     registry::instance().flush_on(least);
 }
 
-void set_error_handler(err_handler handler) {
+void set_error_handler(const err_handler& handler) {
     registry::instance().set_error_handler(handler);
 }
 

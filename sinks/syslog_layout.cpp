@@ -21,7 +21,7 @@ namespace {
 constexpr std::size_t host_bytes_max = 255;
 constexpr std::size_t ident_bytes_max = 48;
 constexpr std::size_t message_id_bytes_max = 32;
-constexpr std::size_t name_bytes_max = 32;
+constexpr std::size_t sd_name_bytes_max = 32;
 
 /// PRINTUSASCII, without what `not_these` has.
 std::string printable(std::string_view text, std::size_t bytes_max, std::string_view not_these) {
@@ -65,7 +65,7 @@ syslog_layout::syslog_layout(syslog_layout_options options) : options_(std::move
     options_.host = printable(options_.host, host_bytes_max, "");
     ::tzset(); // localtime_r does not look at TZ again
     if (is_new && (options_.structured_data_id.empty() ||
-                   printable(options_.structured_data_id, name_bytes_max, "=]\"") !=
+                   printable(options_.structured_data_id, sd_name_bytes_max, "=]\"") !=
                        options_.structured_data_id)) {
         throw std::invalid_argument("syslog_layout_options: structured_data_id must be 1 to 32 "
                                     "printable characters without =, ] and \"");
@@ -151,7 +151,7 @@ void syslog_layout::append_structured_data(const log_record& record, log_buffer&
             to.append(options_.structured_data_id);
         }
         to.push_back(' ');
-        to.append(or_nil(printable(field.key, name_bytes_max, "=]\"")));
+        to.append(or_nil(printable(field.key, sd_name_bytes_max, "=]\"")));
         to.append("=\"");
         std::string value;
         escape(field.value, value);

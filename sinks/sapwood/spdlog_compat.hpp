@@ -41,10 +41,10 @@ namespace sapwood::spdlog_compat {
 [[nodiscard]] std::shared_ptr<logger> get(const std::string& name);
 
 /// Throws spdlog_ex where there is one of that name.
-void register_logger(std::shared_ptr<logger> one);
+void register_logger(const std::shared_ptr<logger>& one);
 
 /// Gives it what was set for all loggers, and registers it unless that was turned off.
-void initialize_logger(std::shared_ptr<logger> one);
+void initialize_logger(const std::shared_ptr<logger>& one);
 
 void drop(const std::string& name);
 void drop_all();
@@ -69,7 +69,7 @@ void set_level(level::level_enum least);
 void set_pattern(const std::string& pattern, pattern_time_type zone = pattern_time_type::local);
 void set_formatter(std::unique_ptr<formatter> form);
 void flush_on(level::level_enum least);
-void set_error_handler(err_handler handler);
+void set_error_handler(const err_handler& handler);
 void enable_backtrace(std::size_t messages_max);
 void disable_backtrace();
 void dump_backtrace();
