@@ -21,6 +21,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <fmt/format.h>
 #include <functional>
 #include <map>
 #include <memory>
@@ -290,6 +291,26 @@ TEST_SUITE("log_fork") {
         }
         CHECK(is_exact);
         CHECK(next == logged);
+    }
+
+    TEST_CASE("a child's lines have the numbers of its own process and threads" *
+              in_child_threads) {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        std::optional<logger> log(logger_options{.path = path, .form = {.pattern = "%P %t %v"}});
+        log->info("parent");
+        log->flush_blocking();
+        CHECK(in_fork([&] {
+                  log->info("child {}", ::getpid());
+                  log->flush_blocking();
+              }) == 0);
+        log.reset();
+        const strings lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() == 2);
+        const std::string own = lines[1].substr(lines[1].rfind(' ') + 1);
+        CHECK(own != std::to_string(::getpid()));
+        CHECK(lines[0] == fmt::format("{0} {0} parent", ::getpid()));
+        CHECK(lines[1] == fmt::format("{0} {0} child {0}", own));
     }
 
     TEST_CASE("a child has a connection of its own, and its parent's goes on" * in_child_threads) {
