@@ -117,8 +117,8 @@ task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> 
 task<file_sink> file_sink::share(const file_sink& parents, int fd) {
     const int doubled = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (doubled < 0) {
-        detail::throw_errno(errno, fmt::format("cannot go on with the log {} in a child process",
-                                               parents.path()));
+        detail::throw_errno(
+            errno, fmt::format("cannot go on with the log {} in a child process", parents.path()));
     }
     file same(doubled);
     const file_status status = co_await same.stat();

@@ -35,8 +35,8 @@ class crash_file {
     [[nodiscard]] int fd() const noexcept { return fd_.load(std::memory_order_acquire); }
 
     /// Async-signal-safe: write(2) until all of `lines` is there, without those that a write that
-    /// is under way has brought there. Where somebody else has changed the file meanwhile, lines may
-    /// be there twice, but none is missing. False where the rest could not be written.
+    /// is under way has brought there. Where somebody else has changed the file meanwhile, lines
+    /// may be there twice, but none is missing. False where the rest could not be written.
     bool write(std::span<const char> lines) noexcept;
 
   private:

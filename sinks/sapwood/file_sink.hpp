@@ -84,8 +84,7 @@ class file_sink {
     /// In a forked child: the log that the parent has open by `fd`, which both of them append to.
     /// The lock is the parent's, whose sink, copied in the middle of anything, is looked at for
     /// what never changes. Throws std::system_error where `fd` cannot be doubled.
-    [[nodiscard]] static task<file_sink> share(const file_sink& parents,
-                                                       int fd);
+    [[nodiscard]] static task<file_sink> share(const file_sink& parents, int fd);
 
     file_sink(file_sink&&) noexcept;
     file_sink& operator=(file_sink&&) = delete;
