@@ -140,15 +140,20 @@ compression_end compress_file(int directory, const std::string& name, int level,
                               const std::atomic<bool>& stop) {
     const std::string unfinished = name + ".zst.tmp";
     const std::string finished = name + ".zst";
-    const plain_fd from(::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC),
-                        fmt::format("cannot open {}", name));
+    const plain_fd from(
+        ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
+        fmt::format("cannot open {}", name));
+
+    struct ::stat status {};
+
+    require(::fstat(from.get(), &status) == 0, fmt::format("cannot learn the status of {}", name));
+    if (!S_ISREG(status.st_mode)) { // somebody has put it there just now
+        throw_errno(EINVAL, fmt::format("{} is not a regular file", name));
+    }
 
     if (::flock(from.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
         return compression_end::in_use;
     }
-
-    struct ::stat status {};
-
     require(::fstat(from.get(), &status) == 0, fmt::format("cannot learn the status of {}", name));
     if (::unlinkat(directory, unfinished.c_str(), 0) != 0) {
         require(errno == ENOENT, fmt::format("cannot remove {}", unfinished));

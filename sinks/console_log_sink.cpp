@@ -9,8 +9,10 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <memory>
 #include <string_view>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood {
@@ -109,6 +111,18 @@ task<> console_log_sink::open() {
         file_ = file(fd);
     }
     co_return;
+}
+
+task<> console_log_sink::open_in_child() {
+    // The parent's objects may have been in the middle of anything: they are left as they are.
+    for (const int parents : {file_.fd(), socket_.fd()}) {
+        if (parents >= 0) {
+            ::close(parents);
+        }
+    }
+    std::construct_at(&file_);
+    std::construct_at(&socket_);
+    return open();
 }
 
 /// At least one byte, or why not.

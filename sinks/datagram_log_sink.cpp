@@ -11,9 +11,11 @@
 #include <array>
 #include <cerrno>
 #include <fmt/format.h>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood {
@@ -56,6 +58,17 @@ task<> datagram_log_sink::open() {
         socket_ = co_await connect();
         is_of_network_ = socket_.peer_endpoint().family() != AF_UNIX;
     }
+}
+
+task<> datagram_log_sink::open_in_child() {
+    // The parent's objects may have been in the middle of anything: they are left as they are.
+    if (socket_.is_open()) {
+        ::close(socket_.fd());
+    }
+    std::construct_at(&socket_);
+    std::construct_at(&staged_);
+    std::construct_at(&pieces_);
+    return open();
 }
 
 task<> datagram_log_sink::close() {

@@ -24,14 +24,29 @@ using detail::log_field_view;
 constexpr std::size_t name_bytes_max = 64;
 
 /// What systemd.journal-fields(7) gives a meaning to, and what this sink writes.
-constexpr std::array<std::string_view, 20> taken_names{
-    "CODE_FILE",         "CODE_FUNC",     "CODE_LINE",
-    "COREDUMP_UNIT",     "DOCUMENTATION", "ERRNO",
-    "INVOCATION_ID",     "LOGGER",        "MESSAGE",
-    "MESSAGE_ID",        "PRIORITY",      "SYSLOG_FACILITY",
-    "SYSLOG_IDENTIFIER", "SYSLOG_PID",    "SYSLOG_RAW",
-    "SYSLOG_TIMESTAMP",  "TASK",          "TID",
-    "TIMESTAMP",         "UNIT",
+constexpr std::array<std::string_view, 22> taken_names{
+    "CODE_FILE",
+    "CODE_FUNC",
+    "CODE_LINE",
+    "COREDUMP_UNIT",
+    "CUT",
+    "OWN",
+    "DOCUMENTATION",
+    "ERRNO",
+    "INVOCATION_ID",
+    "LOGGER",
+    "MESSAGE",
+    "MESSAGE_ID",
+    "PRIORITY",
+    "SYSLOG_FACILITY",
+    "SYSLOG_IDENTIFIER",
+    "SYSLOG_PID",
+    "SYSLOG_RAW",
+    "SYSLOG_TIMESTAMP",
+    "TASK",
+    "TID",
+    "TIMESTAMP",
+    "UNIT",
 };
 
 void append_value(std::string_view value, log_buffer& to) {
@@ -63,10 +78,14 @@ class journal_layout final : public log_layout {
           wants_location_(location) {}
 
     void append(const log_record& record, log_buffer& to) override {
-        to.append("MESSAGE=");
-        append_value(record.message, to);
-        to.append(record.is_truncated ? std::string_view(" (cut)\0", 7)
-                                      : std::string_view("\0", 1));
+        append_field("MESSAGE", record.message, to);
+        // Fields, which no message can forge: it is kept as it is.
+        if (record.is_truncated) {
+            append_field("CUT", "true", to);
+        }
+        if (record.is_own()) {
+            append_field("OWN", "true", to);
+        }
         fmt::format_to(std::back_inserter(to), "PRIORITY={}", syslog_severity(record.importance));
         to.push_back('\0');
         append_field("SYSLOG_IDENTIFIER", ident_, to);

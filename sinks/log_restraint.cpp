@@ -11,6 +11,8 @@ namespace sapwood::detail {
 
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr std::size_t sample_bytes_max = 80;
 
 constexpr clock::duration again_after = std::chrono::milliseconds(100);
@@ -21,6 +23,13 @@ void validate(const log_rate& rate, std::string_view name) {
     if (rate.records > 0 && rate.interval.count() < rate.records) {
         throw std::invalid_argument(fmt::format(
             "log_limits: {}.interval must be a nanosecond for each record at least", name));
+    }
+    // The sum of a record's time and that of a whole burst is still a time.
+    constexpr std::int64_t burst_ns_max = std::chrono::nanoseconds(100 * 365 * 24h).count();
+    if (rate.records > 0 &&
+        rate.interval.count() / rate.records > burst_ns_max / std::max(rate.records, rate.burst)) {
+        throw std::invalid_argument(fmt::format(
+            "log_limits: {}.interval and burst must not come to more than a hundred years", name));
     }
 }
 
@@ -65,7 +74,7 @@ log_restraint::log_restraint(const log_limits& limits)
 bool log_restraint::admits(const log_record& record, clock::time_point now, teller& to) {
     if (limits_.repeats_within.count() > 0) {
         if (repeats(record)) {
-            hold(repetitions_, record, now + limits_.repeats_within);
+            hold(repetitions_, record, saturating_add(now, limits_.repeats_within));
             return false;
         }
         tell(repetitions_, why_repeats, to);

@@ -142,10 +142,13 @@ class house {
         for (const auto& each : files_) {
             moments.insert(each.when);
         }
+        // In seconds, of which there are enough: nanoseconds end after 292 years.
+        const auto oldest_kept = std::chrono::floor<std::chrono::seconds>(now) - rules_.keep_for;
         while (!moments.empty()) {
             const bool too_many = rules_.keep_files > 0 && moments.size() > rules_.keep_files;
             const bool too_old =
-                rules_.keep_for.count() > 0 && *moments.begin() < now - rules_.keep_for;
+                rules_.keep_for.count() > 0 &&
+                std::chrono::floor<std::chrono::seconds>(*moments.begin()) < oldest_kept;
             if (!too_many && !too_old) {
                 break;
             }

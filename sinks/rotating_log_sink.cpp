@@ -95,7 +95,7 @@ task<> rotating_log_sink::open_in_child() {
     const auto& parents = *file_.release();
     std::construct_at(&house_);
     std::construct_at(&untold_);
-    house_is_due_ = house_is_running_ = false;
+    house_is_due_ = house_is_running_ = is_asked_to_rotate_ = false;
     crash_.end_write();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
     note_file();
@@ -212,6 +212,7 @@ task<bool> rotating_log_sink::rotate() {
             tell(level::info, fmt::format("{} was renamed or removed; the log goes on in this file",
                                           options_.path));
             note_file();
+            is_asked_to_rotate_ = false;
             co_return true;
         }
         why = news ? news.text : why;
@@ -228,6 +229,7 @@ task<bool> rotating_log_sink::rotate() {
         co_return false;
     }
     retry_after_ = {};
+    is_asked_to_rotate_ = false;
     ++counts_.rotated;
     house_is_due_ = options_.compress || options_.keep_files > 0 || options_.keep_bytes > 0 ||
                     options_.keep_for.count() > 0;
@@ -246,9 +248,11 @@ task<log_news> rotating_log_sink::tend(log_sink_requests asked) {
     if (present().counts().reopened != reopened_seen_) {
         note_file();
     }
+    is_asked_to_rotate_ = is_asked_to_rotate_ || asked.rotate;
     if (present().size() == 0) {
+        is_asked_to_rotate_ = false;
         begin_period();
-    } else if (asked.rotate || time_is_due()) {
+    } else if (is_asked_to_rotate_ || time_is_due()) {
         const auto shielded = co_await shield();
         (void)co_await rotate();
     }

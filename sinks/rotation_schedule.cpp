@@ -78,7 +78,11 @@ time_point rotation_schedule::next(time_point after) const {
     time_point first = never;
     if (every_.count() > 0) {
         const auto passed = std::chrono::floor<std::chrono::seconds>(after.time_since_epoch());
-        first = time_point((passed / every_ + 1) * every_);
+        const auto last = std::chrono::floor<std::chrono::seconds>(never.time_since_epoch());
+        const auto periods = passed / every_;
+        if (periods < last / every_) { // otherwise no clock tells it any more
+            first = time_point((periods + 1) * every_);
+        }
     }
     if (daily_) {
         first = std::min(first, next_daily(after, *daily_));

@@ -10,11 +10,13 @@
 #include <array>
 #include <cerrno>
 #include <fmt/format.h>
+#include <memory>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <new>
 #include <stdexcept>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood {
@@ -58,6 +60,18 @@ task<> stream_log_sink::open() {
     if (options_.must_connect) {
         co_await connect_again();
     }
+}
+
+task<> stream_log_sink::open_in_child() {
+    // The parent's objects may have been in the middle of anything: they are left as they are.
+    if (connection_.is_open()) {
+        ::close(connection_.fd());
+    }
+    std::construct_at(&connection_);
+    std::construct_at(&staged_);
+    std::construct_at(&pieces_);
+    last_failure_ = {};
+    return open();
 }
 
 task<> stream_log_sink::connect_again() {

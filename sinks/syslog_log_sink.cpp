@@ -80,9 +80,21 @@ std::unique_ptr<log_sink> syslog_log_sink::make_way(bool is_stream) const {
 }
 
 task<> syslog_log_sink::open() {
+    return open_way(false);
+}
+
+task<> syslog_log_sink::open_in_child() {
+    return open_way(true);
+}
+
+task<> syslog_log_sink::open_way(bool in_child) {
     bool is_other = false;
     try {
-        co_await way_->open();
+        if (in_child) {
+            co_await way_->open_in_child();
+        } else {
+            co_await way_->open();
+        }
     } catch (const std::system_error& error) {
         if (!is_of_other_kind(error)) {
             throw;

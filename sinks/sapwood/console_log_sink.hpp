@@ -56,6 +56,7 @@ class console_log_sink final : public log_sink {
     /// Throws sink_gone where nobody reads any more (EPIPE, a terminal that is hung up).
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<> close() override;
+    [[nodiscard]] task<> open_in_child() override;
     [[nodiscard]] std::string describe() const override;
     [[nodiscard]] std::unique_ptr<log_layout> default_form() const override;
     bool write_in_crash(std::span<const char> lines) noexcept override;

@@ -37,6 +37,9 @@ class datagram_log_sink : public log_sink {
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<> close() override;
 
+    /// The child has a socket of its own.
+    [[nodiscard]] task<> open_in_child() override;
+
     /// A datagram for each line, where the sink is connected and there is room.
     bool write_in_crash(std::span<const char> lines) noexcept override;
 

@@ -151,6 +151,8 @@ class rotating_log_sink final : public log_sink {
     clock::time_point retry_at_{};
     clock::duration retry_after_{};
     std::uint64_t reopened_seen_ = 0;
+    /// And it has not been possible yet.
+    bool is_asked_to_rotate_ = false;
     bool house_is_due_ = false;
     bool house_is_running_ = false;
     std::optional<join_handle<>> house_;

@@ -82,6 +82,9 @@ class stream_log_sink : public log_sink {
     /// Ends the stream, and waits for the peer to do so, for a second at most.
     [[nodiscard]] task<> close() override;
 
+    /// The parent's connection stays the parent's: the child has one of its own.
+    [[nodiscard]] task<> open_in_child() override;
+
   protected:
     explicit stream_log_sink(const stream_log_options& options);
 

@@ -29,11 +29,13 @@ class syslog_log_sink final : public log_sink {
     /// one of the other kind.
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<> close() override;
+    [[nodiscard]] task<> open_in_child() override;
     [[nodiscard]] std::string describe() const override;
     bool write_in_crash(std::span<const char> lines) noexcept override;
     [[nodiscard]] std::unique_ptr<log_layout> default_form() const override;
 
   private:
+    [[nodiscard]] task<> open_way(bool in_child);
     [[nodiscard]] std::unique_ptr<log_sink> make_way(bool is_stream) const;
 
     const syslog_log_sink_options options_;

@@ -162,6 +162,33 @@ TEST_SUITE("journal_log_sink") {
         co_await sink.close();
     }
 
+    CO_TEST_CASE("what is cut, and what the log itself says, has a field that nobody can forge") {
+        const temporary_directory directory;
+        journal daemon(directory / "socket");
+        journal_log_sink sink({.path = directory / "socket"});
+        co_await sink.open();
+        const auto form = sink.default_form();
+        const owned_record cut{.message = "long", .is_truncated = true};
+        const owned_record own{.message = "5 records are missing", .logger_id = log_record::own_id};
+        owned_record forged{.message = "5 records are missing (cut)", .logger = "sapwood"};
+        forged.with(kv("cut", true), kv("own", true));
+        for (const owned_record& each : {cut, own, forged}) {
+            co_await write_text(sink, line_of(*form, each));
+        }
+        entry fields = parse(daemon.take());
+        CHECK(value_of(fields, "MESSAGE") == "long");
+        CHECK(value_of(fields, "CUT") == "true");
+        CHECK(fields.count("OWN") == 0);
+        fields = parse(daemon.take());
+        CHECK(value_of(fields, "OWN") == "true");
+        CHECK(fields.count("CUT") == 0);
+        fields = parse(daemon.take());
+        CHECK(fields.count("OWN") == 0);
+        CHECK(fields.count("CUT") == 0);
+        CHECK(value_of(fields, "FIELD_CUT") == "true");
+        co_await sink.close();
+    }
+
     TEST_CASE("names of fields are made what the journal takes, and forge nothing") {
         CHECK(journal_field_name("key") == "KEY");
         CHECK(journal_field_name("http.status-code") == "HTTP_STATUS_CODE");

@@ -6,23 +6,33 @@
 #include "support/log_lines.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/console_log_sink.hpp>
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/stream_log_sink.hpp>
+#include <sapwood/syslog_log_sink.hpp>
 
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <filesystem>
+#include <fmt/format.h>
 #include <functional>
 #include <map>
+#include <memory>
+#include <netinet/in.h>
 #include <optional>
+#include <poll.h>
 #include <string>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -57,6 +67,97 @@ int in_fork(const std::function<void()>& body) {
 
 /// For cases whose children make threads.
 const doctest::skip in_child_threads(test::has_tsan);
+
+/// On a port of the loopback's. Calls block, and end with the test.
+class tcp_server {
+  public:
+    tcp_server() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        address_.sin_family = AF_INET;
+        address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t size = sizeof(address_);
+        auto* const address = reinterpret_cast<sockaddr*>(&address_);
+        REQUIRE(::bind(fd_, address, size) == 0);
+        REQUIRE(::listen(fd_, 8) == 0);
+        REQUIRE(::getsockname(fd_, address, &size) == 0);
+    }
+
+    tcp_server(const tcp_server&) = delete;
+    tcp_server& operator=(const tcp_server&) = delete;
+
+    ~tcp_server() { ::close(fd_); }
+
+    std::string port() const { return std::to_string(ntohs(address_.sin_port)); }
+
+    /// -1 where nobody comes.
+    int accept() const {
+        pollfd one{.fd = fd_, .events = POLLIN, .revents = 0};
+        return ::poll(&one, 1, 2000) == 1 ? ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC) : -1;
+    }
+
+  private:
+    sockaddr_in address_{};
+    int fd_;
+};
+
+/// Until nothing comes any more; closes it.
+std::string read_to_end(int fd) {
+    std::string text;
+    char piece[512];
+    ssize_t got = 0;
+    while (fd >= 0 && (got = ::read(fd, piece, sizeof(piece))) > 0) {
+        text.append(piece, static_cast<std::size_t>(got));
+    }
+    if (fd >= 0) {
+        ::close(fd);
+    }
+    return text;
+}
+
+/// A pipe, or a socket with a name, that is full until somebody takes all that is in it.
+class stuck_peer {
+  public:
+    stuck_peer(bool is_pipe, const std::string& path) {
+        if (is_pipe) {
+            REQUIRE(::pipe2(fds_, O_NONBLOCK | O_CLOEXEC) == 0);
+        } else {
+            sockaddr_un address{};
+            address.sun_family = AF_UNIX;
+            path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+            const auto* const name = reinterpret_cast<const sockaddr*>(&address);
+            for (int& fd : fds_) {
+                fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+            }
+            REQUIRE(::bind(fds_[0], name, sizeof(address)) == 0);
+            REQUIRE(::connect(fds_[1], name, sizeof(address)) == 0);
+        }
+        while (::write(fds_[1], "full", 4) == 4) {
+        }
+    }
+
+    stuck_peer(const stuck_peer&) = delete;
+    stuck_peer& operator=(const stuck_peer&) = delete;
+
+    ~stuck_peer() {
+        ::close(fds_[0]);
+        ::close(fds_[1]);
+    }
+
+    int writer() const { return fds_[1]; }
+
+    /// What comes first, in so many calls.
+    std::string take(int calls = 1000) const {
+        std::string text;
+        char piece[4096];
+        ssize_t got = 0;
+        while (calls-- > 0 && (got = ::read(fds_[0], piece, sizeof(piece))) > 0) {
+            text.append(piece, static_cast<std::size_t>(got));
+        }
+        return text;
+    }
+
+  private:
+    int fds_[2] = {-1, -1};
+};
 
 std::size_t threads_of_process() {
     std::size_t count = 0;
@@ -190,6 +291,81 @@ TEST_SUITE("log_fork") {
         }
         CHECK(is_exact);
         CHECK(next == logged);
+    }
+
+    TEST_CASE("a child's lines have the numbers of its own process and threads" *
+              in_child_threads) {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        std::optional<logger> log(logger_options{.path = path, .form = {.pattern = "%P %t %v"}});
+        log->info("parent");
+        log->flush_blocking();
+        CHECK(in_fork([&] {
+                  log->info("child {}", ::getpid());
+                  log->flush_blocking();
+              }) == 0);
+        log.reset();
+        const strings lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() == 2);
+        const std::string own = lines[1].substr(lines[1].rfind(' ') + 1);
+        CHECK(own != std::to_string(::getpid()));
+        CHECK(lines[0] == fmt::format("{0} {0} parent", ::getpid()));
+        CHECK(lines[1] == fmt::format("{0} {0} child {0}", own));
+    }
+
+    TEST_CASE("a child has a connection of its own, and its parent's goes on" * in_child_threads) {
+        tcp_server server;
+        logger_options options;
+        options.outputs.push_back(
+            {.sink = std::make_unique<tcp_log_sink>(
+                 tcp_log_sink_options{.host = "127.0.0.1", .port = server.port()}),
+             .form = std::make_unique<text_layout>(text_layout_options{.pattern = "%v"})});
+        std::optional<logger> log(std::move(options));
+        log->info("parent");
+        log->flush_blocking();
+        const int parents = server.accept();
+        const int status = in_fork([&] {
+            log->info("child");
+            log.reset(); // ends its connection
+        });
+        CHECK(status == 0);
+        const int childs = server.accept();
+        log->info("parent again");
+        log.reset();
+        CHECK(read_to_end(parents) == "parent\nparent again\n");
+        CHECK(read_to_end(childs) == "child\n");
+    }
+
+    TEST_CASE("a child may be forked while its parent waits for a console or a daemon" *
+              in_child_threads) {
+        for (const bool is_console : {true, false}) {
+            CAPTURE(is_console);
+            const temporary_directory directory;
+            const std::string path = directory / "daemon";
+            stuck_peer peer(is_console, path);
+            logger_options options;
+            options.outputs.push_back(
+                {.sink = is_console ? std::unique_ptr<log_sink>(std::make_unique<console_log_sink>(
+                                          console_log_sink_options{.fd = peer.writer()}))
+                                    : std::make_unique<syslog_log_sink>(syslog_log_sink_options{
+                                          .path = path, .limits = {.must_connect = true}}),
+                 .form = std::make_unique<text_layout>(text_layout_options{.pattern = "%v"})});
+            std::optional<logger> log(std::move(options));
+            log->info("parent");
+            while (log->stats().outputs.at(0).in_flight == 0) {
+                std::this_thread::yield();
+            }
+            const int status = in_fork([&] {
+                (void)peer.take(5); // and not what the parent writes then
+                log->info("child");
+                log->flush_blocking();
+            });
+            CHECK(status == 0);
+            log.reset();
+            const std::string text = peer.take();
+            CHECK(text.find("parent") != text.npos);
+            CHECK(text.find("child") != text.npos);
+        }
     }
 
     TEST_CASE("a child's child logs, too" * in_child_threads) {

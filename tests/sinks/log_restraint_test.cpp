@@ -253,5 +253,25 @@ TEST_SUITE("log_restraint") {
                              doctest::Contains("all.interval"), std::invalid_argument);
         CHECK_THROWS_WITH_AS(log_restraint({.repeats_within = -1ns}),
                              doctest::Contains("repeats_within"), std::invalid_argument);
+        CHECK_THROWS_WITH_AS(
+            log_restraint({.each_call_site = {.records = 1, .interval = 24h, .burst = 200'000}}),
+            doctest::Contains("each_call_site.interval and burst"), std::invalid_argument);
+        CHECK_THROWS_WITH_AS(
+            log_restraint({.all = {.records = 1, .interval = std::chrono::nanoseconds::max()}}),
+            doctest::Contains("all.interval"), std::invalid_argument);
+    }
+
+    TEST_CASE("repetitions may be held back for ever, and are told before another record") {
+        restrained log({.repeats_within = std::chrono::nanoseconds::max()});
+        for (int hour = 0; hour < 4; ++hour) {
+            log.log({.message = "same"});
+            log.pass(1h);
+        }
+        CHECK(log.told.lines == strings{"same"});
+        log.log({.message = "other"});
+        CHECK(log.told.lines ==
+              strings{"same",
+                      "info 3 records held back: the same as the one before, \"same\" and so on",
+                      "other"});
     }
 }

@@ -7,12 +7,16 @@
 #include "compress_file.hpp"
 #include "rotated_files.hpp"
 
+#include <sapwood/owned_fd.hpp>
 #include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/sleep.hpp>
 
+#include <atomic>
 #include <fcntl.h>
 #include <filesystem>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace {
@@ -138,6 +142,12 @@ TEST_SUITE("rotated_files") {
         CHECK(files_like(log.path()) == log.names({3, 4}));
     }
 
+    TEST_CASE("what is to be kept for longer than clocks can tell is kept") {
+        const rotated_log log(5);
+        CHECK(log.keep({.keep_for = std::chrono::seconds::max()}, 6).removed == 0);
+        CHECK(log.keep({.keep_for = std::chrono::years(400)}, 6).removed == 0);
+    }
+
     TEST_CASE("all of them together have as many bytes as they may have") {
         const rotated_log log(5);
         CHECK(log.keep({.keep_bytes = 300}).removed == 2);
@@ -178,6 +188,21 @@ TEST_SUITE("rotated_files") {
     }
 
     // --- compression ---
+
+    TEST_CASE("what is not a regular file any more is not compressed, and nobody waits for it") {
+        if (!has_zstd()) {
+            return;
+        }
+        const rotated_log log(0);
+        REQUIRE(::mkfifo(log.name(0).c_str(), 0600) == 0);
+        const owned_fd directory(
+            ::open((log.directory() / "").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        REQUIRE(directory.is_open());
+        const std::string name = std::filesystem::path(log.name(0)).filename();
+        CHECK_THROWS_WITH_AS(
+            (void)detail::compress_file(directory.fd(), name, 3, std::atomic<bool>(false)),
+            doctest::Contains("not a regular file"), std::system_error);
+    }
 
     TEST_CASE("a compressed file has the same lines, permissions and time, and the original goes") {
         if (!has_zstd()) {

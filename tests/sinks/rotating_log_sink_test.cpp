@@ -347,6 +347,33 @@ TEST_SUITE("rotating_log_sink") {
         }
     }
 
+    TEST_CASE("a rotation that was asked for and failed is tried again, too") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        test::loop_with_writes disk(test::perform);
+        bool is_broken = true;
+        disk.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            return is_broken && sqe.opcode == IORING_OP_RENAMEAT ? -EACCES : test::perform(sqe);
+        };
+        rotating_log_sink sink({.path = path});
+        const auto body = [&]() -> task<> {
+            co_await sink.open();
+            co_await put(sink, numbers(1, 2));
+            co_await put(sink, numbers(3, 4), {.rotate = true});
+            CHECK(sink.counts().rotations_failed == 1);
+            is_broken = false;
+            co_await sleep_for(1s);
+            co_await put(sink, numbers(5, 6));
+            co_await put(sink, numbers(7, 8)); // once
+            co_await sink.close();
+        };
+        disk.run(body());
+        CHECK(sink.counts().rotated == 1);
+        REQUIRE(files_like(path).size() == 1);
+        CHECK(without_news(contents_of(files_like(path)[0])) == numbers(1, 4));
+        CHECK(without_news(contents_of(path)) == numbers(5, 8));
+    }
+
     TEST_CASE("killed at any step of a rotation, no line is lost or there twice, and the next open "
               "goes on") {
         bool was_whole = false;

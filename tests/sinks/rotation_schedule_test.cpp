@@ -82,6 +82,14 @@ TEST_SUITE("rotation_schedule") {
               rotation_schedule::never);
     }
 
+    TEST_CASE("an interval that is longer than clocks can tell never ends") {
+        for (const auto every :
+             {std::chrono::seconds::max(), std::chrono::seconds(400 * 366 * 24h)}) {
+            CHECK(rotation_schedule(every, {}).next(utc("2026-11-26 14:00:00")) ==
+                  rotation_schedule::never);
+        }
+    }
+
     TEST_CASE("multiples are counted in UTC, and what is on one belongs to the next") {
         const time_zone somewhere("XXX-5:45");
         CHECK(times(rotation_schedule(1h, {}), "2026-11-26 14:20:01", 2) ==
