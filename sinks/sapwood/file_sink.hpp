@@ -60,6 +60,7 @@ class write_error : public std::system_error {
 
 namespace detail {
 
+class crash_file;
 class log_file_settings;
 class opened_log;
 
@@ -84,8 +85,7 @@ class file_sink {
     /// In a forked child: the log that the parent has open by `fd`, which both of them append to.
     /// The lock is the parent's, whose sink, copied in the middle of anything, is looked at for
     /// what never changes. Throws std::system_error where `fd` cannot be doubled.
-    [[nodiscard]] static task<file_sink> share(const file_sink& parents,
-                                                       int fd);
+    [[nodiscard]] static task<file_sink> share(const file_sink& parents, int fd);
 
     file_sink(file_sink&&) noexcept;
     file_sink& operator=(file_sink&&) = delete;
@@ -126,6 +126,10 @@ class file_sink {
     /// The present file's, which is another one after follow(), reopen() and rotate(). For a
     /// handler of crashes, and to be had until then only.
     [[nodiscard]] int fd() const noexcept { return file_.fd(); }
+
+    /// From now on `notes` have the present file, and never one that is closed. They must live as
+    /// long as this.
+    void note_in(detail::crash_file& notes) noexcept;
 
     /// In a child of the process that opened it, which shares the file and its lock.
     [[nodiscard]] bool is_inherited() const noexcept;
@@ -172,6 +176,7 @@ class file_sink {
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
     file_sink_counts counts_;
+    detail::crash_file* notes_ = nullptr;
 };
 
 } // namespace sapwood
