@@ -13,7 +13,7 @@ task<> file_log_sink::open() {
                                     .make_directories = options_.make_directories,
                                     .directory_mode = options_.directory_mode};
     file_ = std::make_unique<file_sink>(co_await file_sink::open(options));
-    crash_.note(present());
+    present().note_in(crash_);
 }
 
 file_sink& file_log_sink::present() noexcept {
@@ -26,7 +26,7 @@ task<> file_log_sink::open_in_child() {
     const auto& parents = *file_.release();
     crash_.end_write();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
-    crash_.note(present());
+    present().note_in(crash_);
 }
 
 task<> file_log_sink::write(std::span<const char> lines) {

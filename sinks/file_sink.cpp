@@ -2,6 +2,7 @@
 
 #include "open_log_file.hpp"
 
+#include <sapwood/crash_file.hpp>
 #include <sapwood/directory.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/shield.hpp>
@@ -229,6 +230,11 @@ task<> file_sink::datasync() {
 
 // --- the name ---
 
+void file_sink::note_in(detail::crash_file& notes) noexcept {
+    notes_ = &notes;
+    notes.note(*this);
+}
+
 bool file_sink::is_inherited() const noexcept {
     return ::getpid() != opener_;
 }
@@ -312,6 +318,9 @@ task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
     partial_line_bytes_ = 0;
     torn_bytes_ += fresh.torn_bytes_;
     told_failure_ = {};
+    if (notes_ != nullptr) { // before the number is free for another file
+        notes_->note(*this);
+    }
     // What closing tells of the old file is of no use: all of it is with the kernel.
     if (keep_lock || is_inherited()) {
         (void)co_await as_result(old.close());

@@ -76,8 +76,8 @@ void log_backend::become_childs(void (*start)(void*), void* with) noexcept {
         return;
     }
     flushes_done_.store(0, std::memory_order_relaxed);
-    start_ = start;
     start_with_ = with;
+    start_.store(start, std::memory_order_release);
     // The first record makes its thread come to wake(), and so does the first flush.
     consumer_state_.store(state::asleep, std::memory_order_relaxed);
     tell_asleep(true);
@@ -178,8 +178,8 @@ void log_backend::wake() noexcept {
     }
     tell_asleep(false);
     wake_ups_.fetch_add(1, std::memory_order_relaxed);
-    if (start_ != nullptr) [[unlikely]] {
-        std::exchange(start_, nullptr)(start_with_);
+    if (waits_for_start()) [[unlikely]] {
+        start_.exchange(nullptr, std::memory_order_acq_rel)(start_with_);
         return;
     }
     std::shared_ptr<loop_bell> bell;

@@ -389,8 +389,7 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
         .is_kept_only = (frame.flags & log_frame::kept_only) != 0,
         .message = {text, frame.message_bytes},
         .logger = name_of(frame.logger),
-        // Only the log itself has that one: in a ring it is written over memory.
-        .logger_id = frame.logger == log_record::own_id ? std::uint16_t{0xfffe} : frame.logger,
+        .logger_id = id_in_ring(frame.logger),
         .thread = from.thread,
         .sequence = from.sequence,
         .fields = (frame.flags & log_frame::has_fields) != 0
@@ -399,35 +398,39 @@ inline void log_consumer::take(log_producer& from, const log_frame& frame) {
                                              (frame.flags >> log_frame::padding_shift))
                       : std::string_view(),
     });
-    ++from.sequence;
     if (log_origin origin; origin.take(group_.back().fields)) [[unlikely]] {
         pass_bytes_ += frame.bytes;
-        append_from(origin);
+        append_from(from, origin);
         return;
     }
+    ++from.sequence;
     group_bytes_ += frame.bytes;
     if (group_.size() == group_records_max || group_bytes_ >= group_bytes_max_) [[unlikely]] {
         append_group();
     }
 }
 
-/// The newest of the group says itself when and where it was made.
-void log_consumer::append_from(const log_origin& origin) {
+/// The newest of the group says itself when and where it was made: it is a group of its own. For a
+/// signal handler it is in the ring until it is that, and then no more.
+void log_consumer::append_from(log_producer& from, const log_origin& origin) {
     const log_record record = group_.back();
-    const log_thread thread = origin.thread != 0 ? origin.as_thread() : record.thread;
     group_.pop_back();
-    append({.when = origin.when_ns != 0
-                        ? log_record::time_point(wall_clock::duration(origin.when_ns))
-                        : record.when,
-            .importance = record.importance,
-            .is_known_plain = record.is_known_plain,
-            .is_truncated = record.is_truncated,
-            .message = record.message,
-            .logger = record.logger,
-            .logger_id = record.logger_id,
-            .thread = thread,
-            .sequence = record.sequence,
-            .fields = record.fields});
+    append_group();
+    const log_thread thread = origin.thread != 0 ? origin.as_thread() : record.thread;
+    group_.push_back({.when = origin.when_ns != 0
+                                  ? log_record::time_point(wall_clock::duration(origin.when_ns))
+                                  : record.when,
+                      .importance = record.importance,
+                      .is_known_plain = record.is_known_plain,
+                      .is_truncated = record.is_truncated,
+                      .message = record.message,
+                      .logger = record.logger,
+                      .logger_id = record.logger_id,
+                      .thread = thread,
+                      .sequence = record.sequence,
+                      .fields = record.fields});
+    ++from.sequence;
+    append_group();
 }
 
 /// Takes records up to `until`, in order. What came later than that waits for the next visit: by

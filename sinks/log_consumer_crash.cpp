@@ -70,10 +70,14 @@ void log_consumer::unlock_after_fork() {
 void log_consumer::write_rest_at_exit() noexcept {
     try {
         for (int i = 0; i < batches_at_exit_max; ++i) {
-            // A filter that exits is in the middle of it.
-            const bool is_half_done = visit::is_going_on(*this);
-            const std::size_t bytes =
-                is_half_done ? 0 : drain(backend_->ticks() + far_future_ticks);
+            if (visit::is_going_on(*this)) { // a filter that exits is in the middle of it
+                write_half_done_at_exit();
+                break;
+            }
+            const std::size_t bytes = drain(backend_->ticks() + far_future_ticks);
+            if (!left_some_) {
+                tell_held_back(true);
+            }
             for (const auto& each : outputs_) {
                 each->write_batches_in_crash();
             }
@@ -85,6 +89,16 @@ void log_consumer::write_rest_at_exit() noexcept {
         fmt::print(stderr, "sapwood: writing the log at the end of the program: {}\n",
                    failure.what());
     }
+}
+
+/// What the visit has left half done, nobody ends any more: as after a crash.
+void log_consumer::write_half_done_at_exit() noexcept {
+    for (const auto& each : outputs_) {
+        each->write_batches_in_crash();
+    }
+    write_rings_in_crash();
+    group_.clear(); // this is called twice
+    group_output_ = 0;
 }
 
 // --- crash ---
@@ -142,6 +156,9 @@ void log_consumer::end_crash(const signal_note& note) noexcept {
         }
         if (!has_answered) {
             (void)backend_->take_note(~std::uint64_t{0});
+            for (std::size_t i = 0; i < outputs_.size(); ++i) {
+                put_recent_in_crash(i);
+            }
             put_signal_in_crash(note);
         }
         write_rings_in_crash();
@@ -230,20 +247,26 @@ void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noex
     const std::size_t text_bytes =
         frame.bytes - sizeof(log_frame) - (frame.flags >> log_frame::padding_shift);
     const std::size_t message_bytes = std::min<std::size_t>(frame.message_bytes, text_bytes);
+    const std::string_view fields =
+        (frame.flags & log_frame::has_fields) != 0
+            ? std::string_view(text + message_bytes, text_bytes - message_bytes)
+            : std::string_view();
+    log_origin origin;
+    (void)origin.take(fields);
+    const log_thread foreign = origin.as_thread(); // an empty name needs no memory
     put_record_in_crash({
-        .when = clock_.at(frame.ticks),
+        .when = origin.when_ns != 0 ? log_record::time_point(wall_clock::duration(origin.when_ns))
+                                    : clock_.at(frame.ticks),
         .importance = static_cast<level>(frame.importance),
         .is_known_plain = false,
         .is_truncated = (frame.flags & log_frame::truncated) != 0,
         .is_kept_only = (frame.flags & log_frame::kept_only) != 0,
         .message = {text, message_bytes},
         .logger = name_in_crash(frame.logger),
-        .logger_id = frame.logger,
-        .thread = from.thread,
+        .logger_id = id_in_ring(frame.logger),
+        .thread = origin.thread != 0 ? foreign : from.thread,
         .sequence = from.sequence,
-        .fields = (frame.flags & log_frame::has_fields) != 0
-                      ? std::string_view(text + message_bytes, text_bytes - message_bytes)
-                      : std::string_view(),
+        .fields = fields,
     });
     ++from.sequence;
 }
@@ -299,10 +322,47 @@ void log_consumer::put_record_in_crash(const log_record& record) noexcept {
 }
 
 void log_consumer::put_record_in_crash(const log_record& record, std::size_t output) noexcept {
+    if (outputs_[output]->wants(record)) {
+        put_line_in_crash(record, output);
+    }
+}
+
+/// What an output keeps for an error: before the signal's line, as before any other of that level.
+void log_consumer::put_recent_in_crash(std::size_t output) noexcept {
     log_output& to = *outputs_[output];
-    if (!to.wants(record)) {
+    const recent_lines* const recent = to.take_recent_in_crash();
+    if (recent == nullptr) {
         return;
     }
+    char memory[128];
+    crash_text text(memory, sizeof(memory));
+    text.put("kept until now, too low to be written: ");
+    text.put_decimal(recent->lines());
+    text.put(recent->lines() > 1 ? " records" : " record");
+    if (recent->forgotten() > 0) {
+        text.put(", and ");
+        text.put_decimal(recent->forgotten());
+        text.put(" before them");
+    }
+    const log_thread nobody; // an empty name needs no memory
+    put_line_in_crash({.when = clock_.at(backend_->ticks()),
+                       .importance = level::info,
+                       .is_known_plain = true,
+                       .is_truncated = false,
+                       .message = text.text(),
+                       .logger = log_record::own_name,
+                       .logger_id = log_record::own_id,
+                       .thread = nobody,
+                       .sequence = 0,
+                       .fields = {}},
+                      output);
+    write_lines(to, std::min(output, lines_max - 1));
+    const std::string_view lines = recent->text();
+    to.write_in_crash({lines.data(), lines.size()});
+}
+
+void log_consumer::put_line_in_crash(const log_record& record, std::size_t output) noexcept {
+    log_output& to = *outputs_[output];
     const std::size_t slot = std::min(output, lines_max - 1);
     // Nothing that is escaped grows to more than six times its size.
     const std::size_t needed =

@@ -106,6 +106,7 @@ void log_output::append(std::span<const log_record> records) {
         try {
             form_->append_all(records, filling_);
             filling_lines_ += records.size();
+            taken_ = records.size();
             rendered_to_ = nowhere;
             return;
         } catch (const std::exception&) { // no memory: as many of them as it takes
@@ -171,6 +172,7 @@ void log_output::keep(const log_record& record) {
     if (filter_ && !filter_(record)) {
         return;
     }
+    forget_saved();
     try {
         kept_line_.cut(0);
         form_->append(record, kept_line_);
@@ -179,7 +181,15 @@ void log_output::keep(const log_record& record) {
     }
 }
 
+/// The program has survived its signal.
+void log_output::forget_saved() noexcept {
+    if (std::exchange(is_recent_saved_, false)) [[unlikely]] {
+        recent_->clear();
+    }
+}
+
 void log_output::dump_recent() {
+    forget_saved();
     if (recent_ == nullptr || recent_->lines() == 0 || has_no_room()) {
         return;
     }

@@ -58,17 +58,20 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
     [[nodiscard]] level threshold_of(const std::string& name) const;
     [[nodiscard]] level made_from(level shown) const noexcept;
     void read_environment();
+    [[nodiscard]] std::shared_ptr<log_consumer> consumer() const;
     void start_in_child() noexcept;
 
     const std::string name_; // the root's
     std::shared_ptr<log_names> names_ = std::make_shared<log_names>();
     std::shared_ptr<log_backend> backend_;
+    /// Changed, with mutex_ held, where a child process begins its own.
     std::shared_ptr<log_consumer> consumer_;
+    bool is_parents_ = false;
     std::thread thread_;
     /// The lowest level that an output keeps; off where none does.
     level keeps_from_ = level::off;
 
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     /// What was said of a logger by its name; that of "" is for all.
     std::map<std::string, level, std::less<>> thresholds_;
     std::vector<std::weak_ptr<log_core>> cores_;

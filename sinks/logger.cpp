@@ -151,8 +151,13 @@ void log_owner::start_thread() {
 }
 
 log_stats log_owner::stats() const {
-    // In a child process that has logged nothing the consumer is its parent's.
-    log_stats made = backend_->waits_for_start() ? log_stats{} : consumer_->stats();
+    std::shared_ptr<log_consumer> own;
+    {
+        const std::lock_guard lock(mutex_);
+        // In a child process that has logged nothing it is its parent's.
+        own = is_parents_ ? nullptr : consumer_;
+    }
+    log_stats made = own != nullptr ? own->stats() : log_stats{};
     made.name = name_;
     return made;
 }
@@ -165,22 +170,37 @@ task<> log_owner::start_here() {
 // --- fork ---
 
 void log_owner::lock_for_fork() {
-    // In the order in which a visit of the consumer, and core(), take them.
-    mutex_.lock();
-    consumer_->lock_for_fork();
+    // In the order in which a visit of the consumer takes them, whose filter may call core(), too.
+    while (true) {
+        const auto visited = consumer();
+        visited->lock_for_fork();
+        mutex_.lock();
+        if (visited == consumer_) {
+            break;
+        }
+        mutex_.unlock(); // a child's own has begun just now
+        visited->unlock_after_fork();
+    }
     names_->mutex().lock();
     backend_->mutex().lock();
 }
 
 void log_owner::unlock_after_fork() {
+    const auto visited = consumer_; // another one may begin when the lock is free
     backend_->mutex().unlock();
     names_->mutex().unlock();
-    consumer_->unlock_after_fork();
     mutex_.unlock();
+    visited->unlock_after_fork();
+}
+
+std::shared_ptr<log_consumer> log_owner::consumer() const {
+    const std::lock_guard lock(mutex_);
+    return consumer_;
 }
 
 void log_owner::become_childs() noexcept {
     std::construct_at(&thread_); // the parent's is not here; to detach it would be another's
+    is_parents_ = true;
     backend_->become_childs([](void* me) { static_cast<log_owner*>(me)->start_in_child(); }, this);
     unlock_after_fork();
 }
@@ -188,7 +208,11 @@ void log_owner::become_childs() noexcept {
 void log_owner::start_in_child() noexcept {
     try {
         // The parent's consumer stands where it stood; its frames, which nobody resumes, keep it.
-        consumer_ = std::make_shared<log_consumer>(backend_, names_, *consumer_);
+        {
+            const std::lock_guard lock(mutex_);
+            consumer_ = std::make_shared<log_consumer>(backend_, names_, *consumer_);
+            is_parents_ = false;
+        }
         start_thread();
     } catch (const std::exception& failure) {
         fmt::print(stderr,
@@ -202,16 +226,16 @@ void log_owner::start_in_child() noexcept {
 // --- exit ---
 
 void log_owner::flush_at_exit(std::chrono::steady_clock::time_point deadline) {
-    if (consumer_->is_of_this_thread()) {
-        consumer_->write_rest_at_exit();
+    if (const auto present = consumer(); present->is_of_this_thread()) {
+        present->write_rest_at_exit();
     } else if (!backend_->waits_for_start()) {
         (void)backend_->flush_until(deadline);
     }
 }
 
 void log_owner::end_at_exit(std::chrono::steady_clock::time_point deadline) {
-    if (consumer_->is_of_this_thread()) {
-        consumer_->write_rest_at_exit();
+    if (const auto present = consumer(); present->is_of_this_thread()) {
+        present->write_rest_at_exit();
         return;
     }
     if (backend_->waits_for_start()) {

@@ -87,6 +87,7 @@ task<> rotating_log_sink::open() {
     retry_after_ = {};
     house_is_due_ = options_.compress || options_.keep_files > 0 || options_.keep_bytes > 0 ||
                     options_.keep_for.count() > 0;
+    present().note_in(crash_);
     note_file();
 }
 
@@ -98,6 +99,7 @@ task<> rotating_log_sink::open_in_child() {
     house_is_due_ = house_is_running_ = is_asked_to_rotate_ = false;
     crash_.end_write();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
+    present().note_in(crash_);
     note_file();
 }
 
@@ -156,6 +158,7 @@ struct rotating_log_sink::noting {
 
 task<> rotating_log_sink::write(std::span<const char> lines) {
     const auto shielded = co_await shield();
+    const noting note_at_end{*this};
     for (std::size_t done = 0; done < lines.size();) {
         const auto rest = lines.subspan(done);
         std::size_t piece = fitting(rest);
@@ -170,7 +173,6 @@ task<> rotating_log_sink::write(std::span<const char> lines) {
             piece = piece == 0 ? rest.size() : piece;
         }
         crash_.begin_write(lines.data(), done);
-        const noting note_at_end{*this};
         try {
             co_await present().write(rest.first(piece));
         } catch (const write_error& error) {
@@ -178,6 +180,8 @@ task<> rotating_log_sink::write(std::span<const char> lines) {
                               done + error.bytes_kept);
         }
         done += piece;
+        crash_.note(present());
+        crash_.begin_write(lines.data(), done); // a rotation may come before the next piece
     }
 }
 

@@ -60,6 +60,7 @@ class write_error : public std::system_error {
 
 namespace detail {
 
+class crash_file;
 class log_file_settings;
 class opened_log;
 
@@ -126,6 +127,10 @@ class file_sink {
     /// handler of crashes, and to be had until then only.
     [[nodiscard]] int fd() const noexcept { return file_.fd(); }
 
+    /// From now on `notes` have the present file, and never one that is closed. They must live as
+    /// long as this.
+    void note_in(detail::crash_file& notes) noexcept;
+
     /// In a child of the process that opened it, which shares the file and its lock.
     [[nodiscard]] bool is_inherited() const noexcept;
 
@@ -171,6 +176,7 @@ class file_sink {
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
     file_sink_counts counts_;
+    detail::crash_file* notes_ = nullptr;
 };
 
 } // namespace sapwood

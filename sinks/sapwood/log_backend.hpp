@@ -197,7 +197,9 @@ class log_backend {
     void become_childs(void (*start)(void*), void* with) noexcept;
 
     /// The consumer has not been needed yet, in this child process.
-    [[nodiscard]] bool waits_for_start() const noexcept { return start_ != nullptr; }
+    [[nodiscard]] bool waits_for_start() const noexcept {
+        return start_.load(std::memory_order_acquire) != nullptr;
+    }
 
     // --- crash: async-signal-safe ---
 
@@ -329,7 +331,7 @@ class log_backend {
     std::vector<std::pair<std::uint64_t, std::shared_ptr<loop_bell>>> flush_bells_;
 
     /// In a child process, until the consumer is needed: who is woken first calls it.
-    void (*start_)(void*) = nullptr;
+    std::atomic<void (*)(void*)> start_{nullptr};
     void* start_with_ = nullptr;
 };
 

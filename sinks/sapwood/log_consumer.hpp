@@ -145,7 +145,7 @@ class log_consumer final : public stop_listener {
     void append_group();
     void append(const log_record& record);
     void append_note(const log_thread& thread, std::uint64_t sequence, std::string_view text);
-    void append_from(const log_origin& origin);
+    void append_from(log_producer& from, const log_origin& origin);
     void release_ended();
     void push_all();
     void tell_held_back(bool at_end);
@@ -155,6 +155,7 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] bool only_output_fails() const;
     void give_up_failing();
     void end_watch() noexcept;
+    void write_half_done_at_exit() noexcept;
     void tell_signal(std::uint64_t flush);
     void take_over() noexcept;
     void write_rings_in_crash() noexcept;
@@ -163,6 +164,8 @@ class log_consumer final : public stop_listener {
     void put_record_in_crash(const log_record& record) noexcept;
     void put_record_in_crash(const log_record& record, std::size_t output) noexcept;
     void write_group_in_crash() noexcept;
+    void put_line_in_crash(const log_record& record, std::size_t output) noexcept;
+    void put_recent_in_crash(std::size_t output) noexcept;
     void put_signal_in_crash(const signal_note& note) noexcept;
     [[nodiscard]] std::string_view name_in_crash(std::uint16_t id) const noexcept;
     [[nodiscard]] bool batch_is_full() const;
@@ -175,6 +178,11 @@ class log_consumer final : public stop_listener {
     }
 
     void learn_names(std::uint16_t id);
+
+    /// Only the log itself has own_id: in a ring it is written over memory.
+    [[nodiscard]] static std::uint16_t id_in_ring(std::uint16_t id) noexcept {
+        return id == log_record::own_id ? std::uint16_t{0xfffe} : id;
+    }
 
     const std::shared_ptr<log_backend> backend_;
     const std::shared_ptr<log_names> names_;

@@ -159,6 +159,15 @@ class log_output final : private log_restraint::teller {
     /// Has the sink write what was rendered and is not written, each batch once.
     void write_batches_in_crash() noexcept;
 
+    /// What it keeps (log_recent), to be written once; null where there is nothing.
+    [[nodiscard]] const recent_lines* take_recent_in_crash() noexcept {
+        if (recent_ == nullptr || recent_->lines() == 0 || is_recent_saved_) {
+            return nullptr;
+        }
+        is_recent_saved_ = true;
+        return recent_.get();
+    }
+
     void write_in_crash(std::span<const char> lines) noexcept {
         (void)sink_->write_in_crash(lines);
     }
@@ -188,6 +197,7 @@ class log_output final : private log_restraint::teller {
     void append_one_by_one(std::span<const log_record> records);
     void take(const log_record& record);
     void keep(const log_record& record);
+    void forget_saved() noexcept;
     [[nodiscard]] bool restrains(const log_record& record);
     bool render(const log_record& record);
 
@@ -216,6 +226,8 @@ class log_output final : private log_restraint::teller {
 
     std::unique_ptr<recent_lines> recent_;
     log_buffer kept_line_{0};
+    /// A signal handler has written them; nothing of their memory may change there.
+    bool is_recent_saved_ = false;
     std::unique_ptr<log_restraint> restraint_;
 
     log_buffer filling_;

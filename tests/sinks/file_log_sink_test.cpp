@@ -7,6 +7,7 @@
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 
 #include <csignal>
 #include <cstring>
@@ -410,5 +411,27 @@ TEST_SUITE("file_log_sink") {
         CHECK(contents_of(path) == lines);
         co_await sink.close();
         CHECK_FALSE(sink.write_in_crash(lines));
+    }
+
+    CO_TEST_CASE("a handler of crashes has an open descriptor at every moment of a reopening") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        file_log_sink sink(path);
+        co_await sink.open();
+        for (int i = 0; i < 20; ++i) {
+            std::filesystem::rename(path, path + ".1");
+            bool is_over = false;
+            const auto reopen = [&]() -> task<> {
+                co_await put(sink, "", {.reopen = true});
+                is_over = true;
+            };
+            auto reopening = spawn(reopen());
+            while (!is_over) {
+                REQUIRE(sink.write_in_crash(std::string_view("last words\n")));
+                co_await yield();
+            }
+            co_await reopening;
+        }
+        co_await sink.close();
     }
 }

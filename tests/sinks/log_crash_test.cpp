@@ -7,10 +7,12 @@
 
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/json_layout.hpp>
+#include <sapwood/log_foreign.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <csetjmp>
 #include <csignal>
@@ -273,6 +275,63 @@ TEST_SUITE("log_crash") {
                   return "lived on";
               }) == by_segv);
         CHECK(has_all_numbers(lines_of(contents_of(path))));
+    }
+
+    TEST_CASE("a crash in a filter loses no record of another library, nor its time") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  logger_options options;
+                  std::binary_semaphore all_logged{0};
+                  options.outputs.push_back({.sink = std::make_unique<file_log_sink>(path),
+                                             .filter = [&](const log_record& record) {
+                                                 if (record.message == "number 500") {
+                                                     all_logged.acquire();
+                                                     die_of_segv();
+                                                 }
+                                                 return true;
+                                             }});
+                  const logger log(std::move(options));
+                  for (int i = 0; i < records; ++i) {
+                      detail::put_foreign(detail::logger_access::core(log),
+                                          {.message = "number " + std::to_string(i),
+                                           .when = wall_clock::time_point(1'000'000'000s)});
+                  }
+                  all_logged.release();
+                  log.flush_blocking();
+                  return "lived on";
+              }) == by_segv);
+        const auto lines = lines_of(contents_of(path));
+        CHECK(has_all_numbers(lines));
+        CHECK(std::ranges::count_if(lines, [](const std::string& line) {
+                  return line.starts_with("2001-");
+              }) == records);
+    }
+
+    TEST_CASE("what is kept for an error is written at a crash of the loop that writes the log") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  sapwood::run([&]() -> task<> {
+                      logger_options options{.path = path, .recent = {.records_max = 2}};
+                      const logger log = co_await logger::on_this_loop(options);
+                      for (int i = 0; i < 3; ++i) {
+                          log.debug("kept {}", i);
+                      }
+                      log.info("before");
+                      co_await log.flush();
+                      die_of_segv();
+                  });
+                  return "lived on";
+              }) == by_segv);
+        const auto lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() == 5);
+        CHECK(lines[0].ends_with(" before"));
+        CHECK(lines[1].find("kept until now, too low to be written: 2 records, and 1 before") !=
+              std::string::npos);
+        CHECK(lines[2].ends_with(" kept 1"));
+        CHECK(lines[3].ends_with(" kept 2"));
+        CHECK(lines[4].find("SIGSEGV") != std::string::npos);
     }
 
     TEST_CASE("a crash while another sink is stuck loses nothing of the file") {

@@ -5,6 +5,7 @@
 #include "support/log_lines.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/file_log_sink.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
@@ -133,6 +134,32 @@ TEST_SUITE("log_exit") {
                       std::exit(0);
                   });
               }) == strings{"info being written", "info not yet"});
+    }
+
+    TEST_CASE("exit in a filter writes what is logged, each record once") {
+        constexpr int records = 1'000;
+        const auto lines = lines_after([](const std::string& path) {
+            std::binary_semaphore all_logged{0};
+            logger_options options;
+            options.outputs.push_back({.sink = std::make_unique<file_log_sink>(path),
+                                       .filter = [&](const log_record& record) {
+                                           if (record.message == "number 500") {
+                                               all_logged.acquire();
+                                               std::exit(0);
+                                           }
+                                           return true;
+                                       }});
+            const logger log(std::move(options));
+            for (int i = 0; i < records; ++i) {
+                log.info("number {}", i);
+            }
+            all_logged.release();
+            log.flush_blocking();
+        });
+        REQUIRE(lines.size() == records);
+        for (int i = 0; i < records; ++i) {
+            REQUIRE(lines[static_cast<std::size_t>(i)].ends_with(" number " + std::to_string(i)));
+        }
     }
 
     TEST_CASE("exit on another thread writes what the log of a loop has") {

@@ -480,6 +480,42 @@ TEST_SUITE("log_fork") {
         CHECK(test::records_in(to.lines()) == threads * records);
     }
 
+    TEST_CASE("a filter sets levels and makes loggers while its process forks") {
+        const test::memory_log to;
+        constexpr int records = 200;
+        {
+            std::atomic<const logger*> log{nullptr};
+            std::atomic<int> forks{0};
+            logger_options options = to.options();
+            options.outputs.front().filter = [&](const log_record&) {
+                // Until a fork has come, or is held up by this visit.
+                for (int i = 0; i < 100; ++i) {
+                    log.load()->set_level(level::info);
+                    (void)log.load()->child("of the filter");
+                    std::this_thread::yield();
+                }
+                return true;
+            };
+            const logger made(std::move(options));
+            log = &made;
+            std::atomic<bool> is_over{false};
+            std::thread forking([&] {
+                while (!is_over) {
+                    (void)in_fork([] { ::kill(::getpid(), SIGKILL); });
+                    ++forks;
+                }
+            });
+            for (int i = 0; i < records; ++i) {
+                made.info("number {}", i);
+                made.flush_blocking();
+            }
+            is_over = true;
+            forking.join();
+            CHECK(forks > 0);
+        }
+        CHECK(test::records_in(to.lines()) == records);
+    }
+
     TEST_CASE("a log that was closed before the fork stays closed in the child" *
               in_child_threads) {
         const temporary_directory directory;

@@ -115,6 +115,27 @@ TEST_SUITE("rotating_log_sink") {
         CHECK(contents_of(path) == "c\n");
     }
 
+    CO_TEST_CASE("a crash during a rotation writes the rest of the batch, and no line twice") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        const std::string lines = numbers(1, 4);
+        log_sink* crashing = nullptr;
+        std::string at_crash;
+        const auto now = [&] {
+            if (log_sink* const sink = std::exchange(crashing, nullptr)) {
+                CHECK(sink->write_in_crash(lines));
+                at_crash = contents_of(path);
+            }
+            return two_o_clock;
+        };
+        rotating_log_sink sink({.path = path, .bytes_max = lines.size() / 2, .now = now});
+        co_await sink.open();
+        crashing = &sink;
+        co_await sink.write(lines);
+        CHECK(at_crash == lines);
+        co_await sink.close();
+    }
+
     CO_TEST_CASE("what is in the file when the log begins counts") {
         const temporary_directory directory;
         const auto path = directory / "log";
