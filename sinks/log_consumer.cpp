@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <optional>
 #include <stdexcept>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,6 +24,9 @@ namespace {
 
 /// A visit that found so much is followed by the next at once; after less there is a nap.
 constexpr std::size_t busy_bytes = 64u << 10;
+
+/// What was logged before the end may bear a time that is so much later: a few milliseconds.
+constexpr std::uint64_t end_margin_ticks = std::uint64_t{1} << 23;
 
 /// So many naps without a record, and the consumer sleeps.
 constexpr unsigned idle_naps_max = 100;
@@ -207,7 +211,15 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
     me.end_watch();
 }
 
+/// How far a flush, or the end of the log, goes: what is logged meanwhile does not hold it up.
+struct log_consumer::goal {
+    std::uint64_t flushes;
+    std::uint64_t until;
+    bool is_end;
+};
+
 task<> log_consumer::consume() {
+    std::optional<goal> towards;
     while (true) {
         const std::uint64_t flushes = backend_->flushes_requested();
         const bool closing = backend_->close_requested();
@@ -215,15 +227,19 @@ task<> log_consumer::consume() {
         bell_->rung().reset();
         backend_->set_state(log_backend::state::awake);
         hand_on_requests();
-        // At the end all that there is counts, be it new or not.
-        const std::uint64_t now = backend_->ticks() + (closing ? far_future_ticks : 0);
+        if (!towards && (flushes != backend_->flushes_done() || closing)) {
+            towards = goal{flushes, backend_->ticks() + (closing ? end_margin_ticks : 0), closing};
+        } else if (towards && closing && !towards->is_end) {
+            towards = goal{flushes, backend_->ticks() + end_margin_ticks, true};
+        }
+        const std::uint64_t until = towards ? towards->until : backend_->ticks();
         if (closing) {
             give_up_failing();
         }
         std::size_t bytes = 0;
         {
             const visit here(*this);
-            bytes = drain(now);
+            bytes = drain(until);
             if (!is_full_) {
                 if (std::exchange(dumps_done_, dumps) != dumps) {
                     std::ranges::for_each(outputs_, [](const auto& each) { each->dump_recent(); });
@@ -237,24 +253,26 @@ task<> log_consumer::consume() {
             continue; // there is room again, and more to take
         }
         if (is_full_) {
-            if (flushes != backend_->flushes_done() && only_output_fails()) {
-                backend_->finish_flushes(flushes, true);
+            if (towards && !towards->is_end && only_output_fails()) {
+                backend_->finish_flushes(towards->flushes, true);
+                towards.reset();
             }
             co_await wait_for_progress();
             continue;
         }
-        if (flushes != backend_->flushes_done() || closing) {
+        if (towards) {
             // What was committed before is in the batches once a drain up to a later time has left
             // nothing of it.
-            tell_signal(flushes);
+            tell_signal(towards->flushes);
             while (!all_settled()) {
                 co_await wait_for_progress();
                 push_all();
             }
-            backend_->finish_flushes(flushes, any_failing());
-            if (closing) {
+            backend_->finish_flushes(towards->flushes, any_failing());
+            if (towards->is_end) {
                 co_return;
             }
+            towards.reset();
             continue;
         }
         if (bytes >= busy_bytes) {
@@ -512,12 +530,17 @@ void log_consumer::append(const log_record& record) {
 
 /// Records from the expected one up to `through` are missing: says so, in their place.
 void log_consumer::tell_gap(log_producer& from, std::uint64_t through) {
-    std::uint64_t reasons[drop_reasons];
-    for (std::size_t i = 0; i < drop_reasons; ++i) {
-        const std::uint64_t drops = from.reader.drops(static_cast<drop_reason>(i));
-        reasons[i] = drops - std::exchange(from.told_drops[i], drops);
-    }
     const std::uint64_t count = through - from.sequence;
+    std::uint64_t reasons[drop_reasons];
+    std::uint64_t untold = count;
+    for (std::size_t i = 0; i < drop_reasons; ++i) {
+        // More may have been dropped meanwhile: that is the next gap's.
+        const std::uint64_t drops =
+            from.reader.drops(static_cast<drop_reason>(i)) - from.told_drops[i];
+        reasons[i] = std::min(drops, untold);
+        from.told_drops[i] += reasons[i];
+        untold -= reasons[i];
+    }
     const std::string text = text_of_gap(from, from.sequence, count, reasons);
     append_note(from.thread, from.sequence, text);
     from.sequence = through;
@@ -588,7 +611,8 @@ log_stats log_consumer::stats() const {
             lines + each.notes - each.written - each.unwanted - each.held_back - each.lost;
     }
     backend_->add_stats(made);
-    made.in_rings = made.accepted - made.dropped() - made.taken;
+    const std::uint64_t rest = made.accepted - made.dropped() - made.taken;
+    (backend_->has_finished() ? made.dropped_after_end : made.in_rings) = rest;
     return made;
 }
 

@@ -136,7 +136,8 @@ void log_output::take(const log_record& record) {
         ++counts_.lines_unwanted;
         return;
     }
-    if (has_no_room()) [[unlikely]] {
+    // Where it is to be waited for, what has been taken from the rings already is kept.
+    if (has_no_room() && !must_wait()) [[unlikely]] {
         ++lines_lost_untold_;
         ++counts_.lines_lost;
         return;

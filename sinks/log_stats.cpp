@@ -87,6 +87,7 @@ class page {
                 {"made_room", each.dropped_made_room},
                 {"below_level", each.dropped_below_level},
                 {"no_memory", each.dropped_no_memory},
+                {"after_end", each.dropped_after_end},
             };
             for (const auto& [reason, count] : reasons) {
                 sample(fmt::format("{},reason=\"{}\"", labels_of(each), reason), count);

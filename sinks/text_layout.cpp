@@ -216,7 +216,7 @@ void text_layout::append_all(std::span<const log_record> records, log_buffer& to
     for (const log_record& each : records) {
         bytes_max -= sizeof(cached_head) + each.message.size() + 1;
         const cached_head* const head = head_of(each);
-        if (head == nullptr || !each.fields.empty() || each.is_truncated ||
+        if (head == nullptr || !each.fields.empty() || each.is_truncated || each.is_own() ||
             (!each.is_known_plain && !is_plain(each.message))) [[unlikely]] {
             to.take(at);
             append(each, to);

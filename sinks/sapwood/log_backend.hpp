@@ -187,6 +187,11 @@ class log_backend {
         return flush_failed_.load(std::memory_order_acquire);
     }
 
+    /// The log has ended: nobody takes what is in the rings, or comes there.
+    [[nodiscard]] bool has_finished() const noexcept {
+        return finished_.load(std::memory_order_acquire);
+    }
+
     // --- fork ---
 
     /// Held while the process is doubled, so that the child finds it whole.

@@ -121,6 +121,7 @@ class log_consumer final : public stop_listener {
 
   private:
     class nap;
+    struct goal;
     class visit;
 
     /// A ring in the merge: the ticks of its first record.

@@ -80,6 +80,8 @@ struct log_stats {
     std::uint64_t dropped_made_room = 0;
     std::uint64_t dropped_below_level = 0;
     std::uint64_t dropped_no_memory = 0;
+    /// Logged when the log was being closed, or was.
+    std::uint64_t dropped_after_end = 0;
     /// That the consumer has given to the outputs.
     std::uint64_t taken = 0;
     /// In the threads' rings, not looked at yet.
@@ -106,7 +108,8 @@ struct log_stats {
     std::vector<log_output_stats> outputs;
 
     [[nodiscard]] std::uint64_t dropped() const noexcept {
-        return dropped_ring_full + dropped_made_room + dropped_below_level + dropped_no_memory;
+        return dropped_ring_full + dropped_made_room + dropped_below_level + dropped_no_memory +
+               dropped_after_end;
     }
 };
 
