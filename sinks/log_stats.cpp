@@ -83,10 +83,8 @@ class page {
         family("records_dropped_total", "counter", "Records that were dropped, by reason.");
         for (const log_stats& each : logs_) {
             const std::pair<std::string_view, std::uint64_t> reasons[] = {
-                {"ring_full", each.dropped_ring_full},
-                {"made_room", each.dropped_made_room},
-                {"below_level", each.dropped_below_level},
-                {"no_memory", each.dropped_no_memory},
+                {"ring_full", each.dropped_ring_full},     {"made_room", each.dropped_made_room},
+                {"below_level", each.dropped_below_level}, {"no_memory", each.dropped_no_memory},
                 {"after_end", each.dropped_after_end},
             };
             for (const auto& [reason, count] : reasons) {
