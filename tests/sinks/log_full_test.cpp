@@ -20,6 +20,7 @@
 #include <semaphore>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -65,6 +66,8 @@ struct account {
     std::uint64_t told = 0;
     /// Each number once, written or told, in order.
     bool is_exact = true;
+    /// What tells of a gap says why, and that the log says so.
+    bool has_reasons = true;
 
     void add(std::string_view line) {
         const auto number_behind = [&](std::string_view words) {
@@ -80,6 +83,8 @@ struct account {
             const std::uint64_t last = number_behind(" to ");
             is_exact = is_exact && first == written + told && last >= first;
             told += last - first + 1;
+            has_reasons = has_reasons && line.find(" because ") != line.npos &&
+                          line.ends_with(log_record::own_mark);
         } else {
             is_exact = is_exact && number_behind("number ") == written + told;
             ++written;
@@ -130,9 +135,106 @@ TEST_SUITE("log_full") {
             }
             const account all = account_of(to);
             CHECK(all.is_exact);
+            CHECK(all.has_reasons);
             CHECK(all.written + all.told == records);
             CHECK((all.told == 0) == (policy == log_full_policy::block));
         }
+    }
+
+    TEST_CASE("a gap says why, however many there are") {
+        logger_options options;
+        const auto memory = std::make_shared<log_memory>(64u << 20);
+        options.outputs.push_back({.sink = std::make_unique<memory_log_sink>(memory),
+                                   .form = std::make_unique<text_layout>(test::bare_form)});
+        options.ring_bytes = 4096;
+        options.full = {.policy = log_full_policy::drop_newest};
+        account all;
+        {
+            const logger log(std::move(options));
+            for (std::uint64_t i = 0; i < 20 * records; ++i) {
+                log.info("number {}", i);
+            }
+        }
+        for (const auto& line : test::lines_of(memory->text())) {
+            all.add(line);
+        }
+        CHECK(all.is_exact);
+        CHECK(all.has_reasons);
+        CHECK(all.written + all.told == 20 * records);
+    }
+
+    TEST_CASE("a flush ends, although another thread logs without end") {
+        logger_options options;
+        options.outputs.push_back({.sink = std::make_unique<null_log_sink>(), .batch_bytes = 1});
+        options.ring_bytes = 4096;
+        const logger log(std::move(options));
+        std::atomic<bool> stop{false};
+        std::binary_semaphore begun{0};
+        std::thread endless([&] {
+            log.info("first");
+            begun.release();
+            while (!stop.load(std::memory_order_relaxed)) {
+                log.info("more");
+            }
+        });
+        begun.acquire();
+        log.flush_blocking();
+        log.flush_blocking();
+        CHECK(log.stats().flushes == 2);
+        stop.store(true, std::memory_order_relaxed);
+        endless.join();
+    }
+
+    TEST_CASE("an only output that fails for a while loses nothing, and rings fill behind it") {
+        const auto memory = std::make_shared<log_memory>(64u << 20);
+        std::counting_semaphore failed{0};
+        std::atomic<bool> works{false};
+        logger_options options;
+        options.outputs.push_back(
+            {.sink = std::make_unique<callback_log_sink>([&](std::string_view lines) {
+                 if (!works.load()) {
+                     failed.release();
+                     throw std::system_error(std::make_error_code(std::errc::no_space_on_device));
+                 }
+                 memory->append(lines);
+             }),
+             .form = std::make_unique<text_layout>(test::bare_form),
+             .batch_bytes = 512});
+        options.ring_bytes = 4096;
+        account all;
+        {
+            const logger log(std::move(options));
+            std::thread producer([&] {
+                for (std::uint64_t i = 0; i < records; ++i) {
+                    log.info("number {}", i);
+                }
+            });
+            failed.acquire();
+            failed.acquire(); // by the second time the first batch has been full for long
+            works.store(true);
+            producer.join();
+            log.flush_blocking();
+            CHECK(log.stats().outputs[0].lost == 0);
+        }
+        for (const auto& line : test::lines_of(memory->text())) {
+            all.add(line);
+        }
+        CHECK(all.is_exact);
+        CHECK(all.written == records);
+        CHECK(all.told == 0);
+    }
+
+    TEST_CASE("what is logged when the log has been closed counts as dropped") {
+        const logger log(test::memory_log().options());
+        log.info("before");
+        sapwood::run([&]() -> task<> { co_await log.close(); });
+        log.info("after");
+        log.info("after that");
+        const log_stats stats = log.stats();
+        CHECK(stats.taken == 1);
+        CHECK(stats.dropped_after_end == 2);
+        CHECK(stats.in_rings == 0);
+        CHECK(stats.accepted == stats.dropped() + stats.taken);
     }
 
     TEST_CASE("records above the level to keep wait, those below it are dropped and told") {
