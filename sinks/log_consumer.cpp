@@ -12,7 +12,6 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <optional>
 #include <stdexcept>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -213,13 +212,14 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
 
 /// How far a flush, or the end of the log, goes: what is logged meanwhile does not hold it up.
 struct log_consumer::goal {
-    std::uint64_t flushes;
-    std::uint64_t until;
-    bool is_end;
+    bool is_set = false;
+    bool is_end = false;
+    std::uint64_t flushes = 0;
+    std::uint64_t until = 0;
 };
 
 task<> log_consumer::consume() {
-    std::optional<goal> towards;
+    goal towards;
     while (true) {
         const std::uint64_t flushes = backend_->flushes_requested();
         const bool closing = backend_->close_requested();
@@ -227,12 +227,14 @@ task<> log_consumer::consume() {
         bell_->rung().reset();
         backend_->set_state(log_backend::state::awake);
         hand_on_requests();
-        if (!towards && (flushes != backend_->flushes_done() || closing)) {
-            towards = goal{flushes, backend_->ticks() + (closing ? end_margin_ticks : 0), closing};
-        } else if (towards && closing && !towards->is_end) {
-            towards = goal{flushes, backend_->ticks() + end_margin_ticks, true};
+        if ((!towards.is_set && flushes != backend_->flushes_done()) ||
+            (closing && !towards.is_end)) {
+            towards = {.is_set = true,
+                       .is_end = closing,
+                       .flushes = flushes,
+                       .until = backend_->ticks() + (closing ? end_margin_ticks : 0)};
         }
-        const std::uint64_t until = towards ? towards->until : backend_->ticks();
+        const std::uint64_t until = towards.is_set ? towards.until : backend_->ticks();
         if (closing) {
             give_up_failing();
         }
@@ -253,26 +255,26 @@ task<> log_consumer::consume() {
             continue; // there is room again, and more to take
         }
         if (is_full_) {
-            if (towards && !towards->is_end && only_output_fails()) {
-                backend_->finish_flushes(towards->flushes, true);
-                towards.reset();
+            if (towards.is_set && !towards.is_end && only_output_fails()) {
+                backend_->finish_flushes(towards.flushes, true);
+                towards = {};
             }
             co_await wait_for_progress();
             continue;
         }
-        if (towards) {
+        if (towards.is_set) {
             // What was committed before is in the batches once a drain up to a later time has left
             // nothing of it.
-            tell_signal(towards->flushes);
+            tell_signal(towards.flushes);
             while (!all_settled()) {
                 co_await wait_for_progress();
                 push_all();
             }
-            backend_->finish_flushes(towards->flushes, any_failing());
-            if (towards->is_end) {
+            backend_->finish_flushes(towards.flushes, any_failing());
+            if (towards.is_end) {
                 co_return;
             }
-            towards.reset();
+            towards = {};
             continue;
         }
         if (bytes >= busy_bytes) {
