@@ -191,7 +191,10 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
     auto requests = spawn(hear_requests(me), {.name = "log requests"});
     co_await me.consume();
     requests.cancel();
-    co_await requests;
+    try {
+        co_await requests;
+    } catch (const cancelled&) { // a log that ended at once: it had not even begun
+    }
     for (const auto& each : me.outputs_) {
         each->push();
         each->stop();
@@ -270,10 +273,11 @@ task<> log_consumer::consume() {
                 co_await wait_for_progress();
                 push_all();
             }
-            backend_->finish_flushes(towards.flushes, any_failing());
-            if (towards.is_end) {
+            if (towards.is_end) { // whoever waits for it waits until the sinks are closed
+                backend_->finish_flushes(backend_->flushes_done(), any_failing());
                 co_return;
             }
+            backend_->finish_flushes(towards.flushes, any_failing());
             towards = {};
             continue;
         }

@@ -163,6 +163,14 @@ TEST_SUITE("log_full") {
         CHECK(all.written + all.told == 20 * records);
     }
 
+    TEST_CASE("logs that end as soon as they have begun end") {
+        for (int i = 0; i < 200; ++i) {
+            const test::memory_log to;
+            { const logger log(to.options()); }
+            REQUIRE(to.lines().empty());
+        }
+    }
+
     TEST_CASE("a flush ends, although for each line that is written others are logged") {
         std::binary_semaphore wanted{0};
         std::binary_semaphore logged{0};
