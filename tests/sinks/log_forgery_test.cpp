@@ -61,7 +61,7 @@ TEST_SUITE("log_forgery") {
         for (std::size_t i = 0; i < all.size(); ++i) {
             const std::string& one = all[i];
             CAPTURE(shown(one));
-            for (const std::size_t step : {0, 1, 5, 17, 29, 41}) {
+            for (const std::size_t step : {0u, 1u, 5u, 17u, 29u, 41u}) {
                 const std::string& other = all[(i + step) % all.size()];
                 const test::hostile_record records[] = {
                     {.message = one,
