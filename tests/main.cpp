@@ -11,6 +11,14 @@
 #include <iostream>
 #include <string_view>
 
+/// Asked by ThreadSanitizer. tzset(3) takes a lock that is the C library's own, which TSan does not
+/// see.
+extern "C" const char* __tsan_default_suppressions();
+
+extern "C" const char* __tsan_default_suppressions() {
+    return "race:tzset\n";
+}
+
 namespace {
 
 const bool expect_none = std::getenv("SAPWOOD_TEST_EXPECT_NONE") != nullptr;
