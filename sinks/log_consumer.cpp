@@ -1,7 +1,6 @@
 #include <sapwood/log_consumer.hpp>
 
 #include "crash_handler.hpp"
-#include "log_visit.hpp"
 
 #include <sapwood/file.hpp>
 #include <sapwood/sleep.hpp>
@@ -9,7 +8,10 @@
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
+#include <exception>
 #include <fcntl.h>
+#include <new>
+#include <optional>
 #include <utility>
 
 namespace sapwood::detail {
@@ -144,26 +146,43 @@ void log_consumer::stop_requested() noexcept {
 task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
     log_consumer& me = *self;
     std::vector<join_handle<>> writers;
-    writers.reserve(me.outputs_.size());
-    for (const auto& each : me.outputs_) {
-        writers.push_back(spawn_shielded(each->write_out(me.progress_), me));
+    while (writers.size() < me.outputs_.size()) {
+        bool has_memory = true;
+        try {
+            writers.reserve(me.outputs_.size());
+            writers.push_back(spawn_shielded(
+                me.outputs_[writers.size()]->write_out(me.progress_, me.visits_), me));
+        } catch (const std::bad_alloc&) {
+            has_memory = false;
+        }
+        if (!has_memory) {
+            co_await yield(); // what was logged waits
+        }
     }
-    auto requests = spawn(hear_requests(me), {.name = "log requests"});
-    co_await me.consume();
-    requests.cancel();
+    std::optional<join_handle<>> requests;
     try {
-        co_await requests;
-    } catch (const cancelled&) { // a log that ended at once: it had not even begun
+        requests = spawn(hear_requests(me), {.name = "log requests"});
+    } catch (const std::bad_alloc&) { // they are heard at the next visit
+    }
+    co_await me.consume();
+    if (requests) {
+        requests->cancel();
+        try {
+            co_await *requests;
+        } catch (const cancelled&) { // a log that ended at once: it had not even begun
+        }
+    }
+    {
+        const log_visit here(me.visits_);
+        me.push_all();
     }
     for (const auto& each : me.outputs_) {
-        each->push();
         each->stop();
     }
     for (const auto& each : writers) {
         co_await each;
     }
     me.backend_->finish();
-    me.backend_->take_new_producers(me.producers_);
     for (const auto& each : me.producers_) {
         if (each->reader.wake_producer()) {
             each->room_bell->ring();
@@ -177,6 +196,8 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
 struct log_consumer::goal {
     bool is_set = false;
     bool is_end = false;
+    /// All of it is in the batches.
+    bool is_settling = false;
     std::uint64_t flushes = 0;
     std::uint64_t until = 0;
 };
@@ -184,69 +205,101 @@ struct log_consumer::goal {
 task<> log_consumer::consume() {
     goal towards;
     while (true) {
-        const std::uint64_t flushes = backend_->flushes_requested();
-        const bool closing = backend_->close_requested();
-        const std::uint64_t dumps = backend_->dumps_requested();
-        bell_->rung().reset();
-        backend_->set_state(log_backend::state::awake);
-        hand_on_requests();
-        if ((!towards.is_set && flushes != backend_->flushes_done()) ||
-            (closing && !towards.is_end)) {
-            towards = {.is_set = true,
-                       .is_end = closing,
-                       .flushes = flushes,
-                       .until = backend_->ticks() + (closing ? end_margin_ticks : 0)};
+        const step next = look(towards);
+        if (next == step::end) {
+            co_return;
         }
-        const std::uint64_t until = towards.is_set ? towards.until : backend_->ticks();
-        if (closing) {
-            give_up_failing();
-        }
-        std::size_t bytes = 0;
-        {
-            const visit here(*this);
-            bytes = drain(until);
-            if (!is_full_) {
-                if (std::exchange(dumps_done_, dumps) != dumps) {
-                    std::ranges::for_each(outputs_, [](const auto& each) { each->dump_recent(); });
-                }
-                tell_held_back(closing);
-            }
-            push_all();
-        }
-        idle_naps_ = bytes > 0 ? 0 : idle_naps_ + 1;
-        if (is_full_ && !batch_is_full()) {
-            continue; // there is room again, and more to take
-        }
-        if (is_full_) {
-            if (towards.is_set && !towards.is_end && only_output_fails()) {
-                backend_->finish_flushes(towards.flushes, true);
-                towards = {};
-            }
-            co_await wait_for_progress();
-            continue;
-        }
-        if (towards.is_set) {
-            // What was committed before is in the batches once a drain up to a later time has left
-            // nothing of it.
-            tell_signal(towards.flushes);
-            while (!all_settled()) {
+        bool has_memory = true; // to wait with
+        try {
+            if (next == step::wait) {
                 co_await wait_for_progress();
-                push_all();
+            } else if (next == step::rest) {
+                co_await rest();
             }
-            if (towards.is_end) { // whoever waits for it waits until the sinks are closed
-                backend_->finish_flushes(backend_->flushes_done(), any_failing());
-                co_return;
-            }
-            backend_->finish_flushes(towards.flushes, any_failing());
-            towards = {};
-            continue;
+        } catch (const std::bad_alloc&) {
+            has_memory = false;
         }
-        if (bytes >= busy_bytes) {
+        if (next == step::give_way || !has_memory) {
             co_await yield();
-        } else {
-            co_await rest();
         }
     }
+}
+
+/// A visit, and what is to be done then.
+log_consumer::step log_consumer::look(goal& towards) noexcept {
+    if (towards.is_settling) {
+        return settle(towards);
+    }
+    const std::uint64_t flushes = backend_->flushes_requested();
+    const bool closing = backend_->close_requested();
+    bell_->rung().reset();
+    backend_->set_state(log_backend::state::awake);
+    hand_on_requests();
+    if ((!towards.is_set && flushes != backend_->flushes_done()) || (closing && !towards.is_end)) {
+        towards = {.is_set = true,
+                   .is_end = closing,
+                   .flushes = flushes,
+                   .until = backend_->ticks() + (closing ? end_margin_ticks : 0)};
+    }
+    if (closing) {
+        give_up_failing();
+    }
+    const std::size_t bytes = visit(towards.is_set ? towards.until : backend_->ticks(), closing);
+    idle_naps_ = bytes > 0 ? 0 : idle_naps_ + 1;
+    if (has_missed_some_) {
+        return step::give_way;
+    }
+    if (is_full_ && !batch_is_full()) {
+        return step::again; // there is room again, and more to take
+    }
+    if (is_full_) {
+        if (towards.is_set && !towards.is_end && only_output_fails()) {
+            backend_->finish_flushes(towards.flushes, true);
+            towards = {};
+        }
+        return step::wait;
+    }
+    if (towards.is_set) {
+        // What was committed before is in the batches once a drain up to a later time has left
+        // nothing of it.
+        tell_signal(towards.flushes);
+        towards.is_settling = true;
+        return settle(towards);
+    }
+    return bytes >= busy_bytes ? step::give_way : step::rest;
+}
+
+/// From the rings into the batches. Returns how many bytes.
+std::size_t log_consumer::visit(std::uint64_t until, bool closing) noexcept {
+    const log_visit here(visits_);
+    const std::uint64_t dumps = backend_->dumps_requested();
+    const std::size_t bytes = drain(until);
+    if (!is_full_) {
+        if (std::exchange(dumps_done_, dumps) != dumps) {
+            std::ranges::for_each(outputs_, [](const auto& each) { each->dump_recent(); });
+        }
+        tell_held_back(closing);
+    }
+    push_all();
+    return bytes;
+}
+
+/// What is in the batches is written before anything else is taken.
+log_consumer::step log_consumer::settle(goal& towards) noexcept {
+    {
+        const log_visit here(visits_);
+        push_all();
+    }
+    if (!all_settled()) {
+        return step::wait;
+    }
+    if (towards.is_end) { // whoever waits for it waits until the sinks are closed
+        backend_->finish_flushes(backend_->flushes_done(), any_failing());
+        return step::end;
+    }
+    backend_->finish_flushes(towards.flushes, any_failing());
+    towards = {};
+    return step::again;
 }
 
 /// A request wakes nobody but this; consume() sees it, too, so that a flush that comes after it
@@ -259,11 +312,12 @@ task<> log_consumer::hear_requests(log_consumer& me) {
             (void)co_await bell.read_some(rings);
             me.hand_on_requests();
         }
-    } catch (const cancelled&) { // the log ends
+    } catch (const cancelled&) {      // the log ends
+    } catch (const std::exception&) { // they are heard at the next visit
     }
 }
 
-void log_consumer::hand_on_requests() {
+void log_consumer::hand_on_requests() noexcept {
     if (const auto asked = backend_->requests().take()) {
         for (const auto& each : outputs_) {
             each->ask(asked);
@@ -316,14 +370,13 @@ log_stats log_consumer::stats() const {
     for (const auto& each : outputs_) {
         made.outputs.push_back(each->stats());
     }
-    const std::uint64_t lines = counts_.lines;
+    made.taken = counts_.records;
     made.notes = counts_.notes;
-    made.taken = lines - std::min(made.notes, lines); // a note is counted before its line
     made.ring_bytes_high = counts_.ring_bytes_high;
     made.visits = counts_.visits;
     for (auto& each : made.outputs) {
-        each.in_flight =
-            lines + each.notes - each.written - each.unwanted - each.held_back - each.lost;
+        each.in_flight = made.taken + made.notes + each.notes - each.written - each.unwanted -
+                         each.held_back - each.lost;
     }
     backend_->add_stats(made);
     const std::uint64_t rest = made.accepted - made.dropped() - made.taken;
@@ -333,14 +386,14 @@ log_stats log_consumer::stats() const {
 
 // --- outputs ---
 
-void log_consumer::push_all() {
+void log_consumer::push_all() noexcept {
     for (const auto& each : outputs_) {
         each->push();
     }
 }
 
 /// What outputs have held back and is due; at the log's end, all of it.
-void log_consumer::tell_held_back(bool at_end) {
+void log_consumer::tell_held_back(bool at_end) noexcept {
     const clock::time_point next = next_telling();
     if (next == clock::time_point::max()) [[likely]] {
         return;

@@ -80,6 +80,14 @@ text_layout::text_layout(const text_layout_options& options)
     }
 }
 
+void text_layout::become_childs() {
+    std::ranges::fill(times_, cached_text());
+    for (auto& each : sources_) {
+        each.fill(cached_text());
+    }
+    std::ranges::fill(heads_, cached_head());
+}
+
 /// Most lines are a head that was rendered for another one already, and a message to be copied.
 void text_layout::append_all(std::span<const log_record> records, log_buffer& to) {
     if (heads_.empty()) {
