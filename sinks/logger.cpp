@@ -1,7 +1,6 @@
 #include <sapwood/logger.hpp>
 
 #include "alternate_stack.hpp"
-#include "crash_handler.hpp"
 #include "log_owner.hpp"
 #include "log_registry.hpp"
 
@@ -106,7 +105,6 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
     consumer_ =
         std::make_shared<log_consumer>(backend_, names_, std::move(outputs), options.linger);
     if (options.crash_handler) {
-        crash_handler::install();
         consumer_->watch_for_crash();
     }
 }

@@ -641,6 +641,32 @@ TEST_SUITE("log_crash") {
               }) == "told");
     }
 
+    TEST_CASE("with the last log the signals are as they were, and the next one takes them again") {
+        CHECK(in_child([&]() -> std::string {
+                  const auto handler = [] {
+                      struct sigaction now {};
+
+                      ::sigaction(SIGABRT, nullptr, &now);
+                      return now.sa_handler;
+                  };
+                  const auto own = [](int) { handled = 1; };
+                  std::string text;
+                  logger_options options;
+                  options.outputs.push_back({.sink = std::make_unique<null_log_sink>()});
+                  {
+                      const logger log(std::move(options));
+                      text += handler() == SIG_DFL ? "not taken" : "taken";
+                  }
+                  text += handler() == SIG_DFL ? ", given back" : ", kept";
+                  std::signal(SIGABRT, own);
+                  logger_options others;
+                  others.outputs.push_back({.sink = std::make_unique<null_log_sink>()});
+                  const logger other(std::move(others));
+                  text += handler() == +own ? ", not taken again" : ", taken again";
+                  return text;
+              }) == "taken, given back, taken again");
+    }
+
     TEST_CASE("a child made past fork() that crashes writes nothing of its parent's") {
         const temporary_directory directory;
         const std::string path = directory / "crash.log";
