@@ -322,6 +322,13 @@ task<> rotating_log_sink::keep_house() {
             for (const auto& each : report.failures) {
                 tell(level::warning, each + "; it is tried again after the next rotation");
             }
+            if (!report.for_fewer.empty() && !std::exchange(has_told_of_fewer_, true)) {
+                tell(level::warning,
+                     fmt::format("{} has not the owner, group or access control list of the file "
+                                 "that it stands for, which this process may not give it: perhaps "
+                                 "fewer can read it; so it will be with others",
+                                 report.for_fewer.front()));
+            }
         } catch (const cancelled&) { // the loop ends: the next open goes on
             break;
         } catch (const std::exception& error) {

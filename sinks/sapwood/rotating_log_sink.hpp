@@ -64,6 +64,8 @@ struct rotating_log_sink_options {
 
     /// Rotated files are compressed with zstd, on a thread of the common pool: nobody waits for it,
     /// not even the end of the log. What was not finished is taken up when the log is opened again.
+    /// Owner, group, mode and access control list stay what they are; where this process may not
+    /// give them, fewer can read the file than before, never more, and a line says so once.
     bool compress = false;
     /// zstd's: 1 to 22.
     int compression_level = 3;
@@ -155,6 +157,7 @@ class rotating_log_sink final : public log_sink {
     bool is_asked_to_rotate_ = false;
     bool house_is_due_ = false;
     bool house_is_running_ = false;
+    bool has_told_of_fewer_ = false;
     std::optional<join_handle<>> house_;
     std::vector<log_news> untold_;
     rotating_log_sink_counts counts_;
