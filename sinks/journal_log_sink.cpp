@@ -118,6 +118,7 @@ class journal_layout final : public log_layout {
         case log_field_kind::task:
             append_field("TASK", field.value, to);
             return;
+        case log_field_kind::origin: // the record's time and thread have it
         case log_field_kind::site:
             return;
         default:

@@ -85,6 +85,7 @@ task<> rotating_log_sink::open() {
     file_ = std::make_unique<file_sink>(co_await file_sink::open(options));
     stop_house_.store(false, std::memory_order_relaxed);
     retry_after_ = {};
+    is_asked_to_rotate_ = options_.rotate_at_open;
     house_is_due_ = options_.compress || options_.keep_files > 0 || options_.keep_bytes > 0 ||
                     options_.keep_for.count() > 0;
     present().note_in(crash_);

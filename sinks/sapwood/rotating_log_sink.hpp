@@ -54,6 +54,9 @@ struct rotating_log_sink_options {
     /// Once a day.
     std::optional<daily_time> daily_at = {};
 
+    /// What an earlier run has left is rotated before the first line of this one.
+    bool rotate_at_open = false;
+
     // Which rotated files are kept, the newest ones. Each limit holds by itself; 0: no limit.
 
     std::size_t keep_files = 0;
