@@ -74,7 +74,7 @@ class log_format {
     [[nodiscard]] constexpr bool literals_are_plain() const noexcept { return literals_are_plain_; }
 
     /// Digits behind the point of a field; -1: as many as it takes.
-    [[nodiscard]] constexpr int precision(std::size_t field) const noexcept {
+    [[nodiscard, gnu::always_inline]] constexpr int precision(std::size_t field) const noexcept {
         return static_cast<int>((precisions_ >> (4 * field)) & 0xf) - 1;
     }
 
@@ -83,16 +83,15 @@ class log_format {
         return arguments::count == 0 ? text_.size() : literal_bytes_;
     }
 
-    /// The text before a field, or behind the last one.
-    [[nodiscard]] constexpr std::string_view literal(std::size_t field) const noexcept {
+    /// The text before a field, or behind the last one. Without a loop, which the compiler might
+    /// leave as one, and all that it knows of the format with it.
+    template <std::size_t Field>
+    [[nodiscard, gnu::always_inline]] constexpr std::string_view literal() const noexcept {
         if constexpr (arguments::count == 0) {
             return text_;
+        } else {
+            return {text_.data() + bytes_before(std::make_index_sequence<Field>()), size(Field)};
         }
-        std::size_t begin = 0;
-        for (std::size_t i = 0; i < field; ++i) {
-            begin += size(i) + (precision(i) < 0 ? 2 : 6);
-        }
-        return {text_.data() + begin, size(field)};
     }
 
   private:
@@ -100,7 +99,14 @@ class log_format {
     static constexpr std::size_t fields_max = 15;
     static constexpr std::size_t literal_bytes_max = 255;
 
-    [[nodiscard]] constexpr std::size_t size(std::size_t literal) const noexcept {
+    template <std::size_t... Fields>
+    [[nodiscard, gnu::always_inline]] constexpr std::size_t
+    bytes_before(std::index_sequence<Fields...>) const noexcept {
+        return (std::size_t{0} + ... + (size(Fields) + (precision(Fields) < 0 ? 2 : 6)));
+    }
+
+    [[nodiscard, gnu::always_inline]] constexpr std::size_t
+    size(std::size_t literal) const noexcept {
         return ((literal < 8 ? sizes_ : more_sizes_) >> (8 * (literal % 8))) & 0xff;
     }
 

@@ -129,8 +129,8 @@ TEST_SUITE("log_format") {
         using detail::log_format;
         constexpr log_format<int, double> quick("a {} b {:.3f} c");
         static_assert(quick.quick() && quick.literals_are_plain());
-        static_assert(quick.literal(0) == "a " && quick.literal(1) == " b " &&
-                      quick.literal(2) == " c" && quick.literal_bytes() == 7);
+        static_assert(quick.literal<0>() == "a " && quick.literal<1>() == " b " &&
+                      quick.literal<2>() == " c" && quick.literal_bytes() == 7);
         static_assert(quick.precision(0) == -1 && quick.precision(1) == 3);
         static_assert(!log_format<int>("{:>4}").quick());
         static_assert(!log_format<int>("{{{}}}").quick());
