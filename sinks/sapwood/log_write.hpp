@@ -179,7 +179,8 @@ template <class Format, std::size_t... Indices, class... Texts>
                                              const Texts&... texts) {
     constexpr std::size_t count = Format::message_fields;
     const std::size_t bytes_max = (format.literal_bytes() + ... + texts.size_max());
-    if (bytes_max > log_text_bytes_max || core.backend->wants_context()) [[unlikely]] {
+    if (bytes_max > log_text_bytes_max || core.backend->wants_context() ||
+        !(texts.accepts() && ...)) [[unlikely]] {
         return false;
     }
     const bool plain = format.literals_are_plain() && ((Indices >= count || texts.plain()) && ...);
@@ -203,7 +204,7 @@ template <std::size_t Index, class Format, class T>
     if constexpr (is_log_field<T>) {
         return field_text(value);
     } else {
-        return log_text(value, format.precision(Index));
+        return log_text(value, format.spec(Index));
     }
 }
 
