@@ -164,7 +164,16 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
         requests = spawn(hear_requests(me), {.name = "log requests"});
     } catch (const std::bad_alloc&) { // they are heard at the next visit
     }
-    co_await me.consume();
+    for (bool has_ended = false; !has_ended;) {
+        try {
+            co_await me.consume();
+            has_ended = true;
+        } catch (const std::bad_alloc&) { // for its frame: it had not begun
+        }
+        if (!has_ended) {
+            co_await yield();
+        }
+    }
     if (requests) {
         requests->cancel();
         try {
@@ -305,8 +314,8 @@ log_consumer::step log_consumer::settle(goal& towards) noexcept {
 /// A request wakes nobody but this; consume() sees it, too, so that a flush that comes after it
 /// waits for it.
 task<> log_consumer::hear_requests(log_consumer& me) {
-    file bell(::fcntl(me.backend_->requests().fd(), F_DUPFD_CLOEXEC, 0));
     try {
+        file bell(::fcntl(me.backend_->requests().fd(), F_DUPFD_CLOEXEC, 0));
         while (bell.is_open()) {
             char rings[sizeof(std::uint64_t)];
             (void)co_await bell.read_some(rings);

@@ -75,6 +75,8 @@ class log_field_text {
     /// Whether its text needs no escaping is the forms' to see.
     [[nodiscard]] static constexpr bool plain() noexcept { return true; }
 
+    [[nodiscard]] static constexpr bool accepts() noexcept { return true; }
+
     char* put(char* to) const noexcept {
         char* const key = to + log_field_header_bytes;
         char* const value = key + key_.copy(key, key_.size()); // most often a literal
@@ -95,7 +97,7 @@ template <class T>
     constexpr auto kind = log_number<T>           ? log_field_kind::number
                           : std::same_as<T, bool> ? log_field_kind::boolean
                                                   : log_field_kind::text;
-    return log_field_text(field.key, kind, log_text(field.value, -1));
+    return log_field_text(field.key, kind, log_text(field.value, {}));
 }
 
 } // namespace detail

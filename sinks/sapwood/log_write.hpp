@@ -112,10 +112,9 @@ std::string context_fields(const log_backend& backend, const std::source_locatio
 void put_slowly(const log_core& core, level importance, std::string_view message,
                 std::string_view fields, std::source_location where);
 
-template <class Format>
-[[gnu::always_inline]] inline char* put_literal(char* to, const Format& format,
-                                                std::size_t index) noexcept {
-    const std::string_view piece = format.literal(index);
+template <std::size_t Index, class Format>
+[[gnu::always_inline]] inline char* put_literal(char* to, const Format& format) noexcept {
+    const std::string_view piece = format.template literal<Index>();
     std::memcpy(to, piece.data(), piece.size());
     return to + piece.size();
 }
@@ -126,10 +125,10 @@ template <std::size_t Index, class Format, class Text>
 [[gnu::always_inline]] inline void put_argument(log_text_ends& ends, const Format& format,
                                                 const Text& text) noexcept {
     if constexpr (Index < Format::message_fields) {
-        ends.message = text.put(put_literal(ends.message, format, Index));
+        ends.message = text.put(put_literal<Index>(ends.message, format));
     } else {
         if constexpr (Index == Format::message_fields) {
-            ends.message = put_literal(ends.message, format, Index);
+            ends.message = put_literal<Index>(ends.message, format);
             ends.fields = ends.message;
         }
         ends.fields = text.put(ends.fields);
@@ -180,7 +179,8 @@ template <class Format, std::size_t... Indices, class... Texts>
                                              const Texts&... texts) {
     constexpr std::size_t count = Format::message_fields;
     const std::size_t bytes_max = (format.literal_bytes() + ... + texts.size_max());
-    if (bytes_max > log_text_bytes_max || core.backend->wants_context()) [[unlikely]] {
+    if (bytes_max > log_text_bytes_max || core.backend->wants_context() ||
+        !(texts.accepts() && ...)) [[unlikely]] {
         return false;
     }
     const bool plain = format.literals_are_plain() && ((Indices >= count || texts.plain()) && ...);
@@ -191,7 +191,7 @@ template <class Format, std::size_t... Indices, class... Texts>
             log_text_ends ends{to, to};
             (put_argument<Indices>(ends, format, texts), ...);
             if constexpr (sizeof...(Texts) == count) {
-                ends.message = put_literal(ends.message, format, count);
+                ends.message = put_literal<count>(ends.message, format);
                 ends.fields = ends.message;
             }
             return ends;
@@ -204,7 +204,7 @@ template <std::size_t Index, class Format, class T>
     if constexpr (is_log_field<T>) {
         return field_text(value);
     } else {
-        return log_text(value, format.precision(Index));
+        return log_text(value, format.spec(Index));
     }
 }
 

@@ -4,7 +4,7 @@
 usage: refused.py SOURCE COMPILER...
 
 Compiles SOURCE, without code, and looks at which of its lines the compiler complains of: those that
-hold `// refused`, all of them.
+hold `// refused`, all of them. Where one says `// refused: a_name`, a message has that name in it.
 """
 
 import re
@@ -30,9 +30,14 @@ def main():
     for number in sorted(wrong):
         what = "is not refused" if number in expected else "is refused"
         print(f"{source}:{number}: {what}: {lines[number - 1].strip()}")
-    if wrong or not expected:
+    names = set(re.findall(r"// refused: (\w+_\w+)$", source.read_text(encoding="utf-8"), re.M))
+    unnamed = sorted(name for name in names if name not in said)
+    for name in unnamed:
+        print(f"{source}: no message names {name}")
+    failed = bool(wrong or unnamed or not expected)
+    if failed:
         print(said)
-    sys.exit(1 if wrong or not expected else 0)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

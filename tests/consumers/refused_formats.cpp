@@ -14,8 +14,8 @@ void calls(const sapwood::logger& log, const std::string& text) {
     log.info("user {} did {}", 1, text);
     log.info("{:>8} {:.3f} {:x} {{}}", text, 1.5, 255);
     log.info("user", kv("id", 1));
-    log.info("user {}");                                // refused: an argument is missing
-    log.info("user {} did {}", 1);                      // refused: so is one here
+    log.info("user {}");                                // refused: the_format_has_more_fields
+    log.info("user {} did {}", 1);                      // refused: the_format_has_more_fields
     log.info("user {", 1);                              // refused: no closing brace
     log.info("user }", 1);                              // refused: a brace alone
     log.info("{:d}", text);                             // refused: text is no number

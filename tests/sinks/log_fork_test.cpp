@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <doctest/doctest.h>
@@ -29,6 +30,7 @@
 #include <netinet/in.h>
 #include <optional>
 #include <poll.h>
+#include <span>
 #include <string>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -158,6 +160,46 @@ class stuck_peer {
 
   private:
     int fds_[2] = {-1, -1};
+};
+
+/// Has news when it is asked to reopen.
+class news_sink final : public log_sink {
+  public:
+    task<> open() override { co_return; }
+
+    task<> write(std::span<const char>) override { co_return; }
+
+    task<log_news> tend(log_sink_requests asked) override {
+        co_return asked.reopen ? log_news(level::info, "news") : log_news();
+    }
+
+    task<> close() override { co_return; }
+
+    std::string describe() const override { return "news sink"; }
+};
+
+/// Waits, in the middle of what the log says itself, for a fork: for a while, because it is to be
+/// in vain.
+class slow_layout final : public log_layout {
+  public:
+    std::atomic<bool>& is_inside;
+    std::atomic<bool>& has_forked;
+
+    slow_layout(std::atomic<bool>& inside, std::atomic<bool>& forked)
+        : is_inside(inside),
+          has_forked(forked) {}
+
+    void append(const log_record& record, log_buffer& to) override {
+        if (record.is_own()) {
+            const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+            is_inside = true;
+            while (!has_forked && std::chrono::steady_clock::now() < end) {
+                std::this_thread::yield();
+            }
+            is_inside = false;
+        }
+        to.append("a line\n");
+    }
 };
 
 std::size_t threads_of_process() {
@@ -515,6 +557,28 @@ TEST_SUITE("log_fork") {
             CHECK(forks > 0);
         }
         CHECK(test::records_in(to.lines()) == records);
+    }
+
+    TEST_CASE("no child is forked in the middle of a form that says what a sink tells") {
+        std::atomic<bool> is_inside{false};
+        std::atomic<bool> has_forked{false};
+        logger_options options;
+        options.outputs.push_back({.sink = std::make_unique<news_sink>(),
+                                   .form = std::make_unique<slow_layout>(is_inside, has_forked)});
+        const logger log(std::move(options));
+        log.reopen();
+        while (!is_inside) {
+            std::this_thread::yield();
+        }
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::_exit(is_inside ? 1 : 0); // a copy of what was half changed
+        }
+        has_forked = true;
+        int status = -1;
+        ::waitpid(child, &status, 0);
+        CHECK(status == 0);
+        CHECK_FALSE(is_inside);
     }
 
     TEST_CASE("two forks at once, one of them in a filter, do not wait for each other" *

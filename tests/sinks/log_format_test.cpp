@@ -129,15 +129,63 @@ TEST_SUITE("log_format") {
         using detail::log_format;
         constexpr log_format<int, double> quick("a {} b {:.3f} c");
         static_assert(quick.quick() && quick.literals_are_plain());
-        static_assert(quick.literal(0) == "a " && quick.literal(1) == " b " &&
-                      quick.literal(2) == " c" && quick.literal_bytes() == 7);
-        static_assert(quick.precision(0) == -1 && quick.precision(1) == 3);
-        static_assert(!log_format<int>("{:>4}").quick());
+        static_assert(quick.literal<0>() == "a " && quick.literal<1>() == " b " &&
+                      quick.literal<2>() == " c" && quick.literal_bytes() == 7);
+        static_assert(quick.spec(0).is_bare() && quick.spec(1).precision() == 3);
+        static_assert(log_format<int>("{:>4}").quick() && log_format<int>("{:08x}").quick());
+        static_assert(log_format<double>("{:08.3f}").quick());
+        static_assert(!log_format<double>("{:.3e}").quick() && !log_format<double>("{:8}").quick());
+        static_assert(!log_format<int>("{:^4}").quick() && !log_format<int>("{:*>4}").quick());
+        static_assert(!log_format<int>("{:+}").quick() && !log_format<int>("{:#x}").quick());
+        static_assert(!log_format<int>("{:<04}").quick() && !log_format<int>("{:100}").quick());
+        static_assert(!log_format<bool>("{:8}").quick() && !log_format<char>("{:x}").quick());
+        static_assert(!log_format<std::string>("{:.3}").quick());
         static_assert(!log_format<int>("{{{}}}").quick());
         static_assert(!log_format<int, int>("{1} {0}").quick());
         static_assert(log_format<std::string>("{}").literals_are_plain());
         static_assert(!log_format<>("a\n").literals_are_plain());
         CHECK(quick.where().line() > 0);
+    }
+
+    TEST_CASE("widths, hexadecimal digits and zeros are as fmt has them") {
+        const auto check = [](auto value, const std::string& text) {
+            const auto line = text_line_of("%v", [&](const logger& log) {
+                if constexpr (std::is_floating_point_v<decltype(value)>) {
+                    log.info("{:8.3f}|{:<12.1f}|{:>12.0f}|{:08.3f}|{:024.9f}|{:2.2f}", value, value,
+                             value, value, value, value);
+                } else {
+                    log.info("{:x}|{:X}|{:8}|{:<8}|{:>8}|{:08}|{:08x}|{:99}|{:>3X}|{:1}", value,
+                             value, value, value, value, value, value, value, value, value);
+                }
+                log.info("{:12}|{:<12}|{:>12}|{:3}", text, text, std::string_view(text),
+                         text.c_str());
+            });
+            std::string expected;
+            if constexpr (std::is_floating_point_v<decltype(value)>) {
+                expected = fmt::format("{:8.3f}|{:<12.1f}|{:>12.0f}|{:08.3f}|{:024.9f}|{:2.2f}\n",
+                                       value, value, value, value, value, value);
+            } else {
+                expected = fmt::format(
+                    "{:x}|{:X}|{:8}|{:<8}|{:>8}|{:08}|{:08x}|{:99}|{:>3X}|{:1}\n", value, value,
+                    value, value, value, value, value, value, value, value);
+            }
+            expected += fmt::format("{:12}|{:<12}|{:>12}|{:3}\n", text, text, text, text);
+            REQUIRE(line == expected);
+        };
+        check(0, "");
+        check(-255, "plain");
+        check(std::numeric_limits<std::int64_t>::min(), "longer than any width");
+        check(std::numeric_limits<std::uint64_t>::max(),
+              "\xc3\xa4\xe4\xb8\xad"); // as wide as three
+        check(static_cast<std::int8_t>(-128), "x");
+        check(static_cast<unsigned short>(65'535), std::string(200, 'y'));
+        check(-0.0, "");
+        check(-1.5, "a");
+        check(12345.6789, "b");
+        check(9.87e17F, "c");
+        check(1e300, "d");
+        check(std::numeric_limits<double>::infinity(), "e");
+        check(-std::numeric_limits<double>::quiet_NaN(), "f");
     }
 
     TEST_CASE("numbers of all kinds are logged as fmt formats them") {
