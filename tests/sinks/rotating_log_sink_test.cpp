@@ -237,6 +237,22 @@ TEST_SUITE("rotating_log_sink") {
         co_await sink.close();
     }
 
+    CO_TEST_CASE("what is rotated after a clock was set back between two runs is the newest") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        time_point now = two_o_clock + 300 * 24h; // it is wrong
+        const rotating_log_sink_options options{
+            .path = path, .bytes_max = 10, .keep_files = 2, .now = [&now] { return now; }};
+        rotating_log_sink first(options);
+        const strings of_first{"line 1\n", "line 2\n", "line 3\n", "line 4\n"};
+        co_await write_batches(first, of_first);
+        now = two_o_clock;
+        rotating_log_sink second(options);
+        const strings of_second{"line 5\n", "line 6\n"};
+        co_await write_batches(second, of_second);
+        CHECK(all_of(path) == "line 4\nline 5\nline 6\n");
+    }
+
     // --- asked for ---
 
     CO_TEST_CASE("a rotation that is asked for is done, unless the file has no line") {
