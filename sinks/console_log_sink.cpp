@@ -41,6 +41,12 @@ bool is_of_kind(int fd, mode_t kind) noexcept {
     return ::fstat(fd, &status) == 0 && (status.st_mode & S_IFMT) == kind;
 }
 
+/// Not a ring, nor an epoll, which may have got the number of a standard output that was closed.
+bool is_written_to(int fd) noexcept {
+    return is_of_kind(fd, S_IFREG) || is_of_kind(fd, S_IFCHR) || is_of_kind(fd, S_IFIFO) ||
+           is_of_kind(fd, S_IFSOCK);
+}
+
 bool is_non_blocking(int fd) noexcept {
     const int flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && (flags & O_NONBLOCK) != 0;
@@ -74,6 +80,7 @@ bool shows_colour(int fd, log_colour setting) noexcept {
 
 console_log_sink::console_log_sink(const console_log_sink_options& options)
     : fd_(options.fd),
+      was_open_(::fcntl(options.fd, F_GETFD) >= 0),
       give_up_after_(options.give_up_after),
       pattern_(options.pattern),
       zone_(options.zone),
@@ -93,8 +100,8 @@ std::unique_ptr<log_layout> console_log_sink::default_form() const {
 task<> console_log_sink::open() {
     partial_ = 0;
     const int flags = ::fcntl(fd_, F_GETFL);
-    if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) {
-        throw std::system_error(flags < 0 ? errno : EBADF, std::generic_category(),
+    if (!was_open_ || flags < 0 || (flags & O_ACCMODE) == O_RDONLY || !is_written_to(fd_)) {
+        throw std::system_error(EBADF, std::generic_category(),
                                 fmt::format("cannot log to {}: it is not open for writing; open "
                                             "it, or choose another output",
                                             describe()));

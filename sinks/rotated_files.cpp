@@ -91,6 +91,11 @@ class house {
 
     ~house() { ::close(fd_); }
 
+    [[nodiscard]] std::optional<log_milliseconds> newest() {
+        list();
+        return files_.empty() ? std::nullopt : std::optional(files_.back().when);
+    }
+
     house_report keep(std::chrono::system_clock::time_point now) {
         list();
         remove_leftovers();
@@ -265,6 +270,11 @@ std::optional<rotated_file> parse_rotated_name(std::string_view name, std::strin
         return rotated_file{*when, rotated_file::kind::unfinished};
     }
     return std::nullopt;
+}
+
+std::optional<log_milliseconds> newest_rotated(const std::string& path) {
+    const std::atomic<bool> go_on{false};
+    return house(path, {}, go_on).newest();
 }
 
 house_report keep_house(const std::string& path, const house_rules& rules,

@@ -35,6 +35,10 @@ struct rotated_file {
 [[nodiscard]] std::optional<rotated_file> parse_rotated_name(std::string_view name,
                                                              std::string_view base);
 
+/// The moment in the last name that is there; none where there is no rotated file. Throws
+/// std::system_error. Blocks.
+[[nodiscard]] std::optional<log_milliseconds> newest_rotated(const std::string& path);
+
 /// Zero: no limit.
 struct house_rules {
     std::size_t keep_files = 0;

@@ -90,6 +90,21 @@ task<> rotating_log_sink::open() {
                     options_.keep_for.count() > 0;
     present().note_in(crash_);
     note_file();
+    if (house_is_due_) {
+        co_await find_last_name();
+    }
+}
+
+/// Names go on behind the last one also where the clock has been set back since an earlier run:
+/// what is rotated now would otherwise be the oldest, and be removed as such.
+task<> rotating_log_sink::find_last_name() {
+    try {
+        const auto newest =
+            co_await run_blocking([this] { return detail::newest_rotated(options_.path); });
+        last_name_ =
+            std::max(last_name_, newest.value_or(detail::log_milliseconds{}).time_since_epoch());
+    } catch (const std::system_error&) { // the files are looked after later, which says why not
+    }
 }
 
 task<> rotating_log_sink::open_in_child() {

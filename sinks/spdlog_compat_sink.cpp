@@ -88,7 +88,8 @@ std::string_view context_of_thread() {
     text.clear();
     if (may_have_context()) {
         for (const auto& [key, value] : mdc::get_context()) {
-            text += (text.empty() ? "" : " ") + key + ":" + value;
+            text += text.empty() ? "" : " ";
+            text.append(key).append(":").append(value);
         }
     }
     return text;
@@ -148,7 +149,7 @@ log_msg_buffer::log_msg_buffer(const log_msg& message)
 
 log_msg_buffer& log_msg_buffer::operator=(const log_msg_buffer& other) {
     if (this != &other) {
-        static_cast<log_msg&>(*this) = other;
+        static_cast<log_msg&>(*this) = static_cast<const log_msg&>(other);
         name_ = other.name_;
         text_ = other.text_;
         borrow_from_texts();

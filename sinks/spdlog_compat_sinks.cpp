@@ -4,9 +4,11 @@
 
 #include <sapwood/console_log_sink.hpp>
 #include <sapwood/file_log_sink.hpp>
+#include <sapwood/memory_log_sink.hpp>
 
 #include <cerrno>
 #include <cstdio>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/types.h>
@@ -172,10 +174,24 @@ file_sink::~file_sink() {
     calls_.end();
 }
 
+namespace {
+
+/// What is logged to a standard output that is closed goes nowhere, as with spdlog.
+std::unique_ptr<log_sink> standard_output(int descriptor, color_mode mode) {
+    if (::fcntl(descriptor, F_GETFD) < 0) {
+        fmt::print(stderr, "sapwood: descriptor {} is closed: what is logged to it is lost\n",
+                   descriptor);
+        return std::make_unique<null_log_sink>();
+    }
+    return std::make_unique<console_log_sink>(
+        console_log_sink_options{.fd = descriptor, .colour = colour_of(mode)});
+}
+
+} // namespace
+
 template <int Descriptor, bool MayHaveColour>
 standard_sink<Descriptor, MayHaveColour>::standard_sink(color_mode mode)
-    : log_backed_sink(std::make_unique<console_log_sink>(
-                          console_log_sink_options{.fd = Descriptor, .colour = colour_of(mode)}),
+    : log_backed_sink(standard_output(Descriptor, mode),
                       MayHaveColour && shows_colour(Descriptor, colour_of(mode))) {}
 
 template class standard_sink<1, false>;

@@ -50,7 +50,7 @@ class console_log_sink final : public log_sink {
   public:
     explicit console_log_sink(const console_log_sink_options& options = {});
 
-    /// Throws std::system_error where the descriptor is closed.
+    /// Throws std::system_error where the descriptor is closed, or was when the sink was made.
     [[nodiscard]] task<> open() override;
 
     /// Throws sink_gone where nobody reads any more (EPIPE, a terminal that is hung up).
@@ -66,6 +66,8 @@ class console_log_sink final : public log_sink {
     [[noreturn]] void fail(std::error_code why, std::span<const char> lines, std::size_t written);
 
     const int fd_;
+    /// When the sink was made. What has the number later, the log's own file perhaps, is not it.
+    const bool was_open_;
     const clock::duration give_up_after_;
     const std::string pattern_;
     const log_time_zone zone_;

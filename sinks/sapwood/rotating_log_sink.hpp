@@ -138,6 +138,7 @@ class rotating_log_sink final : public log_sink {
     [[nodiscard]] std::size_t fitting(std::span<const char> lines) const noexcept;
     [[nodiscard]] bool may_rotate() const noexcept;
     [[nodiscard]] task<bool> rotate();
+    [[nodiscard]] task<> find_last_name();
     void begin_period();
     void note_file();
     void tell(level importance, std::string text);

@@ -248,4 +248,7 @@ class logger : public std::enable_shared_from_this<logger> {
     std::deque<kept_message> backtrace_;
 };
 
+/// Makes loggers: see spdlog_compat.hpp.
+struct synchronous_factory;
+
 } // namespace sapwood::spdlog_compat

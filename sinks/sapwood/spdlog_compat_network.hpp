@@ -3,7 +3,7 @@
 // logged is sent when it comes. Part of spdlog_compat.hpp, which see.
 #pragma once
 
-#include <sapwood/spdlog_compat_sinks.hpp>
+#include <sapwood/spdlog_compat_logger.hpp>
 
 #include <cstdint>
 #include <memory>

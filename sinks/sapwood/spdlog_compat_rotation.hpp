@@ -4,7 +4,7 @@
 #pragma once
 
 #include <sapwood/rotating_log_sink.hpp>
-#include <sapwood/spdlog_compat_sinks.hpp>
+#include <sapwood/spdlog_compat_logger.hpp>
 
 #include <chrono>
 #include <cstddef>

@@ -22,9 +22,6 @@
 
 namespace sapwood::spdlog_compat {
 
-class logger;
-struct synchronous_factory;
-
 /// Called around a file's life. The FILE is one for the call, and not the log's own: what is
 /// written to it stands before the first line, or behind the last one. A file that rotates calls
 /// them once.

@@ -1,6 +1,7 @@
 // console_log_sink: terminals (pseudo-terminals here) and pipes, slow, full, shared and gone.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
+#include "support/log_lines.hpp"
 
 #include <sapwood/console_log_sink.hpp>
 #include <sapwood/logger.hpp>
@@ -15,6 +16,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <sys/mman.h>
@@ -311,6 +313,30 @@ TEST_SUITE("console_log_sink") {
         console_log_sink sink({.fd = 999});
         CHECK_THROWS_WITH_AS(co_await sink.open(), doctest::Contains("descriptor 999"),
                              std::system_error);
+    }
+
+    // TSan knows the number of a thread of the parent's, and takes the child's for it.
+    TEST_CASE(
+        "a standard output that is closed is named, also where something else has its number" *
+        doctest::skip(test::has_tsan)) {
+        for (const bool before : {false, true}) {
+            CHECK(test::in_child([before]() -> std::string {
+                      ::close(STDOUT_FILENO);
+                      std::optional<event_loop> other;
+                      if (before) { // the ring of another loop's
+                          other.emplace();
+                      }
+                      logger_options options;
+                      options.outputs.push_back({.sink = std::make_unique<console_log_sink>()});
+                      try {
+                          const logger log(std::move(options));
+                      } catch (const std::system_error& error) {
+                          return error.what();
+                      }
+                      return "it was opened";
+                  }) ==
+                  doctest::Contains("cannot log to standard output: it is not open for writing"));
+        }
     }
 
     TEST_CASE("a console without a reader, the only output, holds up no thread") {

@@ -277,7 +277,7 @@ TEST_SUITE("journal_log_sink") {
         co_await sink.open();
         const auto form = sink.default_form();
         for (const std::string& message :
-             {std::string("plain"), std::string("two\nlines \\ and a \0", 21),
+             {std::string("plain"), std::string("two\nlines \\ and a \0", 19),
               std::string(230'000, 'x')}) {
             owned_record record{.message = message, .importance = level::warning};
             const std::string line = line_of(*form, record.with(kv("user", "ann")));

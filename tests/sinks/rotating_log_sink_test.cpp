@@ -237,6 +237,22 @@ TEST_SUITE("rotating_log_sink") {
         co_await sink.close();
     }
 
+    CO_TEST_CASE("what is rotated after a clock was set back between two runs is the newest") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        time_point now = two_o_clock + 300 * 24h; // it is wrong
+        const rotating_log_sink_options options{
+            .path = path, .bytes_max = 10, .keep_files = 2, .now = [&now] { return now; }};
+        rotating_log_sink first(options);
+        const strings of_first{"line 1\n", "line 2\n", "line 3\n", "line 4\n"};
+        co_await write_batches(first, of_first);
+        now = two_o_clock;
+        rotating_log_sink second(options);
+        const strings of_second{"line 5\n", "line 6\n"};
+        co_await write_batches(second, of_second);
+        CHECK(all_of(path) == "line 4\nline 5\nline 6\n");
+    }
+
     // --- asked for ---
 
     CO_TEST_CASE("a rotation that is asked for is done, unless the file has no line") {
@@ -252,6 +268,72 @@ TEST_SUITE("rotating_log_sink") {
         CHECK(contents_of(files_like(path)[0]) == "one\n");
         CHECK(contents_of(path) == "two\n");
         co_await sink.close();
+    }
+
+    CO_TEST_CASE(
+        "what an earlier run has left is rotated when the log begins, if it is asked for") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        const rotating_log_sink_options options{.path = path, .rotate_at_open = true};
+        const strings first{"one\n", "two\n"};
+        const strings second{"three\n", "four\n"};
+        for (const auto& lines : {first, second}) {
+            rotating_log_sink sink(options);
+            co_await write_batches(sink, lines);
+        }
+        CHECK(contents_of(path) == "three\nfour\n");
+        REQUIRE(files_like(path).size() == 1);
+        CHECK(contents_of(files_like(path)[0]) == "one\ntwo\n");
+    }
+
+    CO_TEST_CASE("what somebody cuts off is noticed, told, and counts no more") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        rotating_log_sink sink({.path = path, .bytes_max = 300});
+        co_await sink.open();
+        co_await put(sink, std::string(199, 'x') + "\n");
+        std::filesystem::resize_file(path, 0);
+        co_await sleep_for(1s);
+        co_await put(sink, "after it\n");
+        co_await put(sink, std::string(150, 'y') + "\n");
+        const auto text = contents_of(path);
+        CAPTURE(text);
+        CHECK(text.starts_with("# "));
+        CHECK(text.find("200 bytes") != text.npos);
+        CHECK(text.ends_with("after it\n" + std::string(150, 'y') + "\n"));
+        CHECK(files_like(path).empty()); // it was not full
+        co_await sink.close();
+    }
+
+    TEST_CASE("where rotated files are to survive the machine, each is synced before its name is") {
+        for (const bool sync : {false, true}) {
+            const temporary_directory directory;
+            const auto path = directory / "log";
+            test::loop_with_writes disk(test::perform);
+            std::string steps;
+            disk.ring().answer = [&](const io_uring_sqe& sqe) {
+                steps += sqe.opcode == IORING_OP_FSYNC      ? "sync "
+                         : sqe.opcode == IORING_OP_RENAMEAT ? "rename "
+                         : sqe.opcode == IORING_OP_WRITE    ? "write "
+                                                            : "";
+                return test::perform(sqe);
+            };
+            rotating_log_sink sink({.path = path, .bytes_max = 10, .sync = sync});
+            const auto body = [&]() -> task<> {
+                co_await sink.open();
+                co_await put(sink, "line 1\n");
+                steps.clear();
+                co_await put(sink, "line 2\n");
+                co_await sink.close();
+            };
+            disk.run(body());
+            const auto renamed = steps.find("rename");
+            const auto written = steps.find("write");
+            CAPTURE(steps);
+            CHECK(renamed < written);
+            CHECK((steps.find("sync") < renamed) == sync);
+            CHECK((steps.substr(renamed, written - renamed).find("sync") != steps.npos) == sync);
+        }
     }
 
     TEST_CASE("logger::rotate() has happened when a flush returns") {

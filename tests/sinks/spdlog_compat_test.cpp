@@ -23,6 +23,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -314,6 +315,16 @@ TEST_SUITE("spdlog_compat") {
                   spdlog::shutdown();
                   return test::contents_of(path);
               }) == "info to stdout\n");
+    }
+
+    TEST_CASE("without a standard output the default logger logs nothing, and throws nothing" *
+              doctest::skip(test::has_tsan)) {
+        CHECK(test::in_child([]() -> std::string {
+                  ::close(STDOUT_FILENO);
+                  spdlog::info("to {}", "nobody");
+                  spdlog::shutdown();
+                  return "it went on";
+              }) == "it went on");
     }
 
     TEST_CASE("levels come from SPDLOG_LEVEL") {
