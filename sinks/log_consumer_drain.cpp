@@ -265,11 +265,11 @@ void log_consumer::tell_gap(log_producer& from, std::uint64_t through) noexcept 
     char text[gap_text_bytes_max];
     const std::uint64_t first = from.sequence;
     const std::size_t bytes = put_gap_text(from, through, text);
-    append_note(from.thread, first, {text, bytes});
+    append_note(from.thread, first, through - first, {text, bytes});
 }
 
 void log_consumer::append_note(const log_thread& thread, std::uint64_t sequence,
-                               std::string_view text) noexcept {
+                               std::uint64_t missing, std::string_view text) noexcept {
     append_own({.when = clock_.at(backend_->ticks()),
                 .importance = level::warning,
                 .is_known_plain = true,
@@ -279,7 +279,8 @@ void log_consumer::append_note(const log_thread& thread, std::uint64_t sequence,
                 .logger_id = log_record::own_id,
                 .thread = thread,
                 .sequence = sequence,
-                .fields = {}});
+                .fields = {},
+                .missing = missing});
 }
 
 void log_consumer::tell_records_without_ring() noexcept {
@@ -290,7 +291,7 @@ void log_consumer::tell_records_without_ring() noexcept {
     const char* const end = fmt::format_to(
         text, "{} record{} of {} no memory for a ring {} missing", missing, missing > 1 ? "s" : "",
         missing > 1 ? "threads that have" : "a thread that has", missing > 1 ? "are" : "is");
-    append_note(nobody, 0, {text, static_cast<std::size_t>(end - text)});
+    append_note(nobody, 0, missing, {text, static_cast<std::size_t>(end - text)});
 }
 
 std::string_view log_consumer::learn_name(std::uint16_t id) noexcept {

@@ -84,6 +84,7 @@ void log_output::append(std::span<const log_record> records) noexcept {
             form_->append_all(records, to.text);
             if (taken_ == 0) [[likely]] {
                 to.lines += records.size();
+                to.missing += records.front().missing; // one that tells of some is alone
                 taken_ = records.size();
                 rendered_to_ = nowhere;
                 return;
@@ -134,6 +135,9 @@ void log_output::take(const log_record& record) noexcept {
     // Where it is to be waited for, what has been taken from the rings already is kept.
     if (has_no_room() && !must_wait()) [[unlikely]] {
         count_lost(log_loss::no_room);
+        // What it would have told is told with what else is missing there.
+        lost_untold_[static_cast<std::size_t>(log_loss::no_room)] += record.missing;
+        missing_untold_ += record.missing;
         return;
     }
     if (restraint_ != nullptr && restrains(record)) [[unlikely]] {
@@ -171,6 +175,7 @@ bool log_output::render(const log_record& record) noexcept {
         return true;
     }
     ++to.lines;
+    to.missing += record.missing;
     return true;
 }
 

@@ -160,6 +160,7 @@ void log_output::give_batches_up(std::string_view why) noexcept {
     for (log_batch* const each : {&writing(), &filling()}) {
         if (each->lines > 0) {
             counts_.lines_lost += each->lines;
+            missing_given_up_ += each->missing;
             tell("{}: {} line{} lost: {}", description_, each->lines,
                  each->lines > 1 ? "s are" : " is", why);
         }
@@ -217,6 +218,7 @@ bool log_output::has_untold_losses() const noexcept {
 void log_output::tell_losses() noexcept {
     for (std::size_t i = 0; i < lost_untold_.size(); ++i) {
         const std::uint64_t lost = std::exchange(lost_untold_[i], 0);
+        missing_untold_ = i == static_cast<std::size_t>(log_loss::no_room) ? 0 : missing_untold_;
         if (lost == 0) {
             continue;
         }
@@ -242,8 +244,13 @@ void log_output::tell_summary() const noexcept {
     if (untold > 0) {
         *fmt::format_to(held_back, ", {} held back and not told", untold) = '\0';
     }
-    tell("{}: {} lines written, {} lost{}", description_, std::uint64_t{counts_.lines_written},
-         std::uint64_t{counts_.lines_lost}, held_back);
+    char missing[96] = {};
+    if (const std::uint64_t count = missing_untold_ + missing_given_up_; count > 0) {
+        *fmt::format_to(missing, ", and lines that told of up to {} records that were dropped",
+                        count) = '\0';
+    }
+    tell("{}: {} lines written, {} lost{}{}", description_, std::uint64_t{counts_.lines_written},
+         std::uint64_t{counts_.lines_lost}, missing, held_back);
 }
 
 } // namespace sapwood::detail

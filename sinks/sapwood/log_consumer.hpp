@@ -124,7 +124,7 @@ class log_consumer final : public stop_listener {
     void append_group() noexcept;
     void forget_group() noexcept;
     void append_own(const log_record& record) noexcept;
-    void append_note(const log_thread& thread, std::uint64_t sequence,
+    void append_note(const log_thread& thread, std::uint64_t sequence, std::uint64_t missing,
                      std::string_view text) noexcept;
     bool append_from(log_producer& from, const log_origin& origin) noexcept;
     void release_ended();

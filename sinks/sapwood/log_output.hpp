@@ -82,6 +82,8 @@ struct log_batch {
     std::size_t done = 0;
     /// Behind them.
     std::uint64_t lines = 0;
+    /// Lines of it say of so many records that they are missing.
+    std::uint64_t missing = 0;
     /// A signal handler has had the rest written, while the sink was at it.
     bool is_saved = false;
 
@@ -100,6 +102,7 @@ struct log_batch {
         done = 0;
         text.cut(0);
         lines = 0;
+        missing = 0;
         is_saved = false;
     }
 };
@@ -311,6 +314,10 @@ class log_output final : private log_restraint::teller {
     std::error_code failure_;
     clock::time_point write_began_{};
     std::array<std::uint64_t, static_cast<std::size_t>(log_loss::count)> lost_untold_{};
+    /// Those of them that lines which were lost said are missing.
+    std::uint64_t missing_untold_ = 0;
+    /// The same of batches that were given up, at most.
+    std::uint64_t missing_given_up_ = 0;
     event work_;
     event stop_;
     log_output_counts counts_;

@@ -51,6 +51,8 @@ struct log_record {
     std::uint64_t sequence;
     /// The fields as they are in the ring; see for_each_field.
     std::string_view fields;
+    /// Of how many records it says that they are missing.
+    std::uint64_t missing = 0;
 
     /// The log says it itself. In text such a line ends in own_mark, which nobody else can write:
     /// behind a backslash escape() has no parenthesis. So it is with what is cut.

@@ -244,6 +244,48 @@ TEST_SUITE("log_full") {
         CHECK(all.told == 0);
     }
 
+    TEST_CASE("an output that fails while records are dropped tells of them when it works again") {
+        held_log good;
+        const auto memory = std::make_shared<log_memory>(64u << 20);
+        std::atomic<bool> fails{true};
+        auto options = good.options(log_full_policy::drop_newest);
+        options.outputs.push_back(
+            {.sink = std::make_unique<callback_log_sink>([&](std::string_view lines) {
+                 if (fails.load()) {
+                     throw std::system_error(std::make_error_code(std::errc::no_space_on_device));
+                 }
+                 memory->append(lines);
+             }),
+             .form = std::make_unique<text_layout>(test::bare_form),
+             .batch_bytes = 1});
+        {
+            const logger log(std::move(options));
+            log.info("number 0");
+            good.entered.acquire();
+            for (std::uint64_t i = 1; i < records; ++i) {
+                log.info("number {}", i);
+            }
+            good.let_go.release();
+            CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+            fails = false;
+        }
+        CHECK(account_of(good).told > 0);
+        std::uint64_t written = 0;
+        std::uint64_t told = 0;
+        for (const auto& line : test::lines_of(memory->text())) {
+            std::uint64_t count = 0;
+            if (line.find(" missing here") == line.npos) {
+                ++written;
+            } else {
+                const std::string_view number = std::string_view(line).substr(sizeof("warning"));
+                std::from_chars(number.data(), number.data() + number.size(), count);
+            }
+            told += count;
+        }
+        CHECK(written < records);
+        CHECK(written + told == records);
+    }
+
     TEST_CASE("what is logged when the log has been closed counts as dropped") {
         const logger log(test::memory_log().options());
         log.info("before");
