@@ -261,8 +261,7 @@ void event_loop::end_all_tasks() noexcept {
     }
 }
 
-void event_loop::on_slow_task(clock::duration at_least,
-                              std::function<void(const slow_task&)> tell) {
+void event_loop::on_slow_task(time_span at_least, std::function<void(const slow_task&)> tell) {
     slow_ = at_least;
     tell_slow_ = std::move(tell);
 }

@@ -76,7 +76,14 @@ task<owned_fd> listener::next_connection() {
                             std::chrono::duration_cast<milliseconds>(accept_pause).count(),
                             failure.value() == EMFILE ? "; `ulimit -n` sets the limit" : ""));
         }
-        co_await sleep_for(accept_pause);
+        {
+            const use held(*this);
+            co_await sleep_for(accept_pause);
+        }
+        if (!is_usable()) {
+            throw std::system_error(make_error_code(std::errc::operation_canceled),
+                                    "cannot accept on a socket that has been closed");
+        }
     }
 }
 

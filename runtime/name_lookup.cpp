@@ -4,10 +4,12 @@
 #include <arpa/inet.h>
 #include <cerrno>
 #include <charconv>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 namespace sapwood {
 
@@ -71,11 +73,26 @@ resolve_errc errc_of(int code) noexcept {
     }
 }
 
+/// EMFILE or ENFILE where no descriptor is free, which the lookup takes for a host that is not
+/// there: it cannot read /etc/hosts, nor ask a server. 0 where one is.
+int want_of_descriptors() noexcept {
+    const int fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ::close(fd);
+        return 0;
+    }
+    return errno == EMFILE || errno == ENFILE ? errno : 0;
+}
+
 [[noreturn]] void throw_failed(const name_query& query, int code, int error) {
     const std::string purpose = purpose_of(query);
     if (code == EAI_SYSTEM || code == EAI_MEMORY) {
         throw std::system_error(code == EAI_MEMORY ? ENOMEM : error, std::generic_category(),
                                 purpose);
+    }
+    if (const int want = want_of_descriptors()) {
+        throw std::system_error(want, std::generic_category(),
+                                purpose + " (raise the limit with `ulimit -n`)");
     }
     const resolve_errc why = errc_of(code);
     throw std::system_error(why, why == resolve_errc::other

@@ -299,7 +299,9 @@ void poll_ring::give_to_disk_workers(request& node, worker_pool::lane_key lane) 
         node.sqe.opcode == IORING_OP_FALLOCATE || node.sqe.opcode == detail::opcode_ftruncate;
     node.where = request::place::disk_workers;
     if (const std::int32_t refused = disk_workers_.submit(node, lane, changes_file)) {
-        finish(node, refused);
+        // Who closes has given the descriptor up: it would be lost.
+        const bool closes = node.sqe.opcode == IORING_OP_CLOSE;
+        finish(node, closes ? detail::perform(node.sqe, false) : refused);
     }
 }
 

@@ -196,6 +196,7 @@ void process::abandon() noexcept {
         mine->generation != detail::current_generation()) {
         return;
     }
+    SAPWOOD_ASSERT(!mine->is_waited_for, "a process was destroyed while a task waits for it");
     if (detail::running_loop != nullptr) {
         try {
             if (stop_.leave_running) {
@@ -218,7 +219,11 @@ void process::abandon() noexcept {
 task<exit_status> process::wait(on_cancel then) {
     SAPWOOD_ASSERT(status_ || has_child(), "wait() for a process that is none");
     if (!status_) {
-        const auto ended = co_await as_result(detail::wait_op(*child_));
+        SAPWOOD_ASSERT(!child_->is_waited_for, "two tasks wait for one process at once");
+        const auto mine = child_;
+        mine->is_waited_for = true;
+        const auto ended = co_await as_result(detail::wait_op(*mine));
+        mine->is_waited_for = false;
         if (ended) {
             status_ = *ended;
         } else if (ended.error() != std::errc::operation_canceled) {
@@ -247,6 +252,7 @@ bool process::kill(int signal) {
 task<exit_status> process::stop() {
     SAPWOOD_ASSERT(status_ || has_child(), "stop() of a process that is none");
     if (!status_) {
+        SAPWOOD_ASSERT(!child_->is_waited_for, "stop() of a process that another task waits for");
         const shield_scope shielded(*event_loop::current().running_task());
         status_ = co_await detail::end_child(*child_, stop_);
     }

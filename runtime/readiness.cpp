@@ -110,7 +110,8 @@ void readiness::forget(int fd) noexcept {
 /// ever.
 std::int32_t readiness::arm(int fd) noexcept {
     watch& on = by_fd_[static_cast<std::size_t>(fd)];
-    std::uint32_t wanted = 0;
+    // Of these two epoll tells in any case; a poll for nothing waits for them alone.
+    std::uint32_t wanted = on.waiters.empty() ? 0u : std::uint32_t{EPOLLERR} | EPOLLHUP;
     bool is_standing = false;
     for (waiting* node = on.waiters.front(); node != nullptr; node = waiting_list::after(*node)) {
         wanted |= node->events_;

@@ -11,6 +11,11 @@ namespace sapwood {
 signal_set::signal_set(std::initializer_list<int> signals) {
     ::sigemptyset(&signals_);
     for (const int number : signals) {
+        if (number == SIGKILL || number == SIGSTOP) {
+            throw std::system_error(EINVAL, std::generic_category(),
+                                    "signal_set: no program can take in signal " +
+                                        std::to_string(number));
+        }
         if (::sigaddset(&signals_, number) != 0) {
             throw std::system_error(errno, std::generic_category(),
                                     "signal_set: " + std::to_string(number) + " is no signal");

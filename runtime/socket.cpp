@@ -57,6 +57,9 @@ void throw_socket_error(int error, const std::string& purpose) {
 }
 
 std::string peer_name(int fd) {
+    if (fd < 0) {
+        return "a socket that has been closed";
+    }
     sockaddr_storage address{};
     auto* const at = reinterpret_cast<sockaddr*>(&address);
     socklen_t size = sizeof(address);
@@ -67,6 +70,9 @@ std::string peer_name(int fd) {
 }
 
 std::string local_name(int fd) {
+    if (fd < 0) {
+        return "a socket that has been closed";
+    }
     sockaddr_storage address{};
     auto* const at = reinterpret_cast<sockaddr*>(&address);
     socklen_t size = sizeof(address);

@@ -79,8 +79,9 @@ void standing_operation::abandon() noexcept {
     is_abandoned_ = true;
     leave_to_parent();
     if (is_started()) {
-        break_off();
-        loop_->enter_now(); // so that the peer and the port do not have to wait for the next turn
+        event_loop& home = *loop_;
+        break_off();      // deletes this where it still waits for an SQE
+        home.enter_now(); // so that the peer and the port do not have to wait for the next turn
     } else {
         ::close(fd_);
         delete this;

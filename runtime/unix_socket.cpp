@@ -97,6 +97,10 @@ credentials unix_stream::peer_credentials() const {
 }
 
 task<> unix_stream::send_descriptor(int fd) {
+    if (::fcntl(fd, F_GETFD) < 0) {
+        throw std::system_error(errno, std::generic_category(),
+                                fmt::format("cannot send file descriptor {}", fd));
+    }
     char byte = 0;
     iovec part{.iov_base = &byte, .iov_len = 1};
     descriptor_space control;

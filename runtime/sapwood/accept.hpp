@@ -17,7 +17,7 @@ class standing_accept final : public standing_operation {
     /// stay in the backlog.
     static constexpr unsigned pending_max = 16;
 
-    explicit standing_accept(int fd) noexcept : standing_operation(fd) {}
+    explicit standing_accept(int fd) : standing_operation(fd) {}
 
     /// Closes connections that nobody asked for.
     ~standing_accept() override;

@@ -37,6 +37,11 @@ class buffered_reader {
                        "reader_options.piece_bytes_max must be at least 1");
     }
 
+    /// Nobody may be reading.
+    ~buffered_reader() {
+        SAPWOOD_ASSERT(!is_filling_, "a buffered_reader was destroyed while a task reads by it");
+    }
+
     buffered_reader(const buffered_reader&) = delete;
     buffered_reader& operator=(const buffered_reader&) = delete;
 
@@ -105,6 +110,17 @@ class buffered_reader {
     }
 
   private:
+    struct filling {
+        explicit filling(bool& flag) noexcept : is_on(flag) { is_on = true; }
+
+        filling(const filling&) = delete;
+        filling& operator=(const filling&) = delete;
+
+        ~filling() { is_on = false; }
+
+        bool& is_on;
+    };
+
     std::string_view take(std::size_t size) noexcept {
         const std::string_view piece(buffer_.data() + begin_, size);
         begin_ += size;
@@ -113,6 +129,8 @@ class buffered_reader {
 
     /// Reads once more from the source, behind what is there.
     task<> fill() {
+        SAPWOOD_ASSERT(!is_filling_, "two tasks read by one buffered_reader at once");
+        const filling now(is_filling_);
         if (begin_ > 0) {
             std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
             end_ -= begin_;
@@ -128,6 +146,8 @@ class buffered_reader {
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
     bool ended_ = false;
+    /// A task waits for the source.
+    bool is_filling_ = false;
 };
 
 } // namespace sapwood

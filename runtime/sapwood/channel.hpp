@@ -140,7 +140,7 @@ class channel {
     [[nodiscard]] copy_send_awaiter send(const T& value) { return copy_send_awaiter(*this, value); }
 
     /// Like send, for `at_most` at the longest: false, and `value` untouched, if no room came.
-    [[nodiscard]] timed_send_awaiter send_for(T&& value, clock::duration at_most) noexcept {
+    [[nodiscard]] timed_send_awaiter send_for(T&& value, time_span at_most) noexcept {
         return timed_send_awaiter(*this, value, at_most);
     }
 
@@ -165,7 +165,7 @@ class channel {
     [[nodiscard]] receive_awaiter receive() noexcept { return receive_awaiter(*this); }
 
     /// Like receive, for `at_most` at the longest: empty if nothing came.
-    [[nodiscard]] timed_receive_awaiter receive_for(clock::duration at_most) noexcept {
+    [[nodiscard]] timed_receive_awaiter receive_for(time_span at_most) noexcept {
         return timed_receive_awaiter(*this, at_most);
     }
 
@@ -186,7 +186,7 @@ class channel {
     /// `out` stay there whatever happens: a cancelled call that has some returns them.
     template <class Out>
     [[nodiscard]] receive_many_awaiter<Out> receive_many(Out& out, std::size_t max,
-                                                         clock::duration linger = {}) noexcept {
+                                                         time_span linger = {}) noexcept {
         return receive_many_awaiter<Out>(*this, out, max, linger);
     }
 

@@ -98,7 +98,8 @@ class [[nodiscard]] send_datagram_op final : public socket_op<send_datagram_op, 
 class datagram_socket : public socket {
   public:
     /// The next datagram, cut to `into`. Where it was received, a cancellation comes at the next
-    /// wait. An error that a peer sent back for an earlier datagram (ECONNREFUSED) is thrown here.
+    /// wait. That nobody listens where an earlier one was sent to is not told: the kernel says so
+    /// to connected sockets only.
     [[nodiscard]] detail::receive_datagram_op receive_from(std::span<char> into) noexcept;
 
     /// Sends all of `bytes` as one datagram. What is too long is EMSGSIZE; nothing is ever cut.

@@ -186,7 +186,7 @@ class event_loop {
     /// fact, when it waits at last; one that never does, a debugger finds. Costs two readings of
     /// the clock for each that is resumed; an empty `tell` ends it. `tell` must not throw, nor call
     /// this.
-    void on_slow_task(clock::duration at_least, std::function<void(const slow_task&)> tell);
+    void on_slow_task(time_span at_least, std::function<void(const slow_task&)> tell);
 
     /// Counts since the loop was made, and what there is now. A copy of counters, and a walk along
     /// the queues of what is ready and of what waits for an SQE.

@@ -58,6 +58,24 @@ class owned_fd {
     [[nodiscard]] int release() noexcept;
 
   protected:
+    /// While it lives, the descriptor counts as in use, although no operation is in flight: it may
+    /// not be moved or destroyed, and close waits.
+    class use {
+      public:
+        explicit use(owned_fd& of) noexcept : of_(of) { ++of_.in_flight_; }
+
+        use(const use&) = delete;
+        use& operator=(const use&) = delete;
+
+        ~use() { of_.operation_ended(); }
+
+      private:
+        owned_fd& of_;
+    };
+
+    /// Open, and not about to be closed.
+    [[nodiscard]] bool is_usable() const noexcept { return is_open() && closing_ == nullptr; }
+
     [[nodiscard]] bool has_standing_operation() const noexcept { return standing_ != nullptr; }
 
   private:

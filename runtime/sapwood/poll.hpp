@@ -25,6 +25,22 @@ class [[nodiscard]] poll_op final : public fd_op<poll_op, short> {
     short events_;
 };
 
+/// The same for a descriptor that is somebody else's.
+class [[nodiscard]] foreign_poll_op final : public op<foreign_poll_op, short> {
+  public:
+    foreign_poll_op(int fd, short events) noexcept : fd_(fd), events_(events) {}
+
+    void prepare(io_uring_sqe& sqe) noexcept override;
+
+    short convert(std::int32_t events) const noexcept { return static_cast<short>(events); }
+
+    std::string describe() const override;
+
+  private:
+    int fd_;
+    short events_;
+};
+
 } // namespace detail
 
 /// Waits until one of `events` (POLLIN, POLLOUT and so on, as in poll(2)) holds for `of`, or
@@ -32,6 +48,13 @@ class [[nodiscard]] poll_op final : public fd_op<poll_op, short> {
 /// `cancelled`.
 [[nodiscard]] inline detail::poll_op poll(owned_fd& of, short events) noexcept {
     return {of, events};
+}
+
+/// The same for the descriptor of a library, which stays the library's: so one that has its own
+/// (libpq, curl, inotify) lives on the loop. It must not be closed while this waits; cancel and
+/// await the wait first.
+[[nodiscard]] inline detail::foreign_poll_op poll(int fd, short events) noexcept {
+    return {fd, events};
 }
 
 } // namespace sapwood

@@ -22,6 +22,7 @@ struct child {
     owned_fd pidfd;
     pid_t id = -1;
     bool leads_group = false;
+    bool is_waited_for = false;
     /// Of whose process it is a child: none of a copy of that process that fork() makes.
     unsigned generation = 0;
 };

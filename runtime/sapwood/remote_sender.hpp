@@ -44,6 +44,9 @@ class remote_door final : public channel_door<T>,
     /// came. Throws std::system_error where the channel is closed.
     bool put(T& value, clock::time_point deadline) {
         std::unique_lock lock(mutex_);
+        SAPWOOD_ASSERT(closed_ || deadline == no_wait || std::this_thread::get_id() != loop_thread_,
+                       "a blocking send on the loop's own thread would block the loop that has to "
+                       "make room: co_await channel.send() there");
         const auto settled = [this] { return closed_ || incoming_.size() < capacity_; };
         if (!settled() && deadline != no_wait) {
             ++threads_waiting_;
@@ -77,12 +80,6 @@ class remote_door final : public channel_door<T>,
         kept_by_channel_ = this->shared_from_this();
         channel_->add_door(*this);
         home_->observe(*this);
-    }
-
-    void check_not_on_loop_thread() const noexcept {
-        SAPWOOD_ASSERT(std::this_thread::get_id() != loop_thread_,
-                       "a blocking send on the loop's own thread would block the loop that has to "
-                       "make room: co_await channel.send() there");
     }
 
   private:
@@ -245,17 +242,14 @@ class remote_sender {
 
     /// Puts `value` in, blocking the calling thread while there is no room. `value` is moved from
     /// only when it is accepted. Throws std::system_error with the channel's reason once it is
-    /// closed. A programming error on the loop's own thread: co_await channel.send() there.
-    void send(T&& value) {
-        door().check_not_on_loop_thread();
-        (void)door().put(value, detail::remote_door<T>::no_deadline);
-    }
+    /// closed. A programming error on the loop's own thread before that: co_await channel.send()
+    /// there.
+    void send(T&& value) { (void)door().put(value, detail::remote_door<T>::no_deadline); }
 
     void send(const T& value) { send(T(value)); }
 
     /// Like send, for `at_most` at the longest: false, and `value` untouched, if no room came.
-    [[nodiscard]] bool send_for(T&& value, clock::duration at_most) {
-        door().check_not_on_loop_thread();
+    [[nodiscard]] bool send_for(T&& value, time_span at_most) {
         return door().put(value, saturating_add(clock::now(), at_most));
     }
 

@@ -144,7 +144,7 @@ class [[nodiscard]] idle_awaiter final : public waiter, private timer {
 } // namespace detail
 
 /// Waits for `duration` at least; zero or less waits for one turn of the loop. Throws `cancelled`.
-[[nodiscard]] inline detail::sleep_awaiter sleep_for(clock::duration duration) noexcept {
+[[nodiscard]] inline detail::sleep_awaiter sleep_for(time_span duration) noexcept {
     return detail::sleep_awaiter(duration);
 }
 
@@ -160,7 +160,7 @@ class [[nodiscard]] idle_awaiter final : public waiter, private timer {
 
 /// Waits until no other task of this loop is ready to run, `at_most` at the longest: the moment to
 /// do what should happen once for a burst. Throws `cancelled`.
-[[nodiscard]] inline detail::idle_awaiter idle(clock::duration at_most) noexcept {
+[[nodiscard]] inline detail::idle_awaiter idle(time_span at_most) noexcept {
     return detail::idle_awaiter(at_most);
 }
 

@@ -47,6 +47,9 @@ class spawned_task final : public root_context {
 
     /// The handle is gone.
     void release_handle() noexcept {
+        SAPWOOD_ASSERT(joiner_ == nullptr,
+                       "a join_handle was dropped while a task awaits it, which "
+                       "would wait for ever");
         has_handle_ = false;
         if (done_) {
             drop();

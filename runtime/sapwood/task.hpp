@@ -182,6 +182,9 @@ class promise_base : public ready_node {
             const std::coroutine_handle<> parent = promise.handle;
             if (parent == nullptr) {
                 auto& root = *static_cast<root_context*>(promise.context);
+                SAPWOOD_ASSERT(root.shields == 0 || root.listener != nullptr,
+                               "a task ended while a shield of it is kept elsewhere: a shield "
+                               "belongs into the coroutine that made it");
                 root.drop_inherited();
                 root.loop->count_task_end();
                 root.finished();

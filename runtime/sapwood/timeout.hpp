@@ -50,6 +50,10 @@ class expiring_scope final : public cancel_scope, private timer {
     event_loop* loop_ = nullptr;
 };
 
+/// Throw std::errc::timed_out, with how long it was given.
+[[noreturn]] void throw_timed_out(clock::duration at_most);
+[[noreturn]] void throw_past_deadline();
+
 /// Awaits a task that it owns.
 template <class T>
 class owned_task_awaiter {
@@ -200,8 +204,11 @@ class [[nodiscard]] timeout_awaiter {
         return std::exchange(entered_, false) && scope_.leave(threw);
     }
 
-    [[noreturn, gnu::noinline]] static void throw_timed_out() {
-        throw std::system_error(make_error_code(std::errc::timed_out), "timeout");
+    [[noreturn]] void throw_timed_out() const {
+        if (is_absolute_) {
+            throw_past_deadline();
+        }
+        detail::throw_timed_out(at_most_);
     }
 
     auto outcome_of_fallible() {
@@ -298,8 +305,8 @@ template <class When, class A>
 /// - `co_await as_result(timeout(2s, something))` gives std::errc::timed_out in a result<T>; where
 ///   `something` is a task, a function or a handle its own exceptions are still thrown.
 template <class A>
-[[nodiscard]] auto timeout(clock::duration at_most, A&& awaitable) {
-    return detail::limit(at_most, std::forward<A>(awaitable));
+[[nodiscard]] auto timeout(time_span at_most, A&& awaitable) {
+    return detail::limit(clock::duration(at_most), std::forward<A>(awaitable));
 }
 
 /// The same until a time on the loop's clock.

@@ -116,6 +116,22 @@ auto outcome_of(A& awaiter) -> task<decltype(awaiter.outcome())> {
     co_return co_await unplaced(result_awaiter<A>(awaiter));
 }
 
+/// What may stand beside operations in a when_any.
+template <class F>
+concept any_work = is_task<F> || task_function<std::remove_cvref_t<F>>;
+
+template <class F>
+concept any_operation = any_awaiter<F> && !std::is_lvalue_reference_v<F>;
+
+template <class F>
+[[nodiscard]] auto as_any_branch(F&& work) {
+    if constexpr (any_awaiter<F>) {
+        return outcome_of(work);
+    } else {
+        return as_task(std::forward<F>(work));
+    }
+}
+
 template <class... Ts>
 [[nodiscard]] when_any_tuple<Ts...> any_of_tasks(task<Ts>... tasks) {
     return when_any_tuple<Ts...>(std::move(tasks)...);
@@ -162,6 +178,15 @@ template <detail::any_awaiter... As>
     requires(sizeof...(As) > 0) && (!std::is_lvalue_reference_v<As> && ...)
 [[nodiscard]] auto when_any(As&&... awaiters) {
     return detail::any_of_tasks(detail::outcome_of(awaiters)...);
+}
+
+/// The same for both: `when_any(serve(listener, handler), stop.wait())`. What an operation gives is
+/// a result<T> here, too.
+template <class... Fs>
+    requires(detail::any_operation<Fs> || ...) && (detail::any_work<Fs> || ...) &&
+            ((detail::any_operation<Fs> || detail::any_work<Fs>) && ...)
+[[nodiscard]] auto when_any(Fs&&... works) {
+    return detail::any_of_tasks(detail::as_any_branch(std::forward<Fs>(works))...);
 }
 
 } // namespace sapwood

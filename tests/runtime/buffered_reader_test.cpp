@@ -1,4 +1,5 @@
 // buffered_reader: pieces out of a source that cuts them as it likes.
+#include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/sockets.hpp"
 
@@ -7,6 +8,7 @@
 #include <sapwood/unix_socket.hpp>
 
 #include <array>
+#include <memory>
 #include <random>
 #include <string>
 #include <string_view>
@@ -120,5 +122,26 @@ TEST_SUITE("buffered_reader") {
         const auto [code, text] = co_await failure_of([&] { return reader.read_exactly(body); });
         CHECK(code == make_error_code(sapwood::errc::end_of_stream));
         CHECK_FALSE(co_await reader.read_exactly(body));
+    }
+
+    TEST_CASE("two tasks that read, and a reader destroyed meanwhile, hit the assertion") {
+        using reader_type = buffered_reader<unix_stream>;
+        const auto read = [](reader_type& by) -> task<> { (void)co_await by.read_until("\n"); };
+        const auto misuse = [&read](bool destroys) -> task<> {
+            auto [client, server] = unix_stream::make_pair();
+            auto reader = std::make_unique<reader_type>(server);
+            auto reading = sapwood::spawn(read(*reader));
+            co_await sapwood::yield();
+            if (destroys) {
+                reader.reset();
+            } else {
+                co_await read(*reader);
+            }
+        };
+        using sapwood::test::last_words;
+        CHECK(last_words([&] { sapwood::test::run_virtual(misuse(false)); }) ==
+              doctest::Contains("two tasks read by one buffered_reader"));
+        CHECK(last_words([&] { sapwood::test::run_virtual(misuse(true)); }) ==
+              doctest::Contains("a buffered_reader was destroyed while"));
     }
 }

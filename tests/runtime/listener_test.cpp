@@ -6,6 +6,7 @@
 #include "support/sockets.hpp"
 
 #include <sapwood/pipe.hpp>
+#include <sapwood/resolve.hpp>
 #include <sapwood/unix_socket.hpp>
 
 #include <array>
@@ -50,6 +51,23 @@ std::vector<std::string> lines_after(std::deque<int> errors) {
     loop.run(body());
     CHECK(errors.empty());
     return lines;
+}
+
+/// A task that accepts, and pauses for want of descriptors, of which there are some again.
+task<sapwood::join_handle<tcp_stream>> accept_in_pause(tcp_listener& listener) {
+    std::size_t lines = 0;
+    listener.on_pause([&](std::string_view) { ++lines; });
+    rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{0, before.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+    auto accepting = sapwood::spawn(listener.accept());
+    while (lines == 0) {
+        co_await sapwood::yield();
+    }
+    ::setrlimit(RLIMIT_NOFILE, &before); // which the pause does not see before it is over
+    listener.on_pause([](std::string_view) {});
+    co_return accepting;
 }
 
 doctest::String shown(const std::string& line) {
@@ -162,6 +180,7 @@ TEST_SUITE("listener") {
         auto ended = [&accepting] { return std::move(accepting); };
         auto [code, text] = co_await sapwood::test::failure_of(ended);
         CHECK(code == std::errc::operation_canceled);
+        CHECK(text.find("a socket that has been closed") != text.npos);
     }
 
     CO_TEST_CASE("close() waits until nothing accepts any more, and closes who nobody asked for") {
@@ -246,6 +265,8 @@ TEST_SUITE("listener") {
                     expect("open",
                            co_await failure_of([] { return sapwood::file::open("/dev/null"); }));
                     expect("connect", co_await failure_of([&] { return tcp_stream::connect(at); }));
+                    expect("resolve",
+                           co_await failure_of([] { return sapwood::resolve("localhost", "80"); }));
                     auto make_pipe = refused([] { return sapwood::pipe::make(); });
                     expect("pipe", co_await failure_of(make_pipe));
                     auto make_pair = refused([] { return sapwood::unix_stream::make_pair(); });
@@ -289,18 +310,28 @@ TEST_SUITE("listener") {
 
     CO_TEST_CASE("a pause can be cancelled") {
         tcp_listener listener(loopback());
-        std::size_t lines = 0;
-        listener.on_pause([&](std::string_view) { ++lines; });
-        rlimit before{};
-        ::getrlimit(RLIMIT_NOFILE, &before);
-        const rlimit none{0, before.rlim_max};
-        ::setrlimit(RLIMIT_NOFILE, &none);
-        auto accepting = sapwood::spawn(listener.accept());
-        while (lines == 0) {
-            co_await sapwood::yield();
-        }
-        ::setrlimit(RLIMIT_NOFILE, &before); // which the pause does not see before it is over
+        auto accepting = co_await accept_in_pause(listener);
         accepting.cancel();
         CHECK_THROWS_AS((void)co_await accepting, sapwood::cancelled);
+    }
+
+    CO_TEST_CASE("a listener that is closed while it pauses ends who accepts") {
+        tcp_listener listener(loopback());
+        auto accepting = co_await accept_in_pause(listener);
+        co_await listener.close();
+        auto ended = [&accepting] { return std::move(accepting); };
+        auto [code, text] = co_await sapwood::test::failure_of(ended);
+        CHECK(code == std::errc::operation_canceled);
+        CHECK(text.find("a socket that has been closed") != text.npos);
+    }
+
+    TEST_CASE("a listener that is destroyed while it pauses hits the assertion") {
+        const auto misuse = []() -> task<> {
+            auto listener = std::make_unique<tcp_listener>(loopback());
+            auto accepting = co_await accept_in_pause(*listener);
+            listener.reset();
+        };
+        CHECK(sapwood::test::last_words([&] { sapwood::test::run_virtual(misuse()); }) ==
+              doctest::Contains("destroyed while operations are in flight"));
     }
 }

@@ -1,6 +1,7 @@
 // operator new fails at its first, second, third, ... call: every failure is an exception at the
 // call that needed memory, and nothing leaks.
 #include "support/allocations.hpp"
+#include "support/conduit.hpp"
 
 #include <sapwood/channel.hpp>
 #include <sapwood/file.hpp>
@@ -8,6 +9,7 @@
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
+#include <sapwood/tcp.hpp>
 #include <sapwood/when_all.hpp>
 
 #include <doctest/doctest.h>
@@ -121,6 +123,37 @@ TEST_SUITE("out_of_memory") {
         CHECK(outcome.failures >= 5);
         CHECK(outcome.leaked == 0);
         CHECK(lost == 0);
+    }
+
+    TEST_CASE("accepting and receiving throw bad_alloc and leak nothing") {
+        const auto descriptors = sapwood::test::open_descriptors();
+        const auto outcome = run_failing([&](world&) -> task<> {
+            sapwood::tcp_listener listener(sapwood::endpoint("127.0.0.1", 0));
+            auto client = co_await sapwood::tcp_stream::connect(listener.local_endpoint());
+            auto server = co_await listener.accept();
+            co_await client.write_all(std::string_view("abc"));
+            const auto piece = co_await server.receive();
+            CHECK(piece.text() == "abc");
+            co_await server.close();
+            co_await listener.close();
+        });
+        CHECK(outcome.ended_well);
+        CHECK(outcome.failures >= 5);
+        CHECK(outcome.leaked == 0);
+        CHECK(sapwood::test::open_descriptors() == descriptors);
+    }
+
+    TEST_CASE("a file whose close finds no memory is closed") {
+        const auto descriptors = sapwood::test::open_descriptors();
+        const auto outcome = run_failing([&](world&) -> task<> {
+            auto file = co_await sapwood::file::open("/etc/passwd");
+            const auto closed = co_await sapwood::as_result(file.close());
+            if (!closed || closed.error() == std::errc::not_enough_memory) {
+                throw std::bad_alloc();
+            }
+        });
+        CHECK(outcome.ended_well);
+        CHECK(sapwood::test::open_descriptors() == descriptors);
     }
 
     TEST_CASE("when_all, files and remote senders throw bad_alloc and leak nothing") {

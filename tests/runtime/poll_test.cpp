@@ -72,4 +72,30 @@ TEST_SUITE("poll") {
         }
         CHECK(was_cancelled);
     }
+
+    CO_TEST_CASE("a poll for nothing ends when the other end is closed") {
+        pipe_ends pipe;
+        auto waiting = sapwood::spawn(polled(pipe.reader, 0));
+        co_await sapwood::yield();
+        co_await sapwood::yield();
+        CHECK(!waiting.done());
+        co_await pipe.writer.close();
+        CHECK(co_await waiting == POLLHUP);
+    }
+
+    CO_TEST_CASE("the descriptor of a library is waited for, and stays the library's") {
+        pipe_ends pipe;
+        auto poll_it = [](int fd) -> task<short> { co_return co_await sapwood::poll(fd, POLLIN); };
+        auto given_up = sapwood::spawn(poll_it(pipe.reader.fd()));
+        auto waiting = sapwood::spawn(poll_it(pipe.reader.fd()));
+        co_await sapwood::yield();
+        given_up.cancel();
+        CHECK_THROWS_AS(co_await given_up, sapwood::cancelled);
+        co_await pipe.writer.write_all(std::string_view("x"));
+        CHECK(co_await waiting == POLLIN);
+        char byte = 0;
+        CHECK(co_await pipe.reader.read_some({&byte, 1}) == 1);
+        CHECK_THROWS_WITH_AS(co_await sapwood::poll(-1, POLLIN),
+                             doctest::Contains("poll of file descriptor -1"), std::system_error);
+    }
 }

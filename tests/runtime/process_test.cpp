@@ -2,6 +2,7 @@
 #include "uring_ring.hpp"
 
 #include "support/allocations.hpp"
+#include "support/child_process.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/buffered_reader.hpp>
@@ -499,5 +500,30 @@ TEST_SUITE("process") {
             CHECK(why.find("is SIGCHLD ignored") != why.npos);
         });
         std::signal(SIGCHLD, before);
+    }
+
+    TEST_CASE("two waits at once, and a process that is destroyed during one, hit the assertion") {
+        const auto wait_for = [](process& one) -> task<> { (void)co_await one.wait(); };
+        const auto misuse = [&wait_for](int how) -> task<> {
+            command cat("cat"); // which ends with its input
+            cat.in = sapwood::stdio::pipe();
+            auto child = co_await process::start(std::move(cat));
+            auto waiting = sapwood::spawn(wait_for(child));
+            co_await sapwood::yield();
+            if (how == 0) {
+                co_await wait_for(child);
+            } else if (how == 1) {
+                (void)co_await child.stop();
+            } else {
+                child = process();
+            }
+        };
+        using sapwood::test::last_words;
+        CHECK(last_words([&] { sapwood::run(misuse(0)); }) ==
+              doctest::Contains("two tasks wait for one process"));
+        CHECK(last_words([&] { sapwood::run(misuse(1)); }) ==
+              doctest::Contains("stop() of a process that another task waits for"));
+        CHECK(last_words([&] { sapwood::run(misuse(2)); }) ==
+              doctest::Contains("destroyed while a task waits for it"));
     }
 }

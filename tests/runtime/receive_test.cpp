@@ -363,6 +363,34 @@ TEST_SUITE("receive") {
         CHECK(::recv(client.fd(), &byte, 1, MSG_DONTWAIT) == 0);
     }
 
+    TEST_CASE(
+        "streams that are destroyed while their receives still wait for an SQE leave nothing") {
+        auto body = []() -> task<> {
+            std::vector<std::pair<unix_stream, unix_stream>> pairs;
+            std::vector<sapwood::join_handle<std::string>> waiting;
+            for (int i = 0; i < 64; ++i) {
+                pairs.push_back(unix_stream::make_pair());
+            }
+            for (auto& [here, there] : pairs) {
+                waiting.push_back(sapwood::spawn(next_text(here)));
+            }
+            co_await sapwood::yield();
+            CHECK(sapwood::event_loop::current().stats().operations_waiting > 1);
+            for (auto& each : waiting) {
+                each.cancel();
+            }
+            for (auto& each : waiting) {
+                CHECK_THROWS_AS(co_await each, sapwood::cancelled);
+            }
+            pairs.erase(pairs.begin() + 1, pairs.end());
+            co_await pairs[0].second.write_all("ab"sv);
+            CHECK(co_await next_text(pairs[0].first) == "ab");
+        };
+        const int before = first_free_descriptor();
+        sapwood::run(body(), {.sq_entries = 1});
+        CHECK(first_free_descriptor() == before);
+    }
+
     TEST_CASE("bytes that come at the loop's end are for the next loop, without buffer rings too") {
         for (const bool withholds : {false, true}) {
             CAPTURE(withholds);

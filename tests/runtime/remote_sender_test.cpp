@@ -458,6 +458,18 @@ TEST_SUITE("remote_sender") {
               doctest::Contains("a blocking send on the loop's own thread"));
     }
 
+    TEST_CASE("a sender whose loop is gone refuses on the thread that ran the loop, too") {
+        std::optional<remote_sender<int>> door;
+        sapwood::run([&]() -> task<> {
+            channel<int> queue(1);
+            door.emplace(queue);
+            co_return;
+        });
+        CHECK_THROWS_AS(door->send(1), std::system_error);
+        CHECK_THROWS_AS((void)door->send_for(1, 1h), std::system_error);
+        CHECK_THROWS_AS((void)door->try_send(1), std::system_error);
+    }
+
     TEST_CASE("using a sender that was moved from hits the assertion") {
         auto misuse = []() -> task<> {
             channel<int> queue(1);

@@ -1,10 +1,12 @@
 // shield and spawn_shielded: what must not be stopped half way.
+#include "support/child_process.hpp"
 #include "support/co_test.hpp"
 
 #include <sapwood/shield.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
+#include <optional>
 #include <string>
 
 namespace {
@@ -102,5 +104,18 @@ TEST_SUITE("shield") {
         sapwood::test::run_virtual(main(listener, ended));
         CHECK(ended);
         CHECK(listener.requests == 1);
+    }
+
+    TEST_CASE("a shield that is kept longer than its task lives hits the assertion") {
+        const auto keep = [](std::optional<sapwood::shield_scope>& kept) -> task<> {
+            kept.emplace(co_await sapwood::shield());
+        };
+        const auto misuse = [&keep]() -> task<> {
+            std::optional<sapwood::shield_scope> kept;
+            auto handle = sapwood::spawn(keep(kept));
+            co_await handle;
+        };
+        CHECK(sapwood::test::last_words([&] { sapwood::test::run_virtual(misuse()); }) ==
+              doctest::Contains("a task ended while a shield of it is kept"));
     }
 }

@@ -83,5 +83,8 @@ TEST_SUITE("signal_set") {
     TEST_CASE("what is no signal is refused by its number") {
         CHECK_THROWS_WITH_AS(signal_set({12345}), doctest::Contains("12345 is no signal"),
                              std::system_error);
+        CHECK_THROWS_WITH_AS(signal_set({SIGTERM, SIGKILL}), doctest::Contains("take in signal 9"),
+                             std::system_error);
+        CHECK_FALSE(is_blocked(SIGTERM));
     }
 }

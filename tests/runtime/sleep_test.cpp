@@ -4,8 +4,12 @@
 #include <sapwood/channel.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
+#include <sapwood/timeout.hpp>
 
+#include <cmath>
+#include <cstdint>
 #include <random>
+#include <ratio>
 #include <string>
 #include <vector>
 
@@ -88,6 +92,33 @@ TEST_SUITE("sleep") {
         CHECK_FALSE(woke);
         handle.cancel();
         CHECK_THROWS_AS(co_await handle, sapwood::cancelled);
+    }
+
+    TEST_CASE("a span of any unit is as long as it says, or as the clock can tell") {
+        using namespace std::chrono;
+        using sapwood::time_span;
+        constexpr auto most = clock::duration::max();
+        constexpr auto least = clock::duration::min();
+        static_assert(clock::duration(time_span(5s)) == 5s);
+        static_assert(clock::duration(time_span(0.25s)) == 250ms);
+        static_assert(clock::duration(time_span(duration<int, std::ratio<1, 3>>(6))) == 2s);
+        static_assert(clock::duration(time_span(hours::max())) == most);
+        static_assert(clock::duration(time_span(hours::min())) == least);
+        static_assert(clock::duration(time_span(seconds(9'223'372'036))) == 9'223'372'036s);
+        static_assert(clock::duration(time_span(seconds(9'223'372'037))) == most);
+        static_assert(clock::duration(time_span(most)) == most);
+        static_assert(clock::duration(time_span(least)) == least);
+        static_assert(clock::duration(time_span(duration<std::uint64_t>::max())) == most);
+        static_assert(clock::duration(time_span(duration<double>(1e300))) == most);
+        static_assert(clock::duration(time_span(duration<double>(-1e300))) == least);
+        CHECK(clock::duration(time_span(duration<double>(std::nan("")))) == least);
+    }
+
+    CO_TEST_CASE("a limit of the longest time in any unit does not end at once") {
+        co_await sapwood::timeout(std::chrono::seconds::max(), sapwood::sleep_for(1h));
+        CHECK_THROWS_AS(
+            co_await sapwood::timeout(1s, sapwood::sleep_for(std::chrono::milliseconds::max())),
+            std::system_error);
     }
 
     TEST_CASE("adding to a time saturates at the end of time and nowhere else") {

@@ -382,6 +382,18 @@ TEST_SUITE("spawn") {
               doctest::Contains("awaited by two tasks at once"));
     }
 
+    TEST_CASE("dropping a handle that a task awaits hits the assertion") {
+        auto misuse = []() -> task<> {
+            auto inner = sapwood::spawn(refuse_to_stop());
+            auto waiting = sapwood::spawn(join(inner));
+            co_await sapwood::yield();
+            inner.detach();
+            co_await waiting;
+        };
+        CHECK(last_words([&] { sapwood::test::run_virtual(misuse()); }) ==
+              doctest::Contains("a join_handle was dropped while a task awaits it"));
+    }
+
     TEST_CASE("taking a result twice hits the assertion") {
         auto misuse = []() -> task<> {
             auto handle = sapwood::spawn(answer());

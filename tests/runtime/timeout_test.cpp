@@ -80,8 +80,12 @@ TEST_SUITE("timeout") {
                   [&]() -> task<> { co_await timeout(1s, wait_and_clean_up(how)); }) == 't');
         CHECK(how == "ce");
         CHECK(event_loop::current().now() - before == 1h + 1s);
-        CHECK_THROWS_WITH_AS(co_await deadline(before, sleep_for(1s)), doctest::Contains("timeout"),
-                             std::system_error);
+        CHECK_THROWS_WITH_AS(co_await deadline(before, sleep_for(1s)),
+                             doctest::Contains("timeout at a deadline"), std::system_error);
+        CHECK_THROWS_WITH_AS(co_await timeout(1500ms, sleep_for(1h)),
+                             doctest::Contains("timeout of 1500 ms"), std::system_error);
+        CHECK_THROWS_WITH_AS(co_await timeout(2s, sleep_for(1h)),
+                             doctest::Contains("timeout of 2 s"), std::system_error);
     }
 
     CO_TEST_CASE("operations, sends, receives, events, locks, handles and functions can time out") {

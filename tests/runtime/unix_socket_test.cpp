@@ -221,6 +221,13 @@ TEST_SUITE("unix_socket") {
               std::errc::bad_message);
     }
 
+    CO_TEST_CASE("what is no descriptor is not sent, and the error names it") {
+        auto [left, right] = unix_stream::make_pair();
+        const auto [code, text] = co_await failure_of([&] { return left.send_descriptor(-1); });
+        CHECK(code == std::errc::bad_file_descriptor);
+        CHECK(text.find("cannot send file descriptor -1") != text.npos);
+    }
+
     CO_TEST_CASE("a peer that sends several descriptors leaves none behind") {
         auto [left, right] = unix_stream::make_pair();
         const int before = ::dup(left.fd());

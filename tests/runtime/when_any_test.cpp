@@ -196,6 +196,28 @@ TEST_SUITE("when_any") {
         CHECK(*std::get<0>(only.value) == 7);
     }
 
+    CO_TEST_CASE("tasks, functions and operations may stand side by side") {
+        std::string how;
+        auto first = co_await when_any(wait_and_clean_up(how), sleep_for(1s));
+        CHECK(first.index == 1);
+        CHECK(std::get<1>(first.value).has_value());
+        CHECK(how == "ce");
+        sapwood::channel<int> closed(1);
+        closed.close();
+        auto never = []() -> task<int> {
+            co_await sleep_for(24h);
+            co_return 1;
+        };
+        auto failed = co_await when_any(never, closed.receive());
+        CHECK(failed.index == 1);
+        CHECK(std::get<1>(failed.value).error() == sapwood::errc::closed);
+        auto won = co_await when_any(sleep_for(24h), after(1s, 5), never);
+        CHECK(won.index == 1);
+        CHECK(std::get<1>(won.value) == 5);
+        CHECK_THROWS_WITH_AS((void)co_await when_any(sleep_for(24h), fail_after(1s, "x")), "x",
+                             std::runtime_error);
+    }
+
     TEST_CASE("when_any of no tasks hits the assertion") {
         auto misuse = []() -> task<> { (void)co_await when_any(std::vector<task<>>()); };
         CHECK(sapwood::test::last_words([&] { sapwood::test::run_virtual(misuse()); }) ==
