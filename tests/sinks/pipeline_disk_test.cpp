@@ -20,6 +20,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <sys/uio.h>
 #include <utility>
 #include <vector>
 
@@ -88,9 +89,12 @@ bool is_marked(const std::string& path, std::size_t line) {
 /// A disk whose writes and syncs end as the test says, and otherwise as they do. Time is virtual.
 class planned_disk {
   public:
-    planned_disk()
-        : loop_(
-              [this](const io_uring_sqe& sqe) { return on_write_ ? on_write_(sqe) : done(sqe); }) {
+    using answer = std::function<std::optional<std::int32_t>(const io_uring_sqe&)>;
+
+    /// Whether it knows writes that are synced (RWF_DSYNC), or refuses them.
+    explicit planned_disk(bool knows_synced_writes)
+        : knows_synced_writes_(knows_synced_writes),
+          loop_([this](const io_uring_sqe& sqe) { return write(sqe); }) {
         auto usual = loop_.ring().answer;
         loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
             if (sqe.opcode != IORING_OP_FSYNC) {
@@ -98,10 +102,10 @@ class planned_disk {
             }
             if (is_directory(sqe.fd)) {
                 ++directory_syncs;
-                return on_directory_sync ? on_directory_sync(sqe) : done(sqe);
+                return on_directory_sync ? on_directory_sync(sqe) : perform(sqe);
             }
             synced.push_back(sqe.fd);
-            return on_sync ? on_sync(sqe) : done(sqe);
+            return on_sync ? on_sync(sqe) : perform(sqe);
         };
     }
 
@@ -110,48 +114,84 @@ class planned_disk {
         return loop_.run(std::move(main));
     }
 
-    using answer = std::function<std::optional<std::int32_t>(const io_uring_sqe&)>;
-
-    void on_write(answer how) { on_write_ = std::move(how); }
-
-    /// Ends an operation of this kind that has not been answered.
-    void finish(unsigned opcode, std::optional<int> error = {}) {
+    /// Ends a sync that has not been answered.
+    void finish_sync(std::optional<int> error = {}) {
         const auto& all = loop_.ring().in_flight();
-        const auto found = std::find_if(
-            all.begin(), all.end(), [&](const io_uring_sqe& sqe) { return sqe.opcode == opcode; });
+        const auto found = std::find_if(all.begin(), all.end(), &is_sync);
         REQUIRE(found != all.end());
         const io_uring_sqe sqe = *found;
-        loop_.ring().complete(sqe.user_data, error ? -*error : perform(sqe).value());
+        const auto value = sqe.opcode == IORING_OP_FSYNC ? perform(sqe) : written_;
+        loop_.ring().complete(sqe.user_data, error ? -*error : value.value());
     }
 
-    [[nodiscard]] std::size_t waiting(unsigned opcode) {
+    [[nodiscard]] std::ptrdiff_t syncs_waiting() {
         const auto& all = loop_.ring().in_flight();
-        return static_cast<std::size_t>(std::count_if(
-            all.begin(), all.end(), [&](const io_uring_sqe& sqe) { return sqe.opcode == opcode; }));
+        return std::count_if(all.begin(), all.end(), &is_sync);
     }
 
+    answer on_write;
+    /// Of a file, be it that of a write.
     answer on_sync;
     answer on_directory_sync;
     std::vector<int> synced;
     int directory_syncs = 0;
 
-    static std::optional<std::int32_t> done(const io_uring_sqe& sqe) { return perform(sqe); }
-
     static std::optional<std::int32_t> never(const io_uring_sqe&) { return std::nullopt; }
 
-    static answer fails(int error) {
-        return [error](const io_uring_sqe&) { return std::optional(-error); };
+  private:
+    static bool is_sync(const io_uring_sqe& sqe) {
+        return sqe.opcode == IORING_OP_FSYNC ||
+               (sqe.opcode == IORING_OP_WRITE && (sqe.rw_flags & RWF_DSYNC) != 0);
     }
 
-  private:
     static bool is_directory(int fd) {
         std::error_code ignored;
         return std::filesystem::is_directory(fmt::format("/proc/self/fd/{}", fd), ignored);
     }
 
-    answer on_write_;
+    std::optional<std::int32_t> write(const io_uring_sqe& sqe) {
+        const bool is_synced = (sqe.rw_flags & RWF_DSYNC) != 0;
+        if (is_synced && !knows_synced_writes_) {
+            return -EOPNOTSUPP;
+        }
+        written_ = on_write ? on_write(sqe) : perform(sqe);
+        if (!is_synced || !written_ || *written_ < 0) {
+            return written_;
+        }
+        synced.push_back(sqe.fd);
+        if (on_sync) {
+            const auto answer = on_sync(sqe);
+            return answer && *answer >= 0 ? written_ : answer;
+        }
+        return written_;
+    }
+
+    const bool knows_synced_writes_;
+    std::optional<std::int32_t> written_;
     loop_with_writes loop_;
 };
+
+/// Runs `test(disk, folder)` on a disk that knows writes that are synced, and on one that does not.
+template <class Test>
+void on_both_disks(Test&& test) {
+    for (const bool knows_synced_writes : {false, true}) {
+        CAPTURE(knows_synced_writes);
+        const temporary_directory folder;
+        planned_disk disk(knows_synced_writes);
+        disk.run(test(disk, folder));
+    }
+}
+
+std::optional<std::int32_t> succeed(const io_uring_sqe& sqe) {
+    return sqe.opcode == IORING_OP_FSYNC ? perform(sqe) : std::optional(0);
+}
+
+/// Fails the first time, with EIO, and then says that all is well, as kernels do.
+planned_disk::answer fails_once() {
+    return [first = true](const io_uring_sqe& sqe) mutable {
+        return std::exchange(first, false) ? std::optional(-EIO) : succeed(sqe);
+    };
+}
 
 /// Returns when every other task has got as far as it can without time passing or the disk
 /// answering.
@@ -222,33 +262,29 @@ TEST_SUITE("pipeline_disk") {
     }
 
     TEST_CASE("written comes with the write, durable with the sync and not before") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, std::string path) -> task<> {
-            pipeline log = co_await opened(path, durable());
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
             the_disk.on_sync = &planned_disk::never;
             const lsn place = co_await append(log, "text");
             bool is_durable = false;
             auto waiting = sapwood::spawn(await_durable(log, place, is_durable));
             co_await log.written(place);
             co_await settle();
-            CHECK(the_disk.waiting(IORING_OP_FSYNC) == 1);
+            CHECK(the_disk.syncs_waiting() == 1);
             CHECK(!is_durable);
             CHECK(log.counts().written == lsn{1});
             CHECK(log.counts().durable == lsn::none);
-            the_disk.finish(IORING_OP_FSYNC);
+            the_disk.finish_sync();
             co_await waiting;
             CHECK(is_durable);
             the_disk.on_sync = nullptr;
             co_await log.close();
-        }(disk, folder / "log"));
+        });
     }
 
     TEST_CASE("one sync acknowledges everybody; while it is under way the next batch fills") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, std::string path) -> task<> {
-            pipeline log = co_await opened(path, durable());
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
             the_disk.on_sync = &planned_disk::never;
             constexpr std::size_t producers = 100;
             bool is_durable[2 * producers] = {};
@@ -259,20 +295,20 @@ TEST_SUITE("pipeline_disk") {
                     waiting.push_back(sapwood::spawn(await_durable(log, place, is_durable[i])));
                 }
                 co_await settle();
-                CHECK(the_disk.waiting(IORING_OP_FSYNC) == 1);
+                CHECK(the_disk.syncs_waiting() == 1);
             }
-            the_disk.finish(IORING_OP_FSYNC);
+            the_disk.finish_sync();
             co_await settle();
             CHECK(std::count(is_durable, is_durable + 2 * producers, true) == producers);
             CHECK(is_durable[producers - 1]);
-            the_disk.finish(IORING_OP_FSYNC);
+            the_disk.finish_sync();
             for (auto& each : waiting) {
                 co_await each;
             }
             CHECK(log.counts().syncs == 2);
             the_disk.on_sync = nullptr;
             co_await log.close();
-        }(disk, folder / "log"));
+        });
     }
 
     CO_TEST_CASE("waits may be for any record, in any order, and be cancelled") {
@@ -306,20 +342,14 @@ TEST_SUITE("pipeline_disk") {
     }
 
     TEST_CASE("after a failed sync the lines go into a new segment before they are acknowledged") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             const std::string path = in / "log";
             pipeline log = co_await opened(path, durable());
             co_await log.durable(co_await append(log, "one"));
             const int poisoned = the_disk.synced.back();
             the_disk.synced.clear();
             const int directory_syncs_before = the_disk.directory_syncs;
-            int syncs = 0;
-            the_disk.on_sync = [&](const io_uring_sqe& sqe) {
-                // The kernel says it once; then it has forgotten.
-                return syncs++ == 0 ? std::optional(-EIO) : perform(sqe);
-            };
+            the_disk.on_sync = fails_once();
             (void)co_await append(log, "two");
             const lsn place = co_await append(log, "three");
             co_await log.durable(place);
@@ -336,17 +366,15 @@ TEST_SUITE("pipeline_disk") {
             co_await log.durable(co_await append(log, "four"));
             co_await log.close();
             CHECK(lines_in(path) == std::vector<std::string>{"2 two", "3 three", "4 four"});
-        }(disk, folder));
+        });
     }
 
     TEST_CASE("a sync that fails again and again is never believed, and acknowledged in the end") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
             int syncs = 0;
             the_disk.on_sync = [&](const io_uring_sqe& sqe) {
-                return ++syncs < 5 ? std::optional(-EIO) : perform(sqe);
+                return ++syncs < 5 ? std::optional(-EIO) : succeed(sqe);
             };
             std::vector<std::string> health;
             log.on_health([&](const sapwood::log_health& now) {
@@ -358,39 +386,35 @@ TEST_SUITE("pipeline_disk") {
             CHECK(log.counts().retries == 3);
             CHECK(health == std::vector<std::string>{"Input/output error", "healthy"});
             co_await log.close();
-        }(disk, folder));
+        });
     }
 
     TEST_CASE(
         "wherever a new segment fails, it is made all the same, and each line is there once") {
-        for (int failing = 1; failing <= 3; ++failing) {
-            CAPTURE(failing);
-            const temporary_directory folder;
-            planned_disk disk;
-            disk.run([](planned_disk& the_disk, const temporary_directory& in, int nth) -> task<> {
-                pipeline log = co_await opened(in / "log", durable());
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            for (int failing = 1; failing <= 3; ++failing) {
+                CAPTURE(failing);
+                const std::string path = in / fmt::format("log{}", failing);
+                pipeline log = co_await opened(path, durable());
                 co_await log.durable(co_await append(log, "one"));
-                the_disk.on_sync = [first = true](const io_uring_sqe& sqe) mutable {
-                    return std::exchange(first, false) ? std::optional(-EIO) : perform(sqe);
-                };
+                the_disk.on_sync = fails_once();
                 int directory_syncs = 0;
                 the_disk.on_directory_sync = [&](const io_uring_sqe& sqe) {
-                    return ++directory_syncs == nth ? std::optional(-EIO) : perform(sqe);
+                    return ++directory_syncs == failing ? std::optional(-EIO) : perform(sqe);
                 };
                 co_await log.durable(co_await append(log, "two"));
                 co_await log.durable(co_await append(log, "three"));
                 co_await log.close();
-                CHECK(lines_in(in / "log") == std::vector<std::string>{"2 two", "3 three"});
-                CHECK(lines_in(in / "log.0000000000000002").front() == "1 one");
-                CHECK(!std::filesystem::exists(in / "log.next"));
-            }(disk, folder, failing));
-        }
+                the_disk.on_directory_sync = nullptr;
+                CHECK(lines_in(path) == std::vector<std::string>{"2 two", "3 three"});
+                CHECK(lines_in(path + ".0000000000000002").front() == "1 one");
+                CHECK(!std::filesystem::exists(path + ".next"));
+            }
+        });
     }
 
     TEST_CASE("with an interval the sync comes when it is over") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline_options options;
             options.durable = durability::interval(200ms);
             pipeline log = co_await opened(in / "log", options);
@@ -409,20 +433,16 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(is_marked(in / "log", 2));
             CHECK(the_disk.synced.size() == 2);
-        }(disk, folder));
+        });
     }
 
     TEST_CASE("with an interval what is not synced is bounded, and survives a failed sync") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline_options options;
             options.durable = durability::interval(1h);
             options.unsynced_bytes_max = 300;
             pipeline log = co_await opened(in / "log", options);
-            the_disk.on_sync = [first = true](const io_uring_sqe& sqe) mutable {
-                return std::exchange(first, false) ? std::optional(-EIO) : perform(sqe);
-            };
+            the_disk.on_sync = fails_once();
             for (int i = 1; i <= 5; ++i) {
                 co_await log.written(co_await append(log, fmt::format("text {}", i)));
             }
@@ -433,13 +453,11 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(lines_in(in / "log").size() >= 5);
             CHECK(lines_in(in / "log").front() == "1 text 1");
-        }(disk, folder));
+        });
     }
 
     TEST_CASE("a close has everything on disk, whatever the interval") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline_options options;
             options.durable = durability::interval(1h);
             pipeline log = co_await opened(in / "log", options);
@@ -448,13 +466,11 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(the_disk.synced.size() == 1);
             CHECK(co_await outcome_of_durable(log, place) == "");
-        }(disk, folder));
+        });
     }
 
     TEST_CASE("a segment that is long enough is set aside, and the numbers go on") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk&, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
             pipeline_options options = durable();
             options.segment_bytes_max = 120;
             {
@@ -472,24 +488,22 @@ TEST_SUITE("pipeline_disk") {
             pipeline log = co_await opened(in / "log", options);
             CHECK(co_await append(log, "text 6") == lsn{6});
             co_await log.close();
-        }(disk, folder));
+        });
     }
 
     TEST_CASE(
         "a full disk: nothing is acknowledged, and it goes on by itself when there is space") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
             int refusals = 0;
-            the_disk.on_write([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
                 // As a kernel does: a part first, then the error.
                 if (refusals == 0) {
                     ++refusals;
                     return sapwood::test::perform_some(sqe, 10);
                 }
                 return ++refusals < 8 ? -ENOSPC : perform(sqe);
-            });
+            };
             const lsn place = co_await append(log, "one");
             bool is_durable = false;
             auto waiting = sapwood::spawn(await_durable(log, place, is_durable));
@@ -504,6 +518,6 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one"});
             CHECK(log.counts().lines_lost == 0);
-        }(disk, folder));
+        });
     }
 }
