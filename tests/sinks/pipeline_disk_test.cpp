@@ -520,4 +520,191 @@ TEST_SUITE("pipeline_disk") {
             CHECK(log.counts().lines_lost == 0);
         });
     }
+
+    TEST_CASE("while the disk refuses records, append waits, and memory is bounded") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 4;
+            options.batch_bytes = 200;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EROFS); };
+            std::vector<sapwood::join_handle<lsn>> producers;
+            for (int i = 0; i < 50; ++i) {
+                producers.push_back(sapwood::spawn(append(log, "text")));
+            }
+            co_await sapwood::sleep_for(1min);
+            // Two batches, of three lines or four, and the queue.
+            CHECK(log.counts().accepted <= lsn{12});
+            CHECK(log.counts().durable == lsn::none);
+            CHECK(log.counts().retries > 60);
+            CHECK(log.counts().retries < 200);
+            the_disk.on_write = nullptr;
+            for (auto& each : producers) {
+                (void)co_await each;
+            }
+            co_await log.close();
+            CHECK(lines_in(in / "log").size() == 50);
+            CHECK(log.counts().durable == lsn{50});
+        });
+    }
+
+    TEST_CASE("with refuse, append throws what the disk says, for as long as it does") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 2;
+            options.batch_bytes = 1;
+            options.refused = when_refused::refuse;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EDQUOT); };
+            std::error_code refused;
+            std::uint64_t accepted = 0;
+            while (!refused) {
+                record item(level::info, 7, "text");
+                const auto sent = co_await as_result(log.append(std::move(item)));
+                if (sent) {
+                    CHECK(*sent == lsn{++accepted});
+                    co_await settle();
+                } else {
+                    refused = sent.error();
+                    CHECK(item.message() == "text"); // it is still the caller's
+                }
+            }
+            CHECK(refused == std::error_code(EDQUOT, std::generic_category()));
+            CHECK(accepted <= 4);
+            the_disk.on_write = nullptr;
+            co_await log.durable(lsn{accepted});
+            CHECK(co_await append(log, "again") == lsn{accepted + 1});
+            co_await log.close();
+            CHECK(lines_in(in / "log").size() == accepted + 1);
+        });
+    }
+
+    TEST_CASE("with drop, what does not fit is lost, told to who waits, and in one line") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 2;
+            options.batch_bytes = 1;
+            options.refused = when_refused::drop;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "first"));
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            std::vector<std::string> outcomes;
+            for (std::uint64_t i = 2; i <= 20; ++i) {
+                CHECK(co_await append(log, fmt::format("text {}", i)) == lsn{i});
+                co_await sapwood::sleep_for(1ms);
+            }
+            // Lost for sure, and known at once.
+            CHECK(co_await outcome_of_durable(log, lsn{20}) == "the record was accepted and lost");
+            the_disk.on_write = nullptr;
+            co_await log.durable(lsn{2});
+            co_await log.durable(co_await append(log, "last"));
+            co_await log.close();
+            const auto lines = lines_in(in / "log");
+            const std::uint64_t lost = log.counts().lines_lost;
+            CHECK(lost >= 15);
+            CHECK(lines.size() == 20 - lost + 2);
+            CHECK(lines.front() == "1 first");
+            CHECK(lines.back() == "21 last");
+            CHECK(lines[lines.size() - 2] ==
+                  fmt::format("20 {} records are missing here, numbers {} to 20: No space left on "
+                              "device \\(log)",
+                              lost, 21 - lost));
+            CHECK(co_await outcome_of_durable(log, lsn{20 - lost}) == "");
+            CHECK(co_await outcome_of_durable(log, lsn{21 - lost}) != "");
+            CHECK(co_await outcome_of_durable(log, lsn{21}) == "");
+        });
+    }
+
+    TEST_CASE("a log that is told to end gives up in time, and says what was lost") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.give_up_after = 3s;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "kept"));
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EIO); };
+            const lsn place = co_await append(log, "lost");
+            auto waiting = sapwood::spawn(outcome_of_durable(log, place));
+            co_await sapwood::sleep_for(1min);
+            CHECK(!waiting.done());
+            const auto began = sapwood::event_loop::current().now();
+            std::string failure;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                failure = error.what();
+            }
+            const auto took = sapwood::event_loop::current().now() - began;
+            CHECK(took >= 3s);
+            CHECK(took < 4s);
+            CHECK(failure.find(in / "log") != std::string::npos);
+            CHECK(co_await waiting == "Input/output error");
+            const auto counts = log.counts();
+            CHECK(counts.lines_written == 1);
+            CHECK(counts.lines_lost == 1);
+            CHECK(counts.durable == lsn{1});
+            CHECK(counts.accepted == lsn{2});
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 kept"});
+        });
+    }
+
+    TEST_CASE("a disk that does not answer is told of, and the loop lives") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            the_disk.on_sync = &planned_disk::never;
+            std::vector<bool> health;
+            log.on_health(
+                [&](const sapwood::log_health& now) { health.push_back(now.is_degraded()); });
+            const lsn place = co_await append(log, "text");
+            co_await sapwood::sleep_for(900ms);
+            CHECK(health.empty());
+            co_await sapwood::sleep_for(200ms);
+            CHECK(health == std::vector<bool>{true});
+            CHECK(log.health().reason == std::errc::timed_out);
+            the_disk.finish_sync();
+            co_await log.durable(place);
+            co_await settle();
+            CHECK(health == std::vector<bool>{true, false});
+            the_disk.on_sync = nullptr;
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("a log whose file is taken away goes on in a new one, with what was not synced") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(1h);
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.written(co_await append(log, "one"));
+            std::filesystem::rename(in / "log", in / "log.1");
+            co_await sapwood::sleep_for(1s);
+            co_await log.written(co_await append(log, "two"));
+            co_await log.close();
+            CHECK(lines_in(in / "log.1") == std::vector<std::string>{"1 one"});
+            const auto lines = lines_in(in / "log");
+            REQUIRE(lines.size() == 3);
+            CHECK(lines[0].starts_with("0 ")); // the log's own
+            CHECK(lines[1] == "1 one");
+            CHECK(lines[2] == "2 two");
+        });
+    }
+
+    CO_TEST_CASE("a form without numbers is durable all the same, where one is asked for") {
+        const temporary_directory folder;
+        pipeline_options options = durable();
+        options.form = sapwood::layout::verbatim;
+        pipeline log = co_await opened(folder / "log", options);
+        co_await log.durable(co_await append(log, "text"));
+        co_await log.close();
+        CHECK(contents_of(folder / "log") == "text\n");
+    }
+
+    CO_TEST_CASE("numbered lines need a file that was opened for them") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const sapwood::file_sink_options options{.path = path};
+        auto sink = co_await sapwood::file_sink::open(options);
+        CHECK_THROWS_WITH_AS(pipeline(std::move(sink), durable()),
+                             doctest::Contains("file_sink_options::numbered"),
+                             std::invalid_argument);
+    }
 }
