@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <memory>
+#include <new>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -28,7 +30,9 @@ class input {
   public:
     explicit input(const std::string& path)
         : path_(path),
-          fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+          fd_(path == log_verifier::standard_input
+                  ? STDIN_FILENO
+                  : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
         if (fd_ < 0) {
             throw_errno(fmt::format("cannot open {}", path));
         }
@@ -38,7 +42,20 @@ class input {
     input(const input&) = delete;
     input& operator=(const input&) = delete;
 
-    ~input() { ::close(fd_); }
+    ~input() {
+        if (fd_ != STDIN_FILENO) {
+            ::close(fd_);
+        }
+    }
+
+    /// By who writes it.
+    [[nodiscard]] bool is_locked() const noexcept {
+        if (::flock(fd_, LOCK_SH | LOCK_NB) == 0) {
+            ::flock(fd_, LOCK_UN);
+            return false;
+        }
+        return errno == EWOULDBLOCK;
+    }
 
     /// 0 at the end.
     [[nodiscard]] std::size_t read(char* to, std::size_t size) const {
@@ -81,6 +98,9 @@ bool tells_of(std::string_view line, detail::lsn_range which) {
 } // namespace
 
 std::vector<std::string> log_verifier::segments_of(const std::string& path) {
+    if (path == standard_input) {
+        return {path};
+    }
     namespace fs = std::filesystem;
     const fs::path log(path);
     const fs::path folder = log.has_parent_path() ? log.parent_path() : fs::path(".");
@@ -105,13 +125,22 @@ std::vector<std::string> log_verifier::segments_of(const std::string& path) {
 verified_log log_verifier::verify(const std::vector<std::string>& segments) {
     found_ = {};
     producers_.clear();
+    remembered_.reset(static_cast<checksum_of*>(std::calloc(remembered_max, sizeof(checksum_of))));
+    if (remembered_ == nullptr) {
+        throw std::bad_alloc();
+    }
     bytes_done_ = 0;
     bytes_all_ = 0;
     for (const std::string& path : segments) {
         struct ::stat status {};
 
-        if (::stat(path.c_str(), &status) != 0) {
+        if (path != standard_input && ::stat(path.c_str(), &status) != 0) {
             throw_errno(fmt::format("cannot open {}", path));
+        }
+        if (path != standard_input && !S_ISREG(status.st_mode)) {
+            errno = EINVAL;
+            throw_errno(
+                fmt::format("{} is not a file; standard input is {}", path, standard_input));
         }
         bytes_all_ += static_cast<std::uint64_t>(status.st_size);
     }
@@ -132,6 +161,7 @@ verified_log log_verifier::verify(const std::vector<std::string>& segments) {
 
 void log_verifier::read_segment(const std::string& path, bool is_last) {
     found_.segments.push_back({.path = path});
+    line_ = 0;
     const input file(path);
     std::size_t capacity = 2 * block_bytes;
     std::unique_ptr<char[]> block(new char[capacity]);
@@ -167,12 +197,13 @@ void log_verifier::read_segment(const std::string& path, bool is_last) {
             tell_(bytes_done_, bytes_all_);
         }
     }
-    look_at_end({block.get(), kept}, offset, is_last);
+    look_at_end({block.get(), kept}, offset, is_last, kept != 0 && file.is_locked());
     found_.segments.back().bytes = offset + kept;
 }
 
 void log_verifier::look_at(std::string_view line, std::uint64_t offset) {
     const auto parsed = numbered_line::parse(line);
+    ++line_;
     switch (parsed.is) {
     case numbered_line::state::whole:
         if (parsed.place >= superseded_from_) {
@@ -180,7 +211,7 @@ void log_verifier::look_at(std::string_view line, std::uint64_t offset) {
         } else if (parsed.place == lsn::none) {
             ++found_.own_lines;
         } else {
-            count(line, parsed.place);
+            count(line, parsed, offset);
         }
         return;
     case numbered_line::state::broken:
@@ -192,25 +223,34 @@ void log_verifier::look_at(std::string_view line, std::uint64_t offset) {
     }
 }
 
-void log_verifier::look_at_end(std::string_view rest, std::uint64_t offset, bool is_last) {
-    if (!rest.empty()) {
+void log_verifier::look_at_end(std::string_view rest, std::uint64_t offset, bool is_last,
+                               bool is_locked) {
+    if (rest.empty()) {
+        return;
+    }
+    ++line_;
+    if (is_last && is_locked) {
+        found_.unfinished_bytes = rest.size();
+    } else {
         note_damaged(is_last ? damaged_piece::kind::torn : damaged_piece::kind::broken, offset,
                      rest.size());
     }
 }
 
-void log_verifier::count(std::string_view line, lsn place) {
+void log_verifier::count(std::string_view line, const numbered_line& parsed, std::uint64_t offset) {
+    const lsn place = parsed.place;
     log_segment& segment = found_.segments.back();
     if (found_.last == lsn::none) {
         found_.first = place;
     } else if (place <= found_.last) {
-        ++found_.repeated;
+        count_again(line, parsed, offset);
         return;
     } else if (const detail::lsn_range to_here{found_.last + 1, place}; tells_of(line, to_here)) {
         // It has the number of the last of those that it tells of.
         note_missing(to_here, true);
         ++found_.own_lines;
         found_.last = place;
+        remember(parsed);
         return;
     } else if (place > to_here.first) {
         note_missing({to_here.first, place + static_cast<std::uint64_t>(-1)}, false);
@@ -221,6 +261,28 @@ void log_verifier::count(std::string_view line, lsn place) {
     segment.last = place;
     found_.last = place;
     ++found_.lines;
+    remember(parsed);
+    count_producer(line, place);
+}
+
+/// A number that is not higher than all before.
+void log_verifier::count_again(std::string_view line, const numbered_line& parsed,
+                               std::uint64_t offset) {
+    const auto& [place, checksum] = remembered_[to_number(parsed.place) % remembered_max];
+    const bool is_late = to_number(found_.last) - to_number(parsed.place) < remembered_max &&
+                         parsed.place >= found_.first && place != parsed.place;
+    if (is_late || (place == parsed.place && checksum != parsed.checksum)) {
+        note_damaged(damaged_piece::kind::conflict, offset, line.size() + 1);
+    } else {
+        ++found_.repeated;
+    }
+}
+
+void log_verifier::remember(const numbered_line& parsed) noexcept {
+    remembered_[to_number(parsed.place) % remembered_max] = {parsed.place, parsed.checksum};
+}
+
+void log_verifier::count_producer(std::string_view line, lsn place) {
     const auto producer = line_producer::of(line);
     if (!producer.is_known) {
         return;
@@ -247,7 +309,10 @@ void log_verifier::note_missing(detail::lsn_range which, bool is_told) {
     const std::uint64_t records = to_number(which.last) - to_number(which.first) + 1;
     (is_told ? found_.missing_records_told : found_.missing_records_untold) += records;
     if (found_.missing.size() < listed_max) {
-        found_.missing.push_back({.which = which, .is_told = is_told});
+        found_.missing.push_back({.which = which,
+                                  .file = found_.segments.back().path,
+                                  .line = line_,
+                                  .is_told = is_told});
     }
 }
 
@@ -261,8 +326,11 @@ void log_verifier::note_damaged(damaged_piece::kind kind, std::uint64_t offset,
     ++found_.damaged_pieces;
     found_.damaged_bytes += bytes;
     if (found_.damaged.size() < listed_max) {
-        found_.damaged.push_back(
-            {.file = found_.segments.back().path, .offset = offset, .bytes = bytes, .is = kind});
+        found_.damaged.push_back({.file = found_.segments.back().path,
+                                  .line = line_,
+                                  .offset = offset,
+                                  .bytes = bytes,
+                                  .is = kind});
     }
 }
 

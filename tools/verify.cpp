@@ -62,6 +62,8 @@ std::string_view name_of(damaged_piece::kind kind) {
         return "damaged";
     case damaged_piece::kind::foreign:
         return "not a numbered line";
+    case damaged_piece::kind::conflict:
+        return "its number has been there before, with another text, or it comes too late";
     case damaged_piece::kind::torn:
         break;
     }
@@ -80,7 +82,8 @@ void print_damage(const verified_log& log) {
         if (listed++ == lines_listed) {
             break;
         }
-        fmt::print("missing: {}{}\n", range_of(each.which.first, each.which.last),
+        fmt::print("{}:{}: missing before this line: {}{}\n", each.file, each.line,
+                   range_of(each.which.first, each.which.last),
                    each.is_told ? " (the log says so)" : "");
     }
     print_more(lines_listed, log.missing.size());
@@ -89,8 +92,8 @@ void print_damage(const verified_log& log) {
         if (listed++ == lines_listed) {
             break;
         }
-        fmt::print("{} at byte {}: {} bytes, {}\n", each.file, each.offset, each.bytes,
-                   name_of(each.is));
+        fmt::print("{}:{}: {} ({} bytes from byte {} on)\n", each.file, each.line, name_of(each.is),
+                   each.bytes, each.offset);
     }
     print_more(lines_listed, log.damaged_pieces);
 }
@@ -124,6 +127,9 @@ void print_log(const std::string& path, const verified_log& log, bool lists_prod
     if (log.repeated + log.superseded != 0) {
         fmt::print("repeated: {} lines\n", log.repeated + log.superseded);
     }
+    if (log.unfinished_bytes != 0) {
+        fmt::print("{} bytes of a line that is being written now\n", log.unfinished_bytes);
+    }
     if (log.is_whole()) {
         fmt::print("{}: whole, {} records{}\n", path, log.lines,
                    log.missing_records_told == 0
@@ -142,7 +148,9 @@ verify_command::verify_command(CLI::App& program)
     : command_(program.add_subcommand(
           "verify", "Check that a log of numbered lines and its segments are whole")) {
     command_
-        ->add_option("LOG", logs_, "The logs; segments beside them (LOG.<number>) belong to them")
+        ->add_option(
+            "LOG", logs_,
+            "The logs; segments beside them (LOG.<number>) belong to them. - is standard input")
         ->required();
     command_->add_flag("--producers", lists_producers_,
                        "List every producer, however many there are");

@@ -10,8 +10,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +24,9 @@ namespace sapwood {
 /// Records that are not there.
 struct missing_records {
     detail::lsn_range which;
+    /// The line behind them.
+    std::string file;
+    std::uint64_t line = 0;
     /// A line in their place says so: the log has lost them knowingly.
     bool is_told = false;
 };
@@ -29,6 +34,7 @@ struct missing_records {
 /// A piece of a file that is no whole line, or a line that is not numbered.
 struct damaged_piece {
     std::string file;
+    std::uint64_t line = 0;
     std::uint64_t offset = 0;
     std::uint64_t bytes = 0;
     enum class kind : std::uint8_t {
@@ -36,8 +42,11 @@ struct damaged_piece {
         broken,
         /// A line without a head.
         foreign,
-        /// The end of the log is no whole line: its writer was killed, or writes it just now.
+        /// The end of the log is no whole line: its writer was killed.
         torn,
+        /// A number that stands once more, with another text, or behind a higher one. What was a
+        /// million records before is not compared.
+        conflict,
     };
     kind is = kind::broken;
 };
@@ -80,6 +89,8 @@ struct verified_log {
     std::uint64_t missing_records_told = 0;
     std::uint64_t damaged_pieces = 0;
     std::uint64_t damaged_bytes = 0;
+    /// Behind the last line of a log whose writer has it open at this moment.
+    std::uint64_t unfinished_bytes = 0;
     std::map<std::uint32_t, producer_records> producers;
 
     /// Nothing is missing but what the log says it has lost, and nothing is damaged.
@@ -95,7 +106,11 @@ class log_verifier {
 
     explicit log_verifier(progress tell = {}) : tell_(std::move(tell)) {}
 
-    /// The segments of the log at `path`, oldest first, itself the last. Throws std::system_error.
+    /// Standard input, as a segment.
+    static constexpr std::string_view standard_input = "-";
+
+    /// The segments of the log at `path`, oldest first, itself the last; of standard input, itself.
+    /// Throws std::system_error.
     [[nodiscard]] static std::vector<std::string> segments_of(const std::string& path);
 
     /// Reads these, in their order. Throws std::system_error, with the file that cannot be read.
@@ -106,16 +121,35 @@ class log_verifier {
 
     void read_segment(const std::string& path, bool is_last);
     void look_at(std::string_view line, std::uint64_t offset);
-    void look_at_end(std::string_view rest, std::uint64_t offset, bool is_last);
-    void count(std::string_view line, lsn place);
+    void look_at_end(std::string_view rest, std::uint64_t offset, bool is_last, bool is_locked);
+    void count(std::string_view line, const numbered_line& parsed, std::uint64_t offset);
+    void count_again(std::string_view line, const numbered_line& parsed, std::uint64_t offset);
+    void count_producer(std::string_view line, lsn place);
     void note_missing(detail::lsn_range which, bool is_told);
     void note_damaged(damaged_piece::kind kind, std::uint64_t offset, std::uint64_t bytes);
     producer_records& records_of(std::uint32_t producer);
+    void remember(const numbered_line& parsed) noexcept;
+
+    /// Of so many records the checksums are kept, to compare repetitions with.
+    static constexpr std::uint64_t remembered_max = 1u << 20;
 
     progress tell_;
     verified_log found_;
     /// Of the segment that is read: what is from here on stands in the next one again.
     lsn superseded_from_{};
+    std::uint64_t line_ = 0;
+
+    struct checksum_of {
+        lsn place = lsn::none;
+        std::uint32_t checksum = 0;
+    };
+
+    struct freed {
+        void operator()(checksum_of* memory) const noexcept { std::free(memory); }
+    };
+
+    /// Of the record whose number has this remainder. Pages of zeros until they are written to.
+    std::unique_ptr<checksum_of[], freed> remembered_;
     std::uint64_t bytes_done_ = 0;
     std::uint64_t bytes_all_ = 0;
     /// Those with small numbers, which most have.

@@ -38,6 +38,7 @@ struct numbered_line {
     /// Only of a whole line are the rest true.
     bool is_marked = false;
     lsn place = lsn::none;
+    std::uint32_t checksum = 0;
 
     /// Looks at a line without its newline.
     [[nodiscard]] static numbered_line parse(std::string_view line) noexcept;

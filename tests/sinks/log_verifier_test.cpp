@@ -140,6 +140,22 @@ TEST_SUITE("log_verifier") {
         CHECK(log.lines == 4);
     }
 
+    TEST_CASE(
+        "a number that stands twice before different text is found, and one that comes late") {
+        const std::string other = numbered(2, "2026-11-21 22:39:56.123 1 info another text");
+        const auto twice = verified_text(lines(1, 3) + other + line(4));
+        CHECK(!twice.is_whole());
+        REQUIRE(twice.damaged.size() == 1);
+        CHECK(twice.damaged[0].is == damaged_piece::kind::conflict);
+        CHECK(twice.damaged[0].line == 4);
+        CHECK(twice.repeated == 0);
+        CHECK(twice.lines == 4);
+        const auto late = verified_text(lines(1, 2) + line(4) + line(3));
+        REQUIRE(late.damaged.size() == 1);
+        CHECK(late.damaged[0].is == damaged_piece::kind::conflict);
+        CHECK(late.missing_records_untold == 1);
+    }
+
     TEST_CASE("each producer's records, and gaps in its own numbers, are told") {
         std::string text;
         std::uint64_t place = 0;
