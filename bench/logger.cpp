@@ -10,16 +10,12 @@
 //     the process) per record; nanoseconds per call.
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -31,6 +27,7 @@
 #include "harness/json.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
+#include "harness/scratch_directory.hpp"
 #include "logger_case.hpp"
 #include "logger_rows.hpp"
 
@@ -74,29 +71,6 @@ struct options {
     bool child_latency = false;
     unsigned what = 0;
     logger_job job;
-};
-
-// A directory for one file at a time. Whatever a logger puts next to its file goes, too.
-class scratch_directory {
-  public:
-    explicit scratch_directory(const std::string& parent) : path_{parent + "/bench_logger.XXXXXX"} {
-        if (::mkdtemp(path_.data()) == nullptr) {
-            throw std::system_error{errno, std::generic_category(), "cannot write to " + parent};
-        }
-    }
-
-    ~scratch_directory() {
-        std::error_code ignored; // There is nobody left to tell.
-        std::filesystem::remove_all(path_, ignored);
-    }
-
-    scratch_directory(const scratch_directory&) = delete;
-    scratch_directory& operator=(const scratch_directory&) = delete;
-
-    [[nodiscard]] std::string file() const { return path_ + "/bench.log"; }
-
-  private:
-    std::string path_;
 };
 
 // In the process that logs: prints what the parent reads in measure().
@@ -159,7 +133,7 @@ std::vector<double> run_logger(const logger_peer& how, const logger_job& job, bo
 }
 
 void measure(rate_row& planned, const options& chosen, const interrupts& signals) {
-    const scratch_directory scratch{chosen.directory};
+    const scratch_directory scratch{chosen.directory, "bench_logger"};
     const logger_job job{.path = scratch.file(),
                          .what = planned.what,
                          .threads = planned.threads,
@@ -181,7 +155,7 @@ void measure(rate_row& planned, const options& chosen, const interrupts& signals
 }
 
 void measure(latency_row& planned, const options& chosen, const interrupts& signals) {
-    const scratch_directory scratch{chosen.directory};
+    const scratch_directory scratch{chosen.directory, "bench_logger"};
     child_result child;
     const auto numbers = run_logger(*planned.how, {.path = scratch.file(), .apart = planned.apart},
                                     true, signals, child);

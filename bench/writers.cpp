@@ -7,18 +7,14 @@
 //     process) per record; peak resident memory of the process (VmHWM) in MiB.
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -30,6 +26,7 @@
 #include "harness/json.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
+#include "harness/scratch_directory.hpp"
 #include "harness/summary.hpp"
 #include "harness/table.hpp"
 #include "writer.hpp"
@@ -48,30 +45,6 @@ struct options {
     std::string json;
     std::string child; // Set in the processes this program starts: the writer's name.
     writer_job job;    // Theirs, too.
-};
-
-// A directory for one file at a time. Whatever a writer puts next to its file goes, too.
-class scratch_directory {
-  public:
-    explicit scratch_directory(const std::string& parent)
-        : path_{parent + "/bench_writers.XXXXXX"} {
-        if (mkdtemp(path_.data()) == nullptr) {
-            throw std::system_error{errno, std::generic_category(), "cannot write to " + parent};
-        }
-    }
-
-    ~scratch_directory() {
-        std::error_code ignored; // There is nobody left to tell.
-        std::filesystem::remove_all(path_, ignored);
-    }
-
-    scratch_directory(const scratch_directory&) = delete;
-    scratch_directory& operator=(const scratch_directory&) = delete;
-
-    [[nodiscard]] std::string file() const { return path_ + "/records.log"; }
-
-  private:
-    std::string path_;
 };
 
 const writer& find_writer(const std::string& name) {
@@ -101,7 +74,7 @@ void run_child_writer(const options& chosen) {
 }
 
 void run_writer(row& planned, const options& chosen, const interrupts& signals) {
-    const scratch_directory scratch{chosen.directory};
+    const scratch_directory scratch{chosen.directory, "bench_writers"};
     const writer_job job{
         .path = scratch.file(), .producers = planned.producers, .records = chosen.records};
 

@@ -14,6 +14,7 @@
 #include <span>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include <utility>
 #include <zstd.h>
@@ -130,6 +131,51 @@ bool compress_into(const plain_fd& from, const plain_fd& to, const struct ::stat
     return true;
 }
 
+constexpr const char* access_list_name = "system.posix_acl_access";
+
+/// Whether there is none, or the file system knows of none.
+bool has_none(ssize_t returned) noexcept {
+    return returned < 0 && (errno == ENODATA || errno == ENOTSUP);
+}
+
+/// The directory may have given a new file one.
+bool remove_access_list(const plain_fd& of) noexcept {
+    const int removed = ::fremovexattr(of.get(), access_list_name);
+    return removed == 0 || has_none(removed);
+}
+
+/// What there is beyond the mode. False where it is not the same afterwards.
+bool copy_access_list(const plain_fd& from, const plain_fd& to) {
+    constexpr std::size_t bytes_max = 64u << 10;
+    const auto list = std::make_unique<char[]>(bytes_max);
+    const ssize_t bytes = ::fgetxattr(from.get(), access_list_name, list.get(), bytes_max);
+    if (bytes < 0) {
+        return has_none(bytes) && remove_access_list(to);
+    }
+    return ::fsetxattr(to.get(), access_list_name, list.get(), static_cast<std::size_t>(bytes),
+                       0) == 0;
+}
+
+/// Gives `to`, which is ours alone, the owner, group and permissions of `from`. Where we may not it
+/// is for fewer, never for more: false.
+bool copy_access(const plain_fd& from, const plain_fd& to, const struct ::stat& status) {
+    constexpr auto same_owner = static_cast<uid_t>(-1);
+    const bool keeps_owner = ::fchown(to.get(), status.st_uid, status.st_gid) == 0;
+    const bool keeps_group = keeps_owner || ::fchown(to.get(), same_owner, status.st_gid) == 0;
+    mode_t mode = status.st_mode & 0777;
+    bool keeps_list = false;
+    if (keeps_group) {
+        keeps_list = copy_access_list(from, to);
+        mode = keeps_list ? mode : mode & 0700;
+    } else {
+        // Who is in our group was one of the others, and who was in the file's is one now: each
+        // may do what both could.
+        const mode_t both = remove_access_list(to) ? (mode >> 3 & mode & 7) : 0;
+        mode = (mode & 0700) | both << 3 | both;
+    }
+    return ::fchmod(to.get(), mode) == 0 && keeps_owner && keeps_list;
+}
+
 } // namespace
 
 bool can_compress() noexcept {
@@ -161,14 +207,13 @@ compression_end compress_file(int directory, const std::string& name, int level,
     const plain_fd to(
         ::openat(directory, unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600),
         fmt::format("cannot create {}", unfinished));
+    bool has_same_access = false;
     try {
         if (!compress_into(from, to, status, name, level, stop)) {
             ::unlinkat(directory, unfinished.c_str(), 0);
             return compression_end::stopped;
         }
-        // Whose it is, and its permissions, where we may.
-        (void)!::fchown(to.get(), status.st_uid, status.st_gid);
-        (void)!::fchmod(to.get(), status.st_mode & 07777);
+        has_same_access = copy_access(from, to, status);
         const timespec times[] = {status.st_atim, status.st_mtim};
         (void)::futimens(to.get(), times);
         require(::fsync(to.get()) == 0, fmt::format("cannot sync {}", unfinished));
@@ -181,7 +226,7 @@ compression_end compress_file(int directory, const std::string& name, int level,
     }
     require(::fsync(directory) == 0, fmt::format("cannot sync the directory of {}", finished));
     require(::unlinkat(directory, name.c_str(), 0) == 0, fmt::format("cannot remove {}", name));
-    return compression_end::done;
+    return has_same_access ? compression_end::done : compression_end::done_for_fewer;
 }
 
 } // namespace sapwood::detail

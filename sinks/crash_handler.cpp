@@ -31,6 +31,9 @@ constexpr std::size_t signal_count = std::size(signals);
 /// Who had them before. Written before the handler is there.
 struct sigaction previous[signal_count];
 
+/// Of those whose handler this has been, and may still be who comes after it passes a signal on to.
+bool was_installed[signal_count];
+
 /// A consumer that is watched, or nobody's. Places are never freed: a handler may walk along them.
 struct place {
     std::atomic<log_consumer*> consumer{nullptr};
@@ -177,16 +180,9 @@ bool is_ours(const struct sigaction& action) noexcept {
     return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_signal;
 }
 
-} // namespace
-
-void pause_in_crash() noexcept {
-    const timespec time{.tv_sec = 0, .tv_nsec = crash_pause_ns};
-    ::nanosleep(&time, nullptr);
-}
-
-void crash_handler::install() noexcept {
-    static bool was_installed = false;
-    const std::lock_guard lock(places_mutex);
+/// With places_mutex held. Not from who has taken a signal from this handler: that one may pass it
+/// on to it, in a circle.
+void take_signals() noexcept {
     process.store(::getpid(), std::memory_order_relaxed);
     for (std::size_t i = 0; i < signal_count; ++i) {
         struct sigaction current {};
@@ -196,8 +192,8 @@ void crash_handler::install() noexcept {
         }
         const bool is_default =
             (current.sa_flags & SA_SIGINFO) == 0 && current.sa_handler == SIG_DFL;
-        if (was_installed && !is_default) {
-            continue; // may pass it on to this one: a circle
+        if (was_installed[i] && !is_default) {
+            continue;
         }
 
         struct sigaction ours {};
@@ -206,20 +202,38 @@ void crash_handler::install() noexcept {
         ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
         ::sigemptyset(&ours.sa_mask);
         previous[i] = current;
-        ::sigaction(signals[i], &ours, nullptr);
+        was_installed[i] = ::sigaction(signals[i], &ours, nullptr) == 0;
     }
-    was_installed = true;
 }
 
-void crash_handler::uninstall() noexcept {
-    const std::lock_guard lock(places_mutex);
+/// With places_mutex held. Where nobody has come after it, all is as if it had not been there.
+void give_signals_back() noexcept {
     for (std::size_t i = 0; i < signal_count; ++i) {
         struct sigaction current {};
 
         if (::sigaction(signals[i], nullptr, &current) == 0 && is_ours(current)) {
-            ::sigaction(signals[i], &previous[i], nullptr);
+            was_installed[i] = ::sigaction(signals[i], &previous[i], nullptr) != 0;
         }
     }
+}
+
+/// With places_mutex held.
+bool watches_any() noexcept {
+    bool any = false;
+    for_each_consumer([&](const log_consumer&) { any = true; });
+    return any;
+}
+
+} // namespace
+
+void pause_in_crash() noexcept {
+    const timespec time{.tv_sec = 0, .tv_nsec = crash_pause_ns};
+    ::nanosleep(&time, nullptr);
+}
+
+void crash_handler::uninstall() noexcept {
+    const std::lock_guard lock(places_mutex);
+    give_signals_back();
 }
 
 void crash_handler::become_childs() noexcept {
@@ -273,9 +287,10 @@ void crash_handler::watch(log_consumer& of) {
         at->next.store(places.load(std::memory_order_relaxed), std::memory_order_relaxed);
         at->consumer.store(&of, std::memory_order_relaxed);
         places.store(at, std::memory_order_release);
-        return;
+    } else {
+        at->consumer.store(&of, std::memory_order_seq_cst);
     }
-    at->consumer.store(&of, std::memory_order_seq_cst);
+    take_signals();
 }
 
 void crash_handler::unwatch(log_consumer& of) noexcept {
@@ -286,6 +301,9 @@ void crash_handler::unwatch(log_consumer& of) noexcept {
             if (at->consumer.load(std::memory_order_relaxed) == &of) {
                 at->consumer.store(nullptr, std::memory_order_seq_cst);
             }
+        }
+        if (!watches_any()) {
+            give_signals_back();
         }
     }
     // A handler that runs may have seen it: the process ends soon, or that program's own handler

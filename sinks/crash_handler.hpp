@@ -18,10 +18,7 @@ void pause_in_crash() noexcept;
 
 class crash_handler {
   public:
-    /// Takes the signals, once. Not from who has taken them from it: that one may pass them on.
-    static void install() noexcept;
-
-    /// Gives the signals back.
+    /// Gives the signals back, whatever is watched: the handler's code goes.
     static void uninstall() noexcept;
 
     /// In a child process: what is watched is the parent's.
@@ -32,10 +29,13 @@ class crash_handler {
 
     static constexpr std::size_t text_bytes_max = 128;
 
-    /// From now on the consumer's log is written when the process crashes. Throws std::bad_alloc.
+    /// From now on the consumer's log is written when the process crashes. The first one has the
+    /// signals taken, unless from who has taken them from this handler before: that one may pass
+    /// them on to it. Throws std::bad_alloc.
     static void watch(log_consumer& of);
 
-    /// No more. Waits for a handler that has begun with it.
+    /// No more. Waits for a handler that has begun with it. With the last one the signals are given
+    /// back.
     static void unwatch(log_consumer& of) noexcept;
 };
 

@@ -3,8 +3,8 @@
 #include <sapwood/log_escape.hpp>
 #include <sapwood/poll.hpp>
 #include <sapwood/resolve.hpp>
-#include <sapwood/shield.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
@@ -55,8 +55,7 @@ socket datagram_log_sink::connect_now(const endpoint& to, int type) {
 
 task<> datagram_log_sink::open() {
     if (limits_.must_connect) {
-        socket_ = co_await connect();
-        is_of_network_ = socket_.peer_endpoint().family() != AF_UNIX;
+        co_await connect_again();
     }
 }
 
@@ -77,34 +76,23 @@ task<> datagram_log_sink::close() {
     }
 }
 
-task<> datagram_log_sink::write(std::span<const char> lines) {
-    const auto shielded = co_await shield();
-    std::size_t kept = 0;
-    try {
-        co_await send({lines.data(), lines.size()}, kept);
-    } catch (const std::system_error& error) {
-        if (kept == 0) {
-            throw;
-        }
-        throw write_error(error.code(), fmt::format("sending to {}", describe()), kept);
-    } catch (const std::bad_alloc&) {
-        if (kept == 0) {
-            throw;
-        }
-        throw write_error(make_error_code(std::errc::not_enough_memory), "sending", kept);
-    }
+task<> datagram_log_sink::connect_again() {
+    socket_ = co_await connect();
+    is_of_network_ = socket_.peer_endpoint().family() != AF_UNIX;
 }
 
-task<> datagram_log_sink::send(std::string_view lines, std::size_t& kept) {
+task<> datagram_log_sink::send(std::string_view lines) {
     bool may_reconnect = socket_.is_open();
-    while (kept < lines.size()) {
+    if (socket_.is_open() && is_outdated()) {
+        co_await socket_.close();
+    }
+    while (kept() < lines.size()) {
         if (!socket_.is_open()) {
-            socket_ = co_await connect();
-            is_of_network_ = socket_.peer_endpoint().family() != AF_UNIX;
+            co_await connect_again();
         }
-        stage(lines.substr(kept));
+        stage(lines.substr(kept()));
         if (const std::size_t sent = send_staged(); sent > 0) {
-            kept += pieces_[sent - 1].line_end;
+            keep(kept() + pieces_[sent - 1].line_end);
             co_await yield(); // others on this loop have their turn
             continue;
         }
@@ -112,7 +100,7 @@ task<> datagram_log_sink::send(std::string_view lines, std::size_t& kept) {
         if (error == EMSGSIZE) {
             error = send_first_long();
             if (error == 0) {
-                kept += pieces_.front().line_end;
+                keep(kept() + pieces_.front().line_end);
                 continue;
             }
         }
@@ -121,7 +109,11 @@ task<> datagram_log_sink::send(std::string_view lines, std::size_t& kept) {
         } else if (error == ECONNREFUSED && is_of_network_) {
             // It is of a datagram before; this one was not sent.
             refusals_.fetch_add(1, std::memory_order_relaxed);
+            if (has_failed()) {
+                co_await socket_.close();
+            }
         } else if (is_connection_lost(error)) {
+            (void)has_failed();
             co_await socket_.close();
             if (!std::exchange(may_reconnect, false)) {
                 throw std::system_error(error, std::generic_category(),
@@ -204,36 +196,107 @@ int datagram_log_sink::send_long(int, std::string_view) {
 
 bool datagram_log_sink::write_in_crash(std::span<const char> lines) noexcept {
     std::string_view rest(lines.data(), lines.size());
+    if (are_being_sent(lines)) {
+        rest.remove_prefix(std::min(kept(), rest.size()));
+    }
     bool all = socket_.is_open();
     while (all && !rest.empty()) {
         const std::size_t end = std::min(rest.find('\n'), rest.size());
-        const std::size_t size = std::min(end, limits_.bytes_max);
-        std::array<iovec, 3> parts{{{before_last_words.data(), before_last_words.size()},
-                                    {const_cast<char*>(rest.data()), size},
-                                    {behind_last_words.data(), behind_last_words.size()}}};
-        msghdr message{};
-        message.msg_iov = parts.data();
-        message.msg_iovlen = parts.size();
-        all = ::sendmsg(socket_.fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+        all = send_in_crash(socket_.fd(), rest.substr(0, end));
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
     return all;
+}
+
+bool datagram_log_sink::send_in_crash(int fd, std::string_view line) noexcept {
+    const bool is_plain = !has_own_form(line);
+    line = line.substr(0, limits_.bytes_max);
+    std::array<iovec, 3> parts{
+        {{before_last_words.data(), is_plain ? before_last_words.size() : 0},
+         {const_cast<char*>(line.data()), line.size()},
+         {behind_last_words.data(), is_plain ? behind_last_words.size() : 0}}};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = parts.size();
+    return ::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
 
 // --- UDP ---
 
 udp_log_sink::udp_log_sink(udp_log_sink_options options)
     : datagram_log_sink(options.limits),
-      host_(std::move(options.host)),
-      port_(std::move(options.port)) {}
+      options_(std::move(options)) {
+    if (options_.look_up_every.count() < 0) {
+        throw std::invalid_argument("udp_log_sink_options: look_up_every must not be negative");
+    }
+}
 
 std::string udp_log_sink::describe() const {
-    return fmt::format("udp:{}:{}", host_, port_);
+    return fmt::format("udp:{}:{}", options_.host, options_.port);
 }
 
 task<socket> udp_log_sink::connect() {
-    const auto addresses = co_await timeout(give_up_after(), resolve(host_, port_));
-    co_return connect_now(addresses.front(), SOCK_DGRAM);
+    if (addresses_.empty()) {
+        resolver& names = options_.names != nullptr ? *options_.names : resolver::common();
+        addresses_ = co_await timeout(give_up_after(), names.resolve(options_.host, options_.port));
+        present_ = 0;
+        note_look_up();
+    }
+    std::error_code first_error;
+    std::string reasons;
+    for (std::size_t tries = 0; tries < addresses_.size(); ++tries) {
+        try {
+            co_return connect_now(addresses_[present_], SOCK_DGRAM);
+        } catch (const std::system_error& failure) {
+            first_error = first_error ? first_error : failure.code();
+            reasons += fmt::format("{}{}", reasons.empty() ? "" : "; ", failure.what());
+        }
+        (void)has_failed();
+    }
+    addresses_.clear(); // the next attempt looks it up anew
+    throw std::system_error(first_error,
+                            fmt::format("{} cannot be reached ({})", describe(), reasons));
+}
+
+bool udp_log_sink::has_failed() noexcept {
+    present_ = addresses_.empty() ? 0 : (present_ + 1) % addresses_.size();
+    return addresses_.size() > 1;
+}
+
+void udp_log_sink::note_look_up() {
+    look_up_at_ = options_.look_up_every.count() > 0
+                      ? saturating_add(event_loop::current().now(), options_.look_up_every)
+                      : clock::time_point::max();
+}
+
+task<> udp_log_sink::look_up(std::shared_ptr<resolver> names, std::string host, std::string port,
+                             std::shared_ptr<finding> into) {
+    try {
+        resolver& by = names != nullptr ? *names : resolver::common();
+        into->addresses = co_await by.resolve(std::move(host), std::move(port));
+    } catch (const std::system_error&) { // what is known goes on being used
+    }
+    into->is_done = true;
+}
+
+bool udp_log_sink::is_outdated() {
+    if (finding_ == nullptr && event_loop::current().now() >= look_up_at_) {
+        finding_ = std::make_shared<finding>();
+        spawn(look_up(options_.names, options_.host, options_.port, finding_),
+              {.name = "log host look-up"})
+            .detach();
+        note_look_up();
+    }
+    if (finding_ == nullptr || !finding_->is_done) {
+        return false;
+    }
+    const auto found = std::exchange(finding_, nullptr);
+    if (found->addresses.empty() || found->addresses == addresses_) {
+        return false;
+    }
+    addresses_ = std::move(found->addresses);
+    present_ = 0;
+    return true;
 }
 
 } // namespace sapwood

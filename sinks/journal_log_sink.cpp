@@ -118,6 +118,7 @@ class journal_layout final : public log_layout {
         case log_field_kind::task:
             append_field("TASK", field.value, to);
             return;
+        case log_field_kind::origin: // the record's time and thread have it
         case log_field_kind::site:
             return;
         default:
@@ -134,40 +135,97 @@ std::string journal_ident(const journal_log_sink_options& options) {
     return options.ident.empty() ? program_name() : options.ident;
 }
 
-/// The value of a field in a line.
-std::string unescaped(std::string_view text) {
-    std::string value;
-    value.reserve(text.size());
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] != '\\' || i + 1 == text.size()) {
-            value += text[i];
-            continue;
+/// Calls `take` with the pieces of a field's value in a line.
+template <class Take>
+void for_each_piece(std::string_view text, Take take) {
+    while (!text.empty()) {
+        const auto plain = std::min(text.find('\\'), text.size());
+        if (plain > 0) {
+            take(text.substr(0, plain));
         }
-        const char c = text[++i];
-        value += c == 'n' ? '\n' : c == '0' ? '\0' : c;
+        if (plain + 1 < text.size()) {
+            const char c = text[plain + 1];
+            take(c == 'n'   ? std::string_view("\n")
+                 : c == '0' ? std::string_view("\0", 1)
+                            : text.substr(plain + 1, 1));
+        }
+        text.remove_prefix(std::min(plain + 2, text.size()));
     }
-    return value;
+}
+
+/// An entry that is made in a crash: in memory that is there. What does not fit is left out, whole
+/// fields of it.
+class crash_entry {
+  public:
+    void clear() noexcept { size_ = 0; }
+
+    [[nodiscard]] bool has_room(std::size_t bytes) const noexcept {
+        return bytes <= sizeof(memory_) - size_;
+    }
+
+    void operator+=(std::string_view text) noexcept {
+        const std::size_t bytes = std::min(text.size(), sizeof(memory_) - size_);
+        std::memcpy(memory_ + size_, text.data(), bytes);
+        size_ += bytes;
+    }
+
+    void operator+=(char c) noexcept { memory_[size_++] = c; }
+
+    [[nodiscard]] std::string_view text() const noexcept { return {memory_, size_}; }
+
+  private:
+    char memory_[256u << 10] = {};
+    std::size_t size_ = 0;
+};
+
+/// For the one handler that works at a time. Memory that is not used costs nothing.
+constinit crash_entry entry_in_crash{};
+
+bool has_room(const std::string&, std::size_t) noexcept {
+    return true;
+}
+
+bool has_room(const crash_entry& in, std::size_t bytes) noexcept {
+    return in.has_room(bytes);
 }
 
 /// `NAME=value\n`, or, where the value has newlines, `NAME\n`, its size in 64 bits, little-endian,
 /// itself, `\n`.
-void append_entry_field(std::string_view field, std::string& to) {
+template <class To>
+void append_entry_field(std::string_view field, To& to) {
+    constexpr std::size_t size_bytes = 8;
     const auto equals = field.find('=');
-    if (equals == std::string_view::npos) {
+    if (equals == std::string_view::npos || !has_room(to, field.size() + size_bytes + 2)) {
         return;
     }
-    const std::string value = unescaped(field.substr(equals + 1));
+    const std::string_view escaped = field.substr(equals + 1);
+    bool has_newline = false;
+    std::uint64_t size = 0;
+    for_each_piece(escaped, [&](std::string_view piece) {
+        has_newline = has_newline || piece == "\n";
+        size += piece.size();
+    });
     to += field.substr(0, equals);
-    if (value.find('\n') == std::string::npos) {
+    if (!has_newline) {
         to += '=';
     } else {
         to += '\n';
-        for (unsigned shift = 0; shift < 64; shift += 8) {
-            to += static_cast<char>(std::uint64_t{value.size()} >> shift & 0xff);
+        for (unsigned shift = 0; shift < 8 * size_bytes; shift += 8) {
+            to += static_cast<char>(size >> shift & 0xff);
         }
     }
-    to += value;
+    for_each_piece(escaped, [&](std::string_view piece) { to += piece; });
     to += '\n';
+}
+
+/// The entry of a line.
+template <class To>
+void append_entry(std::string_view line, To& to) {
+    while (!line.empty()) {
+        const auto end = std::min(line.find('\0'), line.size());
+        append_entry_field(line.substr(0, end), to);
+        line.remove_prefix(std::min(end + 1, line.size()));
+    }
 }
 
 /// A sealed memory file that holds `bytes`; empty, errno set, where there is none.
@@ -228,11 +286,18 @@ task<socket> journal_log_sink::connect() {
 }
 
 void journal_log_sink::encode(std::string_view line, std::string& to) {
-    while (!line.empty()) {
-        const auto end = std::min(line.find('\0'), line.size());
-        append_entry_field(line.substr(0, end), to);
-        line.remove_prefix(std::min(end + 1, line.size()));
+    append_entry(line, to);
+}
+
+bool journal_log_sink::send_in_crash(int fd, std::string_view line) noexcept {
+    if (!line.starts_with("MESSAGE=")) { // a plain one, which begins with the time
+        return datagram_log_sink::send_in_crash(fd, line);
     }
+    entry_in_crash.clear();
+    append_entry(line, entry_in_crash);
+    const std::string_view made = entry_in_crash.text();
+    return ::send(fd, made.data(), made.size(), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
+           (errno == EMSGSIZE && send_long(fd, made) == 0);
 }
 
 int journal_log_sink::send_long(int fd, std::string_view datagram) {

@@ -6,6 +6,7 @@
 #include <sapwood/assert.hpp>
 #include <sapwood/list_awaiter.hpp>
 
+#include <algorithm>
 #include <ctime>
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -306,23 +307,28 @@ bool log_backend::set_state(state next) noexcept {
 }
 
 void log_backend::finish_flushes(std::uint64_t number, bool failed) noexcept {
-    std::vector<std::shared_ptr<loop_bell>> bells;
     {
         const std::lock_guard lock(mutex_);
         flush_failed_.store(failed, std::memory_order_release);
         flushes_done_.store(number, std::memory_order_release);
-        std::erase_if(flush_bells_, [&](auto& each) {
-            if (each.first > number) {
-                return false;
-            }
-            bells.push_back(std::move(each.second));
-            return true;
-        });
     }
     flushed_.notify_all();
-    for (const auto& bell : bells) {
+    while (const auto bell = take_flush_bell(number)) {
         bell->ring();
     }
+}
+
+/// One that is to be rung when all flushes up to `number` are done; null where none is left.
+std::shared_ptr<loop_bell> log_backend::take_flush_bell(std::uint64_t number) noexcept {
+    const std::lock_guard lock(mutex_);
+    const auto at = std::ranges::find_if(
+        flush_bells_, [number](const auto& each) { return each.first <= number; });
+    if (at == flush_bells_.end()) {
+        return nullptr;
+    }
+    auto bell = std::move(at->second);
+    flush_bells_.erase(at);
+    return bell;
 }
 
 void log_backend::finish() noexcept {
@@ -332,6 +338,11 @@ void log_backend::finish() noexcept {
     {
         const std::lock_guard lock(mutex_);
         bell_.reset();
+        for (const auto& each : new_producers_) { // that nobody takes any more
+            if (each->reader.wake_producer()) {
+                each->room_bell->ring();
+            }
+        }
     }
     finish_flushes(~std::uint64_t{0}, last_flush_failed());
 }

@@ -2,18 +2,18 @@
 // crashes; by exit() on the consumer's own thread; by who doubles the process.
 #include "crash_handler.hpp"
 #include "crash_text.hpp"
-#include "log_visit.hpp"
+#include "log_gap_text.hpp"
+
+#include <sapwood/log_consumer.hpp>
 
 #include <algorithm>
-#include <ctime>
-#include <exception>
-#include <fmt/format.h>
 
 namespace sapwood::detail {
 
 namespace {
 
-constexpr std::int64_t visit_patience_ns = 500'000'000;
+/// Added to a time: later than all that there is.
+constexpr std::uint64_t far_future_ticks = std::uint64_t{1} << 62;
 
 /// A full ring of 1 GiB takes so many batches, and some.
 constexpr int batches_at_exit_max = 8192;
@@ -24,11 +24,13 @@ constexpr std::size_t lines_max = 8;
 constexpr std::size_t line_bytes_max = 64u << 10;
 char line_memory[lines_max][line_bytes_max];
 std::size_t line_bytes[lines_max];
+std::uint64_t line_count[lines_max];
 
 void write_lines(log_output& to, std::size_t slot) noexcept {
     if (line_bytes[slot] > 0) {
-        to.write_in_crash({line_memory[slot], line_bytes[slot]});
+        to.write_in_crash({line_memory[slot], line_bytes[slot]}, line_count[slot]);
         line_bytes[slot] = 0;
+        line_count[slot] = 0;
     }
 }
 
@@ -39,92 +41,70 @@ log_thread thread_of(const signal_note& note) {
 
 } // namespace
 
-// --- visits ---
-
-constinit thread_local log_consumer* log_consumer::visit::visited_ = nullptr;
-
-void log_consumer::visit::stand_still() noexcept {
-    to_.is_visiting_.store(false, std::memory_order_seq_cst);
-    while (to_.is_taken_over_.load(std::memory_order_seq_cst)) {
-        pause_in_crash();
-    }
-    to_.is_visiting_.store(true, std::memory_order_seq_cst);
-}
-
 // --- fork ---
 
 void log_consumer::lock_for_fork() {
-    if (!visit::is_going_on(*this)) { // a filter that forks has it locked already
-        visiting_.lock();
-    }
+    visits_.lock_for_fork();
 }
 
 void log_consumer::unlock_after_fork() {
-    if (!visit::is_going_on(*this)) {
-        visiting_.unlock();
-    }
+    visits_.unlock_after_fork();
 }
 
 // --- exit ---
 
 void log_consumer::write_rest_at_exit() noexcept {
-    try {
-        for (int i = 0; i < batches_at_exit_max; ++i) {
-            if (visit::is_going_on(*this)) { // a filter that exits is in the middle of it
-                write_half_done_at_exit();
-                break;
-            }
-            const std::size_t bytes = drain(backend_->ticks() + far_future_ticks);
-            if (!left_some_) {
-                tell_held_back(true);
-            }
-            for (const auto& each : outputs_) {
-                each->write_batches_in_crash();
-            }
-            if (bytes == 0 && !left_some_) {
-                break;
-            }
+    for (int i = 0; i < batches_at_exit_max; ++i) {
+        if (visits_.is_going_on()) { // a filter that exits is in the middle of it
+            write_half_done_at_exit();
+            break;
         }
-    } catch (const std::exception& failure) {
-        fmt::print(stderr, "sapwood: writing the log at the end of the program: {}\n",
-                   failure.what());
+        const std::size_t bytes = drain(backend_->ticks() + far_future_ticks);
+        if (!left_some_) {
+            tell_held_back(true);
+        }
+        for (const auto& each : outputs_) {
+            each->write_batches_in_crash(true);
+        }
+        if (bytes == 0 && !left_some_) {
+            break;
+        }
     }
 }
 
 /// What the visit has left half done, nobody ends any more: as after a crash.
 void log_consumer::write_half_done_at_exit() noexcept {
     for (const auto& each : outputs_) {
-        each->write_batches_in_crash();
+        each->write_batches_in_crash(true);
     }
     write_rings_in_crash();
-    group_.clear(); // this is called twice
-    group_output_ = 0;
 }
 
 // --- crash ---
 
-void log_consumer::tell_signal(std::uint64_t flush) {
+void log_consumer::tell_signal(std::uint64_t flush) noexcept {
     const signal_note* const note = backend_->take_note(flush);
     if (note == nullptr) [[likely]] {
         return;
     }
-    char signal[crash_handler::text_bytes_max];
-    const std::size_t bytes = crash_handler::describe(*note, signal);
-    const std::string text = fmt::format("{} in thread {}: what was logged before it is above",
-                                         std::string_view(signal, bytes), note->thread);
+    char memory[crash_handler::text_bytes_max + 64];
+    crash_text text(memory, sizeof(memory));
+    text.take(crash_handler::describe(*note, text.end_of_text()));
+    text.put(" in thread ");
+    text.put_decimal(note->thread);
+    text.put(": what was logged before it is above");
     const log_thread thread = thread_of(*note);
-    const visit here(*this);
-    ++counts_.notes;
-    append({.when = clock_.at(backend_->ticks()),
-            .importance = level::critical,
-            .is_known_plain = true,
-            .is_truncated = false,
-            .message = text,
-            .logger = log_record::own_name,
-            .logger_id = log_record::own_id,
-            .thread = thread,
-            .sequence = 0,
-            .fields = {}});
+    const log_visit here(visits_);
+    append_own({.when = clock_.at(backend_->ticks()),
+                .importance = level::critical,
+                .is_known_plain = true,
+                .is_truncated = false,
+                .message = text.text(),
+                .logger = log_record::own_name,
+                .logger_id = log_record::own_id,
+                .thread = thread,
+                .sequence = 0,
+                .fields = {}});
     push_all();
 }
 
@@ -150,7 +130,7 @@ void log_consumer::end_crash(const signal_note& note) noexcept {
     const std::uint64_t number = crash_flush_.load(std::memory_order_relaxed);
     const bool has_answered = number != 0 && backend_->flushes_done() >= number;
     if (!has_answered || backend_->last_flush_failed()) {
-        take_over();
+        visits_.take_over(has_crashed_);
         for (const auto& each : outputs_) {
             each->write_batches_in_crash();
         }
@@ -163,20 +143,8 @@ void log_consumer::end_crash(const signal_note& note) noexcept {
         }
         write_rings_in_crash();
     }
-    is_taken_over_.store(false, std::memory_order_seq_cst);
+    visits_.give_back();
     has_crashed_.store(false, std::memory_order_seq_cst);
-}
-
-/// Has the consumer stand still where it next looks. One that does not look, because it is in the
-/// middle of a visit and crashed or stuck there, will not go on with it either.
-void log_consumer::take_over() noexcept {
-    is_taken_over_.store(true, std::memory_order_seq_cst);
-    for (std::int64_t waited = 0; waited < visit_patience_ns; waited += crash_pause_ns) {
-        if (!is_visiting_.load(std::memory_order_seq_cst) || has_crashed_.load()) {
-            return;
-        }
-        pause_in_crash();
-    }
 }
 
 void log_consumer::write_rings_in_crash() noexcept {
@@ -212,10 +180,19 @@ void log_consumer::write_rings_in_crash() noexcept {
     for_each_producer([this](log_producer& each) {
         const std::uint64_t through = each.reader.dropped_through();
         if (through > each.sequence) {
-            put_gap_in_crash(each, through - each.sequence);
+            put_gap_in_crash(each, through);
         }
-        (void)each.reader.end();
     });
+    // In a visit that is lost, the consumer still looks at frames: it gives their memory back
+    // itself.
+    if (!visits_.is_lost_in_crash()) {
+        for (const auto& each : producers_) {
+            (void)each->reader.end();
+        }
+    }
+    for (const auto& each : fresh) {
+        (void)each->reader.end();
+    }
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
         write_lines(*outputs_[i], std::min(i, lines_max - 1));
     }
@@ -226,12 +203,22 @@ void log_consumer::write_rings_in_crash() noexcept {
 
 /// The records that the consumer was rendering when it crashed, to those that do not have them.
 void log_consumer::write_group_in_crash() noexcept {
+    if (!group_is_counted_) {
+        counts_.records += group_.size();
+    }
     for (std::size_t i = group_output_; i < outputs_.size() && !group_.empty(); ++i) {
-        const std::size_t done = i == group_output_ ? outputs_[i]->taken() : 0;
+        std::size_t done = 0;
+        if (i == group_output_ && group_is_counted_) {
+            done = outputs_[i]->taken();
+            outputs_[i]->stop_taking_in_crash();
+        }
         for (std::size_t record = done; record < group_.size(); ++record) {
             put_record_in_crash(group_[record], i);
         }
     }
+    const bool is_being_given = group_is_counted_;
+    forget_group();
+    group_output_ = is_being_given ? outputs_.size() : 0; // to nobody else
 }
 
 void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noexcept {
@@ -241,7 +228,7 @@ void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noex
         return; // it is of the group that the crash came into
     }
     if (missing > 0) {
-        put_gap_in_crash(from, static_cast<std::uint32_t>(missing));
+        put_gap_in_crash(from, from.sequence + static_cast<std::uint32_t>(missing));
     }
     const char* const text = reinterpret_cast<const char*>(&frame) + sizeof(log_frame);
     const std::size_t text_bytes =
@@ -254,6 +241,7 @@ void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noex
     log_origin origin;
     (void)origin.take(fields);
     const log_thread foreign = origin.as_thread(); // an empty name needs no memory
+    ++counts_.records;
     put_record_in_crash({
         .when = origin.when_ns != 0 ? log_record::time_point(wall_clock::duration(origin.when_ns))
                                     : clock_.at(frame.ticks),
@@ -271,28 +259,20 @@ void log_consumer::put_in_crash(log_producer& from, const log_frame& frame) noex
     ++from.sequence;
 }
 
-/// Without the reasons, of which there is no count for so few of them.
-void log_consumer::put_gap_in_crash(log_producer& from, std::uint64_t count) noexcept {
-    char memory[128];
-    crash_text text(memory, sizeof(memory));
-    text.put_decimal(count);
-    text.put(" records of thread ");
-    text.put_decimal(from.thread.id);
-    text.put(" are missing here, numbers ");
-    text.put_decimal(from.sequence);
-    text.put(" to ");
-    text.put_decimal(from.sequence + count - 1);
-    from.sequence += count;
-    put_record_in_crash({.when = clock_.at(backend_->ticks()),
-                         .importance = level::warning,
-                         .is_known_plain = true,
-                         .is_truncated = false,
-                         .message = text.text(),
-                         .logger = log_record::own_name,
-                         .logger_id = log_record::own_id,
-                         .thread = from.thread,
-                         .sequence = from.sequence,
-                         .fields = {}});
+void log_consumer::put_gap_in_crash(log_producer& from, std::uint64_t through) noexcept {
+    char memory[gap_text_bytes_max];
+    const std::uint64_t first = from.sequence;
+    const std::size_t bytes = put_gap_text(from, through, memory);
+    put_own_in_crash({.when = clock_.at(backend_->ticks()),
+                      .importance = level::warning,
+                      .is_known_plain = true,
+                      .is_truncated = false,
+                      .message = {memory, bytes},
+                      .logger = log_record::own_name,
+                      .logger_id = log_record::own_id,
+                      .thread = from.thread,
+                      .sequence = first,
+                      .fields = {}});
 }
 
 void log_consumer::put_signal_in_crash(const signal_note& note) noexcept {
@@ -303,16 +283,21 @@ void log_consumer::put_signal_in_crash(const signal_note& note) noexcept {
     text.put_decimal(note.thread);
     text.put(": the signal's handler writes this and what follows");
     const log_thread thread = thread_of(note); // an empty name needs no memory
-    put_record_in_crash({.when = clock_.at(backend_->ticks()),
-                         .importance = level::critical,
-                         .is_known_plain = true,
-                         .is_truncated = false,
-                         .message = text.text(),
-                         .logger = log_record::own_name,
-                         .logger_id = log_record::own_id,
-                         .thread = thread,
-                         .sequence = 0,
-                         .fields = {}});
+    put_own_in_crash({.when = clock_.at(backend_->ticks()),
+                      .importance = level::critical,
+                      .is_known_plain = true,
+                      .is_truncated = false,
+                      .message = text.text(),
+                      .logger = log_record::own_name,
+                      .logger_id = log_record::own_id,
+                      .thread = thread,
+                      .sequence = 0,
+                      .fields = {}});
+}
+
+void log_consumer::put_own_in_crash(const log_record& record) noexcept {
+    ++counts_.notes;
+    put_record_in_crash(record);
 }
 
 void log_consumer::put_record_in_crash(const log_record& record) noexcept {
@@ -324,6 +309,8 @@ void log_consumer::put_record_in_crash(const log_record& record) noexcept {
 void log_consumer::put_record_in_crash(const log_record& record, std::size_t output) noexcept {
     if (outputs_[output]->wants(record)) {
         put_line_in_crash(record, output);
+    } else {
+        outputs_[output]->count_unwanted_in_crash();
     }
 }
 
@@ -344,7 +331,8 @@ void log_consumer::put_recent_in_crash(std::size_t output) noexcept {
         text.put_decimal(recent->forgotten());
         text.put(" before them");
     }
-    const log_thread nobody; // an empty name needs no memory
+    const log_thread nobody;                      // an empty name needs no memory
+    to.count_notes_in_crash(1 + recent->lines()); // they had been unwanted
     put_line_in_crash({.when = clock_.at(backend_->ticks()),
                        .importance = level::info,
                        .is_known_plain = true,
@@ -358,7 +346,7 @@ void log_consumer::put_recent_in_crash(std::size_t output) noexcept {
                       output);
     write_lines(to, std::min(output, lines_max - 1));
     const std::string_view lines = recent->text();
-    to.write_in_crash({lines.data(), lines.size()});
+    to.write_in_crash({lines.data(), lines.size()}, recent->lines());
 }
 
 void log_consumer::put_line_in_crash(const log_record& record, std::size_t output) noexcept {
@@ -373,6 +361,7 @@ void log_consumer::put_line_in_crash(const log_record& record, std::size_t outpu
     crash_text line(line_memory[slot] + line_bytes[slot], line_bytes_max - line_bytes[slot]);
     put_crash_line(record, to.form_in_crash(), line);
     line_bytes[slot] += line.size();
+    ++line_count[slot];
     if (slot == lines_max - 1) {
         write_lines(to, slot);
     }

@@ -29,6 +29,9 @@ std::string foreign_fields(const foreign_record& record) {
     if (!record.function.empty()) {
         add_foreign_field(fields, log_field_kind::function, record.function);
     }
+    if (!record.task.empty()) {
+        add_foreign_field(fields, log_field_kind::task, record.task);
+    }
     return fields;
 }
 

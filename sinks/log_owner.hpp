@@ -60,6 +60,7 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
     void read_environment();
     [[nodiscard]] std::shared_ptr<log_consumer> consumer() const;
     void start_in_child() noexcept;
+    void join();
 
     const std::string name_; // the root's
     std::shared_ptr<log_names> names_ = std::make_shared<log_names>();
@@ -67,11 +68,11 @@ class log_owner : public std::enable_shared_from_this<log_owner> {
     /// Changed, with mutex_ held, where a child process begins its own.
     std::shared_ptr<log_consumer> consumer_;
     bool is_parents_ = false;
-    std::thread thread_;
     /// The lowest level that an output keeps; off where none does.
     level keeps_from_ = level::off;
 
     mutable std::mutex mutex_;
+    std::thread thread_; // with mutex_ held
     /// What was said of a logger by its name; that of "" is for all.
     std::map<std::string, level, std::less<>> thresholds_;
     std::vector<std::weak_ptr<log_core>> cores_;

@@ -62,15 +62,20 @@ std::vector<std::shared_ptr<log_owner>> alive_locked(known_logs& all) {
 /// nothing of a log half changed.
 void before_fork() {
     known_logs& all = known();
+    // A filter that forks waits for its turn as everybody does, and is not waited for meanwhile.
+    log_visits::lend();
     all.mutex.lock();
+    log_visits::take_back();
     all.forking = alive_locked(all);
     for (const auto& each : all.forking) {
         each->lock_for_fork();
     }
+    log_requests::lock_for_fork();
 }
 
 void after_fork_in_parent() {
     known_logs& all = known();
+    log_requests::unlock_after_fork();
     for (const auto& each : all.forking) {
         each->unlock_after_fork();
     }
@@ -83,6 +88,7 @@ void after_fork_in_child() {
     all.process = ::getpid();
     crash_handler::become_childs();
     forget_thread_rings();
+    log_requests::unlock_after_fork();
     for (const auto& each : all.forking) {
         each->become_childs();
     }

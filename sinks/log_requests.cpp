@@ -89,7 +89,9 @@ log_requests::~log_requests() {
         while (handlers_running.load(std::memory_order_seq_cst) != 0) {
         }
     }
-    ::close(fd_);
+    if (fd_ >= 0) {
+        ::close(fd_);
+    }
 }
 
 void log_requests::ask(std::atomic<bool>& what) noexcept {
@@ -101,13 +103,27 @@ void log_requests::ask(std::atomic<bool>& what) noexcept {
     errno = saved_errno;
 }
 
+void log_requests::lock_for_fork() {
+    installing.lock();
+}
+
+void log_requests::unlock_after_fork() {
+    installing.unlock();
+}
+
 void log_requests::become_childs() noexcept {
     handlers_running.store(0, std::memory_order_relaxed); // theirs are not here
-    const int own = make_eventfd();
-    if (own >= 0) {
-        ::dup3(own, fd_, O_CLOEXEC); // the number stays: a handler may be using it
-        ::close(own);
+    // No handler writes to the number while it may be another file's. The parent's is closed first:
+    // where the process has as many descriptors as it may, that makes the place for its own.
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (fd_ >= 0) {
+        ::close(fd_);
     }
+    fd_ = make_eventfd();
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     reopen_.store(false, std::memory_order_relaxed);
     rotate_.store(false, std::memory_order_relaxed);
 }

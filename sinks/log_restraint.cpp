@@ -157,14 +157,16 @@ log_restraint::bucket& log_restraint::bucket_of(const log_record& record) {
     return sites_[sites_.size() < log_call_sites_max ? site : ~std::uint64_t{0}];
 }
 
-bool log_restraint::tell(held& what, std::string_view why, teller& to) {
+bool log_restraint::tell(held& what, std::string_view why, teller& to) noexcept {
     if (what.records == 0) [[likely]] {
         return true;
     }
-    if (!to.tell_held_back(fmt::format("{} record{} held back: {}, \"{}\"{}", what.records,
-                                       what.records > 1 ? "s" : "", why, what.sample,
-                                       what.records > 1 ? " and so on" : ""),
-                           what.highest)) {
+    char text[512]; // as long as it gets: memory may be what is lacking
+    const auto bytes = fmt::format_to_n(text, sizeof(text), "{} record{} held back: {}, \"{}\"{}",
+                                        what.records, what.records > 1 ? "s" : "", why, what.sample,
+                                        what.records > 1 ? " and so on" : "")
+                           .size;
+    if (!to.tell_held_back({text, std::min(bytes, sizeof(text))}, what.highest)) {
         return false;
     }
     told_ += what.records;
@@ -172,7 +174,7 @@ bool log_restraint::tell(held& what, std::string_view why, teller& to) {
     return true;
 }
 
-void log_restraint::tell_until(clock::time_point now, teller& to) {
+void log_restraint::tell_until(clock::time_point now, teller& to) noexcept {
     due_ = clock::time_point::max();
     const auto tell_if_due = [&](held& what, std::string_view why) {
         if (what.records > 0 && what.due <= now && !tell(what, why, to)) {

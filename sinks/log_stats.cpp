@@ -137,7 +137,7 @@ void write_metrics(std::string& to, std::span<const log_stats> logs) {
     all.drops();
     all.of_logs("records_in_rings", "gauge", "Records in the rings of their threads.",
                 &log_stats::in_rings);
-    all.of_logs("notes_total", "counter", "Lines of the log's own that tell of gaps.",
+    all.of_logs("notes_total", "counter", "Lines of the log's own, for all outputs.",
                 &log_stats::notes);
     all.of_logs("threads_seen_total", "counter", "Threads that have logged.",
                 &log_stats::threads_seen);
@@ -155,6 +155,8 @@ void write_metrics(std::string& to, std::span<const log_stats> logs) {
     using output = const log_output_stats&;
     all.of_outputs("output_lines_total", "counter", "Lines written.",
                    [](output one) { return one.written; });
+    all.of_outputs("output_notes_total", "counter", "Lines of the output's own.",
+                   [](output one) { return one.notes; });
     all.of_outputs("output_bytes_total", "counter", "Bytes written.",
                    [](output one) { return one.bytes_written; });
     all.of_outputs("output_unwanted_total", "counter", "Records below the level, or filtered.",

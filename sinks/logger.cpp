@@ -1,7 +1,6 @@
 #include <sapwood/logger.hpp>
 
 #include "alternate_stack.hpp"
-#include "crash_handler.hpp"
 #include "log_owner.hpp"
 #include "log_registry.hpp"
 
@@ -106,7 +105,6 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
     consumer_ =
         std::make_shared<log_consumer>(backend_, names_, std::move(outputs), options.linger);
     if (options.crash_handler) {
-        crash_handler::install();
         consumer_->watch_for_crash();
     }
 }
@@ -116,15 +114,24 @@ log_owner::~log_owner() {
         return; // a child process that has logged nothing
     }
     backend_->close();
-    if (thread_.joinable()) {
-        thread_.join();
+    join();
+}
+
+/// Whoever waits for the thread at the end of the program may look for it while it is being started
+/// in a child process.
+void log_owner::join() {
+    std::unique_lock lock(mutex_);
+    std::thread ending = std::move(thread_);
+    lock.unlock();
+    if (ending.joinable()) {
+        ending.join();
     }
 }
 
 void log_owner::start_thread() {
     std::promise<void> opened;
     const signals_blocked blocked;
-    thread_ = std::thread([&opened, consumer = consumer_] {
+    std::thread made([&opened, consumer = consumer_] {
         ::pthread_setname_np(::pthread_self(), "sapwood-log");
         const alternate_stack stack;
         bool is_open = false;
@@ -142,10 +149,14 @@ void log_owner::start_thread() {
             opened.set_exception(std::current_exception());
         }
     });
+    {
+        const std::lock_guard lock(mutex_);
+        thread_ = std::move(made);
+    }
     try {
         opened.get_future().get();
     } catch (...) {
-        thread_.join();
+        join();
         throw;
     }
 }
@@ -249,8 +260,8 @@ void log_owner::end_at_exit(std::chrono::steady_clock::time_point deadline) {
         fmt::print(stderr,
                    "sapwood: the program ends before its log is written to the end: an output "
                    "is stuck\n");
-    } else if (thread_.joinable()) {
-        thread_.join();
+    } else {
+        join();
     }
 }
 

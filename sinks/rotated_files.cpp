@@ -191,6 +191,9 @@ class house {
                 ++report_.compressed;
                 each.name += compressed_ending;
                 each.what = rotated_file::kind::compressed;
+                if (end == compression_end::done_for_fewer) {
+                    report_.for_fewer.push_back(each.name);
+                }
 
                 struct ::stat status {};
 

@@ -53,6 +53,8 @@ class house_report {
     std::uint64_t compressed = 0;
     /// What could not be done, each with its reason.
     std::vector<std::string> failures;
+    /// Compressed files that fewer can read than the files they stand for.
+    std::vector<std::string> for_fewer;
 };
 
 /// Removes what is left of a compression that was broken off, and what the rules do not keep, the

@@ -85,6 +85,7 @@ task<> rotating_log_sink::open() {
     file_ = std::make_unique<file_sink>(co_await file_sink::open(options));
     stop_house_.store(false, std::memory_order_relaxed);
     retry_after_ = {};
+    is_asked_to_rotate_ = options_.rotate_at_open;
     house_is_due_ = options_.compress || options_.keep_files > 0 || options_.keep_bytes > 0 ||
                     options_.keep_for.count() > 0;
     present().note_in(crash_);
@@ -321,6 +322,13 @@ task<> rotating_log_sink::keep_house() {
             counts_.compressed += report.compressed;
             for (const auto& each : report.failures) {
                 tell(level::warning, each + "; it is tried again after the next rotation");
+            }
+            if (!report.for_fewer.empty() && !std::exchange(has_told_of_fewer_, true)) {
+                tell(level::warning,
+                     fmt::format("{} has not the owner, group or access control list of the file "
+                                 "that it stands for, which this process may not give it: perhaps "
+                                 "fewer can read it; so it will be with others",
+                                 report.for_fewer.front()));
             }
         } catch (const cancelled&) { // the loop ends: the next open goes on
             break;

@@ -20,7 +20,7 @@ class registry {
         return only;
     }
 
-    std::shared_ptr<logger> get(const std::string& name) {
+    std::shared_ptr<logger> get(std::string_view name) {
         const std::lock_guard lock(mutex_);
         const auto found = loggers_.find(name);
         return found != loggers_.end() ? found->second : nullptr;
@@ -29,6 +29,20 @@ class registry {
     void add(const std::shared_ptr<logger>& one) {
         const std::lock_guard lock(mutex_);
         add_locked(one);
+    }
+
+    void replace(std::shared_ptr<logger> one) {
+        std::shared_ptr<logger> gone;
+        const std::lock_guard lock(mutex_);
+        auto& place = loggers_[one->name()];
+        gone = std::exchange(place, std::move(one));
+    }
+
+    void apply_levels(const std::shared_ptr<logger>& one) {
+        const std::lock_guard lock(mutex_);
+        if (const auto own = levels_.find(one->name()); own != levels_.end()) {
+            one->set_level(own->second);
+        }
     }
 
     void initialize(const std::shared_ptr<logger>& one) {
@@ -61,7 +75,7 @@ class registry {
     }
 
     void drop_all() {
-        std::map<std::string, std::shared_ptr<logger>> gone;
+        std::map<std::string, std::shared_ptr<logger>, std::less<>> gone;
         std::shared_ptr<logger> gone_default;
         const std::lock_guard lock(mutex_);
         gone.swap(loggers_);
@@ -199,7 +213,7 @@ class registry {
     std::mutex mutex_;
     std::atomic<logger*> default_raw_{nullptr};
     std::shared_ptr<logger> default_;
-    std::map<std::string, std::shared_ptr<logger>> loggers_;
+    std::map<std::string, std::shared_ptr<logger>, std::less<>> loggers_;
     std::map<std::string, level::level_enum> levels_;
     std::unique_ptr<formatter> form_;
     err_handler error_handler_;
@@ -211,12 +225,25 @@ class registry {
 
 } // namespace
 
-std::shared_ptr<logger> get(const std::string& name) {
+std::shared_ptr<logger> get(std::string_view name) {
     return registry::instance().get(name);
 }
 
 void register_logger(const std::shared_ptr<logger>& one) {
     registry::instance().add(one);
+}
+
+void register_or_replace(const std::shared_ptr<logger>& one) {
+    registry::instance().replace(one);
+}
+
+void apply_logger_env_levels(const std::shared_ptr<logger>& one) {
+    registry::instance().apply_levels(one);
+}
+
+std::shared_ptr<details::thread_pool> thread_pool() {
+    static const auto only = std::make_shared<details::thread_pool>();
+    return only;
 }
 
 void initialize_logger(const std::shared_ptr<logger>& one) {
@@ -314,9 +341,18 @@ void load_levels(const std::string& levels) {
     registry::instance().set_levels(std::move(found));
 }
 
-void load_env_levels() {
-    if (const char* const levels = std::getenv("SPDLOG_LEVEL")) {
+void load_env_levels(const char* variable) {
+    if (const char* const levels = std::getenv(variable)) {
         load_levels(levels);
+    }
+}
+
+void load_argv_levels(int argc, const char* const* argv) {
+    constexpr std::string_view prefix = "SPDLOG_LEVEL=";
+    for (int i = 1; i < argc; ++i) {
+        if (const std::string_view argument = argv[i]; argument.starts_with(prefix)) {
+            load_levels(std::string(argument.substr(prefix.size())));
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 #include <sapwood/console_log_sink.hpp>
 #include <sapwood/file_log_sink.hpp>
 
+#include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/types.h>
@@ -25,13 +27,17 @@ log_colour colour_of(color_mode mode) noexcept {
                                        : log_colour::automatic;
 }
 
-std::unique_ptr<log_sink> file_at(const filename_t& path, bool truncate,
-                                  const file_event_handlers& handlers) {
-    if (handlers.before_open) {
-        handlers.before_open(path);
+void call_with_file(const filename_t& path,
+                    const std::function<void(const filename_t&, std::FILE*)>& handler) {
+    if (!handler) {
+        return;
     }
-    details::prepare_file(path, truncate);
-    return std::make_unique<file_log_sink>(path, file_mode);
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "ae"),
+                                                               &std::fclose);
+    if (file == nullptr) {
+        throw spdlog_ex(fmt::format("Failed opening file {} for writing", path), errno);
+    }
+    handler(path, file.get());
 }
 
 } // namespace
@@ -50,6 +56,27 @@ void details::prepare_file(const filename_t& path, bool truncate) {
     }
 }
 
+details::handler_calls::handler_calls(filename_t path, bool truncate, file_event_handlers handlers)
+    : path_(std::move(path)),
+      handlers_(std::move(handlers)) {
+    if (handlers_.before_open) {
+        handlers_.before_open(path_);
+    }
+    prepare_file(path_, truncate);
+    call_with_file(path_, handlers_.after_open);
+}
+
+void details::handler_calls::end() {
+    try {
+        call_with_file(path_, handlers_.before_close);
+    } catch (const spdlog_ex& error) {
+        fmt::print(stderr, "sapwood: {}\n", error.what());
+    }
+    if (handlers_.after_close) {
+        handlers_.after_close(path_);
+    }
+}
+
 details::full_policy_scope::full_policy_scope(log_full_policy policy) noexcept
     : before_(std::exchange(policy_of_new_sinks, policy)) {}
 
@@ -59,13 +86,17 @@ details::full_policy_scope::~full_policy_scope() {
 
 namespace sinks {
 
-log_backed_sink::log_backed_sink(std::unique_ptr<log_sink> to, bool colour)
+log_backed_sink::log_backed_sink(std::unique_ptr<log_sink> to, bool colour,
+                                 const details::form_frame& frame)
     : pattern_(std::make_shared<details::shared_pattern>()) {
     logger_options options{.threshold = sapwood::level::trace,
                            .full = {.policy = policy_of_new_sinks}};
-    options.outputs.push_back(
-        {.sink = std::move(to),
-         .form = std::make_unique<details::shared_pattern_layout>(pattern_, colour)});
+    std::unique_ptr<log_layout> form =
+        std::make_unique<details::shared_pattern_layout>(pattern_, colour);
+    if (frame) {
+        form = frame(to->default_form(), std::move(form));
+    }
+    options.outputs.push_back({.sink = std::move(to), .form = std::move(form)});
     try {
         log_ = std::make_unique<sapwood::logger>(std::move(options));
     } catch (const std::system_error& error) {
@@ -90,7 +121,7 @@ void log_backed_sink::flush() {
 }
 
 void log_backed_sink::set_pattern(const std::string& pattern) {
-    change_pattern(pattern, pattern_time_type::local);
+    change_pattern(pattern, pattern_time_type::local, {});
 }
 
 void log_backed_sink::set_formatter(std::unique_ptr<formatter> form) {
@@ -99,11 +130,12 @@ void log_backed_sink::set_formatter(std::unique_ptr<formatter> form) {
         throw spdlog_ex("sapwood's sinks take a pattern_formatter only; give a formatter of your "
                         "own to a sink that derives from base_sink");
     }
-    change_pattern(pattern->pattern(), pattern->zone());
+    change_pattern(pattern->pattern(), pattern->zone(), details::clone_of(pattern->flags()));
 }
 
-void log_backed_sink::change_pattern(const std::string& pattern, pattern_time_type zone) {
-    (void)details::pattern_layout(pattern, zone, false); // refuses it, or not
+void log_backed_sink::change_pattern(const std::string& pattern, pattern_time_type zone,
+                                     custom_flags flags) {
+    (void)details::pattern_layout(pattern, zone, false, details::clone_of(flags)); // refuses it
     try {
         flush();
     } catch (const std::system_error&) { // it fails, and says so where somebody logs
@@ -111,6 +143,7 @@ void log_backed_sink::change_pattern(const std::string& pattern, pattern_time_ty
     const std::lock_guard lock(pattern_->mutex);
     pattern_->pattern = pattern;
     pattern_->zone = zone;
+    pattern_->flags = std::move(flags);
     pattern_->version.fetch_add(1, std::memory_order_release);
 }
 
@@ -128,22 +161,15 @@ const detail::log_core* log_backed_sink::core_of(std::string_view name) {
 }
 
 file_sink::file_sink(const filename_t& path, bool truncate, const file_event_handlers& handlers)
-    : log_backed_sink(file_at(path, truncate, handlers)),
-      path_(path),
-      handlers_(handlers) {
-    if (handlers_.after_open) {
-        handlers_.after_open(path_, nullptr);
-    }
-}
+    : file_sink(details::handler_calls(path, truncate, handlers)) {}
+
+file_sink::file_sink(details::handler_calls calls)
+    : log_backed_sink(std::make_unique<file_log_sink>(calls.path(), file_mode)),
+      calls_(std::move(calls)) {}
 
 file_sink::~file_sink() {
-    if (handlers_.before_close) {
-        handlers_.before_close(path_, nullptr);
-    }
     close();
-    if (handlers_.after_close) {
-        handlers_.after_close(path_);
-    }
+    calls_.end();
 }
 
 template <int Descriptor, bool MayHaveColour>

@@ -10,14 +10,22 @@ namespace sapwood {
 
 namespace {
 
+/// What syslog_layout makes begins with it, and no other form of a crash's does.
+bool has_priority(std::string_view line) noexcept {
+    return line.starts_with('<');
+}
+
+std::string last_words(const syslog_log_sink_options& options) {
+    return fmt::format("<{}>{}: ", options.form.facility | LOG_CRIT,
+                       options.form.ident.empty() ? program_name() : options.form.ident);
+}
+
 class datagrams final : public datagram_log_sink {
   public:
     explicit datagrams(const syslog_log_sink_options& options)
         : datagram_log_sink(options.limits),
           path_(options.path) {
-        before_last_words =
-            fmt::format("<{}>{}: ", options.form.facility | LOG_CRIT,
-                        options.form.ident.empty() ? program_name() : options.form.ident);
+        before_last_words = last_words(options);
     }
 
     std::string describe() const override { return fmt::format("syslog {}", path_); }
@@ -27,6 +35,8 @@ class datagrams final : public datagram_log_sink {
         co_return connect_now(endpoint::unix_path(path_), SOCK_DGRAM);
     }
 
+    bool has_own_form(std::string_view line) const noexcept override { return has_priority(line); }
+
   private:
     const std::string path_;
 };
@@ -34,13 +44,15 @@ class datagrams final : public datagram_log_sink {
 /// As glibc does it: a NUL ends a record.
 class nul_ended_stream final : public stream_log_sink {
   public:
-    nul_ended_stream(std::string path, const datagram_limits& limits)
+    explicit nul_ended_stream(const syslog_log_sink_options& options)
         : stream_log_sink({.framing = log_framing::nul_ended,
-                           .record_bytes_max = limits.bytes_max,
-                           .connect_within = limits.give_up_after,
-                           .give_up_after = limits.give_up_after,
-                           .must_connect = limits.must_connect}),
-          path_(std::move(path)) {}
+                           .record_bytes_max = options.limits.bytes_max,
+                           .connect_within = options.limits.give_up_after,
+                           .give_up_after = options.limits.give_up_after,
+                           .must_connect = options.limits.must_connect}),
+          path_(options.path) {
+        before_last_words = last_words(options);
+    }
 
     std::string describe() const override { return fmt::format("syslog {}", path_); }
 
@@ -49,6 +61,8 @@ class nul_ended_stream final : public stream_log_sink {
         unix_stream made = co_await unix_stream::connect(endpoint::unix_path(path_));
         co_return stream(made.release());
     }
+
+    bool has_own_form(std::string_view line) const noexcept override { return has_priority(line); }
 
   private:
     const std::string path_;
@@ -74,7 +88,7 @@ std::unique_ptr<log_layout> syslog_log_sink::default_form() const {
 
 std::unique_ptr<log_sink> syslog_log_sink::make_way(bool is_stream) const {
     if (is_stream) {
-        return std::make_unique<nul_ended_stream>(options_.path, options_.limits);
+        return std::make_unique<nul_ended_stream>(options_);
     }
     return std::make_unique<datagrams>(options_);
 }

@@ -4,18 +4,21 @@
 #pragma once
 
 #include <sapwood/clock.hpp>
-#include <sapwood/log_sink.hpp>
 #include <sapwood/socket.hpp>
+#include <sapwood/socket_log_sink.hpp>
 
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace sapwood {
+
+class resolver;
 
 struct datagram_limits {
     /// A longer record is cut, at a character, and ends in `\(cut)`. So it is where the socket
@@ -29,12 +32,15 @@ struct datagram_limits {
     bool must_connect = false;
 };
 
-class datagram_log_sink : public log_sink {
+class datagram_log_sink : public socket_log_sink {
   public:
     [[nodiscard]] task<> open() override;
 
     /// Connects again, once, where the connection is gone.
-    [[nodiscard]] task<> write(std::span<const char> lines) override;
+    [[nodiscard]] task<> write(std::span<const char> lines) override {
+        return socket_log_sink::write(lines);
+    }
+
     [[nodiscard]] task<> close() override;
 
     /// The child has a socket of its own.
@@ -67,10 +73,16 @@ class datagram_log_sink : public log_sink {
     /// where there is none, and it has to be cut.
     [[nodiscard]] virtual int send_long(int fd, std::string_view datagram);
 
-    /// What stands before and behind a line that is plain text, as the last ones of a process that
-    /// dies are. Constant after construction.
-    std::string before_last_words;
-    std::string behind_last_words;
+    /// Sends one line in a crash; async-signal-safe. By default as it is, between the last words
+    /// where it has no form of the sink's own.
+    [[nodiscard]] virtual bool send_in_crash(int fd, std::string_view line) noexcept;
+
+    /// Asked before each batch while the sink is connected: whether it is to connect anew.
+    [[nodiscard]] virtual bool is_outdated() { return false; }
+
+    /// What it is connected to fails, or says that nobody listens. Whether connect() may find
+    /// another place.
+    [[nodiscard]] virtual bool has_failed() noexcept { return false; }
 
     /// Of the given kind, connected at once. For connect().
     [[nodiscard]] static socket connect_now(const endpoint& to, int type);
@@ -83,7 +95,8 @@ class datagram_log_sink : public log_sink {
         std::size_t datagram_end; // in staged_
     };
 
-    [[nodiscard]] task<> send(std::string_view lines, std::size_t& kept);
+    [[nodiscard]] task<> send(std::string_view lines) override;
+    [[nodiscard]] task<> connect_again();
     void stage(std::string_view lines);
     [[nodiscard]] std::size_t send_staged() noexcept;
     [[nodiscard]] int send_first_long();
@@ -105,10 +118,17 @@ struct udp_log_sink_options {
     std::string port;
     /// What goes through Ethernet in one piece, in IPv6, too.
     datagram_limits limits = {.bytes_max = 1440};
+    /// So often the host is looked up again while it is logged to, and nobody waits for that; what
+    /// was known before is used until an answer comes. 0: never.
+    clock::duration look_up_every = std::chrono::minutes(1);
+    /// Who looks it up; null: resolver::common().
+    std::shared_ptr<resolver> names = {};
 };
 
 /// Lines to a UDP port, each a datagram, without its newline. UDP promises nothing: what a network
-/// or a receiver drops is not known here.
+/// or a receiver drops is not known here. Where the host has several addresses, the sink stays with
+/// one as long as nothing says that it is of no use: no way to it, or a refusal; then it takes the
+/// next.
 class udp_log_sink final : public datagram_log_sink {
   public:
     explicit udp_log_sink(udp_log_sink_options options);
@@ -117,10 +137,26 @@ class udp_log_sink final : public datagram_log_sink {
 
   protected:
     [[nodiscard]] task<socket> connect() override;
+    [[nodiscard]] bool is_outdated() override;
+    [[nodiscard]] bool has_failed() noexcept override;
 
   private:
-    const std::string host_;
-    const std::string port_;
+    /// What a look-up beside the sending finds, which may outlive the sink.
+    struct finding {
+        std::vector<endpoint> addresses;
+        bool is_done = false;
+    };
+
+    static task<> look_up(std::shared_ptr<resolver> names, std::string host, std::string port,
+                          std::shared_ptr<finding> into);
+    void note_look_up();
+
+    const udp_log_sink_options options_;
+    std::vector<endpoint> addresses_;
+    /// Of addresses_, which is used, or is to be tried first.
+    std::size_t present_ = 0;
+    clock::time_point look_up_at_{};
+    std::shared_ptr<finding> finding_;
 };
 
 } // namespace sapwood

@@ -42,6 +42,7 @@ class journal_log_sink final : public datagram_log_sink {
   protected:
     [[nodiscard]] task<socket> connect() override;
     void encode(std::string_view line, std::string& to) override;
+    [[nodiscard]] bool send_in_crash(int fd, std::string_view line) noexcept override;
 
     /// In a sealed memory file.
     [[nodiscard]] int send_long(int fd, std::string_view datagram) override;

@@ -288,6 +288,7 @@ class log_backend {
 
   private:
     [[nodiscard]] log_producer* find_producer() noexcept;
+    [[nodiscard]] std::shared_ptr<loop_bell> take_flush_bell(std::uint64_t number) noexcept;
     void ring_in_crash() noexcept;
     void wake() noexcept;
     void wake_napping() noexcept;

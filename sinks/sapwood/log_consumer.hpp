@@ -5,7 +5,9 @@
 #pragma once
 
 #include <sapwood/log_backend.hpp>
+#include <sapwood/log_names.hpp>
 #include <sapwood/log_output.hpp>
+#include <sapwood/log_visits.hpp>
 #include <sapwood/task.hpp>
 
 #include <atomic>
@@ -13,46 +15,15 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <string>
+#include <string_view>
 #include <vector>
 
 namespace sapwood::detail {
 
-/// The names of a log's loggers, by number. Any thread.
-class log_names {
-  public:
-    log_names() { names_.push_back(std::make_unique<std::string>()); }
-
-    /// Held while the process is doubled.
-    [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
-
-    /// Throws std::length_error past 65535 names.
-    [[nodiscard]] std::uint16_t add(std::string_view name);
-
-    [[nodiscard]] std::string_view of(std::uint16_t id) const {
-        const std::lock_guard lock(mutex_);
-        return id < names_.size() ? std::string_view(*names_[id]) : std::string_view("unknown");
-    }
-
-    /// Of a signal handler, which cannot wait for the lock. Empty where somebody holds it.
-    [[nodiscard]] std::string_view name_in_crash(std::uint16_t id) const noexcept {
-        if (!mutex_.try_lock()) {
-            return {};
-        }
-        const std::string_view name = id < names_.size() ? std::string_view(*names_[id]) : "";
-        mutex_.unlock();
-        return name;
-    }
-
-  private:
-    mutable std::mutex mutex_;
-    std::vector<std::unique_ptr<std::string>> names_; // never removed: views of them stay good
-};
-
-/// Counted on the consumer's loop, read anywhere.
+/// Counted on the consumer's loop, read anywhere. What is given to the outputs is counted before
+/// they count it.
 struct log_consumer_counts {
-    /// Given to the outputs: records, and notes of its own.
-    log_counter lines;
+    log_counter records;
     log_counter notes;
     log_counter ring_bytes_high;
     log_counter visits;
@@ -112,9 +83,7 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] bool may_answer() const noexcept;
 
     /// Grows as long as it lives and has something to do.
-    [[nodiscard]] std::uint64_t visits() const noexcept {
-        return visits_.load(std::memory_order_relaxed);
-    }
+    [[nodiscard]] std::uint64_t visits() const noexcept { return visits_.count(); }
 
     /// Does what it has not done.
     void end_crash(const signal_note& note) noexcept;
@@ -122,7 +91,6 @@ class log_consumer final : public stop_listener {
   private:
     class nap;
     struct goal;
-    class visit;
 
     /// A ring in the merge: the ticks of its first record.
     struct source {
@@ -131,25 +99,37 @@ class log_consumer final : public stop_listener {
         const log_frame* frame;
     };
 
+    /// So many records at most are taken from the rings before they are rendered.
+    static constexpr std::size_t group_records_max = 64;
+
+    enum class step : std::uint8_t { again, give_way, wait, rest, end };
+
     [[nodiscard]] task<> consume();
+    [[nodiscard]] step look(goal& towards) noexcept;
+    [[nodiscard]] std::size_t visit(std::uint64_t until, bool closing) noexcept;
+    [[nodiscard]] step settle(goal& towards) noexcept;
     [[nodiscard]] static task<> hear_requests(log_consumer& me);
-    void hand_on_requests();
+    void hand_on_requests() noexcept;
     [[nodiscard]] task<> rest();
     [[nodiscard]] task<> wait_for_progress();
-    [[nodiscard]] std::size_t drain(std::uint64_t until);
-    void gather(std::uint64_t until);
-    void merge(std::uint64_t until);
-    void merge_two(source (&two)[2], std::uint64_t until);
-    void take(log_producer& from, const log_frame& frame);
-    void tell_gap(log_producer& from, std::uint64_t through);
-    void tell_records_without_ring();
-    void append_group();
-    void append(const log_record& record);
-    void append_note(const log_thread& thread, std::uint64_t sequence, std::string_view text);
-    void append_from(log_producer& from, const log_origin& origin);
+    [[nodiscard]] std::size_t drain(std::uint64_t until) noexcept;
+    void end_lost_visit() noexcept;
+    [[nodiscard]] bool has_memory_to_gather() noexcept;
+    void gather(std::uint64_t until) noexcept;
+    void merge(std::uint64_t until) noexcept;
+    void merge_two(source (&two)[2], std::uint64_t until) noexcept;
+    bool take(log_producer& from, const log_frame& frame) noexcept;
+    void tell_gap(log_producer& from, std::uint64_t through) noexcept;
+    void tell_records_without_ring() noexcept;
+    void append_group() noexcept;
+    void forget_group() noexcept;
+    void append_own(const log_record& record) noexcept;
+    void append_note(const log_thread& thread, std::uint64_t sequence,
+                     std::string_view text) noexcept;
+    bool append_from(log_producer& from, const log_origin& origin) noexcept;
     void release_ended();
-    void push_all();
-    void tell_held_back(bool at_end);
+    void push_all() noexcept;
+    void tell_held_back(bool at_end) noexcept;
     [[nodiscard]] clock::time_point next_telling() const;
     [[nodiscard]] bool all_settled() const;
     [[nodiscard]] bool any_failing() const;
@@ -157,11 +137,11 @@ class log_consumer final : public stop_listener {
     void give_up_failing();
     void end_watch() noexcept;
     void write_half_done_at_exit() noexcept;
-    void tell_signal(std::uint64_t flush);
-    void take_over() noexcept;
+    void tell_signal(std::uint64_t flush) noexcept;
     void write_rings_in_crash() noexcept;
     void put_in_crash(log_producer& from, const log_frame& frame) noexcept;
-    void put_gap_in_crash(log_producer& from, std::uint64_t count) noexcept;
+    void put_gap_in_crash(log_producer& from, std::uint64_t through) noexcept;
+    void put_own_in_crash(const log_record& record) noexcept;
     void put_record_in_crash(const log_record& record) noexcept;
     void put_record_in_crash(const log_record& record, std::size_t output) noexcept;
     void write_group_in_crash() noexcept;
@@ -171,14 +151,11 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] std::string_view name_in_crash(std::uint16_t id) const noexcept;
     [[nodiscard]] bool batch_is_full() const;
 
-    [[nodiscard]] std::string_view name_of(std::uint16_t id) {
-        if (id >= known_names_.size()) [[unlikely]] {
-            learn_names(id);
-        }
-        return known_names_[id];
+    [[nodiscard]] std::string_view name_of(std::uint16_t id) noexcept {
+        return id < known_names_.size() ? known_names_[id] : learn_name(id);
     }
 
-    void learn_names(std::uint16_t id);
+    std::string_view learn_name(std::uint16_t id) noexcept;
 
     /// Only the log itself has own_id: in a ring it is written over memory.
     [[nodiscard]] static std::uint16_t id_in_ring(std::uint16_t id) noexcept {
@@ -204,9 +181,12 @@ class log_consumer final : public stop_listener {
     std::size_t group_bytes_ = 0;
     /// The output that it is being given to.
     std::size_t group_output_ = 0;
+    bool group_is_counted_ = false;
     const std::size_t group_bytes_max_;
     /// Something that was committed is still in a ring: a batch was full, or it is too new.
     bool left_some_ = false;
+    /// There was no memory to look, or the visit was lost.
+    bool has_missed_some_ = false;
     unsigned idle_naps_ = 0;
     std::size_t pass_bytes_ = 0;
     /// An output that must be waited for is full.
@@ -216,12 +196,9 @@ class log_consumer final : public stop_listener {
     std::uint64_t dumps_done_ = 0;
     log_consumer_counts counts_;
 
-    // Any thread. Held while rings are read and batches are filled, not while it waits.
-    std::mutex visiting_;
-    std::atomic<bool> is_visiting_{false};
-    std::atomic<std::uint64_t> visits_{0}; // written while it is held
-    /// A signal handler empties the rings: the consumer stands still.
-    std::atomic<bool> is_taken_over_{false};
+    // Any thread.
+    /// While rings are read and batches are filled, not while it waits.
+    log_visits visits_;
     std::atomic<bool> has_crashed_{false};
     std::atomic<std::uint64_t> crash_flush_{0};
 };

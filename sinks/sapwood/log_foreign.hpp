@@ -20,9 +20,11 @@ struct foreign_record {
     std::string_view file = {};
     int line = 0;
     std::string_view function = {};
+    /// What the thread is at, in the place of a task's name.
+    std::string_view task = {};
 };
 
-/// The origin, place and function as fields for a record. Its message is not looked at.
+/// The origin, place, function and task as fields for a record. Its message is not looked at.
 [[nodiscard]] std::string foreign_fields(const foreign_record& record);
 
 /// Logs it, whatever the logger's level is: the other library has asked its own. Throws

@@ -10,14 +10,18 @@
 #include <sapwood/log_restraint.hpp>
 #include <sapwood/log_sink.hpp>
 #include <sapwood/log_stats.hpp>
+#include <sapwood/log_visits.hpp>
 #include <sapwood/recent_lines.hpp>
 #include <sapwood/task.hpp>
 
+#include <algorithm>
 #include <array>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace sapwood {
@@ -32,7 +36,8 @@ struct log_output_options {
     /// Records below it are not for this output.
     level at_least = level::trace;
 
-    /// Nor those that it says no to. Called on the consumer's thread; must not throw.
+    /// Nor those that it says no to. Called on the consumer's thread. Where it throws, the record
+    /// is written.
     std::function<bool(const log_record&)> filter = {};
 
     /// A batch goes to the sink when it has this many bytes. There are two.
@@ -68,6 +73,40 @@ struct log_output_counts {
     void note_write(clock::duration took) noexcept;
 };
 
+/// Lines on their way to the sink, and how far they have come.
+struct log_batch {
+    explicit log_batch(std::size_t capacity) : text(capacity) {}
+
+    log_buffer text;
+    /// So many bytes in front the sink has, or a signal handler has had them written.
+    std::size_t done = 0;
+    /// Behind them.
+    std::uint64_t lines = 0;
+    /// A signal handler has had the rest written, while the sink was at it.
+    bool is_saved = false;
+
+    [[nodiscard]] std::size_t size() const noexcept { return text.size() - done; }
+
+    [[nodiscard]] bool empty() const noexcept { return size() == 0; }
+
+    [[nodiscard]] std::string_view rest() const noexcept { return text.text().substr(done); }
+
+    void cut(std::size_t to) noexcept {
+        text.cut(to);
+        done = std::min(done, to);
+    }
+
+    void clear() noexcept {
+        done = 0;
+        text.cut(0);
+        lines = 0;
+        is_saved = false;
+    }
+};
+
+/// Why a record that an output was to have is not there.
+enum class log_loss : std::uint8_t { no_room, no_form, no_handler, count };
+
 class log_output final : private log_restraint::teller {
   public:
     /// `may_block`: while the sink fails, what is there is kept and no more is taken, so that the
@@ -86,7 +125,7 @@ class log_output final : private log_restraint::teller {
     [[nodiscard]] bool may_block() const noexcept { return may_block_; }
 
     /// Whether there is room for more.
-    [[nodiscard]] bool full() const noexcept { return filling_.size() >= batch_bytes_; }
+    [[nodiscard]] bool full() const noexcept { return filling().size() >= batch_bytes_; }
 
     /// It is full, and worth waiting for: always where it is the only one, until it is to be given
     /// up; otherwise as long as it does not fail.
@@ -99,14 +138,16 @@ class log_output final : private log_restraint::teller {
 
     [[nodiscard]] std::size_t batch_bytes() const noexcept { return batch_bytes_; }
 
-    /// In their order.
-    void append(std::span<const log_record> records);
+    // --- in a log_visit ---
+
+    /// In their order. What cannot be rendered is counted as lost.
+    void append(std::span<const log_record> records) noexcept;
 
     /// Writes the records that it keeps now.
-    void dump_recent();
+    void dump_recent() noexcept;
 
     /// Tells what was held back until now; at the end of time, all.
-    void tell_held_back(clock::time_point now);
+    void tell_held_back(clock::time_point now) noexcept;
 
     /// When that has to be done; the end of time where nothing is held back.
     [[nodiscard]] clock::time_point tells_at() const noexcept {
@@ -114,11 +155,13 @@ class log_output final : private log_restraint::teller {
     }
 
     /// Has what is in the batch written as soon as the sink is free.
-    void push();
+    void push() noexcept;
+
+    // --- at any time ---
 
     /// Nothing is left to write or to be done, or the sink fails.
     [[nodiscard]] bool settled() const noexcept {
-        return is_failing() || (filling_.size() == 0 && !is_writing_ && !asked_ && !is_tending_);
+        return is_failing() || (filling().empty() && !is_writing_ && !asked_ && !is_tending_);
     }
 
     /// The sink is asked for something, which is done before the next write.
@@ -145,8 +188,8 @@ class log_output final : private log_restraint::teller {
     }
 
     /// The writing coroutine: runs until stop() and all is written. `progress` is set whenever it
-    /// has got on.
-    [[nodiscard]] task<> write_out(event& progress);
+    /// has got on. Nothing that a sink, a form or a filter throws ends it.
+    [[nodiscard]] task<> write_out(event& progress, log_visits& visits);
 
     /// What is there is still written, or, where the sink fails, lost and reported.
     void stop() noexcept;
@@ -156,8 +199,12 @@ class log_output final : private log_restraint::teller {
     /// Of the records that it is being given, those that it is done with.
     [[nodiscard]] std::size_t taken() const noexcept { return taken_; }
 
-    /// Has the sink write what was rendered and is not written, each batch once.
-    void write_batches_in_crash() noexcept;
+    /// It is not to go on with those that it is being given, should the process survive.
+    void stop_taking_in_crash() noexcept { taken_ = stopped; }
+
+    /// Has the sink write what was rendered and is not written, each batch once. Where it cannot,
+    /// the batch stays as it is, in case that the process survives; with `is_exit` it is lost.
+    void write_batches_in_crash(bool is_exit = false) noexcept;
 
     /// What it keeps (log_recent), to be written once; null where there is nothing.
     [[nodiscard]] const recent_lines* take_recent_in_crash() noexcept {
@@ -168,9 +215,14 @@ class log_output final : private log_restraint::teller {
         return recent_.get();
     }
 
-    void write_in_crash(std::span<const char> lines) noexcept {
-        (void)sink_->write_in_crash(lines);
-    }
+    /// So many lines that were never in a batch.
+    void write_in_crash(std::span<const char> text, std::uint64_t lines) noexcept;
+
+    /// A record was taken that is not for it.
+    void count_unwanted_in_crash() noexcept { ++counts_.lines_unwanted; }
+
+    /// Lines of its own come.
+    void count_notes_in_crash(std::uint64_t lines) noexcept { counts_.notes += lines; }
 
     [[nodiscard]] crash_form form_in_crash() const noexcept { return form_->in_crash(); }
 
@@ -185,6 +237,7 @@ class log_output final : private log_restraint::teller {
   private:
     [[nodiscard]] bool takes_all(std::span<const log_record> records) const noexcept;
     static constexpr std::size_t nowhere = static_cast<std::size_t>(-1);
+    static constexpr std::size_t stopped = nowhere / 2; // taken_: more than there are
 
     [[nodiscard]] bool takes(const log_record& record) const noexcept {
         return record.importance >= at_least_ && !record.is_kept_only;
@@ -194,24 +247,36 @@ class log_output final : private log_restraint::teller {
         return recent_ != nullptr && record.importance >= recent_options_.at_least;
     }
 
-    void append_one_by_one(std::span<const log_record> records);
-    void take(const log_record& record);
-    void keep(const log_record& record);
+    /// The batch that records are rendered into, and the one that the sink has. They change places
+    /// by one store, in the middle of which no signal comes.
+    [[nodiscard]] log_batch& filling() noexcept { return batches_[filling_]; }
+
+    [[nodiscard]] const log_batch& filling() const noexcept { return batches_[filling_]; }
+
+    [[nodiscard]] log_batch& writing() noexcept { return batches_[filling_ ^ 1U]; }
+
+    void append_one_by_one(std::span<const log_record> records) noexcept;
+    [[nodiscard]] bool passes_filter(const log_record& record) noexcept;
+    void take(const log_record& record) noexcept;
+    void keep(const log_record& record) noexcept;
     void forget_saved() noexcept;
-    [[nodiscard]] bool restrains(const log_record& record);
-    bool render(const log_record& record);
+    [[nodiscard]] bool restrains(const log_record& record) noexcept;
+    bool render(const log_record& record) noexcept;
 
     [[nodiscard]] bool has_no_room() const noexcept { return full() && is_failing(); }
 
-    bool tell_held_back(const std::string& text, level importance) override;
-    bool note(const std::string& text, level importance);
-    void lose(std::uint64_t lines, const std::string& why);
-    void tell_losses();
+    bool tell_held_back(std::string_view text, level importance) noexcept override;
+    bool note(std::string_view text, level importance) noexcept;
+    void count_lost(log_loss why) noexcept;
+    void tell_losses() noexcept;
+    [[nodiscard]] bool has_untold_losses() const noexcept;
     void note_written(std::size_t bytes) noexcept;
-    [[nodiscard]] task<> write_batch(event& progress);
-    [[nodiscard]] task<> tend();
-    void put_first(const log_news& news);
-    [[nodiscard]] std::string summary_of_losses() const;
+    [[nodiscard]] task<> write_batch(event& progress, log_visits& visits);
+    void end_write(std::size_t written, std::string_view why) noexcept;
+    void give_batches_up(std::string_view why) noexcept;
+    [[nodiscard]] task<> tend(log_visits& visits);
+    void put_first(const log_news& news) noexcept;
+    void tell_summary() const noexcept;
 
     std::unique_ptr<log_layout> form_;
     std::unique_ptr<log_sink> sink_;
@@ -230,24 +295,22 @@ class log_output final : private log_restraint::teller {
     bool is_recent_saved_ = false;
     std::unique_ptr<log_restraint> restraint_;
 
-    log_buffer filling_;
-    log_buffer writing_;
-    std::uint64_t filling_lines_ = 0;
-    std::uint64_t writing_lines_ = 0;
+    std::array<log_batch, 2> batches_;
+    unsigned filling_ = 0;
     /// While records are rendered: how many are done, and where in the batch their lines end.
     std::size_t taken_ = 0;
     std::size_t rendered_to_ = nowhere;
     bool is_writing_ = false;
     bool is_tending_ = false;
     log_sink_requests asked_;
-    /// write_batches_in_crash has seen to what is being written, which is not touched for that:
-    /// perhaps its write goes on.
-    bool is_saved_ = false;
     bool is_stopping_ = false;
     bool gives_up_ = false;
+    /// Said once on standard error.
+    bool has_told_filter_ = false;
+    bool has_told_form_ = false;
     std::error_code failure_;
     clock::time_point write_began_{};
-    std::uint64_t lines_lost_untold_ = 0;
+    std::array<std::uint64_t, static_cast<std::size_t>(log_loss::count)> lost_untold_{};
     event work_;
     event stop_;
     log_output_counts counts_;

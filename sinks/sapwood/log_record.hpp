@@ -198,6 +198,10 @@ class log_layout {
         }
     }
 
+    /// In a process that was forked, before the first line there: what the form remembers of its
+    /// process, as its number, was the parent's.
+    virtual void become_childs() {}
+
     /// What comes nearest to it.
     [[nodiscard]] virtual crash_form in_crash() const noexcept { return crash_form::text; }
 

@@ -31,12 +31,18 @@ class log_requests {
                 .rotate = rotate_.exchange(false, std::memory_order_acq_rel)};
     }
 
-    /// An eventfd: it can be read from when something is asked for.
+    /// An eventfd: it can be read from when something is asked for. -1 in a child process for which
+    /// the kernel had none: what is asked for is found at the next look.
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
     // --- for all of the process ---
 
-    /// In a child that was forked: the descriptor is the parent's, whose log it would wake.
+    /// While the process is doubled, nobody is in the middle of taking SIGHUP.
+    static void lock_for_fork();
+    static void unlock_after_fork();
+
+    /// In a child that was forked, its only thread: the descriptor is the parent's, whose log it
+    /// would wake.
     void become_childs() noexcept;
 
     /// Has SIGHUP ask for a reopening for as long as this lives. Another handler that was there is

@@ -54,7 +54,7 @@ class log_restraint {
     /// Says in the log that records were held back. False where there is no room for it just now.
     class teller {
       public:
-        virtual bool tell_held_back(const std::string& text, level importance) = 0;
+        virtual bool tell_held_back(std::string_view text, level importance) noexcept = 0;
 
       protected:
         ~teller() = default;
@@ -72,10 +72,10 @@ class log_restraint {
     [[nodiscard]] clock::time_point due() const noexcept { return due_; }
 
     /// Tells what is due.
-    void tell_due(clock::time_point now, teller& to) { tell_until(now, to); }
+    void tell_due(clock::time_point now, teller& to) noexcept { tell_until(now, to); }
 
     /// Tells everything: the log ends.
-    void tell_all(teller& to) { tell_until(clock::time_point::max(), to); }
+    void tell_all(teller& to) noexcept { tell_until(clock::time_point::max(), to); }
 
     [[nodiscard]] std::uint64_t held_back() const noexcept { return held_back_; }
 
@@ -102,8 +102,8 @@ class log_restraint {
                              clock::time_point now);
     void hold(held& in, const log_record& record, clock::time_point due);
     [[nodiscard]] bucket& bucket_of(const log_record& record);
-    bool tell(held& what, std::string_view why, teller& to);
-    void tell_until(clock::time_point now, teller& to);
+    bool tell(held& what, std::string_view why, teller& to) noexcept;
+    void tell_until(clock::time_point now, teller& to) noexcept;
 
     const log_limits limits_;
     const std::string why_site_;

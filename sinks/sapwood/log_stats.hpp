@@ -54,7 +54,8 @@ struct log_output_stats {
     std::uint64_t held_back = 0;
     /// The sink failed, and there was no room to keep them.
     std::uint64_t lost = 0;
-    /// Lines of the output's own: of what was lost.
+    /// Lines of the output's own: of what was lost or held back, what it had kept for an error,
+    /// what its sink tells.
     std::uint64_t notes = 0;
     /// Taken, and not with the sink yet.
     std::uint64_t in_flight = 0;
@@ -86,7 +87,7 @@ struct log_stats {
     std::uint64_t taken = 0;
     /// In the threads' rings, not looked at yet.
     std::uint64_t in_rings = 0;
-    /// Lines of the log's own: of gaps.
+    /// Lines of the log's own, for each output: of gaps, of a signal.
     std::uint64_t notes = 0;
 
     // Threads and their rings.

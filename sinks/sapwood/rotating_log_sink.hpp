@@ -54,6 +54,9 @@ struct rotating_log_sink_options {
     /// Once a day.
     std::optional<daily_time> daily_at = {};
 
+    /// What an earlier run has left is rotated before the first line of this one.
+    bool rotate_at_open = false;
+
     // Which rotated files are kept, the newest ones. Each limit holds by itself; 0: no limit.
 
     std::size_t keep_files = 0;
@@ -64,6 +67,8 @@ struct rotating_log_sink_options {
 
     /// Rotated files are compressed with zstd, on a thread of the common pool: nobody waits for it,
     /// not even the end of the log. What was not finished is taken up when the log is opened again.
+    /// Owner, group, mode and access control list stay what they are; where this process may not
+    /// give them, fewer can read the file than before, never more, and a line says so once.
     bool compress = false;
     /// zstd's: 1 to 22.
     int compression_level = 3;
@@ -155,6 +160,7 @@ class rotating_log_sink final : public log_sink {
     bool is_asked_to_rotate_ = false;
     bool house_is_due_ = false;
     bool house_is_running_ = false;
+    bool has_told_of_fewer_ = false;
     std::optional<join_handle<>> house_;
     std::vector<log_news> untold_;
     rotating_log_sink_counts counts_;

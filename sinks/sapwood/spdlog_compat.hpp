@@ -12,14 +12,30 @@
 #error "<sapwood/spdlog_compat.hpp> stands for <spdlog/...>: do not include both in one source file"
 #endif
 
+#include <sapwood/spdlog_compat_hex.hpp>
 #include <sapwood/spdlog_compat_logger.hpp>
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <fmt/ostream.h> // spdlog/fmt/ostr.h
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
+
+// Of spdlog, as programs ask for it; see its change log for what came when.
+#define SPDLOG_VER_MAJOR 1
+#define SPDLOG_VER_MINOR 14
+#define SPDLOG_VER_PATCH 1
+#define SPDLOG_TO_VERSION(major, minor, patch) ((major)*10000 + (minor)*100 + (patch))
+#define SPDLOG_VERSION SPDLOG_TO_VERSION(SPDLOG_VER_MAJOR, SPDLOG_VER_MINOR, SPDLOG_VER_PATCH)
+
+#define SPDLOG_FUNCTION static_cast<const char*>(__FUNCTION__)
+#define SPDLOG_FMT_RUNTIME(format) fmt::runtime(format)
+#define SPDLOG_FMT_STRING(format) FMT_STRING(format)
+#define SPDLOG_FILENAME_T(path) path
 
 #define SPDLOG_LEVEL_TRACE 0
 #define SPDLOG_LEVEL_DEBUG 1
@@ -38,10 +54,13 @@ namespace sapwood::spdlog_compat {
 // --- the registry: loggers by name ---
 
 /// Null where there is none.
-[[nodiscard]] std::shared_ptr<logger> get(const std::string& name);
+[[nodiscard]] std::shared_ptr<logger> get(std::string_view name);
 
 /// Throws spdlog_ex where there is one of that name.
 void register_logger(const std::shared_ptr<logger>& one);
+
+/// Takes the place of one that has its name.
+void register_or_replace(const std::shared_ptr<logger>& one);
 
 /// Gives it what was set for all loggers, and registers it unless that was turned off.
 void initialize_logger(const std::shared_ptr<logger>& one);
@@ -81,10 +100,22 @@ void flush_every(std::chrono::duration<Rep, Period>) noexcept {}
 namespace cfg {
 
 /// Levels from SPDLOG_LEVEL: `info,network=debug`; loggers to come are given them, too.
-void load_env_levels();
+void load_env_levels(const char* variable = "SPDLOG_LEVEL");
+
+/// From an argument `SPDLOG_LEVEL=...`.
+void load_argv_levels(int argc, const char* const* argv);
 void load_levels(const std::string& levels);
 
+namespace helpers {
+
+using cfg::load_levels;
+
+} // namespace helpers
+
 } // namespace cfg
+
+/// What the environment says for its name.
+void apply_logger_env_levels(const std::shared_ptr<logger>& one);
 
 // --- making loggers ---
 
@@ -101,6 +132,7 @@ struct synchronous_factory {
 
 /// All sinks that write somewhere have a thread for it.
 using async_factory = synchronous_factory;
+using default_factory = synchronous_factory;
 
 /// By giving up the oldest messages of the thread, which the log tells.
 struct async_factory_nonblock {
@@ -113,8 +145,41 @@ struct async_factory_nonblock {
 
 enum class async_overflow_policy : std::uint8_t { block, overrun_oldest, discard_new };
 
-/// There is no pool and no queue to size.
-inline void init_thread_pool(std::size_t, std::size_t) noexcept {}
+namespace details {
+
+/// There is none, and no queue to size.
+class thread_pool {
+  public:
+    thread_pool() = default;
+
+    thread_pool(std::size_t, std::size_t) noexcept {}
+};
+
+} // namespace details
+
+inline void init_thread_pool(std::size_t, std::size_t, std::function<void()> = {},
+                             std::function<void()> = {}) noexcept {}
+
+[[nodiscard]] std::shared_ptr<details::thread_pool> thread_pool();
+
+/// A logger. What a full ring means has been said when its sinks were made: they wait, unless
+/// create_async_nb made them.
+class async_logger final : public logger {
+  public:
+    async_logger(std::string name, sinks_init_list to, std::weak_ptr<details::thread_pool>,
+                 async_overflow_policy = async_overflow_policy::block)
+        : logger(std::move(name), to) {}
+
+    async_logger(std::string name, sink_ptr to, std::weak_ptr<details::thread_pool>,
+                 async_overflow_policy = async_overflow_policy::block)
+        : logger(std::move(name), std::move(to)) {}
+
+    template <class Iterator>
+    async_logger(std::string name, Iterator begin, Iterator end,
+                 std::weak_ptr<details::thread_pool>,
+                 async_overflow_policy = async_overflow_policy::block)
+        : logger(std::move(name), begin, end) {}
+};
 
 template <class Sink, class... Args>
 std::shared_ptr<logger> create(std::string name, Args&&... args) {
@@ -161,6 +226,18 @@ std::shared_ptr<logger> stderr_color_mt(const std::string& name,
 }
 
 template <class Factory = synchronous_factory>
+std::shared_ptr<logger> callback_logger_mt(const std::string& name,
+                                           const sinks::custom_log_callback& call) {
+    return Factory::template create<sinks::callback_sink_mt>(name, call);
+}
+
+template <class Factory = synchronous_factory>
+std::shared_ptr<logger> callback_logger_st(const std::string& name,
+                                           const sinks::custom_log_callback& call) {
+    return Factory::template create<sinks::callback_sink_st>(name, call);
+}
+
+template <class Factory = synchronous_factory>
 std::shared_ptr<logger> null_logger_mt(const std::string& name) {
     return Factory::template create<sinks::null_sink_mt>(name);
 }
@@ -199,6 +276,7 @@ std::shared_ptr<logger> null_logger_st(const std::string& name) {
 
 } // namespace sapwood::spdlog_compat
 
+#include <sapwood/spdlog_compat_network.hpp>
 #include <sapwood/spdlog_compat_rotation.hpp>
 
 namespace sapwood::spdlog_compat {
@@ -226,65 +304,9 @@ void log(level::level_enum importance, const T& value) {
     default_logger_raw()->log(importance, value);
 }
 
-template <class... Args>
-void trace(format_string_t<Args...> format, const Args&... args) {
-    log<Args...>(level::trace, format, args...);
-}
-
-template <class... Args>
-void debug(format_string_t<Args...> format, const Args&... args) {
-    log<Args...>(level::debug, format, args...);
-}
-
-template <class... Args>
-void info(format_string_t<Args...> format, const Args&... args) {
-    log<Args...>(level::info, format, args...);
-}
-
-template <class... Args>
-void warn(format_string_t<Args...> format, const Args&... args) {
-    log<Args...>(level::warn, format, args...);
-}
-
-template <class... Args>
-void error(format_string_t<Args...> format, const Args&... args) {
-    log<Args...>(level::err, format, args...);
-}
-
-template <class... Args>
-void critical(format_string_t<Args...> format, const Args&... args) {
-    log<Args...>(level::critical, format, args...);
-}
-
-template <class T>
-void trace(const T& value) {
-    log(level::trace, value);
-}
-
-template <class T>
-void debug(const T& value) {
-    log(level::debug, value);
-}
-
-template <class T>
-void info(const T& value) {
-    log(level::info, value);
-}
-
-template <class T>
-void warn(const T& value) {
-    log(level::warn, value);
-}
-
-template <class T>
-void error(const T& value) {
-    log(level::err, value);
-}
-
-template <class T>
-void critical(const T& value) {
-    log(level::critical, value);
-}
+SAPWOOD_SPDLOG_LEVEL_CALLS
+#undef SAPWOOD_SPDLOG_LEVEL_CALLS
+#undef SAPWOOD_SPDLOG_LEVEL_CALL
 
 /// Formats as the seconds since it was made.
 class stopwatch {
@@ -293,6 +315,10 @@ class stopwatch {
 
     [[nodiscard]] std::chrono::duration<double> elapsed() const {
         return std::chrono::steady_clock::now() - began_;
+    }
+
+    [[nodiscard]] std::chrono::milliseconds elapsed_ms() const {
+        return std::chrono::duration_cast<std::chrono::milliseconds>(elapsed());
     }
 
     void reset() { began_ = std::chrono::steady_clock::now(); }

@@ -57,6 +57,25 @@ class checked_format {
 template <class... Args>
 using format_string_t = checked_format<std::type_identity_t<Args>...>;
 
+/// What a logger has, and the namespace for its default logger; by their log().
+#define SAPWOOD_SPDLOG_LEVEL_CALL(name, importance)                                                \
+    template <class... Args>                                                                       \
+    [[gnu::always_inline]] inline void name(format_string_t<Args...> format,                       \
+                                            const Args&... args) {                                 \
+        log<Args...>(importance, format, args...);                                                 \
+    }                                                                                              \
+    template <class T>                                                                             \
+    void name(const T& value) {                                                                    \
+        log(importance, value);                                                                    \
+    }
+#define SAPWOOD_SPDLOG_LEVEL_CALLS                                                                 \
+    SAPWOOD_SPDLOG_LEVEL_CALL(trace, level::trace)                                                 \
+    SAPWOOD_SPDLOG_LEVEL_CALL(debug, level::debug)                                                 \
+    SAPWOOD_SPDLOG_LEVEL_CALL(info, level::info)                                                   \
+    SAPWOOD_SPDLOG_LEVEL_CALL(warn, level::warn)                                                   \
+    SAPWOOD_SPDLOG_LEVEL_CALL(error, level::err)                                                   \
+    SAPWOOD_SPDLOG_LEVEL_CALL(critical, level::critical)
+
 class logger : public std::enable_shared_from_this<logger> {
   public:
     explicit logger(std::string name) : logger(std::move(name), std::vector<sink_ptr>()) {}
@@ -85,7 +104,7 @@ class logger : public std::enable_shared_from_this<logger> {
         }
         const detail::log_core* const core = straight_to();
         if (core != nullptr && where.empty() && !format.is_runtime() && !should_backtrace() &&
-            sinks_.front()->should_log(importance)) [[likely]] {
+            !details::may_have_context() && sinks_.front()->should_log(importance)) [[likely]] {
             try {
                 detail::put_call(*core, details::to_level(importance), format.checked(), args...);
             } catch (...) {
@@ -130,65 +149,7 @@ class logger : public std::enable_shared_from_this<logger> {
         log_text(when, where, importance, {text.data(), text.size()});
     }
 
-    template <class... Args>
-    [[gnu::always_inline]] void trace(format_string_t<Args...> format, const Args&... args) {
-        log<Args...>(level::trace, format, args...);
-    }
-
-    template <class... Args>
-    [[gnu::always_inline]] void debug(format_string_t<Args...> format, const Args&... args) {
-        log<Args...>(level::debug, format, args...);
-    }
-
-    template <class... Args>
-    [[gnu::always_inline]] void info(format_string_t<Args...> format, const Args&... args) {
-        log<Args...>(level::info, format, args...);
-    }
-
-    template <class... Args>
-    [[gnu::always_inline]] void warn(format_string_t<Args...> format, const Args&... args) {
-        log<Args...>(level::warn, format, args...);
-    }
-
-    template <class... Args>
-    [[gnu::always_inline]] void error(format_string_t<Args...> format, const Args&... args) {
-        log<Args...>(level::err, format, args...);
-    }
-
-    template <class... Args>
-    [[gnu::always_inline]] void critical(format_string_t<Args...> format, const Args&... args) {
-        log<Args...>(level::critical, format, args...);
-    }
-
-    template <class T>
-    void trace(const T& value) {
-        log(level::trace, value);
-    }
-
-    template <class T>
-    void debug(const T& value) {
-        log(level::debug, value);
-    }
-
-    template <class T>
-    void info(const T& value) {
-        log(level::info, value);
-    }
-
-    template <class T>
-    void warn(const T& value) {
-        log(level::warn, value);
-    }
-
-    template <class T>
-    void error(const T& value) {
-        log(level::err, value);
-    }
-
-    template <class T>
-    void critical(const T& value) {
-        log(level::critical, value);
-    }
+    SAPWOOD_SPDLOG_LEVEL_CALLS
 
     // --- what it is ---
 

@@ -8,7 +8,9 @@
 #include <sapwood/spdlog_compat_sink.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
+#include <cstdio>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -20,7 +22,12 @@
 
 namespace sapwood::spdlog_compat {
 
-/// Called around a file's life. There is no FILE here: after_open and before_close get a null one.
+class logger;
+struct synchronous_factory;
+
+/// Called around a file's life. The FILE is one for the call, and not the log's own: what is
+/// written to it stands before the first line, or behind the last one. A file that rotates calls
+/// them once.
 struct file_event_handlers {
     std::function<void(const filename_t&)> before_open;
     std::function<void(const filename_t&, std::FILE*)> after_open;
@@ -34,6 +41,25 @@ struct shared_pattern;
 
 /// Makes its directory, and empties it where it is to be. Throws spdlog_ex.
 void prepare_file(const filename_t& path, bool truncate);
+
+/// Calls a file's handlers: the first two before the log opens it.
+class handler_calls {
+  public:
+    handler_calls(filename_t path, bool truncate, file_event_handlers handlers);
+
+    [[nodiscard]] const filename_t& path() const noexcept { return path_; }
+
+    /// When the log is closed.
+    void end();
+
+  private:
+    filename_t path_;
+    file_event_handlers handlers_;
+};
+
+/// Makes the form of a sink's lines of the one that it has by default and that of its pattern.
+using form_frame = std::function<std::unique_ptr<log_layout>(std::unique_ptr<log_layout> by_default,
+                                                             std::unique_ptr<log_layout> pattern)>;
 
 /// What a full ring means for the sinks that this thread makes while it lives.
 class full_policy_scope {
@@ -55,7 +81,8 @@ namespace sinks {
 class log_backed_sink : public sink {
   public:
     /// Opens it. Throws spdlog_ex.
-    explicit log_backed_sink(std::unique_ptr<log_sink> to, bool colour = false);
+    explicit log_backed_sink(std::unique_ptr<log_sink> to, bool colour = false,
+                             const details::form_frame& frame = {});
     ~log_backed_sink() override;
 
     void log(const details::log_msg& message) override;
@@ -77,7 +104,7 @@ class log_backed_sink : public sink {
     void close() noexcept;
 
   private:
-    void change_pattern(const std::string& pattern, pattern_time_type zone);
+    void change_pattern(const std::string& pattern, pattern_time_type zone, custom_flags flags);
 
     std::shared_ptr<details::shared_pattern> pattern_;
     std::unique_ptr<sapwood::logger> log_;
@@ -92,11 +119,12 @@ class file_sink final : public log_backed_sink {
                        const file_event_handlers& handlers = {});
     ~file_sink() override;
 
-    [[nodiscard]] const filename_t& filename() const noexcept { return path_; }
+    [[nodiscard]] const filename_t& filename() const noexcept { return calls_.path(); }
 
   private:
-    filename_t path_;
-    file_event_handlers handlers_;
+    explicit file_sink(details::handler_calls calls);
+
+    details::handler_calls calls_;
 };
 
 /// Standard output or error; in colours on a terminal, where NO_COLOR is not set.
@@ -110,6 +138,17 @@ extern template class standard_sink<1, false>;
 extern template class standard_sink<1, true>;
 extern template class standard_sink<2, false>;
 extern template class standard_sink<2, true>;
+
+template <class Mutex>
+using basic_file_sink = file_sink;
+template <class Mutex>
+using stdout_sink = standard_sink<1, false>;
+template <class Mutex>
+using stderr_sink = standard_sink<2, false>;
+template <class Mutex>
+using ansicolor_stdout_sink = standard_sink<1, true>;
+template <class Mutex>
+using ansicolor_stderr_sink = standard_sink<2, true>;
 
 using basic_file_sink_mt = file_sink;
 using basic_file_sink_st = file_sink;
@@ -160,41 +199,56 @@ class ostream_sink final : public base_sink<Mutex> {
     bool force_flush_;
 };
 
-/// Keeps the newest messages as lines.
+/// Keeps the newest messages.
 template <class Mutex>
 class ringbuffer_sink final : public base_sink<Mutex> {
   public:
     explicit ringbuffer_sink(std::size_t messages_max) : messages_max_(messages_max) {}
 
-    /// The newest `limit` lines, the oldest first; 0: all that there are.
+    /// The newest `limit`, the oldest first; 0: all that there are.
+    [[nodiscard]] std::vector<details::log_msg_buffer> last_raw(std::size_t limit = 0) {
+        const std::lock_guard<Mutex> lock(this->mutex_);
+        return newest(limit);
+    }
+
+    /// The same as lines.
     [[nodiscard]] std::vector<std::string> last_formatted(std::size_t limit = 0) {
         const std::lock_guard<Mutex> lock(this->mutex_);
-        const std::size_t count = limit == 0 ? lines_.size() : std::min(limit, lines_.size());
-        return {lines_.end() - static_cast<std::ptrdiff_t>(count), lines_.end()};
+        std::vector<std::string> lines;
+        for (const auto& each : newest(limit)) {
+            memory_buf_t line;
+            this->formatter_->format(each, line);
+            lines.emplace_back(line.data(), line.size());
+        }
+        return lines;
     }
 
   protected:
     void sink_it_(const details::log_msg& message) override {
-        memory_buf_t line;
-        this->formatter_->format(message, line);
-        lines_.emplace_back(line.data(), line.size());
-        if (lines_.size() > messages_max_) {
-            lines_.pop_front();
+        messages_.emplace_back(message);
+        if (messages_.size() > messages_max_) {
+            messages_.pop_front();
         }
     }
 
     void flush_() override {}
 
   private:
+    [[nodiscard]] std::vector<details::log_msg_buffer> newest(std::size_t limit) const {
+        const std::size_t count = limit == 0 ? messages_.size() : std::min(limit, messages_.size());
+        return {messages_.end() - static_cast<std::ptrdiff_t>(count), messages_.end()};
+    }
+
     std::size_t messages_max_;
-    std::deque<std::string> lines_;
+    std::deque<details::log_msg_buffer> messages_;
 };
+
+using custom_log_callback = std::function<void(const details::log_msg&)>;
 
 template <class Mutex>
 class callback_sink final : public base_sink<Mutex> {
   public:
-    explicit callback_sink(std::function<void(const details::log_msg&)> call)
-        : call_(std::move(call)) {}
+    explicit callback_sink(custom_log_callback call) : call_(std::move(call)) {}
 
   protected:
     void sink_it_(const details::log_msg& message) override { call_(message); }
@@ -202,12 +256,12 @@ class callback_sink final : public base_sink<Mutex> {
     void flush_() override {}
 
   private:
-    std::function<void(const details::log_msg&)> call_;
+    custom_log_callback call_;
 };
 
 /// Several sinks as one.
 template <class Mutex>
-class dist_sink final : public base_sink<Mutex> {
+class dist_sink : public base_sink<Mutex> {
   public:
     dist_sink() = default;
 
@@ -261,6 +315,43 @@ class dist_sink final : public base_sink<Mutex> {
     std::vector<sink_ptr> to_;
 };
 
+/// Several sinks as one, which get a message that says what the one before it said only where that
+/// was longer ago than `skipped_for`. How many were left out is told before the next other one.
+template <class Mutex>
+class dup_filter_sink final : public dist_sink<Mutex> {
+  public:
+    template <class Rep, class Period>
+    explicit dup_filter_sink(std::chrono::duration<Rep, Period> skipped_for,
+                             level::level_enum notice_level = level::info)
+        : skipped_for_(std::chrono::duration_cast<log_clock::duration>(skipped_for)),
+          notice_level_(notice_level) {}
+
+  protected:
+    void sink_it_(const details::log_msg& message) override {
+        const std::string_view text(message.payload.data(), message.payload.size());
+        if (text == last_text_ && message.time - last_time_ <= skipped_for_) {
+            ++skipped_;
+            return;
+        }
+        if (skipped_ > 0) {
+            const std::string notice =
+                fmt::format("Skipped {} duplicate messages..", std::exchange(skipped_, 0));
+            dist_sink<Mutex>::sink_it_(details::log_msg(message.source, message.logger_name,
+                                                        notice_level_, string_view_t(notice)));
+        }
+        dist_sink<Mutex>::sink_it_(message);
+        last_time_ = message.time;
+        last_text_ = text;
+    }
+
+  private:
+    const log_clock::duration skipped_for_;
+    const level::level_enum notice_level_;
+    log_clock::time_point last_time_;
+    std::string last_text_;
+    std::size_t skipped_ = 0;
+};
+
 using null_sink_mt = null_sink<details::null_mutex>;
 using null_sink_st = null_sink_mt;
 using ostream_sink_mt = ostream_sink<std::mutex>;
@@ -271,6 +362,8 @@ using callback_sink_mt = callback_sink<std::mutex>;
 using callback_sink_st = callback_sink<details::null_mutex>;
 using dist_sink_mt = dist_sink<std::mutex>;
 using dist_sink_st = dist_sink<details::null_mutex>;
+using dup_filter_sink_mt = dup_filter_sink<std::mutex>;
+using dup_filter_sink_st = dup_filter_sink<details::null_mutex>;
 
 } // namespace sinks
 

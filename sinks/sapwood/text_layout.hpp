@@ -64,6 +64,7 @@ class text_layout final : public log_layout {
 
     void append(const log_record& record, log_buffer& to) override;
     void append_all(std::span<const log_record> records, log_buffer& to) override;
+    void become_childs() override;
 
     [[nodiscard]] bool wants_location() const noexcept override { return wants_location_; }
 

@@ -11,6 +11,7 @@
 #include <sapwood/resolve.hpp>
 #include <sapwood/run.hpp>
 
+#include <atomic>
 #include <doctest/doctest.h>
 #include <memory>
 #include <new>
@@ -37,6 +38,17 @@ task<strings> take(udp_socket& from, std::size_t count) {
         all.push_back(one.substr(0, got.size));
     }
     co_return all;
+}
+
+/// Names whose addresses a test says.
+std::shared_ptr<resolver> names_that_are(std::shared_ptr<std::vector<endpoint>> addresses) {
+    return std::make_shared<resolver>(2, [addresses](const name_query&) { return *addresses; });
+}
+
+udp_log_sink_options to_host(std::vector<endpoint> addresses) {
+    return {.host = "log.example",
+            .port = "514",
+            .names = names_that_are(std::make_shared<std::vector<endpoint>>(std::move(addresses)))};
 }
 
 } // namespace
@@ -105,6 +117,83 @@ TEST_SUITE("datagram_log_sink") {
             const auto [strict_code, strict_text] =
                 co_await test::failure_of([&] { return other.open(); });
             CHECK(strict_code == resolve_errc::unknown_service);
+        });
+    }
+
+    TEST_CASE("a host whose first address refuses is logged to at its next one") {
+        sapwood::run([]() -> task<> { // on a real clock: the name is looked up by a thread
+            endpoint nobody;
+            {
+                const udp_socket gone(test::loopback());
+                nobody = gone.local_endpoint();
+            }
+            udp_socket server(test::loopback());
+            udp_log_sink sink(to_host({nobody, server.local_endpoint()}));
+            co_await sink.open();
+            for (int i = 0; sink.refusals() == 0; ++i) {
+                REQUIRE(i < 1000); // the first of them is lost, as the count says
+                co_await write_text(sink, "lost\n");
+            }
+            co_await write_text(sink, "heard\n");
+            strings got = co_await take(server, 1);
+            while (got.back() != "heard") {
+                got = co_await take(server, 1);
+            }
+            CHECK(sink.refusals() == 1);
+            co_await sink.close();
+        });
+    }
+
+    TEST_CASE("an address to which there is no way is passed over") {
+        sapwood::run([]() -> task<> {
+            udp_socket server(test::loopback());
+            const endpoint refused("255.255.255.255", 514); // needs SO_BROADCAST
+            udp_log_sink sink(to_host({refused, server.local_endpoint()}));
+            co_await sink.open();
+            co_await write_text(sink, "one\n");
+            CHECK((co_await take(server, 1)).front() == "one");
+            co_await sink.close();
+
+            udp_log_sink nowhere(to_host({refused}));
+            const auto [code, text] =
+                co_await test::failure_of([&] { return write_text(nowhere, "line\n"); });
+            CHECK(code == std::errc::permission_denied);
+            CHECK(text.find("udp:log.example:514 cannot be reached") != std::string::npos);
+        });
+    }
+
+    TEST_CASE("a host that moves is followed, and what is known is used until then") {
+        sapwood::run([]() -> task<> {
+            udp_socket first(test::loopback());
+            udp_socket second(test::loopback());
+            auto options = to_host({});
+            std::atomic<int> lookups{0};
+            options.look_up_every = std::chrono::milliseconds(1);
+            options.names = std::make_shared<resolver>(2, [&](const name_query&) {
+                switch (++lookups) {
+                case 1:
+                    return std::vector{first.local_endpoint()};
+                case 2:
+                    throw std::system_error(make_error_code(resolve_errc::try_again));
+                default:
+                    return std::vector{second.local_endpoint()};
+                }
+            });
+            udp_log_sink sink(options);
+            co_await sink.open();
+            bool has_moved = false;
+            std::string one(64, '\0');
+            for (int sent = 0; !has_moved; ++sent) {
+                REQUIRE(sent < 1'000'000);
+                co_await write_text(sink, "line\n");
+                has_moved = ::recv(second.fd(), one.data(), one.size(), MSG_DONTWAIT) > 0;
+                if (!has_moved) { // each line is with one of them
+                    REQUIRE(::recv(first.fd(), one.data(), one.size(), MSG_DONTWAIT) > 0);
+                }
+            }
+            CHECK(lookups >= 3);
+            co_await sink.close();
+            options.names.reset();
         });
     }
 

@@ -269,4 +269,24 @@ TEST_SUITE("journal_log_sink") {
         CHECK(value_of(fields, "SYSLOG_IDENTIFIER") == "app");
         co_await sink.close();
     }
+
+    CO_TEST_CASE("lines of a batch that go out in a crash are entries as they would have been") {
+        const temporary_directory directory;
+        journal daemon(directory / "socket");
+        journal_log_sink sink({.path = directory / "socket", .must_connect = true});
+        co_await sink.open();
+        const auto form = sink.default_form();
+        for (const std::string& message :
+             {std::string("plain"), std::string("two\nlines \\ and a \0", 21),
+              std::string(230'000, 'x')}) {
+            owned_record record{.message = message, .importance = level::warning};
+            const std::string line = line_of(*form, record.with(kv("user", "ann")));
+            co_await write_text(sink, line);
+            const std::string as_always = daemon.take();
+            CHECK(sink.write_in_crash(line));
+            CHECK((daemon.take() == as_always));
+            CHECK((value_of(parse(as_always), "MESSAGE") == message));
+        }
+        co_await sink.close();
+    }
 }

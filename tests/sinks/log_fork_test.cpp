@@ -8,6 +8,7 @@
 
 #include <sapwood/console_log_sink.hpp>
 #include <sapwood/file_log_sink.hpp>
+#include <sapwood/log_requests.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
@@ -514,6 +515,98 @@ TEST_SUITE("log_fork") {
             CHECK(forks > 0);
         }
         CHECK(test::records_in(to.lines()) == records);
+    }
+
+    TEST_CASE("two forks at once, one of them in a filter, do not wait for each other" *
+              in_child_threads) {
+        constexpr int records = 100;
+        CHECK(test::in_child([&]() -> std::string {
+                  ::alarm(30); // ends it where they do
+                  const test::memory_log to;
+                  {
+                      logger_options options = to.options();
+                      options.outputs.front().filter = [](const log_record&) {
+                          return in_fork([] {}) == 0;
+                      };
+                      const logger log(std::move(options));
+                      std::atomic<bool> is_over{false};
+                      std::thread forking([&] {
+                          while (!is_over) {
+                              (void)in_fork([] {});
+                          }
+                      });
+                      for (int i = 0; i < records; ++i) {
+                          log.info("number {}", i);
+                      }
+                      log.flush_blocking();
+                      is_over = true;
+                      forking.join();
+                  }
+                  return std::to_string(test::records_in(to.lines()));
+              }) == "100");
+    }
+
+    TEST_CASE("a child's own lines have its own number, too" * in_child_threads) {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        {
+            const logger log{{.path = path,
+                              .form = {.pattern = "%P %v"},
+                              .recent = {.records_max = 1, .trigger = level::off}}};
+            const auto keep_and_dump = [&] {
+                log.debug("kept");
+                log.dump_recent();
+                log.flush_blocking();
+                log.info("child of {}", ::getpid());
+                log.flush_blocking();
+            };
+            keep_and_dump();
+            CHECK(in_fork(keep_and_dump) == 0);
+        }
+        const strings lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() == 8);
+        for (std::size_t i = 0; i < lines.size(); ++i) {
+            const std::string& told = lines[i < 4 ? 3 : 7];
+            CAPTURE(lines[i]);
+            CHECK(lines[i].starts_with(told.substr(told.rfind(' ') + 1) + " "));
+        }
+        CHECK(lines[3] != lines[7]);
+    }
+
+    TEST_CASE("a child with no descriptor to spare does not wake its parent's log") {
+        detail::log_requests requests;
+        CHECK(in_fork([&] {
+                  rlimit limit{};
+                  ::getrlimit(RLIMIT_NOFILE, &limit);
+                  limit.rlim_cur = 3;
+                  ::setrlimit(RLIMIT_NOFILE, &limit);
+                  requests.become_childs();
+                  requests.ask_to_reopen();
+                  ::_exit(requests.take().reopen ? 0 : 1);
+              }) == 0);
+        pollfd one{.fd = requests.fd(), .events = POLLIN, .revents = 0};
+        CHECK(::poll(&one, 1, 0) == 0);
+        requests.ask_to_reopen();
+        CHECK(::poll(&one, 1, 0) == 1);
+    }
+
+    TEST_CASE("a child takes SIGHUP though another thread took it at the fork" * in_child_threads) {
+        CHECK(test::in_child([&]() -> std::string {
+                  ::alarm(30);
+                  std::atomic<bool> is_over{false};
+                  std::thread taking([&] {
+                      while (!is_over) {
+                          detail::log_requests().reopen_on_hangup();
+                      }
+                  });
+                  int failures = 0;
+                  for (int i = 0; i < 200; ++i) {
+                      failures += in_fork([] { detail::log_requests().reopen_on_hangup(); });
+                  }
+                  is_over = true;
+                  taking.join();
+                  return std::to_string(failures);
+              }) == "0");
     }
 
     TEST_CASE("a log that was closed before the fork stays closed in the child" *

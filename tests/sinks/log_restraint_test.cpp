@@ -1,4 +1,5 @@
 // log_restraint: rates and repetitions, and that all that is held back is told.
+#include "support/allocations.hpp"
 #include "support/log_records.hpp"
 
 #include <sapwood/log_restraint.hpp>
@@ -10,6 +11,7 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -22,18 +24,30 @@ using test::owned_record;
 /// An output's part: what is written, line by line.
 class lines_told final : public log_restraint::teller {
   public:
-    bool tell_held_back(const std::string& text, level importance) override {
+    bool tell_held_back(std::string_view text, level importance) noexcept override {
         if (!has_room) {
             return false;
         }
-        lines.push_back(std::string(to_string(importance)) + " " + text);
-        held += std::stoull(text);
+        lines.push_back(std::string(to_string(importance)) + " " + std::string(text));
+        held += std::stoull(std::string(text));
         return true;
     }
 
     std::vector<std::string> lines;
     std::uint64_t held = 0;
     bool has_room = true;
+};
+
+/// Has room for one line, and asks for no memory.
+struct quiet_teller final : log_restraint::teller {
+    bool tell_held_back(std::string_view text, level) noexcept override {
+        bytes = text.copy(line, sizeof(line));
+        return has_room;
+    }
+
+    char line[256] = {};
+    std::size_t bytes = 0;
+    bool has_room = false;
 };
 
 /// A restraint, what has come of it, and a time that goes on when it is told to.
@@ -273,5 +287,31 @@ TEST_SUITE("log_restraint") {
               strings{"same",
                       "info 3 records held back: the same as the one before, \"same\" and so on",
                       "other"});
+    }
+
+    TEST_CASE("what is due is told without memory, and nothing is due for ever") {
+        log_restraint restraint({.repeats_within = 1h});
+        quiet_teller told;
+        const clock::time_point begin{};
+        const owned_record record;
+        CHECK(restraint.admits(record.view(), begin, told));
+        CHECK_FALSE(restraint.admits(record.view(), begin, told));
+        const auto due = restraint.due();
+        CHECK(due == begin + 1h);
+        clock::time_point later{};
+        bool has_asked = false;
+        {
+            const test::failing_allocations failing(1);
+            restraint.tell_due(due, told);
+            later = restraint.due();
+            told.has_room = true;
+            restraint.tell_due(later, told);
+            has_asked = failing.struck();
+        }
+        CHECK_FALSE(has_asked);
+        CHECK(later > due); // there was no room
+        CHECK(later < due + 1h);
+        CHECK(std::string_view(told.line, told.bytes).starts_with("1 record held back: "));
+        CHECK(restraint.due() == clock::time_point::max());
     }
 }

@@ -21,6 +21,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -238,6 +239,51 @@ TEST_SUITE("log_stats") {
         CHECK(last.outputs[1].unwanted == last.taken + last.notes);
     }
 
+    TEST_CASE("a log's first notes are no records, whenever somebody looks") {
+        // Whoever looks may be held up between any two numbers; a log that is fresh has few records
+        // and, where its ring is small, many notes.
+        std::atomic<bool> is_over{false};
+        bool holds = true;
+        bool grows = true;
+        std::mutex changing;
+        std::unique_ptr<const logger> shown;
+        int round = 0;
+        std::thread looking([&] {
+            log_stats last;
+            int looked_at = 0;
+            while (!is_over) {
+                const std::lock_guard lock(changing);
+                if (shown != nullptr) {
+                    const log_stats now = shown->stats();
+                    last = std::exchange(looked_at, round) == round ? last : log_stats();
+                    holds = holds && adds_up(now);
+                    grows = grows && now.accepted >= last.accepted && now.taken >= last.taken;
+                    last = now;
+                }
+            }
+        });
+        for (int i = 0; i < 100; ++i) {
+            logger_options options{.ring_bytes = 4096,
+                                   .full = {.policy = log_full_policy::drop_oldest}};
+            options.outputs.push_back(output_to([](std::string_view) {}));
+            const logger log(std::move(options));
+            {
+                const std::lock_guard lock(changing);
+                shown = std::make_unique<const logger>(log);
+                ++round;
+            }
+            for (int record = 0; record < 200; ++record) {
+                log.info("number {}", record);
+            }
+            const std::lock_guard lock(changing);
+            shown.reset();
+        }
+        is_over = true;
+        looking.join();
+        CHECK(holds);
+        CHECK(grows);
+    }
+
     TEST_CASE("what threads that have ended logged stays counted") {
         logger_options options;
         options.outputs.push_back(output_to([](std::string_view) {}));
@@ -308,6 +354,7 @@ TEST_SUITE("log_stats") {
         log_output_stats output;
         output.sink = "log file app.log";
         output.written = 3;
+        output.notes = 2;
         output.is_failing = true;
         output.write_times.counts = {1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
         output.write_times.sum = 6s;
@@ -346,6 +393,7 @@ TEST_SUITE("log_stats") {
         CHECK(has("sapwood_log_records_dropped_total{log=\"app\",reason=\"made_room\"} 2"));
         const std::string labels = "{log=\"app\",output=\"0\",sink=\"log file app.log\"";
         CHECK(has("sapwood_log_output_lines_total" + labels + "} 3"));
+        CHECK(has("sapwood_log_output_notes_total" + labels + "} 2"));
         CHECK(has("sapwood_log_output_failing" + labels + "} 1"));
         CHECK(has("# TYPE sapwood_log_output_write_seconds histogram"));
         CHECK(has("sapwood_log_output_write_seconds_bucket" + labels + ",le=\"1e-05\"} 1"));

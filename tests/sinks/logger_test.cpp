@@ -3,6 +3,7 @@
 #include "support/co_test.hpp" // shows vectors
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/log_stats.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/memory_log_sink.hpp>
 #include <sapwood/run.hpp>
@@ -513,6 +514,27 @@ TEST_SUITE("logger") {
         CHECK(gap == fmt::format("warning {} records of thread {} are missing here, numbers {} to "
                                  "999: {} because the thread's ring was full \\(log)",
                                  1'000 - kept, ::gettid(), kept, 1'000 - kept));
+    }
+
+    TEST_CASE("a gap of one record is told as one") {
+        const memory_log to;
+        std::uint64_t kept = 0;
+        sapwood::run([&]() -> task<> {
+            auto options = to.options();
+            options.ring_bytes = 4096;
+            options.full.policy = log_full_policy::drop_newest;
+            const logger log = co_await logger::on_this_loop(options);
+            while (log.stats().dropped_ring_full == 0) {
+                log.info("number {}", kept++);
+            }
+            --kept;
+            co_await log.close();
+        });
+        REQUIRE(to.lines().size() == kept + 1);
+        CHECK(to.lines().back() == fmt::format("warning 1 record of thread {} is missing here, "
+                                               "number {}: 1 because the thread's ring was full "
+                                               "\\(log)",
+                                               ::gettid(), kept));
     }
 
     TEST_CASE("a loop is never blocked by a full ring, not even told to block") {

@@ -1,4 +1,5 @@
 // Rotated files: their names, which are kept, compression that may be broken off anywhere.
+#include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/log_files.hpp"
 #include "support/program.hpp"
@@ -14,8 +15,10 @@
 #include <atomic>
 #include <fcntl.h>
 #include <filesystem>
+#include <grp.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -229,6 +232,80 @@ TEST_SUITE("rotated_files") {
               std::filesystem::perms(0640));
         CHECK(std::filesystem::file_time_type::clock::to_sys(
                   std::filesystem::last_write_time(log.name(0, ".zst"))) == two_o_clock - 24h);
+    }
+
+    TEST_CASE("a compressed file that cannot have its file's group is for nobody new") {
+        if (!detail::can_compress() || ::geteuid() != 0) {
+            MESSAGE("skipped: needs zstd, and root, who may become somebody else");
+            return;
+        }
+        constexpr uid_t nobody = 65'534;
+        constexpr gid_t adm = 4;
+        const rotated_log log(4);
+        const mode_t modes[] = {0640, 0644, 0604, 0664};
+        for (int i = 0; i < 4; ++i) {
+            REQUIRE(::chown(log.name(i).c_str(), nobody, adm) == 0);
+            REQUIRE(::chmod(log.name(i).c_str(), modes[i]) == 0);
+        }
+        REQUIRE(::chown((log.directory() / ".").c_str(), nobody, nobody) == 0);
+        CHECK(test::in_child([&]() -> std::string {
+                  if (::setgroups(0, nullptr) != 0 || ::setgid(nobody) != 0 ||
+                      ::setuid(nobody) != 0) {
+                      return "could not become nobody";
+                  }
+                  std::string told;
+                  for (const auto& each : log.keep({.compress = true}).for_fewer) {
+                      told += log.name(3, ".zst").ends_with(each) ? "the last" : "+";
+                  }
+                  return told;
+              }) == "+++the last");
+        const mode_t expected[] = {0600, 0644, 0600, 0644};
+        for (int i = 0; i < 4; ++i) {
+            struct ::stat status {};
+
+            REQUIRE(::stat(log.name(i, ".zst").c_str(), &status) == 0);
+            CHECK(status.st_gid == nobody);
+            CHECK((status.st_mode & 07777) == expected[i]);
+        }
+    }
+
+    TEST_CASE("a compressed file has its file's access control list, and not its directory's") {
+        if (!detail::can_compress()) {
+            return;
+        }
+        const rotated_log log(2);
+        const auto set_list = [](const std::string& path, const char* kind) {
+            // Version 2, then entries of tag, permissions, id; little-endian, as the kernel has it.
+            constexpr unsigned char list[] = {
+                2,    0, 0, 0,                         //
+                0x01, 0, 6, 0, 0xff, 0xff, 0xff, 0xff, // the owner: rw
+                0x02, 0, 4, 0, 0x39, 0x30, 0,    0,    // the user 12345: r
+                0x04, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, // the group: nothing
+                0x10, 0, 4, 0, 0xff, 0xff, 0xff, 0xff, // all named ones: r at most
+                0x20, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, // others: nothing
+            };
+            return ::setxattr(path.c_str(), kind, list, sizeof(list), 0) == 0;
+        };
+        const auto has_list = [](const std::string& path) {
+            return ::getxattr(path.c_str(), "system.posix_acl_access", nullptr, 0) > 0;
+        };
+        if (!set_list(log.name(0), "system.posix_acl_access") ||
+            !set_list(log.directory() / ".", "system.posix_acl_default")) {
+            MESSAGE("skipped: the file system has no access control lists");
+            return;
+        }
+        REQUIRE(has_list(log.name(0)));
+        REQUIRE(!has_list(log.name(1)));
+        std::filesystem::permissions(log.name(1), std::filesystem::perms(0640));
+        const auto report = log.keep({.compress = true});
+        CHECK(report.failures == strings{});
+        CHECK(report.for_fewer == strings{});
+        CHECK(has_list(log.name(0, ".zst")));
+        CHECK_FALSE(has_list(log.name(1, ".zst")));
+        for (const int i : {0, 1}) { // the group's stand for the list's limit
+            CHECK(std::filesystem::status(log.name(i, ".zst")).permissions() ==
+                  std::filesystem::perms(0640));
+        }
     }
 
     TEST_CASE("a compression that was broken off at any step is taken up again") {

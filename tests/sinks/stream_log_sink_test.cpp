@@ -1,4 +1,5 @@
 // stream_log_sink: lines over TCP, to peers that go, reset, do not read, or are not there yet.
+#include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/log_records.hpp"
 #include "support/sockets.hpp"
@@ -6,15 +7,22 @@
 #include <sapwood/logger.hpp>
 #include <sapwood/resolve.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/run_blocking.hpp>
+#include <sapwood/spawn.hpp>
 #include <sapwood/stream_log_sink.hpp>
 #include <sapwood/when_all.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <csignal>
 #include <doctest/doctest.h>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
+#include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -53,6 +61,46 @@ task<std::string> sent_as(log_framing framing, std::string_view lines) {
     co_await when_all(read(), write());
     co_return got;
 }
+
+/// Everything that comes on a connection, in calls that block.
+std::string read_and_close(int fd) {
+    std::string text;
+    std::string piece(1u << 16, '\0');
+    for (ssize_t got = 0; (got = ::recv(fd, piece.data(), piece.size(), 0)) > 0;) {
+        text.append(piece, 0, static_cast<std::size_t>(got));
+    }
+    ::close(fd);
+    return text;
+}
+
+/// A server outside of all loops.
+class plain_listener {
+  public:
+    plain_listener() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+        const endpoint any = test::loopback();
+        REQUIRE(::bind(fd_, any.data(), any.size()) == 0);
+        REQUIRE(::listen(fd_, 8) == 0);
+    }
+
+    plain_listener(const plain_listener&) = delete;
+    plain_listener& operator=(const plain_listener&) = delete;
+
+    ~plain_listener() { ::close(fd_); }
+
+    [[nodiscard]] endpoint place() const {
+        sockaddr_storage name{};
+        socklen_t size = sizeof(name);
+        ::getsockname(fd_, reinterpret_cast<sockaddr*>(&name), &size);
+        return {reinterpret_cast<const sockaddr*>(&name), size};
+    }
+
+    [[nodiscard]] int accept() const { return ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC); }
+
+    [[nodiscard]] std::string accept_and_read() const { return read_and_close(accept()); }
+
+  private:
+    int fd_;
+};
 
 } // namespace
 
@@ -234,6 +282,139 @@ TEST_SUITE("stream_log_sink") {
             CHECK((co_await failure_of([&] { return write_text(sink, "one\n"); })).first ==
                   resolve_errc::unknown_service);
         });
+    }
+
+    TEST_CASE("all addresses of a host are tried, and it is looked up for each connection") {
+        sapwood::run([]() -> task<> { // on a real clock: the name is looked up by a thread
+            endpoint nobody;
+            {
+                const tcp_listener gone(test::loopback());
+                nobody = gone.local_endpoint();
+            }
+            tcp_listener first(test::loopback());
+            tcp_listener second(test::loopback());
+            std::atomic<int> lookups{0};
+            auto names = std::make_shared<resolver>(2, [&](const name_query&) {
+                const auto& present = ++lookups == 1 ? first : second;
+                return std::vector{nobody, present.local_endpoint()};
+            });
+            tcp_log_sink sink({.host = "log.example", .port = "514", .names = names});
+            co_await sink.open();
+            std::string piece(64, '\0');
+            co_await write_text(sink, "one\n");
+            {
+                auto peer = co_await first.accept();
+                CHECK(co_await peer.read_some(piece) == 4);
+                co_await peer.close();
+            }
+            co_await write_text(sink, "two\n");
+            auto peer = co_await second.accept();
+            CHECK(co_await peer.read_some(piece) == 4);
+            CHECK(lookups == 2);
+            co_await peer.close();
+            co_await sink.close();
+        });
+    }
+
+    TEST_CASE("what was logged before a crash of the log's loop goes out") {
+        const plain_listener listener;
+        const auto how = test::in_child([&]() -> std::string {
+            sapwood::run([&]() -> task<> {
+                logger_options options;
+                options.outputs.push_back(
+                    {.sink = std::make_unique<tcp_log_sink>(to(listener.place())),
+                     .form = std::make_unique<text_layout>(
+                         text_layout_options{.pattern = "number %v"})});
+                const logger log = co_await logger::on_this_loop(options);
+                log.info("0");
+                co_await log.flush(); // it is connected
+                for (int i = 1; i < 1000; ++i) {
+                    log.info("{}", i);
+                }
+                std::raise(SIGSEGV);
+            });
+            return "lived on";
+        });
+        CHECK(how == "the child was killed by Segmentation fault");
+        const auto lines = test::lines_of(listener.accept_and_read());
+        REQUIRE(lines.size() == 1001);
+        CHECK(lines[0] == "number 0");
+        CHECK(lines[1].find("critical sapwood SIGSEGV") != std::string::npos);
+        CHECK(lines[1000].ends_with(" info 999"));
+    }
+
+    TEST_CASE("in a crash a record that was sent in part is ended, and none is sent twice") {
+        for (const auto framing : {log_framing::newline, log_framing::octet_counted}) {
+            std::string expected;
+            const std::string text = numbered_lines(200'000); // more than two sockets hold
+            sapwood::run([](log_framing as, std::string_view lines, std::string& framed) -> task<> {
+                framed = co_await sent_as(as, lines);
+            }(framing, text, expected));
+            const plain_listener listener;
+            std::string got;
+            std::string again;
+            sapwood::run([&]() -> task<> {
+                tcp_log_sink sink(to(listener.place(), {.framing = framing}));
+                co_await sink.open();
+                const std::string_view first(text.data(), text.find('\n') + 1);
+                co_await write_text(sink, first); // connects
+                const std::string_view rest = std::string_view(text).substr(first.size());
+                auto writing = spawn(write_text(sink, rest));
+                const int peer = co_await run_blocking([&] { return listener.accept(); });
+                for (int turn = 0; turn < 1000; ++turn) { // more than there are pieces of 64 KiB
+                    co_await yield();
+                }
+                CHECK_FALSE(writing.done());
+                std::thread reader([&] { got = read_and_close(peer); });
+                // The handler, on this thread: the loop does not go on meanwhile.
+                CHECK(sink.write_in_crash(rest));
+                // Where the process lives on, it connects again, for what it does not know of.
+                std::thread other([&] { again = listener.accept_and_read(); });
+                co_await writing;
+                co_await sink.close();
+                co_await run_blocking([&] {
+                    reader.join();
+                    other.join();
+                });
+            });
+            CHECK(got.size() == expected.size());
+            CHECK((got == expected)); // not megabytes of it
+            CHECK(expected.ends_with(again));
+        }
+    }
+
+    CO_TEST_CASE("in a crash records are framed as always") {
+        for (const auto framing : {log_framing::newline, log_framing::octet_counted,
+                                   log_framing::length_prefixed, log_framing::nul_ended}) {
+            const std::string expected = co_await sent_as(framing, "one\ntwo\nthree\n");
+            tcp_listener listener(test::loopback());
+            tcp_log_sink sink(to(listener.local_endpoint(), {.framing = framing}));
+            co_await sink.open();
+            CHECK_FALSE(sink.write_in_crash(std::string_view("two\n"))); // not connected
+            co_await write_text(sink, "one\n");
+            CHECK(sink.write_in_crash(std::string_view("two\nthree\n")));
+            std::string got(expected.size(), '\0');
+            auto peer = co_await listener.accept();
+            CHECK(co_await peer.read_exactly(got));
+            CHECK(got == expected);
+            co_await peer.close();
+            co_await sink.close();
+        }
+    }
+
+    CO_TEST_CASE("in a crash a peer that does not read is not waited for for long") {
+        const plain_listener listener;
+        tcp_log_sink sink(to(listener.place(), {.crash_patience = 20ms}));
+        co_await sink.open();
+        co_await write_text(sink, "one\n");
+        const std::string text = numbered_lines(400'000);
+        const auto before = std::chrono::steady_clock::now();
+        CHECK_FALSE(sink.write_in_crash(text));
+        CHECK_FALSE(sink.write_in_crash(text)); // and not twice
+        CHECK(std::chrono::steady_clock::now() - before < 1s);
+        co_await sink.close();
+        const std::string got = listener.accept_and_read();
+        CHECK(("one\n" + text).starts_with(got));
     }
 
     TEST_CASE("an option that makes no sense is named") {

@@ -7,10 +7,12 @@
 #include <sapwood/datagram.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/spawn.hpp>
 #include <sapwood/syslog_log_sink.hpp>
 #include <sapwood/unix_socket.hpp>
 #include <sapwood/when_all.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <doctest/doctest.h>
 #include <memory>
@@ -268,5 +270,71 @@ TEST_SUITE("syslog_log_sink") {
         const auto got = syslogd.take();
         CHECK(got == strings{"one", "<10>app: last", "<10>app: words"});
         co_await sink.close();
+    }
+
+    CO_TEST_CASE("lines of a batch that go out in a crash keep their priority") {
+        const temporary_directory directory;
+        const log_daemon syslogd(directory / "log");
+        syslog_log_sink sink(at(directory / "log"));
+        co_await sink.open();
+        co_await write_text(sink, "<14>one\n");
+        CHECK(sink.write_in_crash(std::string_view("<12>two\nthree\n")));
+        CHECK(syslogd.take() == strings{"<14>one", "<12>two", "<10>app: three"});
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("in a crash what the daemon has of a write is not sent again") {
+        const temporary_directory directory;
+        const log_daemon syslogd(directory / "log");
+        syslog_log_sink sink(at(directory / "log"));
+        co_await sink.open();
+        std::string text;
+        strings expected;
+        for (int i = 0; i < 400; ++i) { // of which its queue does not take all
+            expected.push_back("<14>record " + std::to_string(i));
+            text += expected.back() + "\n";
+        }
+        auto writing = spawn(write_text(sink, text));
+        strings got;
+        while (!sink.write_in_crash(std::string_view(text).substr(0, 0))) { // until it is connected
+            co_await yield();
+        }
+        co_await test::settle();
+        got = syslogd.take();
+        CHECK(got.size() < expected.size());
+        const std::size_t before = got.size();
+        CHECK_FALSE(writing.done());
+        (void)sink.write_in_crash(text);
+        for (auto& each : syslogd.take()) {
+            got.push_back(std::move(each));
+        }
+        CHECK(got.size() > before);
+        CHECK(std::equal(got.begin(), got.end(), expected.begin()));
+        writing.cancel();
+        while (!writing.done()) {
+            (void)syslogd.take();
+            co_await yield();
+        }
+        co_await writing;
+        co_await sink.close();
+    }
+
+    TEST_CASE("last words go to a daemon that takes a stream, ended by NULs") {
+        sapwood::run([]() -> task<> {
+            const temporary_directory directory;
+            const std::string path = directory / "log";
+            unix_listener listener(endpoint::unix_path(path));
+            syslog_log_sink sink(at(path));
+            co_await sink.open();
+            co_await write_text(sink, "<14>one\n");
+            CHECK(sink.write_in_crash(std::string_view("<12>two\nthree\n")));
+            auto peer = co_await listener.accept();
+            std::string piece(64, '\0');
+            const std::string_view expected("<14>one\0<12>two\0<10>app: three\0", 31);
+            CHECK(co_await peer.read_exactly(std::span(piece).first(expected.size())));
+            CHECK(piece.substr(0, expected.size()) == expected);
+            co_await peer.close();
+            co_await sink.close();
+        });
     }
 }

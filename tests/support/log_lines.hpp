@@ -42,7 +42,7 @@ inline constexpr text_layout_options bare_form{.pattern = "%l %v"};
 [[nodiscard]] inline std::uint64_t missing_in(const std::vector<std::string>& lines) {
     std::uint64_t missing = 0;
     for (const auto& line : lines) {
-        if (line.find(" are missing here") != std::string::npos) {
+        if (line.find(" missing here") != std::string::npos) {
             missing += std::stoull(line.substr(line.find(' ') + 1));
         }
     }

@@ -1,0 +1,249 @@
+// What an output does with a full batch: the coroutine that gives it to the sink, as often as it
+// takes, and tells what was lost.
+#include <sapwood/log_output.hpp>
+
+#include "log_own_record.hpp"
+#include "log_tell.hpp"
+
+#include <sapwood/event_loop.hpp>
+#include <sapwood/file_sink.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/timeout.hpp>
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <iterator>
+#include <new>
+#include <span>
+#include <utility>
+
+namespace sapwood::detail {
+
+namespace {
+
+constexpr clock::duration first_retry_after = std::chrono::milliseconds(50);
+constexpr clock::duration last_retry_after = std::chrono::seconds(1);
+
+constexpr std::string_view why_lost[] = {
+    "failed, and there was no room to keep them",
+    "was to have them, and their form failed or had no memory",
+    "could not take them while a signal's handler was at work",
+};
+static_assert(std::size(why_lost) == static_cast<std::size_t>(log_loss::count));
+
+/// So much of a batch a sink has taken that threw what is being handled.
+std::size_t bytes_kept_by_current(std::error_code& failure, bool& is_gone) noexcept {
+    try {
+        throw;
+    } catch (const write_error& error) {
+        failure = error.code();
+        return error.bytes_kept;
+    } catch (const sink_gone& error) {
+        failure = error.code();
+        is_gone = true;
+    } catch (const std::system_error& error) {
+        failure = error.code();
+    } catch (const std::bad_alloc&) {
+        failure = make_error_code(std::errc::not_enough_memory);
+    } catch (...) {
+        failure = make_error_code(std::errc::io_error);
+    }
+    return 0;
+}
+
+} // namespace
+
+task<> log_output::write_out(event& progress, log_visits& visits) {
+    while (true) {
+        co_await work_.wait();
+        work_.reset();
+        bool has_memory = true; // of the frames of what is awaited; where not, it is tried again
+        try {
+            if (asked_) {
+                co_await tend(visits);
+                progress.set();
+            }
+            while (is_writing_) {
+                co_await write_batch(progress, visits);
+                const log_visit here(visits);
+                if (has_untold_losses() && !is_failing()) {
+                    tell_losses();
+                }
+                if (writing().empty()) {
+                    writing().clear();
+                    is_writing_ = false;
+                    push();
+                }
+                progress.set();
+            }
+        } catch (const std::bad_alloc&) {
+            has_memory = false;
+        }
+        if (!has_memory) {
+            work_.set();
+            co_await yield();
+        } else if (is_stopping_) {
+            break;
+        }
+    }
+    try {
+        co_await sink_->close();
+    } catch (...) {
+        tell("closing {}: {}", description_, failure_text::of_current().view());
+    }
+    tell_summary();
+    progress.set();
+}
+
+/// Writes what is in the batch, as often as it takes, until it is empty.
+task<> log_output::write_batch(event& progress, log_visits& visits) {
+    clock::duration retry_after = first_retry_after;
+    while (!writing().empty()) {
+        co_await tend(visits);
+        const std::string_view text = writing().rest();
+        std::size_t written = text.size();
+        std::error_code failure;
+        failure_text why;
+        bool is_gone = false;
+        write_began_ = clock::now();
+        try {
+            co_await sink_->write(std::span(text.data(), text.size()));
+        } catch (...) {
+            written = bytes_kept_by_current(failure, is_gone);
+            why = failure_text::of_current();
+        }
+        {
+            const log_visit here(visits);
+            failure_ = failure;
+            gives_up_ |= is_gone;
+            end_write(written, why.view());
+        }
+        if (!failure_) {
+            continue;
+        }
+        if (retry_after == first_retry_after && !is_stopping_) {
+            tell("{}: {}; it is tried again", description_, why.view());
+        }
+        if (writing().empty()) {
+            co_return;
+        }
+        progress.set();
+        (void)co_await as_result(timeout(retry_after, stop_.wait()));
+        retry_after = std::min(2 * retry_after, last_retry_after);
+    }
+}
+
+void log_output::end_write(std::size_t written, std::string_view why) noexcept {
+    counts_.note_write(clock::now() - write_began_);
+    counts_.is_failing.set(failure_ ? 1 : 0);
+    // What a signal handler has written meanwhile does not come again.
+    note_written(failure_ && writing().is_saved ? writing().size() : written);
+    if (failure_) {
+        ++counts_.failures;
+        if (is_stopping_) {
+            give_batches_up(why);
+        }
+    }
+}
+
+void log_output::note_written(std::size_t bytes) noexcept {
+    log_batch& from = writing();
+    const bool all = bytes == from.size();
+    const std::uint64_t lines = all ? from.lines : lines_in(from.rest().substr(0, bytes));
+    counts_.bytes_written += bytes;
+    counts_.lines_written += lines;
+    from.lines -= lines;
+    from.done += bytes;
+}
+
+void log_output::give_batches_up(std::string_view why) noexcept {
+    for (log_batch* const each : {&writing(), &filling()}) {
+        if (each->lines > 0) {
+            counts_.lines_lost += each->lines;
+            tell("{}: {} line{} lost: {}", description_, each->lines,
+                 each->lines > 1 ? "s are" : " is", why);
+        }
+        each->clear();
+    }
+}
+
+/// The sink looks after what it writes to.
+task<> log_output::tend(log_visits& visits) {
+    const log_sink_requests asked = std::exchange(asked_, {});
+    is_tending_ = true;
+    write_began_ = clock::now();
+    try {
+        const log_news news = co_await sink_->tend(asked);
+        if (news) {
+            const log_visit here(visits);
+            put_first(news);
+        }
+    } catch (const std::bad_alloc&) {
+        is_tending_ = false;
+        asked_.reopen |= asked.reopen;
+        asked_.rotate |= asked.rotate;
+        throw; // it is asked again
+    } catch (...) {
+        tell("{}: {}", description_, failure_text::of_current().view());
+    }
+    is_tending_ = false;
+}
+
+/// What the sink tells stands before what is written next.
+void log_output::put_first(const log_news& news) noexcept {
+    if (news.importance >= level::warning) {
+        tell("{}", news.text);
+    }
+    log_batch& to = writing();
+    try {
+        log_batch with_news(batch_bytes_ + (64u << 10) + news.text.size());
+        form_->append(own_record(news.text, news.importance), with_news.text);
+        with_news.text.append(to.rest());
+        with_news.lines = to.lines + 1;
+        ++counts_.notes;
+        to = std::move(with_news);
+        is_writing_ = true;
+    } catch (...) {
+        tell("{}: there is no line for what it tells, \"{}\": {}", description_, news.text,
+             failure_text::of_current().view());
+    }
+}
+
+bool log_output::has_untold_losses() const noexcept {
+    return std::ranges::any_of(lost_untold_, [](std::uint64_t each) { return each > 0; });
+}
+
+/// A line behind those that came before the losses: what was lost is what did not fit behind them.
+void log_output::tell_losses() noexcept {
+    for (std::size_t i = 0; i < lost_untold_.size(); ++i) {
+        const std::uint64_t lost = std::exchange(lost_untold_[i], 0);
+        if (lost == 0) {
+            continue;
+        }
+        char text[512];
+        const auto bytes =
+            fmt::format_to_n(text, sizeof(text), "{} record{} missing here: {} {}", lost,
+                             lost > 1 ? "s are" : " is", description_, why_lost[i])
+                .size;
+        const std::string_view said(text, std::min(bytes, sizeof(text)));
+        if (!note(said, level::warning)) {
+            tell("{}", said);
+        }
+    }
+}
+
+void log_output::tell_summary() const noexcept {
+    const std::uint64_t untold =
+        restraint_ != nullptr ? restraint_->held_back() - restraint_->told() : 0;
+    if (counts_.lines_lost == 0 && untold == 0) {
+        return;
+    }
+    char held_back[64] = {};
+    if (untold > 0) {
+        *fmt::format_to(held_back, ", {} held back and not told", untold) = '\0';
+    }
+    tell("{}: {} lines written, {} lost{}", description_, std::uint64_t{counts_.lines_written},
+         std::uint64_t{counts_.lines_lost}, held_back);
+}
+
+} // namespace sapwood::detail
