@@ -7,6 +7,7 @@
 #include <sapwood/clock.hpp>
 #include <sapwood/file.hpp>
 #include <sapwood/log_news.hpp>
+#include <sapwood/lsn.hpp>
 #include <sapwood/task.hpp>
 
 #include <chrono>
@@ -44,6 +45,11 @@ struct file_sink_options {
 
     /// A name that is new in the directory is made to survive the machine before it is used.
     bool sync_directory = true;
+
+    /// Its lines are numbered (see numbered_line.hpp), and so it can be seen what a machine that
+    /// lost its power has left: opening it moves a damaged end aside, has the rest on disk, and
+    /// tells the last number. It may be no link.
+    bool numbered = false;
 };
 
 static_assert(std::is_trivially_destructible_v<file_sink_options>);
@@ -56,6 +62,14 @@ class write_error : public std::system_error {
           bytes_kept(kept) {}
 
     const std::size_t bytes_kept;
+};
+
+/// A sync that failed, or a write of which it is not known whether it was its sync that failed:
+/// what the file has of what was written since the last success cannot be trusted any more,
+/// whatever a second sync says.
+class sync_error : public std::system_error {
+  public:
+    using std::system_error::system_error;
 };
 
 namespace detail {
@@ -96,9 +110,13 @@ class file_sink {
     /// delivered at the caller's next wait.
     [[nodiscard]] task<> write(std::span<const char> lines);
 
-    /// Returns when everything written survives the machine. Throws std::system_error, after which
-    /// nothing written since the last success can be trusted to be on disk.
+    /// Returns when everything written survives the machine. Throws sync_error.
     [[nodiscard]] task<> datasync();
+
+    /// Both, in one operation where the kernel can: for few lines, with everything before them on
+    /// disk already. Throws write_error, where nothing but the write has failed and what was kept
+    /// is on disk; or sync_error.
+    [[nodiscard]] task<> write_synced(std::span<const char> lines);
 
     /// Between two writes: looks, every half second at most, whether the file still has its name.
     /// Where it has not, it is opened anew, which is what a reader of the new file must know, and
@@ -117,6 +135,14 @@ class file_sink {
     /// writing goes on into the file that was there, under its own name where that can be had. The
     /// file that was there stays locked for as long as a child that was forked has it open.
     [[nodiscard]] task<> rotate(std::string to, bool sync);
+
+    /// Goes on in a new file with `first` and `second`, which are whole lines and on disk when it
+    /// returns. The file that was there, of which only lines before `next` are of use any more, is
+    /// `<path>.<next>` from then on; or whatever else somebody has made of it. Made in
+    /// `<path>.next`, so that killed at any step the next open finds one or the other. Throws
+    /// std::system_error, and it can be called again. Not cancelled half-way.
+    [[nodiscard]] task<> begin_segment(std::span<const char> first, std::span<const char> second,
+                                       lsn next);
 
     /// Closes the file, which gives up the lock. The destructor does it too, but blocks.
     [[nodiscard]] task<> close();
@@ -144,20 +170,37 @@ class file_sink {
 
     [[nodiscard]] const file_sink_counts& counts() const noexcept { return counts_; }
 
-    /// How many bytes of a torn last line were moved to `<path>.torn` by open.
+    [[nodiscard]] bool is_numbered() const noexcept;
+
+    /// A segment was begun and has not got its name yet: begin_segment must be called again.
+    [[nodiscard]] bool is_unnamed() const noexcept { return is_unnamed_; }
+
+    /// The number of the last line that was there when it was opened; none where there was none, or
+    /// it is not numbered.
+    [[nodiscard]] lsn last_lsn() const noexcept { return last_lsn_; }
+
+    /// How many bytes of a torn last line, or a damaged end, were moved to `<path>.torn` by open.
     [[nodiscard]] std::uint64_t torn_bytes() const noexcept { return torn_bytes_; }
 
   private:
     file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings);
 
     static task<file_sink> open_with(std::unique_ptr<detail::log_file_settings> settings);
-    task<> move_torn_tail(std::uint64_t size);
+    static task<> finish_segment(const detail::log_file_settings& settings);
+    task<> recover();
+    task<> recover_numbered();
+    task<> rewrite(std::span<const char> lines, std::uint64_t begin);
+    task<> move_torn_tail(std::uint64_t torn);
     task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
+    task<> write_lines(std::span<const char> lines, bool synced);
+    task<bool> has_grown();
     task<> cut_off_partial_line();
     task<log_news> look(bool is_asked);
     task<log_news> change_file(bool is_asked);
     task<> take_place(file_sink& fresh, bool keep_lock);
     task<> rename_aside(const std::string& to);
+    task<> make_way(lsn next);
+    task<> take_name();
     [[nodiscard]] log_news tell_once(const std::system_error& error);
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
@@ -175,6 +218,11 @@ class file_sink {
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
+    /// The kernel and the file system know RWF_DSYNC, as far as we have seen.
+    bool can_write_synced_ = true;
+    lsn last_lsn_ = lsn::none;
+    /// The file is a segment that is whole, and has not got the log's name yet.
+    bool is_unnamed_ = false;
     file_sink_counts counts_;
     detail::crash_file* notes_ = nullptr;
 };

@@ -20,7 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 
 std::string path_of(const std::string& name) {
-    std::string variable = "SAPWOOD_DEMO_" + name;
+    std::string variable = "SAPWOOD_PROGRAM_" + name;
     std::transform(variable.begin(), variable.end(), variable.begin(),
                    [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
     const char* const path = std::getenv(variable.c_str());

@@ -28,7 +28,7 @@ class program {
         std::function<void()> prepare = {};
     };
 
-    /// Starts demos/<name> of this build.
+    /// Starts demos/<name> or tools/<name> of this build.
     program(const std::string& name, std::vector<std::string> arguments)
         : program(name, std::move(arguments), streams{}) {}
 

@@ -1,0 +1,710 @@
+// A pipeline and its disk: what is acknowledged when, and what becomes of records that the disk
+// refuses or loses.
+#include "support/co_test.hpp"
+#include "support/system_calls.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/errors.hpp>
+#include <sapwood/numbered_line.hpp>
+#include <sapwood/pipeline.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <fmt/format.h>
+#include <functional>
+#include <liburing.h>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <sys/uio.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_view_literals;
+using sapwood::durability;
+using sapwood::level;
+using sapwood::lsn;
+using sapwood::numbered_line;
+using sapwood::pipeline;
+using sapwood::pipeline_options;
+using sapwood::record;
+using sapwood::task;
+using sapwood::when_refused;
+using sapwood::test::contents_of;
+using sapwood::test::loop_with_writes;
+using sapwood::test::perform;
+using sapwood::test::temporary_directory;
+
+pipeline_options durable() {
+    pipeline_options options;
+    options.durable = durability::batch();
+    return options;
+}
+
+task<pipeline> opened(const std::string& path, pipeline_options options) {
+    const sapwood::file_sink_options file{.path = path};
+    pipeline log = co_await pipeline::open(file, options);
+    log.on_loss([](const std::string&) {});
+    co_return log;
+}
+
+task<lsn> append(pipeline& log, std::string message) {
+    record item(level::info, 7, message);
+    co_return co_await log.append(std::move(item));
+}
+
+/// The messages of the whole lines of a file, each behind its number: `3 message`.
+std::vector<std::string> lines_in(const std::string& path) {
+    std::istringstream file(contents_of(path));
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) {
+        const auto found = numbered_line::parse(line);
+        CHECK(found.is == numbered_line::state::whole);
+        // date, time, producer, level
+        std::size_t at = numbered_line::head_bytes;
+        for (int field = 0; field < 4; ++field) {
+            at = line.find(' ', at) + 1;
+        }
+        lines.push_back(fmt::format("{} {}", sapwood::to_number(found.place), line.substr(at)));
+    }
+    return lines;
+}
+
+bool is_marked(const std::string& path, std::size_t line) {
+    std::istringstream file(contents_of(path));
+    std::string text;
+    for (std::size_t i = 0; i <= line; ++i) {
+        std::getline(file, text);
+    }
+    return numbered_line::parse(text).is_marked;
+}
+
+/// A disk whose writes and syncs end as the test says, and otherwise as they do. Time is virtual.
+class planned_disk {
+  public:
+    using answer = std::function<std::optional<std::int32_t>(const io_uring_sqe&)>;
+
+    /// Whether it knows writes that are synced (RWF_DSYNC), or refuses them.
+    explicit planned_disk(bool knows_synced_writes)
+        : knows_synced_writes_(knows_synced_writes),
+          loop_([this](const io_uring_sqe& sqe) { return write(sqe); }) {
+        auto usual = loop_.ring().answer;
+        loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
+            if (sqe.opcode != IORING_OP_FSYNC) {
+                return usual(sqe);
+            }
+            if (is_directory(sqe.fd)) {
+                ++directory_syncs;
+                return on_directory_sync ? on_directory_sync(sqe) : perform(sqe);
+            }
+            synced.push_back(sqe.fd);
+            return on_sync ? on_sync(sqe) : perform(sqe);
+        };
+    }
+
+    template <class T>
+    T run(task<T> main) {
+        return loop_.run(std::move(main));
+    }
+
+    /// Ends a sync that has not been answered.
+    void finish_sync(std::optional<int> error = {}) {
+        const auto& all = loop_.ring().in_flight();
+        const auto found = std::find_if(all.begin(), all.end(), &is_sync);
+        REQUIRE(found != all.end());
+        const io_uring_sqe sqe = *found;
+        const auto value = sqe.opcode == IORING_OP_FSYNC ? perform(sqe) : written_;
+        loop_.ring().complete(sqe.user_data, error ? -*error : value.value());
+    }
+
+    [[nodiscard]] std::ptrdiff_t syncs_waiting() {
+        const auto& all = loop_.ring().in_flight();
+        return std::count_if(all.begin(), all.end(), &is_sync);
+    }
+
+    answer on_write;
+    /// Of a file, be it that of a write.
+    answer on_sync;
+    answer on_directory_sync;
+    std::vector<int> synced;
+    int directory_syncs = 0;
+
+    static std::optional<std::int32_t> never(const io_uring_sqe&) { return std::nullopt; }
+
+  private:
+    static bool is_sync(const io_uring_sqe& sqe) {
+        return sqe.opcode == IORING_OP_FSYNC ||
+               (sqe.opcode == IORING_OP_WRITE && (sqe.rw_flags & RWF_DSYNC) != 0);
+    }
+
+    static bool is_directory(int fd) {
+        std::error_code ignored;
+        return std::filesystem::is_directory(fmt::format("/proc/self/fd/{}", fd), ignored);
+    }
+
+    std::optional<std::int32_t> write(const io_uring_sqe& sqe) {
+        const bool is_synced = (sqe.rw_flags & RWF_DSYNC) != 0;
+        if (is_synced && !knows_synced_writes_) {
+            return -EOPNOTSUPP;
+        }
+        written_ = on_write ? on_write(sqe) : perform(sqe);
+        if (!is_synced || !written_ || *written_ < 0) {
+            return written_;
+        }
+        synced.push_back(sqe.fd);
+        if (on_sync) {
+            const auto answer = on_sync(sqe);
+            return answer && *answer >= 0 ? written_ : answer;
+        }
+        return written_;
+    }
+
+    const bool knows_synced_writes_;
+    std::optional<std::int32_t> written_;
+    loop_with_writes loop_;
+};
+
+/// Runs `test(disk, folder)` on a disk that knows writes that are synced, and on one that does not.
+template <class Test>
+void on_both_disks(Test&& test) {
+    for (const bool knows_synced_writes : {false, true}) {
+        CAPTURE(knows_synced_writes);
+        const temporary_directory folder;
+        planned_disk disk(knows_synced_writes);
+        disk.run(test(disk, folder));
+    }
+}
+
+std::optional<std::int32_t> succeed(const io_uring_sqe& sqe) {
+    return sqe.opcode == IORING_OP_FSYNC ? perform(sqe) : std::optional(0);
+}
+
+/// Fails the first time, with EIO, and then says that all is well, as kernels do.
+planned_disk::answer fails_once() {
+    return [first = true](const io_uring_sqe& sqe) mutable {
+        return std::exchange(first, false) ? std::optional(-EIO) : succeed(sqe);
+    };
+}
+
+/// Returns when every other task has got as far as it can without time passing or the disk
+/// answering.
+task<> settle() {
+    for (int turn = 0; turn < 5; ++turn) {
+        co_await sapwood::idle(1h);
+    }
+}
+
+task<> await_durable(pipeline& log, lsn place, bool& done) {
+    co_await log.durable(place);
+    done = true;
+}
+
+/// How a wait ended: empty, or the error's message.
+task<std::string> outcome_of_durable(pipeline& log, lsn place) {
+    const auto outcome = co_await as_result(log.durable(place));
+    co_return outcome ? "" : outcome.error().message();
+}
+
+} // namespace
+
+TEST_SUITE("pipeline_disk") {
+    CO_TEST_CASE("append gives each record its number, and lines carry it") {
+        const temporary_directory folder;
+        pipeline log = co_await opened(folder / "log", durable());
+        CHECK(co_await append(log, "one") == lsn{1});
+        CHECK(co_await append(log, "two") == lsn{2});
+        co_await log.durable(lsn{2});
+        CHECK(co_await append(log, "three") == lsn{3});
+        co_await log.close();
+        CHECK(lines_in(folder / "log") == std::vector<std::string>{"1 one", "2 two", "3 three"});
+    }
+
+    CO_TEST_CASE("the first line of each batch is marked: what is above it was on disk") {
+        const temporary_directory folder;
+        pipeline log = co_await opened(folder / "log", durable());
+        (void)co_await append(log, "one");
+        co_await log.durable(co_await append(log, "two"));
+        co_await log.durable(co_await append(log, "three"));
+        co_await log.close();
+        CHECK(is_marked(folder / "log", 0));
+        CHECK(!is_marked(folder / "log", 1));
+        CHECK(is_marked(folder / "log", 2));
+    }
+
+    CO_TEST_CASE("a producer's own number stands in the line") {
+        const temporary_directory folder;
+        pipeline log = co_await opened(folder / "log", durable());
+        record item(level::info, 7, "text");
+        item.set_sequence(record::sequence_max);
+        (void)co_await log.append(std::move(item));
+        co_await log.close();
+        CHECK(contents_of(folder / "log").find(" 7#281474976710655 info text\n") !=
+              std::string::npos);
+    }
+
+    CO_TEST_CASE("after a restart the numbers go on") {
+        const temporary_directory folder;
+        for (const std::uint64_t first : {1u, 3u, 5u}) {
+            pipeline log = co_await opened(folder / "log", durable());
+            CHECK(log.counts().durable == lsn{first - 1});
+            CHECK(co_await append(log, "a") == lsn{first});
+            CHECK(co_await append(log, "b") == lsn{first + 1});
+            co_await log.close();
+        }
+        CHECK(lines_in(folder / "log").size() == 6);
+    }
+
+    TEST_CASE("written comes with the write, durable with the sync and not before") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            the_disk.on_sync = &planned_disk::never;
+            const lsn place = co_await append(log, "text");
+            bool is_durable = false;
+            auto waiting = sapwood::spawn(await_durable(log, place, is_durable));
+            co_await log.written(place);
+            co_await settle();
+            CHECK(the_disk.syncs_waiting() == 1);
+            CHECK(!is_durable);
+            CHECK(log.counts().written == lsn{1});
+            CHECK(log.counts().durable == lsn::none);
+            the_disk.finish_sync();
+            co_await waiting;
+            CHECK(is_durable);
+            the_disk.on_sync = nullptr;
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("one sync acknowledges everybody; while it is under way the next batch fills") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            the_disk.on_sync = &planned_disk::never;
+            constexpr std::size_t producers = 100;
+            bool is_durable[2 * producers] = {};
+            std::vector<sapwood::join_handle<>> waiting;
+            for (std::size_t round = 0; round < 2; ++round) {
+                for (std::size_t i = round * producers; i < (round + 1) * producers; ++i) {
+                    const lsn place = co_await append(log, fmt::format("{}", i));
+                    waiting.push_back(sapwood::spawn(await_durable(log, place, is_durable[i])));
+                }
+                co_await settle();
+                CHECK(the_disk.syncs_waiting() == 1);
+            }
+            the_disk.finish_sync();
+            co_await settle();
+            CHECK(std::count(is_durable, is_durable + 2 * producers, true) == producers);
+            CHECK(is_durable[producers - 1]);
+            the_disk.finish_sync();
+            for (auto& each : waiting) {
+                co_await each;
+            }
+            CHECK(log.counts().syncs == 2);
+            the_disk.on_sync = nullptr;
+            co_await log.close();
+        });
+    }
+
+    CO_TEST_CASE("waits may be for any record, in any order, and be cancelled") {
+        const temporary_directory folder;
+        pipeline log = co_await opened(folder / "log", durable());
+        bool done[4] = {};
+        std::vector<sapwood::join_handle<>> waiting;
+        for (const std::size_t i : {2u, 0u, 3u, 1u}) {
+            waiting.push_back(sapwood::spawn(await_durable(log, lsn{i + 1}, done[i])));
+        }
+        co_await settle();
+        waiting[2].cancel(); // for the record that does not come
+        (void)co_await append(log, "one");
+        (void)co_await append(log, "two");
+        co_await log.durable(co_await append(log, "three"));
+        co_await settle();
+        CHECK(std::count(done, done + 3, true) == 3);
+        CHECK(!done[3]);
+        CHECK(waiting[2].done());
+        co_await log.close();
+    }
+
+    CO_TEST_CASE("who waits for a record that never comes is told when the log is closed") {
+        const temporary_directory folder;
+        pipeline log = co_await opened(folder / "log", durable());
+        auto waiting = sapwood::spawn(outcome_of_durable(log, lsn{2}));
+        (void)co_await append(log, "one");
+        co_await log.close();
+        CHECK(co_await waiting == "the channel is closed");
+        CHECK(co_await outcome_of_durable(log, lsn{1}) == "");
+    }
+
+    TEST_CASE("after a failed sync the lines go into a new segment before they are acknowledged") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline log = co_await opened(path, durable());
+            co_await log.durable(co_await append(log, "one"));
+            const int poisoned = the_disk.synced.back();
+            the_disk.synced.clear();
+            const int directory_syncs_before = the_disk.directory_syncs;
+            the_disk.on_sync = fails_once();
+            (void)co_await append(log, "two");
+            const lsn place = co_await append(log, "three");
+            co_await log.durable(place);
+            // On disk and under its name before it was acknowledged.
+            CHECK(std::count(the_disk.synced.begin(), the_disk.synced.end(), poisoned) == 1);
+            CHECK(the_disk.synced.size() == 2);
+            CHECK(the_disk.directory_syncs - directory_syncs_before == 2);
+            CHECK(lines_in(path) == std::vector<std::string>{"2 two", "3 three"});
+            CHECK(is_marked(path, 0));
+            CHECK(lines_in(path + ".0000000000000002") ==
+                  std::vector<std::string>{"1 one", "2 two", "3 three"});
+            CHECK(!std::filesystem::exists(path + ".next"));
+            CHECK(log.counts().segments_begun == 1);
+            co_await log.durable(co_await append(log, "four"));
+            co_await log.close();
+            CHECK(lines_in(path) == std::vector<std::string>{"2 two", "3 three", "4 four"});
+        });
+    }
+
+    TEST_CASE("a sync that fails again and again is never believed, and acknowledged in the end") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            int syncs = 0;
+            the_disk.on_sync = [&](const io_uring_sqe& sqe) {
+                return ++syncs < 5 ? std::optional(-EIO) : succeed(sqe);
+            };
+            std::vector<std::string> health;
+            log.on_health([&](const sapwood::log_health& now) {
+                health.push_back(now.is_degraded() ? now.reason.message() : "healthy");
+            });
+            co_await log.durable(co_await append(log, "one"));
+            CHECK(syncs == 5);
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one"});
+            CHECK(log.counts().retries == 3);
+            CHECK(health == std::vector<std::string>{"Input/output error", "healthy"});
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE(
+        "wherever a new segment fails, it is made all the same, and each line is there once") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            for (int failing = 1; failing <= 3; ++failing) {
+                CAPTURE(failing);
+                const std::string path = in / fmt::format("log{}", failing);
+                pipeline log = co_await opened(path, durable());
+                co_await log.durable(co_await append(log, "one"));
+                the_disk.on_sync = fails_once();
+                int directory_syncs = 0;
+                the_disk.on_directory_sync = [&](const io_uring_sqe& sqe) {
+                    return ++directory_syncs == failing ? std::optional(-EIO) : perform(sqe);
+                };
+                co_await log.durable(co_await append(log, "two"));
+                co_await log.durable(co_await append(log, "three"));
+                co_await log.close();
+                the_disk.on_directory_sync = nullptr;
+                CHECK(lines_in(path) == std::vector<std::string>{"2 two", "3 three"});
+                CHECK(lines_in(path + ".0000000000000002").front() == "1 one");
+                CHECK(!std::filesystem::exists(path + ".next"));
+            }
+        });
+    }
+
+    TEST_CASE("with an interval the sync comes when it is over") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(200ms);
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.synced.clear();
+            const auto began = sapwood::event_loop::current().now();
+            co_await log.written(co_await append(log, "one"));
+            CHECK(the_disk.synced.empty());
+            co_await sapwood::sleep_for(50ms);
+            const lsn place = co_await append(log, "two");
+            co_await log.durable(place);
+            const auto took = sapwood::event_loop::current().now() - began;
+            CHECK(took >= 200ms);
+            CHECK(took < 210ms);
+            CHECK(the_disk.synced.size() == 1);
+            co_await log.durable(co_await append(log, "three"));
+            co_await log.close();
+            CHECK(is_marked(in / "log", 2));
+            CHECK(the_disk.synced.size() == 2);
+        });
+    }
+
+    TEST_CASE("with an interval what is not synced is bounded, and survives a failed sync") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(1h);
+            options.unsynced_bytes_max = 300;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_sync = fails_once();
+            for (int i = 1; i <= 5; ++i) {
+                co_await log.written(co_await append(log, fmt::format("text {}", i)));
+            }
+            const auto began = sapwood::event_loop::current().now();
+            co_await log.durable(lsn{4});
+            CHECK(sapwood::event_loop::current().now() - began < 1s);
+            CHECK(log.counts().segments_begun == 1);
+            co_await log.close();
+            CHECK(lines_in(in / "log").size() >= 5);
+            CHECK(lines_in(in / "log").front() == "1 text 1");
+        });
+    }
+
+    TEST_CASE("a close has everything on disk, whatever the interval") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(1h);
+            pipeline log = co_await opened(in / "log", options);
+            const lsn place = co_await append(log, "one");
+            the_disk.synced.clear();
+            co_await log.close();
+            CHECK(the_disk.synced.size() == 1);
+            CHECK(co_await outcome_of_durable(log, place) == "");
+        });
+    }
+
+    TEST_CASE("a segment that is long enough is set aside, and the numbers go on") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.segment_bytes_max = 120;
+            {
+                pipeline log = co_await opened(in / "log", options);
+                for (int i = 1; i <= 5; ++i) {
+                    co_await log.durable(co_await append(log, fmt::format("text {}", i)));
+                }
+                co_await log.close();
+            }
+            CHECK(lines_in(in / "log.0000000000000003") ==
+                  std::vector<std::string>{"1 text 1", "2 text 2"});
+            CHECK(lines_in(in / "log.0000000000000005") ==
+                  std::vector<std::string>{"3 text 3", "4 text 4"});
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"5 text 5"});
+            pipeline log = co_await opened(in / "log", options);
+            CHECK(co_await append(log, "text 6") == lsn{6});
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE(
+        "a full disk: nothing is acknowledged, and it goes on by itself when there is space") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            int refusals = 0;
+            the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                // As a kernel does: a part first, then the error.
+                if (refusals == 0) {
+                    ++refusals;
+                    return sapwood::test::perform_some(sqe, 10);
+                }
+                return ++refusals < 8 ? -ENOSPC : perform(sqe);
+            };
+            const lsn place = co_await append(log, "one");
+            bool is_durable = false;
+            auto waiting = sapwood::spawn(await_durable(log, place, is_durable));
+            co_await sapwood::sleep_for(15ms);
+            CHECK(!is_durable);
+            CHECK(log.health().is_degraded());
+            CHECK(log.health().reason == std::errc::no_space_on_device);
+            CHECK(log.health().text.find(in / "log") != std::string::npos);
+            CHECK(contents_of(in / "log").empty()); // no part of a line
+            co_await waiting;
+            CHECK(!log.health().is_degraded());
+            co_await log.close();
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one"});
+            CHECK(log.counts().lines_lost == 0);
+        });
+    }
+
+    TEST_CASE("while the disk refuses records, append waits, and memory is bounded") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 4;
+            options.batch_bytes = 200;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EROFS); };
+            std::vector<sapwood::join_handle<lsn>> producers;
+            for (int i = 0; i < 50; ++i) {
+                producers.push_back(sapwood::spawn(append(log, "text")));
+            }
+            co_await sapwood::sleep_for(1min);
+            // Two batches, of three lines or four, and the queue.
+            CHECK(log.counts().accepted <= lsn{12});
+            CHECK(log.counts().durable == lsn::none);
+            CHECK(log.counts().retries > 60);
+            CHECK(log.counts().retries < 200);
+            the_disk.on_write = nullptr;
+            for (auto& each : producers) {
+                (void)co_await each;
+            }
+            co_await log.close();
+            CHECK(lines_in(in / "log").size() == 50);
+            CHECK(log.counts().durable == lsn{50});
+        });
+    }
+
+    TEST_CASE("with refuse, append throws what the disk says, for as long as it does") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 2;
+            options.batch_bytes = 1;
+            options.refused = when_refused::refuse;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EDQUOT); };
+            std::error_code refused;
+            std::uint64_t accepted = 0;
+            while (!refused) {
+                record item(level::info, 7, "text");
+                const auto sent = co_await as_result(log.append(std::move(item)));
+                if (sent) {
+                    CHECK(*sent == lsn{++accepted});
+                    co_await settle();
+                } else {
+                    refused = sent.error();
+                    CHECK(item.message() == "text"); // it is still the caller's
+                }
+            }
+            CHECK(refused == std::error_code(EDQUOT, std::generic_category()));
+            CHECK(accepted <= 4);
+            the_disk.on_write = nullptr;
+            co_await log.durable(lsn{accepted});
+            CHECK(co_await append(log, "again") == lsn{accepted + 1});
+            co_await log.close();
+            CHECK(lines_in(in / "log").size() == accepted + 1);
+        });
+    }
+
+    TEST_CASE("with drop, what does not fit is lost, told to who waits, and in one line") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 2;
+            options.batch_bytes = 1;
+            options.refused = when_refused::drop;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "first"));
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            std::vector<std::string> outcomes;
+            for (std::uint64_t i = 2; i <= 20; ++i) {
+                CHECK(co_await append(log, fmt::format("text {}", i)) == lsn{i});
+                co_await sapwood::sleep_for(1ms);
+            }
+            // Lost for sure, and known at once.
+            CHECK(co_await outcome_of_durable(log, lsn{20}) == "the record was accepted and lost");
+            the_disk.on_write = nullptr;
+            co_await log.durable(lsn{2});
+            co_await log.durable(co_await append(log, "last"));
+            co_await log.close();
+            const auto lines = lines_in(in / "log");
+            const std::uint64_t lost = log.counts().lines_lost;
+            CHECK(lost >= 15);
+            CHECK(lines.size() == 20 - lost + 2);
+            CHECK(lines.front() == "1 first");
+            CHECK(lines.back() == "21 last");
+            CHECK(lines[lines.size() - 2] ==
+                  fmt::format("20 {} records are missing here, numbers {} to 20: No space left on "
+                              "device \\(log)",
+                              lost, 21 - lost));
+            CHECK(co_await outcome_of_durable(log, lsn{20 - lost}) == "");
+            CHECK(co_await outcome_of_durable(log, lsn{21 - lost}) != "");
+            CHECK(co_await outcome_of_durable(log, lsn{21}) == "");
+        });
+    }
+
+    TEST_CASE("a log that is told to end gives up in time, and says what was lost") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.give_up_after = 3s;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "kept"));
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EIO); };
+            const lsn place = co_await append(log, "lost");
+            auto waiting = sapwood::spawn(outcome_of_durable(log, place));
+            co_await sapwood::sleep_for(1min);
+            CHECK(!waiting.done());
+            const auto began = sapwood::event_loop::current().now();
+            std::string failure;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                failure = error.what();
+            }
+            const auto took = sapwood::event_loop::current().now() - began;
+            CHECK(took >= 3s);
+            CHECK(took < 4s);
+            CHECK(failure.find(in / "log") != std::string::npos);
+            CHECK(co_await waiting == "Input/output error");
+            const auto counts = log.counts();
+            CHECK(counts.lines_written == 1);
+            CHECK(counts.lines_lost == 1);
+            CHECK(counts.durable == lsn{1});
+            CHECK(counts.accepted == lsn{2});
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 kept"});
+        });
+    }
+
+    TEST_CASE("a disk that does not answer is told of, and the loop lives") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            the_disk.on_sync = &planned_disk::never;
+            std::vector<bool> health;
+            log.on_health(
+                [&](const sapwood::log_health& now) { health.push_back(now.is_degraded()); });
+            const lsn place = co_await append(log, "text");
+            co_await sapwood::sleep_for(900ms);
+            CHECK(health.empty());
+            co_await sapwood::sleep_for(200ms);
+            CHECK(health == std::vector<bool>{true});
+            CHECK(log.health().reason == std::errc::timed_out);
+            the_disk.finish_sync();
+            co_await log.durable(place);
+            co_await settle();
+            CHECK(health == std::vector<bool>{true, false});
+            the_disk.on_sync = nullptr;
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("a log whose file is taken away goes on in a new one, with what was not synced") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(1h);
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.written(co_await append(log, "one"));
+            std::filesystem::rename(in / "log", in / "log.1");
+            co_await sapwood::sleep_for(1s);
+            co_await log.written(co_await append(log, "two"));
+            co_await log.close();
+            CHECK(lines_in(in / "log.1") == std::vector<std::string>{"1 one"});
+            const auto lines = lines_in(in / "log");
+            REQUIRE(lines.size() == 3);
+            CHECK(lines[0].starts_with("0 ")); // the log's own
+            CHECK(lines[1] == "1 one");
+            CHECK(lines[2] == "2 two");
+        });
+    }
+
+    CO_TEST_CASE("a form without numbers is durable all the same, where one is asked for") {
+        const temporary_directory folder;
+        pipeline_options options = durable();
+        options.form = sapwood::layout::verbatim;
+        pipeline log = co_await opened(folder / "log", options);
+        co_await log.durable(co_await append(log, "text"));
+        co_await log.close();
+        CHECK(contents_of(folder / "log") == "text\n");
+    }
+
+    CO_TEST_CASE("numbered lines need a file that was opened for them") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const sapwood::file_sink_options options{.path = path};
+        auto sink = co_await sapwood::file_sink::open(options);
+        CHECK_THROWS_WITH_AS(pipeline(std::move(sink), durable()),
+                             doctest::Contains("file_sink_options::numbered"),
+                             std::invalid_argument);
+    }
+}

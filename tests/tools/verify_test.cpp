@@ -1,0 +1,199 @@
+// sapwood verify, from outside: what it prints, and how it ends. What is found in a log is the
+// suite log_verifier.
+#include "support/co_test.hpp"
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/numbered_line.hpp>
+#include <sapwood/pipeline.hpp>
+#include <sapwood/run.hpp>
+
+#include <array>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using sapwood::line_head;
+using sapwood::lsn;
+using sapwood::numbered_line;
+using sapwood::test::program;
+using sapwood::test::run_program;
+using sapwood::test::temporary_directory;
+
+/// A whole line with its newline.
+std::string line_of(std::uint64_t place, std::string_view rest, bool is_marked = false) {
+    std::string line(numbered_line::head_bytes, ' ');
+    line += rest;
+    line_head(lsn{place}).put(line.data(), line.size());
+    if (is_marked) {
+        line[numbered_line::mark_at] = numbered_line::mark;
+    }
+    return line + "\n";
+}
+
+std::string record_of(std::uint64_t place, unsigned producer, std::uint64_t sequence) {
+    return line_of(place, fmt::format("2026-11-21 22:39:56.123 {}#{} info record {}", producer,
+                                      sequence, sequence));
+}
+
+/// Records of one producer, numbered alike.
+std::string records(std::uint64_t first, std::uint64_t last) {
+    std::string lines;
+    for (std::uint64_t place = first; place <= last; ++place) {
+        lines += record_of(place, 17, place);
+    }
+    return lines;
+}
+
+struct log_directory {
+    temporary_directory directory;
+    std::string log = directory / "app.log";
+
+    void write(std::string_view text, const std::string& suffix = "") const {
+        std::ofstream(log + suffix, std::ios::binary) << text;
+    }
+
+    [[nodiscard]] program::outcome verify() const {
+        return run_program("sapwood", {"verify", log});
+    }
+};
+
+bool has(std::string_view text, std::string_view what) {
+    return text.find(what) != text.npos;
+}
+
+} // namespace
+
+TEST_SUITE("verify") {
+    TEST_CASE("a whole log has its numbers and its producers told") {
+        const log_directory at;
+        at.write(line_of(1, "2026-11-21 22:39:56.123 4#1 info a", true) + record_of(2, 17, 1) +
+                 record_of(3, 4, 2) + record_of(4, 17, 2));
+        const auto done = at.verify();
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "app.log: whole, 4 records\n"));
+        CHECK(has(done.out, " 4 records, numbers 1 to 4\n"));
+        CHECK(has(done.out, "producer 4: 2 records, numbers 1 to 3; its own 1 to 2\n"));
+        CHECK(has(done.out, "producer 17: 2 records, numbers 2 to 4; its own 1 to 2\n"));
+        CHECK(done.err.empty()); // no progress where there is no terminal
+    }
+
+    TEST_CASE("what a durable pipeline has written is whole") {
+        const log_directory at;
+        sapwood::run([](std::string path) -> sapwood::task<> {
+            auto log = co_await sapwood::pipeline::open({.path = path, .numbered = true},
+                                                        {.durable = sapwood::durability::batch()});
+            lsn last = lsn::none;
+            for (unsigned i = 0; i < 100; ++i) {
+                last =
+                    co_await log.append(sapwood::record(sapwood::level::info, i % 3, "a message"));
+            }
+            co_await log.durable(last);
+            co_await log.close();
+        }(at.log));
+        const auto done = at.verify();
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "app.log: whole, 100 records\n"));
+    }
+
+    TEST_CASE("what is missing is named with the line behind it, what is damaged with its place") {
+        const log_directory at;
+        std::string wrong = record_of(8, 17, 8);
+        wrong[40] ^= 1;
+        const std::string before = records(1, 3) + record_of(7, 17, 7);
+        at.write(before + wrong + records(9, 9));
+        const auto done = at.verify();
+        CHECK(done.status == 1);
+        CHECK(has(done.out, "app.log:4: missing before this line: 4 to 6\n"));
+        CHECK(has(done.out, fmt::format("app.log:5: damaged ({} bytes from byte {} on)\n",
+                                        wrong.size(), before.size())));
+        CHECK(has(done.out, "NOT WHOLE, 4 records missing, 1 pieces damaged"));
+    }
+
+    TEST_CASE("a torn end is damage, but not while a writer holds the log") {
+        const log_directory at;
+        at.write(records(1, 3) + record_of(4, 17, 4).substr(0, 40));
+        const auto torn = at.verify();
+        CHECK(torn.status == 1);
+        CHECK(has(torn.out, "app.log:4: torn"));
+
+        const int held = ::open(at.log.c_str(), O_RDONLY | O_CLOEXEC);
+        REQUIRE(::flock(held, LOCK_EX | LOCK_NB) == 0);
+        const auto busy = at.verify();
+        ::close(held);
+        CHECK(busy.status == 0);
+        CHECK(has(busy.out, "40 bytes of a line that is being written now"));
+    }
+
+    TEST_CASE("- is standard input") {
+        const log_directory at;
+        at.write(records(1, 3));
+        const int in = ::open(at.log.c_str(), O_RDONLY | O_CLOEXEC);
+        const auto done = run_program("sapwood", {"verify", "-"}, {.in = in});
+        ::close(in);
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "-: whole, 3 records"));
+    }
+
+    TEST_CASE("of several logs each is told, and one that is damaged tells in the exit status") {
+        const log_directory good;
+        const log_directory bad;
+        good.write(records(1, 3));
+        bad.write(records(1, 3) + records(5, 6));
+        const auto done = run_program("sapwood", {"verify", bad.log, good.log});
+        CHECK(done.status == 1);
+        CHECK(has(done.out, bad.log + ": NOT WHOLE"));
+        CHECK(has(done.out, good.log + ": whole"));
+    }
+
+    TEST_CASE("quiet prints nothing") {
+        const log_directory at;
+        at.write(records(2, 3) + records(5, 6));
+        const auto done = run_program("sapwood", {"verify", "--quiet", at.log});
+        CHECK(done.status == 1);
+        CHECK(done.out.empty());
+        CHECK(done.err.empty());
+    }
+
+    TEST_CASE("of many findings the first are shown, and the others counted") {
+        const log_directory at;
+        std::string text;
+        for (std::uint64_t place = 1; place < 100; place += 2) {
+            text += line_of(place, "2026-11-21 22:39:56.123 17 info every other one");
+        }
+        at.write(text);
+        const auto done = at.verify();
+        CHECK(done.status == 1);
+        CHECK(has(done.out, "  and 29 more\n"));
+    }
+
+    TEST_CASE("what cannot be read is named, with the reason") {
+        const log_directory at;
+        const auto missing = at.verify();
+        CHECK(missing.status == 2);
+        CHECK(has(missing.err, at.log + ": No such file or directory"));
+
+        REQUIRE(::mkfifo(at.log.c_str(), 0600) == 0);
+        const auto fifo = at.verify();
+        CHECK(fifo.status == 2);
+        CHECK(has(fifo.err, at.log + " is not a file"));
+    }
+
+    TEST_CASE("a mistake in the command line is status 2, help is none") {
+        CHECK(run_program("sapwood", {}).status == 2);
+        CHECK(run_program("sapwood", {"verify"}).status == 2);
+        CHECK(run_program("sapwood", {"verify", "--colour", "x"}).status == 2);
+        const auto help = run_program("sapwood", {"verify", "--help"});
+        CHECK(help.status == 0);
+        CHECK(has(help.out, "Exit code: 0 where nothing is missing"));
+    }
+}
