@@ -94,7 +94,16 @@ void scratch_disk::cut_power() {
 
 void scratch_disk::mount_again() {
     ::close(root_);
-    require(::umount2((*this / "").c_str(), 0) == 0, "umount");
+    // The kernel lets go of a killed process's rings, and so of its files, a moment later.
+    constexpr int attempts_max = 5000;
+    int status = -1;
+    for (int i = 0; i < attempts_max && status != 0; ++i) {
+        status = ::umount2((*this / "").c_str(), 0);
+        if (status != 0 && errno == EBUSY) {
+            ::usleep(1000);
+        }
+    }
+    require(status == 0, "umount");
     is_mounted_ = false;
     mount_loop();
 }
