@@ -160,8 +160,8 @@ class planned_disk {
         }
         synced.push_back(sqe.fd);
         if (on_sync) {
-            const auto answer = on_sync(sqe);
-            return answer && *answer >= 0 ? written_ : answer;
+            const auto how = on_sync(sqe);
+            return how && *how >= 0 ? written_ : how;
         }
         return written_;
     }
