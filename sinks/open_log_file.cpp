@@ -4,6 +4,7 @@
 
 #include <sapwood/directory.hpp>
 #include <sapwood/run_blocking.hpp>
+#include <sapwood/sleep.hpp>
 
 #include <cerrno>
 #include <fmt/format.h>
@@ -26,8 +27,13 @@ constexpr int attempts_max = 16;
 
 constexpr int flags_always = O_RDWR | O_APPEND;
 
-/// Who holds the flock(2) on the file, for a message to a person: `process 42 (name)`, from
-/// /proc/locks (proc(5)), whose lines are
+/// How long a lock that nobody seems to hold is waited for: the kernel lets go of a killed
+/// process's rings, and so of its files, a moment after the process is gone.
+constexpr clock::duration orphaned_lock_patience = std::chrono::seconds(1);
+constexpr clock::duration lock_retry_every = std::chrono::milliseconds(5);
+
+/// Who holds the flock(2) on the file, for a message to a person: `process 42 (name)`, and empty
+/// where no process is known to; from /proc/locks (proc(5)), whose lines are
 /// `1: FLOCK  ADVISORY  WRITE 42 08:01:1234 0 EOF` with the device in hexadecimal.
 std::string lock_holder(const file_status& status) {
     const std::string wanted = fmt::format("{:02x}:{:02x}:{}", status.device >> 32,
@@ -48,26 +54,33 @@ std::string lock_holder(const file_status& status) {
             where == wanted && pid > 0) {
             std::string name;
             std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
+            if (name.empty()) {
+                return {}; // it is gone
+            }
             return pid == ::getpid() ? fmt::format("this process ({})", pid)
                                      : fmt::format("process {} ({})", pid, name);
         }
     }
-    return "another process";
+    return {};
 }
 
 /// One writer per file. The lock belongs to the open file: it goes with the process, however that
 /// ends.
-void lock_file(const file& log, const file_status& status, const std::string& path) {
-    if (::flock(log.fd(), LOCK_EX | LOCK_NB) == 0) {
-        return;
+task<> lock_file(const file& log, const file_status& status, const std::string& path) {
+    const auto until = saturating_add(event_loop::current().now(), orphaned_lock_patience);
+    while (::flock(log.fd(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK) {
+            throw_errno(errno, fmt::format("cannot lock {}", path));
+        }
+        const std::string holder = lock_holder(status);
+        if (!holder.empty() || event_loop::current().now() >= until) {
+            throw_errno(EWOULDBLOCK,
+                        fmt::format("cannot open {} for writing: {} is writing it already; end "
+                                    "that one, or choose another file",
+                                    path, holder.empty() ? "another process" : holder));
+        }
+        co_await sleep_for(lock_retry_every);
     }
-    if (errno != EWOULDBLOCK) {
-        throw_errno(errno, fmt::format("cannot lock {}", path));
-    }
-    throw_errno(EWOULDBLOCK,
-                fmt::format("cannot open {} for writing: {} is writing it already; end that one, "
-                            "or choose another file",
-                            path, lock_holder(status)));
 }
 
 /// What else might have been put where a log is expected: a link would have us write to its
@@ -188,7 +201,7 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     const file_status status = co_await log.stat();
     require_plain_file(status, path);
     if (!settings.shares_lock) {
-        lock_file(log, status, path);
+        co_await lock_file(log, status, path);
     }
     // Before we had the lock its holder may have rotated the file.
     const auto named =

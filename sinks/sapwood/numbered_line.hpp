@@ -1,7 +1,7 @@
 // The form of a line in a durable log, which says by itself whether it is whole and where it
 // belongs:
 //
-//     0000000000000042 9ae0daaf 2026-11-21 22:39:56.123 17#5 info message
+//     0000000000000042 ef34678f 2026-11-21 22:39:56.123 17#5 info message
 //
 // The record's lsn; the CRC32C of the line but for itself; the plain line, whose producer may have
 // a number of its own for the record behind a '#'. A bar instead of the first space is a mark: what

@@ -177,9 +177,14 @@ void kill_again_and_again(const std::string& path, std::size_t bytes,
     for (int cycle = 0; cycle < cycles(); ++cycle) {
         CAPTURE(cycle);
         const std::uint64_t before = page.acknowledged.load();
+        std::uint64_t acknowledged = 0;
         {
             writer child(path, 1 + static_cast<int>(random() % 16), bytes, page);
             wait_for(page, before + 1 + random() % 200);
+            // What is acknowledged while the shutdown is under way is none: nothing runs after a
+            // power cut, and an ext4 that is being shut down says of a sync that meets it that it
+            // has succeeded.
+            acknowledged = page.acknowledged.load();
             cut();
             child.kill();
         }
@@ -188,7 +193,7 @@ void kill_again_and_again(const std::string& path, std::size_t bytes,
         const auto log = verified(path);
         CHECK(log.is_whole());
         CHECK(log.first == lsn{1});
-        CHECK(log.last >= lsn{page.acknowledged.load()});
+        CHECK(log.last >= lsn{acknowledged});
         page.acknowledged = sapwood::to_number(log.last);
     }
     ::munmap(&page, sizeof(page));
@@ -348,12 +353,13 @@ TEST_SUITE("durable_log") {
             std::filesystem::remove(of);
             co_await go_on(2);
             CHECK(std::filesystem::exists(of));
-            std::filesystem::resize_file(of, 10);
+            std::filesystem::resize_file(of, 0);
             co_await log.durable(co_await append(log, 100));
             co_await log.close();
             CHECK(log.file().reopened == 2);
         }(path, folder / "aside"));
         CHECK(verified(folder / "aside").is_whole());
+        CHECK(verified(path).is_whole());
         CHECK(verified(path).last > lsn{3});
     }
 }

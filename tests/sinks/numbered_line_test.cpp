@@ -38,7 +38,7 @@ TEST_SUITE("numbered_line") {
 
     TEST_CASE("the form is this one, for other programs that read it") {
         CHECK(numbered(42, "2026-11-21 22:39:56.123 17 info message") ==
-              "0000000000000042 67b6c21a 2026-11-21 22:39:56.123 17 info message\n");
+              "0000000000000042 49623869 2026-11-21 22:39:56.123 17 info message\n");
     }
 
     TEST_CASE("whichever bit is turned, the line is not whole any more") {

@@ -160,8 +160,8 @@ class planned_disk {
         }
         synced.push_back(sqe.fd);
         if (on_sync) {
-            const auto answer = on_sync(sqe);
-            return answer && *answer >= 0 ? written_ : answer;
+            const auto how = on_sync(sqe);
+            return how && *how >= 0 ? written_ : how;
         }
         return written_;
     }
@@ -651,19 +651,20 @@ TEST_SUITE("pipeline_disk") {
         on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
             the_disk.on_sync = &planned_disk::never;
-            std::vector<bool> health;
-            log.on_health(
-                [&](const sapwood::log_health& now) { health.push_back(now.is_degraded()); });
+            std::vector<int> health;
+            log.on_health([&](const sapwood::log_health& now) {
+                health.push_back(now.is_degraded() ? 1 : 0);
+            });
             const lsn place = co_await append(log, "text");
             co_await sapwood::sleep_for(900ms);
             CHECK(health.empty());
             co_await sapwood::sleep_for(200ms);
-            CHECK(health == std::vector<bool>{true});
+            CHECK(health == std::vector<int>{1});
             CHECK(log.health().reason == std::errc::timed_out);
             the_disk.finish_sync();
             co_await log.durable(place);
             co_await settle();
-            CHECK(health == std::vector<bool>{true, false});
+            CHECK(health == std::vector<int>{1, 0});
             the_disk.on_sync = nullptr;
             co_await log.close();
         });

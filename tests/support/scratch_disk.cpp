@@ -21,7 +21,7 @@ namespace {
 constexpr unsigned long ext4_shutdown = _IOR('X', 125, std::uint32_t);
 constexpr std::uint32_t no_log_flush = 2;
 
-void require(bool holds, const char* what) {
+void must(bool holds, const char* what) {
     if (!holds) {
         throw std::system_error(errno, std::generic_category(), what);
     }
@@ -42,7 +42,7 @@ std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes,
     try {
         if (of == kind::tmpfs) {
             const std::string size = "size=" + std::to_string(bytes);
-            require(::mount("tmpfs", root.c_str(), "tmpfs", 0, size.c_str()) == 0, "mount");
+            must(::mount("tmpfs", root.c_str(), "tmpfs", 0, size.c_str()) == 0, "mount");
             disk->is_mounted_ = true;
             disk->root_ = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
             return disk;
@@ -51,7 +51,7 @@ std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes,
         const int file = ::open(image.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         const bool is_sized = file >= 0 && ::ftruncate(file, static_cast<off_t>(bytes)) == 0;
         ::close(file);
-        require(is_sized, "image");
+        must(is_sized, "image");
         const std::string format =
             "PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -q -F " + image + " >/dev/null 2>&1";
         if (std::system(format.c_str()) != 0) { // NOLINT: no shell means no disk
@@ -72,7 +72,7 @@ std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes,
 
 void scratch_disk::mount_loop() {
     const std::string root = *this / "";
-    require(::mount(loop_.c_str(), root.c_str(), "ext4", MS_NOSUID | MS_NODEV, "") == 0, "mount");
+    must(::mount(loop_.c_str(), root.c_str(), "ext4", MS_NOSUID | MS_NODEV, "") == 0, "mount");
     is_mounted_ = true;
     root_ = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
@@ -89,22 +89,31 @@ scratch_disk::~scratch_disk() {
 
 void scratch_disk::cut_power() {
     std::uint32_t how = no_log_flush;
-    require(::ioctl(root_, ext4_shutdown, &how) == 0, "EXT4_IOC_SHUTDOWN");
+    must(::ioctl(root_, ext4_shutdown, &how) == 0, "EXT4_IOC_SHUTDOWN");
 }
 
 void scratch_disk::mount_again() {
     ::close(root_);
-    require(::umount2((*this / "").c_str(), 0) == 0, "umount");
+    // The kernel lets go of a killed process's rings, and so of its files, a moment later.
+    constexpr int attempts_max = 5000;
+    int status = -1;
+    for (int i = 0; i < attempts_max && status != 0; ++i) {
+        status = ::umount2((*this / "").c_str(), 0);
+        if (status != 0 && errno == EBUSY) {
+            ::usleep(1000);
+        }
+    }
+    must(status == 0, "umount");
     is_mounted_ = false;
     mount_loop();
 }
 
 void scratch_disk::freeze() {
-    require(::ioctl(root_, FIFREEZE, 0) == 0, "FIFREEZE");
+    must(::ioctl(root_, FIFREEZE, 0) == 0, "FIFREEZE");
 }
 
 void scratch_disk::thaw() {
-    require(::ioctl(root_, FITHAW, 0) == 0, "FITHAW");
+    must(::ioctl(root_, FITHAW, 0) == 0, "FITHAW");
 }
 
 void set_immutable(const std::string& path, bool is_immutable) {
@@ -114,7 +123,7 @@ void set_immutable(const std::string& path, bool is_immutable) {
     flags = is_immutable ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
     const bool is_set = is_read && ::ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
     ::close(fd);
-    require(is_set, "FS_IOC_SETFLAGS");
+    must(is_set, "FS_IOC_SETFLAGS");
 }
 
 } // namespace sapwood::test
