@@ -18,6 +18,8 @@ class sapwood_category final : public std::error_category {
             return "the stream ended in the middle of what was to be read";
         case errc::piece_too_long:
             return "the delimiter did not come within the longest piece that is taken";
+        case errc::lost:
+            return "the record was accepted and lost";
         }
         return "unknown sapwood error " + std::to_string(value);
     }

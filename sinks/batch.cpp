@@ -50,9 +50,10 @@ std::size_t count_newlines(std::string_view text) noexcept {
 
 } // namespace
 
-batch::batch(std::size_t bytes_max, layout form)
+batch::batch(std::size_t bytes_max, layout form, line_head* numbers)
     : bytes_max_(bytes_max),
       layout_(form),
+      numbers_(numbers),
       memory_(new char[bytes_max + slack_bytes]),
       capacity_(bytes_max + slack_bytes) {}
 
@@ -103,15 +104,21 @@ void batch::render_time(record::time_point when) noexcept {
 
 void batch::render(const record& item) {
     char* to = memory_.get() + size_;
-    std::size_t lines = 1;
-    if (layout_ == layout::plain) {
+    if (layout_ != layout::verbatim) {
         const auto since = static_cast<std::uint64_t>(item.when().time_since_epoch().count()) -
                            static_cast<std::uint64_t>(millisecond_.time_since_epoch().count());
         if (since >= nanoseconds_per_millisecond) [[unlikely]] {
             render_time(item.when());
         }
+        if (layout_ == layout::numbered) {
+            to += numbered_line::head_bytes;
+        }
         std::memcpy(to, time_text_, sizeof(time_text_));
         to = detail::decimal(item.producer()).put(to + sizeof(time_text_));
+        if (item.sequence() != 0 && layout_ == layout::numbered) {
+            *to++ = '#';
+            to = detail::decimal(item.sequence()).put(to);
+        }
         *to++ = ' ';
         to = put_level(to, item.importance());
         if (!item.is_known_plain() && !is_plain(item.message())) [[unlikely]] {
@@ -119,12 +126,9 @@ void batch::render(const record& item) {
             return;
         }
     } else {
-        lines += count_newlines(item.message());
+        lines_ += count_newlines(item.message());
     }
-    to = item.copy_message(to);
-    *to++ = '\n';
-    lines_ += lines;
-    size_ = static_cast<std::size_t>(to - memory_.get());
+    end_line(item.copy_message(to));
 }
 
 void batch::render_escaped(char* to, std::string_view message) {
@@ -134,10 +138,27 @@ void batch::render_escaped(char* to, std::string_view message) {
     if (head + escaped.size() + 1 > capacity_) {
         grow(head + escaped.size() + 1);
     }
-    to = put(memory_.get() + head, escaped);
-    *to++ = '\n';
+    end_line(put(memory_.get() + head, escaped));
+}
+
+/// The record's text ends at `end`.
+void batch::end_line(char* end) noexcept {
+    if (numbers_ != nullptr) {
+        if (layout_ == layout::numbered) {
+            char* const line = memory_.get() + size_;
+            numbers_->put(line, static_cast<std::size_t>(end - line));
+        }
+        numbers_->skip();
+    }
+    *end++ = '\n';
     ++lines_;
-    size_ = static_cast<std::size_t>(to - memory_.get());
+    size_ = static_cast<std::size_t>(end - memory_.get());
+}
+
+void batch::mark() noexcept {
+    if (layout_ == layout::numbered && lines_ > 0) {
+        memory_[numbered_line::mark_at] = numbered_line::mark;
+    }
 }
 
 } // namespace sapwood

@@ -1,5 +1,6 @@
 #include <sapwood/file_sink.hpp>
 
+#include "mistakes.hpp"
 #include "open_log_file.hpp"
 
 #include <sapwood/crash_file.hpp>
@@ -23,49 +24,6 @@ namespace {
 
 /// The name is looked at so often, so that a change is seen within a second.
 constexpr clock::duration look_every = std::chrono::milliseconds(500);
-
-/// Bytes of `size` after the last newline.
-task<std::uint64_t> torn_tail(file& log, std::uint64_t size) {
-    constexpr std::uint64_t step = 64u << 10;
-    std::vector<char> block(step);
-    for (std::uint64_t end = size; end > 0;) {
-        const std::uint64_t begin = end > step ? end - step : 0;
-        std::size_t filled = 0;
-        while (filled < end - begin) {
-            const std::size_t got = co_await log.read_some(
-                std::span(block).first(end - begin).subspan(filled), {begin + filled});
-            if (got == 0) {
-                co_return 0; // it has become shorter: somebody else has cut it
-            }
-            filled += got;
-        }
-        const std::string_view text(block.data(), filled);
-        if (const auto newline = text.rfind('\n'); newline != std::string_view::npos) {
-            co_return size - (begin + newline + 1);
-        }
-        end = begin;
-    }
-    co_return size;
-}
-
-/// Opens where torn lines go. Somebody may have put something else there: a link would have us
-/// write to its target, a FIFO would keep us waiting.
-task<file> open_torn(std::string path) {
-    file aside = co_await file::open(
-        path, {.flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK});
-    const file_status status = co_await aside.stat();
-    if (!status.is_regular()) {
-        detail::throw_errno(
-            EINVAL, fmt::format("cannot move a torn line to {}: it is not a regular file", path));
-    }
-    if (status.links > 1) {
-        detail::throw_errno(EINVAL,
-                            fmt::format("cannot move a torn line to {}: it has another name (a "
-                                        "hard link), perhaps the log's own",
-                                        path));
-    }
-    co_return aside;
-}
 
 } // namespace
 
@@ -94,23 +52,23 @@ task<file_sink> file_sink::open(const file_sink_options& options) {
     settings->directory_mode = options.directory_mode;
     settings->may_be_link = options.may_be_link;
     settings->sync_directory = options.sync_directory;
+    settings->numbered = options.numbered;
+    if (options.numbered) {
+        settings->may_be_link = false;
+    }
     return open_with(std::move(settings));
 }
 
 task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> settings) {
+    const bool recovers = !settings->shares_lock; // its last line may be being written
+    if (settings->numbered && recovers) {
+        co_await finish_segment(*settings);
+    }
     detail::opened_log opened = co_await detail::open_log_file(*settings);
     settings->may_be_link = opened.is_link;
-    if (settings->shares_lock) { // its last line may be being written
-        co_return file_sink(std::move(opened), std::move(settings));
-    }
     file_sink sink(std::move(opened), std::move(settings));
-    try {
-        co_await sink.move_torn_tail(sink.size_);
-    } catch (const std::system_error& error) {
-        if (std::string_view(error.what()).find(sink.path()) != std::string_view::npos) {
-            throw;
-        }
-        throw std::system_error(error.code(), "cannot open " + sink.path() + " as a log");
+    if (recovers) {
+        co_await sink.recover();
     }
     co_return sink;
 }
@@ -129,53 +87,6 @@ task<file_sink> file_sink::share(const file_sink& parents, int fd) {
     co_return sink;
 }
 
-task<> file_sink::move_torn_tail(std::uint64_t size) {
-    const std::uint64_t torn = co_await torn_tail(file_, size);
-    if (torn == 0) {
-        co_return;
-    }
-    // First copied and on disk, then cut: killed in between, the next open does it again.
-    const std::string aside_path = path() + ".torn";
-    file aside = co_await open_torn(aside_path);
-    const std::uint64_t aside_size = (co_await aside.stat()).size;
-    std::exception_ptr failure;
-    try {
-        co_await copy_tail(aside, size - torn, torn);
-        co_await detail::sync_directory_of(aside_path);
-        const auto cut = co_await as_result(file_.truncate(size - torn));
-        if (!cut) { // a log that may only grow (chattr +a), say
-            throw std::system_error(cut.error(),
-                                    fmt::format("cannot cut the torn last line of {}", path()));
-        }
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    if (failure) {
-        // The line is still in the log: it must not be there once more after the next open.
-        const auto shielded = co_await shield();
-        (void)co_await as_result(aside.truncate(aside_size));
-        std::rethrow_exception(failure);
-    }
-    co_await aside.close();
-    size_ = size - torn;
-    torn_bytes_ = torn;
-}
-
-/// Appends `size` bytes from `begin` on to `aside`, and a newline, and has them on disk.
-task<> file_sink::copy_tail(file& aside, std::uint64_t begin, std::uint64_t size) {
-    std::vector<char> block(std::min<std::uint64_t>(size, 64u << 10));
-    for (std::uint64_t copied = 0; copied < size;) {
-        const std::size_t got = co_await file_.read_some(block, {begin + copied});
-        if (got == 0) {
-            break;
-        }
-        co_await aside.write_all(std::span(block).first(got));
-        copied += got;
-    }
-    co_await aside.write_all(std::string_view("\n"));
-    co_await aside.datasync();
-}
-
 task<> file_sink::write(std::span<const char> lines) {
     // A batch is not given up half-way.
     const auto shielded = co_await shield();
@@ -188,6 +99,9 @@ task<> file_sink::write(std::span<const char> lines) {
         if (written && *written > 0) {
             rest = rest.subspan(*written);
             size_ += *written;
+            if (detail::makes(detail::mistake::ignore_short_write)) {
+                co_return;
+            }
             continue;
         }
         const std::error_code why =
@@ -233,6 +147,10 @@ task<> file_sink::datasync() {
 void file_sink::note_in(detail::crash_file& notes) noexcept {
     notes_ = &notes;
     notes.note(*this);
+}
+
+bool file_sink::is_numbered() const noexcept {
+    return settings_->numbered;
 }
 
 bool file_sink::is_inherited() const noexcept {

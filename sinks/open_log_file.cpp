@@ -1,5 +1,7 @@
 #include "open_log_file.hpp"
 
+#include "mistakes.hpp"
+
 #include <sapwood/directory.hpp>
 #include <sapwood/run_blocking.hpp>
 
@@ -128,9 +130,11 @@ task<> give_to_group(const file& log, const log_file_settings& settings) {
 /// Nothing where the name has changed meanwhile.
 task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     const std::string& path = settings.path;
-    bool is_new = false;
+    bool is_new = settings.must_be_new;
     bool is_link = false;
-    auto found = co_await as_result(file::open(path, {.flags = flags_always | O_NOFOLLOW}));
+    auto found = co_await as_result(
+        file::open(path, {.flags = flags_always | (is_new ? O_CREAT | O_EXCL : O_NOFOLLOW),
+                          .mode = settings.mode}));
     if (!found && found.error() == std::errc::too_many_symbolic_link_levels) {
         if (!settings.may_be_link) {
             throw_errno(ELOOP, fmt::format("cannot open {} as a log: it is a symbolic link, which "
@@ -164,14 +168,8 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
         lock_file(log, status, path);
     }
     // Before we had the lock its holder may have rotated the file.
-    std::optional<file_status> named;
-    try {
-        named = co_await status_of(path, is_link ? at_symlink::follow : at_symlink::stay);
-    } catch (const std::system_error& error) {
-        if (error.code() != std::errc::no_such_file_or_directory) {
-            throw;
-        }
-    }
+    const auto named =
+        co_await status_if_there(path, is_link ? at_symlink::follow : at_symlink::stay);
     if (!named || file_identity::of(*named) != file_identity::of(status)) {
         co_return std::nullopt;
     }
@@ -184,7 +182,30 @@ void throw_errno(int error, const std::string& what) {
     throw std::system_error(error, std::generic_category(), what);
 }
 
+task<std::optional<file_status>> status_if_there(std::string path, at_symlink last) {
+    try {
+        co_return co_await status_of(std::move(path), last);
+    } catch (const std::system_error& error) {
+        if (error.code() != std::errc::no_such_file_or_directory) {
+            throw;
+        }
+    }
+    co_return std::nullopt;
+}
+
+task<file> open_again(const log_file_settings& settings, file_identity same) {
+    file again = co_await file::open(settings.path, {.flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK});
+    if (file_identity::of(co_await again.stat()) != same) {
+        throw_errno(ESTALE,
+                    fmt::format("cannot open {} again: it is another file now", settings.path));
+    }
+    co_return again;
+}
+
 task<> sync_directory_of(const std::string& path) {
+    if (makes(mistake::forget_directory_sync)) {
+        co_return;
+    }
     const auto slash = path.rfind('/');
     std::string name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
     file directory = co_await file::open(std::move(name), {.flags = O_RDONLY | O_DIRECTORY});

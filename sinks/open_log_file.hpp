@@ -3,11 +3,13 @@
 // same when a log begins, when it is opened anew and when it is rotated. Loop thread only.
 #pragma once
 
+#include <sapwood/directory.hpp>
 #include <sapwood/file.hpp>
 #include <sapwood/task.hpp>
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <system_error>
@@ -43,6 +45,10 @@ class log_file_settings {
     bool may_be_link = true;
     /// Somebody else holds the lock for us: the process that we were forked from.
     bool shares_lock = false;
+    /// It must not be there yet.
+    bool must_be_new = false;
+    /// See file_sink_options.
+    bool numbered = false;
     /// The directory is synced, so that a new name survives the machine.
     bool sync_directory = true;
 };
@@ -65,6 +71,12 @@ class opened_log {
 
 /// Throws std::system_error, with the path and what is wrong with it.
 [[nodiscard]] task<opened_log> open_log_file(const log_file_settings& settings);
+
+/// Nothing where nothing has this path.
+[[nodiscard]] task<std::optional<file_status>> status_if_there(std::string path, at_symlink last);
+
+/// The file of that name once more, to be written at any place; it must be this one.
+[[nodiscard]] task<file> open_again(const log_file_settings& settings, file_identity same);
 
 /// Makes a name that was created or changed survive the machine.
 [[nodiscard]] task<> sync_directory_of(const std::string& path);

@@ -18,6 +18,8 @@ enum class errc {
     end_of_stream,
     /// A delimiter did not come within the longest piece that a buffered_reader takes.
     piece_too_long,
+    /// A record was accepted and lost: what its log's failure policy says, or no memory for it.
+    lost,
 };
 
 [[nodiscard]] const std::error_category& error_category() noexcept;

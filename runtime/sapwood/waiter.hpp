@@ -247,6 +247,24 @@ class waiter_list {
         tail_ = &node;
     }
 
+    [[nodiscard]] waiter* back() const noexcept { return tail_; }
+
+    /// Who waits before `node`, which is in the list; null before the first.
+    [[nodiscard]] static waiter* before(const waiter& node) noexcept { return node.previous_; }
+
+    /// Behind `place`, which is in the list; in front of all others where it is null.
+    void insert_after(waiter* place, waiter& node) noexcept {
+        auto* const next = place != nullptr ? static_cast<waiter*>(place->next) : head_;
+        node.next = next;
+        node.previous_ = place;
+        (next != nullptr ? next->previous_ : tail_) = &node;
+        if (place != nullptr) {
+            place->next = &node;
+        } else {
+            head_ = &node;
+        }
+    }
+
     void remove(waiter& node) noexcept {
         auto* const next = static_cast<waiter*>(node.next);
         if (node.previous_ != nullptr) {

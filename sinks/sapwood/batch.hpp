@@ -2,6 +2,7 @@
 // consumer fills one while the sink writes the other. Loop thread only.
 #pragma once
 
+#include <sapwood/numbered_line.hpp>
 #include <sapwood/record.hpp>
 
 #include <algorithm>
@@ -20,12 +21,17 @@ enum class layout : std::uint8_t {
     plain,
     /// The message as it is, which must be whole lines without the last newline.
     verbatim,
+    /// A plain line behind its number in the log and its checksum; see numbered_line.hpp.
+    numbered,
+    /// Of a pipeline: plain where its durability is none, otherwise numbered.
+    automatic,
 };
 
 class batch {
   public:
-    /// Full at `bytes_max` bytes.
-    batch(std::size_t bytes_max, layout form);
+    /// Full at `bytes_max` bytes. Each record takes the next number of `numbers`, which must
+    /// outlive it; without them, `form` is neither numbered nor automatic.
+    batch(std::size_t bytes_max, layout form, line_head* numbers = nullptr);
 
     /// Renders `item`. A record always fits: a batch that is full, or whose record is longer than
     /// all of it, grows. Throws std::bad_alloc, and nothing has changed then.
@@ -49,6 +55,9 @@ class batch {
 
     [[nodiscard]] std::size_t lines() const noexcept { return lines_; }
 
+    /// Marks the first line: what is before it is on disk. Of numbered lines only.
+    void mark() noexcept;
+
     /// How many lines it would render `item` as.
     [[nodiscard]] std::size_t lines_of(const record& item) const noexcept;
 
@@ -59,18 +68,21 @@ class batch {
     void clear() noexcept;
 
   private:
-    /// What stands around a message in a line: time, producer, level, newline.
-    static constexpr std::size_t line_overhead_max = 64;
+    /// What stands around a message in a line: head, time, producer, its number, level,
+    /// newline.
+    static constexpr std::size_t line_overhead_max = 128;
     /// Records still come in when it is full; so many fit without growing.
     static constexpr std::size_t slack_bytes = 32u << 10;
 
     void grow(std::size_t bytes);
     void render(const record& item);
     void render_escaped(char* to, std::string_view message);
+    void end_line(char* end) noexcept;
     void render_time(record::time_point when) noexcept;
 
     const std::size_t bytes_max_;
     const layout layout_;
+    line_head* const numbers_;
     std::unique_ptr<char[]> memory_;
     std::size_t capacity_;
     std::size_t size_ = 0;

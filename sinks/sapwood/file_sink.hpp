@@ -7,6 +7,7 @@
 #include <sapwood/clock.hpp>
 #include <sapwood/file.hpp>
 #include <sapwood/log_news.hpp>
+#include <sapwood/lsn.hpp>
 #include <sapwood/task.hpp>
 
 #include <chrono>
@@ -44,6 +45,11 @@ struct file_sink_options {
 
     /// A name that is new in the directory is made to survive the machine before it is used.
     bool sync_directory = true;
+
+    /// Its lines are numbered (see numbered_line.hpp), and so it can be seen what a machine that
+    /// lost its power has left: opening it moves a damaged end aside, has the rest on disk, and
+    /// tells the last number. It may be no link.
+    bool numbered = false;
 };
 
 static_assert(std::is_trivially_destructible_v<file_sink_options>);
@@ -118,6 +124,14 @@ class file_sink {
     /// file that was there stays locked for as long as a child that was forked has it open.
     [[nodiscard]] task<> rotate(std::string to, bool sync);
 
+    /// Goes on in a new file with `first` and `second`, which are whole lines and on disk when it
+    /// returns. The file that was there, of which only lines before `next` are of use any more, is
+    /// `<path>.<next>` from then on; or whatever else somebody has made of it. Made in
+    /// `<path>.next`, so that killed at any step the next open finds one or the other. Throws
+    /// std::system_error, and it can be called again. Not cancelled half-way.
+    [[nodiscard]] task<> begin_segment(std::span<const char> first, std::span<const char> second,
+                                       lsn next);
+
     /// Closes the file, which gives up the lock. The destructor does it too, but blocks.
     [[nodiscard]] task<> close();
 
@@ -144,20 +158,31 @@ class file_sink {
 
     [[nodiscard]] const file_sink_counts& counts() const noexcept { return counts_; }
 
-    /// How many bytes of a torn last line were moved to `<path>.torn` by open.
+    [[nodiscard]] bool is_numbered() const noexcept;
+
+    /// The number of the last line that was there when it was opened; none where there was none, or
+    /// it is not numbered.
+    [[nodiscard]] lsn last_lsn() const noexcept { return last_lsn_; }
+
+    /// How many bytes of a torn last line, or a damaged end, were moved to `<path>.torn` by open.
     [[nodiscard]] std::uint64_t torn_bytes() const noexcept { return torn_bytes_; }
 
   private:
     file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings);
 
     static task<file_sink> open_with(std::unique_ptr<detail::log_file_settings> settings);
-    task<> move_torn_tail(std::uint64_t size);
+    static task<> finish_segment(const detail::log_file_settings& settings);
+    task<> recover();
+    task<> recover_numbered();
+    task<> rewrite(std::span<const char> lines, std::uint64_t begin);
+    task<> move_torn_tail(std::uint64_t torn);
     task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
     task<> cut_off_partial_line();
     task<log_news> look(bool is_asked);
     task<log_news> change_file(bool is_asked);
     task<> take_place(file_sink& fresh, bool keep_lock);
     task<> rename_aside(const std::string& to);
+    task<> make_way(lsn next);
     [[nodiscard]] log_news tell_once(const std::system_error& error);
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
@@ -175,6 +200,9 @@ class file_sink {
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
+    lsn last_lsn_ = lsn::none;
+    /// The first line of the present segment, where it was begun by this.
+    lsn segment_begin_ = lsn::none;
     file_sink_counts counts_;
     detail::crash_file* notes_ = nullptr;
 };

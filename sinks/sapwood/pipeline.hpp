@@ -1,12 +1,17 @@
 // pipeline: from many producers to one file. Producers append records to a channel; one consumer
 // coroutine renders them into a batch; when the batch is full, when no task of the loop has
 // anything else to do, or after a linger, it goes to the sink in one write, while the next batch
-// fills. Loop thread only; remote() is the door for other threads.
+// fills. Where the log is to be durable, one sync acknowledges everybody whose record the batch
+// has. Loop thread only; remote() and door() are for other threads.
 #pragma once
 
 #include <sapwood/batch.hpp>
 #include <sapwood/channel.hpp>
+#include <sapwood/durability.hpp>
 #include <sapwood/file_sink.hpp>
+#include <sapwood/log_health.hpp>
+#include <sapwood/lsn.hpp>
+#include <sapwood/receipts.hpp>
 #include <sapwood/remote_sender.hpp>
 #include <sapwood/task.hpp>
 
@@ -32,8 +37,27 @@ struct pipeline_options {
     /// it has nothing else to do the batch goes at once.
     clock::duration linger = std::chrono::milliseconds(1);
 
-    /// How a record becomes a line.
-    layout form = layout::plain;
+    /// How a record becomes a line. What a durable log repeats after a failure can only be
+    /// recognised, and its numbers only go on after a restart, where its lines are numbered.
+    layout form = layout::automatic;
+
+    /// When records are made to survive the machine.
+    durability durable = durability::none();
+
+    /// What becomes of records while the disk refuses them.
+    when_refused refused = when_refused::automatic;
+
+    /// How long a log that is told to end goes on trying where the disk refuses its records; then
+    /// they are lost, counted, and told.
+    clock::duration give_up_after = std::chrono::seconds(5);
+
+    /// Of durability::interval: what is written and not synced is kept in memory, in case the sync
+    /// fails. With more than this the log is synced before its time.
+    std::size_t unsynced_bytes_max = 4u << 20;
+
+    /// A segment that is as long as this is set aside, as `<log>.<lsn>`, and a new one begun; not
+    /// where durability is none. 0: never.
+    std::uint64_t segment_bytes_max = 0;
 };
 
 // So that a pipeline can be made of `co_await file_sink::open(...)` and options in one expression
@@ -49,6 +73,14 @@ struct pipeline_counts {
     std::uint64_t batches_written = 0;
     /// Taken from producers and not in the file, because a write failed or memory ran out.
     std::uint64_t lines_lost = 0;
+    std::uint64_t syncs = 0;
+    /// Begun, because a sync failed or the segment before was long enough.
+    std::uint64_t segments_begun = 0;
+    /// Attempts to write or to sync that failed, and were made again.
+    std::uint64_t retries = 0;
+    lsn accepted = lsn::none;
+    lsn written = lsn::none;
+    lsn durable = lsn::none;
     /// Records waiting for the consumer now.
     std::size_t queued = 0;
 };
@@ -60,7 +92,12 @@ class pipeline {
     class append_awaiter;
 
     /// On the loop that runs on this thread. Throws std::invalid_argument, naming the option.
+    /// Numbered lines need a sink that was opened with file_sink_options::numbered.
     explicit pipeline(file_sink sink, pipeline_options options = {});
+
+    /// Opens the file, too, as the options want it.
+    [[nodiscard]] static task<pipeline> open(const file_sink_options& file,
+                                             const pipeline_options& options);
 
     pipeline(pipeline&&) noexcept = default;
     pipeline& operator=(pipeline&&) = delete;
@@ -69,9 +106,23 @@ class pipeline {
     /// failure then is only printed on standard error.
     ~pipeline();
 
-    /// Hands `item` over, waiting while the queue is full. Throws what the sink threw, once it has
-    /// failed, or std::system_error with errc::closed, or `cancelled`; `item` is untouched then.
+    /// Hands `item` over, waiting while the queue is full, and gives its place in the log. Throws
+    /// what the sink threw, once it has failed, or std::system_error with errc::closed or what
+    /// when_refused::refuse says, or `cancelled`; `item` is untouched then.
     [[nodiscard]] append_awaiter append(record&& item) noexcept;
+
+    /// Waits until the kernel has every line up to `place`: they survive this process. Throws
+    /// std::system_error, errc::lost or what the disk said, where that will never be; `cancelled`.
+    /// Costs no memory, as long as the pipeline lives.
+    [[nodiscard]] receipt written(lsn place) noexcept;
+
+    /// The same until they survive the machine. With durability::none nothing does.
+    [[nodiscard]] receipt durable(lsn place) noexcept;
+
+    [[nodiscard]] const log_health& health() const noexcept;
+
+    /// Has `tell` called whenever the health changes. Must not throw, nor destroy the pipeline.
+    void on_health(std::function<void(const log_health&)> tell);
 
     /// False, and `item` untouched, where append would have to wait.
     [[nodiscard]] bool try_append(record&& item);
@@ -80,7 +131,8 @@ class pipeline {
     [[nodiscard]] remote_sender<record> remote(std::size_t capacity = 1024);
 
     /// Returns when every record appended before, or accepted from another thread, is in the file
-    /// (the kernel has it; see file_sink::write). Throws what the sink threw if one of them is not.
+    /// (the kernel has it; with durability::batch, the disk). Throws what the sink threw if one of
+    /// them is not.
     [[nodiscard]] task<> flush();
 
     /// Refuses further records, writes all that were appended, closes the file. Throws what the
@@ -97,28 +149,53 @@ class pipeline {
     [[nodiscard]] const std::string& path() const noexcept;
 
   private:
+    pipeline(const pipeline_options& validated, file_sink&& sink);
+
     std::shared_ptr<consumer> consumer_;
 };
 
-/// A send to the consumer's channel that tells the sink's own error.
+/// A send to the consumer's channel that tells the record's place, or the sink's own error.
 class [[nodiscard]] pipeline::append_awaiter final : public channel<record>::send_awaiter {
   public:
     append_awaiter(consumer& to, record& what) noexcept;
 
-    void await_resume() {
+    [[nodiscard]] bool await_ready() noexcept {
+        if (send_awaiter::await_ready()) [[likely]] {
+            note_place();
+            return true;
+        }
+        return is_refused();
+    }
+
+    lsn await_resume() {
         if (end_ == detail::wait_end::closed) [[unlikely]] {
             fail();
         }
         send_awaiter::await_resume();
+        return place_;
+    }
+
+    /// Without throwing; see as_result.
+    result<lsn> outcome() noexcept {
+        const auto sent = send_awaiter::outcome();
+        return sent ? result<lsn>(place_) : result<lsn>(sent.error());
+    }
+
+    void taken() noexcept override {
+        note_place();
+        send_awaiter::taken();
     }
 
     void refused(std::error_code reason) noexcept override;
 
   private:
     [[noreturn]] void fail();
+    void note_place() noexcept;
+    [[nodiscard]] bool is_refused() noexcept;
 
     /// Null once it has been refused: the pipeline may be gone then.
     consumer* consumer_;
+    lsn place_ = lsn::none;
     std::exception_ptr failure_;
 };
 

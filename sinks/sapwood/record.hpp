@@ -3,6 +3,7 @@
 // without an allocation. A value type for any thread.
 #pragma once
 
+#include <sapwood/assert.hpp>
 #include <sapwood/decimal.hpp>
 #include <sapwood/level.hpp>
 #include <sapwood/quick_format.hpp>
@@ -79,6 +80,21 @@ class record {
         return {is_inline() ? inline_ : heap_, size_};
     }
 
+    /// The producer's own number of the record, by which somebody who reads the log knows that one
+    /// is missing or there twice; 0 where it gives none.
+    [[nodiscard]] std::uint64_t sequence() const noexcept {
+        return (static_cast<std::uint64_t>(sequence_high_) << 32) | sequence_low_;
+    }
+
+    static constexpr std::uint64_t sequence_max = (std::uint64_t{1} << 48) - 1;
+
+    /// `number` must be at most sequence_max.
+    void set_sequence(std::uint64_t number) noexcept {
+        SAPWOOD_ASSERT(number <= sequence_max, "a record's sequence has 48 bits");
+        sequence_high_ = static_cast<std::uint16_t>(number >> 32);
+        sequence_low_ = static_cast<std::uint32_t>(number);
+    }
+
     /// Whether is_plain(message()) was seen to hold when the record was made.
     [[nodiscard]] bool is_known_plain() const noexcept { return is_known_plain_; }
 
@@ -112,6 +128,8 @@ class record {
         producer_ = other.producer_;
         level_ = other.level_;
         is_known_plain_ = other.is_known_plain_;
+        sequence_high_ = other.sequence_high_;
+        sequence_low_ = other.sequence_low_;
         size_ = std::exchange(other.size_, 0);
         // All of it, the pointer included: cheaper than to ask how much is used.
         std::memcpy(inline_, other.inline_, inline_bytes_max);
@@ -128,6 +146,8 @@ class record {
     std::uint32_t size_ = 0;
     level level_;
     bool is_known_plain_ = false;
+    std::uint16_t sequence_high_ = 0;
+    std::uint32_t sequence_low_ = 0;
 
     union {
         char inline_[inline_bytes_max + overrun_bytes_max];

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace sapwood::test {
@@ -58,8 +59,14 @@ std::optional<std::int32_t> perform(const io_uring_sqe& sqe) {
                                static_cast<int>(sqe.statx_flags), sqe.len,
                                pointer<struct ::statx>(sqe.off)));
     case IORING_OP_RENAMEAT:
-        return outcome(::renameat(sqe.fd, pointer<const char>(sqe.addr), static_cast<int>(sqe.len),
-                                  pointer<const char>(sqe.addr2)));
+        return outcome(::renameat2(sqe.fd, pointer<const char>(sqe.addr), static_cast<int>(sqe.len),
+                                   pointer<const char>(sqe.addr2), sqe.rename_flags));
+    case IORING_OP_UNLINKAT:
+        return outcome(::unlinkat(sqe.fd, pointer<const char>(sqe.addr),
+                                  static_cast<int>(sqe.unlink_flags)));
+    case IORING_OP_OPENAT2:
+        return outcome(::syscall(SYS_openat2, sqe.fd, pointer<const char>(sqe.addr),
+                                 pointer<const void>(sqe.off), sqe.len));
     case opcode_ftruncate:
         return outcome(::ftruncate(sqe.fd, offset));
     default:

@@ -1,0 +1,102 @@
+#include "log_tail.hpp"
+
+#include <sapwood/numbered_line.hpp>
+
+#include <algorithm>
+#include <string_view>
+
+namespace sapwood::detail {
+
+namespace {
+
+constexpr std::uint64_t first_look_bytes = 256u << 10;
+
+/// What is between `begin` and `end`; less where somebody cuts the file meanwhile.
+task<std::vector<char>> read_range(file& log, std::uint64_t begin, std::uint64_t end) {
+    std::vector<char> bytes(end - begin);
+    std::size_t filled = 0;
+    while (filled < bytes.size()) {
+        const std::size_t got =
+            co_await log.read_some(std::span(bytes).subspan(filled), {begin + filled});
+        if (got == 0) {
+            bytes.resize(filled);
+            break;
+        }
+        filled += got;
+    }
+    co_return bytes;
+}
+
+/// Where the last line begins that is whole and has a mark; npos where none is.
+std::size_t last_mark(std::string_view text) noexcept {
+    std::size_t end = text.rfind('\n');
+    while (end != text.npos) {
+        const std::size_t before = end == 0 ? text.npos : text.rfind('\n', end - 1);
+        const std::size_t begin = before + 1; // npos + 1 is 0
+        const std::string_view line = text.substr(begin, end - begin);
+        if (line.size() > numbered_line::mark_at &&
+            line[numbered_line::mark_at] == numbered_line::mark) {
+            const auto found = numbered_line::parse(line);
+            if (found.is == numbered_line::state::whole && found.is_marked) {
+                return begin;
+            }
+        }
+        end = before;
+    }
+    return text.npos;
+}
+
+/// Looks at the lines of `text`: how much of it is good, and the last number in it.
+///
+/// A line without a head is nobody's damage where numbered lines come behind it, or before the
+/// first of them: somebody has put it there, or the log was not always numbered.
+std::pair<std::size_t, lsn> check(std::string_view text) noexcept {
+    std::size_t good = 0;
+    lsn last = lsn::none;
+    bool is_numbered = false;
+    for (std::size_t at = 0;;) {
+        const auto newline = text.find('\n', at);
+        if (newline == text.npos) {
+            return {good, last};
+        }
+        const auto line = numbered_line::parse(text.substr(at, newline - at));
+        if (line.is == numbered_line::state::broken) {
+            return {good, last};
+        }
+        at = newline + 1;
+        if (line.is == numbered_line::state::whole) {
+            is_numbered = true;
+            last = std::max(last, line.place);
+            good = at;
+        } else if (!is_numbered) {
+            good = at;
+        }
+    }
+}
+
+} // namespace
+
+task<log_tail> read_log_tail(file& log, std::uint64_t size) {
+    for (std::uint64_t look = first_look_bytes;; look *= 4) {
+        const std::uint64_t begin = size - std::min(size, look);
+        log_tail tail(co_await read_range(log, begin, size), begin);
+        const std::string_view text = tail.text();
+        std::size_t from = last_mark(text);
+        const bool is_far_enough = from != text.npos || begin == 0 || look >= tail_bytes_max;
+        if (from == text.npos) {
+            from = begin == 0 ? 0 : text.find('\n') + 1;
+        }
+        // A line that is longer than all that was looked at must be seen from its beginning.
+        if (!is_far_enough || (begin != 0 && from == 0 && last_mark(text) == text.npos)) {
+            continue;
+        }
+        const auto [good, last] = check(text.substr(from));
+        tail.skipped = from;
+        tail.begin = begin + from;
+        tail.end = tail.begin + good;
+        tail.last = last;
+        co_return tail;
+    }
+}
+
+} // namespace sapwood::detail

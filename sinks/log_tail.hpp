@@ -1,0 +1,48 @@
+// The end of a log of numbered lines: up to where it is whole, and which is its last number. Looks
+// at what stands behind the last mark only, however long the log is. Loop thread only.
+#pragma once
+
+#include <sapwood/file.hpp>
+#include <sapwood/lsn.hpp>
+#include <sapwood/task.hpp>
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace sapwood::detail {
+
+class log_tail {
+  public:
+    log_tail(std::vector<char> bytes, std::uint64_t at) noexcept
+        : begin(at),
+          bytes_(std::move(bytes)) {}
+
+    [[nodiscard]] std::string_view text() const noexcept { return {bytes_.data(), bytes_.size()}; }
+
+    /// The lines between begin and end: nothing but their being there says that they are on disk.
+    [[nodiscard]] std::span<const char> unproven() const noexcept {
+        return std::span(bytes_).subspan(skipped, end - begin);
+    }
+
+    /// Where the looking began, in the file; and how much of what was read is before that.
+    std::uint64_t begin;
+    std::size_t skipped = 0;
+    /// Behind the last line that is good; what comes then is of no use.
+    std::uint64_t end = 0;
+    /// The highest number there is; none where no line is numbered.
+    lsn last = lsn::none;
+
+  private:
+    std::vector<char> bytes_;
+};
+
+/// At most so far behind the last mark is looked; a longer line is found whole all the same.
+inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
+
+/// Of a log of `size` bytes.
+[[nodiscard]] task<log_tail> read_log_tail(file& log, std::uint64_t size);
+
+} // namespace sapwood::detail

@@ -1,0 +1,40 @@
+// Mistakes that a log could make with its disk, by name: the tests must find each of them. In the
+// library makes() is a constant, and none is made; only sources that a test compiles with
+// SAPWOOD_TEST_MISTAKES can make the one that is in `made`.
+#pragma once
+
+#include <cstdint>
+
+namespace sapwood::detail {
+
+enum class mistake : std::uint8_t {
+    none,
+    /// durable() returns when the kernel has the lines.
+    acknowledge_before_sync,
+    /// What a short write has left is not written.
+    ignore_short_write,
+    /// A sync that failed is tried again on the same descriptor, and believed.
+    retry_sync,
+    /// A new segment's name is not made durable.
+    forget_directory_sync,
+    /// A batch whose write failed is acknowledged.
+    acknowledge_failed_write,
+};
+
+#ifdef SAPWOOD_TEST_MISTAKES
+
+inline mistake made = mistake::none;
+
+[[nodiscard]] inline bool makes(mistake which) noexcept {
+    return made == which;
+}
+
+#else
+
+[[nodiscard]] constexpr bool makes(mistake) noexcept {
+    return false;
+}
+
+#endif
+
+} // namespace sapwood::detail

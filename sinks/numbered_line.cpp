@@ -1,0 +1,91 @@
+#include <sapwood/crc32c.hpp>
+#include <sapwood/numbered_line.hpp>
+
+#include <charconv>
+#include <cstring>
+
+namespace sapwood {
+
+namespace {
+
+constexpr char hexadecimal[] = "0123456789abcdef";
+
+/// What the checksum is of: the lsn, a space whether it is marked or not, and what is behind the
+/// head.
+std::uint32_t checksum(std::string_view line) noexcept {
+    char front[numbered_line::lsn_digits + 1];
+    std::memcpy(front, line.data(), numbered_line::lsn_digits);
+    front[numbered_line::lsn_digits] = ' ';
+    return crc32c(line.substr(numbered_line::head_bytes),
+                  crc32c(std::string_view(front, sizeof(front))));
+}
+
+template <class Number>
+bool read_all(std::string_view digits, Number& into, int base) noexcept {
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), into, base);
+    return error == std::errc() && end == digits.data() + digits.size();
+}
+
+} // namespace
+
+numbered_line numbered_line::parse(std::string_view line) noexcept {
+    numbered_line found;
+    if (line.find('\0') != line.npos) {
+        found.is = state::broken;
+        return found;
+    }
+    std::uint64_t number = 0;
+    std::uint32_t crc = 0;
+    if (line.size() < head_bytes || (line[mark_at] != ' ' && line[mark_at] != mark) ||
+        line[head_bytes - 1] != ' ' || line[0] == '-' ||
+        !read_all(line.substr(0, lsn_digits), number, 10) ||
+        !read_all(line.substr(crc_at, crc_digits), crc, 16)) {
+        return found;
+    }
+    found.is = crc == checksum(line) ? state::whole : state::broken;
+    found.is_marked = line[mark_at] == mark;
+    found.place = static_cast<lsn>(number);
+    return found;
+}
+
+line_producer line_producer::of(std::string_view line) noexcept {
+    // Behind the head come date, time, producer.
+    line_producer found;
+    std::size_t at = numbered_line::head_bytes;
+    for (int field = 0; field < 2; ++field) {
+        at = line.find(' ', at);
+        if (at == line.npos) {
+            return found;
+        }
+        ++at;
+    }
+    const std::string_view field = line.substr(at, line.find(' ', at) - at);
+    const auto hash = field.find('#');
+    found.is_known = read_all(field.substr(0, hash), found.id, 10) &&
+                     (hash == field.npos || read_all(field.substr(hash + 1), found.sequence, 10));
+    return found;
+}
+
+void line_head::set(lsn next) noexcept {
+    next_ = next;
+    std::uint64_t rest = to_number(next);
+    for (std::size_t i = sizeof(digits_); i-- > 0; rest /= 10) {
+        digits_[i] = static_cast<char>('0' + rest % 10);
+    }
+}
+
+void line_head::put(char* line, std::size_t size) const noexcept {
+    // What the checksum is of stands together for a moment: the lsn where the checksum will be.
+    constexpr std::size_t front = numbered_line::head_bytes - numbered_line::lsn_digits - 1;
+    std::memcpy(line + front, digits_, sizeof(digits_));
+    line[numbered_line::head_bytes - 1] = ' ';
+    const std::uint32_t crc = crc32c({line + front, size - front});
+    std::memcpy(line, digits_, sizeof(digits_));
+    line[numbered_line::mark_at] = ' ';
+    for (std::size_t i = 0; i < numbered_line::crc_digits; ++i) {
+        line[numbered_line::crc_at + i] = hexadecimal[(crc >> (28 - 4 * i)) & 0xf];
+    }
+}
+
+} // namespace sapwood

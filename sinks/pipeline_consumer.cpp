@@ -1,0 +1,306 @@
+#include "pipeline_consumer.hpp"
+
+#include <sapwood/errors.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <fmt/format.h>
+
+namespace sapwood {
+
+namespace {
+
+/// Records that the consumer takes in one visit to the channel: enough to make the visit cheap,
+/// few enough that a batch is not much longer than it should be.
+constexpr std::size_t records_per_visit = 128;
+
+/// Two logs that begin together do not try again together.
+std::uint64_t seed_from(const event_loop& loop) noexcept {
+    return static_cast<std::uint64_t>(loop.now().time_since_epoch().count());
+}
+
+/// A record of the log's own, which no escaping can make of somebody else's: `text \(log)`.
+record own_record(level importance, std::string_view text) {
+    constexpr std::string_view sign = " \\(log)";
+    return {importance, 0, text.size() + sign.size(), true, [&](char* to) noexcept {
+                to += text.copy(to, text.size());
+                sign.copy(to, sign.size());
+            }};
+}
+
+} // namespace
+
+pipeline::consumer::consumer(file_sink sink, const pipeline_options& options)
+    : loop_(event_loop::current()),
+      linger_(options.linger),
+      form_(options.form),
+      durable_(options.durable),
+      refused_(options.refused),
+      give_up_after_(options.give_up_after),
+      unsynced_bytes_max_(options.unsynced_bytes_max),
+      segment_bytes_max_(options.segment_bytes_max),
+      queue(options.queue_records),
+      written(sink.last_lsn()),
+      durable(sink.last_lsn()),
+      sink_(std::move(sink)),
+      numbers_(sink_.last_lsn() + 1),
+      one_(options.batch_bytes, form_, &numbers_),
+      other_(options.batch_bytes, form_, &numbers_),
+      delay_({.first = std::chrono::milliseconds(10), .longest = std::chrono::seconds(1)},
+             seed_from(loop_)) {}
+
+void pipeline::consumer::start(const std::shared_ptr<consumer>& self) {
+    spawn_shielded(collect(self), *self).detach();
+    try {
+        spawn_shielded(write_out(self), *self).detach();
+    } catch (...) {
+        self->queue.close(); // ends collect
+        throw;
+    }
+}
+
+void pipeline::consumer::end() noexcept {
+    if (!is_ending_) {
+        is_ending_ = true;
+        ends_at_ = saturating_add(loop_.now(), give_up_after_);
+    }
+    queue.close();
+}
+
+task<> pipeline::consumer::flush(std::shared_ptr<consumer> self) {
+    consumer& me = *self;
+    // What other threads have sent takes turns with records that come later: counting it is not
+    // enough.
+    me.queue.note_pending();
+    while (!me.queue.noted_are_in()) {
+        co_await me.batch_done_.wait();
+    }
+    const std::uint64_t target = me.records_done_ + me.queue.unfinished();
+    while (me.records_done_ < target) {
+        co_await me.batch_done_.wait();
+    }
+    me.rethrow_failure();
+}
+
+task<> pipeline::consumer::close(std::shared_ptr<consumer> self) {
+    consumer& me = *self;
+    me.is_close_awaited_ = true;
+    me.end();
+    co_await me.finished_.wait();
+    me.rethrow_failure();
+}
+
+pipeline_counts pipeline::consumer::counts() const noexcept {
+    pipeline_counts now = counts_;
+    now.queued = queue.size();
+    now.accepted = accepted();
+    now.written = written.reached();
+    now.durable = durable.reached();
+    return now;
+}
+
+// --- from the channel into the batch ---
+
+task<> pipeline::consumer::collect(std::shared_ptr<consumer> self) {
+    consumer& me = *self;
+    for (;;) {
+        while (me.full()) {
+            me.batch_taken_.reset();
+            co_await me.batch_taken_.wait();
+        }
+        if (!(co_await as_result(me.queue.receive_many(me, records_per_visit)))) {
+            break; // closed and drained
+        }
+        me.has_work_.set();
+        if (me.full()) {
+            me.gather_no_longer();
+        }
+    }
+    me.no_more_ = true;
+    me.has_work_.set();
+    me.gather_no_longer();
+}
+
+/// It takes its number, and nothing else.
+void pipeline::consumer::lose(const record& item) noexcept {
+    ++records_unrendered_;
+    counts_.lines_lost += filling_->lines_of(item);
+    const detail::lsn_range lost{numbers_.next(), numbers_.next()};
+    numbers_.skip();
+    written.lose(lost);
+    durable.lose(lost);
+    if (form_ == layout::numbered || may_drop_) {
+        gap_reason_ =
+            may_drop_ ? health_.reason : std::make_error_code(std::errc::not_enough_memory);
+        gap_last_ = lost.last;
+        ++gap_count_;
+    }
+}
+
+/// Puts a line that tells of what was lost into the batch, under the number of the last lost
+/// record. False where there is no memory for it.
+bool pipeline::consumer::tell_gap() noexcept {
+    if (form_ != layout::verbatim) {
+        try {
+            const auto last = to_number(gap_last_);
+            record line = own_record(
+                level::warning,
+                fmt::format("{} records are missing here, numbers {} to {}: {}", gap_count_,
+                            last - gap_count_ + 1, last, gap_reason_.message()));
+            numbers_.set(gap_last_);
+            filling_->push_back(std::move(line));
+        } catch (...) {
+            numbers_.set(gap_last_ + 1);
+            return false;
+        }
+    }
+    gap_count_ = 0;
+    return true;
+}
+
+// --- from the batch to the sink ---
+
+task<> pipeline::consumer::write_out(std::shared_ptr<consumer> self) {
+    consumer& me = *self;
+    for (;;) {
+        co_await me.has_work_.wait();
+        if (me.filling_->empty()) {
+            if (me.gap_count_ != 0 && me.tell_gap()) {
+                continue; // it is in the batch
+            }
+            me.done(std::exchange(me.records_unrendered_, 0));
+            if (me.has_unsynced() && (me.sync_is_due_ || me.no_more_)) {
+                co_await me.deliver();
+                continue;
+            }
+            if (me.no_more_) {
+                break;
+            }
+            me.has_work_.reset();
+            continue;
+        }
+        co_await me.gather();
+        me.take_batch();
+        co_await me.deliver();
+        me.account(me.kept_);
+    }
+    co_await me.close_sink();
+    me.report_loss();
+    me.finished_.set();
+}
+
+/// Lets the batch fill until it is full, until nobody has anything else to do, or until the linger
+/// is over.
+task<> pipeline::consumer::gather() {
+    if (full() || no_more_) {
+        co_return;
+    }
+    // While a sync was under way those who waited for it have filled the next batch; to wait for
+    // longer than part of another sync gains nothing.
+    auto quiet = idle(durable_.is_batch() ? std::min(linger_, sync_takes_ / 2) : linger_);
+    gathering_ = &quiet;
+    try {
+        co_await quiet;
+    } catch (const std::bad_alloc&) {
+        // No timer to be had: then at once.
+    }
+    gathering_ = nullptr;
+}
+
+void pipeline::consumer::gather_no_longer() noexcept {
+    if (gathering_ != nullptr) {
+        gathering_->wake();
+    }
+}
+
+void pipeline::consumer::take_batch() noexcept {
+    std::swap(filling_, writing_);
+    writing_last_ = numbers_.next() + static_cast<std::uint64_t>(-1);
+    kept_ = 0;
+    batch_taken_.set();
+}
+
+/// The batch has been given to the sink, which has `kept` bytes of it.
+void pipeline::consumer::account(std::size_t kept) noexcept {
+    const std::size_t lines_kept = writing_->lines_within(kept);
+    counts_.bytes_written += kept;
+    counts_.lines_written += lines_kept;
+    counts_.lines_lost += writing_->lines() - lines_kept;
+    counts_.batches_written += kept > 0 ? 1 : 0;
+    done(writing_->records() + std::exchange(records_unrendered_, 0));
+    writing_->clear();
+    kept_ = 0;
+}
+
+void pipeline::consumer::done(std::size_t records) noexcept {
+    records_done_ += records;
+    queue.task_done(records);
+    batch_done_.set();
+    batch_done_.reset(); // whoever waits for more looks and waits again
+}
+
+task<> pipeline::consumer::close_sink() {
+    unset(sync_alarm_);
+    try {
+        co_await sink_.close();
+    } catch (...) {
+        fail(std::current_exception(), std::make_error_code(std::errc::io_error));
+    }
+    // Nothing comes any more: who waits for more than there is has waited in vain.
+    written.end(errc::closed);
+    durable.end(errc::closed);
+}
+
+/// From now on nothing is written; producers are told, and who waits for a receipt.
+void pipeline::consumer::fail(std::exception_ptr failure, std::error_code code) noexcept {
+    if (!failure_) {
+        failure_ = std::move(failure);
+        written.end(code);
+        durable.end(code);
+    }
+    queue.close(code);
+}
+
+void pipeline::consumer::report_loss() const noexcept {
+    const bool nobody_knows = failure_ && !is_close_awaited_;
+    if (counts_.lines_lost == 0 && !nobody_knows) {
+        return;
+    }
+    try {
+        std::string why = "out of memory for " + sink_.path();
+        try {
+            rethrow_failure();
+        } catch (const std::exception& failure) {
+            why = failure.what();
+        }
+        const auto message = fmt::format("{}; {} lines were lost", why, counts_.lines_lost);
+        if (on_loss_) {
+            on_loss_(message);
+        } else {
+            std::fprintf(stderr, "sapwood: %s\n", message.c_str());
+        }
+    } catch (...) {
+        std::fprintf(stderr, "sapwood: %llu log lines were lost\n",
+                     static_cast<unsigned long long>(counts_.lines_lost));
+    }
+}
+
+/// A line without a number: those that come next are taken.
+task<> pipeline::consumer::write_own_line(level importance, std::string text) {
+    line_head none(lsn::none);
+    batch line(text.size(), form_, &none);
+    if (form_ == layout::numbered) {
+        line.push_back(own_record(importance, text));
+    } else {
+        line.push_back(record(importance, 0, text));
+    }
+    has_own_unsynced_ = true;
+    try {
+        co_await sink_.write(line.bytes());
+    } catch (const write_error&) {
+        // The batch meets the same failure, and tells of it.
+    }
+}
+
+} // namespace sapwood

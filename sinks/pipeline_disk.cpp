@@ -1,0 +1,304 @@
+// The part of a pipeline's consumer that deals with the disk: a batch is written, and synced as the
+// durability says, however often that takes; what was not synced when a sync failed goes into a new
+// segment.
+#include "mistakes.hpp"
+#include "pipeline_consumer.hpp"
+
+#include <sapwood/errors.hpp>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace sapwood {
+
+using detail::makes;
+using detail::mistake;
+
+namespace {
+
+/// A disk that has had an operation for so long is told of.
+constexpr clock::duration stall_after = std::chrono::seconds(1);
+
+/// Between attempts of a log that is to end.
+constexpr clock::duration ending_delay_max = std::chrono::milliseconds(100);
+
+task<std::error_code> sync_of(file_sink& sink) {
+    try {
+        co_await sink.datasync();
+    } catch (const std::system_error& error) {
+        co_return error.code();
+    }
+    co_return std::error_code();
+}
+
+} // namespace
+
+/// Gives the batch that is written to the sink, if there is one, and has what is due synced.
+/// Afterwards kept_ tells how much of the batch is in the file: all of it, or the log has failed.
+task<> pipeline::consumer::deliver() {
+    while (!failure_) {
+        std::exception_ptr failure;
+        std::error_code why = std::make_error_code(std::errc::io_error);
+        watch_disk();
+        try {
+            co_await attempt();
+        } catch (const std::system_error& error) {
+            failure = std::current_exception();
+            why = error.code();
+        } catch (const std::bad_alloc&) {
+            failure = std::current_exception();
+            why = std::make_error_code(std::errc::not_enough_memory);
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        unset(stall_alarm_);
+        if (!failure) {
+            succeeded();
+            co_return;
+        }
+        if (!tries_again()) {
+            fail(failure, why);
+            co_return;
+        }
+        ++counts_.retries;
+        try {
+            std::rethrow_exception(failure);
+        } catch (const std::exception& error) {
+            degrade(why, error.what());
+        } catch (...) {
+            degrade(why, "an exception of unknown type");
+        }
+        try {
+            co_await sleep_for(next_delay());
+        } catch (const std::bad_alloc&) {
+            // No timer to be had: then at once.
+        }
+    }
+    if (writing_->empty()) {
+        unsynced_.clear(); // the log has failed: nobody waits for it any more
+    }
+}
+
+task<> pipeline::consumer::attempt() {
+    if (!is_poisoned_) {
+        co_await follow_file();
+        if (!wants_segment()) {
+            co_await write_rest();
+            note_written();
+            if (is_sync_due()) {
+                co_await sync();
+            } else {
+                keep_unsynced();
+            }
+            if (!is_poisoned_) {
+                co_return;
+            }
+        }
+    }
+    co_await begin_segment();
+}
+
+task<> pipeline::consumer::write_rest() {
+    if (rewrites_unsynced_) {
+        co_await sink_.write(unsynced_);
+        rewrites_unsynced_ = false;
+    }
+    if (kept_ == 0 && unsynced_.empty() && !has_own_unsynced_ && !durable_.is_none()) {
+        writing_->mark();
+    }
+    try {
+        co_await sink_.write(writing_->bytes().subspan(kept_));
+        kept_ = writing_->bytes().size();
+    } catch (const write_error& error) {
+        kept_ += error.bytes_kept;
+        if (!makes(mistake::acknowledge_failed_write)) {
+            throw;
+        }
+        kept_ = writing_->bytes().size();
+    }
+}
+
+/// After a failure the kernel has forgotten what it could not write, and would believe a second
+/// sync: the file is poisoned.
+task<> pipeline::consumer::sync() {
+    const auto began = loop_.now();
+    std::error_code failure = co_await sync_of(sink_);
+    if (failure && makes(mistake::retry_sync)) {
+        failure = co_await sync_of(sink_);
+    }
+    if (failure) {
+        is_poisoned_ = true;
+        degrade(failure, "the log's file could not be synced");
+        co_return;
+    }
+    ++counts_.syncs;
+    const auto took = loop_.now() - began;
+    sync_takes_ = sync_takes_ == clock::duration() ? took : (7 * sync_takes_ + took) / 8;
+    note_durable();
+}
+
+/// Everything that is not durable goes into a new file, which takes the place of the one that is.
+task<> pipeline::consumer::begin_segment() {
+    if (!unsynced_.empty()) {
+        if (form_ == layout::numbered) {
+            unsynced_[numbered_line::mark_at] = numbered_line::mark;
+        }
+    } else {
+        writing_->mark();
+    }
+    const auto lines = writing_->bytes();
+    co_await sink_.begin_segment(unsynced_, lines, durable.reached() + 1);
+    is_poisoned_ = false;
+    rewrites_unsynced_ = false;
+    kept_ = lines.size();
+    ++counts_.segments_begun;
+    ++counts_.syncs;
+    note_written();
+    note_durable();
+}
+
+bool pipeline::consumer::wants_segment() const noexcept {
+    return segment_bytes_max_ != 0 && sink_.size() >= segment_bytes_max_ && !durable_.is_none() &&
+           kept_ == 0 && unsynced_.empty() && !writing_->empty();
+}
+
+bool pipeline::consumer::is_sync_due() const noexcept {
+    return has_unsynced() && (durable_.is_batch() || sync_is_due_ || no_more_ ||
+                              unsynced_.size() + writing_->bytes().size() >= unsynced_bytes_max_);
+}
+
+bool pipeline::consumer::has_unsynced() const noexcept {
+    return !durable_.is_none() && (!unsynced_.empty() || !writing_->empty());
+}
+
+void pipeline::consumer::note_written() noexcept {
+    if (!writing_->empty()) {
+        written.reach(writing_last_);
+        if (makes(mistake::acknowledge_before_sync)) {
+            durable.reach(writing_last_);
+        }
+    }
+}
+
+void pipeline::consumer::note_durable() noexcept {
+    sync_is_due_ = false;
+    has_own_unsynced_ = false;
+    unset(sync_alarm_);
+    unsynced_.clear();
+    durable.reach(written.reached());
+}
+
+/// The batch, whose memory is wanted for the next, may have to be written once more.
+void pipeline::consumer::keep_unsynced() {
+    if (durable_.is_none() || writing_->empty()) {
+        return;
+    }
+    const auto lines = writing_->bytes();
+    unsynced_.append(lines.data(), lines.size());
+    set_alarm(sync_alarm_, durable_.at_most());
+}
+
+void pipeline::consumer::sync_is_due() noexcept {
+    sync_is_due_ = true;
+    has_work_.set();
+}
+
+/// Where the log goes on in another file, that one says so, if its lines are ours to make; and gets
+/// what the one that was may not have on disk.
+task<> pipeline::consumer::follow_file() {
+    if (!sink_.follow_is_due()) {
+        co_return;
+    }
+    const auto reopened = sink_.counts().reopened;
+    const log_news news = co_await sink_.follow();
+    if (sink_.counts().reopened != reopened && !durable_.is_none()) {
+        kept_ = 0;
+        rewrites_unsynced_ = !unsynced_.empty();
+    }
+    if (!news) {
+        co_return;
+    }
+    if (form_ == layout::verbatim || news.importance >= level::warning) {
+        std::fprintf(stderr, "sapwood: %s\n", news.text.c_str());
+    }
+    if (form_ != layout::verbatim) {
+        co_await write_own_line(news.importance, news.text);
+    }
+}
+
+// --- how it stands with the disk ---
+
+bool pipeline::consumer::tries_again() const noexcept {
+    return refused_ != when_refused::end && (!is_ending_ || loop_.now() < ends_at_);
+}
+
+clock::duration pipeline::consumer::next_delay() noexcept {
+    const auto delay = delay_.next();
+    return is_ending_ ? std::min(delay, ending_delay_max) : delay;
+}
+
+void pipeline::consumer::watch_disk() noexcept {
+    if (refused_ != when_refused::end) {
+        set_alarm(stall_alarm_, stall_after);
+    }
+}
+
+void pipeline::consumer::stalled() noexcept {
+    degrade(std::make_error_code(std::errc::timed_out),
+            "the log's disk has not answered for a second");
+}
+
+void pipeline::consumer::set_alarm(alarm& which, clock::duration after) noexcept {
+    if (which.armed()) {
+        return;
+    }
+    try {
+        loop_.arm(which, saturating_add(loop_.now(), after));
+    } catch (const std::bad_alloc&) {
+        if (&which == &sync_alarm_) {
+            sync_is_due(); // rather too early than never
+        }
+    }
+}
+
+void pipeline::consumer::unset(alarm& which) noexcept {
+    if (which.armed()) {
+        loop_.disarm(which);
+    }
+}
+
+void pipeline::consumer::degrade(std::error_code why, const char* text) noexcept {
+    may_drop_ = refused_ == when_refused::drop;
+    if (may_drop_) {
+        batch_taken_.set(); // collect looks again
+    }
+    if (health_.is_degraded() && health_.reason == why) {
+        return;
+    }
+    health_.is = log_health::state::degraded;
+    health_.reason = why;
+    try {
+        health_.text = text;
+    } catch (const std::bad_alloc&) {
+        health_.text.clear();
+    }
+    tell_health();
+}
+
+void pipeline::consumer::succeeded() noexcept {
+    if (!health_.is_degraded()) [[likely]] {
+        return;
+    }
+    delay_.reset();
+    may_drop_ = false;
+    health_ = {};
+    tell_health();
+}
+
+void pipeline::consumer::tell_health() noexcept {
+    if (on_health_) {
+        on_health_(health_);
+    }
+}
+
+} // namespace sapwood
