@@ -175,6 +175,9 @@ task<log_news> file_sink::reopen() {
 task<log_news> file_sink::look(bool is_asked) {
     const auto shielded = co_await shield();
     looked_ = event_loop::current().now();
+    if (is_unnamed_) {
+        co_return log_news();
+    }
     std::optional<file_status> named;
     std::error_code failure;
     try {

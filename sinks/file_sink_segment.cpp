@@ -30,6 +30,10 @@ task<> remove_if_there(std::string path) {
 task<> file_sink::begin_segment(std::span<const char> first, std::span<const char> second,
                                 lsn next) {
     const auto shielded = co_await shield();
+    if (is_unnamed_) { // by an attempt that failed: it has these lines
+        co_await take_name();
+        co_return;
+    }
     const std::string making = name_in_making(path());
     co_await remove_if_there(making);
     auto settings = std::make_unique<detail::log_file_settings>(*settings_);
@@ -44,14 +48,9 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
         co_await fresh.write(second);
         co_await fresh.datasync();
         co_await make_way(next);
-        const auto renamed = co_await as_result(rename_file(making, path(), when_taken::refuse));
-        if (!renamed) {
-            throw std::system_error(renamed.error(),
-                                    fmt::format("cannot rename {} to {}", making, path()));
-        }
+        // Nothing has the log's name any more: whatever fails now, this file is the log.
         co_await take_place(fresh, false);
-        segment_begin_ = next;
-        co_await detail::sync_directory_of(path());
+        is_unnamed_ = true;
     } catch (const std::exception&) {
         failure = std::current_exception();
     }
@@ -59,9 +58,10 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
         (void)co_await as_result(remove_file(making));
         std::rethrow_exception(failure);
     }
+    co_await take_name();
 }
 
-/// The name is free afterwards, and what had it is known by another one, for good.
+/// Makes the name free: what had it is known by another one from then on.
 task<> file_sink::make_way(lsn next) {
     const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
     if (named && (named->inode != inode_ || named->device != device_)) {
@@ -69,13 +69,26 @@ task<> file_sink::make_way(lsn next) {
                                                 "has its name now",
                                                 path()));
     }
-    if (named && segment_begin_ == next) {
-        // Of an attempt that failed when all but its name was durable: the lines come again.
-        co_await remove_if_there(path());
-    } else if (named) {
+    if (named) {
         co_await rename_aside(fmt::format("{}.{:016}", path(), to_number(next)));
     }
+}
+
+/// The segment in the making gets the log's name, for good. Until that has succeeded it is called
+/// again; and killed in between, the next open does it.
+task<> file_sink::take_name() {
     co_await detail::sync_directory_of(path());
+    const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
+    if (!named || named->inode != inode_ || named->device != device_) {
+        const std::string making = name_in_making(path());
+        const auto renamed = co_await as_result(rename_file(making, path(), when_taken::refuse));
+        if (!renamed) {
+            throw std::system_error(renamed.error(),
+                                    fmt::format("cannot rename {} to {}", making, path()));
+        }
+        co_await detail::sync_directory_of(path());
+    }
+    is_unnamed_ = false;
 }
 
 /// Of a writer that was killed between two names: the segment that it had made takes the log's

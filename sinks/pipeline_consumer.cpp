@@ -150,6 +150,7 @@ bool pipeline::consumer::tell_gap() noexcept {
                             last - gap_count_ + 1, last, gap_reason_.message()));
             numbers_.set(gap_last_);
             filling_->push_back(std::move(line));
+            ++own_filling_;
         } catch (...) {
             numbers_.set(gap_last_ + 1);
             return false;
@@ -216,6 +217,7 @@ void pipeline::consumer::gather_no_longer() noexcept {
 
 void pipeline::consumer::take_batch() noexcept {
     std::swap(filling_, writing_);
+    own_writing_ = std::exchange(own_filling_, 0);
     writing_last_ = numbers_.next() + static_cast<std::uint64_t>(-1);
     kept_ = 0;
     batch_taken_.set();
@@ -228,7 +230,7 @@ void pipeline::consumer::account(std::size_t kept) noexcept {
     counts_.lines_written += lines_kept;
     counts_.lines_lost += writing_->lines() - lines_kept;
     counts_.batches_written += kept > 0 ? 1 : 0;
-    done(writing_->records() + std::exchange(records_unrendered_, 0));
+    done(writing_->records() - own_writing_ + std::exchange(records_unrendered_, 0));
     writing_->clear();
     kept_ = 0;
 }

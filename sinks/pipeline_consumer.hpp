@@ -167,6 +167,9 @@ class pipeline::consumer final : public stop_listener {
     std::uint64_t records_done_ = 0;
     /// Received, not in a batch, and not done yet.
     std::size_t records_unrendered_ = 0;
+    /// Lines in the batches that are no producer's record.
+    std::size_t own_filling_ = 0;
+    std::size_t own_writing_ = 0;
     pipeline_counts counts_;
     std::function<void(const std::string&)> on_loss_;
 

@@ -158,6 +158,9 @@ task<> pipeline::consumer::begin_segment() {
 }
 
 bool pipeline::consumer::wants_segment() const noexcept {
+    if (sink_.is_unnamed()) {
+        return true;
+    }
     return segment_bytes_max_ != 0 && sink_.size() >= segment_bytes_max_ && !durable_.is_none() &&
            kept_ == 0 && unsynced_.empty() && !writing_->empty();
 }

@@ -160,6 +160,9 @@ class file_sink {
 
     [[nodiscard]] bool is_numbered() const noexcept;
 
+    /// A segment was begun and has not got its name yet: begin_segment must be called again.
+    [[nodiscard]] bool is_unnamed() const noexcept { return is_unnamed_; }
+
     /// The number of the last line that was there when it was opened; none where there was none, or
     /// it is not numbered.
     [[nodiscard]] lsn last_lsn() const noexcept { return last_lsn_; }
@@ -183,6 +186,7 @@ class file_sink {
     task<> take_place(file_sink& fresh, bool keep_lock);
     task<> rename_aside(const std::string& to);
     task<> make_way(lsn next);
+    task<> take_name();
     [[nodiscard]] log_news tell_once(const std::system_error& error);
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
@@ -201,8 +205,8 @@ class file_sink {
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
     lsn last_lsn_ = lsn::none;
-    /// The first line of the present segment, where it was begun by this.
-    lsn segment_begin_ = lsn::none;
+    /// The file is a segment that is whole, and has not got the log's name yet.
+    bool is_unnamed_ = false;
     file_sink_counts counts_;
     detail::crash_file* notes_ = nullptr;
 };
