@@ -274,10 +274,12 @@ std::string_view sim_bytes::disk_version(std::size_t sector, std::size_t kept) c
     return sector_of_text(durable(), sector, limit);
 }
 
-void sim_bytes::evict() {
-    if (changes_.empty()) {
-        cached_ = disk_;
+bool sim_bytes::evict() {
+    if (!changes_.empty() || cached_ == disk_) {
+        return false;
     }
+    cached_ = disk_;
+    return true;
 }
 
 std::optional<std::string> sim_bytes::objection(std::string_view found) const {

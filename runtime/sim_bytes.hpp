@@ -61,8 +61,9 @@ class sim_bytes {
     /// Power is cut.
     void cut(sim_random& chance);
 
-    /// The kernel forgets pages that are clean, so that reads see the disk.
-    void evict();
+    /// The kernel forgets pages that are clean, so that reads see the disk. Whether they see
+    /// something else then: what a sync that failed had lost.
+    bool evict();
 
     /// Why a power cut cannot leave `found`; nothing where it can.
     [[nodiscard]] std::optional<std::string> objection(std::string_view found) const;

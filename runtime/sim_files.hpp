@@ -106,8 +106,9 @@ class sim_files {
 
     // --- the machine ---
 
-    /// The process is gone: its descriptors are closed. `may_evict`: clean pages are forgotten.
-    void kill(bool may_evict);
+    /// The process is gone: its descriptors are closed. `may_evict`: clean pages are forgotten. How
+    /// many files are others then.
+    unsigned kill(bool may_evict);
     void cut(sim_random& chance);
     /// As if all had been synced.
     void make_all_durable();

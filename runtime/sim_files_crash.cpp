@@ -108,13 +108,15 @@ void sim_files::forget_descriptors() noexcept {
     }
 }
 
-void sim_files::kill(bool may_evict) {
+unsigned sim_files::kill(bool may_evict) {
     forget_descriptors();
+    unsigned changed = 0;
     if (may_evict) {
         for (inode& each : inodes_) {
-            each.bytes.evict();
+            changed += each.bytes.evict() ? 1 : 0;
         }
     }
+    return changed;
 }
 
 void sim_files::cut(sim_random& chance) {

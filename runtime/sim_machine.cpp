@@ -326,7 +326,7 @@ void sim_machine::end_process() {
         std::swap(files, *survivor_);
         survivor_.reset();
     } else {
-        files.kill(false); // its descriptors are closed
+        (void)files.kill(false); // its descriptors are closed
     }
 }
 
@@ -360,7 +360,7 @@ void sim_machine::perform_in_part(const io_uring_sqe& sqe, std::uint64_t mark) {
 void sim_machine::end_crash() {
     if (crash_kind == sim_crash::kill) {
         trace("-- the process is killed");
-        survivor_->kill(chance.one_in(4));
+        counts.evicted += survivor_->kill(chance.one_in(4));
     } else {
         trace("-- the power is cut");
         survivor_->cut(chance);

@@ -52,8 +52,9 @@ const sim_options& validated(const sim_options& options) {
 
 sim_faults sim_faults::some(sim_random& chance) {
     sim_faults made;
-    const auto rate = [&](unsigned& of, std::uint64_t least, std::uint64_t most) {
-        if (chance.one_in(3)) {
+    const auto rate = [&](unsigned& of, std::uint64_t least, std::uint64_t most,
+                          std::uint64_t times = 3) {
+        if (chance.one_in(times)) {
             of = static_cast<unsigned>(chance.between(least, most));
         }
     };
@@ -61,7 +62,7 @@ sim_faults sim_faults::some(sim_random& chance) {
     rate(made.interrupted, 2, 40);
     rate(made.try_again, 5, 100);
     rate(made.write_error, 5, 100);
-    rate(made.sync_error, 3, 60);
+    rate(made.sync_error, 2, 30, 2); // what is hardest to get right
     rate(made.name_error, 10, 100);
     rate(made.slow, 3, 60);
     rate(made.hang, 30, 300);

@@ -112,6 +112,9 @@ struct sim_counts {
     std::uint64_t cancelled = 0;
     std::uint64_t cancelled_too_late = 0;
     std::uint64_t crashes = 0;
+    /// Files of which the kernel has forgotten, when their process was killed, what a failed sync
+    /// had left in memory only.
+    std::uint64_t evicted = 0;
 };
 
 class sim_world {

@@ -19,8 +19,10 @@ class account {
         in_flight,
         written,
         durable,
-        /// It was refused, or reported as lost. It may be there all the same.
+        /// It was refused, or nobody knows what became of it. It may be there all the same.
         refused,
+        /// It was reported as lost: it must not be there.
+        lost,
     };
 
     /// The next record of a producer: its line, without a newline.
@@ -44,6 +46,11 @@ class account {
     [[nodiscard]] std::optional<std::string> objection(std::string_view text, const rules& wanted);
 
     [[nodiscard]] std::size_t count(state what) const;
+
+    /// Whether the last look found the record.
+    [[nodiscard]] bool is_found(std::uint32_t producer, std::uint32_t number) const {
+        return producers_[producer].found[number];
+    }
 
   private:
     struct producer_records {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -27,11 +28,12 @@ struct wishes {
     bool has_seed = false;
     std::string_view name;
     bool lists = false;
+    bool tells_all = false;
 };
 
 void usage(std::FILE* to) {
     std::fputs(
-        "usage: ./dev sim [--seeds N] [--seed S] [--scenario NAME] [--list]\n\n"
+        "usage: ./dev sim [--seeds N] [--seed S] [--scenario NAME] [--all] [--list]\n\n"
         "  --seeds N        so many seeds for each scenario, 1000 by default\n"
         "  --seed S         the first of them, 1 by default; without --seeds that one alone, "
         "with its trace\n"
@@ -68,6 +70,10 @@ wishes wishes_of(int argc, char** argv) {
             wanted.lists = true;
             continue;
         }
+        if (name == "--all") {
+            wanted.tells_all = true;
+            continue;
+        }
         if (i + 1 == argc || (name != "--seeds" && name != "--seed" && name != "--scenario")) {
             refuse("unknown option, or no value behind it: " + std::string(name));
         }
@@ -90,7 +96,20 @@ wishes wishes_of(int argc, char** argv) {
     return wanted;
 }
 
+/// What is being played, for when an assertion ends the program.
+volatile std::uint64_t seed_now = 0;
+const char* volatile name_now = "";
+
+extern "C" void tell_seed(int number) {
+    std::fprintf(stderr, "sim: ended in %s: ./dev sim --scenario %s --seed %llu\n", name_now,
+                 name_now, static_cast<unsigned long long>(seed_now));
+    std::signal(number, SIG_DFL);
+    std::raise(number);
+}
+
 outcome play_one(const scenario& played, std::uint64_t seed, bool traces) {
+    seed_now = seed;
+    name_now = played.name.data(); // a literal
     try {
         return played.play(seed, traces);
     } catch (const std::exception& failure) {
@@ -131,10 +150,10 @@ bool play(const scenario& played, const wishes& wanted) {
             continue;
         }
         found_at = violations == 0 ? i + 1 : found_at;
-        if (++violations <= told_max && !played.is_control) {
+        if ((++violations <= told_max || wanted.tells_all) && !played.is_control) {
             std::printf("%s: seed %llu: %s\n", std::string(played.name).c_str(),
                         static_cast<unsigned long long>(seed), found.violation->c_str());
-            if (violations == 1) {
+            if (violations == 1 && !wanted.tells_all) {
                 print_trace(played, seed);
                 std::printf("again: ./dev sim --scenario %s --seed %llu\n",
                             std::string(played.name).c_str(),
@@ -168,6 +187,9 @@ bool play(const scenario& played, const wishes& wanted) {
 
 int main(int argc, char** argv) {
     const wishes wanted = wishes_of(argc, argv);
+    for (const int number : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE}) {
+        std::signal(number, tell_seed);
+    }
     bool is_well = true;
     bool is_known = false;
     for (const scenario& each : scenarios()) {

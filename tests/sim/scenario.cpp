@@ -1,7 +1,14 @@
 #include "scenario.hpp"
 
+#include "durable_scenario.hpp"
 #include "pipeline_scenario.hpp"
 #include "tiny_scenario.hpp"
+
+#ifdef SAPWOOD_TEST_MISTAKES
+#include "mistakes.hpp" // of the sinks
+
+#include <exception>
+#endif
 
 #include <cerrno>
 #include <chrono>
@@ -15,10 +22,41 @@ outcome play_tiny_with(std::uint64_t seed, bool traces) {
     return play_tiny(seed, traces, Made);
 }
 
+#ifdef SAPWOOD_TEST_MISTAKES
+
+template <detail::mistake Made>
+outcome play_durable_with(std::uint64_t seed, bool traces) {
+    detail::made = Made;
+    outcome result;
+    try {
+        result = play_durable(seed, traces);
+    } catch (const std::exception& failure) {
+        result.violation = failure.what();
+    }
+    detail::made = detail::mistake::none;
+    return result;
+}
+
+#endif
+
 } // namespace
 
 const std::vector<scenario>& scenarios() {
     static const std::vector<scenario> all{
+        {"durable", "records through a durable pipeline, over kills and power cuts", false,
+         play_durable},
+#ifdef SAPWOOD_TEST_MISTAKES
+        {"durable-early", "the same, but it acknowledges before the sync", true,
+         play_durable_with<detail::mistake::acknowledge_before_sync>},
+        {"durable-short", "the same, but it ignores a short write", true,
+         play_durable_with<detail::mistake::ignore_short_write>},
+        {"durable-retry", "the same, but it believes a second sync", true,
+         play_durable_with<detail::mistake::retry_sync>},
+        {"durable-directory", "the same, but it does not sync the directory", true,
+         play_durable_with<detail::mistake::forget_directory_sync>},
+        {"durable-failed", "the same, but it acknowledges a batch whose write failed", true,
+         play_durable_with<detail::mistake::acknowledge_failed_write>},
+#endif
         {"pipeline", "records through the pipeline, level written, over kills", false,
          play_pipeline_written},
         {"tiny", "a log of a hundred lines, durable, over kills and power cuts", false,
@@ -48,13 +86,14 @@ sim_options options_of(std::uint64_t seed, bool traces) {
     return options;
 }
 
-void plan_crash(sim_world& world, std::uint64_t operations_max) {
+std::optional<sim_crash> plan_crash(sim_world& world, std::uint64_t operations_max) {
     sim_random& chance = world.chance();
-    if (chance.one_in(4)) {
-        return;
+    if (chance.one_in(6)) {
+        return std::nullopt;
     }
-    world.crash_at(chance.between(1, operations_max),
-                   chance.one_in(3) ? sim_crash::kill : sim_crash::power_cut);
+    const sim_crash how = chance.one_in(4) ? sim_crash::kill : sim_crash::power_cut;
+    world.crash_at(chance.between(1, chance.between(1, operations_max)), how);
+    return how;
 }
 
 void plan_outage(sim_world& world) {

@@ -37,7 +37,7 @@ struct scenario {
 [[nodiscard]] sim_options options_of(std::uint64_t seed, bool traces);
 
 /// A crash at some operation of the life that begins now, or none.
-void plan_crash(sim_world& world, std::uint64_t operations_max);
+std::optional<sim_crash> plan_crash(sim_world& world, std::uint64_t operations_max);
 
 /// An outage that begins soon, or none.
 void plan_outage(sim_world& world);

@@ -63,7 +63,7 @@ outcome play_tiny(std::uint64_t seed, bool traces, mistake made) {
     for (std::uint64_t number = 0; number < lives && !result.violation; ++number) {
         plan_outage(world);
         plan_crash(world, 100);
-        if (world.run(life(world, told, made)) && world.chance().one_in(2)) {
+        if (world.run(life(world, told, made)) && !world.chance().one_in(4)) {
             world.crash(sim_crash::power_cut);
         }
         if (world.has_hung()) {
