@@ -9,6 +9,9 @@ namespace {
 
 constexpr std::size_t no_limit = SIZE_MAX;
 
+/// Of the file system.
+constexpr std::size_t block_bytes = 4096;
+
 std::size_t sector_of(std::size_t byte) noexcept {
     return byte / sim_bytes::sector_bytes;
 }
@@ -69,6 +72,8 @@ void sim_bytes::resize(std::size_t size) {
                 .undo_at = undo_.size(),
                 .undo_size = 0};
     if (size < before) {
+        // The rest of the block is zeroed where it is, which may be on the disk before the length.
+        made.end = std::min((size + block_bytes - 1) / block_bytes * block_bytes, before);
         made.undo_size = before - size;
         undo_.insert(undo_.end(), cached_.begin() + static_cast<std::ptrdiff_t>(size),
                      cached_.end());
@@ -78,12 +83,12 @@ void sim_bytes::resize(std::size_t size) {
 }
 
 template <class Version>
-void sim_bytes::visit_versions(std::size_t kept, Version&& version) const {
+void sim_bytes::visit_versions(std::size_t kept, std::size_t newest, Version&& version) const {
     std::vector<char> state = cached_;
     std::size_t limit = no_limit; // what was cut off later does not come back
     for (std::size_t i = changes_.size(); i-- > 0;) {
         const change& made = changes_[i];
-        if (i < kept) {
+        if (i < newest) {
             const std::string_view text(state.data(), state.size());
             for (std::size_t sector = sector_of(made.begin);
                  made.begin != made.end && sector < sector_end(made.end); ++sector) {
@@ -91,14 +96,13 @@ void sim_bytes::visit_versions(std::size_t kept, Version&& version) const {
                     version(sector, sector_of_text(text, sector, limit));
                 }
             }
-            if (made.size_after < made.size_before) {
+            if (i < kept && made.size_after < made.size_before) {
                 limit = std::min(limit, made.size_after);
             }
         }
         state.resize(made.size_before);
-        const std::size_t undo_to = made.begin != made.end ? made.begin : made.size_after;
         std::copy_n(undo_.begin() + static_cast<std::ptrdiff_t>(made.undo_at), made.undo_size,
-                    state.begin() + static_cast<std::ptrdiff_t>(undo_to));
+                    state.begin() + static_cast<std::ptrdiff_t>(made.begin));
     }
 }
 
@@ -160,7 +164,7 @@ void sim_bytes::sync(std::uint64_t mark) {
     }
     // As of the mark: what came later may still be undone.
     std::vector<bool> is_written(sector_end(size));
-    visit_versions(count, [&](std::size_t sector, std::string_view text) {
+    visit_versions(count, count, [&](std::size_t sector, std::string_view text) {
         if (sector < is_written.size() && !is_written[sector]) {
             is_written[sector] = true;
             const std::size_t begin = sector * sector_bytes;
@@ -180,8 +184,8 @@ void sim_bytes::sync_range(std::size_t begin, std::size_t end) {
     const std::size_t first = sector_of(begin);
     const std::size_t last = sector_end(end);
     const bool is_all = std::all_of(changes_.begin(), changes_.end(), [&](const change& made) {
-        return made.begin != made.end && sector_of(made.begin) >= first &&
-               sector_end(made.end) <= last;
+        return made.size_after >= made.size_before && made.begin != made.end &&
+               sector_of(made.begin) >= first && sector_end(made.end) <= last;
     });
     if (is_all) {
         sync(mark());
@@ -232,7 +236,7 @@ void sim_bytes::cut(sim_random& chance) {
     std::size_t size = kept == 0 ? disk_.size() : changes_[kept - 1].size_after;
     if (kept > sized_ && how == mood::mixed) {
         const change& last = changes_[kept - 1];
-        size = last.begin != last.end ? chance.between(last.size_before, last.size_after) : size;
+        size = grows_by_write(last) ? chance.between(last.size_before, last.size_after) : size;
     }
     std::vector<char> result(size);
     std::vector<std::uint32_t> seen(sector_end(size), 1);
@@ -247,7 +251,7 @@ void sim_bytes::cut(sim_random& chance) {
     for (std::size_t sector = 0; sector < seen.size(); ++sector) {
         put(sector, disk_version(sector, kept));
     }
-    visit_versions(kept, [&](std::size_t sector, std::string_view text) {
+    visit_versions(kept, changes_.size(), [&](std::size_t sector, std::string_view text) {
         if (sector >= seen.size()) {
             return;
         }
@@ -285,8 +289,7 @@ bool sim_bytes::evict() {
 std::optional<std::string> sim_bytes::objection(std::string_view found) const {
     std::string why = fmt::format("a length of {}", found.size());
     for (std::size_t kept = sized_; kept <= changes_.size(); ++kept) {
-        const bool is_last_torn =
-            kept > sized_ && changes_[kept - 1].begin != changes_[kept - 1].end;
+        const bool is_last_torn = kept > sized_ && grows_by_write(changes_[kept - 1]);
         const std::size_t size_most = kept == 0 ? disk_.size() : changes_[kept - 1].size_after;
         const std::size_t size_least = is_last_torn ? changes_[kept - 1].size_before : size_most;
         if (found.size() < size_least || found.size() > size_most) {
@@ -297,7 +300,7 @@ std::optional<std::string> sim_bytes::objection(std::string_view found) const {
             matches[sector] =
                 is_padded(sector_of_text(found, sector, no_limit), disk_version(sector, kept));
         }
-        visit_versions(kept, [&](std::size_t sector, std::string_view text) {
+        visit_versions(kept, changes_.size(), [&](std::size_t sector, std::string_view text) {
             if (sector < matches.size() && !matches[sector]) {
                 const std::string_view of_found = sector_of_text(found, sector, no_limit);
                 matches[sector] = is_padded(of_found, text.substr(0, of_found.size()));

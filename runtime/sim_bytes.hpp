@@ -4,10 +4,12 @@
 // allocation; Documentation/filesystems/ext4) does:
 //
 //  - A sector of 512 bytes is written whole or not at all. It may be as any of the changes to it
-//    left it, or as the disk had it, whatever becomes of other sectors: pages are written back in
-//    any order.
+//    left it, or as the disk had it, whatever becomes of other sectors and of the length: pages are
+//    written back in any order.
 //  - The length is that after some of the changes, taken in order, and within the last of them any
 //    byte of it. A sector below it that was not written reads as zeros where the disk had none.
+//    What one of those changes has cut off does not come back; the rest of a block (4096 bytes)
+//    that was cut may be zeroed on the disk before the file is shorter.
 //  - A sync makes durable what was there when it began; it may take more.
 //  - A sync that fails leaves what it had not written clean: reads see it, no later sync writes it.
 //
@@ -73,15 +75,21 @@ class sim_bytes {
   private:
     /// One that the disk perhaps has not. Holds what undoes it.
     struct change {
-        /// Where a write is; `begin` equals `end` for a change of the length alone.
+        /// Where a write is, or what a cut zeroes; `begin` equals `end` where the length alone
+        /// changes.
         std::size_t begin;
         std::size_t end;
         std::size_t size_before;
         std::size_t size_after;
-        /// What it has overwritten or cut off, in undo_, from `begin` or `size_after` on.
+        /// What it has overwritten or cut off, in undo_, from `begin` on.
         std::size_t undo_at;
         std::size_t undo_size;
     };
+
+    /// Its length may be any between the two.
+    [[nodiscard]] static bool grows_by_write(const change& made) noexcept {
+        return made.size_after > made.size_before && made.begin != made.end;
+    }
 
     /// Synced by itself, and so to be taken from the disk where only earlier changes remain.
     struct synced_range {
@@ -90,11 +98,12 @@ class sim_bytes {
         std::uint64_t changes;
     };
 
-    /// Walks from the newest of the first `kept` changes to the oldest and calls
-    /// `version(sector, text)` for each state that a sector may be in; `text` is what of it is
-    /// below `size`. Sectors that no change has touched are not told.
+    /// Walks from the newest of the first `newest` changes to the oldest and calls
+    /// `version(sector, text)` for each state that a sector may be in; zeros follow `text`. Of
+    /// changes of the length the first `kept` count. Sectors that no change has touched are not
+    /// told.
     template <class Version>
-    void visit_versions(std::size_t kept, Version&& version) const;
+    void visit_versions(std::size_t kept, std::size_t newest, Version&& version) const;
     [[nodiscard]] std::uint64_t synced_at(std::size_t sector) const noexcept;
     [[nodiscard]] std::string_view disk_version(std::size_t sector,
                                                 std::size_t kept) const noexcept;
