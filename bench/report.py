@@ -464,8 +464,36 @@ def logger_section(part):
     return out
 
 
+def durable_section(part):
+    rows = part["rows"]
+    colors = {"sapwood": "sapwood", "threads": "first", "floor": "limit"}
+    groups = [(writer, [Bar(f"{count(row['producers'])} producers",
+                            [row["records_per_second"]["median"] / 1e3], colors[writer],
+                            spread_of(row["records_per_second"], 1e-3))
+                        for row in rows if row["writer"] == writer])
+              for writer in dict.fromkeys(row["writer"] for row in rows)]
+    out = ["<h2>Durable records</h2>",
+           "<p>Each producer waits until its record is on disk before it writes the next; on "
+           f"{html.escape(part['machine'].get('file system', 'an unknown file system'))}, median of "
+           f"{part['rounds']} interleaved rounds. Every record that was acknowledged was looked for "
+           "in the file. <em>floor</em> is one thread with write and fdatasync.</p>",
+           figure("Thousand durable records per second, more is better",
+                  chart(groups, "k records/s, logarithmic", logarithmic=True),
+                  "Thin lines: slowest and fastest round.")]
+    if part["verdicts"]:
+        out.append(table([" sapwood", "median", "mark", " "], [
+            [html.escape(v["claim"]), number(v["value"]), number(v["mark"]),
+             judged(v["value"] >= v["mark"])] for v in part["verdicts"]]))
+    out.append(details("All numbers", table(
+        [" writer", "producers", "records/s", "min", "max", "CPU ns"],
+        [[row["writer"], count(row["producers"]),
+          *(number(row["records_per_second"][k]) for k in ("median", "min", "max")),
+          number(row["cpu_ns"]["median"])] for row in rows])))
+    return out
+
+
 SECTIONS = {"core": core_section, "writers": writers_section, "echo": echo_section,
-            "memory": memory_section, "logger": logger_section}
+            "memory": memory_section, "logger": logger_section, "durable": durable_section}
 
 
 def page(parts):

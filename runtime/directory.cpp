@@ -65,6 +65,9 @@ void open_at_op::prepare(io_uring_sqe& sqe) noexcept {
         how_[0] = static_cast<std::uint64_t>(flags);
         how_[1] = creates ? options_.mode : 0;
         how_[2] = RESOLVE_BENEATH;
+        if (options_.no_symlinks) {
+            how_[2] |= RESOLVE_NO_SYMLINKS;
+        }
         ::io_uring_prep_openat2(&sqe, fd(), path_.c_str(), reinterpret_cast<::open_how*>(how_));
     } else {
         ::io_uring_prep_openat(&sqe, fd(), path_.c_str(), flags, options_.mode);

@@ -9,6 +9,7 @@
 #include <liburing.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 namespace sapwood {
 
@@ -85,6 +86,7 @@ std::string read_op::describe() const {
 
 void write_op::prepare(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_write(&sqe, fd(), bytes_.data(), transfer_size(bytes_.size()), at_.bytes);
+    sqe.rw_flags = is_synced_ ? RWF_DSYNC : 0;
 }
 
 std::string write_op::describe() const {
@@ -148,6 +150,10 @@ detail::read_op file::read_some(std::span<char> into, file_offset at) noexcept {
 
 detail::write_op file::write_some(std::span<const char> bytes, file_offset at) noexcept {
     return {*this, bytes, at};
+}
+
+detail::write_op file::write_some_synced(std::span<const char> bytes, file_offset at) noexcept {
+    return {*this, bytes, at, true};
 }
 
 task<> file::write_all(std::span<const char> bytes, file_offset at) {

@@ -88,6 +88,21 @@ task<file_sink> file_sink::share(const file_sink& parents, int fd) {
 }
 
 task<> file_sink::write(std::span<const char> lines) {
+    return write_lines(lines, false);
+}
+
+task<> file_sink::write_synced(std::span<const char> lines) {
+    if (can_write_synced_) {
+        co_await write_lines(lines, true);
+    } else {
+        co_await write_lines(lines, false);
+    }
+    if (!can_write_synced_) {
+        co_await datasync();
+    }
+}
+
+task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     // A batch is not given up half-way.
     const auto shielded = co_await shield();
     if (partial_line_bytes_ > 0) {
@@ -95,7 +110,12 @@ task<> file_sink::write(std::span<const char> lines) {
     }
     auto rest = lines;
     while (!rest.empty()) {
-        const auto written = co_await as_result(file_.write_some(rest));
+        result<std::size_t> written = std::size_t{0};
+        if (synced && can_write_synced_) {
+            written = co_await as_result(file_.write_some_synced(rest));
+        } else {
+            written = co_await as_result(file_.write_some(rest));
+        }
         if (written && *written > 0) {
             rest = rest.subspan(*written);
             size_ += *written;
@@ -106,6 +126,15 @@ task<> file_sink::write(std::span<const char> lines) {
         }
         const std::error_code why =
             written ? make_error_code(std::errc::no_space_on_device) : written.error();
+        if (synced && can_write_synced_) {
+            if (why == std::errc::operation_not_supported || why == std::errc::invalid_argument) {
+                can_write_synced_ = false;
+                continue;
+            }
+            if (co_await has_grown()) {
+                throw sync_error(why, fmt::format("cannot write and sync {}", path()));
+            }
+        }
         const auto done = static_cast<std::size_t>(rest.data() - lines.data());
         const std::string_view text(lines.data(), done);
         const std::size_t whole = text.rfind('\n') + 1; // npos + 1 is 0
@@ -116,6 +145,16 @@ task<> file_sink::write(std::span<const char> lines) {
             // The next write tries again before it writes, and the next open moves it aside.
         }
         throw write_error(why, fmt::format("cannot write {}", path()), whole);
+    }
+}
+
+/// Whether the file is not as long as what was written successfully: a write that failed has left
+/// something there, so it was its sync that failed.
+task<bool> file_sink::has_grown() {
+    try {
+        co_return (co_await file_.stat()).size != size_;
+    } catch (const std::system_error&) {
+        co_return true; // not known
     }
 }
 
@@ -139,7 +178,13 @@ task<> file_sink::cut_off_partial_line() {
 
 task<> file_sink::datasync() {
     const auto synced = co_await as_result(file_.datasync());
-    throw_cancelled_or(synced.error(), "cannot sync");
+    if (synced) {
+        co_return;
+    }
+    if (synced.error() == std::errc::operation_canceled) {
+        throw cancelled{};
+    }
+    throw sync_error(synced.error(), fmt::format("cannot sync {}", path()));
 }
 
 // --- the name ---

@@ -77,25 +77,26 @@ std::pair<std::size_t, lsn> check(std::string_view text) noexcept {
 } // namespace
 
 task<log_tail> read_log_tail(file& log, std::uint64_t size) {
-    for (std::uint64_t look = first_look_bytes;; look *= 4) {
+    for (std::uint64_t look = first_look_bytes;;) {
         const std::uint64_t begin = size - std::min(size, look);
         log_tail tail(co_await read_range(log, begin, size), begin);
         const std::string_view text = tail.text();
         std::size_t from = last_mark(text);
-        const bool is_far_enough = from != text.npos || begin == 0 || look >= tail_bytes_max;
+        bool is_enough = from != text.npos || begin == 0;
         if (from == text.npos) {
             from = begin == 0 ? 0 : text.find('\n') + 1;
+            // A line that is longer than all that was looked at must be seen from its beginning.
+            is_enough = is_enough || (look >= tail_bytes_max && from != 0);
         }
-        // A line that is longer than all that was looked at must be seen from its beginning.
-        if (!is_far_enough || (begin != 0 && from == 0 && last_mark(text) == text.npos)) {
-            continue;
+        if (is_enough) {
+            const auto [good, last] = check(text.substr(from));
+            tail.skipped = from;
+            tail.begin = begin + from;
+            tail.end = tail.begin + good;
+            tail.last = last;
+            co_return tail;
         }
-        const auto [good, last] = check(text.substr(from));
-        tail.skipped = from;
-        tail.begin = begin + from;
-        tail.end = tail.begin + good;
-        tail.last = last;
-        co_return tail;
+        look = look < tail_bytes_max ? std::min(4 * look, tail_bytes_max) : 4 * look;
     }
 }
 

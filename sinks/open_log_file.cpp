@@ -84,6 +84,12 @@ void require_plain_file(const file_status& status, const std::string& path) {
     }
 }
 
+/// With a slash at its end.
+std::string directory_of(const std::string& path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string::npos ? "./" : path.substr(0, slash + 1);
+}
+
 std::string parent_of(const std::string& path) {
     const auto slash = path.find_last_not_of('/', path.rfind('/'));
     return slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
@@ -127,14 +133,32 @@ task<> give_to_group(const file& log, const log_file_settings& settings) {
     }
 }
 
+/// Opens the name itself. Of a numbered log in its directory, out of which no link and no race
+/// leads.
+task<result<file>> open_in_place(const log_file_settings& settings, int flags) {
+    const std::string& path = settings.path;
+    if (settings.numbered) {
+        const auto slash = path.rfind('/');
+        directory folder = co_await directory::open(directory_of(path));
+        const open_at_options options{
+            .flags = flags, .mode = settings.mode, .beneath = true, .no_symlinks = true};
+        result<file> opened = co_await as_result(folder.open_file(path.substr(slash + 1), options));
+        co_await folder.close();
+        if (opened || opened.error() != std::errc::function_not_supported) {
+            co_return std::move(opened);
+        }
+        // A kernel before 5.6.
+    }
+    co_return co_await as_result(file::open(path, {.flags = flags, .mode = settings.mode}));
+}
+
 /// Nothing where the name has changed meanwhile.
 task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     const std::string& path = settings.path;
     bool is_new = settings.must_be_new;
     bool is_link = false;
-    auto found = co_await as_result(
-        file::open(path, {.flags = flags_always | (is_new ? O_CREAT | O_EXCL : O_NOFOLLOW),
-                          .mode = settings.mode}));
+    const int first_flags = flags_always | (is_new ? O_CREAT | O_EXCL : O_NOFOLLOW);
+    result<file> found = co_await open_in_place(settings, first_flags);
     if (!found && found.error() == std::errc::too_many_symbolic_link_levels) {
         if (!settings.may_be_link) {
             throw_errno(ELOOP, fmt::format("cannot open {} as a log: it is a symbolic link, which "
@@ -146,8 +170,7 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
             file::open(path, {.flags = flags_always | O_CREAT, .mode = settings.mode}));
     } else if (!found && found.error() == std::errc::no_such_file_or_directory) {
         is_new = true;
-        found = co_await as_result(
-            file::open(path, {.flags = flags_always | O_CREAT | O_EXCL, .mode = settings.mode}));
+        found = co_await open_in_place(settings, flags_always | O_CREAT | O_EXCL);
         if (!found && found.error() == std::errc::file_exists) {
             co_return std::nullopt;
         }
@@ -206,9 +229,7 @@ task<> sync_directory_of(const std::string& path) {
     if (makes(mistake::forget_directory_sync)) {
         co_return;
     }
-    const auto slash = path.rfind('/');
-    std::string name = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    file directory = co_await file::open(std::move(name), {.flags = O_RDONLY | O_DIRECTORY});
+    file directory = co_await file::open(directory_of(path), {.flags = O_RDONLY | O_DIRECTORY});
     co_await directory.datasync();
 }
 

@@ -114,6 +114,10 @@ pipeline_counts pipeline::counts() const noexcept {
     return consumer_->counts();
 }
 
+const file_sink_counts& pipeline::file() const noexcept {
+    return consumer_->sink().counts();
+}
+
 void pipeline::on_loss(std::function<void(const std::string& message)> tell) {
     consumer_->on_loss(std::move(tell));
 }

@@ -28,6 +28,9 @@ struct open_at_options {
     /// The path may not lead out of the directory, be it by "..", by a symbolic link or because it
     /// is absolute (openat2, RESOLVE_BENEATH): EXDEV. For names that somebody else has chosen.
     bool beneath = false;
+    /// With `beneath`: no part of the path may be a symbolic link, wherever it leads to
+    /// (RESOLVE_NO_SYMLINKS): ELOOP.
+    bool no_symlinks = false;
 };
 
 /// Whether the last part of a path that is a symbolic link stands for itself.

@@ -93,6 +93,11 @@ class file : public owned_fd {
     [[nodiscard]] detail::write_op write_some(std::span<const char> bytes,
                                               file_offset at = current_offset) noexcept;
 
+    /// The same, and what was written is on disk when it returns (RWF_DSYNC): one operation instead
+    /// of a write and a datasync. After a failure it is not known which of the two has failed.
+    [[nodiscard]] detail::write_op write_some_synced(std::span<const char> bytes,
+                                                     file_offset at = current_offset) noexcept;
+
     /// An array may be a literal, with a NUL at its end: say std::string_view, or std::span.
     template <std::size_t Size>
     detail::write_op write_some(const char (&bytes)[Size], file_offset at = {}) = delete;
@@ -173,10 +178,11 @@ class [[nodiscard]] read_op final : public fd_op<read_op, std::size_t> {
 
 class [[nodiscard]] write_op final : public fd_op<write_op, std::size_t> {
   public:
-    write_op(file& to, std::span<const char> bytes, file_offset at) noexcept
+    write_op(file& to, std::span<const char> bytes, file_offset at, bool is_synced = false) noexcept
         : fd_op(to),
           bytes_(bytes),
-          at_(at) {}
+          at_(at),
+          is_synced_(is_synced) {}
 
     void prepare(io_uring_sqe& sqe) noexcept override;
 
@@ -189,6 +195,7 @@ class [[nodiscard]] write_op final : public fd_op<write_op, std::size_t> {
   private:
     std::span<const char> bytes_;
     file_offset at_;
+    bool is_synced_;
 };
 
 class [[nodiscard]] sync_op final : public fd_op<sync_op, void> {

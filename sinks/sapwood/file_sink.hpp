@@ -64,6 +64,14 @@ class write_error : public std::system_error {
     const std::size_t bytes_kept;
 };
 
+/// A sync that failed, or a write of which it is not known whether it was its sync that failed:
+/// what the file has of what was written since the last success cannot be trusted any more,
+/// whatever a second sync says.
+class sync_error : public std::system_error {
+  public:
+    using std::system_error::system_error;
+};
+
 namespace detail {
 
 class crash_file;
@@ -102,9 +110,13 @@ class file_sink {
     /// delivered at the caller's next wait.
     [[nodiscard]] task<> write(std::span<const char> lines);
 
-    /// Returns when everything written survives the machine. Throws std::system_error, after which
-    /// nothing written since the last success can be trusted to be on disk.
+    /// Returns when everything written survives the machine. Throws sync_error.
     [[nodiscard]] task<> datasync();
+
+    /// Both, in one operation where the kernel can: for few lines, with everything before them on
+    /// disk already. Throws write_error, where nothing but the write has failed and what was kept
+    /// is on disk; or sync_error.
+    [[nodiscard]] task<> write_synced(std::span<const char> lines);
 
     /// Between two writes: looks, every half second at most, whether the file still has its name.
     /// Where it has not, it is opened anew, which is what a reader of the new file must know, and
@@ -180,6 +192,8 @@ class file_sink {
     task<> rewrite(std::span<const char> lines, std::uint64_t begin);
     task<> move_torn_tail(std::uint64_t torn);
     task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
+    task<> write_lines(std::span<const char> lines, bool synced);
+    task<bool> has_grown();
     task<> cut_off_partial_line();
     task<log_news> look(bool is_asked);
     task<log_news> change_file(bool is_asked);
@@ -204,6 +218,8 @@ class file_sink {
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;
+    /// The kernel and the file system know RWF_DSYNC, as far as we have seen.
+    bool can_write_synced_ = true;
     lsn last_lsn_ = lsn::none;
     /// The file is a segment that is whole, and has not got the log's name yet.
     bool is_unnamed_ = false;

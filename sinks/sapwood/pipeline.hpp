@@ -9,6 +9,7 @@
 #include <sapwood/channel.hpp>
 #include <sapwood/durability.hpp>
 #include <sapwood/file_sink.hpp>
+#include <sapwood/log_door.hpp>
 #include <sapwood/log_health.hpp>
 #include <sapwood/lsn.hpp>
 #include <sapwood/receipts.hpp>
@@ -87,6 +88,7 @@ struct pipeline_counts {
 
 class pipeline {
     class consumer;
+    friend class log_door;
 
   public:
     class append_awaiter;
@@ -130,6 +132,9 @@ class pipeline {
     /// A door for other threads, with room for `capacity` records of its own.
     [[nodiscard]] remote_sender<record> remote(std::size_t capacity = 1024);
 
+    /// A door through which other threads and other loops append and wait for receipts.
+    [[nodiscard]] log_door door();
+
     /// Returns when every record appended before, or accepted from another thread, is in the file
     /// (the kernel has it; with durability::batch, the disk). Throws what the sink threw if one of
     /// them is not.
@@ -140,6 +145,9 @@ class pipeline {
     [[nodiscard]] task<> close();
 
     [[nodiscard]] pipeline_counts counts() const noexcept;
+
+    /// What has become of the file.
+    [[nodiscard]] const file_sink_counts& file() const noexcept;
 
     /// Has `tell` called, once, when the pipeline ends and lines were lost, or closing the file
     /// failed and nobody awaits close(): with what failed, why, and how many lines. By default it

@@ -20,6 +20,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <sys/uio.h>
 #include <utility>
 #include <vector>
 
@@ -88,9 +89,12 @@ bool is_marked(const std::string& path, std::size_t line) {
 /// A disk whose writes and syncs end as the test says, and otherwise as they do. Time is virtual.
 class planned_disk {
   public:
-    planned_disk()
-        : loop_(
-              [this](const io_uring_sqe& sqe) { return on_write_ ? on_write_(sqe) : done(sqe); }) {
+    using answer = std::function<std::optional<std::int32_t>(const io_uring_sqe&)>;
+
+    /// Whether it knows writes that are synced (RWF_DSYNC), or refuses them.
+    explicit planned_disk(bool knows_synced_writes)
+        : knows_synced_writes_(knows_synced_writes),
+          loop_([this](const io_uring_sqe& sqe) { return write(sqe); }) {
         auto usual = loop_.ring().answer;
         loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
             if (sqe.opcode != IORING_OP_FSYNC) {
@@ -98,10 +102,10 @@ class planned_disk {
             }
             if (is_directory(sqe.fd)) {
                 ++directory_syncs;
-                return on_directory_sync ? on_directory_sync(sqe) : done(sqe);
+                return on_directory_sync ? on_directory_sync(sqe) : perform(sqe);
             }
             synced.push_back(sqe.fd);
-            return on_sync ? on_sync(sqe) : done(sqe);
+            return on_sync ? on_sync(sqe) : perform(sqe);
         };
     }
 
@@ -110,48 +114,84 @@ class planned_disk {
         return loop_.run(std::move(main));
     }
 
-    using answer = std::function<std::optional<std::int32_t>(const io_uring_sqe&)>;
-
-    void on_write(answer how) { on_write_ = std::move(how); }
-
-    /// Ends an operation of this kind that has not been answered.
-    void finish(unsigned opcode, std::optional<int> error = {}) {
+    /// Ends a sync that has not been answered.
+    void finish_sync(std::optional<int> error = {}) {
         const auto& all = loop_.ring().in_flight();
-        const auto found = std::find_if(
-            all.begin(), all.end(), [&](const io_uring_sqe& sqe) { return sqe.opcode == opcode; });
+        const auto found = std::find_if(all.begin(), all.end(), &is_sync);
         REQUIRE(found != all.end());
         const io_uring_sqe sqe = *found;
-        loop_.ring().complete(sqe.user_data, error ? -*error : perform(sqe).value());
+        const auto value = sqe.opcode == IORING_OP_FSYNC ? perform(sqe) : written_;
+        loop_.ring().complete(sqe.user_data, error ? -*error : value.value());
     }
 
-    [[nodiscard]] std::size_t waiting(unsigned opcode) {
+    [[nodiscard]] std::ptrdiff_t syncs_waiting() {
         const auto& all = loop_.ring().in_flight();
-        return static_cast<std::size_t>(std::count_if(
-            all.begin(), all.end(), [&](const io_uring_sqe& sqe) { return sqe.opcode == opcode; }));
+        return std::count_if(all.begin(), all.end(), &is_sync);
     }
 
+    answer on_write;
+    /// Of a file, be it that of a write.
     answer on_sync;
     answer on_directory_sync;
     std::vector<int> synced;
     int directory_syncs = 0;
 
-    static std::optional<std::int32_t> done(const io_uring_sqe& sqe) { return perform(sqe); }
-
     static std::optional<std::int32_t> never(const io_uring_sqe&) { return std::nullopt; }
 
-    static answer fails(int error) {
-        return [error](const io_uring_sqe&) { return std::optional(-error); };
+  private:
+    static bool is_sync(const io_uring_sqe& sqe) {
+        return sqe.opcode == IORING_OP_FSYNC ||
+               (sqe.opcode == IORING_OP_WRITE && (sqe.rw_flags & RWF_DSYNC) != 0);
     }
 
-  private:
     static bool is_directory(int fd) {
         std::error_code ignored;
         return std::filesystem::is_directory(fmt::format("/proc/self/fd/{}", fd), ignored);
     }
 
-    answer on_write_;
+    std::optional<std::int32_t> write(const io_uring_sqe& sqe) {
+        const bool is_synced = (sqe.rw_flags & RWF_DSYNC) != 0;
+        if (is_synced && !knows_synced_writes_) {
+            return -EOPNOTSUPP;
+        }
+        written_ = on_write ? on_write(sqe) : perform(sqe);
+        if (!is_synced || !written_ || *written_ < 0) {
+            return written_;
+        }
+        synced.push_back(sqe.fd);
+        if (on_sync) {
+            const auto answer = on_sync(sqe);
+            return answer && *answer >= 0 ? written_ : answer;
+        }
+        return written_;
+    }
+
+    const bool knows_synced_writes_;
+    std::optional<std::int32_t> written_;
     loop_with_writes loop_;
 };
+
+/// Runs `test(disk, folder)` on a disk that knows writes that are synced, and on one that does not.
+template <class Test>
+void on_both_disks(Test&& test) {
+    for (const bool knows_synced_writes : {false, true}) {
+        CAPTURE(knows_synced_writes);
+        const temporary_directory folder;
+        planned_disk disk(knows_synced_writes);
+        disk.run(test(disk, folder));
+    }
+}
+
+std::optional<std::int32_t> succeed(const io_uring_sqe& sqe) {
+    return sqe.opcode == IORING_OP_FSYNC ? perform(sqe) : std::optional(0);
+}
+
+/// Fails the first time, with EIO, and then says that all is well, as kernels do.
+planned_disk::answer fails_once() {
+    return [first = true](const io_uring_sqe& sqe) mutable {
+        return std::exchange(first, false) ? std::optional(-EIO) : succeed(sqe);
+    };
+}
 
 /// Returns when every other task has got as far as it can without time passing or the disk
 /// answering.
@@ -222,33 +262,29 @@ TEST_SUITE("pipeline_disk") {
     }
 
     TEST_CASE("written comes with the write, durable with the sync and not before") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, std::string path) -> task<> {
-            pipeline log = co_await opened(path, durable());
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
             the_disk.on_sync = &planned_disk::never;
             const lsn place = co_await append(log, "text");
             bool is_durable = false;
             auto waiting = sapwood::spawn(await_durable(log, place, is_durable));
             co_await log.written(place);
             co_await settle();
-            CHECK(the_disk.waiting(IORING_OP_FSYNC) == 1);
+            CHECK(the_disk.syncs_waiting() == 1);
             CHECK(!is_durable);
             CHECK(log.counts().written == lsn{1});
             CHECK(log.counts().durable == lsn::none);
-            the_disk.finish(IORING_OP_FSYNC);
+            the_disk.finish_sync();
             co_await waiting;
             CHECK(is_durable);
             the_disk.on_sync = nullptr;
             co_await log.close();
-        }(disk, folder / "log"));
+        });
     }
 
     TEST_CASE("one sync acknowledges everybody; while it is under way the next batch fills") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, std::string path) -> task<> {
-            pipeline log = co_await opened(path, durable());
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
             the_disk.on_sync = &planned_disk::never;
             constexpr std::size_t producers = 100;
             bool is_durable[2 * producers] = {};
@@ -259,20 +295,20 @@ TEST_SUITE("pipeline_disk") {
                     waiting.push_back(sapwood::spawn(await_durable(log, place, is_durable[i])));
                 }
                 co_await settle();
-                CHECK(the_disk.waiting(IORING_OP_FSYNC) == 1);
+                CHECK(the_disk.syncs_waiting() == 1);
             }
-            the_disk.finish(IORING_OP_FSYNC);
+            the_disk.finish_sync();
             co_await settle();
             CHECK(std::count(is_durable, is_durable + 2 * producers, true) == producers);
             CHECK(is_durable[producers - 1]);
-            the_disk.finish(IORING_OP_FSYNC);
+            the_disk.finish_sync();
             for (auto& each : waiting) {
                 co_await each;
             }
             CHECK(log.counts().syncs == 2);
             the_disk.on_sync = nullptr;
             co_await log.close();
-        }(disk, folder / "log"));
+        });
     }
 
     CO_TEST_CASE("waits may be for any record, in any order, and be cancelled") {
@@ -306,20 +342,14 @@ TEST_SUITE("pipeline_disk") {
     }
 
     TEST_CASE("after a failed sync the lines go into a new segment before they are acknowledged") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             const std::string path = in / "log";
             pipeline log = co_await opened(path, durable());
             co_await log.durable(co_await append(log, "one"));
             const int poisoned = the_disk.synced.back();
             the_disk.synced.clear();
             const int directory_syncs_before = the_disk.directory_syncs;
-            int syncs = 0;
-            the_disk.on_sync = [&](const io_uring_sqe& sqe) {
-                // The kernel says it once; then it has forgotten.
-                return syncs++ == 0 ? std::optional(-EIO) : perform(sqe);
-            };
+            the_disk.on_sync = fails_once();
             (void)co_await append(log, "two");
             const lsn place = co_await append(log, "three");
             co_await log.durable(place);
@@ -336,17 +366,15 @@ TEST_SUITE("pipeline_disk") {
             co_await log.durable(co_await append(log, "four"));
             co_await log.close();
             CHECK(lines_in(path) == std::vector<std::string>{"2 two", "3 three", "4 four"});
-        }(disk, folder));
+        });
     }
 
     TEST_CASE("a sync that fails again and again is never believed, and acknowledged in the end") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
             int syncs = 0;
             the_disk.on_sync = [&](const io_uring_sqe& sqe) {
-                return ++syncs < 5 ? std::optional(-EIO) : perform(sqe);
+                return ++syncs < 5 ? std::optional(-EIO) : succeed(sqe);
             };
             std::vector<std::string> health;
             log.on_health([&](const sapwood::log_health& now) {
@@ -358,39 +386,35 @@ TEST_SUITE("pipeline_disk") {
             CHECK(log.counts().retries == 3);
             CHECK(health == std::vector<std::string>{"Input/output error", "healthy"});
             co_await log.close();
-        }(disk, folder));
+        });
     }
 
     TEST_CASE(
         "wherever a new segment fails, it is made all the same, and each line is there once") {
-        for (int failing = 1; failing <= 3; ++failing) {
-            CAPTURE(failing);
-            const temporary_directory folder;
-            planned_disk disk;
-            disk.run([](planned_disk& the_disk, const temporary_directory& in, int nth) -> task<> {
-                pipeline log = co_await opened(in / "log", durable());
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            for (int failing = 1; failing <= 3; ++failing) {
+                CAPTURE(failing);
+                const std::string path = in / fmt::format("log{}", failing);
+                pipeline log = co_await opened(path, durable());
                 co_await log.durable(co_await append(log, "one"));
-                the_disk.on_sync = [first = true](const io_uring_sqe& sqe) mutable {
-                    return std::exchange(first, false) ? std::optional(-EIO) : perform(sqe);
-                };
+                the_disk.on_sync = fails_once();
                 int directory_syncs = 0;
                 the_disk.on_directory_sync = [&](const io_uring_sqe& sqe) {
-                    return ++directory_syncs == nth ? std::optional(-EIO) : perform(sqe);
+                    return ++directory_syncs == failing ? std::optional(-EIO) : perform(sqe);
                 };
                 co_await log.durable(co_await append(log, "two"));
                 co_await log.durable(co_await append(log, "three"));
                 co_await log.close();
-                CHECK(lines_in(in / "log") == std::vector<std::string>{"2 two", "3 three"});
-                CHECK(lines_in(in / "log.0000000000000002").front() == "1 one");
-                CHECK(!std::filesystem::exists(in / "log.next"));
-            }(disk, folder, failing));
-        }
+                the_disk.on_directory_sync = nullptr;
+                CHECK(lines_in(path) == std::vector<std::string>{"2 two", "3 three"});
+                CHECK(lines_in(path + ".0000000000000002").front() == "1 one");
+                CHECK(!std::filesystem::exists(path + ".next"));
+            }
+        });
     }
 
     TEST_CASE("with an interval the sync comes when it is over") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline_options options;
             options.durable = durability::interval(200ms);
             pipeline log = co_await opened(in / "log", options);
@@ -409,20 +433,16 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(is_marked(in / "log", 2));
             CHECK(the_disk.synced.size() == 2);
-        }(disk, folder));
+        });
     }
 
     TEST_CASE("with an interval what is not synced is bounded, and survives a failed sync") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline_options options;
             options.durable = durability::interval(1h);
             options.unsynced_bytes_max = 300;
             pipeline log = co_await opened(in / "log", options);
-            the_disk.on_sync = [first = true](const io_uring_sqe& sqe) mutable {
-                return std::exchange(first, false) ? std::optional(-EIO) : perform(sqe);
-            };
+            the_disk.on_sync = fails_once();
             for (int i = 1; i <= 5; ++i) {
                 co_await log.written(co_await append(log, fmt::format("text {}", i)));
             }
@@ -433,13 +453,11 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(lines_in(in / "log").size() >= 5);
             CHECK(lines_in(in / "log").front() == "1 text 1");
-        }(disk, folder));
+        });
     }
 
     TEST_CASE("a close has everything on disk, whatever the interval") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline_options options;
             options.durable = durability::interval(1h);
             pipeline log = co_await opened(in / "log", options);
@@ -448,13 +466,11 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(the_disk.synced.size() == 1);
             CHECK(co_await outcome_of_durable(log, place) == "");
-        }(disk, folder));
+        });
     }
 
     TEST_CASE("a segment that is long enough is set aside, and the numbers go on") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk&, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
             pipeline_options options = durable();
             options.segment_bytes_max = 120;
             {
@@ -472,24 +488,22 @@ TEST_SUITE("pipeline_disk") {
             pipeline log = co_await opened(in / "log", options);
             CHECK(co_await append(log, "text 6") == lsn{6});
             co_await log.close();
-        }(disk, folder));
+        });
     }
 
     TEST_CASE(
         "a full disk: nothing is acknowledged, and it goes on by itself when there is space") {
-        const temporary_directory folder;
-        planned_disk disk;
-        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
             int refusals = 0;
-            the_disk.on_write([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
                 // As a kernel does: a part first, then the error.
                 if (refusals == 0) {
                     ++refusals;
                     return sapwood::test::perform_some(sqe, 10);
                 }
                 return ++refusals < 8 ? -ENOSPC : perform(sqe);
-            });
+            };
             const lsn place = co_await append(log, "one");
             bool is_durable = false;
             auto waiting = sapwood::spawn(await_durable(log, place, is_durable));
@@ -504,6 +518,193 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one"});
             CHECK(log.counts().lines_lost == 0);
-        }(disk, folder));
+        });
+    }
+
+    TEST_CASE("while the disk refuses records, append waits, and memory is bounded") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 4;
+            options.batch_bytes = 200;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EROFS); };
+            std::vector<sapwood::join_handle<lsn>> producers;
+            for (int i = 0; i < 50; ++i) {
+                producers.push_back(sapwood::spawn(append(log, "text")));
+            }
+            co_await sapwood::sleep_for(1min);
+            // Two batches, of three lines or four, and the queue.
+            CHECK(log.counts().accepted <= lsn{12});
+            CHECK(log.counts().durable == lsn::none);
+            CHECK(log.counts().retries > 60);
+            CHECK(log.counts().retries < 200);
+            the_disk.on_write = nullptr;
+            for (auto& each : producers) {
+                (void)co_await each;
+            }
+            co_await log.close();
+            CHECK(lines_in(in / "log").size() == 50);
+            CHECK(log.counts().durable == lsn{50});
+        });
+    }
+
+    TEST_CASE("with refuse, append throws what the disk says, for as long as it does") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 2;
+            options.batch_bytes = 1;
+            options.refused = when_refused::refuse;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EDQUOT); };
+            std::error_code refused;
+            std::uint64_t accepted = 0;
+            while (!refused) {
+                record item(level::info, 7, "text");
+                const auto sent = co_await as_result(log.append(std::move(item)));
+                if (sent) {
+                    CHECK(*sent == lsn{++accepted});
+                    co_await settle();
+                } else {
+                    refused = sent.error();
+                    CHECK(item.message() == "text"); // it is still the caller's
+                }
+            }
+            CHECK(refused == std::error_code(EDQUOT, std::generic_category()));
+            CHECK(accepted <= 4);
+            the_disk.on_write = nullptr;
+            co_await log.durable(lsn{accepted});
+            CHECK(co_await append(log, "again") == lsn{accepted + 1});
+            co_await log.close();
+            CHECK(lines_in(in / "log").size() == accepted + 1);
+        });
+    }
+
+    TEST_CASE("with drop, what does not fit is lost, told to who waits, and in one line") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 2;
+            options.batch_bytes = 1;
+            options.refused = when_refused::drop;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "first"));
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            std::vector<std::string> outcomes;
+            for (std::uint64_t i = 2; i <= 20; ++i) {
+                CHECK(co_await append(log, fmt::format("text {}", i)) == lsn{i});
+                co_await sapwood::sleep_for(1ms);
+            }
+            // Lost for sure, and known at once.
+            CHECK(co_await outcome_of_durable(log, lsn{20}) == "the record was accepted and lost");
+            the_disk.on_write = nullptr;
+            co_await log.durable(lsn{2});
+            co_await log.durable(co_await append(log, "last"));
+            co_await log.close();
+            const auto lines = lines_in(in / "log");
+            const std::uint64_t lost = log.counts().lines_lost;
+            CHECK(lost >= 15);
+            CHECK(lines.size() == 20 - lost + 2);
+            CHECK(lines.front() == "1 first");
+            CHECK(lines.back() == "21 last");
+            CHECK(lines[lines.size() - 2] ==
+                  fmt::format("20 {} records are missing here, numbers {} to 20: No space left on "
+                              "device \\(log)",
+                              lost, 21 - lost));
+            CHECK(co_await outcome_of_durable(log, lsn{20 - lost}) == "");
+            CHECK(co_await outcome_of_durable(log, lsn{21 - lost}) != "");
+            CHECK(co_await outcome_of_durable(log, lsn{21}) == "");
+        });
+    }
+
+    TEST_CASE("a log that is told to end gives up in time, and says what was lost") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.give_up_after = 3s;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "kept"));
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EIO); };
+            const lsn place = co_await append(log, "lost");
+            auto waiting = sapwood::spawn(outcome_of_durable(log, place));
+            co_await sapwood::sleep_for(1min);
+            CHECK(!waiting.done());
+            const auto began = sapwood::event_loop::current().now();
+            std::string failure;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                failure = error.what();
+            }
+            const auto took = sapwood::event_loop::current().now() - began;
+            CHECK(took >= 3s);
+            CHECK(took < 4s);
+            CHECK(failure.find(in / "log") != std::string::npos);
+            CHECK(co_await waiting == "Input/output error");
+            const auto counts = log.counts();
+            CHECK(counts.lines_written == 1);
+            CHECK(counts.lines_lost == 1);
+            CHECK(counts.durable == lsn{1});
+            CHECK(counts.accepted == lsn{2});
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 kept"});
+        });
+    }
+
+    TEST_CASE("a disk that does not answer is told of, and the loop lives") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            the_disk.on_sync = &planned_disk::never;
+            std::vector<bool> health;
+            log.on_health(
+                [&](const sapwood::log_health& now) { health.push_back(now.is_degraded()); });
+            const lsn place = co_await append(log, "text");
+            co_await sapwood::sleep_for(900ms);
+            CHECK(health.empty());
+            co_await sapwood::sleep_for(200ms);
+            CHECK(health == std::vector<bool>{true});
+            CHECK(log.health().reason == std::errc::timed_out);
+            the_disk.finish_sync();
+            co_await log.durable(place);
+            co_await settle();
+            CHECK(health == std::vector<bool>{true, false});
+            the_disk.on_sync = nullptr;
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("a log whose file is taken away goes on in a new one, with what was not synced") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(1h);
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.written(co_await append(log, "one"));
+            std::filesystem::rename(in / "log", in / "log.1");
+            co_await sapwood::sleep_for(1s);
+            co_await log.written(co_await append(log, "two"));
+            co_await log.close();
+            CHECK(lines_in(in / "log.1") == std::vector<std::string>{"1 one"});
+            const auto lines = lines_in(in / "log");
+            REQUIRE(lines.size() == 3);
+            CHECK(lines[0].starts_with("0 ")); // the log's own
+            CHECK(lines[1] == "1 one");
+            CHECK(lines[2] == "2 two");
+        });
+    }
+
+    CO_TEST_CASE("a form without numbers is durable all the same, where one is asked for") {
+        const temporary_directory folder;
+        pipeline_options options = durable();
+        options.form = sapwood::layout::verbatim;
+        pipeline log = co_await opened(folder / "log", options);
+        co_await log.durable(co_await append(log, "text"));
+        co_await log.close();
+        CHECK(contents_of(folder / "log") == "text\n");
+    }
+
+    CO_TEST_CASE("numbered lines need a file that was opened for them") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const sapwood::file_sink_options options{.path = path};
+        auto sink = co_await sapwood::file_sink::open(options);
+        CHECK_THROWS_WITH_AS(pipeline(std::move(sink), durable()),
+                             doctest::Contains("file_sink_options::numbered"),
+                             std::invalid_argument);
     }
 }

@@ -1,11 +1,12 @@
 #include "support/frozen_disk.hpp"
 
+#include "support/loop_device.hpp"
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <linux/loop.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -21,33 +22,6 @@ constexpr off_t disk_bytes = 64 << 20;
 
 std::string last_error(const std::string& what) {
     return what + ": " + std::strerror(errno);
-}
-
-/// A loop device for the file, which goes with its last user; empty where there is none.
-std::string attach(const std::string& image, int& device, std::string& why_not) {
-    const int control = ::open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    const int file = ::open(image.c_str(), O_RDWR | O_CLOEXEC);
-    std::string path;
-    // Somebody else may be as quick to take a free one.
-    for (int attempt = 0; control >= 0 && file >= 0 && attempt < 10 && path.empty(); ++attempt) {
-        const int number = ::ioctl(control, LOOP_CTL_GET_FREE);
-        const std::string candidate = "/dev/loop" + std::to_string(number);
-        device = ::open(candidate.c_str(), O_RDWR | O_CLOEXEC);
-        loop_config config{};
-        config.fd = static_cast<std::uint32_t>(file);
-        config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
-        if (device >= 0 && ::ioctl(device, LOOP_CONFIGURE, &config) == 0) {
-            path = candidate;
-        } else if (device >= 0) {
-            ::close(device);
-        }
-    }
-    if (path.empty()) {
-        why_not = last_error("no loop device can be had");
-    }
-    ::close(file);
-    ::close(control);
-    return path;
 }
 
 } // namespace
@@ -69,7 +43,7 @@ std::unique_ptr<frozen_disk> frozen_disk::mount(std::string& why_not) {
         why_not = "mkfs.ext4 made no file system";
         return nullptr;
     }
-    disk->loop_ = attach(image, disk->device_, why_not);
+    disk->loop_ = attach_loop(image, disk->device_, why_not);
     if (disk->loop_.empty()) {
         return nullptr;
     }

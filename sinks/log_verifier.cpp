@@ -1,0 +1,279 @@
+#include <sapwood/log_verifier.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fcntl.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <memory>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace sapwood {
+
+namespace {
+
+constexpr std::size_t block_bytes = 1u << 20;
+constexpr std::uint32_t small_producers = 1u << 16;
+constexpr auto no_lsn = static_cast<lsn>(~std::uint64_t{0});
+
+[[noreturn]] void throw_errno(const std::string& what) {
+    throw std::system_error(errno, std::generic_category(), what);
+}
+
+class input {
+  public:
+    explicit input(const std::string& path)
+        : path_(path),
+          fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+        if (fd_ < 0) {
+            throw_errno(fmt::format("cannot open {}", path));
+        }
+        (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
+    }
+
+    input(const input&) = delete;
+    input& operator=(const input&) = delete;
+
+    ~input() { ::close(fd_); }
+
+    /// 0 at the end.
+    [[nodiscard]] std::size_t read(char* to, std::size_t size) const {
+        for (;;) {
+            const ssize_t got = ::read(fd_, to, size);
+            if (got >= 0) {
+                return static_cast<std::size_t>(got);
+            }
+            if (errno != EINTR) {
+                throw_errno(fmt::format("cannot read {}", path_));
+            }
+        }
+    }
+
+  private:
+    const std::string& path_;
+    int fd_;
+};
+
+/// The number at the end of a segment's name; none of other names.
+lsn segment_number(std::string_view name, std::string_view log) noexcept {
+    std::uint64_t number = 0;
+    if (name.size() != log.size() + 1 + numbered_line::lsn_digits || !name.starts_with(log) ||
+        name[log.size()] != '.') {
+        return lsn::none;
+    }
+    const std::string_view digits = name.substr(log.size() + 1);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    return error == std::errc() && end == digits.data() + digits.size() ? static_cast<lsn>(number)
+                                                                        : lsn::none;
+}
+
+/// Whether the line is the log's own and says that these are missing.
+bool tells_of(std::string_view line, detail::lsn_range which) {
+    return line.ends_with(" \\(log)") &&
+           line.find(fmt::format(" records are missing here, numbers {} to {}: ",
+                                 to_number(which.first), to_number(which.last))) != line.npos;
+}
+
+} // namespace
+
+std::vector<std::string> log_verifier::segments_of(const std::string& path) {
+    namespace fs = std::filesystem;
+    const fs::path log(path);
+    const fs::path folder = log.has_parent_path() ? log.parent_path() : fs::path(".");
+    const std::string name = log.filename().string();
+    std::vector<std::string> segments;
+    std::error_code failure;
+    for (fs::directory_iterator each(folder, failure), end; !failure && each != end;
+         each.increment(failure)) {
+        if (segment_number(each->path().filename().string(), name) != lsn::none) {
+            segments.push_back(each->path().string());
+        }
+    }
+    if (failure) {
+        throw std::system_error(failure,
+                                fmt::format("cannot read the directory {}", folder.string()));
+    }
+    std::sort(segments.begin(), segments.end()); // the numbers have the same width
+    segments.push_back(path);
+    return segments;
+}
+
+verified_log log_verifier::verify(const std::vector<std::string>& segments) {
+    found_ = {};
+    producers_.clear();
+    bytes_done_ = 0;
+    bytes_all_ = 0;
+    for (const std::string& path : segments) {
+        struct ::stat status {};
+
+        if (::stat(path.c_str(), &status) != 0) {
+            throw_errno(fmt::format("cannot open {}", path));
+        }
+        bytes_all_ += static_cast<std::uint64_t>(status.st_size);
+    }
+    for (const std::string& path : segments) {
+        const auto dot = path.rfind('.');
+        const lsn from = dot == path.npos ? lsn::none : segment_number(path, path.substr(0, dot));
+        const bool is_last = &path == &segments.back();
+        superseded_from_ = from == lsn::none || is_last ? no_lsn : from;
+        read_segment(path, is_last);
+    }
+    for (std::size_t id = 0; id < producers_.size(); ++id) {
+        if (producers_[id].count != 0) {
+            found_.producers.emplace(static_cast<std::uint32_t>(id), producers_[id]);
+        }
+    }
+    return std::move(found_);
+}
+
+void log_verifier::read_segment(const std::string& path, bool is_last) {
+    found_.segments.push_back({.path = path});
+    const input file(path);
+    std::size_t capacity = 2 * block_bytes;
+    std::unique_ptr<char[]> block(new char[capacity]);
+    std::size_t kept = 0; // of a line whose end is not read yet
+    std::uint64_t offset = 0;
+    for (;;) {
+        if (capacity - kept < block_bytes) {
+            std::unique_ptr<char[]> larger(new char[2 * capacity]);
+            std::memcpy(larger.get(), block.get(), kept);
+            block = std::move(larger);
+            capacity *= 2;
+        }
+        const std::size_t got = file.read(block.get() + kept, block_bytes);
+        if (got == 0) {
+            break;
+        }
+        const std::string_view text(block.get(), kept + got);
+        std::size_t at = 0;
+        std::size_t from = kept; // there is no newline before that
+        for (;;) {
+            const auto newline = text.find('\n', from);
+            if (newline == text.npos) {
+                break;
+            }
+            look_at(text.substr(at, newline - at), offset + at);
+            at = from = newline + 1;
+        }
+        kept = text.size() - at;
+        std::memmove(block.get(), block.get() + at, kept);
+        offset += at;
+        bytes_done_ += got;
+        if (tell_) {
+            tell_(bytes_done_, bytes_all_);
+        }
+    }
+    look_at_end({block.get(), kept}, offset, is_last);
+    found_.segments.back().bytes = offset + kept;
+}
+
+void log_verifier::look_at(std::string_view line, std::uint64_t offset) {
+    const auto parsed = numbered_line::parse(line);
+    switch (parsed.is) {
+    case numbered_line::state::whole:
+        if (parsed.place >= superseded_from_) {
+            ++found_.superseded;
+        } else if (parsed.place == lsn::none) {
+            ++found_.own_lines;
+        } else {
+            count(line, parsed.place);
+        }
+        return;
+    case numbered_line::state::broken:
+        note_damaged(damaged_piece::kind::broken, offset, line.size() + 1);
+        return;
+    case numbered_line::state::foreign:
+        note_damaged(damaged_piece::kind::foreign, offset, line.size() + 1);
+        return;
+    }
+}
+
+void log_verifier::look_at_end(std::string_view rest, std::uint64_t offset, bool is_last) {
+    if (!rest.empty()) {
+        note_damaged(is_last ? damaged_piece::kind::torn : damaged_piece::kind::broken, offset,
+                     rest.size());
+    }
+}
+
+void log_verifier::count(std::string_view line, lsn place) {
+    log_segment& segment = found_.segments.back();
+    if (found_.last == lsn::none) {
+        found_.first = place;
+    } else if (place <= found_.last) {
+        ++found_.repeated;
+        return;
+    } else if (const detail::lsn_range to_here{found_.last + 1, place}; tells_of(line, to_here)) {
+        // It has the number of the last of those that it tells of.
+        note_missing(to_here, true);
+        ++found_.own_lines;
+        found_.last = place;
+        return;
+    } else if (place > to_here.first) {
+        note_missing({to_here.first, place + static_cast<std::uint64_t>(-1)}, false);
+    }
+    if (segment.lines++ == 0) {
+        segment.first = place;
+    }
+    segment.last = place;
+    found_.last = place;
+    ++found_.lines;
+    const auto producer = line_producer::of(line);
+    if (!producer.is_known) {
+        return;
+    }
+    producer_records& records = records_of(producer.id);
+    if (records.count++ == 0) {
+        records.first = place;
+    }
+    records.last = place;
+    if (producer.sequence != 0) {
+        if (records.first_sequence == 0) {
+            records.first_sequence = producer.sequence;
+        } else if (producer.sequence <= records.last_sequence) {
+            ++records.sequence_repeats;
+            return;
+        } else if (producer.sequence != records.last_sequence + 1) {
+            ++records.sequence_gaps;
+        }
+        records.last_sequence = producer.sequence;
+    }
+}
+
+void log_verifier::note_missing(detail::lsn_range which, bool is_told) {
+    const std::uint64_t records = to_number(which.last) - to_number(which.first) + 1;
+    (is_told ? found_.missing_records_told : found_.missing_records_untold) += records;
+    if (found_.missing.size() < listed_max) {
+        found_.missing.push_back({.which = which, .is_told = is_told});
+    }
+}
+
+/// Not where the next segment has everything that could have stood there.
+void log_verifier::note_damaged(damaged_piece::kind kind, std::uint64_t offset,
+                                std::uint64_t bytes) {
+    if (superseded_from_ != no_lsn && found_.last + 1 >= superseded_from_) {
+        ++found_.superseded;
+        return;
+    }
+    ++found_.damaged_pieces;
+    found_.damaged_bytes += bytes;
+    if (found_.damaged.size() < listed_max) {
+        found_.damaged.push_back(
+            {.file = found_.segments.back().path, .offset = offset, .bytes = bytes, .is = kind});
+    }
+}
+
+producer_records& log_verifier::records_of(std::uint32_t producer) {
+    if (producer >= small_producers) {
+        return found_.producers[producer];
+    }
+    if (producer >= producers_.size()) {
+        producers_.resize(std::min(small_producers, 2 * producer + 64));
+    }
+    return producers_[producer];
+}
+
+} // namespace sapwood

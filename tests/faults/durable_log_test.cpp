@@ -1,0 +1,359 @@
+// A durable log on real disks that fail: each record that was acknowledged is there afterwards, no
+// line is torn, and the account is exact. As root; elsewhere what cannot be had is skipped, with
+// the reason. SAPWOOD_TEST_FAULT_CYCLES=1000 cuts the power and kills as often.
+#include "support/scratch_disk.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/log_verifier.hpp>
+#include <sapwood/pipeline.hpp>
+#include <sapwood/run.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <functional>
+#include <memory>
+#include <new>
+#include <random>
+#include <string>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using sapwood::durability;
+using sapwood::level;
+using sapwood::log_verifier;
+using sapwood::lsn;
+using sapwood::pipeline;
+using sapwood::pipeline_options;
+using sapwood::record;
+using sapwood::task;
+using sapwood::verified_log;
+using sapwood::test::contents_of;
+using sapwood::test::fill;
+using sapwood::test::scratch_disk;
+using sapwood::test::temporary_directory;
+
+int cycles() {
+    const char* const setting = std::getenv("SAPWOOD_TEST_FAULT_CYCLES");
+    return setting != nullptr ? std::atoi(setting) : 5;
+}
+
+std::unique_ptr<scratch_disk> disk_of(scratch_disk::kind kind, std::size_t bytes) {
+    std::string why_not;
+    auto disk = scratch_disk::mount(kind, bytes, why_not);
+    if (disk == nullptr) {
+        MESSAGE("skipped: " << why_not);
+    }
+    return disk;
+}
+
+verified_log verified(const std::string& path) {
+    log_verifier verifier;
+    return verifier.verify(log_verifier::segments_of(path));
+}
+
+pipeline_options durable() {
+    pipeline_options options;
+    options.durable = durability::batch();
+    return options;
+}
+
+task<pipeline> opened(std::string path, pipeline_options options) {
+    const sapwood::file_sink_options file{.path = path};
+    pipeline log = co_await pipeline::open(file, options);
+    log.on_loss([](const std::string&) {});
+    co_return log;
+}
+
+task<lsn> append(pipeline& log, std::size_t bytes) {
+    record item(level::info, 1, std::string(bytes, 'x'));
+    co_return co_await log.append(std::move(item));
+}
+
+/// Waits until the log is degraded for `why`.
+task<> until_degraded(pipeline& log, std::errc why) {
+    while (log.health().reason != why) {
+        co_await sapwood::sleep_for(1ms);
+    }
+}
+
+/// What the child and the test have in common.
+struct shared_page {
+    std::atomic<std::uint64_t> acknowledged{0};
+
+    static shared_page& make() {
+        void* const memory = ::mmap(nullptr, sizeof(shared_page), PROT_READ | PROT_WRITE,
+                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        REQUIRE(memory != MAP_FAILED);
+        return *new (memory) shared_page;
+    }
+};
+
+task<> produce_for_ever(pipeline& log, std::size_t bytes, shared_page& page) {
+    for (;;) {
+        const lsn place = co_await append(log, bytes);
+        co_await log.durable(place);
+        std::uint64_t before = page.acknowledged.load();
+        while (before < sapwood::to_number(place) &&
+               !page.acknowledged.compare_exchange_weak(before, sapwood::to_number(place))) {
+        }
+    }
+}
+
+task<> write_for_ever(std::string path, int producers, std::size_t bytes, shared_page& page) {
+    pipeline_options options = durable();
+    options.segment_bytes_max = 300'000;
+    pipeline log = co_await opened(path, options);
+    std::vector<sapwood::join_handle<>> all;
+    for (int i = 0; i < producers; ++i) {
+        all.push_back(sapwood::spawn(produce_for_ever(log, bytes, page)));
+    }
+    for (auto& each : all) {
+        co_await each;
+    }
+}
+
+/// A process that writes until it is killed.
+class writer {
+  public:
+    writer(const std::string& path, int producers, std::size_t bytes, shared_page& page) {
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            try {
+                sapwood::run(write_for_ever(path, producers, bytes, page));
+            } catch (...) {
+            }
+            ::_exit(1);
+        }
+    }
+
+    writer(const writer&) = delete;
+    writer& operator=(const writer&) = delete;
+
+    ~writer() { kill(); }
+
+    void kill() {
+        if (pid_ > 0) {
+            ::kill(pid_, SIGKILL);
+            ::waitpid(pid_, nullptr, 0);
+            pid_ = -1;
+        }
+    }
+
+  private:
+    pid_t pid_ = -1;
+};
+
+void wait_for(const shared_page& page, std::uint64_t acknowledged) {
+    while (page.acknowledged.load() < acknowledged) {
+        std::this_thread::yield();
+    }
+}
+
+task<> open_and_close(std::string path) {
+    pipeline log = co_await opened(path, durable());
+    co_await log.close();
+}
+
+/// Kills writers of one log again and again, with `cut` just before, and `mend` after.
+void kill_again_and_again(const std::string& path, std::size_t bytes,
+                          const std::function<void()>& cut, const std::function<void()>& mend) {
+    std::mt19937 random(42);
+    auto& page = shared_page::make();
+    for (int cycle = 0; cycle < cycles(); ++cycle) {
+        CAPTURE(cycle);
+        const std::uint64_t before = page.acknowledged.load();
+        {
+            writer child(path, 1 + static_cast<int>(random() % 16), bytes, page);
+            wait_for(page, before + 1 + random() % 200);
+            cut();
+            child.kill();
+        }
+        mend();
+        sapwood::run(open_and_close(path));
+        const auto log = verified(path);
+        CHECK(log.is_whole());
+        CHECK(log.first == lsn{1});
+        CHECK(log.last >= lsn{page.acknowledged.load()});
+        page.acknowledged = sapwood::to_number(log.last);
+    }
+    ::munmap(&page, sizeof(page));
+}
+
+} // namespace
+
+TEST_SUITE("durable_log") {
+    TEST_CASE("killed in the middle of batches: what was acknowledged is there, no line is torn") {
+        const temporary_directory folder;
+        kill_again_and_again(
+            folder / "log", 5'000, [] {}, [] {});
+    }
+
+    TEST_CASE("the power is cut: what was acknowledged is there, no line is torn") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 64u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        kill_again_and_again(
+            *disk / "log", 500, [&] { disk->cut_power(); }, [&] { disk->mount_again(); });
+    }
+
+    TEST_CASE("a full disk: nothing is lost, and it goes on by itself when there is space") {
+        const auto disk = disk_of(scratch_disk::kind::tmpfs, 256u << 10);
+        if (disk == nullptr) {
+            return;
+        }
+        fill(*disk / "ballast", std::string(128u << 10, 'x'));
+        sapwood::run([](std::string path, std::string ballast) -> task<> {
+            pipeline log = co_await opened(path, durable());
+            std::vector<sapwood::join_handle<lsn>> all;
+            for (int i = 0; i < 200; ++i) {
+                all.push_back(sapwood::spawn(append(log, 1000)));
+            }
+            co_await until_degraded(log, std::errc::no_space_on_device);
+            CHECK(log.counts().durable < lsn{200});
+            std::filesystem::remove(ballast);
+            for (auto& each : all) {
+                (void)co_await each;
+            }
+            co_await log.durable(lsn{200});
+            CHECK(!log.health().is_degraded());
+            co_await log.close();
+            CHECK(log.counts().lines_lost == 0);
+        }(*disk / "log", *disk / "ballast"));
+        const auto log = verified(*disk / "log");
+        CHECK(log.is_whole());
+        CHECK(log.lines == 200);
+        CHECK(log.repeated == 0);
+    }
+
+    TEST_CASE("past the file size limit: nothing is lost, and it goes on when it is raised") {
+        struct rlimit before {};
+
+        REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+        const temporary_directory folder;
+        sapwood::run([](std::string path, rlimit limit) -> task<> {
+            pipeline log = co_await opened(path, durable());
+            limit.rlim_cur = 64u << 10;
+            REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
+            for (int i = 0; i < 100; ++i) {
+                (void)co_await append(log, 1000);
+            }
+            co_await until_degraded(log, std::errc::file_too_large);
+            limit.rlim_cur = limit.rlim_max;
+            REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
+            co_await log.durable(lsn{100});
+            co_await log.close();
+        }(folder / "log", before));
+        ::setrlimit(RLIMIT_FSIZE, &before);
+        CHECK(verified(folder / "log").is_whole());
+        CHECK(verified(folder / "log").lines == 100);
+    }
+
+    TEST_CASE("an immutable file: nothing is lost, and it goes on when it is mutable again") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 16u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        sapwood::run([](std::string path) -> task<> {
+            pipeline log = co_await opened(path, durable());
+            co_await log.durable(co_await append(log, 100));
+            sapwood::test::set_immutable(path, true);
+            const lsn place = co_await append(log, 100);
+            co_await until_degraded(log, std::errc::operation_not_permitted);
+            sapwood::test::set_immutable(path, false);
+            co_await log.durable(place);
+            co_await log.close();
+        }(*disk / "log"));
+        CHECK(verified(*disk / "log").is_whole());
+        CHECK(verified(*disk / "log").lines == 2);
+    }
+
+    TEST_CASE("a disk that is gone: nothing is acknowledged, and what is lost is counted") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 16u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        sapwood::run([](scratch_disk& of, std::string path) -> task<> {
+            pipeline_options options = durable();
+            options.give_up_after = 50ms;
+            pipeline log = co_await opened(path, options);
+            co_await log.durable(co_await append(log, 100));
+            of.cut_power();
+            (void)co_await append(log, 100);
+            const lsn last = co_await append(log, 100);
+            co_await until_degraded(log, std::errc::io_error);
+            bool has_thrown = false;
+            try {
+                co_await log.close();
+            } catch (const std::system_error&) {
+                has_thrown = true;
+            }
+            CHECK(has_thrown);
+            CHECK(!(co_await as_result(log.durable(last))));
+            CHECK(log.counts().lines_lost == 2);
+            CHECK(log.counts().durable == lsn{1});
+        }(*disk, *disk / "log"));
+        disk->mount_again();
+        CHECK(verified(*disk / "log").lines == 1);
+    }
+
+    TEST_CASE("a frozen disk: the loop lives, the log says degraded, and nothing is lost") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 16u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        sapwood::run([](scratch_disk& of, std::string path) -> task<> {
+            pipeline log = co_await opened(path, durable());
+            co_await log.durable(co_await append(log, 100));
+            of.freeze();
+            const lsn place = co_await append(log, 100);
+            co_await until_degraded(log, std::errc::timed_out);
+            of.thaw();
+            co_await log.durable(place);
+            co_await log.close();
+        }(*disk, *disk / "log"));
+        CHECK(verified(*disk / "log").lines == 2);
+    }
+
+    TEST_CASE("a file that is renamed, removed or cut: the log goes on, and its numbers too") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        sapwood::run([](std::string of, std::string aside) -> task<> {
+            pipeline log = co_await opened(of, durable());
+            const auto go_on = [&log](std::uint64_t reopened) -> task<> {
+                while (log.counts().accepted < lsn{1000} && log.file().reopened < reopened) {
+                    co_await log.durable(co_await append(log, 100));
+                    co_await sapwood::sleep_for(20ms);
+                }
+            };
+            co_await log.durable(co_await append(log, 100));
+            std::filesystem::rename(of, aside);
+            co_await go_on(1);
+            CHECK(std::filesystem::exists(of));
+            std::filesystem::remove(of);
+            co_await go_on(2);
+            CHECK(std::filesystem::exists(of));
+            std::filesystem::resize_file(of, 10);
+            co_await log.durable(co_await append(log, 100));
+            co_await log.close();
+            CHECK(log.file().reopened == 2);
+        }(path, folder / "aside"));
+        CHECK(verified(folder / "aside").is_whole());
+        CHECK(verified(path).last > lsn{3});
+    }
+}

@@ -1,0 +1,190 @@
+// file_sink: what a power cut or a kill has left of a numbered log, and what an open makes of it.
+#include "support/co_test.hpp"
+#include "support/numbered_lines.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/file_sink.hpp>
+
+#include <chrono>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <string>
+#include <string_view>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_view_literals;
+using sapwood::file_sink;
+using sapwood::lsn;
+using sapwood::task;
+using sapwood::test::contents_of;
+using sapwood::test::fill;
+using sapwood::test::numbered;
+using sapwood::test::temporary_directory;
+
+struct outcome {
+    std::uint64_t last;
+    std::uint64_t torn_bytes;
+
+    friend bool operator==(const outcome&, const outcome&) = default;
+};
+
+task<outcome> opened_and_closed(const std::string& path) {
+    const sapwood::file_sink_options options{.path = path, .numbered = true};
+    file_sink sink = co_await file_sink::open(options);
+    const outcome found{sapwood::to_number(sink.last_lsn()), sink.torn_bytes()};
+    co_await sink.close();
+    co_return found;
+}
+
+/// Opens a log that has `good`, which stays, and `bad`, which is moved aside.
+task<> check(std::string good, std::string bad, std::uint64_t last) {
+    const temporary_directory folder;
+    const std::string path = folder / "log";
+    fill(path, good + bad);
+    CAPTURE(good.size());
+    CAPTURE(bad.size());
+    const outcome found = co_await opened_and_closed(path);
+    CHECK(found.last == last);
+    CHECK(found.torn_bytes == bad.size());
+    CHECK(contents_of(path) == good);
+    if (!bad.empty()) {
+        CHECK(contents_of(path + ".torn") == bad + "\n");
+    }
+    // And once more: nothing is left to be done.
+    CHECK(co_await opened_and_closed(path) == outcome{last, 0});
+    CHECK(contents_of(path) == good);
+}
+
+std::string lines(std::uint64_t first, std::uint64_t last, std::uint64_t marked_every = 0) {
+    std::string text;
+    for (std::uint64_t i = first; i <= last; ++i) {
+        text += numbered(i, fmt::format("2026-11-21 22:39:56.123 1 info line {}", i),
+                         marked_every != 0 && i % marked_every == 0);
+    }
+    return text;
+}
+
+} // namespace
+
+TEST_SUITE("file_sink_recovery") {
+    CO_TEST_CASE("a new log has no number yet, and a whole one goes on") {
+        co_await check("", "", 0);
+        co_await check(lines(1, 3), "", 3);
+        co_await check(lines(5, 300, 10), "", 300);
+    }
+
+    CO_TEST_CASE("a last line that is cut anywhere is moved aside") {
+        const std::string line = numbered(4, "text");
+        for (std::size_t size = 1; size < line.size(); ++size) {
+            co_await check(lines(1, 3), line.substr(0, size), 3);
+        }
+    }
+
+    CO_TEST_CASE("an end of zeros is moved aside, whatever comes behind it") {
+        co_await check(lines(1, 3), std::string(4096, '\0'), 3);
+        co_await check(lines(1, 3), std::string(5000, '\0') + "\n", 3);
+        co_await check(lines(1, 3), std::string(100, '\0') + "rest of a line\n" + lines(9, 12), 3);
+        co_await check("", std::string(10, '\0'), 0);
+    }
+
+    CO_TEST_CASE("from a line with a wrong checksum on, what is behind the last mark is moved") {
+        std::string wrong = numbered(4, "text");
+        wrong[30] ^= 1;
+        co_await check(lines(1, 3), wrong + lines(5, 6), 3);
+        co_await check(lines(1, 3) + numbered(4, "text", true), wrong, 4);
+        co_await check("", wrong + lines(5, 6), 0);
+    }
+
+    CO_TEST_CASE("what stands above a mark was on disk: damage there is not an open's to touch") {
+        std::string wrong = numbered(2, "text");
+        wrong[30] ^= 1;
+        const std::string log = lines(1, 1) + wrong + lines(3, 4) + numbered(5, "text", true);
+        co_await check(log + lines(6, 7), numbered(8, "text").substr(0, 12), 7);
+    }
+
+    CO_TEST_CASE("lines without a number stay where numbered ones follow or came never before") {
+        co_await check("an old log\nof plain lines\n", "", 0);
+        co_await check("an old log\n" + lines(1, 3), "", 3);
+        co_await check(lines(1, 3) + "somebody's own\n" + lines(4, 5), "", 5);
+        co_await check(lines(1, 3), "somebody's own\n", 3);
+        co_await check("an old log\n", "torn", 0);
+    }
+
+    CO_TEST_CASE("a line that is longer than all that is looked at first is found") {
+        const std::string message(3u << 20, 'x');
+        co_await check(numbered(1, "text", true) + numbered(2, message), "", 2);
+        co_await check(lines(1, 1) + numbered(2, message), message, 2);
+    }
+
+    CO_TEST_CASE(
+        "a log without a mark is looked at for some megabytes, and not from its beginning") {
+        std::string early = lines(1, 1);
+        early[30] ^= 1;
+        std::string rest;
+        std::uint64_t place = 2;
+        while (rest.size() < (9u << 20)) {
+            rest += numbered(place++, std::string(20'000, 'x'));
+        }
+        co_await check(early + rest, numbered(place, "text").substr(0, 20), place - 1);
+    }
+
+    TEST_CASE("a log of ten gigabytes opens in less than 50 ms") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        // A hole in front, which no open may read.
+        constexpr std::uint64_t size = 10ull << 30;
+        fill(path, "");
+        std::filesystem::resize_file(path, size);
+        {
+            std::ofstream file(path, std::ios::binary | std::ios::app);
+            file << '\n' << lines(1'000'000, 1'003'000, 1000) << "torn";
+        }
+        const auto began = std::chrono::steady_clock::now();
+        const outcome found = sapwood::test::run_virtual(opened_and_closed(path));
+        const auto took = std::chrono::steady_clock::now() - began;
+        CHECK(found == outcome{1'003'000, 4});
+        // A loaded machine takes longer than the 5 ms of a quiet one, but no tenth of a full read.
+        CHECK(took < 500ms);
+    }
+
+    CO_TEST_CASE("a segment that had been made when its writer was killed becomes the log") {
+        const temporary_directory folder;
+        fill(folder / "log.next", lines(4, 6));
+        fill(folder / "log.0000000000000004", lines(1, 3));
+        CHECK(co_await opened_and_closed(folder / "log") == outcome{6, 0});
+        CHECK(contents_of(folder / "log") == lines(4, 6));
+        CHECK(!std::filesystem::exists(folder / "log.next"));
+    }
+
+    CO_TEST_CASE("a segment that is another writer's at that moment is left alone") {
+        const temporary_directory folder;
+        const std::string path = folder / "log.next";
+        const sapwood::file_sink_options others{.path = path, .numbered = true};
+        file_sink other = co_await file_sink::open(others);
+        std::string failure;
+        try {
+            (void)co_await opened_and_closed(folder / "log");
+        } catch (const std::system_error& error) {
+            failure = error.what();
+        }
+        CHECK(failure.find("is writing it already") != std::string::npos);
+        CHECK(!std::filesystem::exists(folder / "log"));
+        co_await other.close();
+    }
+
+    CO_TEST_CASE("a numbered log may not be a symbolic link") {
+        const temporary_directory folder;
+        fill(folder / "elsewhere", "");
+        std::filesystem::create_symlink(folder / "elsewhere", folder / "log");
+        std::string failure;
+        try {
+            (void)co_await opened_and_closed(folder / "log");
+        } catch (const std::system_error& error) {
+            failure = error.what();
+        }
+        CHECK(failure.find("symbolic link") != std::string::npos);
+    }
+}

@@ -1,0 +1,177 @@
+// log_verifier: what it finds in a log, and that it finds nothing where nothing is.
+#include "support/numbered_lines.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/log_verifier.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fmt/format.h>
+#include <string>
+#include <string_view>
+
+namespace {
+
+using sapwood::damaged_piece;
+using sapwood::log_verifier;
+using sapwood::lsn;
+using sapwood::verified_log;
+using sapwood::test::fill;
+using sapwood::test::numbered;
+using sapwood::test::temporary_directory;
+
+std::string line(std::uint64_t place, std::uint32_t producer = 1, std::uint64_t sequence = 0) {
+    return numbered(place, fmt::format("2026-11-21 22:39:56.123 {}{} info text {}", producer,
+                                       sequence == 0 ? "" : fmt::format("#{}", sequence), place));
+}
+
+std::string lines(std::uint64_t first, std::uint64_t last) {
+    std::string text;
+    for (std::uint64_t i = first; i <= last; ++i) {
+        text += line(i);
+    }
+    return text;
+}
+
+verified_log verified(const std::string& path) {
+    log_verifier verifier;
+    return verifier.verify(log_verifier::segments_of(path));
+}
+
+verified_log verified_text(std::string_view text) {
+    const temporary_directory folder;
+    fill(folder / "log", text);
+    return verified(folder / "log");
+}
+
+} // namespace
+
+TEST_SUITE("log_verifier") {
+    TEST_CASE("an empty log and a whole one are whole") {
+        CHECK(verified_text("").is_whole());
+        const auto log = verified_text(lines(1, 100));
+        CHECK(log.is_whole());
+        CHECK(log.lines == 100);
+        CHECK(log.first == lsn{1});
+        CHECK(log.last == lsn{100});
+        CHECK(log.repeated == 0);
+    }
+
+    TEST_CASE("numbers that are missing are found, and whether the log says so") {
+        const auto log = verified_text(lines(1, 3) + lines(7, 8));
+        CHECK(!log.is_whole());
+        CHECK(log.missing_records_untold == 3);
+        REQUIRE(log.missing.size() == 1);
+        CHECK(log.missing[0].which.first == lsn{4});
+        CHECK(log.missing[0].which.last == lsn{6});
+        const auto told = verified_text(
+            lines(1, 3) +
+            numbered(6, "2026-11-21 22:39:56.123 0 warning 3 records are missing here, numbers 4 "
+                        "to 6: No space left on device \\(log)") +
+            lines(7, 8));
+        CHECK(told.is_whole());
+        CHECK(told.missing_records_told == 3);
+        CHECK(told.lines == 5);
+        const auto forged = verified_text(
+            lines(1, 3) +
+            numbered(6, "2026-11-21 22:39:56.123 1 info 3 records are missing here, numbers 4 to "
+                        "6: so they say") +
+            lines(7, 8));
+        CHECK(forged.missing_records_untold == 2);
+    }
+
+    TEST_CASE("a log whose oldest segments are gone is whole all the same") {
+        CHECK(verified_text(lines(1000, 1010)).is_whole());
+    }
+
+    TEST_CASE("a line with a turned bit, zeros, a foreign line and a torn end are found where they "
+              "are") {
+        std::string wrong = line(2);
+        wrong[40] ^= 1;
+        const std::string first = line(1);
+        const auto log =
+            verified_text(first + wrong + std::string(10, '\0') + "\nmine\n" + line(3) + "torn");
+        CHECK(log.damaged_pieces == 4);
+        REQUIRE(log.damaged.size() == 4);
+        CHECK(log.damaged[0].is == damaged_piece::kind::broken);
+        CHECK(log.damaged[0].offset == first.size());
+        CHECK(log.damaged[0].bytes == wrong.size());
+        CHECK(log.damaged[1].is == damaged_piece::kind::broken);
+        CHECK(log.damaged[2].is == damaged_piece::kind::foreign);
+        CHECK(log.damaged[3].is == damaged_piece::kind::torn);
+        CHECK(log.missing_records_untold == 1);
+    }
+
+    TEST_CASE("every turned bit of a log is found") {
+        const std::string log = lines(1, 3);
+        for (std::size_t at = 0; at < log.size(); ++at) {
+            std::string other = log;
+            other[at] = static_cast<char>(other[at] ^ 4);
+            CAPTURE(at);
+            CHECK(!verified_text(other).is_whole());
+        }
+    }
+
+    TEST_CASE("segments are read in order, and what the next one repeats does not count") {
+        const temporary_directory folder;
+        std::string wrong = line(6);
+        wrong[40] ^= 1;
+        // After a failed sync: 5 and what came behind it is worth nothing there.
+        fill(folder / "log.0000000000000003", lines(1, 2));
+        fill(folder / "log.0000000000000005", lines(3, 5) + wrong + "torn");
+        fill(folder / "log", lines(5, 9));
+        fill(folder / "log.1", "somebody else's");
+        fill(folder / "log.torn", "torn");
+        const auto log = verified(folder / "log");
+        CHECK(log.is_whole());
+        CHECK(log.segments.size() == 3);
+        CHECK(log.lines == 9);
+        CHECK(log.superseded == 3);
+        std::filesystem::remove(folder / "log.0000000000000005");
+        CHECK(verified(folder / "log").missing_records_untold == 2);
+    }
+
+    TEST_CASE("repeated lines are counted") {
+        const auto log = verified_text(lines(1, 3) + lines(2, 4));
+        CHECK(log.is_whole());
+        CHECK(log.repeated == 2);
+        CHECK(log.lines == 4);
+    }
+
+    TEST_CASE("each producer's records, and gaps in its own numbers, are told") {
+        std::string text;
+        std::uint64_t place = 0;
+        for (const std::uint64_t sequence : {1u, 2u, 5u, 5u}) {
+            text += line(++place, 7, sequence);
+            text += line(++place, 4'000'000'000);
+        }
+        const auto log = verified_text(text);
+        REQUIRE(log.producers.size() == 2);
+        const auto& seven = log.producers.at(7);
+        CHECK(seven.count == 4);
+        CHECK(seven.first == lsn{1});
+        CHECK(seven.last == lsn{7});
+        CHECK(seven.first_sequence == 1);
+        CHECK(seven.last_sequence == 5);
+        CHECK(seven.sequence_gaps == 1);
+        CHECK(seven.sequence_repeats == 1);
+        CHECK(log.producers.at(4'000'000'000).count == 4);
+    }
+
+    TEST_CASE("lines of any length are read, across whatever blocks") {
+        std::string text;
+        for (std::uint64_t i = 1; i <= 40; ++i) {
+            text += numbered(i, std::string(i * i * i * 100, 'x'));
+        }
+        CHECK(verified_text(text).is_whole());
+        CHECK(verified_text(text).lines == 40);
+    }
+
+    TEST_CASE("a log that cannot be read is an error that names it") {
+        const temporary_directory folder;
+        CHECK_THROWS_WITH_AS((void)verified(folder / "nothing"), doctest::Contains("nothing"),
+                             std::system_error);
+    }
+}
