@@ -46,6 +46,7 @@ sim_ring::sim_ring(detail::sim_machine& machine)
     : machine_(machine),
       sqes_(machine.options.sq_entries),
       cqes_(machine.options.cq_entries) {
+    machine.begin_process();
     sq_ = {.sqes = sqes_.data(),
            .entries = machine.options.sq_entries,
            .mask = machine.options.sq_entries - 1,
@@ -56,6 +57,10 @@ sim_ring::sim_ring(detail::sim_machine& machine)
            .mask = machine.options.cq_entries - 1,
            .head = &cq_head_,
            .tail = &cq_tail_};
+}
+
+sim_ring::~sim_ring() {
+    machine_.end_process();
 }
 
 std::string sim_ring::report() const {
@@ -168,8 +173,8 @@ void sim_ring::start(std::uint32_t index) {
     case IORING_OP_ASYNC_CANCEL:
     case IORING_OP_POLL_REMOVE:
     case IORING_OP_TIMEOUT_REMOVE: {
-        // The target's completion comes before this one's, or behind it.
-        finish(index, cancel(sqe));
+        const std::int32_t outcome = cancel(index);
+        finish(index, outcome);
         return;
     }
     case IORING_OP_TIMEOUT: {
@@ -223,7 +228,9 @@ void sim_ring::run_event() {
     if (node.at == stage::free || node.serial != next.serial) {
         return; // it was cancelled
     }
-    if (node.at == stage::waiting && node.sqe.opcode != IORING_OP_TIMEOUT) {
+    if (node.is_cancelled) {
+        finish(next.index, -ECANCELED);
+    } else if (node.at == stage::waiting && node.sqe.opcode != IORING_OP_TIMEOUT) {
         begin(next.index);
     } else {
         end(next.index);
@@ -318,7 +325,7 @@ void sim_ring::flush_overflow() {
 // --- cancelling ---
 
 bool sim_ring::matches(const flight& each, const io_uring_sqe& sqe) const noexcept {
-    if (each.at == stage::free || each.serial == serials_) { // free, or the cancel itself
+    if (each.at == stage::free) {
         return false;
     }
     if (sqe.opcode == IORING_OP_POLL_REMOVE || sqe.opcode == IORING_OP_TIMEOUT_REMOVE) {
@@ -333,13 +340,14 @@ bool sim_ring::matches(const flight& each, const io_uring_sqe& sqe) const noexce
                                                             : each.sqe.user_data == sqe.addr;
 }
 
-std::int32_t sim_ring::cancel(const io_uring_sqe& sqe) {
+std::int32_t sim_ring::cancel(std::uint32_t request) {
+    const io_uring_sqe sqe = flights_[request].sqe;
     const bool is_for_all =
         sqe.opcode == IORING_OP_ASYNC_CANCEL &&
         (sqe.cancel_flags & (IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY)) != 0;
     std::int32_t stopped = 0;
     for (std::uint32_t index = 0; index < flights_.size(); ++index) {
-        if (!matches(flights_[index], sqe)) {
+        if (index == request || !matches(flights_[index], sqe)) {
             continue;
         }
         const std::int32_t outcome = stop(index);
@@ -351,21 +359,27 @@ std::int32_t sim_ring::cancel(const io_uring_sqe& sqe) {
     return is_for_all ? stopped : -ENOENT;
 }
 
-/// Asks an operation to end; how it ends is its own completion's to say.
+/// Asks an operation to end; how it ends is its own completion's to say, which comes before the
+/// request's or behind it.
 std::int32_t sim_ring::stop(std::uint32_t index) {
     flight& node = flights_[index];
-    const bool can_be_stopped = node.at == stage::waiting;
-    if (can_be_stopped) {
-        ++machine_.counts.cancelled;
-        if (machine_.options.traces) {
-            machine_.trace("{}: cancelled before it began",
-                           detail::name_of_opcode(node.sqe.opcode));
-        }
-        finish(index, -ECANCELED);
-        return 0;
+    const bool is_told = !is_standing(node.sqe) && !machine_.is_ghost();
+    if (node.at != stage::waiting) {
+        machine_.counts.cancelled_too_late += is_told ? 1 : 0;
+        return -EALREADY;
     }
-    ++machine_.counts.cancelled_too_late;
-    return -EALREADY;
+    if (is_told) {
+        ++machine_.counts.cancelled;
+        machine_.trace("{}: cancelled before it began", detail::name_of_opcode(node.sqe.opcode));
+    }
+    if (machine_.chance.one_in(2)) {
+        finish(index, -ECANCELED);
+    } else {
+        node.at = stage::begun;
+        node.is_cancelled = true;
+        schedule(index, machine_.now);
+    }
+    return 0;
 }
 
 // --- ends ---
@@ -373,7 +387,7 @@ std::int32_t sim_ring::stop(std::uint32_t index) {
 void sim_ring::crash() {
     machine_.crash_process([this] {
         for (const flight& each : flights_) {
-            if (each.at == stage::begun) {
+            if (each.at == stage::begun && !each.is_cancelled) {
                 machine_.perform_in_part(each.sqe, each.mark);
             }
         }

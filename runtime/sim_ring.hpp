@@ -18,7 +18,10 @@ namespace sapwood {
 
 class sim_ring final : public ring {
   public:
+    /// A process begins.
     explicit sim_ring(detail::sim_machine& machine);
+    /// It is over.
+    ~sim_ring() override;
 
     void enter(clock::time_point until) override;
 
@@ -40,6 +43,7 @@ class sim_ring final : public ring {
         /// The next of its chain, which begins when this one is over.
         std::uint32_t rest;
         stage at;
+        /// Its completion is on its way, and says so.
         bool is_cancelled;
     };
 
@@ -67,7 +71,7 @@ class sim_ring final : public ring {
     void end(std::uint32_t index);
     void finish(std::uint32_t index, std::int32_t value);
     void cancel_chain(std::uint32_t index);
-    [[nodiscard]] std::int32_t cancel(const io_uring_sqe& sqe);
+    [[nodiscard]] std::int32_t cancel(std::uint32_t request);
     [[nodiscard]] std::int32_t stop(std::uint32_t index);
     [[nodiscard]] bool matches(const flight& each, const io_uring_sqe& sqe) const noexcept;
     void post(std::uint64_t user_data, std::int32_t value);

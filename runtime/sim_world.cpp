@@ -80,7 +80,6 @@ std::unique_ptr<ring> sim_world::make_ring() {
 }
 
 bool sim_world::run(task<> main) {
-    machine_->begin_process();
     bool ended = false;
     std::exception_ptr failure;
     {
@@ -100,7 +99,6 @@ bool sim_world::run(task<> main) {
         }
     }
     const bool was_crash = machine_->is_ghost();
-    machine_->end_process();
     if (failure && !was_crash) {
         std::rethrow_exception(failure);
     }

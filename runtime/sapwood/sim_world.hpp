@@ -132,7 +132,8 @@ class sim_world {
     /// does and says then does not count, and has_crashed() tells.
     bool run(task<> main);
 
-    /// A ring of this world, for a loop of one's own. The world must outlive it.
+    /// A ring of this world, for a loop of one's own: a process that begins with the ring and ends
+    /// with it, one at a time. The world must outlive it.
     [[nodiscard]] std::unique_ptr<ring> make_ring();
 
     /// The process crashes when so many more operations have completed, or in the midst of the last
