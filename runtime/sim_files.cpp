@@ -15,7 +15,6 @@ namespace sapwood::detail {
 
 namespace {
 
-constexpr std::uint32_t root = 1;
 constexpr int links_followed_max = 40; // as the kernel's
 
 bool is_directory(const sim_files::inode& node) noexcept {
@@ -114,7 +113,7 @@ sim_files::place sim_files::resolve(int at, std::string_view path, last_link las
                 found.error = -EXDEV;
                 return found;
             }
-            rest = target + rest.substr(end);
+            rest.replace(0, end, target);
             begin = 0;
             found.file = target.front() == '/' ? root : folder;
         }

@@ -34,6 +34,11 @@ class sim_files {
     static constexpr std::int64_t file_bytes_max = 1 << 30;
     static constexpr std::int64_t at_position = -1;
 
+    /// The number of the inode that is the root directory; 0 is none.
+    static constexpr std::uint32_t root = 1;
+
+    using name_map = std::map<std::string, std::uint32_t, std::less<>>;
+
     struct inode {
         mode_t mode = 0;
         std::uint32_t links = 0;
@@ -50,8 +55,8 @@ class sim_files {
         unsigned lock_shares = 0;
         /// Of a directory: the one above it, what the kernel has, and what the disk has.
         std::uint32_t parent = 0;
-        std::map<std::string, std::uint32_t, std::less<>> names;
-        std::map<std::string, std::uint32_t, std::less<>> durable_names;
+        name_map names;
+        name_map durable_names;
     };
 
     struct descriptor {
@@ -131,7 +136,7 @@ class sim_files {
 
     template <class F>
     void visit_regular(F&& each) const {
-        visit_regular(1, "", each);
+        visit_regular(root, "", each);
     }
 
     void set_time(std::int64_t nanoseconds) noexcept { time_ = nanoseconds; }
@@ -156,10 +161,12 @@ class sim_files {
     template <class F>
     void visit_regular(std::uint32_t folder, const std::string& prefix, F& each) const {
         for (const auto& [name, file] : inodes_[folder].names) {
+            std::string path = prefix;
+            path.append("/").append(name);
             if (S_ISREG(inodes_[file].mode)) {
-                each(prefix + "/" + name, inodes_[file]);
+                each(path, inodes_[file]);
             } else if (S_ISDIR(inodes_[file].mode)) {
-                visit_regular(file, prefix + "/" + name, each);
+                visit_regular(file, path, each);
             }
         }
     }
@@ -182,9 +189,12 @@ class sim_files {
     void sync_names(std::uint32_t folder, std::uint64_t mark);
     void apply(const name_change& change);
     void walk(std::uint32_t folder);
+    [[nodiscard]] std::string
+    objection_to_contents(const name_map& names,
+                          const std::map<std::string, std::string>& found) const;
     void forget_descriptors() noexcept;
 
-    std::deque<inode> inodes_; // 0 is none, 1 is the root
+    std::deque<inode> inodes_;
     std::vector<descriptor> descriptors_;
     std::vector<name_change> name_changes_;
     std::uint64_t groups_ = 0;

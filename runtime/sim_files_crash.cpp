@@ -11,12 +11,6 @@
 
 namespace sapwood::detail {
 
-namespace {
-
-constexpr std::uint32_t root = 1;
-
-} // namespace
-
 std::uint64_t sim_files::sync_mark(int fd) const {
     const descriptor* const of = opened(fd);
     if (of == nullptr) {
@@ -172,6 +166,19 @@ void sim_files::walk(std::uint32_t folder) {
     }
 }
 
+/// Of the files with these names; empty where all may be so.
+std::string
+sim_files::objection_to_contents(const name_map& names,
+                                 const std::map<std::string, std::string>& found) const {
+    for (const auto& [name, file] : names) {
+        const std::string wrong = node(file).bytes.objection(found.at(name)).value_or("");
+        if (!wrong.empty()) {
+            return fmt::format("{}: {}", name, wrong);
+        }
+    }
+    return {};
+}
+
 std::optional<std::string>
 sim_files::objection(std::string_view folder,
                      const std::map<std::string, std::string>& found) const {
@@ -196,17 +203,10 @@ sim_files::objection(std::string_view folder,
             std::equal(names.begin(), names.end(), found.begin(),
                        [](const auto& one, const auto& other) { return one.first == other.first; });
         if (has_names) {
-            std::optional<std::string> wrong;
-            for (auto each = names.begin(); each != names.end() && !wrong; ++each) {
-                wrong = node(each->second).bytes.objection(found.at(each->first));
-                if (wrong) {
-                    wrong = fmt::format("{}: {}", each->first, *wrong);
-                }
-            }
-            if (!wrong) {
+            why = objection_to_contents(names, found);
+            if (why.empty()) {
                 return std::nullopt;
             }
-            why = *wrong;
         }
         if (kept == changes.size()) {
             return why;

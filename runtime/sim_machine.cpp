@@ -16,11 +16,11 @@ namespace sapwood::detail {
 namespace {
 
 template <class T>
-T* pointer(std::uint64_t address) noexcept {
+T* at_address(std::uint64_t address) noexcept {
     return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));
 }
 
-bool is_write(const io_uring_sqe& sqe) noexcept {
+bool writes_bytes(const io_uring_sqe& sqe) noexcept {
     return sqe.opcode == IORING_OP_WRITE || sqe.opcode == IORING_OP_WRITEV;
 }
 
@@ -38,20 +38,20 @@ bool changes_names(const io_uring_sqe& sqe) noexcept {
     }
 }
 
-bool is_open(const io_uring_sqe& sqe) noexcept {
+bool opens_file(const io_uring_sqe& sqe) noexcept {
     return sqe.opcode == IORING_OP_OPENAT || sqe.opcode == IORING_OP_OPENAT2;
 }
 
 std::uint64_t open_flags(const io_uring_sqe& sqe) noexcept {
-    return sqe.opcode == IORING_OP_OPENAT2 ? pointer<const open_how>(sqe.addr2)->flags
+    return sqe.opcode == IORING_OP_OPENAT2 ? at_address<const open_how>(sqe.addr2)->flags
                                            : sqe.open_flags;
 }
 
 /// Whether the file system would have to be written to.
 bool changes_files(const io_uring_sqe& sqe) noexcept {
-    return is_write(sqe) || changes_names(sqe) || sqe.opcode == IORING_OP_FALLOCATE ||
+    return writes_bytes(sqe) || changes_names(sqe) || sqe.opcode == IORING_OP_FALLOCATE ||
            sqe.opcode == opcode_ftruncate ||
-           (is_open(sqe) &&
+           (opens_file(sqe) &&
             ((open_flags(sqe) & O_CREAT) != 0 || (open_flags(sqe) & O_ACCMODE) != O_RDONLY));
 }
 
@@ -60,7 +60,7 @@ bool is_for_all(int error) noexcept {
     return error == EROFS || error == EIO || error == EPERM;
 }
 
-std::uint64_t mix(std::uint64_t digest, std::uint64_t value) noexcept {
+std::uint64_t mixed(std::uint64_t digest, std::uint64_t value) noexcept {
     return (digest ^ value) * 0x100000001b3 + (digest >> 29);
 }
 
@@ -105,7 +105,7 @@ clock::duration sim_machine::duration_of(const io_uring_sqe& sqe) {
     const bool is_sync = sqe.opcode == IORING_OP_FSYNC;
     const clock::duration usual =
         nanoseconds(is_sync ? chance.between(20'000, 200'000)
-                            : chance.between(500, is_write(sqe) ? 40'000 : 8'000));
+                            : chance.between(500, writes_bytes(sqe) ? 40'000 : 8'000));
     if (is_ghost()) {
         return nanoseconds(1'000);
     }
@@ -141,10 +141,10 @@ std::int32_t sim_machine::fault_of(const io_uring_sqe& sqe, std::uint64_t mark) 
         ++counts.tried_again;
         return -EAGAIN;
     }
-    if ((is_open(sqe) || changes_names(sqe)) && chance.one_in(faults.name_error)) {
+    if ((opens_file(sqe) || changes_names(sqe)) && chance.one_in(faults.name_error)) {
         ++counts.name_errors;
         constexpr int errors[] = {EIO, EMFILE, ENOMEM};
-        return -errors[chance.below(is_open(sqe) ? 3 : 1)];
+        return -errors[chance.below(opens_file(sqe) ? 3 : 1)];
     }
     if (sqe.opcode == IORING_OP_FSYNC && chance.one_in(faults.sync_error)) {
         ++counts.sync_errors;
@@ -161,11 +161,11 @@ std::int32_t sim_machine::fault_of(const io_uring_sqe& sqe, std::uint64_t mark) 
         ++counts.outage_errors;
         return files.fail_sync(sqe.fd, -EIO, chance);
     }
-    const bool makes_name = is_open(sqe) && (open_flags(sqe) & O_CREAT) != 0;
+    const bool makes_name = opens_file(sqe) && (open_flags(sqe) & O_CREAT) != 0;
     const bool needs_room = makes_name ||
                             (changes_names(sqe) && sqe.opcode != IORING_OP_UNLINKAT) ||
                             sqe.opcode == IORING_OP_FALLOCATE;
-    const bool is_met = is_for_all(out->error) ? changes_files(sqe) && !is_write(sqe)
+    const bool is_met = is_for_all(out->error) ? changes_files(sqe) && !writes_bytes(sqe)
                                                : needs_room && out->error != EFBIG;
     if (is_met && out->bytes_left == 0) {
         ++counts.outage_errors;
@@ -185,7 +185,7 @@ std::int32_t sim_machine::perform(const io_uring_sqe& sqe, std::uint64_t mark) {
             return error;
         }
     }
-    return is_write(sqe) ? perform_write(sqe) : perform_on(files, sqe, mark);
+    return writes_bytes(sqe) ? perform_write(sqe) : perform_on(files, sqe, mark);
 }
 
 std::int32_t sim_machine::perform_write(const io_uring_sqe& sqe) {
@@ -223,10 +223,10 @@ std::int32_t sim_machine::write_on(sim_files& on, const io_uring_sqe& sqe, std::
     }
     std::span<const char> bytes;
     if (sqe.opcode == IORING_OP_WRITE) {
-        bytes = {pointer<const char>(sqe.addr), std::min<std::size_t>(sqe.len, limit)};
+        bytes = {at_address<const char>(sqe.addr), std::min<std::size_t>(sqe.len, limit)};
     } else {
         gathered_.clear();
-        for (const iovec& each : std::span(pointer<const iovec>(sqe.addr), sqe.len)) {
+        for (const iovec& each : std::span(at_address<const iovec>(sqe.addr), sqe.len)) {
             const auto* const begin = static_cast<const char*>(each.iov_base);
             gathered_.insert(gathered_.end(), begin, begin + each.iov_len);
         }
@@ -240,17 +240,17 @@ std::int32_t sim_machine::write_on(sim_files& on, const io_uring_sqe& sqe, std::
 }
 
 std::int32_t sim_machine::perform_on(sim_files& on, const io_uring_sqe& sqe, std::uint64_t mark) {
-    const auto* const path = pointer<const char>(sqe.addr);
-    const auto* const second = pointer<const char>(sqe.addr2);
+    const auto* const path = at_address<const char>(sqe.addr);
+    const auto* const second = at_address<const char>(sqe.addr2);
     on.set_time(now.time_since_epoch().count());
     switch (sqe.opcode) {
     case IORING_OP_READ:
         return on.read({.fd = sqe.fd, .offset = static_cast<std::int64_t>(sqe.off)},
-                       {pointer<char>(sqe.addr), sqe.len});
+                       {at_address<char>(sqe.addr), sqe.len});
     case IORING_OP_READV: {
         std::int32_t all = 0;
         auto offset = static_cast<std::int64_t>(sqe.off);
-        for (const iovec& each : std::span(pointer<const iovec>(sqe.addr), sqe.len)) {
+        for (const iovec& each : std::span(at_address<const iovec>(sqe.addr), sqe.len)) {
             const std::int32_t got = on.read({.fd = sqe.fd, .offset = offset},
                                              {static_cast<char*>(each.iov_base), each.iov_len});
             if (got < 0) {
@@ -270,7 +270,7 @@ std::int32_t sim_machine::perform_on(sim_files& on, const io_uring_sqe& sqe, std
     case IORING_OP_OPENAT:
         return on.open(sqe.fd, path, static_cast<int>(sqe.open_flags), sqe.len, 0);
     case IORING_OP_OPENAT2: {
-        const auto* const how = pointer<const open_how>(sqe.addr2);
+        const auto* const how = at_address<const open_how>(sqe.addr2);
         return on.open(sqe.fd, path, static_cast<int>(how->flags), static_cast<mode_t>(how->mode),
                        how->resolve);
     }
@@ -278,7 +278,7 @@ std::int32_t sim_machine::perform_on(sim_files& on, const io_uring_sqe& sqe, std
         return on.close(sqe.fd);
     case IORING_OP_STATX:
         return on.status(sqe.fd, path, static_cast<int>(sqe.statx_flags),
-                         *pointer<struct ::statx>(sqe.off));
+                         *at_address<struct ::statx>(sqe.off));
     case IORING_OP_RENAMEAT:
         return on.rename(sqe.fd, path, static_cast<int>(sqe.len), second, sqe.rename_flags);
     case IORING_OP_UNLINKAT:
@@ -307,8 +307,8 @@ void sim_machine::count(const io_uring_sqe& sqe, std::int32_t value) noexcept {
         return;
     }
     ++counts.operations;
-    digest = mix(digest, static_cast<std::uint64_t>(now.time_since_epoch().count()));
-    digest = mix(digest, (std::uint64_t{sqe.opcode} << 32) ^ static_cast<std::uint32_t>(value));
+    digest = mixed(digest, static_cast<std::uint64_t>(now.time_since_epoch().count()));
+    digest = mixed(digest, (std::uint64_t{sqe.opcode} << 32) ^ static_cast<std::uint32_t>(value));
 }
 
 // --- a process's life ---
@@ -342,7 +342,7 @@ void sim_machine::begin_crash() {
 }
 
 void sim_machine::perform_in_part(const io_uring_sqe& sqe, std::uint64_t mark) {
-    if (is_write(sqe)) {
+    if (writes_bytes(sqe)) {
         const std::size_t all = transfer_size(sqe);
         const std::size_t some = chance.one_in(3) ? all : chance.below(all + 1);
         if (some > 0) {
@@ -365,7 +365,7 @@ void sim_machine::end_crash() {
         trace("-- the power is cut");
         survivor_->cut(chance);
     }
-    digest = mix(digest, chance.next());
+    digest = mixed(digest, chance.next());
     if (options.traces) {
         std::swap(files, *survivor_);
         describe_files();
@@ -455,13 +455,13 @@ void sim_machine::trace_operation(const io_uring_sqe& sqe, std::int32_t value,
     case IORING_OP_OPENAT2:
     case IORING_OP_UNLINKAT:
     case IORING_OP_MKDIRAT:
-        what += fmt::format(" {}", pointer<const char>(sqe.addr));
+        what += fmt::format(" {}", at_address<const char>(sqe.addr));
         break;
     case IORING_OP_RENAMEAT:
     case IORING_OP_LINKAT:
     case IORING_OP_SYMLINKAT:
-        what +=
-            fmt::format(" {} to {}", pointer<const char>(sqe.addr), pointer<const char>(sqe.addr2));
+        what += fmt::format(" {} to {}", at_address<const char>(sqe.addr),
+                            at_address<const char>(sqe.addr2));
         break;
     default:
         if (is_simulated(sqe.fd)) {
@@ -477,7 +477,7 @@ void sim_machine::trace_operation(const io_uring_sqe& sqe, std::int32_t value,
     }
     if (value < 0) {
         what += fmt::format(": {}", std::generic_category().message(-value));
-    } else if (is_open(sqe)) {
+    } else if (opens_file(sqe)) {
         what += fmt::format(": #{}", value - simulated_fd_first);
     } else {
         what += fmt::format(": {}", value);
