@@ -1,5 +1,7 @@
 #include <sapwood/directory.hpp>
 
+#include "fd_calls.hpp"
+
 #include <sapwood/event_loop.hpp>
 #include <sapwood/run_blocking.hpp>
 
@@ -11,8 +13,6 @@
 #include <linux/openat2.h>
 #include <string_view>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace sapwood {
 
@@ -79,7 +79,7 @@ void open_at_op::prepare(io_uring_sqe& sqe) noexcept {
 
 void open_at_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
     if (value >= 0 && context->must_stop()) {
-        ::close(value);
+        close_now(value);
         value = -ECANCELED;
     }
     fd_op::complete(value, flags);
@@ -184,14 +184,17 @@ task<std::optional<directory_entry>> directory_reader::next() {
     }
     for (;;) {
         if (begin_ == end_) {
-            const auto read = [fd = own_.fd(), into = buffer_.get()]() -> long {
-                const long got = ::syscall(SYS_getdents64, fd, into, buffer_bytes);
-                return got < 0 ? -errno : got;
+            const auto read = [fd = own_.fd(), into = buffer_.get()] {
+                return detail::read_directory_now(fd, {into, buffer_bytes});
             };
-            const long got = co_await run_blocking(read);
+            std::int32_t got = 0;
+            if (detail::is_simulated(own_.fd())) {
+                got = read();
+            } else {
+                got = co_await run_blocking(read);
+            }
             if (got < 0) {
-                throw std::system_error(static_cast<int>(-got), std::generic_category(),
-                                        "cannot read a directory");
+                throw std::system_error(-got, std::generic_category(), "cannot read a directory");
             }
             begin_ = 0;
             end_ = static_cast<std::size_t>(got);

@@ -1,14 +1,15 @@
 #include <sapwood/file.hpp>
 
+#include "fd_calls.hpp"
 #include "sqe_calls.hpp"
 
 #include <sapwood/event_loop.hpp>
 
 #include <fmt/format.h>
 #include <liburing.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 namespace sapwood {
 
@@ -41,7 +42,7 @@ void open_op::prepare(io_uring_sqe& sqe) noexcept {
 
 void open_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
     if (value >= 0 && context->must_stop()) {
-        ::close(value);
+        close_now(value);
         value = -ECANCELED;
     }
     op::complete(value, flags);
@@ -184,6 +185,15 @@ detail::allocate_op file::allocate(std::uint64_t begin, std::uint64_t size) noex
 
 detail::truncate_op file::truncate(std::uint64_t size) noexcept {
     return {*this, size};
+}
+
+std::error_code file::try_lock() noexcept {
+    const std::int32_t outcome = detail::lock_now(fd(), LOCK_EX | LOCK_NB);
+    return std::error_code(-outcome, std::generic_category());
+}
+
+void file::unlock() noexcept {
+    (void)detail::lock_now(fd(), LOCK_UN);
 }
 
 detail::stat_op file::stat() {

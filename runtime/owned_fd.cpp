@@ -1,11 +1,12 @@
 #include <sapwood/owned_fd.hpp>
 
+#include "fd_calls.hpp"
+
 #include <sapwood/event_loop.hpp>
 #include <sapwood/standing_operation.hpp>
 
 #include <fmt/format.h>
 #include <liburing.h>
-#include <unistd.h>
 #include <utility>
 
 namespace sapwood {
@@ -68,7 +69,7 @@ owned_fd::~owned_fd() {
     if (standing_ != nullptr) {
         standing_->abandon();
     } else if (fd_ >= 0) {
-        ::close(fd_);
+        detail::close_now(fd_);
     }
 }
 

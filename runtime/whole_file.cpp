@@ -1,5 +1,7 @@
 #include <sapwood/whole_file.hpp>
 
+#include "fd_calls.hpp"
+
 #include <sapwood/directory.hpp>
 #include <sapwood/run_blocking.hpp>
 #include <sapwood/shield.hpp>
@@ -93,9 +95,15 @@ task<> put_in_place(directory& folder, file& fresh, const std::string& made,
                     bool durable) {
     // Before there is anything in it to be read. The ring has no operation for it, and it may wait
     // for the file system's journal or its server.
-    const auto set_mode = [fd = fresh.fd(), mode] { return ::fchmod(fd, mode) == 0 ? 0 : errno; };
-    if (const int error = co_await run_blocking(set_mode); error != 0) {
-        throw std::system_error(error, std::generic_category(), "cannot set its permissions");
+    const auto set_mode = [fd = fresh.fd(), mode] { return detail::change_mode_now(fd, mode); };
+    std::int32_t outcome = 0;
+    if (detail::is_simulated(fresh.fd())) {
+        outcome = set_mode();
+    } else {
+        outcome = co_await run_blocking(set_mode);
+    }
+    if (outcome != 0) {
+        throw std::system_error(-outcome, std::generic_category(), "cannot set its permissions");
     }
     co_await fresh.write_all(bytes, {0});
     if (durable) {

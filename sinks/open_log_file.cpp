@@ -12,7 +12,6 @@
 #include <optional>
 #include <sstream>
 #include <string_view>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -66,11 +65,11 @@ std::string lock_holder(const file_status& status) {
 
 /// One writer per file. The lock belongs to the open file: it goes with the process, however that
 /// ends.
-task<> lock_file(const file& log, const file_status& status, const std::string& path) {
+task<> lock_file(file& log, const file_status& status, const std::string& path) {
     const auto until = saturating_add(event_loop::current().now(), orphaned_lock_patience);
-    while (::flock(log.fd(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK) {
-            throw_errno(errno, fmt::format("cannot lock {}", path));
+    while (const std::error_code refused = log.try_lock()) {
+        if (refused != std::errc::operation_would_block) {
+            throw std::system_error(refused, fmt::format("cannot lock {}", path));
         }
         const std::string holder = lock_holder(status);
         if (!holder.empty() || event_loop::current().now() >= until) {
@@ -281,7 +280,7 @@ task<opened_log> open_log_file(const log_file_settings& settings) {
 
 task<std::error_code> unlock_and_close(file& log) {
     // A child process that was forked meanwhile has the file open too, and would keep the lock.
-    ::flock(log.fd(), LOCK_UN);
+    log.unlock();
     const auto closed = co_await as_result(log.close());
     co_return closed.error();
 }

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 struct statx;
 
@@ -124,6 +125,14 @@ class file : public owned_fd {
     [[nodiscard]] detail::allocate_op allocate(std::uint64_t begin, std::uint64_t size) noexcept;
 
     [[nodiscard]] detail::stat_op stat();
+
+    /// Takes the file's lock for this descriptor alone (flock, exclusive), without waiting:
+    /// EWOULDBLOCK where another descriptor has it, of this process or of another one. It is given
+    /// up when the last descriptor of this opening is closed, however the process ends.
+    [[nodiscard]] std::error_code try_lock() noexcept;
+
+    /// Gives the lock up, also where a forked child has the descriptor, too.
+    void unlock() noexcept;
 };
 
 namespace detail {

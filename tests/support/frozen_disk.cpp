@@ -43,32 +43,50 @@ std::unique_ptr<frozen_disk> frozen_disk::mount(std::string& why_not) {
         why_not = "mkfs.ext4 made no file system";
         return nullptr;
     }
-    int device = -1;
-    const std::string loop = attach_loop(image, device, why_not);
-    if (loop.empty()) {
+    disk->loop_ = attach_loop(image, disk->device_, why_not);
+    if (disk->loop_.empty()) {
         return nullptr;
     }
-    const std::string root = *disk / "";
-    ::mkdir(root.c_str(), 0700);
-    disk->is_mounted_ = ::mount(loop.c_str(), root.c_str(), "ext4", MS_NOSUID | MS_NODEV, "") == 0;
-    if (!disk->is_mounted_) {
+    ::mkdir((*disk / "").c_str(), 0700);
+    if (!disk->mount_again()) {
         why_not = last_error("the file system cannot be mounted");
-    }
-    ::close(device);
-    if (!disk->is_mounted_) {
         return nullptr;
     }
-    disk->root_ = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return disk;
 }
 
-frozen_disk::~frozen_disk() {
-    if (!is_mounted_) {
-        return;
+bool frozen_disk::mount_again() {
+    const std::string root = *this / "";
+    is_mounted_ = ::mount(loop_.c_str(), root.c_str(), "ext4", MS_NOSUID | MS_NODEV, "") == 0;
+    if (is_mounted_) {
+        root_ = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
-    (void)::ioctl(root_, FITHAW, 0); // or it is not frozen
+    return is_mounted_;
+}
+
+frozen_disk::~frozen_disk() {
+    if (is_mounted_) {
+        (void)::ioctl(root_, FITHAW, 0); // or it is not frozen
+        ::close(root_);
+        ::umount2((*this / "").c_str(), MNT_DETACH);
+    }
+    ::close(device_);
+}
+
+void frozen_disk::cut_power() {
+    // EXT4_IOC_SHUTDOWN and EXT4_GOING_FLAGS_NOLOGFLUSH, of fs/ext4/ext4.h.
+    constexpr unsigned long shut_down = _IOR('X', 125, __u32);
+    __u32 without_flush = 2;
+    if (::ioctl(root_, shut_down, &without_flush) != 0) {
+        throw std::system_error(errno, std::generic_category(), "EXT4_IOC_SHUTDOWN");
+    }
     ::close(root_);
-    ::umount2((*this / "").c_str(), MNT_DETACH);
+    if (::umount((*this / "").c_str()) != 0) {
+        throw std::system_error(errno, std::generic_category(), "umount after a power cut");
+    }
+    if (!mount_again()) {
+        throw std::system_error(errno, std::generic_category(), "mount after a power cut");
+    }
 }
 
 void frozen_disk::freeze() {

@@ -1,5 +1,6 @@
-// A disk that can be frozen, as fsfreeze(8) does it: an ext4 of its own in a file, mounted where
-// only this thread and its children see it. Needs root, a loop device, and mkfs.ext4.
+// A disk that can be frozen, as fsfreeze(8) does it, and whose power can be cut: an ext4 of its own
+// in a file, mounted where only this thread and its children see it. Needs root, a loop device, and
+// mkfs.ext4.
 #pragma once
 
 #include "support/temporary_directory.hpp"
@@ -28,10 +29,18 @@ class frozen_disk {
     void freeze();
     void thaw();
 
+    /// What the disk has not got is gone, the journal's last transaction as well; then it is
+    /// mounted again. Everything on it must be closed before.
+    void cut_power();
+
   private:
     frozen_disk() = default;
+    bool mount_again();
 
     temporary_directory folder_;
+    std::string loop_;
+    /// Held open, so that the loop device stays while the file system is not mounted.
+    int device_ = -1;
     int root_ = -1;
     bool is_mounted_ = false;
 };

@@ -1,0 +1,43 @@
+#include "fd_calls.hpp"
+
+#include <cerrno>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace sapwood::detail {
+
+constinit thread_local simulated_calls* simulated = nullptr;
+
+void close_now(int fd) noexcept {
+    if (!is_simulated(fd)) [[likely]] {
+        ::close(fd);
+    } else if (simulated != nullptr) {
+        (void)simulated->close(fd);
+    }
+}
+
+std::int32_t lock_now(int fd, int operation) noexcept {
+    if (!is_simulated(fd)) [[likely]] {
+        return ::flock(fd, operation) == 0 ? 0 : -errno;
+    }
+    return simulated != nullptr ? simulated->lock(fd, operation) : -EBADF;
+}
+
+std::int32_t change_mode_now(int fd, std::uint32_t mode) noexcept {
+    if (!is_simulated(fd)) [[likely]] {
+        return ::fchmod(fd, mode) == 0 ? 0 : -errno;
+    }
+    return simulated != nullptr ? simulated->change_mode(fd, mode) : -EBADF;
+}
+
+std::int32_t read_directory_now(int fd, std::span<std::byte> into) noexcept {
+    if (!is_simulated(fd)) [[likely]] {
+        const long got = ::syscall(SYS_getdents64, fd, into.data(), into.size());
+        return got < 0 ? -errno : static_cast<std::int32_t>(got);
+    }
+    return simulated != nullptr ? simulated->read_directory(fd, into) : -EBADF;
+}
+
+} // namespace sapwood::detail

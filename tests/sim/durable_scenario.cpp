@@ -1,0 +1,243 @@
+#include "durable_scenario.hpp"
+
+#include "account.hpp"
+#include "durable_log.hpp"
+
+#include <sapwood/errors.hpp>
+#include <sapwood/pipeline.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/when_all.hpp>
+
+#include <chrono>
+#include <fmt/format.h>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace sapwood::simulation {
+
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+constexpr std::string_view name = "log";
+
+/// A record that the pipeline took, in this life.
+struct accepted_record {
+    std::uint32_t producer;
+    std::uint32_t number;
+    lsn place;
+};
+
+struct stage {
+    sim_world& world;
+    account& told;
+    pipeline& log;
+    std::vector<accepted_record>& accepted;
+};
+
+/// Waits for what it has been promised, at one level or the other, or not at all.
+task<> await_receipt(stage on, accepted_record record) {
+    sim_random& chance = on.world.chance();
+    const std::uint64_t die = chance.below(4);
+    if (die == 0) {
+        co_return;
+    }
+    const bool is_durable = die != 1;
+    std::error_code refused;
+    if (is_durable) {
+        const auto got = co_await as_result(on.log.durable(record.place));
+        refused = got.error();
+    } else {
+        const auto got = co_await as_result(on.log.written(record.place));
+        refused = got.error();
+    }
+    if (refused == std::errc::operation_canceled) {
+        throw cancelled{};
+    }
+    if (on.world.has_crashed()) {
+        co_return;
+    }
+    on.told.tell(record.producer, record.number,
+                 refused == errc::lost ? account::state::lost
+                 : refused             ? account::state::refused
+                 : is_durable          ? account::state::durable
+                                       : account::state::written);
+}
+
+task<> produce(stage on, std::uint32_t producer, std::uint64_t records) {
+    for (; records > 0 && !on.world.has_crashed(); --records) {
+        sim_random& chance = on.world.chance();
+        const std::size_t filler = chance.one_in(8) ? chance.below(2000) : chance.below(80);
+        const std::string line = on.told.next_line(producer, filler);
+        const std::uint32_t number = on.told.last_number(producer);
+        lsn place = lsn::none;
+        try {
+            record item(level::info, producer, line,
+                        record::time_point(on.world.now().time_since_epoch()));
+            item.set_sequence(number + 1);
+            place = co_await on.log.append(std::move(item));
+        } catch (const std::system_error&) {
+            on.told.tell(producer, number, account::state::refused);
+        }
+        if (place == lsn::none) {
+            co_await sleep_for(milliseconds(1));
+            continue;
+        }
+        on.accepted.push_back({producer, number, place});
+        co_await await_receipt(on, {producer, number, place});
+        if (chance.one_in(4)) {
+            co_await sleep_for(microseconds(chance.below(3000)));
+        }
+    }
+}
+
+pipeline_options options_by(sim_random& chance) {
+    pipeline_options options;
+    options.queue_records = chance.between(1, 16);
+    options.batch_bytes = chance.between(1, 2000);
+    options.linger = microseconds(chance.below(500));
+    options.durable = chance.one_in(3) ? durability::interval(microseconds(chance.below(5000)))
+                                       : durability::batch();
+    constexpr when_refused policies[] = {when_refused::automatic, when_refused::end,
+                                         when_refused::block, when_refused::refuse,
+                                         when_refused::drop};
+    options.refused = policies[chance.below(5)];
+    options.give_up_after = milliseconds(chance.below(2000));
+    options.unsynced_bytes_max = chance.between(1, 4000);
+    options.segment_bytes_max = chance.one_in(3) ? chance.between(1, 3000) : 0;
+    return options;
+}
+
+struct life_result {
+    std::optional<std::string> wrong;
+    std::vector<accepted_record> accepted;
+    /// It was closed, and says so much of what became of the records.
+    std::optional<pipeline_counts> counts;
+    bool is_closed_well = false;
+};
+
+task<> life(sim_world& world, account& told, life_result& result) {
+    const std::string path = fmt::format("/{}", name);
+    std::optional<pipeline> log;
+    try {
+        const file_sink_options file{.path = path};
+        const pipeline_options options = options_by(world.chance());
+        log.emplace(co_await pipeline::open(file, options));
+    } catch (const std::system_error&) {
+        co_return; // the disk would not have it
+    }
+    log->on_loss([](const std::string&) {});
+    const stage on{world, told, *log, result.accepted};
+    std::vector<task<>> producers;
+    const std::uint64_t count = world.chance().between(1, 5);
+    for (std::uint32_t producer = 0; producer < count; ++producer) {
+        producers.push_back(produce(on, producer, world.chance().between(1, 8)));
+    }
+    co_await when_all(std::move(producers));
+    bool has_failed = false;
+    try {
+        co_await log->close();
+    } catch (const std::system_error&) {
+        has_failed = true;
+    }
+    if (!world.has_crashed()) {
+        result.counts = log->counts();
+        result.is_closed_well = !has_failed;
+    }
+}
+
+/// accepted = durable + written only + rejected + reported lost + in flight: nothing is in flight
+/// any more.
+std::optional<std::string> check_account(const life_result& lived, const account& told) {
+    const pipeline_counts& counts = *lived.counts;
+    std::uint64_t missing = 0;
+    for (const accepted_record& each : lived.accepted) {
+        missing += told.is_found(each.producer, each.number) ? 0 : 1;
+    }
+    if (missing > counts.lines_lost) {
+        return fmt::format("{} of {} accepted records are not in the log, and {} were reported as "
+                           "lost",
+                           missing, lived.accepted.size(), counts.lines_lost);
+    }
+    if (counts.records != lived.accepted.size()) {
+        return fmt::format("{} records were accepted, and {} are counted", lived.accepted.size(),
+                           counts.records);
+    }
+    if (lived.is_closed_well && counts.durable != counts.accepted) {
+        return fmt::format("the log was closed, and of {} numbers {} are durable",
+                           to_number(counts.accepted), to_number(counts.durable));
+    }
+    return std::nullopt;
+}
+
+/// The next process opens it, and nothing fails.
+std::optional<std::string> reopen(sim_world& world) {
+    std::optional<std::string> wrong;
+    world.heal();
+    const std::string path = fmt::format("/{}", name);
+    const bool has_ended = world.run([](std::string where) -> task<> {
+        const file_sink_options file{.path = where, .numbered = true};
+        file_sink sink = co_await file_sink::open(file);
+        co_await sink.close();
+    }(path));
+    return has_ended ? wrong : "opening the log again did not come to an end";
+}
+
+std::optional<std::string> check(const sim_world& world, account& told, const life_result& lived,
+                                 bool is_recovered) {
+    const durable_log found = durable_log::read(world, name, is_recovered);
+    if (found.wrong) {
+        return found.wrong;
+    }
+    if (auto wrong = told.objection(found.messages, {.kept = account::state::written})) {
+        return wrong;
+    }
+    return lived.counts ? check_account(lived, told) : std::nullopt;
+}
+
+} // namespace
+
+outcome play_durable(std::uint64_t seed, bool traces) {
+    sim_world world(options_of(seed, traces));
+    account told;
+    outcome result;
+    std::uint64_t evicted = 0;
+    const std::uint64_t lives = world.chance().between(1, 3);
+    for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
+        plan_outage(world);
+        const std::optional<sim_crash> crash = plan_crash(world, 120);
+        life_result lived;
+        const bool has_ended = world.run(life(world, told, lived));
+        if (world.has_hung()) {
+            result.violation = "the process hung";
+            break;
+        }
+        const bool is_gone =
+            std::exchange(evicted, world.counts().evicted) != world.counts().evicted;
+        if (is_gone || (!has_ended && crash == sim_crash::power_cut)) {
+            told.power_was_cut();
+        }
+        if (has_ended && !world.chance().one_in(4)) {
+            world.crash(sim_crash::power_cut);
+            told.power_was_cut();
+            if (!lived.is_closed_well) {
+                lived.counts.reset(); // what it had not synced it did not promise
+            }
+        }
+        if (number == lives || world.chance().one_in(2)) {
+            result.violation = reopen(world);
+            if (!result.violation) {
+                result.violation = check(world, told, lived, true);
+            }
+            world.set_faults(options_of(seed, traces).faults);
+        }
+    }
+    result.acknowledged = told.count(account::state::durable);
+    finish(world, result);
+    return result;
+}
+
+} // namespace sapwood::simulation
