@@ -336,7 +336,7 @@ bool sim_machine::is_crash_due() noexcept {
 
 void sim_machine::begin_crash() {
     ++counts.crashes;
-    survivor_ = files;
+    survivor_ = std::make_unique<sim_files>(files);
     is_crashing = true;
     has_crashed = true;
 }

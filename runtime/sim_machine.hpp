@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 #include <liburing.h>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -111,7 +112,8 @@ class sim_machine final : public simulated_calls {
     void end_crash();
     void describe_files();
 
-    std::optional<sim_files> survivor_;
+    /// What a crash has left, while the process that has crashed runs on.
+    std::unique_ptr<sim_files> survivor_;
     std::vector<char> gathered_;
     simulated_calls* const others_;
 };
