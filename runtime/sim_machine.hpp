@@ -18,6 +18,12 @@ namespace sapwood::detail {
 /// A private opcode: completes when the process crashes or hangs. No kernel has so many.
 inline constexpr std::uint8_t opcode_sim_stop = 250;
 
+/// What an SQE names by its address.
+template <class T>
+[[nodiscard]] T* at_address(std::uint64_t address) noexcept {
+    return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));
+}
+
 /// For people.
 [[nodiscard]] std::string_view name_of_opcode(std::uint8_t opcode) noexcept;
 
