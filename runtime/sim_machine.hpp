@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 #include <liburing.h>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -16,6 +17,12 @@ namespace sapwood::detail {
 
 /// A private opcode: completes when the process crashes or hangs. No kernel has so many.
 inline constexpr std::uint8_t opcode_sim_stop = 250;
+
+/// What an SQE names by its address.
+template <class T>
+[[nodiscard]] T* at_address(std::uint64_t address) noexcept {
+    return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));
+}
 
 /// For people.
 [[nodiscard]] std::string_view name_of_opcode(std::uint8_t opcode) noexcept;
@@ -111,7 +118,8 @@ class sim_machine final : public simulated_calls {
     void end_crash();
     void describe_files();
 
-    std::optional<sim_files> survivor_;
+    /// What a crash has left, while the process that has crashed runs on.
+    std::unique_ptr<sim_files> survivor_;
     std::vector<char> gathered_;
     simulated_calls* const others_;
 };

@@ -60,6 +60,8 @@ class sim_ring final : public ring {
 
     static constexpr std::uint32_t nobody = UINT32_MAX;
 
+    /// Completes only by being cancelled, or stopped.
+    [[nodiscard]] static bool is_standing(const io_uring_sqe& sqe) noexcept;
     void take_staged(unsigned count);
     [[nodiscard]] std::uint32_t add(const io_uring_sqe& sqe);
     void start(std::uint32_t index);

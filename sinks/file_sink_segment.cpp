@@ -51,6 +51,7 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
         // Nothing has the log's name any more: whatever fails now, this file is the log.
         co_await take_place(fresh, false);
         is_unnamed_ = true;
+        segment_begin_ = next;
     } catch (const std::exception&) {
         failure = std::current_exception();
     }
@@ -69,7 +70,10 @@ task<> file_sink::make_way(lsn next) {
                                                 "has its name now",
                                                 path()));
     }
-    if (named) {
+    if (named && segment_begin_ == next) {
+        // It has nothing that is of use: what it has from its beginning on comes again.
+        co_await remove_if_there(path());
+    } else if (named) {
         co_await rename_aside(fmt::format("{}.{:016}", path(), to_number(next)));
     }
 }

@@ -221,6 +221,8 @@ class file_sink {
     /// The kernel and the file system know RWF_DSYNC, as far as we have seen.
     bool can_write_synced_ = true;
     lsn last_lsn_ = lsn::none;
+    /// The first number that the present segment was begun for, where it was begun by this.
+    lsn segment_begin_ = lsn::none;
     /// The file is a segment that is whole, and has not got the log's name yet.
     bool is_unnamed_ = false;
     file_sink_counts counts_;

@@ -77,9 +77,10 @@ task<bool> tiny_log::commit(const std::string& text) {
 
 task<> tiny_log::begin_segment() {
     for (;;) {
-        auto made =
-            co_await as_result(file::open(fmt::format("{}.{:03}", path_, segments_++),
-                                          {.flags = O_WRONLY | O_APPEND | O_CREAT | O_EXCL}));
+        std::string name = fmt::format("{}.{:03}", path_, segments_);
+        ++segments_;
+        auto made = co_await as_result(
+            file::open(std::move(name), {.flags = O_WRONLY | O_APPEND | O_CREAT | O_EXCL}));
         if (made) {
             segment_ = std::move(*made);
             break;
