@@ -202,9 +202,10 @@ void sim_bytes::lose(sim_random& chance) {
     const bool is_all_lost = chance.one_in(2);
     std::size_t limit = no_limit;
     std::size_t reached = 0;
-    const std::size_t before = disk_.size();
-    for (const change& made : changes_) {
-        limit = std::min(limit, made.size_after);
+    // A sync of a range has made durable what the length was then.
+    const std::size_t before = sized_ > 0 ? changes_[sized_ - 1].size_after : disk_.size();
+    for (std::size_t i = sized_; i < changes_.size(); ++i) {
+        limit = std::min(limit, changes_[i].size_after);
     }
     for (const change& made : changes_) {
         for (std::size_t sector = sector_of(made.begin);
