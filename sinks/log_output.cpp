@@ -134,10 +134,7 @@ void log_output::take(const log_record& record) noexcept {
     }
     // Where it is to be waited for, what has been taken from the rings already is kept.
     if (has_no_room() && !must_wait()) [[unlikely]] {
-        count_lost(log_loss::no_room);
-        // What it would have told is told with what else is missing there.
-        lost_untold_[static_cast<std::size_t>(log_loss::no_room)] += record.missing;
-        missing_untold_ += record.missing;
+        count_lost(log_loss::no_room, record);
         return;
     }
     if (restraint_ != nullptr && restrains(record)) [[unlikely]] {
@@ -147,13 +144,19 @@ void log_output::take(const log_record& record) noexcept {
         dump_recent();
     }
     if (!render(record)) {
-        count_lost(log_loss::no_form);
+        count_lost(log_loss::no_form, record);
     }
 }
 
-void log_output::count_lost(log_loss why) noexcept {
-    ++lost_untold_[static_cast<std::size_t>(why)];
+void log_output::count_lost(log_loss why, const log_record& record) noexcept {
     ++counts_.lines_lost;
+    if (!record.is_own()) {
+        ++lost_untold_[static_cast<std::size_t>(why)];
+        return;
+    }
+    // What it would have told is told with what else is missing there.
+    lost_untold_[static_cast<std::size_t>(why)] += record.missing;
+    missing_untold_ += record.missing;
 }
 
 /// False, and nothing has changed, where there is no memory, or the form fails.

@@ -218,7 +218,7 @@ bool log_output::has_untold_losses() const noexcept {
 void log_output::tell_losses() noexcept {
     for (std::size_t i = 0; i < lost_untold_.size(); ++i) {
         const std::uint64_t lost = std::exchange(lost_untold_[i], 0);
-        missing_untold_ = i == static_cast<std::size_t>(log_loss::no_room) ? 0 : missing_untold_;
+        missing_untold_ = 0; // they are among these
         if (lost == 0) {
             continue;
         }

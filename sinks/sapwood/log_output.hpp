@@ -270,7 +270,7 @@ class log_output final : private log_restraint::teller {
 
     bool tell_held_back(std::string_view text, level importance) noexcept override;
     bool note(std::string_view text, level importance) noexcept;
-    void count_lost(log_loss why) noexcept;
+    void count_lost(log_loss why, const log_record& record) noexcept;
     void tell_losses() noexcept;
     [[nodiscard]] bool has_untold_losses() const noexcept;
     void note_written(std::size_t bytes) noexcept;

@@ -22,13 +22,23 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     "sinks/batch.cpp",
     "sinks/file_sink.cpp",
-    "sinks/pipeline.cpp",
+    "sinks/file_sink_recovery.cpp",
+    "sinks/file_sink_segment.cpp",
+    "sinks/log_tail.cpp",
+    "sinks/numbered_line.cpp",
+    "sinks/pipeline_consumer.cpp",
+    "sinks/pipeline_disk.cpp",
+    "sinks/receipts.cpp",
 ]
 
 # What is built, and what must fail: each is run in the build directory, cheap ones first.
-TARGETS = ["tests/sinks_tests"]
+TARGETS = ["tests/sinks_tests", "tests/sim"]
+SUITES = [
+    "batch", "file_sink", "file_sink_recovery", "numbered_line", "pipeline", "pipeline_disk",
+]
 TESTS = [
-    ["tests/sinks_tests", "--test-suite=batch,file_sink,pipeline"],
+    ["tests/sinks_tests", f"--test-suite={','.join(SUITES)}"],
+    ["tests/sim", "--seeds", "1000"],
 ]
 
 # Lines that say nothing about what is written: speed, wording, what the compiler checks.
