@@ -20,8 +20,7 @@ class retry_delay {
 
     /// The next delay: between half and all of first, of twice first, and so on.
     [[nodiscard]] clock::duration next() noexcept {
-        const auto all =
-            std::min(bounds_.longest, bounds_.first * (std::int64_t{1} << doublings_));
+        const auto all = std::min(bounds_.longest, bounds_.first * (std::int64_t{1} << doublings_));
         if (doublings_ < doublings_max) {
             ++doublings_;
         }

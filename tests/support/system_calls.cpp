@@ -62,8 +62,8 @@ std::optional<std::int32_t> perform(const io_uring_sqe& sqe) {
         return outcome(::renameat2(sqe.fd, pointer<const char>(sqe.addr), static_cast<int>(sqe.len),
                                    pointer<const char>(sqe.addr2), sqe.rename_flags));
     case IORING_OP_UNLINKAT:
-        return outcome(::unlinkat(sqe.fd, pointer<const char>(sqe.addr),
-                                  static_cast<int>(sqe.unlink_flags)));
+        return outcome(
+            ::unlinkat(sqe.fd, pointer<const char>(sqe.addr), static_cast<int>(sqe.unlink_flags)));
     case IORING_OP_OPENAT2:
         return outcome(::syscall(SYS_openat2, sqe.fd, pointer<const char>(sqe.addr),
                                  pointer<const void>(sqe.off), sqe.len));
