@@ -131,7 +131,7 @@ TEST_SUITE("file_sink_recovery") {
         co_await check(early + rest, numbered(place, "text").substr(0, 20), place - 1);
     }
 
-    TEST_CASE("a log of ten gigabytes opens in less than 50 ms") {
+    TEST_CASE("a log of ten gigabytes is opened by its end alone") {
         const temporary_directory folder;
         const std::string path = folder / "log";
         // A hole in front, which no open may read.
@@ -146,7 +146,7 @@ TEST_SUITE("file_sink_recovery") {
         const outcome found = sapwood::test::run_virtual(opened_and_closed(path));
         const auto took = std::chrono::steady_clock::now() - began;
         CHECK(found == outcome{1'003'000, 4});
-        // A loaded machine takes longer than the 5 ms of a quiet one, but no tenth of a full read.
+        // Some 5 ms on a quiet machine; to read all of it takes seconds on any.
         CHECK(took < 500ms);
     }
 
