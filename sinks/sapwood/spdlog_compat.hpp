@@ -157,8 +157,8 @@ class thread_pool {
 
 } // namespace details
 
-inline void init_thread_pool(std::size_t, std::size_t, std::function<void()> = {},
-                             std::function<void()> = {}) noexcept {}
+inline void init_thread_pool(std::size_t, std::size_t, const std::function<void()>& = {},
+                             const std::function<void()>& = {}) noexcept {}
 
 [[nodiscard]] std::shared_ptr<details::thread_pool> thread_pool();
 
@@ -166,17 +166,17 @@ inline void init_thread_pool(std::size_t, std::size_t, std::function<void()> = {
 /// create_async_nb made them.
 class async_logger final : public logger {
   public:
-    async_logger(std::string name, sinks_init_list to, std::weak_ptr<details::thread_pool>,
+    async_logger(std::string name, sinks_init_list to, const std::weak_ptr<details::thread_pool>&,
                  async_overflow_policy = async_overflow_policy::block)
         : logger(std::move(name), to) {}
 
-    async_logger(std::string name, sink_ptr to, std::weak_ptr<details::thread_pool>,
+    async_logger(std::string name, sink_ptr to, const std::weak_ptr<details::thread_pool>&,
                  async_overflow_policy = async_overflow_policy::block)
         : logger(std::move(name), std::move(to)) {}
 
     template <class Iterator>
     async_logger(std::string name, Iterator begin, Iterator end,
-                 std::weak_ptr<details::thread_pool>,
+                 const std::weak_ptr<details::thread_pool>&,
                  async_overflow_policy = async_overflow_policy::block)
         : logger(std::move(name), begin, end) {}
 };

@@ -49,7 +49,7 @@ class rotating_sink : public log_backed_sink {
     }
 
   protected:
-    rotating_sink(rotating_log_sink_options options, bool truncate,
+    rotating_sink(const rotating_log_sink_options& options, bool truncate,
                   const file_event_handlers& handlers)
         : rotating_sink(details::handler_calls(options.path, truncate, handlers), options) {}
 
