@@ -243,6 +243,7 @@ TEST_SUITE("listener") {
                     co_await failure_of([] { return sapwood::file::open("/no/such/file"); });
                 wrong += none == std::errc::no_such_file_or_directory ? "" : text;
                 (void)co_await failure_of([&] { return tcp_stream::connect(at); });
+                (void)co_await failure_of([] { return sapwood::resolve("localhost", "80"); });
                 const std::size_t before = sapwood::test::open_descriptors();
                 std::vector<sapwood::owned_fd> hoard;
                 while (hoard.empty() || hoard.back().is_open()) {
