@@ -164,6 +164,8 @@ void wait_for(const shared_page& page, std::uint64_t acknowledged) {
     }
 }
 
+[[maybe_unused]] const int mounts_refused = scratch_disk::own_mounts();
+
 task<> open_and_close(std::string path) {
     pipeline log = co_await opened(path, durable());
     co_await log.close();

@@ -29,12 +29,20 @@ void must(bool holds, const char* what) {
 
 } // namespace
 
+int scratch_disk::own_mounts() {
+    static const int refused =
+        ::unshare(CLONE_NEWNS) == 0 &&
+                ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0
+            ? 0
+            : errno;
+    return refused;
+}
+
 std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes,
                                                   std::string& why_not) {
     std::unique_ptr<scratch_disk> disk(new scratch_disk);
-    if (::unshare(CLONE_NEWNS) != 0 ||
-        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-        why_not = std::string("no mount of our own can be made: ") + std::strerror(errno);
+    if (const int refused = own_mounts(); refused != 0) {
+        why_not = std::string("no mount of our own can be made: ") + std::strerror(refused);
         return nullptr;
     }
     const std::string root = *disk / "";

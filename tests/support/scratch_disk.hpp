@@ -14,6 +14,11 @@ class scratch_disk {
   public:
     enum class kind { ext4, tmpfs };
 
+    /// From now on this process has mounts of its own. Before its first ring: workers of the kernel
+    /// that a ring has begun, and the next one may get, see the mounts that were there then.
+    /// Returns an errno.
+    static int own_mounts();
+
     /// Null, with the reason in `why_not`, where such a thing cannot be had here.
     [[nodiscard]] static std::unique_ptr<scratch_disk> mount(kind of, std::size_t bytes,
                                                              std::string& why_not);
