@@ -214,6 +214,16 @@ bool adds_up(const log_stats& all) {
 
 std::jmp_buf way_out;
 
+std::vector<std::string> without_repetitions(std::vector<std::string> lines) {
+    std::vector<std::string> seen;
+    std::erase_if(lines, [&](const auto& line) {
+        const bool is_known = std::ranges::find(seen, line) != seen.end();
+        seen.push_back(line);
+        return is_known;
+    });
+    return lines;
+}
+
 } // namespace
 
 TEST_SUITE("log_crash") {
@@ -572,17 +582,10 @@ TEST_SUITE("log_crash") {
                                                            : "lived on";
               }) == "lived on");
         // What the kernel had not been given yet when the handler wrote it, it gets once more.
-        auto lines = lines_of(contents_of(path));
-        std::vector<std::string> seen;
-        std::erase_if(lines, [&](const auto& line) {
-            const bool is_known = std::ranges::find(seen, line) != seen.end();
-            seen.push_back(line);
-            return is_known;
-        });
-        CHECK(has_all_numbers(lines));
+        CHECK(has_all_numbers(without_repetitions(lines_of(contents_of(path)))));
     }
 
-    TEST_CASE("a crash in a filter that is survived writes each record once, and counts it once") {
+    TEST_CASE("a crash in a filter that is survived writes each record, and counts it once") {
         const temporary_directory directory;
         const std::string path = directory / "crash.log";
         for (const bool has_two : {false, true}) {
@@ -615,11 +618,13 @@ TEST_SUITE("log_crash") {
                              : !adds_up(log.stats()) ? "later counts do not add up"
                                                      : "lived on";
                   }) == "lived on");
-            const auto lines = lines_of(contents_of(path));
+            // What the kernel had not been given yet when the handler wrote it, it gets once more.
+            const auto lines = without_repetitions(lines_of(contents_of(path)));
             CHECK(has_all_numbers(lines));
             CHECK(lines.back().ends_with(" after"));
             if (has_two) {
-                CHECK(has_all_numbers(lines_of(contents_of(path + ".2"))));
+                const auto second = lines_of(contents_of(path + ".2"));
+                CHECK(has_all_numbers(without_repetitions(second)));
             }
             std::filesystem::remove(path);
         }
