@@ -275,6 +275,10 @@ bool stream_log_sink::send_in_crash(std::span<const char> lines) noexcept {
         all = send_line_in_crash(fd, rest.substr(0, end));
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
+    if (!all) {
+        // Perhaps in the middle of a record: nothing may come behind it.
+        ::shutdown(fd, SHUT_WR);
+    }
     return all;
 }
 
