@@ -7,11 +7,8 @@
 //     process, and the kernel's for it) per record.
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -27,6 +24,7 @@
 #include "harness/json.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
+#include "harness/scratch_directory.hpp"
 #include "harness/summary.hpp"
 #include "harness/table.hpp"
 
@@ -115,22 +113,8 @@ void run_child_writer(const options& chosen) {
 }
 
 void run_writer(row& planned, const options& chosen, const interrupts& signals) {
-    std::string folder = chosen.directory + "/bench_durable.XXXXXX";
-    if (mkdtemp(folder.data()) == nullptr) {
-        throw std::system_error{errno, std::generic_category(),
-                                "cannot write to " + chosen.directory};
-    }
-
-    const struct cleaner {
-        const std::string& path;
-
-        ~cleaner() {
-            std::error_code ignored; // There is nobody left to tell.
-            std::filesystem::remove_all(path, ignored);
-        }
-    } cleaner{folder};
-
-    const durable_job job{.path = folder + "/records.log",
+    const scratch_directory folder{chosen.directory, "bench_durable"};
+    const durable_job job{.path = folder.file(),
                           .producers = planned.producers,
                           .time = std::chrono::milliseconds{chosen.time}};
     const child_result child = run_child({"/proc/self/exe", "--child", planned.how->name,
