@@ -236,6 +236,10 @@ task<> log_consumer::consume() {
 
 /// A visit, and what is to be done then.
 log_consumer::step log_consumer::look(goal& towards) noexcept {
+    const clock::time_point now = event_loop::current().now();
+    for (const auto& each : outputs_) {
+        each->look(now);
+    }
     if (towards.is_settling) {
         return settle(towards);
     }
@@ -359,17 +363,26 @@ task<> log_consumer::rest() {
         const auto until = telling - event_loop::current().now();
         at_most = std::min(at_most, std::max(until, clock::duration::zero()));
     }
-    co_await nap(*this, at_most);
+    co_await nap(*this, std::min(at_most, next_look()));
 }
 
-/// Until an output has got on, or it is time to see whether one is stuck.
+/// Until an output has got on, or it is time to look.
 task<> log_consumer::wait_for_progress() {
-    clock::duration at_most = clock::duration::max();
-    for (const auto& each : outputs_) {
+    clock::duration at_most = next_look();
+    for (const auto& each : outputs_) { // a flush and the log's end are heard all the same
         at_most = std::min(at_most, each->stuck_after());
     }
     (void)co_await as_result(timeout(at_most, progress_.wait()));
     progress_.reset();
+}
+
+/// Until it is time to see whether an output is stuck.
+clock::duration log_consumer::next_look() const {
+    clock::duration first = clock::duration::max();
+    for (const auto& each : outputs_) {
+        first = std::min(first, each->look_after());
+    }
+    return first;
 }
 
 log_stats log_consumer::stats() const {

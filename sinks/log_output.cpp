@@ -272,9 +272,15 @@ void log_output::push() noexcept {
     if (!is_writing_ && !filling().empty()) {
         filling_ ^= 1U;
         is_writing_ = true;
-        write_began_ = clock::now();
+        begin_work();
         work_.set();
     }
+}
+
+void log_output::begin_work() noexcept {
+    write_began_ = clock::now();
+    looked_ = event_loop::current().now();
+    waited_ = {};
 }
 
 void log_output::ask(log_sink_requests what) noexcept {

@@ -105,7 +105,7 @@ task<> log_output::write_batch(event& progress, log_visits& visits) {
         std::error_code failure;
         failure_text why;
         bool is_gone = false;
-        write_began_ = clock::now();
+        begin_work();
         try {
             co_await sink_->write(std::span(text.data(), text.size()));
         } catch (...) {
@@ -172,7 +172,7 @@ void log_output::give_batches_up(std::string_view why) noexcept {
 task<> log_output::tend(log_visits& visits) {
     const log_sink_requests asked = std::exchange(asked_, {});
     is_tending_ = true;
-    write_began_ = clock::now();
+    begin_work();
     try {
         const log_news news = co_await sink_->tend(asked);
         if (news) {

@@ -131,6 +131,7 @@ class log_consumer final : public stop_listener {
     void push_all() noexcept;
     void tell_held_back(bool at_end) noexcept;
     [[nodiscard]] clock::time_point next_telling() const;
+    [[nodiscard]] clock::duration next_look() const;
     [[nodiscard]] bool all_settled() const;
     [[nodiscard]] bool any_failing() const;
     [[nodiscard]] bool only_output_fails() const;

@@ -172,11 +172,26 @@ class log_output final : private log_restraint::teller {
 
     /// Its last write failed, or what is under way takes longer than stuck_after.
     [[nodiscard]] bool is_failing() const noexcept {
-        return failure_ ||
-               ((is_writing_ || is_tending_) && clock::now() - write_began_ > stuck_after_);
+        return failure_ || ((is_writing_ || is_tending_) && waited_ > stuck_after_);
     }
 
     [[nodiscard]] clock::duration stuck_after() const noexcept { return stuck_after_; }
+
+    /// To be called now and then, with the time of the loop's turn, at best every look_after():
+    /// only here it is noticed that the sink is stuck. No more than that counts at a time, since a
+    /// loop that did not run, because the process was stopped or had no processor, could not have
+    /// seen that the sink was done.
+    void look(clock::time_point now) noexcept {
+        waited_ += std::min(std::max(now - looked_, clock::duration::zero()), look_after());
+        looked_ = now;
+    }
+
+    /// The end of time where nothing is under way, or it is known to be stuck.
+    [[nodiscard]] clock::duration look_after() const noexcept {
+        return (is_writing_ || is_tending_) && waited_ <= stuck_after_
+                   ? stuck_after_ / looks + clock::duration(1)
+                   : clock::duration::max();
+    }
 
     /// What its form wants records to carry.
     [[nodiscard]] bool wants_location() const noexcept { return form_->wants_location(); }
@@ -239,6 +254,8 @@ class log_output final : private log_restraint::teller {
 
   private:
     [[nodiscard]] bool takes_all(std::span<const log_record> records) const noexcept;
+    /// So often it must be seen at work before it is stuck.
+    static constexpr int looks = 4;
     static constexpr std::size_t nowhere = static_cast<std::size_t>(-1);
     static constexpr std::size_t stopped = nowhere / 2; // taken_: more than there are
 
@@ -265,6 +282,8 @@ class log_output final : private log_restraint::teller {
     void forget_saved() noexcept;
     [[nodiscard]] bool restrains(const log_record& record) noexcept;
     bool render(const log_record& record) noexcept;
+
+    void begin_work() noexcept;
 
     [[nodiscard]] bool has_no_room() const noexcept { return full() && is_failing(); }
 
@@ -313,6 +332,8 @@ class log_output final : private log_restraint::teller {
     bool has_told_form_ = false;
     std::error_code failure_;
     clock::time_point write_began_{};
+    clock::time_point looked_{};
+    clock::duration waited_{};
     std::array<std::uint64_t, static_cast<std::size_t>(log_loss::count)> lost_untold_{};
     /// Those of them that lines which were lost said are missing.
     std::uint64_t missing_untold_ = 0;

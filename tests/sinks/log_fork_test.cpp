@@ -71,6 +71,10 @@ int in_fork(const std::function<void()>& body) {
 /// For cases whose children make threads.
 const doctest::skip in_child_threads(test::has_tsan);
 
+/// And which fork while other threads allocate: the allocator of gcc 12's and clang 16's address
+/// sanitizer does not hold its locks in fork(), so that a child may wait for one for ever.
+const doctest::skip in_forks_among_threads(test::has_tsan || test::has_asan);
+
 /// On a port of the loopback's. Calls block, and end with the test.
 class tcp_server {
   public:
@@ -277,7 +281,7 @@ TEST_SUITE("log_fork") {
 
     TEST_CASE(
         "nothing is missing, twice or torn when processes fork in the middle of heavy logging" *
-        in_child_threads) {
+        in_forks_among_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         constexpr int threads = 4;

@@ -110,6 +110,23 @@ struct gated_log {
     std::vector<std::string> lines() const { return lines_of(memory->text()); }
 };
 
+/// Keeps the log's loop for a while with each line.
+class slow_form final : public log_layout {
+  public:
+    explicit slow_form(clock::duration each) : each_(each) {}
+
+    void append(const log_record& record, log_buffer& to) override {
+        const auto end = clock::now() + each_;
+        while (clock::now() < end) {
+        }
+        form_.append(record, to);
+    }
+
+  private:
+    const clock::duration each_;
+    text_layout form_{bare};
+};
+
 /// A sink that is stuck in its first write until it is let go, without holding its thread.
 class stuck_sink final : public log_sink {
   public:
@@ -660,6 +677,27 @@ TEST_SUITE("logger") {
         const auto missing = missing_in(bad.lines());
         CHECK(missing > 0);
         CHECK(records_in(bad.lines()) + missing == 3'000);
+    }
+
+    TEST_CASE("a sink is not stuck because its loop was kept from running") {
+        const memory_log good;
+        const memory_log slow;
+        constexpr int records = 200;
+        {
+            auto options = good.options();
+            options.outputs.push_back({.sink = std::make_unique<memory_log_sink>(slow.memory),
+                                       .form = std::make_unique<slow_form>(2ms),
+                                       .batch_bytes = 100,
+                                       .stuck_after = 1ms});
+            const logger log(std::move(options));
+            for (int i = 0; i < records; ++i) {
+                log.info("number {}", i);
+            }
+            log.flush_blocking();
+            CHECK(log.stats().outputs[1].lost == 0);
+        }
+        CHECK(records_in(good.lines()) == records);
+        CHECK(records_in(slow.lines()) == records);
     }
 
     TEST_CASE("tasks wait for room in their thread's ring, and nothing is dropped") {
