@@ -24,11 +24,12 @@ using detail::log_field_view;
 constexpr std::size_t name_bytes_max = 64;
 
 /// What systemd.journal-fields(7) gives a meaning to, and what this sink writes.
-constexpr std::array<std::string_view, 22> taken_names{
+constexpr std::array<std::string_view, 25> taken_names{
     "CODE_FILE",
     "CODE_FUNC",
     "CODE_LINE",
     "COREDUMP_UNIT",
+    "COREDUMP_USER_UNIT",
     "CUT",
     "OWN",
     "DOCUMENTATION",
@@ -47,6 +48,8 @@ constexpr std::array<std::string_view, 22> taken_names{
     "TID",
     "TIMESTAMP",
     "UNIT",
+    "USER_INVOCATION_ID",
+    "USER_UNIT",
 };
 
 void append_value(std::string_view value, log_buffer& to) {

@@ -257,10 +257,15 @@ log_consumer::step log_consumer::look(goal& towards) noexcept {
     if (closing) {
         give_up_failing();
     }
-    const std::size_t bytes = visit(towards.is_set ? towards.until : backend_->ticks(), closing);
-    idle_naps_ = bytes > 0 ? 0 : idle_naps_ + 1;
-    if (has_missed_some_) {
-        return step::give_way;
+    std::size_t bytes = 0;
+    if (batch_is_full()) { // another output has got on: nothing is put on top
+        is_full_ = true;
+    } else {
+        bytes = visit(towards.is_set ? towards.until : backend_->ticks(), closing);
+        idle_naps_ = bytes > 0 ? 0 : idle_naps_ + 1;
+        if (has_missed_some_) {
+            return step::give_way;
+        }
     }
     if (is_full_ && !batch_is_full()) {
         return step::again; // there is room again, and more to take

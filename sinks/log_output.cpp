@@ -113,7 +113,7 @@ void log_output::append_one_by_one(std::span<const log_record> records) noexcept
 
 bool log_output::passes_filter(const log_record& record) noexcept {
     try {
-        return !filter_ || filter_(record);
+        return !filter_ || record.missing > 0 || filter_(record);
     } catch (...) {
         if (!std::exchange(has_told_filter_, true)) {
             tell("{}: its filter threw, and the record is written: {}", description_,

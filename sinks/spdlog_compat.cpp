@@ -259,6 +259,9 @@ void drop_all() {
 }
 
 void shutdown() {
+    if (sapwood::detail::running_loop == nullptr) { // or it would wait for itself
+        apply_all([](const std::shared_ptr<logger>& each) { each->flush(); });
+    }
     registry::instance().drop_all();
 }
 

@@ -33,14 +33,16 @@ struct log_output_options {
     /// How; the sink's default_form() where there is none.
     std::unique_ptr<log_layout> form = nullptr;
 
-    /// Records below it are not for this output.
+    /// Records below it are not for this output. A line that says that records are missing always
+    /// is, since nobody knows which they were.
     level at_least = level::trace;
 
     /// Nor those that it says no to. Called on the consumer's thread. Where it throws, the record
     /// is written.
     std::function<bool(const log_record&)> filter = {};
 
-    /// A batch goes to the sink when it has this many bytes. There are two.
+    /// A batch goes to the sink when it has this many bytes, or a little more. There are two. While
+    /// both are full, other outputs wait, unless this one fails.
     std::size_t batch_bytes = 256u << 10;
 
     /// A sink whose write takes longer than this counts as failing: a hung disk, a peer that does
@@ -260,7 +262,7 @@ class log_output final : private log_restraint::teller {
     static constexpr std::size_t stopped = nowhere / 2; // taken_: more than there are
 
     [[nodiscard]] bool takes(const log_record& record) const noexcept {
-        return record.importance >= at_least_ && !record.is_kept_only;
+        return (record.importance >= at_least_ || record.missing > 0) && !record.is_kept_only;
     }
 
     [[nodiscard]] bool keeps(const log_record& record) const noexcept {

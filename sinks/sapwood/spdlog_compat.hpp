@@ -68,7 +68,8 @@ void initialize_logger(const std::shared_ptr<logger>& one);
 void drop(const std::string& name);
 void drop_all();
 
-/// Forgets all loggers. What they had is written when the last of their owners is gone.
+/// Writes what the registered loggers have, and forgets them. On a thread that runs a loop it is
+/// written when the last of their owners is gone.
 void shutdown();
 void apply_all(const std::function<void(std::shared_ptr<logger>)>& call);
 void set_automatic_registration(bool automatic);

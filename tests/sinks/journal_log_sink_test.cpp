@@ -199,6 +199,9 @@ TEST_SUITE("journal_log_sink") {
         CHECK(journal_field_name("\xc3\xa4") == "FIELD_");
         CHECK(journal_field_name("message") == "FIELD_MESSAGE");
         CHECK(journal_field_name("Priority") == "FIELD_PRIORITY");
+        CHECK(journal_field_name("user_unit") == "FIELD_USER_UNIT");
+        CHECK(journal_field_name("user-invocation-id") == "FIELD_USER_INVOCATION_ID");
+        CHECK(journal_field_name("coredump_user_unit") == "FIELD_COREDUMP_USER_UNIT");
         CHECK(journal_field_name("a=b\nc") == "A_B_C");
         CHECK(journal_field_name("object_pid") == "FIELD_OBJECT_PID");
         CHECK(journal_field_name(std::string(100, 'x')) == std::string(64, 'X'));

@@ -141,6 +141,53 @@ TEST_SUITE("log_full") {
         }
     }
 
+    TEST_CASE("a thread waits as long as block_for says before a record is dropped") {
+        held_log to;
+        auto options = to.options(log_full_policy::block_for);
+        options.full.at_most = 20ms;
+        const logger log(std::move(options));
+        log.info("number {}", 0);
+        to.entered.acquire();
+        auto longest = clock::duration::zero();
+        for (std::uint64_t i = 1; log.stats().dropped() == 0; ++i) {
+            const auto began = clock::now();
+            log.info("number {}", i);
+            longest = clock::now() - began;
+        }
+        CHECK(longest >= 20ms);
+        to.let_go.release();
+    }
+
+    TEST_CASE("every output is told that records are missing, whatever it takes") {
+        held_log to;
+        const test::memory_log errors;
+        const test::memory_log filtered;
+        {
+            auto options = to.options(log_full_policy::drop_newest);
+            options.outputs.push_back(std::move(errors.options().outputs.front()));
+            options.outputs.back().at_least = level::critical;
+            options.outputs.push_back(std::move(filtered.options().outputs.front()));
+            options.outputs.back().filter = [](const log_record&) { return false; };
+            const logger log(std::move(options));
+            log.info("number {}", 0);
+            to.entered.acquire();
+            for (std::uint64_t i = 1; i < records; ++i) {
+                log.info("number {}", i);
+            }
+            to.let_go.release();
+        }
+        const std::uint64_t told = account_of(to).told;
+        CHECK(told > 0);
+        for (const auto* each : {&errors, &filtered}) {
+            account all;
+            for (const auto& line : each->lines()) {
+                REQUIRE(line.find(" are missing here, numbers ") != line.npos);
+                all.add(line);
+            }
+            CHECK(all.told == told);
+        }
+    }
+
     TEST_CASE("a gap says why, however many there are") {
         logger_options options;
         const auto memory = std::make_shared<log_memory>(64u << 20);
@@ -311,7 +358,7 @@ TEST_SUITE("log_full") {
                 }
                 to.let_go.release();
                 for (std::uint64_t i = records; i < 2 * records; ++i) {
-                    log.error("number {}", i);
+                    log.warn("number {}", i); // log_full::keep itself
                 }
             });
             producer.join();

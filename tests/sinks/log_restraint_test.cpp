@@ -110,8 +110,10 @@ TEST_SUITE("log_restraint") {
         log.log({.message = "same", .importance = level::warning, .logger_id = 2});
         owned_record with_field{.message = "same", .importance = level::warning, .logger_id = 2};
         log.log(with_field.with(kv("n", 1)));
+        owned_record with_other{.message = "same", .importance = level::warning, .logger_id = 2};
+        log.log(with_other.with(kv("n", 2)));
         log.log({.message = "sam", .importance = level::warning, .logger_id = 2});
-        CHECK(log.told.lines.size() == 5);
+        CHECK(log.told.lines.size() == 6);
         CHECK(log.restraint.held_back() == 0);
     }
 

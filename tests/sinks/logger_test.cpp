@@ -1,6 +1,8 @@
 // logger: from a call on any thread to whole lines at a sink.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp" // shows vectors
+#include "support/counted_calls.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/log_stats.hpp>
@@ -10,6 +12,7 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/when_all.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -23,6 +26,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -138,6 +142,7 @@ class stuck_sink final : public log_sink {
     }
 
     task<> write(std::span<const char> lines) override {
+        largest_ = std::max(largest_.load(), lines.size());
         co_await bell_->rung().wait();
         to_->append({lines.data(), lines.size()});
     }
@@ -152,7 +157,11 @@ class stuck_sink final : public log_sink {
     /// Any thread.
     void let_go() { bell_->ring(); }
 
+    /// The largest write, in bytes. Any thread.
+    std::size_t largest() const { return largest_; }
+
   private:
+    std::atomic<std::size_t> largest_{0};
     std::shared_ptr<log_memory> to_;
     std::shared_ptr<detail::loop_bell> bell_;
 };
@@ -677,6 +686,67 @@ TEST_SUITE("logger") {
         const auto missing = missing_in(bad.lines());
         CHECK(missing > 0);
         CHECK(records_in(bad.lines()) + missing == 3'000);
+    }
+
+    TEST_CASE("a slow sink's batches do not grow while others get on") {
+        const memory_log good;
+        const memory_log slow;
+        auto options = good.options();
+        options.ring_bytes = 64u << 10;
+        options.full = {.policy = log_full_policy::drop_newest};
+        auto sink = std::make_unique<stuck_sink>(slow.memory);
+        stuck_sink& stuck = *sink;
+        options.outputs.push_back({.sink = std::move(sink),
+                                   .form = std::make_unique<text_layout>(bare),
+                                   .batch_bytes = 1'000,
+                                   .stuck_after = 1h});
+        const logger log(std::move(options));
+        for (int i = 0; i < 200'000 && log.stats().dropped() < 1'000; ++i) {
+            log.info("number {}", i);
+        }
+        CHECK(log.stats().dropped() > 0); // the rings are full behind it
+        stuck.let_go();
+        log.flush_blocking();
+        CHECK(stuck.largest() < 1'000 + (64u << 10));
+        CHECK(log.stats().outputs[1].lost == 0);
+    }
+
+    TEST_CASE("a call takes no memory and makes no system call") {
+        sapwood::run([&]() -> task<> {
+            const memory_log to;
+            auto options = to.options();
+            const logger log = co_await logger::on_this_loop(options);
+            const std::string text = "text";
+            std::size_t allocated = 0;
+            const auto log_all = [&] {
+                for (int i = 0; i < 1'000; ++i) {
+                    log.info("number {} {:.3f} {}", i, 0.5 * i, text);
+                    log.warn("fields", kv("text", text), kv("i", i));
+                    log.debug("not wanted {}", i);
+                }
+            };
+            log.set_level(level::info);
+            log_all(); // the ring is there, and the consumer is awake
+            co_await log.flush();
+            log.info("number again"); // and it is awake again
+            int calls = 0;
+            {
+                const test::counted_calls counting(calls);
+                (void)::getppid();
+            }
+            CHECK(calls == 1);
+            calls = 0;
+            {
+                const auto before = test::allocations();
+                const test::counted_calls counting(calls);
+                log_all();
+                allocated = test::allocations() - before;
+            }
+            CHECK(calls == 0);
+            CHECK(allocated == 0);
+            co_await log.close();
+            CHECK(records_in(to.lines()) == 2'001);
+        });
     }
 
     TEST_CASE("a sink is not stuck because its loop was kept from running") {

@@ -223,6 +223,19 @@ TEST_SUITE("spdlog_compat") {
         CHECK(spdlog::get("multi") == nullptr);
     }
 
+    TEST_CASE("behind shutdown all is written, whoever still has the logger") {
+        const fresh at_end;
+        const temporary_directory directory;
+        const std::string path = directory / "all.log";
+        const auto log = spdlog::basic_logger_mt("all", path);
+        log->set_pattern("%v");
+        for (int i = 0; i < 1'000; ++i) {
+            log->info("{}", i);
+        }
+        spdlog::shutdown();
+        CHECK(lines_of(test::contents_of(path)).size() == 1'000);
+    }
+
     TEST_CASE("a file that rotates is cut into pieces, of which the newest are kept") {
         const fresh at_end;
         const temporary_directory directory;
