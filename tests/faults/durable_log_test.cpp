@@ -1,6 +1,7 @@
 // A durable log on real disks that fail: each record that was acknowledged is there afterwards, no
 // line is torn, and the account is exact. As root; elsewhere what cannot be had is skipped, with
-// the reason. SAPWOOD_TEST_FAULT_CYCLES=1000 cuts the power and kills as often.
+// the reason. SAPWOOD_TEST_FAULT_CYCLES=1000 cuts the power and kills as often, at moments chosen
+// by SAPWOOD_TEST_FAULT_SEED.
 #include "support/durable_log_steps.hpp"
 
 #include <sapwood/run.hpp>
@@ -34,9 +35,14 @@ using sapwood::pipeline_options;
 using sapwood::task;
 using namespace sapwood::test;
 
-int cycles() {
-    const char* const setting = std::getenv("SAPWOOD_TEST_FAULT_CYCLES");
-    return setting != nullptr ? std::atoi(setting) : 5;
+constexpr int cycles_usual = 5;
+
+/// A log is opened and killed so often, and then a new one begun: each cycle reads all of it.
+constexpr int cycles_per_log = 20;
+
+int setting(const char* name, int usual) {
+    const char* const text = std::getenv(name);
+    return text != nullptr ? std::atoi(text) : usual;
 }
 
 /// What the child and the test have in common.
@@ -120,13 +126,21 @@ task<> open_and_close(std::string path) {
     co_await log.close();
 }
 
-/// Kills writers of one log again and again, with `cut` just before, and `mend` after.
-void kill_again_and_again(const std::string& path, std::size_t bytes,
+/// Kills writers of logs again and again, with `cut` just before, and `mend` after.
+void kill_again_and_again(const std::string& name, std::size_t bytes,
                           const std::function<void()>& cut, const std::function<void()>& mend) {
-    std::mt19937 random(42);
+    const int seed = setting("SAPWOOD_TEST_FAULT_SEED", 42);
+    const int cycles = setting("SAPWOOD_TEST_FAULT_CYCLES", cycles_usual);
+    std::mt19937 random(static_cast<std::mt19937::result_type>(seed));
     auto& page = shared_page::make();
-    for (int cycle = 0; cycle < cycles(); ++cycle) {
+    std::uint64_t records = 0;
+    for (int cycle = 0; cycle < cycles; ++cycle) {
+        CAPTURE(seed);
         CAPTURE(cycle);
+        const std::string path = fmt::format("{}{}", name, cycle / cycles_per_log);
+        if (cycle % cycles_per_log == 0) {
+            page.acknowledged = 0;
+        }
         const std::uint64_t before = page.acknowledged.load();
         std::uint64_t acknowledged = 0;
         {
@@ -146,8 +160,13 @@ void kill_again_and_again(const std::string& path, std::size_t bytes,
         CHECK(log.first == lsn{1});
         CHECK(log.last >= lsn{acknowledged});
         page.acknowledged = sapwood::to_number(log.last);
+        records += acknowledged - before;
     }
     ::munmap(&page, sizeof(page));
+    if (cycles != cycles_usual) {
+        MESSAGE("seed " << seed << ": " << cycles << " cycles, " << records
+                        << " records acknowledged, each of them there");
+    }
 }
 
 } // namespace

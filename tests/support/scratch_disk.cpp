@@ -74,7 +74,6 @@ std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes,
     }
     try {
         disk->kind_ = of;
-        disk->image_ = disk->folder_ / "image";
         const std::string root = *disk / "";
         must(::mkdir(root.c_str(), 0700) == 0, "mkdir");
         if (of == kind::tmpfs) {
@@ -82,6 +81,12 @@ std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes,
             disk->open_root();
             return disk;
         }
+        // In memory, where a sync costs nothing: what the disk above has not been given is as gone.
+        const std::string below = disk->folder_ / "below";
+        must(::mkdir(below.c_str(), 0700) == 0, "mkdir");
+        disk->mount_tmpfs(below, bytes);
+        disk->has_image_ = true;
+        disk->image_ = below + "/image";
         disk->make_image(bytes, of == kind::btrfs ? "mkfs.btrfs -q -M " : "mkfs.ext4 -q -F ");
         std::string source = disk->image_;
         if (of == kind::failing_ext4) {
@@ -147,6 +152,10 @@ scratch_disk::~scratch_disk() {
     }
     if (device_ >= 0) {
         ::close(device_); // which gives up the loop device
+    }
+    served_.reset();
+    if (has_image_) {
+        ::umount2((folder_ / "below").c_str(), MNT_DETACH);
     }
 }
 

@@ -88,6 +88,7 @@ class scratch_disk {
     temporary_directory folder_;
     kind kind_ = kind::tmpfs;
     std::string image_;
+    bool has_image_ = false;
     std::unique_ptr<device_faults> faults_;
     /// What the loop device is of, where that is not the image.
     std::unique_ptr<fuse_file> served_;
