@@ -65,8 +65,8 @@ int scratch_disk::own_mounts() {
 
 scratch_disk::scratch_disk() = default;
 
-std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes,
-                                                  std::string& why_not) {
+std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes, std::string& why_not,
+                                                  const std::string& options) {
     std::unique_ptr<scratch_disk> disk(new scratch_disk);
     if (const int refused = own_mounts(); refused != 0) {
         why_not = std::string("no mount of our own can be made: ") + std::strerror(refused);
@@ -74,6 +74,8 @@ std::unique_ptr<scratch_disk> scratch_disk::mount(kind of, std::size_t bytes,
     }
     try {
         disk->kind_ = of;
+        disk->options_ = of == kind::btrfs ? "" : "errors=remount-ro";
+        disk->options_ += (disk->options_.empty() || options.empty() ? "" : ",") + options;
         const std::string root = *disk / "";
         must(::mkdir(root.c_str(), 0700) == 0, "mkdir");
         if (of == kind::tmpfs) {
@@ -132,9 +134,8 @@ void scratch_disk::make_image(std::size_t bytes, const char* format) {
 
 void scratch_disk::mount_loop() {
     const std::string root = *this / "";
-    const bool is_btrfs = kind_ == kind::btrfs;
-    must(::mount(loop_.c_str(), root.c_str(), is_btrfs ? "btrfs" : "ext4", MS_NOSUID | MS_NODEV,
-                 is_btrfs ? "" : "errors=remount-ro") == 0,
+    must(::mount(loop_.c_str(), root.c_str(), kind_ == kind::btrfs ? "btrfs" : "ext4",
+                 MS_NOSUID | MS_NODEV, options_.c_str()) == 0,
          "mount");
     open_root();
 }

@@ -31,9 +31,10 @@ class scratch_disk {
     /// Returns an errno.
     static int own_mounts();
 
-    /// Null, with the reason in `why_not`, where such a thing cannot be had here.
-    [[nodiscard]] static std::unique_ptr<scratch_disk> mount(kind of, std::size_t bytes,
-                                                             std::string& why_not);
+    /// Null, with the reason in `why_not`, where such a thing cannot be had here. `options` are
+    /// more of the file system's own, for mount(2).
+    [[nodiscard]] static std::unique_ptr<scratch_disk>
+    mount(kind of, std::size_t bytes, std::string& why_not, const std::string& options = "");
 
     scratch_disk(const scratch_disk&) = delete;
     scratch_disk& operator=(const scratch_disk&) = delete;
@@ -87,6 +88,7 @@ class scratch_disk {
 
     temporary_directory folder_;
     kind kind_ = kind::tmpfs;
+    std::string options_;
     std::string image_;
     bool has_image_ = false;
     std::unique_ptr<device_faults> faults_;
