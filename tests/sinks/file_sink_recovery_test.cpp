@@ -35,6 +35,7 @@ task<outcome> opened_and_closed(const std::string& path) {
     const sapwood::file_sink_options options{.path = path, .numbered = true};
     file_sink sink = co_await file_sink::open(options);
     const outcome found{sapwood::to_number(sink.last_lsn()), sink.torn_bytes()};
+    CHECK(sink.size() == std::filesystem::file_size(path)); // what was moved aside does not count
     co_await sink.close();
     co_return found;
 }

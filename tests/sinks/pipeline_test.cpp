@@ -147,6 +147,31 @@ class slow_disk {
 } // namespace
 
 TEST_SUITE("pipeline") {
+    CO_TEST_CASE(
+        "a pipeline for which there is no memory is none, and one for which there is works") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const sapwood::file_sink_options where{.path = path};
+        // Whichever allocation fails, and then with none that does.
+        for (std::size_t nth = 1;; ++nth) {
+            auto sink = co_await sapwood::file_sink::open(where);
+            std::optional<pipeline> log;
+            try {
+                const sapwood::test::failing_allocations failing(nth);
+                log.emplace(std::move(sink), verbatim());
+            } catch (const std::bad_alloc&) {
+            }
+            if (log) {
+                CHECK(nth > 2);
+                record item = text("one");
+                (void)co_await log->append(std::move(item));
+                co_await log->close();
+                break;
+            }
+            co_await sapwood::idle(1h); // what had been begun ends
+        }
+        CHECK(contents_of(folder / "log") == "one\n");
+    }
 
     // --- from producers to the file ---
 
