@@ -92,6 +92,40 @@ TEST_SUITE("failing_device") {
         check_found(*disk / "log", 500);
     }
 
+    TEST_CASE("a full disk, with drop: one line says what is missing, and that is what was lost") {
+        const auto disk = disk_of(scratch_disk::kind::tmpfs, 256u << 10);
+        if (disk == nullptr) {
+            return;
+        }
+        fill(*disk / "ballast", std::string(128u << 10, 'x'));
+        std::uint64_t lost = 0;
+        sapwood::run([](std::string path, std::string ballast, std::uint64_t& dropped) -> task<> {
+            pipeline_options options = durable();
+            options.refused = sapwood::when_refused::drop;
+            options.batch_bytes = 8u << 10;
+            pipeline log = co_await opened(path, options);
+            while (log.counts().lines_lost < 20) {
+                (void)co_await append(log, 1000);
+                co_await sapwood::idle(1ms);
+            }
+            CHECK(log.health().reason == std::errc::no_space_on_device);
+            std::filesystem::remove(ballast);
+            while (log.health().is_degraded()) {
+                co_await sapwood::sleep_for(1ms);
+            }
+            const lsn last = co_await append(log, 100);
+            co_await log.durable(last);
+            co_await log.close();
+            dropped = log.counts().lines_lost;
+            CHECK(log.counts().durable == last);
+        }(*disk / "log", *disk / "ballast", lost));
+        const auto log = verified(*disk / "log");
+        CHECK(log.is_whole());
+        CHECK(log.missing_records_told == lost);
+        CHECK(log.missing_records_untold == 0);
+        CHECK(log.lines + lost == to_number(log.last));
+    }
+
     TEST_CASE("bad blocks, a full device: a sync that fails is not believed when it succeeds") {
         for (const int error : {EIO, ENOSPC}) {
             CAPTURE(error);

@@ -46,7 +46,7 @@ using sapwood::detail::opcode_ftruncate;
 using sapwood::detail::sim_files;
 using namespace sapwood::test;
 
-constexpr int power_cuts_usual = 6;
+constexpr int power_cuts_usual = 4;
 
 int setting(const char* name, int usual) {
     const char* const text = std::getenv(name);
@@ -277,7 +277,7 @@ TEST_SUITE("twin_log") {
         const int first = setting("SAPWOOD_TEST_POWER_CUTS_SEED", 1);
         const int count = setting("SAPWOOD_TEST_POWER_CUTS", power_cuts_usual);
         for (const char* const options : {"", "nodelalloc"}) {
-            CAPTURE(options);
+            CAPTURE(std::string(options));
             std::string why_not;
             const auto disk =
                 scratch_disk::mount(scratch_disk::kind::ext4, 64u << 20, why_not, options);

@@ -299,7 +299,7 @@ TEST_SUITE("sim_disk") {
         const int first = setting("SAPWOOD_TEST_POWER_CUTS_SEED", 1);
         const int count = setting("SAPWOOD_TEST_POWER_CUTS", power_cuts_usual);
         for (const char* const options : {"", "nodelalloc"}) {
-            CAPTURE(options);
+            CAPTURE(std::string(options));
             std::string why_not;
             const auto disk =
                 scratch_disk::mount(scratch_disk::kind::ext4, 64u << 20, why_not, options);
