@@ -233,8 +233,9 @@ def main() -> int:
     parser.add_argument("--least", type=float, default=95, metavar="PERCENT",
                         help="fails where fewer are killed (95)")
     parser.add_argument("--source", action="append", help="only this source; may be repeated")
-    parser.add_argument("--at", action="append", metavar="SOURCE:LINE",
-                        help="all mutants of this line, instead of some by seed; may be repeated")
+    parser.add_argument("--match", action="append", metavar="TEXT",
+                        help="those that have this in their name, as in 'sinks/batch.cpp:138:', "
+                             "instead of some by seed; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the mutants and end")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutants",
                         help="where the copy is made (build/mutants)")
@@ -251,8 +252,9 @@ def main() -> int:
 
     equivalents = Equivalents(ROOT, Path(__file__).with_name("equivalents.toml"))
     possible = list(all_mutants(ROOT))
-    if wanted.at:
-        mutants = [each for each in possible if f"{each[0]}:{each[1] + 1}" in wanted.at]
+    if wanted.match:
+        mutants = [each for each in possible
+                   if any(text in name_of(*each) for text in wanted.match)]
         wanted.count = len(mutants)
     else:
         mutants = choose(possible, wanted.count, wanted.seed)

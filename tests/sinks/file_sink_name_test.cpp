@@ -6,6 +6,7 @@
 #include <sapwood/file_sink.hpp>
 #include <sapwood/sleep.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <string>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace {
@@ -120,6 +122,54 @@ TEST_SUITE("file_sink_name") {
         CHECK(contents_of(there) == "line\n");
         co_await sink.close();
         std::filesystem::remove(there);
+    }
+
+    CO_TEST_CASE("a log that may be no link is not opened through one") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(folder / "elsewhere", "");
+        std::filesystem::create_symlink(folder / "elsewhere", path);
+        const file_sink_options options{.path = path, .may_be_link = false};
+        std::error_code failure;
+        try {
+            (void)co_await file_sink::open(options);
+        } catch (const std::system_error& error) {
+            failure = error.code();
+        }
+        CHECK(failure == std::errc::too_many_symbolic_link_levels);
+    }
+
+    CO_TEST_CASE("of a file that has taken the name it is known when it was written to") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path);
+        std::filesystem::rename(path, folder / "aside");
+        fill(path, "");
+        const auto long_ago = std::filesystem::file_time_type::clock::now() - 1h;
+        std::filesystem::last_write_time(path, long_ago);
+        (void)co_await news_of(sink);
+        CHECK(sink.counts().reopened == 1);
+        CHECK(sink.modified() < std::chrono::system_clock::now() - 30min);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("another file that has taken the name is not rotated") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path);
+        std::filesystem::rename(path, folder / "aside");
+        fill(path, "somebody's\n");
+        std::error_code failure;
+        try {
+            co_await sink.rotate(folder / "log.1", false);
+        } catch (const std::system_error& error) {
+            failure = error.code();
+        }
+        CHECK(failure.value() == ESTALE);
+        CHECK(contents_of(path) == "somebody's\n");
+        CHECK(!std::filesystem::exists(folder / "log.1"));
+        CHECK(sink.counts().rotated == 0);
+        co_await sink.close();
     }
 
     CO_TEST_CASE("what was rotated stays locked while a child has it open") {

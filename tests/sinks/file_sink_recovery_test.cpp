@@ -194,6 +194,17 @@ TEST_SUITE("file_sink_recovery") {
         CHECK(!std::filesystem::exists(folder / "log.next"));
     }
 
+    CO_TEST_CASE("a file that is called as a segment is is not a plain log's to take") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path + ".next", "somebody's\n");
+        const sapwood::file_sink_options options{.path = path};
+        file_sink sink = co_await file_sink::open(options);
+        co_await sink.close();
+        CHECK(contents_of(path).empty());
+        CHECK(contents_of(path + ".next") == "somebody's\n");
+    }
+
     CO_TEST_CASE("a segment that is another writer's at that moment is left alone") {
         const temporary_directory folder;
         const std::string path = folder / "log.next";

@@ -102,6 +102,12 @@ class planned_disk {
           loop_([this](const io_uring_sqe& sqe) { return write(sqe); }) {
         auto usual = loop_.ring().answer;
         loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
+            if (sqe.opcode == IORING_OP_STATX && on_status) {
+                return on_status(sqe);
+            }
+            if (sqe.opcode == IORING_OP_CLOSE && on_close) {
+                return on_close(sqe);
+            }
             if (sqe.opcode != IORING_OP_FSYNC) {
                 return usual(sqe);
             }
@@ -138,6 +144,8 @@ class planned_disk {
     /// Of a file, be it that of a write.
     answer on_sync;
     answer on_directory_sync;
+    answer on_status;
+    answer on_close;
     std::vector<int> synced;
     int directory_syncs = 0;
 
@@ -421,6 +429,63 @@ TEST_SUITE("pipeline_disk") {
                 CHECK(!std::filesystem::exists(path + ".next"));
             }
         });
+    }
+
+    TEST_CASE("where it is not known whether a write or its sync has failed, it was the sync") {
+        const temporary_directory folder;
+        planned_disk disk(true);
+        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            co_await log.durable(co_await append(log, "one"));
+            the_disk.on_sync = fails_once();
+            the_disk.on_status = [first = true](const io_uring_sqe& sqe) mutable {
+                return std::exchange(first, false) ? std::optional(-EIO) : perform(sqe);
+            };
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"2 two"});
+            co_await log.close();
+        }(disk, folder));
+    }
+
+    TEST_CASE("a disk that has recovered is tried again soon when it fails the next time") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            const lsn first = co_await append(log, "one");
+            co_await sapwood::sleep_for(1min);
+            the_disk.on_write = nullptr;
+            co_await log.durable(first);
+            the_disk.on_write = [refuses = true](const io_uring_sqe& sqe) mutable {
+                return std::exchange(refuses, false) ? std::optional(-ENOSPC) : perform(sqe);
+            };
+            const auto began = sapwood::event_loop::current().now();
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(sapwood::event_loop::current().now() - began <= 15ms);
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("a close that fails is told to who awaits it") {
+        const temporary_directory folder;
+        planned_disk disk(true);
+        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            co_await log.durable(co_await append(log, "one"));
+            the_disk.on_close = [](const io_uring_sqe& sqe) {
+                (void)perform(sqe);
+                return std::optional(-EIO);
+            };
+            std::error_code failure;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                failure = error.code();
+            }
+            CHECK(failure == std::errc::io_error);
+            the_disk.on_close = nullptr;
+        }(disk, folder));
+        CHECK(lines_in(folder / "log") == std::vector<std::string>{"1 one"});
     }
 
     TEST_CASE("with an interval the sync comes when it is over") {
