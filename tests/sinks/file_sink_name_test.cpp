@@ -116,7 +116,7 @@ TEST_SUITE("file_sink_name") {
         fill(there, "");
         (void)co_await news_of(sink);
         CHECK(sink.counts().reopened == 1);
-        (void)co_await news_of(sink);
+        CHECK(co_await news_of(sink) == "");
         CHECK(sink.counts().reopened == 1);
         co_await write(sink, "line\n");
         CHECK(contents_of(there) == "line\n");
