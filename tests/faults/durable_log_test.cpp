@@ -1,13 +1,10 @@
 // A durable log on real disks that fail: each record that was acknowledged is there afterwards, no
 // line is torn, and the account is exact. As root; elsewhere what cannot be had is skipped, with
-// the reason. SAPWOOD_TEST_FAULT_CYCLES=1000 cuts the power and kills as often.
-#include "support/scratch_disk.hpp"
-#include "support/temporary_directory.hpp"
+// the reason. SAPWOOD_TEST_FAULT_CYCLES=1000 cuts the power and kills as often, at moments chosen
+// by SAPWOOD_TEST_FAULT_SEED.
+#include "support/durable_log_steps.hpp"
 
-#include <sapwood/log_verifier.hpp>
-#include <sapwood/pipeline.hpp>
 #include <sapwood/run.hpp>
-#include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
 #include <atomic>
@@ -32,62 +29,20 @@
 namespace {
 
 using namespace std::chrono_literals;
-using sapwood::durability;
-using sapwood::level;
-using sapwood::log_verifier;
 using sapwood::lsn;
 using sapwood::pipeline;
 using sapwood::pipeline_options;
-using sapwood::record;
 using sapwood::task;
-using sapwood::verified_log;
-using sapwood::test::contents_of;
-using sapwood::test::fill;
-using sapwood::test::scratch_disk;
-using sapwood::test::temporary_directory;
+using namespace sapwood::test;
 
-int cycles() {
-    const char* const setting = std::getenv("SAPWOOD_TEST_FAULT_CYCLES");
-    return setting != nullptr ? std::atoi(setting) : 5;
-}
+constexpr int cycles_usual = 5;
 
-std::unique_ptr<scratch_disk> disk_of(scratch_disk::kind kind, std::size_t bytes) {
-    std::string why_not;
-    auto disk = scratch_disk::mount(kind, bytes, why_not);
-    if (disk == nullptr) {
-        MESSAGE("skipped: " << why_not);
-    }
-    return disk;
-}
+/// A log is opened and killed so often, and then a new one begun: each cycle reads all of it.
+constexpr int cycles_per_log = 20;
 
-verified_log verified(const std::string& path) {
-    log_verifier verifier;
-    return verifier.verify(log_verifier::segments_of(path));
-}
-
-pipeline_options durable() {
-    pipeline_options options;
-    options.durable = durability::batch();
-    return options;
-}
-
-task<pipeline> opened(std::string path, pipeline_options options) {
-    const sapwood::file_sink_options file{.path = path};
-    pipeline log = co_await pipeline::open(file, options);
-    log.on_loss([](const std::string&) {});
-    co_return log;
-}
-
-task<lsn> append(pipeline& log, std::size_t bytes) {
-    record item(level::info, 1, std::string(bytes, 'x'));
-    co_return co_await log.append(std::move(item));
-}
-
-/// Waits until the log is degraded for `why`.
-task<> until_degraded(pipeline& log, std::errc why) {
-    while (log.health().reason != why) {
-        co_await sapwood::sleep_for(1ms);
-    }
+int setting(const char* name, int usual) {
+    const char* const text = std::getenv(name);
+    return text != nullptr ? std::atoi(text) : usual;
 }
 
 /// What the child and the test have in common.
@@ -171,13 +126,21 @@ task<> open_and_close(std::string path) {
     co_await log.close();
 }
 
-/// Kills writers of one log again and again, with `cut` just before, and `mend` after.
-void kill_again_and_again(const std::string& path, std::size_t bytes,
+/// Kills writers of logs again and again, with `cut` just before, and `mend` after.
+void kill_again_and_again(const std::string& name, std::size_t bytes,
                           const std::function<void()>& cut, const std::function<void()>& mend) {
-    std::mt19937 random(42);
+    const int seed = setting("SAPWOOD_TEST_FAULT_SEED", 42);
+    const int cycles = setting("SAPWOOD_TEST_FAULT_CYCLES", cycles_usual);
+    std::mt19937 random(static_cast<std::mt19937::result_type>(seed));
     auto& page = shared_page::make();
-    for (int cycle = 0; cycle < cycles(); ++cycle) {
+    std::uint64_t records = 0;
+    for (int cycle = 0; cycle < cycles; ++cycle) {
+        CAPTURE(seed);
         CAPTURE(cycle);
+        const std::string path = fmt::format("{}{}", name, cycle / cycles_per_log);
+        if (cycle % cycles_per_log == 0) {
+            page.acknowledged = 0;
+        }
         const std::uint64_t before = page.acknowledged.load();
         std::uint64_t acknowledged = 0;
         {
@@ -197,8 +160,13 @@ void kill_again_and_again(const std::string& path, std::size_t bytes,
         CHECK(log.first == lsn{1});
         CHECK(log.last >= lsn{acknowledged});
         page.acknowledged = sapwood::to_number(log.last);
+        records += acknowledged - before;
     }
     ::munmap(&page, sizeof(page));
+    if (cycles != cycles_usual) {
+        MESSAGE("seed " << seed << ": " << cycles << " cycles, " << records
+                        << " records acknowledged, each of them there");
+    }
 }
 
 } // namespace
@@ -240,6 +208,7 @@ TEST_SUITE("durable_log") {
             co_await log.durable(lsn{200});
             CHECK(!log.health().is_degraded());
             co_await log.close();
+            check_account(log);
             CHECK(log.counts().lines_lost == 0);
         }(*disk / "log", *disk / "ballast"));
         const auto log = verified(*disk / "log");
@@ -265,6 +234,7 @@ TEST_SUITE("durable_log") {
             REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
             co_await log.durable(lsn{100});
             co_await log.close();
+            check_account(log);
         }(folder / "log", before));
         ::setrlimit(RLIMIT_FSIZE, &before);
         CHECK(verified(folder / "log").is_whole());
@@ -279,12 +249,13 @@ TEST_SUITE("durable_log") {
         sapwood::run([](std::string path) -> task<> {
             pipeline log = co_await opened(path, durable());
             co_await log.durable(co_await append(log, 100));
-            sapwood::test::set_immutable(path, true);
+            set_immutable(path, true);
             const lsn place = co_await append(log, 100);
             co_await until_degraded(log, std::errc::operation_not_permitted);
-            sapwood::test::set_immutable(path, false);
+            set_immutable(path, false);
             co_await log.durable(place);
             co_await log.close();
+            check_account(log);
         }(*disk / "log"));
         CHECK(verified(*disk / "log").is_whole());
         CHECK(verified(*disk / "log").lines == 2);
@@ -333,6 +304,7 @@ TEST_SUITE("durable_log") {
             of.thaw();
             co_await log.durable(place);
             co_await log.close();
+            check_account(log);
         }(*disk, *disk / "log"));
         CHECK(verified(*disk / "log").lines == 2);
     }
@@ -358,6 +330,7 @@ TEST_SUITE("durable_log") {
             std::filesystem::resize_file(of, 0);
             co_await log.durable(co_await append(log, 100));
             co_await log.close();
+            check_account(log);
             CHECK(log.file().reopened == 2);
         }(path, folder / "aside"));
         CHECK(verified(folder / "aside").is_whole());

@@ -3,17 +3,20 @@
 
 A mutant is a copy of the tree in which one place of one source is changed: a comparison shifted, a
 condition negated, a statement left out. It is killed if the tests fail, crash or hang; one that
-survives is a claim that no test makes. The copy is made and built below --work; nothing in the tree
-itself is touched. The same --seed makes the same mutants.
+survives is a claim that no test makes. A change that can make no difference is no mutant: those
+that somebody has looked at stand in equivalents.toml, each with its reason. The copy is made and
+built below --work; nothing in the tree itself is touched. The same --seed makes the same mutants.
 """
 import argparse
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +37,13 @@ SOURCES = [
 # What is built, and what must fail: each is run in the build directory, cheap ones first.
 TARGETS = ["tests/sinks_tests", "tests/sim"]
 SUITES = [
-    "batch", "file_sink", "file_sink_recovery", "numbered_line", "pipeline", "pipeline_disk",
+    "batch", "file_sink", "file_sink_name", "file_sink_recovery", "log_door", "numbered_line",
+    "pipeline", "pipeline_disk", "receipts",
 ]
 TESTS = [
-    ["tests/sinks_tests", f"--test-suite={','.join(SUITES)}"],
-    ["tests/sim", "--seeds", "1000"],
+    ["tests/sim", "--seeds", "300"],
+    ["tests/sinks_tests", "--abort-after=1", f"--test-suite={','.join(SUITES)}"],
+    ["tests/sim", "--seeds", "2000", "--scenario", "durable"],
 ]
 
 # Lines that say nothing about what is written: speed, wording, what the compiler checks.
@@ -118,6 +123,38 @@ def all_mutants(tree: Path):
                     yield source, number, what, changed
 
 
+class Equivalents:
+    """Changes that can make no difference, by the text of their line, and so wherever it moves."""
+
+    def __init__(self, tree: Path, of: Path):
+        with of.open("rb") as file:
+            self.all = tomllib.load(file).get("equivalent", [])
+        self.lines = {source: (tree / source).read_text().split("\n") for source in SOURCES}
+        self.met = set()
+
+    def reason(self, source, number, changed):
+        lines = self.lines[source]
+        for index, each in enumerate(self.all):
+            if (each["source"] == source and each["line"] == lines[number].strip()
+                    and each["mutant"] == changed.strip()
+                    # Where the same line stands in several functions: in the one that begins so.
+                    and self.function_of(lines, number).startswith(each.get("in", ""))):
+                self.met.add(index)
+                return each["why"]
+        return None
+
+    @staticmethod
+    def function_of(lines, number):
+        while number > 0 and not re.match(r"^[A-Za-z\[][^;]*[({,]$", lines[number]):
+            number -= 1
+        return lines[number]
+
+    def stale(self):
+        """Entries that no possible mutant meets, among the sources that are looked at."""
+        return [each for index, each in enumerate(self.all)
+                if index not in self.met and each["source"] in SOURCES]
+
+
 def choose(mutants, count, seed):
     """In an order that takes from every source in turn, at random places."""
     by_source = {}
@@ -143,33 +180,49 @@ def copy_tree(to: Path):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.read_bytes() != source.read_bytes():
-            shutil.copy2(source, target)
+            shutil.copyfile(source, target)  # new, whatever was built of it before
+            shutil.copymode(source, target)
+
+
+# What each build and each test is started by.
+LAUNCHER: list[str] = []
 
 
 def build(directory: Path, jobs: int) -> bool:
-    made = subprocess.run(["ninja", "-C", directory, f"-j{jobs}", *TARGETS],
+    made = subprocess.run([*LAUNCHER, "ninja", "-C", directory, f"-j{jobs}", *TARGETS],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     (directory / "last-build.log").write_bytes(made.stdout)
     return made.returncode == 0
 
 
-def killer(directory: Path, patience: float):
+def run_test(directory: Path, test, patience: float):
+    """What went wrong, or None; and how long it took."""
+    began = time.monotonic()
+    failure = None
+    with subprocess.Popen([*LAUNCHER, str(directory / test[0]), *test[1:]], cwd=directory,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, start_new_session=True) as run:
+        try:
+            output, _ = run.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, 9)
+            output, _ = run.communicate()
+            failure = f"{' '.join(test)}: no end"
+        except BaseException:  # Ctrl-C: it is in a session of its own
+            os.killpg(run.pid, 9)
+            raise
+    if run.returncode != 0:
+        failure = failure or f"{' '.join(test)}: exit status {run.returncode}"
+        (directory / "last-test.log").write_bytes(output)
+    return failure, time.monotonic() - began
+
+
+def killer(directory: Path, patience):
     """The test that failed, or None."""
-    for test in TESTS:
-        name = test[0]
-        command = [str(directory / name), *test[1:]]
-        with subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              start_new_session=True) as run:
-            try:
-                output, _ = run.communicate(timeout=patience)
-            except subprocess.TimeoutExpired:
-                os.killpg(run.pid, 9)
-                run.communicate()
-                return f"{name}: no end"
-        if run.returncode != 0:
-            (directory / "last-test.log").write_bytes(output)
-            return f"{name}: exit status {run.returncode}"
+    for test, limit in zip(TESTS, patience):
+        failure, _ = run_test(directory, test, limit)
+        if failure:
+            return failure
     return None
 
 
@@ -180,43 +233,69 @@ def main() -> int:
     parser.add_argument("--least", type=float, default=95, metavar="PERCENT",
                         help="fails where fewer are killed (95)")
     parser.add_argument("--source", action="append", help="only this source; may be repeated")
+    parser.add_argument("--match", action="append", metavar="TEXT",
+                        help="those that have this in their name, as in 'sinks/batch.cpp:138:', "
+                             "instead of some by seed; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the mutants and end")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutants",
                         help="where the copy is made (build/mutants)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--launcher", default="", metavar="COMMAND",
+                        help="what each build and each test is started by: 'nice -n 19', say")
     wanted = parser.parse_args()
+    LAUNCHER[:] = wanted.launcher.split()
     if wanted.source:
         unknown = set(wanted.source) - set(SOURCES)
         if unknown:
             parser.error(f"no source of durability: {', '.join(sorted(unknown))}")
         SOURCES[:] = wanted.source
 
-    mutants = choose(all_mutants(ROOT), wanted.count, wanted.seed)
+    equivalents = Equivalents(ROOT, Path(__file__).with_name("equivalents.toml"))
+    possible = list(all_mutants(ROOT))
+    if wanted.match:
+        mutants = [each for each in possible
+                   if any(text in name_of(*each) for text in wanted.match)]
+        wanted.count = len(mutants)
+    else:
+        mutants = choose(possible, wanted.count, wanted.seed)
+    for source, number, _, changed in possible:
+        equivalents.reason(source, number, changed)
+    for each in equivalents.stale():
+        print(f"equivalents.toml: nothing is like this any more: {each['source']}: {each['line']}",
+              file=sys.stderr)
     if wanted.list:
         for source, number, what, changed in mutants[:wanted.count]:
-            print(name_of(source, number, what, changed))
+            reason = equivalents.reason(source, number, changed)
+            print(name_of(source, number, what, changed) + (f"   (equivalent: {reason})" if reason
+                                                            else ""))
         return 0
 
     tree, directory = wanted.work / "tree", wanted.work / "build"
     copy_tree(tree)
     if not (directory / "build.ninja").exists():
         subprocess.run(["meson", "setup", directory, tree, "-Dbuildtype=debug", "-Ddebug=false",
-                        "-Ddemos=false"], check=True, stdout=subprocess.DEVNULL)
+                        "-Ddemos=false", "-Dtools=false"], check=True, stdout=subprocess.DEVNULL)
     if not build(directory, wanted.jobs):
         sys.exit(f"the tree does not build: {directory / 'last-build.log'}")
-    began = time.monotonic()
-    if failed := killer(directory, 600):
-        sys.exit(f"the tests fail without a mutant, {failed}: {directory / 'last-test.log'}")
-    patience = 10 + 3 * (time.monotonic() - began)
+    patience = []
+    for test in TESTS:
+        failed, took = run_test(directory, test, 600)
+        if failed:
+            sys.exit(f"the tests fail without a mutant, {failed}: {directory / 'last-test.log'}")
+        patience.append(10 + 4 * took)
 
-    killed, survivors, tried = 0, [], 0
+    killed, survivors, tried, same = 0, [], 0, 0
     for source, number, what, changed in mutants:
-        if tried == wanted.count:
+        if tried + same == wanted.count:
             break
+        where = name_of(source, number, what, changed)
+        if reason := equivalents.reason(source, number, changed):
+            same += 1
+            print(f"{tried + same:4} the same {where}   ({reason})", flush=True)
+            continue
         path = tree / source
         original = path.read_text()
         lines = original.split("\n")
-        where = name_of(source, number, what, changed)
         lines[number] = changed
         try:
             path.write_text("\n".join(lines))
@@ -227,16 +306,27 @@ def main() -> int:
         finally:
             path.write_text(original)
         killed += by is not None
-        print(f"{tried:4} {'killed  ' if by else 'SURVIVED'} {where}{f'   ({by})' if by else ''}",
-              flush=True)
+        print(f"{tried + same:4} {'killed  ' if by else 'SURVIVED'} {where}"
+              f"{f'   ({by})' if by else ''}", flush=True)
         if not by:
             survivors.append(where)
     share = 100 * killed / tried if tried else 0
-    print(f"\n{killed} of {tried} mutants killed, {share:.1f} %")
+    print(f"\nseed {wanted.seed}: {tried + same} changes, {same} of them no mutants; "
+          f"{killed} of {tried} mutants killed, {share:.1f} %")
     for where in survivors:
         print(f"  survived: {where}")
     return 0 if tried and share >= wanted.least else 1
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    # Also where it is run in the background, which has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,11 +1,13 @@
 // The simulated disk against a real one: the same operations on both, then the power of the real
 // one is cut; what it is left with must be something that the simulated one may be left with. The
-// real one is an ext4 on a loop device that is shut down without writing its journal out.
+// real one is an ext4 on a loop device that is shut down without writing its journal out; one that
+// delays the allocation of blocks until it writes them, as ext4 does, and one that does not.
 //
-// SAPWOOD_TEST_POWER_CUTS says how often; a few times by default.
+// SAPWOOD_TEST_POWER_CUTS says how often, SAPWOOD_TEST_POWER_CUTS_SEED where the seeds begin; a few
+// times from 1 on by default.
 #include "sim_files.hpp"
 
-#include "support/frozen_disk.hpp"
+#include "support/scratch_disk.hpp"
 
 #include <sapwood/sim_random.hpp>
 
@@ -27,25 +29,27 @@ namespace {
 
 using sapwood::sim_random;
 using sapwood::detail::sim_files;
-using sapwood::test::frozen_disk;
+using sapwood::test::scratch_disk;
 
-constexpr int power_cuts_usual = 12;
+constexpr int power_cuts_usual = 6;
 
-int power_cuts() {
-    const char* const wanted = std::getenv("SAPWOOD_TEST_POWER_CUTS");
-    return wanted != nullptr ? std::atoi(wanted) : power_cuts_usual;
+int setting(const char* name, int usual) {
+    const char* const text = std::getenv(name);
+    return text != nullptr ? std::atoi(text) : usual;
 }
 
 /// One directory, there and here.
 class twin {
   public:
-    twin(frozen_disk& disk, std::uint64_t seed)
+    twin(scratch_disk& disk, std::uint64_t seed)
         : chance_(seed),
           name_("cut" + std::to_string(seed)),
           real_folder_(disk / name_),
           folder_("/" + name_) {
         REQUIRE(::mkdir(real_folder_.c_str(), 0700) == 0);
-        ::sync();
+        const int folder = ::open(real_folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        REQUIRE(::syncfs(folder) == 0);
+        ::close(folder);
         REQUIRE(simulated_.make_directory(AT_FDCWD, folder_, 0700) == 0);
         simulated_.make_all_durable();
     }
@@ -56,12 +60,15 @@ class twin {
     ~twin() { close_all(); }
 
     void do_something() {
-        switch (chance_.below(12)) {
+        switch (chance_.below(14)) {
         case 0:
             create();
             break;
         case 1:
             sync();
+            break;
+        case 9:
+            allocate();
             break;
         case 2:
             sync_folder();
@@ -98,14 +105,18 @@ class twin {
         files_.clear();
     }
 
+    /// What the kernels have, with nothing lost: names and contents are the same.
+    [[nodiscard]] bool are_equal() const {
+        std::map<std::string, std::string> here;
+        simulated_.visit_regular([&](const std::string& path, const sim_files::inode& file) {
+            here[path.substr(folder_.size() + 1)] = file.bytes.cached();
+        });
+        return here == found();
+    }
+
     /// What is there now must be possible here.
     [[nodiscard]] std::optional<std::string> objection() const {
-        std::map<std::string, std::string> found;
-        for (const auto& entry : std::filesystem::directory_iterator(real_folder_)) {
-            std::ifstream file(entry.path(), std::ios::binary);
-            found[entry.path().filename()] = {std::istreambuf_iterator<char>(file), {}};
-        }
-        return simulated_.objection(folder_, found);
+        return simulated_.objection(folder_, found());
     }
 
     [[nodiscard]] const std::string& log() const noexcept { return log_; }
@@ -115,9 +126,20 @@ class twin {
         int real;
         int simulated;
         std::string name;
+        /// Writes go to its end, whatever offset they name.
+        bool appends;
     };
 
     void note(const std::string& line) { log_ += line + "\n"; }
+
+    [[nodiscard]] std::map<std::string, std::string> found() const {
+        std::map<std::string, std::string> all;
+        for (const auto& entry : std::filesystem::directory_iterator(real_folder_)) {
+            std::ifstream file(entry.path(), std::ios::binary);
+            all[entry.path().filename()] = {std::istreambuf_iterator<char>(file), {}};
+        }
+        return all;
+    }
 
     open_file* any_file() {
         return files_.empty() ? nullptr : &files_[chance_.below(files_.size())];
@@ -134,21 +156,23 @@ class twin {
 
     void create() {
         const std::string name = "f" + std::to_string(++names_);
-        const int flags = O_RDWR | O_CREAT | O_EXCL;
+        const int flags = O_RDWR | O_CREAT | O_EXCL | (chance_.one_in(3) ? O_APPEND : 0);
         const int real = ::open((real_folder_ + "/" + name).c_str(), flags | O_CLOEXEC, 0600);
         const int simulated = simulated_.open(AT_FDCWD, folder_ + "/" + name, flags, 0600, 0);
         REQUIRE(real >= 0);
         REQUIRE(simulated >= 0);
-        files_.push_back({real, simulated, name});
-        note("create " + name);
+        files_.push_back({real, simulated, name, (flags & O_APPEND) != 0});
+        note("create " + name + ((flags & O_APPEND) != 0 ? ", appended to" : ""));
     }
 
     void write_at(const open_file& file, std::int64_t at, const std::string& text, int flags) {
         const iovec all{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
         REQUIRE(::pwritev2(file.real, &all, 1, at, flags) == static_cast<ssize_t>(text.size()));
-        REQUIRE(
-            simulated_.write({.fd = file.simulated, .offset = at, .is_synced = flags == RWF_DSYNC},
-                             text) == static_cast<std::int32_t>(text.size()));
+        REQUIRE(simulated_.write({.fd = file.simulated,
+                                  .offset = at,
+                                  .is_synced = flags == RWF_DSYNC,
+                                  .appends = file.appends},
+                                 text) == static_cast<std::int32_t>(text.size()));
         note("write " + file.name + " at " + std::to_string(at) + ", " +
              std::to_string(text.size()) + " bytes" + (flags != 0 ? ", synced" : ""));
     }
@@ -183,11 +207,24 @@ class twin {
         }
     }
 
+    void allocate() {
+        if (const open_file* const file = any_file()) {
+            const int mode = chance_.one_in(2) ? FALLOC_FL_KEEP_SIZE : 0;
+            const std::int64_t begin = size_of(*file);
+            const auto size = static_cast<std::int64_t>(chance_.between(1, 20'000));
+            REQUIRE(::fallocate(file->real, mode, begin, size) == 0);
+            REQUIRE(simulated_.allocate(file->simulated, mode, begin, size) == 0);
+            note("allocate " + std::to_string(size) + " bytes behind " + file->name +
+                 (mode != 0 ? ", of the same size" : ""));
+        }
+    }
+
     void sync() {
         if (const open_file* const file = any_file()) {
-            REQUIRE(::fdatasync(file->real) == 0);
+            const bool is_whole = chance_.one_in(2);
+            REQUIRE((is_whole ? ::fsync(file->real) : ::fdatasync(file->real)) == 0);
             REQUIRE(simulated_.sync(file->simulated, simulated_.sync_mark(file->simulated)) == 0);
-            note("sync " + file->name);
+            note((is_whole ? "fsync " : "fdatasync ") + file->name);
         }
     }
 
@@ -259,24 +296,32 @@ class twin {
 
 TEST_SUITE("sim_disk") {
     TEST_CASE("what a power cut leaves on ext4 the simulated disk may be left with") {
-        std::string why_not;
-        const auto disk = frozen_disk::mount(why_not);
-        if (disk == nullptr) {
-            MESSAGE("not compared with ext4: " << why_not);
-            return;
-        }
-        for (int seed = 1; seed <= power_cuts(); ++seed) {
-            CAPTURE(seed);
-            twin both(*disk, static_cast<std::uint64_t>(seed));
-            sim_random chance(static_cast<std::uint64_t>(seed));
-            for (std::uint64_t left = chance.between(3, 40); left > 0; --left) {
-                both.do_something();
+        const int first = setting("SAPWOOD_TEST_POWER_CUTS_SEED", 1);
+        const int count = setting("SAPWOOD_TEST_POWER_CUTS", power_cuts_usual);
+        for (const char* const options : {"", "nodelalloc"}) {
+            CAPTURE(std::string(options));
+            std::string why_not;
+            const auto disk =
+                scratch_disk::mount(scratch_disk::kind::ext4, 64u << 20, why_not, options);
+            if (disk == nullptr) {
+                MESSAGE("not compared with ext4: " << why_not);
+                return;
             }
-            both.close_all();
-            disk->cut_power();
-            const auto wrong = both.objection();
-            CAPTURE(both.log());
-            REQUIRE_MESSAGE(!wrong, "the simulated disk would not have " << wrong.value_or(""));
+            for (int seed = first; seed < first + count; ++seed) {
+                CAPTURE(seed);
+                twin both(*disk, static_cast<std::uint64_t>(seed));
+                sim_random chance(static_cast<std::uint64_t>(seed));
+                for (std::uint64_t left = chance.between(3, 40); left > 0; --left) {
+                    both.do_something();
+                }
+                CAPTURE(both.log());
+                REQUIRE(both.are_equal());
+                both.close_all();
+                disk->cut_power();
+                disk->mount_again();
+                const auto wrong = both.objection();
+                REQUIRE_MESSAGE(!wrong, "the simulated disk would not have " << wrong.value_or(""));
+            }
         }
     }
 }

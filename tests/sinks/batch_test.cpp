@@ -2,6 +2,7 @@
 #include "support/allocations.hpp"
 
 #include <sapwood/batch.hpp>
+#include <sapwood/escape.hpp>
 
 #include <chrono>
 #include <ctime>
@@ -42,6 +43,13 @@ std::string line(record item) {
 
 std::string line_at(record::time_point when) {
     return line(record(level::info, 1, "x", when));
+}
+
+std::size_t allocations_of_escaping(std::string_view message) {
+    const auto before = sapwood::test::allocations();
+    std::string escaped;
+    sapwood::escape(message, escaped);
+    return sapwood::test::allocations() - before;
 }
 
 } // namespace
@@ -129,6 +137,27 @@ TEST_SUITE("batch") {
             expected += "\\x01";
         }
         CHECK(line(record(level::info, 1, controls, some_time)) == expected + "\n");
+    }
+
+    TEST_CASE("a message that grows past the end of a batch's memory makes it grow, to the byte") {
+        // All of a batch's memory, which holds 32 KiB more than its maximum.
+        constexpr std::size_t memory = 16 + (32u << 10);
+        for (std::size_t size = memory - 2; size <= memory + 2; ++size) {
+            CAPTURE(size);
+            batch lines(16, layout::plain);
+            const std::size_t head = line(record(level::info, 1, "", some_time)).size() - 1;
+            // Newlines and a last letter: two bytes each, and one.
+            const std::size_t text = size - head - 1;
+            std::string message(text / 2, '\n');
+            message += std::string(text % 2, 'x');
+            record item(level::info, 1, message, some_time);
+            const auto before = sapwood::test::allocations();
+            lines.push_back(std::move(item));
+            const auto grown = sapwood::test::allocations() - before;
+            REQUIRE(lines.bytes().size() == size);
+            // The escaped text is one.
+            CHECK((grown > allocations_of_escaping(message)) == (size > memory));
+        }
     }
 
     TEST_CASE("a verbatim record stands byte for byte, with a newline after it") {

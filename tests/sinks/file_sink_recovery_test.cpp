@@ -1,6 +1,7 @@
 // file_sink: what a power cut or a kill has left of a numbered log, and what an open makes of it.
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
+#include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/file_sink.hpp>
@@ -9,6 +10,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <liburing.h>
 #include <string>
 #include <string_view>
 
@@ -35,6 +37,7 @@ task<outcome> opened_and_closed(const std::string& path) {
     const sapwood::file_sink_options options{.path = path, .numbered = true};
     file_sink sink = co_await file_sink::open(options);
     const outcome found{sapwood::to_number(sink.last_lsn()), sink.torn_bytes()};
+    CHECK(sink.size() == std::filesystem::file_size(path)); // what was moved aside does not count
     co_await sink.close();
     co_return found;
 }
@@ -81,6 +84,38 @@ TEST_SUITE("file_sink_recovery") {
         for (std::size_t size = 1; size < line.size(); ++size) {
             co_await check(lines(1, 3), line.substr(0, size), 3);
         }
+    }
+
+    TEST_CASE("an open whose reads are short, at any byte, sees all of it") {
+        for (const unsigned bytes : {1u, 7u, 64u, 1000u}) {
+            CAPTURE(bytes);
+            sapwood::test::loop_with_writes loop(&sapwood::test::perform);
+            loop.ring().answer = [bytes](const io_uring_sqe& sqe) {
+                return sqe.opcode == IORING_OP_READ ? sapwood::test::perform_some(sqe, bytes)
+                                                    : sapwood::test::perform(sqe);
+            };
+            loop.run(check(lines(1, 30, 10), "a torn line", 30));
+        }
+    }
+
+    TEST_CASE("an open of plain lines whose reads are short moves the torn line, and all of it") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const std::string torn(100'000, 'x');
+        fill(path, "whole\n" + torn);
+        sapwood::test::loop_with_writes loop(&sapwood::test::perform);
+        loop.ring().answer = [](const io_uring_sqe& sqe) {
+            return sqe.opcode == IORING_OP_READ ? sapwood::test::perform_some(sqe, 1000)
+                                                : sapwood::test::perform(sqe);
+        };
+        loop.run([](std::string of) -> task<> {
+            const sapwood::file_sink_options options{.path = of};
+            file_sink sink = co_await file_sink::open(options);
+            CHECK(sink.torn_bytes() == 100'000);
+            co_await sink.close();
+        }(path));
+        CHECK(contents_of(path) == "whole\n");
+        CHECK(contents_of(path + ".torn") == torn + "\n");
     }
 
     CO_TEST_CASE("an end of zeros is moved aside, whatever comes behind it") {
@@ -157,6 +192,17 @@ TEST_SUITE("file_sink_recovery") {
         CHECK(co_await opened_and_closed(folder / "log") == outcome{6, 0});
         CHECK(contents_of(folder / "log") == lines(4, 6));
         CHECK(!std::filesystem::exists(folder / "log.next"));
+    }
+
+    CO_TEST_CASE("a file that is called as a segment is is not a plain log's to take") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path + ".next", "somebody's\n");
+        const sapwood::file_sink_options options{.path = path};
+        file_sink sink = co_await file_sink::open(options);
+        co_await sink.close();
+        CHECK(contents_of(path).empty());
+        CHECK(contents_of(path + ".next") == "somebody's\n");
     }
 
     CO_TEST_CASE("a segment that is another writer's at that moment is left alone") {

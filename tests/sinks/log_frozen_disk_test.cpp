@@ -3,8 +3,8 @@
 // the disk for so long and holds the other tasks to being less than 1 ms late, on a machine that
 // does nothing else; without it the disk is frozen for a moment, and only that they go on is
 // checked.
-#include "support/frozen_disk.hpp"
 #include "support/log_lines.hpp"
+#include "support/scratch_disk.hpp"
 
 #include <sapwood/clock.hpp>
 #include <sapwood/logger.hpp>
@@ -26,7 +26,7 @@ namespace {
 
 using namespace sapwood;
 using namespace std::chrono_literals;
-using test::frozen_disk;
+using test::scratch_disk;
 
 constexpr auto late_max = 1ms;
 constexpr std::uint64_t records_per_ms = 100;
@@ -90,7 +90,7 @@ task<> observe(scene& now) {
     }
 }
 
-task<> log_on_a_frozen_disk(const frozen_disk& disk, bool shares_loop, scene& now) {
+task<> log_on_a_frozen_disk(const scratch_disk& disk, bool shares_loop, scene& now) {
     logger_options options{.path = disk / "app.log", .form = test::bare_form};
     std::optional<logger> log;
     if (shares_loop) {
@@ -106,7 +106,7 @@ task<> log_on_a_frozen_disk(const frozen_disk& disk, bool shares_loop, scene& no
 
 void freeze_under(bool shares_loop) {
     std::string why_not;
-    const auto disk = frozen_disk::mount(why_not);
+    const auto disk = scratch_disk::mount(scratch_disk::kind::ext4, 64u << 20, why_not);
     if (disk == nullptr) {
         MESSAGE("skipped: " << why_not);
         return;

@@ -1,6 +1,7 @@
 // A pipeline and its disk: what is acknowledged when, and what becomes of records that the disk
 // refuses or loses.
 #include "support/co_test.hpp"
+#include "support/numbered_lines.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <functional>
@@ -21,6 +23,7 @@
 #include <string>
 #include <string_view>
 #include <sys/uio.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -38,7 +41,9 @@ using sapwood::record;
 using sapwood::task;
 using sapwood::when_refused;
 using sapwood::test::contents_of;
+using sapwood::test::fill;
 using sapwood::test::loop_with_writes;
+using sapwood::test::numbered;
 using sapwood::test::perform;
 using sapwood::test::temporary_directory;
 
@@ -97,6 +102,12 @@ class planned_disk {
           loop_([this](const io_uring_sqe& sqe) { return write(sqe); }) {
         auto usual = loop_.ring().answer;
         loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
+            if (sqe.opcode == IORING_OP_STATX && on_status) {
+                return on_status(sqe);
+            }
+            if (sqe.opcode == IORING_OP_CLOSE && on_close) {
+                return on_close(sqe);
+            }
             if (sqe.opcode != IORING_OP_FSYNC) {
                 return usual(sqe);
             }
@@ -133,6 +144,8 @@ class planned_disk {
     /// Of a file, be it that of a write.
     answer on_sync;
     answer on_directory_sync;
+    answer on_status;
+    answer on_close;
     std::vector<int> synced;
     int directory_syncs = 0;
 
@@ -350,6 +363,10 @@ TEST_SUITE("pipeline_disk") {
             the_disk.synced.clear();
             const int directory_syncs_before = the_disk.directory_syncs;
             the_disk.on_sync = fails_once();
+            std::vector<std::string> health;
+            log.on_health([&](const sapwood::log_health& now) {
+                health.push_back(now.is_degraded() ? now.reason.message() : "healthy");
+            });
             (void)co_await append(log, "two");
             const lsn place = co_await append(log, "three");
             co_await log.durable(place);
@@ -364,6 +381,7 @@ TEST_SUITE("pipeline_disk") {
             CHECK(!std::filesystem::exists(path + ".next"));
             CHECK(log.counts().segments_begun == 1);
             co_await log.durable(co_await append(log, "four"));
+            CHECK(health == std::vector<std::string>{"Input/output error", "healthy"});
             co_await log.close();
             CHECK(lines_in(path) == std::vector<std::string>{"2 two", "3 three", "4 four"});
         });
@@ -413,6 +431,63 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("where it is not known whether a write or its sync has failed, it was the sync") {
+        const temporary_directory folder;
+        planned_disk disk(true);
+        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            co_await log.durable(co_await append(log, "one"));
+            the_disk.on_sync = fails_once();
+            the_disk.on_status = [first = true](const io_uring_sqe& sqe) mutable {
+                return std::exchange(first, false) ? std::optional(-EIO) : perform(sqe);
+            };
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"2 two"});
+            co_await log.close();
+        }(disk, folder));
+    }
+
+    TEST_CASE("a disk that has recovered is tried again soon when it fails the next time") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            const lsn first = co_await append(log, "one");
+            co_await sapwood::sleep_for(1min);
+            the_disk.on_write = nullptr;
+            co_await log.durable(first);
+            the_disk.on_write = [refuses = true](const io_uring_sqe& sqe) mutable {
+                return std::exchange(refuses, false) ? std::optional(-ENOSPC) : perform(sqe);
+            };
+            const auto began = sapwood::event_loop::current().now();
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(sapwood::event_loop::current().now() - began <= 15ms);
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("a close that fails is told to who awaits it") {
+        const temporary_directory folder;
+        planned_disk disk(true);
+        disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            co_await log.durable(co_await append(log, "one"));
+            the_disk.on_close = [](const io_uring_sqe& sqe) {
+                (void)perform(sqe);
+                return std::optional(-EIO);
+            };
+            std::error_code failure;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                failure = error.code();
+            }
+            CHECK(failure == std::errc::io_error);
+            the_disk.on_close = nullptr;
+        }(disk, folder));
+        CHECK(lines_in(folder / "log") == std::vector<std::string>{"1 one"});
+    }
+
     TEST_CASE("with an interval the sync comes when it is over") {
         on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline_options options;
@@ -429,9 +504,12 @@ TEST_SUITE("pipeline_disk") {
             CHECK(took >= 200ms);
             CHECK(took < 210ms);
             CHECK(the_disk.synced.size() == 1);
+            co_await log.written(co_await append(log, "the next interval's"));
+            CHECK(the_disk.synced.size() == 1);
             co_await log.durable(co_await append(log, "three"));
             co_await log.close();
             CHECK(is_marked(in / "log", 2));
+            CHECK(!is_marked(in / "log", 3));
             CHECK(the_disk.synced.size() == 2);
         });
     }
@@ -485,6 +563,8 @@ TEST_SUITE("pipeline_disk") {
             CHECK(lines_in(in / "log.0000000000000005") ==
                   std::vector<std::string>{"3 text 3", "4 text 4"});
             CHECK(lines_in(in / "log") == std::vector<std::string>{"5 text 5"});
+            CHECK(is_marked(in / "log.0000000000000005", 0));
+            CHECK(is_marked(in / "log", 0));
             pipeline log = co_await opened(in / "log", options);
             CHECK(co_await append(log, "text 6") == lsn{6});
             co_await log.close();
@@ -668,6 +748,91 @@ TEST_SUITE("pipeline_disk") {
             the_disk.on_sync = nullptr;
             co_await log.close();
         });
+    }
+
+    TEST_CASE("whenever the disk has another reason to refuse, that is told, and no reason twice") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            int writes = 0;
+            the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                ++writes;
+                return writes <= 4 ? -ENOSPC : writes <= 8 ? -EROFS : perform(sqe);
+            };
+            std::vector<std::string> health;
+            log.on_health([&](const sapwood::log_health& now) {
+                health.push_back(now.is_degraded() ? now.reason.message() : "healthy");
+            });
+            co_await log.durable(co_await append(log, "one"));
+            CHECK(health == std::vector<std::string>{"No space left on device",
+                                                     "Read-only file system", "healthy"});
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("an open writes once more what no mark says is on disk, and has it synced") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string proven = numbered(1, "above the mark");
+            const std::string unproven = numbered(2, "marked", true) + numbered(3, "behind it");
+            fill(in / "log", proven + unproven);
+            std::vector<std::pair<std::uint64_t, std::string>> writes;
+            std::size_t syncs_before_a_write = 0;
+            the_disk.on_write = [&](const io_uring_sqe& sqe) {
+                // NOLINTNEXTLINE(performance-no-int-to-ptr): so has an SQE its address.
+                writes.emplace_back(sqe.off,
+                                    std::string(reinterpret_cast<const char*>(sqe.addr), sqe.len));
+                syncs_before_a_write = the_disk.synced.size();
+                return perform(sqe);
+            };
+            pipeline log = co_await opened(in / "log", durable());
+            REQUIRE(writes.size() == 1);
+            CHECK(writes[0].first == proven.size());
+            CHECK(writes[0].second == unproven);
+            CHECK(the_disk.synced.size() > syncs_before_a_write);
+            CHECK(log.counts().durable == lsn{3});
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("a batch behind a line of the log's own is not marked: that line is not synced") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            co_await log.durable(co_await append(log, "one"));
+            std::filesystem::rename(in / "log", in / "log.1");
+            co_await sapwood::sleep_for(1s);
+            co_await log.durable(co_await append(log, "two"));
+            co_await log.durable(co_await append(log, "three"));
+            co_await log.close();
+            const auto lines = lines_in(in / "log");
+            REQUIRE(lines.size() == 3);
+            CHECK(lines[0].starts_with("0 ")); // the log's own
+            CHECK(!is_marked(in / "log", 1));
+            CHECK(is_marked(in / "log", 2));
+        });
+    }
+
+    TEST_CASE("a log without lines of its own tells on standard error that its file was taken") {
+        const temporary_directory folder;
+        const int standard_error = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+        const int file = ::open((folder / "errors").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        ::dup2(file, STDERR_FILENO);
+        ::close(file);
+        planned_disk disk(true);
+        disk.run([](const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.form = sapwood::layout::verbatim;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "one"));
+            std::filesystem::rename(in / "log", in / "log.1");
+            co_await sapwood::sleep_for(1s);
+            co_await log.durable(co_await append(log, "two"));
+            co_await log.close();
+        }(folder));
+        ::dup2(standard_error, STDERR_FILENO);
+        ::close(standard_error);
+        CHECK(contents_of(folder / "errors") ==
+              fmt::format("sapwood: {0} was renamed or removed; the log goes on in this file\n",
+                          folder / "log"));
+        CHECK(contents_of(folder / "log") == "two\n");
     }
 
     TEST_CASE("a log whose file is taken away goes on in a new one, with what was not synced") {

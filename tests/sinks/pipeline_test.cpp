@@ -5,6 +5,7 @@
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/frame_pool.hpp>
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
@@ -52,6 +53,33 @@ pipeline_options verbatim() {
 record text(std::string_view message) {
     return {level::info, 1, message};
 }
+
+/// While it exists, coroutines of this thread begin with memory from operator new.
+class no_cached_frames {
+  public:
+    no_cached_frames() {
+        using pool = sapwood::detail::frame_pool;
+        for (std::size_t each = 1; each < pool::size_classes; ++each) {
+            const std::size_t bytes = each * pool::granularity;
+            while (sapwood::detail::thread_frames.free[each] != nullptr &&
+                   sapwood::detail::thread_frames.free[each]->next != nullptr) {
+                taken_.emplace_back(sapwood::detail::allocate_frame(bytes), bytes);
+            }
+        }
+    }
+
+    no_cached_frames(const no_cached_frames&) = delete;
+    no_cached_frames& operator=(const no_cached_frames&) = delete;
+
+    ~no_cached_frames() {
+        for (const auto& [memory, bytes] : taken_) {
+            sapwood::detail::free_frame(memory, bytes);
+        }
+    }
+
+  private:
+    std::vector<std::pair<void*, std::size_t>> taken_;
+};
 
 task<pipeline> opened(const std::string& path, pipeline_options options) {
     const sapwood::file_sink_options sink_options{.path = path};
@@ -147,6 +175,34 @@ class slow_disk {
 } // namespace
 
 TEST_SUITE("pipeline") {
+    CO_TEST_CASE(
+        "a pipeline for which there is no memory is none, and one for which there is works") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const sapwood::file_sink_options where{.path = path};
+        // Whichever allocation fails, and then with none that does.
+        for (std::size_t nth = 1;; ++nth) {
+            auto sink = co_await sapwood::file_sink::open(where);
+            std::optional<pipeline> log;
+            {
+                const no_cached_frames each_frame_is_an_allocation;
+                const sapwood::test::failing_allocations failing(nth);
+                try {
+                    log.emplace(std::move(sink), verbatim());
+                } catch (const std::bad_alloc&) {
+                }
+            }
+            if (log) {
+                CHECK(nth > 2);
+                record item = text("one");
+                (void)co_await log->append(std::move(item));
+                co_await log->close();
+                break;
+            }
+            co_await sapwood::idle(1h); // what had been begun ends
+        }
+        CHECK(contents_of(folder / "log") == "one\n");
+    }
 
     // --- from producers to the file ---
 

@@ -1,0 +1,218 @@
+// file_sink: the file follows its name, says what has become of it, once, and keeps its lock where
+// somebody else still writes the file.
+#include "support/co_test.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/file_sink.hpp>
+#include <sapwood/sleep.hpp>
+
+#include <cerrno>
+#include <chrono>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <filesystem>
+#include <string>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace {
+
+using namespace std::chrono_literals;
+using sapwood::file_sink;
+using sapwood::file_sink_options;
+using sapwood::log_news;
+using sapwood::task;
+using sapwood::test::contents_of;
+using sapwood::test::fill;
+using sapwood::test::temporary_directory;
+
+task<file_sink> opened(const std::string& path) {
+    const file_sink_options options{.path = path};
+    co_return co_await file_sink::open(options);
+}
+
+/// What a look at the name tells when it is time for one.
+task<std::string> news_of(file_sink& sink) {
+    co_await sapwood::sleep_for(1s);
+    const log_news news = co_await sink.follow();
+    co_return news.text;
+}
+
+task<> write(file_sink& sink, std::string lines) {
+    co_await sink.write(lines);
+}
+
+dev_t device_of(const std::string& path) {
+    struct stat status {};
+
+    return ::stat(path.c_str(), &status) == 0 ? status.st_dev : 0;
+}
+
+bool is_locked(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    REQUIRE(fd >= 0);
+    const bool is_free = ::flock(fd, LOCK_EX | LOCK_NB) == 0;
+    ::close(fd);
+    return !is_free;
+}
+
+} // namespace
+
+TEST_SUITE("file_sink_name") {
+    CO_TEST_CASE("a file that somebody has cut is told of, and how much") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path);
+        co_await write(sink, "0123456789\n");
+        CHECK(co_await news_of(sink) == "");
+        std::filesystem::resize_file(path, 4);
+        CHECK(co_await news_of(sink) == "somebody has cut 7 bytes off " + path);
+        CHECK(sink.size() == 4);
+        CHECK(sink.counts().truncated == 1);
+        CHECK(co_await news_of(sink) == "");
+        CHECK(sink.counts().truncated == 1);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a name that cannot be had is told of once, and again after it was the log's") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path);
+        const auto take_away = [&] {
+            std::filesystem::rename(path, folder / "aside");
+            std::filesystem::create_directory(path);
+        };
+        take_away();
+        CHECK((co_await news_of(sink)).find("lost its name") != std::string::npos);
+        CHECK(co_await news_of(sink) == "");
+        std::filesystem::remove(path);
+        std::filesystem::rename(folder / "aside", path);
+        CHECK(co_await news_of(sink) == "");
+        take_away();
+        CHECK((co_await news_of(sink)).find("lost its name") != std::string::npos);
+        co_await write(sink, "line\n");
+        CHECK(contents_of(folder / "aside") == "line\n");
+        CHECK(sink.counts().reopened == 0);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a log that is a link goes on in another file system, and is at home there") {
+        const temporary_directory folder;
+        const std::string there =
+            "/dev/shm/sapwood-test-" +
+            std::filesystem::path(folder / "").parent_path().filename().string();
+        if (device_of("/dev/shm") == 0 || device_of("/dev/shm") == device_of(folder / "")) {
+            MESSAGE("skipped: /dev/shm is no file system of its own");
+            co_return;
+        }
+        const std::string path = folder / "log";
+        std::filesystem::create_symlink(folder / "here", path);
+        fill(folder / "here", "");
+        file_sink sink = co_await opened(path);
+        std::filesystem::remove(path);
+        std::filesystem::create_symlink(there, path);
+        fill(there, "");
+        (void)co_await news_of(sink);
+        CHECK(sink.counts().reopened == 1);
+        CHECK(co_await news_of(sink) == "");
+        CHECK(sink.counts().reopened == 1);
+        co_await write(sink, "line\n");
+        CHECK(contents_of(there) == "line\n");
+        co_await sink.close();
+        std::filesystem::remove(there);
+    }
+
+    CO_TEST_CASE("a log that may be no link is not opened through one") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(folder / "elsewhere", "");
+        std::filesystem::create_symlink(folder / "elsewhere", path);
+        const file_sink_options options{.path = path, .may_be_link = false};
+        std::error_code failure;
+        try {
+            (void)co_await file_sink::open(options);
+        } catch (const std::system_error& error) {
+            failure = error.code();
+        }
+        CHECK(failure == std::errc::too_many_symbolic_link_levels);
+    }
+
+    CO_TEST_CASE("of a file that has taken the name it is known when it was written to") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path);
+        std::filesystem::rename(path, folder / "aside");
+        fill(path, "");
+        const auto long_ago = std::filesystem::file_time_type::clock::now() - 1h;
+        std::filesystem::last_write_time(path, long_ago);
+        (void)co_await news_of(sink);
+        CHECK(sink.counts().reopened == 1);
+        CHECK(sink.modified() < std::chrono::system_clock::now() - 30min);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("another file that has taken the name is not rotated") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path);
+        std::filesystem::rename(path, folder / "aside");
+        fill(path, "somebody's\n");
+        std::error_code failure;
+        try {
+            co_await sink.rotate(folder / "log.1", false);
+        } catch (const std::system_error& error) {
+            failure = error.code();
+        }
+        CHECK(failure.value() == ESTALE);
+        CHECK(contents_of(path) == "somebody's\n");
+        CHECK(!std::filesystem::exists(folder / "log.1"));
+        CHECK(sink.counts().rotated == 0);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("what was rotated stays locked while a child has it open") {
+        const temporary_directory folder;
+        file_sink sink = co_await opened(folder / "log");
+        // As a child has it: the same open file.
+        const int of_child = ::dup(sink.fd());
+        co_await sink.rotate(folder / "log.1", false);
+        CHECK(is_locked(folder / "log.1"));
+        ::close(of_child);
+        CHECK(!is_locked(folder / "log.1"));
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("what was taken away is not locked any more, whoever has it open") {
+        const temporary_directory folder;
+        file_sink sink = co_await opened(folder / "log");
+        const int of_child = ::dup(sink.fd());
+        std::filesystem::rename(folder / "log", folder / "log.1");
+        (void)co_await news_of(sink);
+        CHECK(sink.counts().reopened == 1);
+        CHECK(!is_locked(folder / "log.1"));
+        CHECK(is_locked(folder / "log"));
+        ::close(of_child);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a log is shared where standard input is closed, too") {
+        const temporary_directory folder;
+        file_sink sink = co_await opened(folder / "log");
+        const int standard_input = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+        ::close(STDIN_FILENO);
+        {
+            file_sink same = co_await file_sink::share(sink, sink.fd());
+            CHECK(same.fd() == STDIN_FILENO);
+            co_await write(same, "line\n");
+            co_await same.close();
+        }
+        if (standard_input >= 0) {
+            ::dup2(standard_input, STDIN_FILENO);
+            ::close(standard_input);
+        }
+        CHECK(contents_of(folder / "log") == "line\n");
+        co_await sink.close();
+    }
+}
