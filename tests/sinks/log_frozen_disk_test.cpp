@@ -1,11 +1,12 @@
 // A loop that logs 100,000 records a second while the log's disk is frozen: its other tasks go on,
-// and every record is written afterwards or told to be missing. SAPWOOD_TEST_HANG_SECONDS=5 freezes
-// the disk for so long and holds the other tasks to being less than 1 ms late; without it the disk
-// is frozen for a moment, and only that they go on is checked.
+// and every record is written afterwards or told to be missing; nor does a crash lose any.
+// SAPWOOD_TEST_HANG_SECONDS=5 freezes the disk for so long and holds the other tasks to being less
+// than 1 ms late; without it the disk is frozen for a moment, and only that they go on is checked.
 //
 // What the machine adds does not count: the time in which the kernel had the thread ready to run
 // and ran another one, and what a thread is late at the same time that does nothing but sleep. What
 // is left is what the loop's own turns took, on a processor or blocked.
+#include "support/child_process.hpp"
 #include "support/frozen_disk.hpp"
 #include "support/log_lines.hpp"
 
@@ -24,6 +25,7 @@
 #include <fcntl.h>
 #include <fmt/chrono.h>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -36,6 +38,7 @@ using test::frozen_disk;
 
 constexpr auto late_max = 1ms;
 constexpr std::uint64_t records_per_ms = 100;
+constexpr int records_before_crash = 1000;
 
 std::chrono::milliseconds hang_time() {
     const char* const setting = std::getenv("SAPWOOD_TEST_HANG_SECONDS");
@@ -193,6 +196,21 @@ void freeze_under(bool shares_loop) {
     }
 }
 
+/// A thread of the child's thaws the disk, while another one is in the signal's handler.
+std::string crash_on(frozen_disk& disk) {
+    const logger log{{.path = disk / "app.log", .form = test::bare_form}};
+    log.flush_blocking();
+    disk.freeze();
+    const std::jthread thaw([&disk, until = clock::now() + hang_time()] {
+        std::this_thread::sleep_until(until);
+        disk.thaw();
+    });
+    for (int i = 0; i < records_before_crash; ++i) {
+        log.info("number {} before the crash", i);
+    }
+    std::abort();
+}
+
 } // namespace
 
 TEST_SUITE("log_frozen_disk") {
@@ -203,5 +221,21 @@ TEST_SUITE("log_frozen_disk") {
 
     TEST_CASE("a frozen disk holds up no other task of a loop that writes the log itself") {
         freeze_under(true);
+    }
+
+    TEST_CASE("a crash while the disk is frozen ends when it thaws, and loses nothing") {
+        std::string why_not;
+        const auto disk = frozen_disk::mount(why_not);
+        if (disk == nullptr) {
+            MESSAGE("skipped: " << why_not);
+            return;
+        }
+        CHECK(test::in_child([&] { return crash_on(*disk); }) == "the child was killed by Aborted");
+        const auto lines = test::lines_of(test::contents_of(*disk / "app.log"));
+        const std::set<std::string> written(lines.begin(), lines.end()); // some may be there twice
+        for (int i = 0; i < records_before_crash; ++i) {
+            REQUIRE(written.contains(fmt::format("info number {} before the crash", i)));
+        }
+        CHECK(test::contents_of(*disk / "app.log").find("SIGABRT") != std::string::npos);
     }
 }
