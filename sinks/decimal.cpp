@@ -45,6 +45,18 @@ class pairs_of {
     std::uint64_t fixed_;
 };
 
+[[gnu::always_inline]] inline char* put_eight(char* to, std::uint32_t value) noexcept {
+    const std::uint64_t text = eight_digits(value) | eight_ascii_zeros;
+    std::memcpy(to, &text, 8);
+    return to + 8;
+}
+
+/// Nine digits and more. Apart, so that shorter ones need no frame on the stack for its call.
+[[gnu::noinline]] char* put_long_decimal(char* to, std::uint64_t value) noexcept {
+    to = put_decimal(to, value / 100'000'000);
+    return put_eight(to, static_cast<std::uint32_t>(value % 100'000'000));
+}
+
 } // namespace
 
 char* put_decimal(char* to, std::uint64_t value) noexcept {
@@ -68,11 +80,10 @@ char* put_decimal(char* to, std::uint64_t value) noexcept {
         to = put_pair(to, digits.next());
         return put_pair(to, digits.next());
     }
-    to = put_decimal(to, value / 100'000'000);
-    const std::uint64_t last =
-        eight_digits(static_cast<std::uint32_t>(value % 100'000'000)) | eight_ascii_zeros;
-    std::memcpy(to, &last, 8);
-    return to + 8;
+    if (value < 100'000'000) { // all eight: nothing to be shifted out
+        return put_eight(to, static_cast<std::uint32_t>(value));
+    }
+    return put_long_decimal(to, value);
 }
 
 } // namespace sapwood::detail

@@ -23,6 +23,19 @@ int hex_value(char digit) noexcept {
 
 } // namespace
 
+bool detail::is_long_plain(std::string_view text) noexcept {
+    const auto load = [&text](std::size_t at) {
+        std::uint64_t bytes = 0;
+        std::memcpy(&bytes, text.data() + at, sizeof(bytes));
+        return bytes;
+    };
+    std::uint64_t found = suspicious(load(text.size() - 8)); // some of them twice
+    for (std::size_t at = 0; at + 8 <= text.size(); at += 8) {
+        found |= suspicious(load(at));
+    }
+    return found == 0;
+}
+
 bool is_utf8(std::string_view text) noexcept {
     while (!text.empty()) {
         const std::size_t size = detail::decode_utf8(text).size;

@@ -34,10 +34,41 @@ void write_lines(log_output& to, std::size_t slot) noexcept {
     }
 }
 
-log_thread thread_of(const signal_note& note) {
-    // A number that no thread of the log has.
-    return {.id = note.thread, .ordinal = ~note.thread, .name = {}};
-}
+/// The line that tells of a signal: which one, in which thread, and `end`. The record borrows it.
+class signal_line {
+  public:
+    signal_line(const signal_note& note, std::string_view end) noexcept
+        : text_(memory_, sizeof(memory_)),
+          // A number that no thread of the log has; an empty name needs no memory.
+          thread_{.id = note.thread, .ordinal = ~note.thread, .name = {}} {
+        text_.take(crash_handler::describe(note, text_.end_of_text()));
+        text_.put(" in thread ");
+        text_.put_decimal(note.thread);
+        text_.put(end);
+    }
+
+    signal_line(const signal_line&) = delete;
+    signal_line& operator=(const signal_line&) = delete;
+    ~signal_line() = default;
+
+    [[nodiscard]] log_record record(log_record::time_point when) const noexcept {
+        return {.when = when,
+                .importance = level::critical,
+                .is_known_plain = true,
+                .is_truncated = false,
+                .message = text_.text(),
+                .logger = log_record::own_name,
+                .logger_id = log_record::own_id,
+                .thread = thread_,
+                .sequence = 0,
+                .fields = {}};
+    }
+
+  private:
+    char memory_[crash_handler::text_bytes_max + 128]{};
+    crash_text text_;
+    log_thread thread_;
+};
 
 } // namespace
 
@@ -87,24 +118,9 @@ void log_consumer::tell_signal(std::uint64_t flush) noexcept {
     if (note == nullptr) [[likely]] {
         return;
     }
-    char memory[crash_handler::text_bytes_max + 64];
-    crash_text text(memory, sizeof(memory));
-    text.take(crash_handler::describe(*note, text.end_of_text()));
-    text.put(" in thread ");
-    text.put_decimal(note->thread);
-    text.put(": what was logged before it is above");
-    const log_thread thread = thread_of(*note);
+    const signal_line line(*note, ": what was logged before it is above");
     const log_visit here(visits_);
-    append_own({.when = clock_.at(backend_->ticks()),
-                .importance = level::critical,
-                .is_known_plain = true,
-                .is_truncated = false,
-                .message = text.text(),
-                .logger = log_record::own_name,
-                .logger_id = log_record::own_id,
-                .thread = thread,
-                .sequence = 0,
-                .fields = {}});
+    append_own(line.record(clock_.at(backend_->ticks())));
     push_all();
 }
 
@@ -276,23 +292,8 @@ void log_consumer::put_gap_in_crash(log_producer& from, std::uint64_t through) n
 }
 
 void log_consumer::put_signal_in_crash(const signal_note& note) noexcept {
-    char memory[256];
-    crash_text text(memory, sizeof(memory));
-    text.take(crash_handler::describe(note, text.end_of_text()));
-    text.put(" in thread ");
-    text.put_decimal(note.thread);
-    text.put(": the signal's handler writes this and what follows");
-    const log_thread thread = thread_of(note); // an empty name needs no memory
-    put_own_in_crash({.when = clock_.at(backend_->ticks()),
-                      .importance = level::critical,
-                      .is_known_plain = true,
-                      .is_truncated = false,
-                      .message = text.text(),
-                      .logger = log_record::own_name,
-                      .logger_id = log_record::own_id,
-                      .thread = thread,
-                      .sequence = 0,
-                      .fields = {}});
+    const signal_line line(note, ": the signal's handler writes this and what follows");
+    put_own_in_crash(line.record(clock_.at(backend_->ticks())));
 }
 
 void log_consumer::put_own_in_crash(const log_record& record) noexcept {

@@ -117,6 +117,12 @@ inline bool log_consumer::take(log_producer& from, const log_frame& frame) noexc
         }
     }
     const char* const text = reinterpret_cast<const char*>(&frame) + sizeof(log_frame);
+    std::string_view fields;
+    if ((frame.flags & log_frame::has_fields) != 0) {
+        fields = {text + frame.message_bytes, frame.bytes - sizeof(log_frame) -
+                                                  frame.message_bytes -
+                                                  (frame.flags >> log_frame::padding_shift)};
+    }
     group_.push_back({
         .when = clock_.at(frame.ticks),
         .importance = static_cast<level>(frame.importance),
@@ -128,15 +134,13 @@ inline bool log_consumer::take(log_producer& from, const log_frame& frame) noexc
         .logger_id = id_in_ring(frame.logger),
         .thread = from.thread,
         .sequence = from.sequence,
-        .fields = (frame.flags & log_frame::has_fields) != 0
-                      ? std::string_view(text + frame.message_bytes,
-                                         frame.bytes - sizeof(log_frame) - frame.message_bytes -
-                                             (frame.flags >> log_frame::padding_shift))
-                      : std::string_view(),
+        .fields = fields,
     });
-    if (log_origin origin; origin.take(group_.back().fields)) [[unlikely]] {
-        pass_bytes_ += frame.bytes;
-        return append_from(from, origin);
+    if (!fields.empty()) {
+        if (log_origin origin; origin.take(fields)) [[unlikely]] {
+            pass_bytes_ += frame.bytes;
+            return append_from(from, origin);
+        }
     }
     ++from.sequence;
     group_bytes_ += frame.bytes;

@@ -94,21 +94,14 @@ void text_layout::append_all(std::span<const log_record> records, log_buffer& to
         log_layout::append_all(records, to);
         return;
     }
-    std::size_t bytes_max = 0;
     for (const log_record& each : records) {
-        bytes_max += sizeof(cached_head) + each.message.size() + 1;
-    }
-    char* at = to.room(bytes_max);
-    for (const log_record& each : records) {
-        bytes_max -= sizeof(cached_head) + each.message.size() + 1;
         const cached_head* const head = head_of(each);
         if (head == nullptr || !each.fields.empty() || each.is_truncated || each.is_own() ||
             (!each.is_known_plain && !is_plain(each.message))) [[unlikely]] {
-            to.take(at);
             append(each, to);
-            at = to.room(bytes_max);
             continue;
         }
+        char* at = to.room(sizeof(cached_head) + each.message.size() + 1);
         std::memcpy(at, head->bytes, 48); // fixed sizes need no call
         if (head->size > 48) [[unlikely]] {
             std::memcpy(at + 48, head->bytes + 48, sizeof(head->bytes) - 48);
@@ -117,8 +110,8 @@ void text_layout::append_all(std::span<const log_record> records, log_buffer& to
         std::memcpy(at, each.message.data(), each.message.size());
         at += each.message.size();
         *at++ = '\n';
+        to.take(at);
     }
-    to.take(at);
 }
 
 /// Null where it is too long to be kept.

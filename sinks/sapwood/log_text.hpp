@@ -34,20 +34,19 @@ concept log_string = std::convertible_to<const T&, std::string_view> &&
 /// Copies a text and returns its end, behind which eight bytes may be overwritten. Short ones, as
 /// most are, take no call.
 [[gnu::always_inline]] inline char* put_text(char* to, std::string_view text) noexcept {
-    if (text.size() < 8) {
-        const std::uint64_t bytes = short_text(text);
-        std::memcpy(to, &bytes, sizeof(bytes));
-    } else if (text.size() <= 16) {
-        std::uint64_t first = 0;
-        std::uint64_t last = 0;
-        std::memcpy(&first, text.data(), sizeof(first));
-        std::memcpy(&last, text.data() + text.size() - sizeof(last), sizeof(last));
-        std::memcpy(to, &first, sizeof(first));
-        std::memcpy(to + text.size() - sizeof(last), &last, sizeof(last));
+    const std::size_t size = text.size();
+    if (size > 16) {
+        std::memcpy(to, text.data(), size);
+    } else if (size >= 4) [[likely]] {
+        const four_fours fours(size);
+        for (const std::size_t at : fours.at) {
+            std::memcpy(to + at, text.data() + at, 4);
+        }
     } else {
-        std::memcpy(to, text.data(), text.size());
+        const std::uint32_t bytes = short_text(text);
+        std::memcpy(to, &bytes, sizeof(bytes));
     }
-    return to + text.size();
+    return to + size;
 }
 
 /// What a floating-point number needs at most: the largest double has 309 digits before the point.
@@ -72,7 +71,7 @@ class log_integer_text {
 
     [[nodiscard]] static constexpr bool accepts() noexcept { return true; }
 
-    char* put(char* to) const noexcept {
+    [[gnu::always_inline]] char* put(char* to) const noexcept {
         if (spec_.is_bare()) [[likely]] {
             return put_decimal_of(to, value_);
         }
@@ -102,12 +101,14 @@ class log_view_text {
     }
 
     /// Whether it is known to need no escaping. What is long is left to the consumer.
-    [[nodiscard]] bool plain() const noexcept {
+    [[nodiscard, gnu::always_inline]] bool plain() const noexcept {
         return text_.size() <= looked_at_bytes_max && is_plain(text_);
     }
 
     /// A width counts characters, and wide ones twice: that is fmt's.
-    [[nodiscard]] bool accepts() const noexcept { return spec_.is_bare() || plain(); }
+    [[nodiscard, gnu::always_inline]] bool accepts() const noexcept {
+        return spec_.is_bare() || plain();
+    }
 
     [[gnu::always_inline]] char* put(char* to) const noexcept {
         return spec_.is_bare() ? put_text(to, text_)
