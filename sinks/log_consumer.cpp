@@ -207,6 +207,9 @@ struct log_consumer::goal {
     bool is_end = false;
     /// All of it is in the batches.
     bool is_settling = false;
+    /// It is to be on disk as well; and outputs have been asked for that.
+    bool syncs = false;
+    bool has_asked_to_sync = false;
     std::uint64_t flushes = 0;
     std::uint64_t until = 0;
 };
@@ -247,6 +250,7 @@ log_consumer::step log_consumer::look(goal& towards) noexcept {
     if ((!towards.is_set && flushes != backend_->flushes_done()) || (closing && !towards.is_end)) {
         towards = {.is_set = true,
                    .is_end = closing,
+                   .syncs = closing || backend_->sync_requested() > backend_->flushes_done(),
                    .flushes = flushes,
                    .until = backend_->ticks() + (closing ? end_margin_ticks : 0)};
     }
@@ -262,7 +266,7 @@ log_consumer::step log_consumer::look(goal& towards) noexcept {
         return step::again; // there is room again, and more to take
     }
     if (is_full_) {
-        if (towards.is_set && !towards.is_end && only_output_fails()) {
+        if (towards.is_set && !towards.is_end && holding_output_fails()) {
             backend_->finish_flushes(towards.flushes, true);
             towards = {};
         }
@@ -281,6 +285,12 @@ log_consumer::step log_consumer::look(goal& towards) noexcept {
 /// From the rings into the batches. Returns how many bytes.
 std::size_t log_consumer::visit(std::uint64_t until, bool closing) noexcept {
     const log_visit here(visits_);
+    if (batch_is_full()) { // while other outputs get on
+        is_full_ = true;
+        has_missed_some_ = false;
+        push_all();
+        return 0;
+    }
     const std::uint64_t dumps = backend_->dumps_requested();
     const std::size_t bytes = drain(until);
     if (!is_full_) {
@@ -302,13 +312,34 @@ log_consumer::step log_consumer::settle(goal& towards) noexcept {
     if (!all_settled()) {
         return step::wait;
     }
-    if (towards.is_end) { // whoever waits for it waits until the sinks are closed
-        backend_->finish_flushes(backend_->flushes_done(), any_failing());
+    if (towards.syncs && !std::exchange(towards.has_asked_to_sync, true)) {
+        ask_to_sync();
+        return step::again;
+    }
+    finish_flushes(towards);
+    if (towards.is_end) {
         return step::end;
     }
-    backend_->finish_flushes(towards.flushes, any_failing());
     towards = {};
     return step::again;
+}
+
+void log_consumer::ask_to_sync() noexcept {
+    for (const auto& each : outputs_) {
+        if (each->is_durable()) {
+            each->ask_to_sync();
+        }
+    }
+}
+
+void log_consumer::finish_flushes(const goal& of) noexcept {
+    std::uint64_t lost = 0;
+    for (const auto& each : outputs_) {
+        lost += each->is_durable() ? each->lines_lost() : 0;
+    }
+    backend_->note_durable(of.syncs && all_are_durable() ? of.flushes : 0, lost);
+    // At the end whoever waits for it waits until the sinks are closed.
+    backend_->finish_flushes(of.is_end ? backend_->flushes_done() : of.flushes, any_failing());
 }
 
 /// A request wakes nobody but this; consume() sees it, too, so that a flush that comes after it
@@ -429,10 +460,16 @@ bool log_consumer::any_failing() const {
     return std::ranges::any_of(outputs_, [](const auto& each) { return each->is_failing(); });
 }
 
-/// A flush cannot wait for it: it gets no further until it works again. One of several is not
-/// waited for in any case.
-bool log_consumer::only_output_fails() const {
-    return outputs_.size() == 1 && outputs_.front()->is_failing();
+/// A flush cannot wait for one that is waited for: it gets no further until it works again.
+bool log_consumer::holding_output_fails() const {
+    return std::ranges::any_of(
+        outputs_, [](const auto& each) { return each->must_wait() && each->is_failing(); });
+}
+
+/// Those that are to be, after they were asked.
+bool log_consumer::all_are_durable() const {
+    return std::ranges::none_of(
+        outputs_, [](const auto& each) { return each->is_durable() && each->is_failing(); });
 }
 
 void log_consumer::give_up_failing() {
