@@ -1,6 +1,7 @@
 #include "fd_calls.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -30,6 +31,20 @@ std::int32_t change_mode_now(int fd, std::uint32_t mode) noexcept {
         return ::fchmod(fd, mode) == 0 ? 0 : -errno;
     }
     return simulated != nullptr ? simulated->change_mode(fd, mode) : -EBADF;
+}
+
+std::int32_t size_now(int fd, std::uint64_t& into) noexcept {
+    if (is_simulated(fd)) [[unlikely]] {
+        return simulated != nullptr ? simulated->size(fd, into) : -EBADF;
+    }
+
+    struct ::statx status {};
+
+    if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &status) != 0) {
+        return -errno;
+    }
+    into = status.stx_size;
+    return 0;
 }
 
 std::int32_t read_directory_now(int fd, std::span<std::byte> into) noexcept {

@@ -192,6 +192,15 @@ std::error_code file::try_lock() noexcept {
     return std::error_code(-outcome, std::generic_category());
 }
 
+result<std::uint64_t> file::size_now() const noexcept {
+    std::uint64_t size = 0;
+    const std::int32_t outcome = detail::size_now(fd(), size);
+    if (outcome < 0) {
+        return std::error_code(-outcome, std::generic_category());
+    }
+    return size;
+}
+
 void file::unlock() noexcept {
     (void)detail::lock_now(fd(), LOCK_UN);
 }

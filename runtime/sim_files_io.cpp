@@ -290,6 +290,15 @@ std::int32_t sim_files::status(int at, std::string_view path, int flags,
     return 0;
 }
 
+std::int32_t sim_files::size(int fd, std::uint64_t& into) const {
+    const descriptor* const of = opened(fd);
+    if (of == nullptr) {
+        return -EBADF;
+    }
+    into = node(of->inode).bytes.size();
+    return 0;
+}
+
 std::int32_t sim_files::read_directory(int fd, std::span<std::byte> into) {
     descriptor* const of = find_descriptor(fd);
     if (of == nullptr || (of->flags & O_PATH) != 0) {

@@ -88,6 +88,10 @@ std::int32_t sim_machine::change_mode(int fd, std::uint32_t mode) noexcept {
     return files.change_mode(fd, mode);
 }
 
+std::int32_t sim_machine::size(int fd, std::uint64_t& into) noexcept {
+    return files.size(fd, into);
+}
+
 std::int32_t sim_machine::read_directory(int fd, std::span<std::byte> into) noexcept {
     return files.read_directory(fd, into);
 }

@@ -1,19 +1,43 @@
 #include <sapwood/file_log_sink.hpp>
 
+#include "durable_writer.hpp"
+
 #include <sapwood/assert.hpp>
 
 #include <utility>
 
 namespace sapwood {
 
+namespace {
+
+detail::durable_writer_options durable_options(const file_log_sink_options& options) {
+    return {.level = options.durable,
+            .numbered = options.numbered,
+            .unsynced_bytes_max = options.unsynced_bytes_max};
+}
+
+} // namespace
+
+file_log_sink::file_log_sink(file_log_sink_options options) : options_(std::move(options)) {
+    durable_options(options_).validate("file_log_sink_options");
+}
+
+file_log_sink::~file_log_sink() = default;
+
 task<> file_log_sink::open() {
+    const auto durable = durable_options(options_);
     const file_sink_options options{.path = options_.path,
                                     .mode = options_.mode,
                                     .group = options_.group,
                                     .make_directories = options_.make_directories,
-                                    .directory_mode = options_.directory_mode};
+                                    .directory_mode = options_.directory_mode,
+                                    .numbered = durable.numbers(),
+                                    .has_segments = is_durable()};
     file_ = std::make_unique<file_sink>(co_await file_sink::open(options));
     present().note_in(crash_);
+    if (is_durable()) {
+        durable_ = std::make_unique<detail::durable_writer>(*file_, crash_, durable);
+    }
 }
 
 file_sink& file_log_sink::present() noexcept {
@@ -22,14 +46,22 @@ file_sink& file_log_sink::present() noexcept {
 }
 
 task<> file_log_sink::open_in_child() {
-    // The parent's object may have been in the middle of anything: it is left as it is.
+    // The parent's objects may have been in the middle of anything: they are left as they are.
     const auto& parents = *file_.release();
+    (void)durable_.release();
     crash_.end_write();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
     present().note_in(crash_);
+    if (is_durable()) {
+        durable_ = detail::durable_writer::of_child(*file_, crash_, durable_options(options_));
+    }
 }
 
 task<> file_log_sink::write(std::span<const char> lines) {
+    if (durable_ != nullptr) {
+        co_await durable_->write(lines);
+        co_return;
+    }
     crash_.begin_write(lines.data(), 0);
 
     struct noting {
@@ -45,6 +77,9 @@ task<> file_log_sink::write(std::span<const char> lines) {
 }
 
 task<log_news> file_log_sink::tend(log_sink_requests asked) {
+    if (durable_ != nullptr) {
+        co_return co_await durable_->follow(asked.reopen);
+    }
     log_news news;
     if (asked.reopen) {
         news = co_await present().reopen();
@@ -55,13 +90,32 @@ task<log_news> file_log_sink::tend(log_sink_requests asked) {
     co_return news;
 }
 
+task<> file_log_sink::sync() {
+    if (durable_ != nullptr) {
+        co_await durable_->sync();
+    }
+}
+
+clock::time_point file_log_sink::sync_at() const noexcept {
+    return durable_ != nullptr ? durable_->sync_at() : clock::time_point::max();
+}
+
 bool file_log_sink::write_in_crash(std::span<const char> lines) noexcept {
-    return crash_.write(lines);
+    return durable_ != nullptr ? durable_->write_in_crash(lines) : crash_.write(lines);
 }
 
 task<> file_log_sink::close() {
+    std::exception_ptr failure;
+    try {
+        co_await sync();
+    } catch (const std::system_error&) {
+        failure = std::current_exception();
+    }
     crash_.note_closed();
-    return present().close();
+    co_await present().close();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
 }
 
 } // namespace sapwood

@@ -25,6 +25,15 @@ namespace {
 /// The name is looked at so often, so that a change is seen within a second.
 constexpr clock::duration look_every = std::chrono::milliseconds(500);
 
+/// A look may fail for a moment: so many in succession are told of.
+constexpr unsigned failed_looks_told = 4;
+
+bool may_pass(std::error_code failure) noexcept {
+    return failure == std::errc::resource_unavailable_try_again ||
+           failure == std::errc::interrupted || failure == std::errc::not_enough_memory ||
+           failure == std::errc::too_many_files_open_in_system;
+}
+
 } // namespace
 
 file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings)
@@ -53,6 +62,7 @@ task<file_sink> file_sink::open(const file_sink_options& options) {
     settings->may_be_link = options.may_be_link;
     settings->sync_directory = options.sync_directory;
     settings->numbered = options.numbered;
+    settings->has_segments = options.has_segments || options.numbered;
     if (options.numbered) {
         settings->may_be_link = false;
     }
@@ -61,7 +71,7 @@ task<file_sink> file_sink::open(const file_sink_options& options) {
 
 task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> settings) {
     const bool recovers = !settings->shares_lock; // its last line may be being written
-    if (settings->numbered && recovers) {
+    if (settings->has_segments && recovers) {
         co_await finish_segment(*settings);
     }
     detail::opened_log opened = co_await detail::open_log_file(*settings);
@@ -108,6 +118,9 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     if (partial_line_bytes_ > 0) {
         co_await cut_off_partial_line();
     }
+    if (is_cut()) {
+        co_await begin_line();
+    }
     auto rest = lines;
     while (!rest.empty()) {
         result<std::size_t> written = std::size_t{0};
@@ -146,6 +159,40 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
         }
         throw write_error(why, fmt::format("cannot write {}", path()), whole);
     }
+}
+
+bool file_sink::is_cut() const noexcept {
+    // Not by an operation: it would cost as much again as the write before which it is asked.
+    const auto size = file_.size_now();
+    return has_cut_end_ || (size && *size < size_);
+}
+
+/// The file ends with a whole line, whoever has cut it.
+task<> file_sink::begin_line() {
+    try {
+        const std::uint64_t size = (co_await file_.stat()).size;
+        char last = '\n';
+        if (size > 0) {
+            (void)co_await file_.read_some(std::span(&last, 1), {size - 1});
+        }
+        if (last != '\n') {
+            co_await file_.write_all(std::string_view("\n"));
+        }
+        has_cut_end_ = false;
+        bytes_cut_ += size_ - std::min(size, size_);
+        size_ = size + (last != '\n' ? 1 : 0);
+    } catch (const std::system_error& error) {
+        throw write_error(error.code(), fmt::format("cannot write {}", path()), 0);
+    }
+}
+
+task<> file_sink::end_cut_line() {
+    const auto shielded = co_await shield();
+    if (partial_line_bytes_ > 0) {
+        co_await cut_off_partial_line();
+    }
+    co_await begin_line();
+    co_await datasync();
 }
 
 /// Whether the file is not as long as what was written successfully: a write that failed has left
@@ -233,19 +280,25 @@ task<log_news> file_sink::look(bool is_asked) {
     }
     if (named && named->inode == inode_ && named->device == device_) {
         told_failure_ = {};
-        const std::uint64_t before = std::exchange(size_, named->size);
-        if (size_ >= before) {
+        looks_failed_ = 0;
+        if (named->size < size_) {
+            bytes_cut_ += size_ - named->size;
+            has_cut_end_ = true;
+        }
+        size_ = named->size;
+        const std::uint64_t cut = std::exchange(bytes_cut_, 0);
+        if (cut == 0) {
             co_return log_news();
         }
         ++counts_.truncated;
         co_return log_news(level::info,
-                           fmt::format("somebody has cut {} bytes off {}", before - size_, path()));
+                           fmt::format("somebody has cut {} bytes off {}", cut, path()));
     }
     if (failure && failure != std::errc::no_such_file_or_directory &&
         failure != std::errc::not_a_directory) {
-        const std::string what = fmt::format("cannot learn whether {} is still the log", path());
-        co_return tell_once(std::system_error(failure, what));
+        co_return tell_unknown(failure);
     }
+    looks_failed_ = 0;
     co_return co_await change_file(is_asked);
 }
 
@@ -265,6 +318,7 @@ task<log_news> file_sink::change_file(bool is_asked) {
         co_return tell_once(error);
     }
     co_await take_place(*fresh, false);
+    segment_begin_ = lsn::none; // others have written to it
     ++counts_.reopened;
     if (is_asked) {
         co_return log_news();
@@ -282,6 +336,8 @@ task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
     size_ = fresh.size_;
     modified_ = fresh.modified_;
     partial_line_bytes_ = 0;
+    has_cut_end_ = false;
+    bytes_cut_ = 0;
     torn_bytes_ += fresh.torn_bytes_;
     told_failure_ = {};
     if (notes_ != nullptr) { // before the number is free for another file
@@ -293,6 +349,20 @@ task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
     } else {
         (void)co_await detail::unlock_and_close(old);
     }
+}
+
+/// It is not known whether the file still has its name. Not each time, and at once only where it
+/// will not pass by itself.
+log_news file_sink::tell_unknown(std::error_code failure) {
+    if (++looks_failed_ < failed_looks_told && may_pass(failure)) {
+        return {};
+    }
+    if (std::exchange(told_failure_, failure) == failure) {
+        return {};
+    }
+    return {level::warning,
+            fmt::format("cannot learn whether {} is still the log, and writing goes on: {}", path(),
+                        failure.message())};
 }
 
 log_news file_sink::tell_once(const std::system_error& error) {

@@ -66,8 +66,8 @@ task<> file_sink::recover() {
     try {
         if (settings_->numbered) {
             co_await recover_numbered();
-        } else if (const std::uint64_t torn = co_await torn_tail(file_, size_); torn > 0) {
-            co_await move_torn_tail(torn);
+        } else {
+            co_await recover_plain();
         }
     } catch (const std::system_error& error) {
         if (std::string_view(error.what()).find(path()) != std::string_view::npos) {
@@ -77,16 +77,26 @@ task<> file_sink::recover() {
     }
 }
 
+task<> file_sink::recover_plain() {
+    const std::uint64_t size = size_;
+    if (const std::uint64_t torn = co_await torn_tail(file_, size); torn > 0) {
+        co_await move_torn_tail(torn);
+    }
+    if (settings_->has_segments && size > 0) { // it is durable: what is written is synced alone
+        co_await datasync();
+    }
+}
+
 /// What no mark says is on disk is written once more: the kernel may believe that it is, after a
 /// sync that failed and was seen by a process that is no more.
 task<> file_sink::recover_numbered() {
     const detail::log_tail tail = co_await detail::read_log_tail(file_, size_);
     last_lsn_ = tail.last;
-    if (tail.end < size_) {
-        co_await move_torn_tail(size_ - tail.end);
-    }
     if (size_ == 0) {
         co_return;
+    }
+    if (tail.end < size_) {
+        co_await move_torn_tail(size_ - tail.end);
     }
     co_await rewrite(tail.unproven(), tail.begin);
     co_await datasync();

@@ -9,10 +9,14 @@
 #include <cerrno>
 #include <fmt/format.h>
 #include <optional>
+#include <utility>
 
 namespace sapwood {
 
 namespace {
+
+/// For a segment that is set aside.
+constexpr int names_tried_max = 1000;
 
 std::string name_in_making(const std::string& path) {
     return path + ".next";
@@ -27,8 +31,8 @@ task<> remove_if_there(std::string path) {
 
 } // namespace
 
-task<> file_sink::begin_segment(std::span<const char> first, std::span<const char> second,
-                                lsn next) {
+task<> file_sink::begin_segment(std::span<const char> first, std::span<const char> second, lsn next,
+                                std::string aside) {
     const auto shielded = co_await shield();
     if (is_unnamed_) { // by an attempt that failed: it has these lines
         co_await take_name();
@@ -47,7 +51,7 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
         co_await fresh.write(first);
         co_await fresh.write(second);
         co_await fresh.datasync();
-        co_await make_way(next);
+        co_await make_way(next, std::move(aside));
         // Nothing has the log's name any more: whatever fails now, this file is the log.
         co_await take_place(fresh, false);
         is_unnamed_ = true;
@@ -63,18 +67,46 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
 }
 
 /// Makes the name free: what had it is known by another one from then on.
-task<> file_sink::make_way(lsn next) {
+task<> file_sink::make_way(lsn next, std::string aside) {
     const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
     if (named && (named->inode != inode_ || named->device != device_)) {
-        detail::throw_errno(EEXIST, fmt::format("cannot begin a new segment of {}: another file "
+        detail::throw_errno(ESTALE, fmt::format("cannot begin a new segment of {}: another file "
                                                 "has its name now",
                                                 path()));
     }
-    if (named && segment_begin_ == next) {
+    if (!named) {
+        co_return;
+    }
+    if (!aside.empty()) {
+        co_await rename_aside(aside);
+    } else if (segment_begin_ == next) {
         // It has nothing that is of use: what it has from its beginning on comes again.
         co_await remove_if_there(path());
-    } else if (named) {
-        co_await rename_aside(fmt::format("{}.{:016}", path(), to_number(next)));
+    } else {
+        co_await set_aside(next);
+    }
+}
+
+/// Under the first name that is free: an earlier process may have come as far as this number, too.
+task<> file_sink::set_aside(lsn next) {
+    const std::string name = fmt::format("{}.{:016}", path(), to_number(next));
+    for (int attempt = 1;; ++attempt) {
+        std::string to = name;
+        if (attempt > 1) {
+            to = fmt::format("{}-{}", name, attempt);
+        }
+        bool is_taken = false;
+        try {
+            co_await rename_aside(to);
+        } catch (const std::system_error& error) {
+            is_taken = error.code() == std::errc::file_exists && attempt < names_tried_max;
+            if (!is_taken) {
+                throw;
+            }
+        }
+        if (!is_taken) {
+            co_return;
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 #include "thread_rings.hpp"
 
 #include <sapwood/assert.hpp>
+#include <sapwood/errors.hpp>
 #include <sapwood/list_awaiter.hpp>
 
 #include <algorithm>
@@ -12,7 +13,9 @@
 #include <pthread.h>
 #include <string_view>
 #include <sys/syscall.h>
+#include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace sapwood::detail {
 
@@ -47,6 +50,7 @@ log_backend::log_backend(const log_backend_options& options)
       has_crash_handler_(options.has_crash_handler),
       wants_site_(options.wants_site),
       has_membarrier_(membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0),
+      is_durable_(options.is_durable),
       ring_bytes_(options.ring_bytes),
       full_(options.full) {}
 
@@ -69,6 +73,8 @@ void log_backend::become_childs(void (*start)(void*), void* with) noexcept {
     flushes_requested_.store(0, std::memory_order_relaxed);
     dumps_requested_.store(0, std::memory_order_relaxed);
     flush_failed_.store(false, std::memory_order_relaxed);
+    sync_requested_.store(0, std::memory_order_relaxed);
+    is_durable_ = false; // that is the parent's affair
     note_.store(nullptr, std::memory_order_relaxed);
     consumer_loop_.store(nullptr, std::memory_order_relaxed);
     if (close_requested()) {
@@ -248,6 +254,93 @@ void log_backend::flush_then_ring(const std::shared_ptr<loop_bell>& bell) {
         flushes_requested_.fetch_add(1, std::memory_order_seq_cst);
     }
     wake_napping();
+}
+
+// --- on disk ---
+
+/// What of a thread's records was dropped, and what durable outputs have lost of anybody's.
+std::uint64_t log_backend::losses_of(const log_producer* producer) const noexcept {
+    std::uint64_t losses = durable_lost_.load(std::memory_order_acquire) + dropped_without_ring();
+    for (std::size_t i = 0; producer != nullptr && i < drop_reasons; ++i) {
+        losses += producer->reader.drops(static_cast<drop_reason>(i));
+    }
+    return losses;
+}
+
+log_backend::durable_wait log_backend::begin_durable() {
+    if (!is_durable_) {
+        throw std::system_error(std::make_error_code(std::errc::operation_not_supported),
+                                "waiting for a log to be durable: none of its outputs is to be; "
+                                "see file_log_sink_options::durable");
+    }
+    if (has_finished()) {
+        throw std::system_error(errc::closed, "waiting for a log to be durable");
+    }
+    log_producer* const mine = producer();
+    durable_wait wait;
+    if (mine != nullptr) {
+        wait.losses = std::exchange(mine->losses_seen, losses_of(mine));
+    }
+    return wait;
+}
+
+/// With mutex_ held.
+std::uint64_t log_backend::request_sync() noexcept {
+    // Who sees the number of the flush sees that it is to be on disk.
+    std::uint64_t before = flushes_requested_.load(std::memory_order_relaxed);
+    do {
+        sync_requested_.store(before + 1, std::memory_order_release);
+    } while (
+        !flushes_requested_.compare_exchange_weak(before, before + 1, std::memory_order_seq_cst));
+    return before + 1;
+}
+
+void log_backend::flush_blocking(durable_wait& wait) {
+    SAPWOOD_ASSERT(running_loop == nullptr || running_loop != consumer_loop(),
+                   "durable_blocking() on the loop that writes the log would wait for itself: "
+                   "co_await durable() there");
+    std::unique_lock lock(mutex_);
+    wait.number = request_sync();
+    lock.unlock();
+    wake_napping();
+    lock.lock();
+    flushed_.wait(lock, [&] { return flushes_done() >= wait.number; });
+}
+
+void log_backend::flush_then_ring(const std::shared_ptr<loop_bell>& bell, durable_wait& wait) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (finished_.load(std::memory_order_relaxed)) {
+            wait.number = ~std::uint64_t{0};
+            bell->ring();
+            return;
+        }
+        flush_bells_.reserve(flush_bells_.size() + 1);
+        wait.number = request_sync();
+        flush_bells_.emplace_back(wait.number, bell);
+    }
+    wake_napping();
+}
+
+void log_backend::end_durable(const durable_wait& wait) {
+    if (losses_of(producer()) != wait.losses) {
+        throw std::system_error(errc::lost, "waiting for a log to be durable");
+    }
+    if (durable_through_.load(std::memory_order_acquire) < wait.number) {
+        if (has_finished() && !last_flush_failed()) {
+            throw std::system_error(errc::closed, "waiting for a log to be durable");
+        }
+        throw std::system_error(std::make_error_code(std::errc::io_error),
+                                "waiting for a log to be durable: an output fails; standard error "
+                                "says which, and why");
+    }
+}
+
+void log_backend::note_durable(std::uint64_t number, std::uint64_t lost) noexcept {
+    durable_lost_.store(lost, std::memory_order_release);
+    if (number > durable_through_.load(std::memory_order_relaxed)) {
+        durable_through_.store(number, std::memory_order_release);
+    }
 }
 
 void log_backend::dump_recent() noexcept {

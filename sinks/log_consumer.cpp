@@ -231,10 +231,16 @@ bool log_consumer::any_failing() const {
     return std::ranges::any_of(outputs_, [](const auto& each) { return each->is_failing(); });
 }
 
-/// A flush cannot wait for it: it gets no further until it works again. One of several is not
-/// waited for in any case.
-bool log_consumer::only_output_fails() const {
-    return outputs_.size() == 1 && outputs_.front()->is_failing();
+/// A flush cannot wait for one that is waited for: it gets no further until it works again.
+bool log_consumer::holding_output_fails() const {
+    return std::ranges::any_of(
+        outputs_, [](const auto& each) { return each->must_wait() && each->is_failing(); });
+}
+
+/// Those that are to be, after they were asked.
+bool log_consumer::all_are_durable() const {
+    return std::ranges::none_of(
+        outputs_, [](const auto& each) { return each->is_durable() && each->is_failing(); });
 }
 
 void log_consumer::give_up_failing() {

@@ -70,6 +70,9 @@ struct log_consumer::goal {
     bool is_end = false;
     /// All of it is in the batches.
     bool is_settling = false;
+    /// It is to be on disk as well; and outputs have been asked for that.
+    bool syncs = false;
+    bool has_asked_to_sync = false;
     std::uint64_t flushes = 0;
     std::uint64_t until = 0;
 };
@@ -114,27 +117,23 @@ log_consumer::step log_consumer::look(goal& towards) noexcept {
     if ((!towards.is_set && flushes != backend_->flushes_done()) || (closing && !towards.is_end)) {
         towards = {.is_set = true,
                    .is_end = closing,
+                   .syncs = closing || backend_->sync_requested() > backend_->flushes_done(),
                    .flushes = flushes,
                    .until = backend_->ticks() + (closing ? end_margin_ticks : 0)};
     }
     if (closing) {
         give_up_failing();
     }
-    std::size_t bytes = 0;
-    if (batch_is_full()) { // another output has got on: nothing is put on top
-        is_full_ = true;
-    } else {
-        bytes = visit(towards.is_set ? towards.until : backend_->ticks(), closing);
-        idle_naps_ = bytes > 0 ? 0 : idle_naps_ + 1;
-        if (has_missed_some_) {
-            return step::give_way;
-        }
+    const std::size_t bytes = visit(towards.is_set ? towards.until : backend_->ticks(), closing);
+    idle_naps_ = bytes > 0 ? 0 : idle_naps_ + 1;
+    if (has_missed_some_) {
+        return step::give_way;
     }
     if (is_full_ && !batch_is_full()) {
         return step::again; // there is room again, and more to take
     }
     if (is_full_) {
-        if (towards.is_set && !towards.is_end && only_output_fails()) {
+        if (towards.is_set && !towards.is_end && holding_output_fails()) {
             backend_->finish_flushes(towards.flushes, true);
             towards = {};
         }
@@ -153,6 +152,12 @@ log_consumer::step log_consumer::look(goal& towards) noexcept {
 /// From the rings into the batches. Returns how many bytes.
 std::size_t log_consumer::visit(std::uint64_t until, bool closing) noexcept {
     const log_visit here(visits_);
+    if (batch_is_full()) { // another output has got on: nothing is put on top
+        is_full_ = true;
+        has_missed_some_ = false;
+        push_all();
+        return 0;
+    }
     const std::uint64_t dumps = backend_->dumps_requested();
     const std::size_t bytes = drain(until);
     if (!is_full_) {
@@ -174,13 +179,34 @@ log_consumer::step log_consumer::settle(goal& towards) noexcept {
     if (!all_settled()) {
         return step::wait;
     }
-    if (towards.is_end) { // whoever waits for it waits until the sinks are closed
-        backend_->finish_flushes(backend_->flushes_done(), any_failing());
+    if (towards.syncs && !std::exchange(towards.has_asked_to_sync, true)) {
+        ask_to_sync();
+        return step::again;
+    }
+    finish_flushes(towards);
+    if (towards.is_end) {
         return step::end;
     }
-    backend_->finish_flushes(towards.flushes, any_failing());
     towards = {};
     return step::again;
+}
+
+void log_consumer::ask_to_sync() noexcept {
+    for (const auto& each : outputs_) {
+        if (each->is_durable()) {
+            each->ask_to_sync();
+        }
+    }
+}
+
+void log_consumer::finish_flushes(const goal& of) noexcept {
+    std::uint64_t lost = 0;
+    for (const auto& each : outputs_) {
+        lost += each->is_durable() ? each->lines_lost() : 0;
+    }
+    backend_->note_durable(of.syncs && all_are_durable() ? of.flushes : 0, lost);
+    // At the end whoever waits for it waits until the sinks are closed.
+    backend_->finish_flushes(of.is_end ? backend_->flushes_done() : of.flushes, any_failing());
 }
 
 task<> log_consumer::rest() {

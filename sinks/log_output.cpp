@@ -36,7 +36,7 @@ log_output::log_output(log_output_options options, bool may_block)
       at_least_(options.at_least),
       recent_options_(options.recent),
       limits_(options.limits),
-      may_block_(may_block),
+      may_block_(may_block || sink_->is_durable()),
       // Records still come in when it is full: what one visit to the rings may bring.
       batches_{log_batch(batch_bytes_ + (64u << 10)), log_batch(batch_bytes_ + (64u << 10))} {
     if (recent_options_.records_max > 0) {

@@ -55,15 +55,19 @@ std::size_t bytes_kept_by_current(std::error_code& failure, bool& is_gone) noexc
 
 task<> log_output::write_out(event& progress, log_visits& visits) {
     while (true) {
-        co_await work_.wait();
-        work_.reset();
         bool has_memory = true; // of the frames of what is awaited; where not, it is tried again
         try {
+            co_await wait_for_work();
+            work_.reset();
             if (asked_) {
                 co_await tend(visits);
                 progress.set();
             }
-            while (is_writing_) {
+            while (is_writing_ || sync_due() <= event_loop::current().now()) {
+                if (!is_writing_) {
+                    co_await sync(progress);
+                    continue;
+                }
                 co_await write_batch(progress, visits);
                 const log_visit here(visits);
                 if (has_untold_losses() && !is_failing()) {
@@ -92,6 +96,54 @@ task<> log_output::write_out(event& progress, log_visits& visits) {
         tell("closing {}: {}", description_, failure_text::of_current().view());
     }
     tell_summary();
+    progress.set();
+}
+
+/// Or until the sink is to be synced.
+task<> log_output::wait_for_work() {
+    const clock::time_point at = sync_due();
+    if (at == clock::time_point::max()) {
+        co_await work_.wait();
+        co_return;
+    }
+    const auto now = event_loop::current().now();
+    (void)co_await as_result(timeout(at > now ? at - now : clock::duration(), work_.wait()));
+}
+
+/// When; the end of time where nothing is to be synced. After a failure not before a while is over.
+clock::time_point log_output::sync_due() const noexcept {
+    const auto at = is_sync_asked_ ? clock::time_point::min() : sink_->sync_at();
+    return std::max(at, sync_retry_at_);
+}
+
+/// Once: where it fails, it is due again.
+task<> log_output::sync(event& progress) {
+    std::error_code failure;
+    failure_text why;
+    bool is_gone = false;
+    is_tending_ = true;
+    begin_work();
+    try {
+        co_await sink_->sync();
+    } catch (...) {
+        (void)bytes_kept_by_current(failure, is_gone);
+        why = failure_text::of_current();
+    }
+    is_tending_ = false;
+    failure_ = failure;
+    counts_.is_failing.set(failure_ ? 1 : 0);
+    if (!failure_) {
+        is_sync_asked_ = false;
+        sync_retry_after_ = {};
+        sync_retry_at_ = clock::time_point::min();
+    } else {
+        ++counts_.failures;
+        if (sync_retry_after_ == clock::duration()) {
+            tell("{}: {}; it is tried again", description_, why.view());
+        }
+        sync_retry_after_ = std::clamp(2 * sync_retry_after_, first_retry_after, last_retry_after);
+        sync_retry_at_ = saturating_add(event_loop::current().now(), sync_retry_after_);
+    }
     progress.set();
 }
 

@@ -2,6 +2,10 @@
 
 namespace sapwood {
 
+task<> log_sink::sync() {
+    co_return;
+}
+
 task<log_news> log_sink::tend(log_sink_requests) {
     co_return log_news();
 }

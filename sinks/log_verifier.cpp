@@ -75,24 +75,48 @@ class input {
     int fd_;
 };
 
-/// The number at the end of a segment's name; none of other names.
-lsn segment_number(std::string_view name, std::string_view log) noexcept {
+/// A decimal number and nothing else; 0 of other texts.
+std::uint64_t number_in(std::string_view digits) noexcept {
     std::uint64_t number = 0;
-    if (name.size() != log.size() + 1 + numbered_line::lsn_digits || !name.starts_with(log) ||
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    return error == std::errc() && end == digits.data() + digits.size() ? number : 0;
+}
+
+/// The number in a segment's name, `<log>.<16 digits>`, behind which `-2` and so on may stand; none
+/// of other names.
+lsn segment_number(std::string_view name, std::string_view log) noexcept {
+    if (name.size() < log.size() + 1 + numbered_line::lsn_digits || !name.starts_with(log) ||
         name[log.size()] != '.') {
         return lsn::none;
     }
-    const std::string_view digits = name.substr(log.size() + 1);
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    return error == std::errc() && end == digits.data() + digits.size() ? static_cast<lsn>(number)
-                                                                        : lsn::none;
+    const std::string_view ending = name.substr(log.size() + 1);
+    const std::string_view further = ending.substr(numbered_line::lsn_digits);
+    if (!further.empty() && (further.front() != '-' || number_in(further.substr(1)) < 2)) {
+        return lsn::none;
+    }
+    return static_cast<lsn>(number_in(ending.substr(0, numbered_line::lsn_digits)));
+}
+
+/// Of two segments of a log. The numbers have the same width, and what stands behind one is longer
+/// where it is higher.
+bool is_older(const std::string& one, const std::string& other) noexcept {
+    const auto number = [](const std::string& path) {
+        return std::string_view(path).substr(0, path.rfind('.') + 1 + numbered_line::lsn_digits);
+    };
+    if (number(one) != number(other)) {
+        return number(one) < number(other);
+    }
+    return one.size() != other.size() ? one.size() < other.size() : one < other;
 }
 
 /// Whether the line is the log's own and says that these are missing.
 bool tells_of(std::string_view line, detail::lsn_range which) {
+    const std::uint64_t first = to_number(which.first);
+    const std::uint64_t last = to_number(which.last);
+    const auto says = [line](const std::string& what) { return line.find(what) != line.npos; };
     return line.ends_with(" \\(log)") &&
-           line.find(fmt::format(" records are missing here, numbers {} to {}: ",
-                                 to_number(which.first), to_number(which.last))) != line.npos;
+           (says(fmt::format(" records are missing here, numbers {} to {}: ", first, last)) ||
+            (first == last && says(fmt::format(" 1 record is missing here, number {}: ", last))));
 }
 
 } // namespace
@@ -117,7 +141,7 @@ std::vector<std::string> log_verifier::segments_of(const std::string& path) {
         throw std::system_error(failure,
                                 fmt::format("cannot read the directory {}", folder.string()));
     }
-    std::sort(segments.begin(), segments.end()); // the numbers have the same width
+    std::sort(segments.begin(), segments.end(), is_older);
     segments.push_back(path);
     return segments;
 }

@@ -75,7 +75,8 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
     thresholds_[""] = options.threshold;
     read_environment();
     if (!options.path.empty()) {
-        log_output_options file{.sink = std::make_unique<file_log_sink>(options.path),
+        const file_log_sink_options named{.path = options.path, .durable = options.durable};
+        log_output_options file{.sink = std::make_unique<file_log_sink>(named),
                                 .form = std::make_unique<text_layout>(options.form),
                                 .recent = options.recent,
                                 .limits = options.limits};
@@ -96,6 +97,7 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
         backend.wants_location |= outputs.back()->wants_location();
         backend.wants_task |= outputs.back()->wants_task();
         backend.wants_site |= outputs.back()->wants_site();
+        backend.is_durable |= outputs.back()->is_durable();
         keeps_from_ = std::min(keeps_from_, outputs.back()->keeps_from());
     }
     backend_ = std::make_shared<log_backend>(backend);
@@ -379,18 +381,18 @@ void throw_if_flush_failed(bool failed) {
     }
 }
 
+struct retiring {
+    detail::loop_bell& bell;
+
+    ~retiring() { bell.retire(); }
+};
+
 } // namespace
 
 task<> logger::flush() const {
     const auto keep = core_; // the logger may go while this waits
     const auto bell = detail::loop_bell::make();
-
-    struct retiring {
-        detail::loop_bell& bell;
-
-        ~retiring() { bell.retire(); }
-    } retire_at_end{*bell};
-
+    const retiring retire_at_end{*bell};
     core_->backend->flush_then_ring(bell);
     co_await bell->rung().wait();
     throw_if_flush_failed(keep->backend->last_flush_failed());
@@ -406,6 +408,22 @@ void logger::dump_recent() const {
 
 void logger::flush_blocking() const {
     throw_if_flush_failed(!core_->backend->flush_blocking());
+}
+
+task<> logger::durable() const {
+    const auto keep = core_; // the logger may go while this waits
+    auto wait = keep->backend->begin_durable();
+    const auto bell = detail::loop_bell::make();
+    const retiring retire_at_end{*bell};
+    keep->backend->flush_then_ring(bell, wait);
+    co_await bell->rung().wait();
+    keep->backend->end_durable(wait);
+}
+
+void logger::durable_blocking() const {
+    auto wait = core_->backend->begin_durable();
+    core_->backend->flush_blocking(wait);
+    core_->backend->end_durable(wait);
 }
 
 task<> logger::close() const {

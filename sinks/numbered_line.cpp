@@ -113,10 +113,21 @@ void line_head::put(char* line, std::size_t size) const noexcept {
     std::memcpy(line + front, digits_, sizeof(digits_));
     line[numbered_line::head_bytes - 1] = ' ';
     const std::uint32_t crc = crc32c({line + front, size - front});
-    std::memcpy(line, digits_, sizeof(digits_));
-    line[numbered_line::mark_at] = ' ';
+    put_digits(line, crc);
+}
+
+void line_head::put_apart(char* head, std::string_view text) const noexcept {
+    std::memcpy(head, digits_, sizeof(digits_));
+    head[numbered_line::lsn_digits] = ' ';
+    put_digits(head, crc32c(text, crc32c({head, numbered_line::lsn_digits + 1})));
+    head[numbered_line::head_bytes - 1] = ' ';
+}
+
+void line_head::put_digits(char* head, std::uint32_t crc) const noexcept {
+    std::memcpy(head, digits_, sizeof(digits_));
+    head[numbered_line::mark_at] = ' ';
     for (std::size_t i = 0; i < numbered_line::crc_digits; ++i) {
-        line[numbered_line::crc_at + i] = hexadecimal[(crc >> (28 - 4 * i)) & 0xf];
+        head[numbered_line::crc_at + i] = hexadecimal[(crc >> (28 - 4 * i)) & 0xf];
     }
 }
 

@@ -62,6 +62,7 @@ pipeline::pipeline(const pipeline_options& options, file_sink&& sink)
 task<pipeline> pipeline::open(const file_sink_options& file, const pipeline_options& options) {
     file_sink_options wanted = file;
     wanted.numbered = form_of(options) == layout::numbered;
+    wanted.has_segments = !options.durable.is_none();
     const pipeline_options kept = options;
     file_sink sink = co_await file_sink::open(wanted);
     co_return pipeline(std::move(sink), kept);

@@ -144,10 +144,12 @@ bool pipeline::consumer::tell_gap() noexcept {
     if (form_ != layout::verbatim) {
         try {
             const auto last = to_number(gap_last_);
+            const std::string why = gap_reason_.message();
             record line = own_record(
                 level::warning,
-                fmt::format("{} records are missing here, numbers {} to {}: {}", gap_count_,
-                            last - gap_count_ + 1, last, gap_reason_.message()));
+                gap_count_ == 1 ? fmt::format("1 record is missing here, number {}: {}", last, why)
+                                : fmt::format("{} records are missing here, numbers {} to {}: {}",
+                                              gap_count_, last - gap_count_ + 1, last, why));
             numbers_.set(gap_last_);
             filling_->push_back(std::move(line));
             ++own_filling_;

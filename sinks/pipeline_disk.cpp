@@ -124,7 +124,12 @@ task<> pipeline::consumer::write_rest(bool synced) {
         co_await sink_.write(unsynced_);
         rewrites_unsynced_ = false;
     }
-    if (kept_ == 0 && unsynced_.empty() && !has_own_unsynced_ && !durable_.is_none()) {
+    bool is_all_synced = unsynced_.empty() && !has_own_unsynced_;
+    if (!durable_.is_none() && sink_.is_cut()) {
+        co_await sink_.end_cut_line();
+        is_all_synced = true;
+    }
+    if (kept_ == 0 && is_all_synced && !durable_.is_none()) {
         writing_->mark();
     }
     const auto rest = writing_->bytes().subspan(kept_);
@@ -288,6 +293,9 @@ void pipeline::consumer::degrade(std::error_code why, const char* text) noexcept
     may_drop_ = refused_ == when_refused::drop;
     if (may_drop_) {
         batch_taken_.set(); // collect looks again
+    }
+    if (refused_ == when_refused::refuse) {
+        queue.refuse_waiting(why); // as those are that come now
     }
     if (health_.is_degraded() && health_.reason == why) {
         return;

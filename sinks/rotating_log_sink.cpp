@@ -1,6 +1,7 @@
 #include <sapwood/rotating_log_sink.hpp>
 
 #include "compress_file.hpp"
+#include "durable_writer.hpp"
 #include "rotated_files.hpp"
 #include "rotation_schedule.hpp"
 
@@ -29,6 +30,12 @@ constexpr clock::duration last_retry_after = std::chrono::minutes(1);
 /// So many names that are taken are passed over, each of a millisecond later.
 constexpr int names_tried_max = 1000;
 
+detail::durable_writer_options durable_options(const rotating_log_sink_options& options) {
+    return {.level = options.durable,
+            .numbered = options.numbered,
+            .unsynced_bytes_max = options.unsynced_bytes_max};
+}
+
 const rotating_log_sink_options& validated(const rotating_log_sink_options& options) {
     const auto require = [](bool holds, const char* what) {
         if (!holds) {
@@ -49,6 +56,7 @@ const rotating_log_sink_options& validated(const rotating_log_sink_options& opti
     require(!options.compress || detail::can_compress(),
             "compress: this sapwood was built without zstd; install libzstd-dev and build it with "
             "-Dzstd=enabled");
+    durable_options(options).validate("rotating_log_sink_options");
     return options;
 }
 
@@ -81,8 +89,14 @@ task<> rotating_log_sink::open() {
                                     .make_directories = options_.make_directories,
                                     .directory_mode = options_.directory_mode,
                                     .may_be_link = false,
-                                    .sync_directory = options_.sync};
+                                    .sync_directory = options_.sync || is_durable(),
+                                    .numbered = durable_options(options_).numbers(),
+                                    .has_segments = is_durable()};
     file_ = std::make_unique<file_sink>(co_await file_sink::open(options));
+    if (is_durable()) {
+        durable_ =
+            std::make_unique<detail::durable_writer>(*file_, crash_, durable_options(options_));
+    }
     stop_house_.store(false, std::memory_order_relaxed);
     retry_after_ = {};
     is_asked_to_rotate_ = options_.rotate_at_open;
@@ -110,12 +124,16 @@ task<> rotating_log_sink::find_last_name() {
 task<> rotating_log_sink::open_in_child() {
     // The parent's objects may have been in the middle of anything: they are left as they are.
     const auto& parents = *file_.release();
+    (void)durable_.release();
     std::construct_at(&house_);
     std::construct_at(&untold_);
     house_is_due_ = house_is_running_ = is_asked_to_rotate_ = false;
     crash_.end_write();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
     present().note_in(crash_);
+    if (is_durable()) {
+        durable_ = detail::durable_writer::of_child(*file_, crash_, durable_options(options_));
+    }
     note_file();
 }
 
@@ -149,15 +167,30 @@ bool rotating_log_sink::may_rotate() const noexcept {
            (retry_after_ == clock::duration::zero() || event_loop::current().now() >= retry_at_);
 }
 
-/// How many bytes of `lines`, whole lines, the file has room for.
-std::size_t rotating_log_sink::fitting(std::span<const char> lines) const noexcept {
+/// How many bytes of `lines`, whole lines, a file of that size has room for.
+std::size_t rotating_log_sink::fitting(std::span<const char> lines, std::uint64_t size) const {
     const std::uint64_t limit = options_.bytes_max;
-    const std::uint64_t size = present().size();
-    if (limit == 0 || lines.size() <= limit - std::min(size, limit)) {
+    if (limit == 0) {
         return lines.size();
     }
-    const std::string_view room(lines.data(), limit - std::min(size, limit));
-    return room.rfind('\n') + 1; // npos + 1 is 0
+    const std::uint64_t room = limit - std::min(size, limit);
+    if (durable_ != nullptr) {
+        return durable_->fitting({lines.data(), lines.size()}, room);
+    }
+    if (lines.size() <= room) {
+        return lines.size();
+    }
+    return std::string_view(lines.data(), room).rfind('\n') + 1; // npos + 1 is 0
+}
+
+/// The same of a new one. A line that is longer than a file may be has one of its own.
+std::size_t rotating_log_sink::begins_with(std::span<const char> lines) const {
+    const std::size_t piece = fitting(lines, 0);
+    if (piece > 0) {
+        return piece;
+    }
+    const std::size_t line = std::string_view(lines.data(), lines.size()).find('\n') + 1;
+    return line == 0 ? lines.size() : line;
 }
 
 // --- writing and rotating ---
@@ -167,6 +200,9 @@ struct rotating_log_sink::noting {
     rotating_log_sink& sink;
 
     ~noting() {
+        if (sink.durable_ != nullptr) {
+            sink.durable_->end_batch();
+        }
         sink.crash_.note(sink.present());
         sink.crash_.end_write();
     }
@@ -176,35 +212,58 @@ task<> rotating_log_sink::write(std::span<const char> lines) {
     const auto shielded = co_await shield();
     const noting note_at_end{*this};
     for (std::size_t done = 0; done < lines.size();) {
-        const auto rest = lines.subspan(done);
-        std::size_t piece = fitting(rest);
-        if (piece == 0 && present().size() > 0) {
-            if (co_await rotate()) {
-                continue;
-            }
-            piece = rest.size(); // better too long than not at all
+        // A rotation may come before the next piece.
+        if (durable_ != nullptr) {
+            durable_->begin_batch(lines.data(), done);
+        } else {
+            crash_.begin_write(lines.data(), done);
         }
-        if (piece == 0) { // a line that is longer than a file may be has one of its own
-            piece = std::string_view(rest.data(), rest.size()).find('\n') + 1;
-            piece = piece == 0 ? rest.size() : piece;
-        }
-        crash_.begin_write(lines.data(), done);
         try {
-            co_await present().write(rest.first(piece));
+            done += co_await write_piece(lines.subspan(done));
         } catch (const write_error& error) {
             throw write_error(error.code(), fmt::format("cannot write {}", options_.path),
                               done + error.bytes_kept);
         }
-        done += piece;
         crash_.note(present());
-        crash_.begin_write(lines.data(), done); // a rotation may come before the next piece
     }
 }
 
-/// False where the file stays as it is.
-task<bool> rotating_log_sink::rotate() {
+/// As many of `lines` as are to go into the file that is open, or into a new one.
+task<std::size_t> rotating_log_sink::write_piece(std::span<const char> lines) {
+    std::size_t piece = fitting(lines, present().size());
+    const bool has_lines = present().size() > 0;
+    // What is durable begins a new file together with its first lines, and so only here.
+    const bool is_asked = durable_ != nullptr && is_asked_to_rotate_;
+    if (has_lines && (piece == 0 || is_asked) && !is_poisoned()) {
+        const std::size_t first = begins_with(lines);
+        const rotation done = co_await rotate(lines.first(first));
+        if (done != rotation::none) {
+            co_return done == rotation::done_with_lines ? first : 0;
+        }
+        piece = piece == 0 ? lines.size() : piece; // better too long than not at all
+    }
+    piece = piece == 0 ? begins_with(lines) : piece;
+    co_await append(lines.first(piece));
+    co_return piece;
+}
+
+/// What it has at its end comes again in a file that is begun anyway.
+bool rotating_log_sink::is_poisoned() const noexcept {
+    return durable_ != nullptr && durable_->is_poisoned();
+}
+
+task<> rotating_log_sink::append(std::span<const char> lines) {
+    if (durable_ != nullptr) {
+        co_await durable_->write(lines);
+    } else {
+        co_await present().write(lines);
+    }
+}
+
+/// Goes on in a new file, which `first` begin where it is durable.
+task<rotating_log_sink::rotation> rotating_log_sink::rotate(std::span<const char> first) {
     if (!may_rotate()) {
-        co_return false;
+        co_return rotation::none;
     }
     std::string why;
     std::error_code failure;
@@ -213,9 +272,8 @@ task<bool> rotating_log_sink::rotate() {
             std::max(std::chrono::floor<std::chrono::milliseconds>(now().time_since_epoch()),
                      last_name_ + std::chrono::milliseconds(1));
         try {
-            co_await present().rotate(
-                detail::rotated_name(options_.path, detail::log_milliseconds(last_name_)),
-                options_.sync);
+            co_await begin_file(
+                detail::rotated_name(options_.path, detail::log_milliseconds(last_name_)), first);
             failure = {};
         } catch (const std::system_error& error) {
             failure = error.code();
@@ -227,13 +285,13 @@ task<bool> rotating_log_sink::rotate() {
     }
     if (failure.value() == ESTALE || failure == std::errc::no_such_file_or_directory) {
         // Somebody has renamed it just now: what has the name is perhaps not full.
-        const log_news news = co_await present().reopen();
+        const log_news news = co_await follow(true);
         if (present().counts().reopened != reopened_seen_) {
             tell(level::info, fmt::format("{} was renamed or removed; the log goes on in this file",
                                           options_.path));
             note_file();
             is_asked_to_rotate_ = false;
-            co_return true;
+            co_return rotation::other_file;
         }
         why = news ? news.text : why;
     }
@@ -246,7 +304,7 @@ task<bool> rotating_log_sink::rotate() {
         }
         retry_after_ = std::clamp(2 * retry_after_, first_retry_after, last_retry_after);
         retry_at_ = event_loop::current().now() + retry_after_;
-        co_return false;
+        co_return rotation::none;
     }
     retry_after_ = {};
     is_asked_to_rotate_ = false;
@@ -255,16 +313,31 @@ task<bool> rotating_log_sink::rotate() {
                     options_.keep_for.count() > 0;
     note_file();
     start_housekeeping();
-    co_return true;
+    co_return durable_ != nullptr ? rotation::done_with_lines : rotation::done;
 }
 
-task<log_news> rotating_log_sink::tend(log_sink_requests asked) {
+task<> rotating_log_sink::begin_file(std::string aside, std::span<const char> first) {
+    if (durable_ != nullptr) {
+        co_await durable_->begin_file(first, std::move(aside));
+    } else {
+        co_await present().rotate(std::move(aside), options_.sync);
+    }
+}
+
+task<log_news> rotating_log_sink::follow(bool asked) {
     log_news news;
-    if (asked.reopen) {
+    if (durable_ != nullptr) {
+        news = co_await durable_->follow(asked);
+    } else if (asked) {
         news = co_await present().reopen();
     } else if (present().follow_is_due()) {
         news = co_await present().follow();
     }
+    co_return news;
+}
+
+task<log_news> rotating_log_sink::tend(log_sink_requests asked) {
+    log_news news = co_await follow(asked.reopen);
     if (present().counts().reopened != reopened_seen_) {
         note_file();
     }
@@ -273,8 +346,16 @@ task<log_news> rotating_log_sink::tend(log_sink_requests asked) {
         is_asked_to_rotate_ = false;
         begin_period();
     } else if (is_asked_to_rotate_ || time_is_due()) {
-        const auto shielded = co_await shield();
-        (void)co_await rotate();
+        if (durable_ != nullptr) {
+            is_asked_to_rotate_ = true; // with the next line
+            if (asked.rotate && !news && may_rotate()) {
+                news = {level::info,
+                        fmt::format("{} begins anew, as was asked for", options_.path)};
+            }
+        } else {
+            const auto shielded = co_await shield();
+            (void)co_await rotate({});
+        }
     }
     start_housekeeping();
     if (!news && !untold_.empty()) {
@@ -288,8 +369,18 @@ void rotating_log_sink::tell(level importance, std::string text) {
     untold_.emplace_back(importance, std::move(text));
 }
 
+task<> rotating_log_sink::sync() {
+    if (durable_ != nullptr) {
+        co_await durable_->sync();
+    }
+}
+
+clock::time_point rotating_log_sink::sync_at() const noexcept {
+    return durable_ != nullptr ? durable_->sync_at() : clock::time_point::max();
+}
+
 bool rotating_log_sink::write_in_crash(std::span<const char> lines) noexcept {
-    return crash_.write(lines);
+    return durable_ != nullptr ? durable_->write_in_crash(lines) : crash_.write(lines);
 }
 
 task<> rotating_log_sink::close() {
@@ -298,8 +389,17 @@ task<> rotating_log_sink::close() {
     for (const auto& each : std::exchange(untold_, {})) {
         std::fprintf(stderr, "sapwood: %s\n", each.text.c_str());
     }
+    std::exception_ptr failure;
+    try {
+        co_await sync();
+    } catch (const std::system_error&) {
+        failure = std::current_exception();
+    }
     crash_.note_closed();
     co_await present().close();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
 }
 
 // --- rotated files ---

@@ -29,7 +29,8 @@ class channel_sender : public waiter {
 
     /// The item was taken. The sender is out of the channel's list.
     virtual void taken() noexcept = 0;
-    /// The channel was closed and has not taken the item. The sender is out of its list.
+    /// The channel was closed, or takes nothing now, and has not taken the item. The sender is out
+    /// of its list.
     virtual void refused(std::error_code reason) noexcept = 0;
 
   protected:
@@ -193,6 +194,9 @@ class channel {
     /// No more sends: those that wait and those to come throw `reason`; receivers get what is in
     /// the channel and in its remote_senders, then `reason`. Closing twice keeps the first reason.
     void close(std::error_code reason = errc::closed) noexcept;
+
+    /// Those that wait to send throw `reason`, and have their items still; the channel goes on.
+    void refuse_waiting(std::error_code reason) noexcept;
 
     [[nodiscard]] bool is_closed() const noexcept { return static_cast<bool>(closed_); }
 

@@ -541,13 +541,18 @@ void channel<T>::close(std::error_code reason) noexcept {
     }
     SAPWOOD_ASSERT(reason, "a channel was closed with an error code that means success");
     closed_ = reason;
-    while (!senders_.empty()) {
-        static_cast<sender&>(senders_.pop_front()).refused(reason);
-    }
+    refuse_waiting(reason);
     for (auto* node = doors_; node != nullptr;) {
         std::exchange(node, node->next)->shut(reason); // which may take it out of the list
     }
     end_receivers_if_drained();
+}
+
+template <class T>
+void channel<T>::refuse_waiting(std::error_code reason) noexcept {
+    while (!senders_.empty()) {
+        static_cast<sender&>(senders_.pop_front()).refused(reason);
+    }
 }
 
 template <class T>

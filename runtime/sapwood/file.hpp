@@ -131,6 +131,10 @@ class file : public owned_fd {
     /// up when the last descriptor of this opening is closed, however the process ends.
     [[nodiscard]] std::error_code try_lock() noexcept;
 
+    /// How many bytes it has, by a system call at once: it asks no disk and waits for nobody, and
+    /// for a file on another machine tells what this one knows.
+    [[nodiscard]] result<std::uint64_t> size_now() const noexcept;
+
     /// Gives the lock up, also where a forked child has the descriptor, too.
     void unlock() noexcept;
 };

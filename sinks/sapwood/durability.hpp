@@ -53,7 +53,8 @@ enum class when_refused : std::uint8_t {
     end,
     /// append waits until the disk takes records again.
     block,
-    /// append throws what the disk says, for as long as it does.
+    /// append throws what the disk says, for as long as it does, where it would have to wait; and
+    /// so do those that wait already.
     refuse,
     /// append accepts records and they are lost, until the disk takes records again; then one line
     /// in their place says how many, which and why.

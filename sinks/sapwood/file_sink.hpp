@@ -50,6 +50,10 @@ struct file_sink_options {
     /// lost its power has left: opening it moves a damaged end aside, has the rest on disk, and
     /// tells the last number. It may be no link.
     bool numbered = false;
+
+    /// It is begun anew by begin_segment(): of a writer that was killed in the midst of that, the
+    /// file that it had made becomes the log. What is numbered always is.
+    bool has_segments = false;
 };
 
 static_assert(std::is_trivially_destructible_v<file_sink_options>);
@@ -113,6 +117,14 @@ class file_sink {
     /// Returns when everything written survives the machine. Throws sync_error.
     [[nodiscard]] task<> datasync();
 
+    /// Somebody has cut the file since the last write, as it is at this moment.
+    [[nodiscard]] bool is_cut() const noexcept;
+
+    /// Where that was in the middle of a line, ends it: the next one is a line of its own. A write
+    /// does so by itself; this has everything in the file on disk then, as well, so that the next
+    /// line may be marked. Throws write_error, and sync_error.
+    [[nodiscard]] task<> end_cut_line();
+
     /// Both, in one operation where the kernel can: for few lines, with everything before them on
     /// disk already. Throws write_error, where nothing but the write has failed and what was kept
     /// is on disk; or sync_error.
@@ -140,9 +152,11 @@ class file_sink {
     /// returns. The file that was there, of which only lines before `next` are of use any more, is
     /// `<path>.<next>` from then on; or whatever else somebody has made of it. Made in
     /// `<path>.next`, so that killed at any step the next open finds one or the other. Throws
-    /// std::system_error, and it can be called again. Not cancelled half-way.
+    /// std::system_error, and it can be called again. Not cancelled half-way. Where `<path>.<next>`
+    /// is taken, `-2`, `-3` and so on stand behind it. `aside` is another name for it, in the same
+    /// directory; EEXIST where that is taken, and nothing has changed.
     [[nodiscard]] task<> begin_segment(std::span<const char> first, std::span<const char> second,
-                                       lsn next);
+                                       lsn next, std::string aside = {});
 
     /// Closes the file, which gives up the lock. The destructor does it too, but blocks.
     [[nodiscard]] task<> close();
@@ -188,19 +202,23 @@ class file_sink {
     static task<file_sink> open_with(std::unique_ptr<detail::log_file_settings> settings);
     static task<> finish_segment(const detail::log_file_settings& settings);
     task<> recover();
+    task<> recover_plain();
     task<> recover_numbered();
     task<> rewrite(std::span<const char> lines, std::uint64_t begin);
     task<> move_torn_tail(std::uint64_t torn);
     task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
     task<> write_lines(std::span<const char> lines, bool synced);
     task<bool> has_grown();
+    task<> begin_line();
     task<> cut_off_partial_line();
     task<log_news> look(bool is_asked);
     task<log_news> change_file(bool is_asked);
     task<> take_place(file_sink& fresh, bool keep_lock);
     task<> rename_aside(const std::string& to);
-    task<> make_way(lsn next);
+    task<> make_way(lsn next, std::string aside);
+    task<> set_aside(lsn next);
     task<> take_name();
+    [[nodiscard]] log_news tell_unknown(std::error_code failure);
     [[nodiscard]] log_news tell_once(const std::system_error& error);
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
@@ -215,6 +233,12 @@ class file_sink {
     clock::time_point looked_;
     /// Of the attempt that failed and was told last: it is told once.
     std::error_code told_failure_;
+    /// Looks at the name, one after the other, that told nothing.
+    unsigned looks_failed_ = 0;
+    /// What others have cut off, before the last look.
+    std::uint64_t bytes_cut_ = 0;
+    /// Its end, where that was, has not been looked at.
+    bool has_cut_end_ = false;
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;

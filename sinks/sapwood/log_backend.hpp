@@ -64,6 +64,8 @@ struct log_producer {
     alignas(64) log_ring_writer writer;
     /// Tasks of the thread's loop that wait for room.
     waiter_list room_waiters;
+    /// Of its records, and of outputs that are durable, when the thread last asked.
+    std::uint64_t losses_seen = 0;
     /// Has them woken. Written before the ring's request, read by who answers it.
     std::shared_ptr<loop_bell> room_bell;
 
@@ -93,6 +95,8 @@ struct log_backend_options {
     bool has_crash_handler = false;
     /// Which place in the source, as a number.
     bool wants_site = false;
+    /// An output is durable.
+    bool is_durable = false;
 };
 
 /// The signal that is about to end the process.
@@ -162,6 +166,25 @@ class log_backend {
 
     /// Has `bell` rung when that is so.
     void flush_then_ring(const std::shared_ptr<loop_bell>& bell);
+
+    // The same until it is on disk as well, for a log that is durable:
+    //
+    //     const durable_wait wait = backend.begin_durable();
+    //     (flush_blocking(wait), or flush_then_ring(bell, wait), and wait for it)
+    //     backend.end_durable(wait);
+
+    struct durable_wait {
+        /// What had been lost before, of this thread's records and of outputs that are durable.
+        std::uint64_t losses = 0;
+        std::uint64_t number = 0;
+    };
+
+    /// Throws std::system_error where no output is durable, and errc::closed.
+    [[nodiscard]] durable_wait begin_durable();
+    void flush_blocking(durable_wait& wait);
+    void flush_then_ring(const std::shared_ptr<loop_bell>& bell, durable_wait& wait);
+    /// Throws std::system_error where it is not so, errc::lost where it never will be.
+    void end_durable(const durable_wait& wait);
 
     /// Has outputs write the records that they keep (log_recent).
     void dump_recent() noexcept;
@@ -261,6 +284,15 @@ class log_backend {
         return dumps_requested_.load(std::memory_order_acquire);
     }
 
+    /// The highest number of a flush that is to be on disk.
+    [[nodiscard]] std::uint64_t sync_requested() const noexcept {
+        return sync_requested_.load(std::memory_order_acquire);
+    }
+
+    /// Before finish_flushes: all up to flush `number` is on disk, and outputs that are durable
+    /// have lost so many lines.
+    void note_durable(std::uint64_t number, std::uint64_t lost) noexcept;
+
     /// All flushes up to `number` are done.
     void finish_flushes(std::uint64_t number, bool failed) noexcept;
 
@@ -289,6 +321,8 @@ class log_backend {
   private:
     [[nodiscard]] log_producer* find_producer() noexcept;
     [[nodiscard]] std::shared_ptr<loop_bell> take_flush_bell(std::uint64_t number) noexcept;
+    [[nodiscard]] std::uint64_t losses_of(const log_producer* producer) const noexcept;
+    [[nodiscard]] std::uint64_t request_sync() noexcept;
     void ring_in_crash() noexcept;
     void wake() noexcept;
     void wake_napping() noexcept;
@@ -303,6 +337,7 @@ class log_backend {
     const bool has_crash_handler_;
     const bool wants_site_;
     const bool has_membarrier_;
+    bool is_durable_;
     const std::size_t ring_bytes_;
     const log_full full_;
 
@@ -316,7 +351,10 @@ class log_backend {
     std::atomic<bool> flush_failed_{false};
     std::atomic<bool> has_new_producers_{false};
     std::atomic<std::uint64_t> flushes_requested_{0};
-    std::atomic<std::uint64_t> flushes_done_{0}; // written with mutex_ held
+    std::atomic<std::uint64_t> flushes_done_{0};   // written with mutex_ held
+    std::atomic<std::uint64_t> sync_requested_{0}; // written with mutex_ held
+    std::atomic<std::uint64_t> durable_through_{0};
+    std::atomic<std::uint64_t> durable_lost_{0};
     std::atomic<const signal_note*> note_{nullptr};
     std::atomic<std::uint64_t> note_flush_{0};
     std::atomic<std::uint64_t> dumps_requested_{0};

@@ -134,7 +134,10 @@ class log_consumer final : public stop_listener {
     [[nodiscard]] clock::duration next_look() const;
     [[nodiscard]] bool all_settled() const;
     [[nodiscard]] bool any_failing() const;
-    [[nodiscard]] bool only_output_fails() const;
+    [[nodiscard]] bool holding_output_fails() const;
+    [[nodiscard]] bool all_are_durable() const;
+    void ask_to_sync() noexcept;
+    void finish_flushes(const goal& of) noexcept;
     void give_up_failing();
     void end_watch() noexcept;
     void write_half_done_at_exit() noexcept;

@@ -114,8 +114,9 @@ enum class log_loss : std::uint8_t { no_room, no_form, no_handler, count };
 
 class log_output final : private log_restraint::teller {
   public:
-    /// `may_block`: while the sink fails, what is there is kept and no more is taken, so that the
-    /// rings fill. Otherwise, for one of several outputs, lines are dropped then, and counted.
+    /// `may_block`, and where the sink is durable: while the sink fails, what is there is kept and
+    /// no more is taken, so that the rings fill. Otherwise, for one of several outputs, lines are
+    /// dropped then, and counted.
     log_output(log_output_options options, bool may_block);
 
     /// Opens the sink. Throws what it threw.
@@ -166,11 +167,23 @@ class log_output final : private log_restraint::teller {
 
     /// Nothing is left to write or to be done, or the sink fails.
     [[nodiscard]] bool settled() const noexcept {
-        return is_failing() || (filling().empty() && !is_writing_ && !asked_ && !is_tending_);
+        return is_failing() ||
+               (filling().empty() && !is_writing_ && !asked_ && !is_tending_ && !is_sync_asked_);
     }
 
     /// The sink is asked for something, which is done before the next write.
     void ask(log_sink_requests what) noexcept;
+
+    /// What it has taken is to survive the machine.
+    [[nodiscard]] bool is_durable() const noexcept { return sink_->is_durable(); }
+
+    [[nodiscard]] std::uint64_t lines_lost() const noexcept { return counts_.lines_lost; }
+
+    /// Has the sink do so with all that it was given.
+    void ask_to_sync() noexcept {
+        is_sync_asked_ = true;
+        work_.set();
+    }
 
     /// Its last write failed, or what is under way takes longer than stuck_after.
     [[nodiscard]] bool is_failing() const noexcept {
@@ -295,6 +308,9 @@ class log_output final : private log_restraint::teller {
     void tell_losses() noexcept;
     [[nodiscard]] bool has_untold_losses() const noexcept;
     void note_written(std::size_t bytes) noexcept;
+    [[nodiscard]] task<> wait_for_work();
+    [[nodiscard]] clock::time_point sync_due() const noexcept;
+    [[nodiscard]] task<> sync(event& progress);
     [[nodiscard]] task<> write_batch(event& progress, log_visits& visits);
     void end_write(std::size_t written, std::string_view why) noexcept;
     void give_batches_up(std::string_view why) noexcept;
@@ -326,6 +342,9 @@ class log_output final : private log_restraint::teller {
     std::size_t rendered_to_ = nowhere;
     bool is_writing_ = false;
     bool is_tending_ = false;
+    bool is_sync_asked_ = false;
+    clock::duration sync_retry_after_{};
+    clock::time_point sync_retry_at_ = clock::time_point::min();
     log_sink_requests asked_;
     bool is_stopping_ = false;
     bool gives_up_ = false;

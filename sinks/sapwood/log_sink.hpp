@@ -3,6 +3,7 @@
 // docs/log-outputs.md shows one.
 #pragma once
 
+#include <sapwood/clock.hpp>
 #include <sapwood/file_sink.hpp> // write_error
 #include <sapwood/log_news.hpp>
 #include <sapwood/log_record.hpp>
@@ -50,6 +51,19 @@ class log_sink {
     /// after what it writes to. What it returns becomes the log's next line; what it throws is told
     /// on standard error, and writing goes on. The default does nothing.
     [[nodiscard]] virtual task<log_news> tend(log_sink_requests asked);
+
+    /// Whether lines that it has taken are to survive the machine. The log waits for such a sink,
+    /// as its threads' full policy says, rather than lose a line; and calls sync().
+    [[nodiscard]] virtual bool is_durable() const noexcept { return false; }
+
+    /// Between two writes: returns when all lines that were taken survive the machine. Throws
+    /// std::system_error, and is called again then. The default has nothing to do.
+    [[nodiscard]] virtual task<> sync();
+
+    /// When that is to be called at the latest; the end of time: when somebody asks.
+    [[nodiscard]] virtual clock::time_point sync_at() const noexcept {
+        return clock::time_point::max();
+    }
 
     /// Lets go of what it holds; it may be opened again.
     [[nodiscard]] virtual task<> close() = 0;

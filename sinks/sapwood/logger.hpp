@@ -12,6 +12,7 @@
 #pragma once
 
 #include <sapwood/clock.hpp>
+#include <sapwood/durability.hpp>
 #include <sapwood/list_awaiter.hpp>
 #include <sapwood/log_output.hpp>
 #include <sapwood/log_write.hpp>
@@ -43,6 +44,10 @@ struct logger_options {
 
     /// Records below it are not made. SAPWOOD_LOG overrides it: `SAPWOOD_LOG=info,app.db=debug`.
     level threshold = level::info;
+
+    /// When the file at `path` is made to survive the machine; see file_log_sink_options for what
+    /// becomes of its lines.
+    durability durable = durability::none();
 
     /// The form of the file at `path`.
     text_layout_options form = {};
@@ -217,13 +222,27 @@ class logger {
     // --- flushing ---
 
     /// Returns when everything logged before, by this thread or by one that was seen to have done
-    /// it, is with the sinks. Throws std::system_error where one of them fails, and what is there
+    /// it, is with the sinks: it survives this process where they are files. Throws
+    /// std::system_error where one of them fails, and what is there
     /// is tried again all the same; `cancelled`, and it is written all the same. Any loop's task.
     [[nodiscard]] task<> flush() const;
 
     /// The same for a plain thread, which waits. On a loop it would hold up all tasks; on the one
     /// that the consumer runs on it is a programming error.
     void flush_blocking() const;
+
+    /// Returns when everything logged before, by this thread or by one that was seen to have done
+    /// it, survives the machine, in all outputs that are to be durable; those that have an interval
+    /// are synced now. Many who wait share one sync. Throws std::system_error: errc::lost where
+    /// records of this thread were dropped, or such an output has lost lines, since this thread
+    /// last called it (the log says which are missing); what an output fails with, and what is
+    /// there is tried again all the same, but nobody knows whether it will be there; errc::closed;
+    /// operation_not_supported where no output is to be durable, as in a child that was forked;
+    /// `cancelled`. Any loop's task.
+    [[nodiscard]] task<> durable() const;
+
+    /// The same for a plain thread, as flush_blocking() is.
+    void durable_blocking() const;
 
     /// `co_await log.room()` before a record: on a loop, whose thread is never held up by a full
     /// ring, this is how a task waits instead of having records dropped. Does not suspend while

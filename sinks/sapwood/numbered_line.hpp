@@ -69,6 +69,9 @@ class line_head {
     /// head_bytes are free.
     void put(char* line, std::size_t size) const noexcept;
 
+    /// The same for a line that stands elsewhere: `head` gets its head_bytes, `text` is the rest.
+    void put_apart(char* head, std::string_view text) const noexcept;
+
     /// Goes on to the next lsn.
     void skip() noexcept {
         next_ = next_ + 1;
@@ -82,6 +85,8 @@ class line_head {
     }
 
   private:
+    void put_digits(char* head, std::uint32_t crc) const noexcept;
+
     lsn next_{};
     char digits_[numbered_line::lsn_digits];
 };

@@ -13,6 +13,7 @@
 
 #include <sapwood/clock.hpp>
 #include <sapwood/crash_file.hpp>
+#include <sapwood/durability.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/log_sink.hpp>
 #include <sapwood/spawn.hpp>
@@ -74,8 +75,15 @@ struct rotating_log_sink_options {
     int compression_level = 3;
 
     /// A rotated file, its name and that of the new one survive the machine before the next line
-    /// is written.
+    /// is written. So it is in any case where the file is durable.
     bool sync = false;
+
+    /// As in file_log_sink_options. A new file begins with its first line, and is on disk with it
+    /// before it gets the log's name: a rotation that is asked for has one tell of it. Numbers go
+    /// on from file to file.
+    durability durable = durability::none();
+    bool numbered = true;
+    std::size_t unsynced_bytes_max = 4u << 20;
 
     // As in file_sink_options.
     mode_t mode = 0600;
@@ -96,6 +104,7 @@ struct rotating_log_sink_counts {
 
 namespace detail {
 
+class durable_writer;
 class rotation_schedule;
 
 } // namespace detail
@@ -110,6 +119,11 @@ class rotating_log_sink final : public log_sink {
     [[nodiscard]] task<> open() override;
     [[nodiscard]] task<> write(std::span<const char> lines) override;
     [[nodiscard]] task<log_news> tend(log_sink_requests asked) override;
+
+    [[nodiscard]] bool is_durable() const noexcept override { return !options_.durable.is_none(); }
+
+    [[nodiscard]] task<> sync() override;
+    [[nodiscard]] clock::time_point sync_at() const noexcept override;
 
     /// Does not wait for more of a compression than what it is at just now.
     [[nodiscard]] task<> close() override;
@@ -131,13 +145,29 @@ class rotating_log_sink final : public log_sink {
   private:
     struct noting;
 
+    enum class rotation {
+        /// The file stays as it is.
+        none,
+        done,
+        /// And the lines are in the new one.
+        done_with_lines,
+        /// Somebody had renamed it: the log goes on in what has the name now.
+        other_file,
+    };
+
     [[nodiscard]] const file_sink& present() const noexcept;
     [[nodiscard]] file_sink& present() noexcept;
     [[nodiscard]] std::chrono::system_clock::time_point now() const;
     [[nodiscard]] bool time_is_due();
-    [[nodiscard]] std::size_t fitting(std::span<const char> lines) const noexcept;
+    [[nodiscard]] std::size_t fitting(std::span<const char> lines, std::uint64_t size) const;
+    [[nodiscard]] std::size_t begins_with(std::span<const char> lines) const;
     [[nodiscard]] bool may_rotate() const noexcept;
-    [[nodiscard]] task<bool> rotate();
+    [[nodiscard]] bool is_poisoned() const noexcept;
+    [[nodiscard]] task<std::size_t> write_piece(std::span<const char> lines);
+    [[nodiscard]] task<> append(std::span<const char> lines);
+    [[nodiscard]] task<rotation> rotate(std::span<const char> first);
+    [[nodiscard]] task<> begin_file(std::string aside, std::span<const char> first);
+    [[nodiscard]] task<log_news> follow(bool asked);
     [[nodiscard]] task<> find_last_name();
     void begin_period();
     void note_file();
@@ -150,6 +180,8 @@ class rotating_log_sink final : public log_sink {
 
     // The log's loop.
     std::unique_ptr<file_sink> file_;
+    /// Null where it is not to be durable.
+    std::unique_ptr<detail::durable_writer> durable_;
     /// When the file is to be rotated for the time.
     std::chrono::system_clock::time_point due_{};
     std::chrono::system_clock::time_point asked_time_{};

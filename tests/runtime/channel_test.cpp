@@ -243,6 +243,29 @@ TEST_SUITE("channel") {
         CHECK(value == "mine");
     }
 
+    CO_TEST_CASE("waiting senders can be refused, who keep their values, and the channel goes on") {
+        channel<std::string> queue(1);
+        co_await queue.send("in before");
+        std::string value = "mine";
+        std::error_code why;
+        auto sender = [&]() -> task<> {
+            try {
+                co_await queue.send(std::move(value));
+            } catch (const std::system_error& failure) {
+                why = failure.code();
+            }
+        };
+        auto waiting = sapwood::spawn(sender());
+        co_await sapwood::yield();
+        queue.refuse_waiting(std::make_error_code(std::errc::no_space_on_device));
+        co_await waiting;
+        CHECK(why == std::errc::no_space_on_device);
+        CHECK(value == "mine");
+        CHECK(co_await queue.receive() == "in before");
+        co_await queue.send(std::move(value));
+        CHECK(co_await queue.receive() == "mine");
+    }
+
     CO_TEST_CASE("close throws at waiting senders, who keep their values") {
         channel<std::string> queue(1);
         co_await queue.send("in before");

@@ -444,6 +444,17 @@ TEST_SUITE("file") {
         sapwood::run(wait_and_write(), {.sq_entries = 1});
     }
 
+    CO_TEST_CASE("size_now tells at once how long a file is, whoever has made it so") {
+        const temporary_directory directory;
+        sapwood::test::fill(directory / "file", "12345");
+        file opened = co_await file::open(directory / "file", {.flags = O_RDONLY});
+        CHECK(*opened.size_now() == 5);
+        sapwood::test::fill(directory / "file", "12");
+        CHECK(*opened.size_now() == 2);
+        co_await opened.close();
+        CHECK(opened.size_now().error() == std::errc::bad_file_descriptor);
+    }
+
     TEST_CASE("an operation on a file that is not open hits the assertion") {
         auto misuse = []() -> task<> {
             file none;

@@ -30,8 +30,14 @@ durable_log durable_log::read(const sim_world& world, std::string_view name, boo
         const std::string_view ending = std::string_view(each).substr(
             each.starts_with(fmt::format("{}.", name)) ? name.size() + 1 : each.size());
         const auto got = std::from_chars(ending.data(), ending.data() + ending.size(), end);
-        if (!ending.empty() && got.ec == std::errc{} && got.ptr == ending.data() + ending.size()) {
+        const std::string_view further(got.ptr, ending.data() + ending.size());
+        if (ending.empty() || got.ec != std::errc{}) {
+            continue;
+        }
+        if (further.empty() || further.front() == '-') { // -2 where the name was taken
             found.take(world.contents("/" + each).value_or(""), end, false);
+        } else if (further.front() == 'T') { // rotated at that time: all of it counts
+            found.take(world.contents("/" + each).value_or(""), UINT64_MAX, false);
         }
     }
     found.take(world.contents(fmt::format("/{}", name)).value_or(""), UINT64_MAX, is_recovered);

@@ -1,6 +1,7 @@
 #include "scenario.hpp"
 
 #include "durable_scenario.hpp"
+#include "logger_scenario.hpp"
 #include "pipeline_scenario.hpp"
 #include "tiny_scenario.hpp"
 
@@ -24,12 +25,12 @@ outcome play_tiny_with(std::uint64_t seed, bool traces) {
 
 #ifdef SAPWOOD_TEST_MISTAKES
 
-template <detail::mistake Made>
+template <detail::mistake Made, outcome (*Play)(std::uint64_t, bool) = play_durable>
 outcome play_durable_with(std::uint64_t seed, bool traces) {
     detail::made = Made;
     outcome result;
     try {
-        result = play_durable(seed, traces);
+        result = Play(seed, traces);
     } catch (const std::exception& failure) {
         result.violation = failure.what();
     }
@@ -56,6 +57,20 @@ const std::vector<scenario>& scenarios() {
          play_durable_with<detail::mistake::forget_directory_sync>},
         {"durable-failed", "the same, but it acknowledges a batch whose write failed", true,
          play_durable_with<detail::mistake::acknowledge_failed_write>},
+#endif
+        {"logger", "records through a logger whose file is durable, over kills and power cuts",
+         false, play_logger},
+#ifdef SAPWOOD_TEST_MISTAKES
+        {"logger-early", "the same, but it acknowledges before the sync", true,
+         play_durable_with<detail::mistake::acknowledge_before_sync, play_logger>},
+        {"logger-short", "the same, but it ignores a short write", true,
+         play_durable_with<detail::mistake::ignore_short_write, play_logger>},
+        {"logger-retry", "the same, but it believes a second sync", true,
+         play_durable_with<detail::mistake::retry_sync, play_logger>},
+        {"logger-directory", "the same, but it does not sync the directory", true,
+         play_durable_with<detail::mistake::forget_directory_sync, play_logger>},
+        {"logger-failed", "the same, but it acknowledges a batch whose write failed", true,
+         play_durable_with<detail::mistake::acknowledge_failed_write, play_logger>},
 #endif
         {"pipeline", "records through the pipeline, level written, over kills", false,
          play_pipeline_written},

@@ -5,13 +5,16 @@
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/file_log_sink.hpp>
+#include <sapwood/log_verifier.hpp>
 #include <sapwood/logger.hpp>
+#include <sapwood/sim_world.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <liburing.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -128,6 +131,84 @@ TEST_SUITE("file_log_sink") {
         CHECK(contents_of(path) ==
               "three\n# somebody has cut 8 bytes off " + path + "\nfour\nfive\n");
         co_await sink.close();
+    }
+
+    CO_TEST_CASE("after a cut in the middle of a line the next one is a line of its own") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        file_log_sink sink(path);
+        co_await sink.open();
+        co_await put(sink, "one\ntwo\n");
+        REQUIRE(::truncate(path.c_str(), 6) == 0);
+        co_await put(sink, "three\n"); // at once
+        CHECK(contents_of(path) == "one\ntw\nthree\n");
+        REQUIRE(::truncate(path.c_str(), 9) == 0);
+        co_await a_second();
+        co_await put(sink, "four\n"); // and when it has been told of
+        CHECK(contents_of(path) ==
+              "one\ntw\nth\n# somebody has cut 6 bytes off " + path + "\nfour\n");
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE(
+        "in a durable log a cut leaves one damaged piece, and what comes behind it stays") {
+        for (const auto level : {durability::batch(), durability::interval(1h)}) {
+            const temporary_directory directory;
+            const auto path = directory / "log";
+            file_log_sink_options options{.path = path};
+            options.durable = level;
+            file_log_sink sink(options);
+            co_await sink.open();
+            co_await put(sink, "one\n");
+            co_await put(sink, "two\n");
+            REQUIRE(::truncate(path.c_str(), 40) == 0);
+            co_await put(sink, "three\n");
+            co_await put(sink, "four\n");
+            co_await sink.close();
+            // The next open leaves what was acknowledged where it is.
+            const file_sink_options reading{.path = path, .numbered = true};
+            file_sink again = co_await file_sink::open(reading);
+            CHECK(again.torn_bytes() == 0);
+            CHECK(again.last_lsn() == lsn{4});
+            co_await again.close();
+            log_verifier verifier;
+            const auto found = verifier.verify(log_verifier::segments_of(path));
+            CHECK(found.damaged_pieces == 1);
+            CHECK(found.lines == 3);
+        }
+    }
+
+    TEST_CASE("a look at the name that fails for a moment is not told, and tells no wrong thing") {
+        sim_world world({.seed = 1});
+        int failures = 0;
+        const auto body = [&]() -> task<> {
+            file_log_sink sink("/log");
+            co_await sink.open();
+            world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                const bool fails = sqe.opcode == IORING_OP_STATX && failures > 0;
+                return fails ? std::optional(-EAGAIN) : std::nullopt;
+            });
+            for (int i = 0; i < 8; ++i) {
+                failures = i % 2;
+                co_await a_second();
+                co_await put(sink, "line\n");
+            }
+            CHECK(world.contents("/log")->find('#') == std::string::npos);
+            failures = 1;
+            for (int i = 0; i < 8; ++i) {
+                co_await a_second();
+                co_await put(sink, "line\n");
+            }
+            const std::string text = *world.contents("/log");
+            CHECK(std::count(text.begin(), text.end(), '#') == 1);
+            CHECK(
+                text.find("# cannot learn whether /log is still the log, and writing goes on: ") !=
+                text.npos);
+            CHECK(text.find("lost its name") == text.npos);
+            world.script({});
+            co_await sink.close();
+        };
+        CHECK(world.run(body()));
     }
 
     CO_TEST_CASE("while the directory is gone the log goes on without a name, and says so once") {

@@ -5,6 +5,7 @@
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/file_sink.hpp>
+#include <sapwood/sim_world.hpp>
 
 #include <chrono>
 #include <filesystem>
@@ -123,6 +124,24 @@ TEST_SUITE("file_sink_recovery") {
         co_await check(lines(1, 3), std::string(5000, '\0') + "\n", 3);
         co_await check(lines(1, 3), std::string(100, '\0') + "rest of a line\n" + lines(9, 12), 3);
         co_await check("", std::string(10, '\0'), 0);
+    }
+
+    TEST_CASE("a log that is cut to nothing is so on the disk, too, before it is opened") {
+        sapwood::sim_world world({.seed = 1});
+        world.put("/log", std::string(4096, '\0'));
+        CHECK(world.run([]() -> task<> { (void)co_await opened_and_closed("/log"); }()));
+        CHECK(world.contents("/log") == "");
+        CHECK(world.durable_contents("/log") == "");
+    }
+
+    CO_TEST_CASE("a durable log without numbers goes on in a segment that was made, too") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path + ".next", "one\n");
+        const sapwood::file_sink_options options{.path = path, .has_segments = true};
+        file_sink sink = co_await file_sink::open(options);
+        co_await sink.close();
+        CHECK(contents_of(path) == "one\n");
     }
 
     CO_TEST_CASE("from a line with a wrong checksum on, what is behind the last mark is moved") {

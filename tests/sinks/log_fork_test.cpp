@@ -10,6 +10,7 @@
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/log_requests.hpp>
 #include <sapwood/logger.hpp>
+#include <sapwood/numbered_line.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/stream_log_sink.hpp>
@@ -693,5 +694,37 @@ TEST_SUITE("log_fork") {
                   }) == 0);
         });
         CHECK(lines_of(contents_of(path)) == strings{"info before"});
+    }
+
+    TEST_CASE("of a durable log a child's lines have no number, and it cannot wait for the disk" *
+              in_child_threads) {
+        const temporary_directory directory;
+        const auto file = directory / "log";
+        logger_options options{.path = file, .form = {.pattern = "%v"}};
+        options.durable = durability::batch();
+        const logger log(std::move(options));
+        log.info("one");
+        log.durable_blocking();
+        const int status = in_fork([&] {
+            log.info("child's");
+            log.flush_blocking();
+            try {
+                log.durable_blocking();
+                ::_exit(1);
+            } catch (const std::system_error& error) {
+                ::_exit(error.code() == std::errc::operation_not_supported ? 0 : 2);
+            }
+        });
+        CHECK(status == 0);
+        log.info("two");
+        log.durable_blocking();
+        std::string messages;
+        for (const auto& line : lines_of(contents_of(file))) {
+            const auto found = numbered_line::parse(line);
+            CHECK(found.is == numbered_line::state::whole);
+            messages += fmt::format("{} {}\n", to_number(found.place),
+                                    line.substr(numbered_line::head_bytes));
+        }
+        CHECK(messages == "1 one\n0 child's\n2 two\n");
     }
 }

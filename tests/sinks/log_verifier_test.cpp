@@ -82,6 +82,23 @@ TEST_SUITE("log_verifier") {
         CHECK(forged.missing_records_untold == 2);
     }
 
+    TEST_CASE("a line that tells of one record is known in the singular, and as it was before") {
+        for (const std::string says : {"1 record is missing here, number 4: ",
+                                       "1 records are missing here, numbers 4 to 4: "}) {
+            const auto told = verified_text(
+                lines(1, 3) +
+                numbered(4, "2026-11-21 22:39:56.123 0 warning " + says + "full \\(log)") +
+                lines(5, 5));
+            CHECK(told.missing_records_told == 1);
+            CHECK(told.is_whole());
+        }
+        const auto other = verified_text(
+            lines(1, 3) +
+            numbered(6, "2026-11-21 22:39:56.123 0 warning 1 record is missing here, number 6: "
+                        "full \\(log)"));
+        CHECK(other.missing_records_untold == 2);
+    }
+
     TEST_CASE("a log whose oldest segments are gone is whole all the same") {
         CHECK(verified_text(lines(1000, 1010)).is_whole());
     }

@@ -6,6 +6,7 @@
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/errors.hpp>
+#include <sapwood/log_verifier.hpp>
 #include <sapwood/numbered_line.hpp>
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sleep.hpp>
@@ -656,6 +657,86 @@ TEST_SUITE("pipeline_disk") {
             CHECK(co_await append(log, "again") == lsn{accepted + 1});
             co_await log.close();
             CHECK(lines_in(in / "log").size() == accepted + 1);
+        });
+    }
+
+    TEST_CASE("with refuse, those who wait already when the disk begins to refuse are told, too") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 1;
+            options.batch_bytes = 1;
+            options.refused = when_refused::refuse;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_sync = [](const io_uring_sqe&) { return std::nullopt; };
+            std::vector<std::error_code> outcomes;
+            const auto append_one = [&]() -> task<> {
+                record item(level::info, 7, "text");
+                outcomes.push_back((co_await as_result(log.append(std::move(item)))).error());
+            };
+            std::vector<sapwood::join_handle<>> producers;
+            for (int i = 0; i < 6; ++i) {
+                producers.push_back(sapwood::spawn(append_one()));
+                co_await settle();
+            }
+            const std::size_t accepted = outcomes.size();
+            CHECK(accepted < 6);
+            the_disk.on_sync = nullptr;
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            the_disk.finish_sync(ENOSPC);
+            for (const auto& each : producers) {
+                co_await each;
+            }
+            REQUIRE(outcomes.size() == 6);
+            for (std::size_t i = 0; i < outcomes.size(); ++i) {
+                CHECK((outcomes[i] == std::errc::no_space_on_device) == (i >= accepted));
+            }
+            the_disk.on_write = nullptr;
+            co_await log.durable(lsn{accepted}); // and it goes on
+            co_await log.close();
+        });
+    }
+
+    CO_TEST_CASE("where an earlier segment has the number's name, the next free one is taken") {
+        const temporary_directory folder;
+        const auto path = folder / "log";
+        sapwood::test::fill(path + ".0000000000000001", "an earlier one\n");
+        sapwood::test::fill(path + ".0000000000000001-2", "another\n");
+        const sapwood::file_sink_options options{.path = path, .numbered = true};
+        auto sink = co_await sapwood::file_sink::open(options);
+        co_await sink.write(sapwood::test::numbered(1, "text"));
+        co_await sink.begin_segment({}, sapwood::test::numbered(1, "text"), lsn{1});
+        co_await sink.close();
+        CHECK(contents_of(path + ".0000000000000001") == "an earlier one\n");
+        CHECK(contents_of(path + ".0000000000000001-2") == "another\n");
+        CHECK(contents_of(path + ".0000000000000001-3") == sapwood::test::numbered(1, "text"));
+        CHECK(contents_of(path) == sapwood::test::numbered(1, "text"));
+    }
+
+    TEST_CASE("one record that is lost is told in the singular, and its line is known for that") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 1;
+            options.batch_bytes = 1;
+            options.refused = when_refused::drop;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "text"));
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            lsn last = lsn::none;
+            while (log.counts().lines_lost == 0) {
+                last = co_await append(log, "text");
+                co_await settle();
+            }
+            the_disk.on_write = nullptr;
+            co_await log.flush();
+            co_await log.close();
+            CHECK(lines_in(in / "log").back() ==
+                  fmt::format("{0} 1 record is missing here, number {0}: No space left on device "
+                              "\\(log)",
+                              to_number(last)));
+            sapwood::log_verifier verifier;
+            const auto found = verifier.verify(sapwood::log_verifier::segments_of(in / "log"));
+            CHECK(found.is_whole());
+            CHECK(found.missing_records_told == 1);
         });
     }
 

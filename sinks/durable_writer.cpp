@@ -1,0 +1,429 @@
+#include "durable_writer.hpp"
+
+#include "mistakes.hpp"
+
+#include <sapwood/crc32c.hpp>
+#include <sapwood/event_loop.hpp>
+#include <sapwood/shield.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <utility>
+
+namespace sapwood::detail {
+
+namespace {
+
+/// Two operations of the ring cost two changes of threads: some 10 us, as much as 16 KiB cost.
+constexpr std::size_t small_batch_bytes_max = 16u << 10;
+
+/// Recovery looks that far behind the last mark.
+constexpr std::size_t unsynced_bytes_highest = 8u << 20;
+
+/// Where the first `lines` of `text` end.
+std::size_t end_of_lines(std::string_view text, std::size_t lines) noexcept {
+    std::size_t end = 0;
+    for (; lines > 0; --lines) {
+        end = text.find('\n', end) + 1;
+    }
+    return end;
+}
+
+/// Without the code's message, which who throws it on adds.
+std::string what_of(const std::system_error& error) {
+    std::string_view what = error.what();
+    const std::string ending = ": " + error.code().message();
+    if (what.ends_with(ending)) {
+        what.remove_suffix(ending.size());
+    }
+    return std::string(what);
+}
+
+std::size_t count_lines(std::string_view text) noexcept {
+    return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+} // namespace
+
+void durable_writer_options::validate(std::string_view whose) const {
+    if (unsynced_bytes_max > unsynced_bytes_highest) {
+        throw std::invalid_argument(
+            fmt::format("{}: unsynced_bytes_max must be at most 8 MiB", whose));
+    }
+}
+
+durable_writer::durable_writer(file_sink& file, crash_file& crash,
+                               const durable_writer_options& options)
+    : file_(file),
+      crash_(crash),
+      durable_(options.level),
+      is_numbered_(options.numbers()),
+      unsynced_bytes_max_(options.unsynced_bytes_max),
+      heads_(file.last_lsn() + 1),
+      durable_last_(file.last_lsn()) {
+    crash_next_.store(to_number(heads_.next()), std::memory_order_relaxed);
+    (void)crc32c({}); // chooses how, which a signal handler must not be the first to do
+}
+
+std::unique_ptr<durable_writer> durable_writer::of_child(file_sink& file, crash_file& crash,
+                                                         const durable_writer_options& options) {
+    auto made = std::make_unique<durable_writer>(file, crash, options);
+    made->is_child_ = true;
+    made->heads_.set(lsn::none);
+    made->crash_next_.store(0, std::memory_order_relaxed);
+    return made;
+}
+
+std::size_t durable_writer::fitting(std::string_view lines, std::uint64_t room) const noexcept {
+    const std::size_t head = is_numbered_ ? numbered_line::head_bytes : 0;
+    std::size_t fits = 0;
+    while (fits < lines.size()) {
+        const std::size_t end = std::min(lines.find('\n', fits), lines.size() - 1) + 1;
+        const std::size_t bytes = end - fits + head;
+        if (bytes > room) {
+            break;
+        }
+        room -= bytes;
+        fits = end;
+    }
+    return fits;
+}
+
+// --- lines ---
+
+/// What `lines` will be in the file. Their numbers are not taken before it has them.
+void durable_writer::number(std::span<const char> lines) {
+    std::string_view rest(lines.data(), lines.size());
+    text_.clear();
+    kept_ = 0;
+    if (has_crashed_.exchange(false, std::memory_order_acquire)) {
+        // The process has survived its signal: the handler has taken numbers.
+        heads_.set(static_cast<lsn>(crash_next_.load(std::memory_order_relaxed)));
+    }
+    if (!is_numbered_) {
+        text_.append(rest);
+        return;
+    }
+    text_.reserve(rest.size() + count_lines(rest) * numbered_line::head_bytes);
+    line_head head = heads_;
+    while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        const std::size_t begin = text_.size();
+        text_.append(numbered_line::head_bytes, ' ').append(rest.substr(0, end));
+        head.put(text_.data() + begin, text_.size() - begin);
+        if (!is_child_) {
+            head.skip();
+        }
+        text_ += '\n';
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    crash_next_.store(to_number(head.next()), std::memory_order_relaxed);
+}
+
+/// The file has the first `bytes` of the lines: they have their numbers.
+void durable_writer::keep(std::size_t bytes) noexcept {
+    const std::size_t lines = count_lines(std::string_view(text_).substr(kept_, bytes - kept_));
+    if (!is_child_) {
+        heads_.set(heads_.next() + lines);
+    }
+    kept_ = bytes;
+}
+
+void durable_writer::begin_batch(const char* batch, std::size_t done) noexcept {
+    batch_part_.store(0, std::memory_order_relaxed);
+    batch_done_.store(done, std::memory_order_relaxed);
+    batch_.store(batch, std::memory_order_release);
+}
+
+void durable_writer::end_batch() noexcept {
+    batch_.store(nullptr, std::memory_order_release);
+}
+
+/// While it lives text_, which was made of `lines`, is being written.
+class durable_writer::batch_part {
+  public:
+    batch_part(durable_writer& writer, std::span<const char> lines) noexcept
+        : writer_(writer),
+          is_all_(writer.batch_.load(std::memory_order_relaxed) == nullptr) {
+        if (is_all_) {
+            writer_.begin_batch(lines.data(), 0);
+        }
+        writer_.crash_.begin_write(writer_.text_.data(), 0);
+        writer_.batch_part_.store(lines.size(), std::memory_order_release);
+    }
+
+    batch_part(const batch_part&) = delete;
+    batch_part& operator=(const batch_part&) = delete;
+
+    ~batch_part() {
+        if (!writer_.has_crashed_.load(std::memory_order_relaxed)) {
+            writer_.crash_next_.store(to_number(writer_.heads_.next()), std::memory_order_relaxed);
+        }
+        writer_.batch_part_.store(0, std::memory_order_release);
+        if (is_all_) {
+            writer_.end_batch();
+        }
+        writer_.crash_.note(writer_.file_);
+        writer_.crash_.end_write();
+    }
+
+  private:
+    durable_writer& writer_;
+    const bool is_all_;
+};
+
+task<> durable_writer::write(std::span<const char> lines) {
+    const auto shielded = co_await shield();
+    number(lines);
+    const batch_part in_flight(*this, lines);
+    try {
+        co_await attempt();
+    } catch (const std::system_error& error) {
+        const std::size_t kept = count_lines(std::string_view(text_).substr(0, kept_));
+        throw write_error(error.code(), what_of(error),
+                          end_of_lines({lines.data(), lines.size()}, kept));
+    }
+}
+
+// --- the disk ---
+
+task<> durable_writer::attempt() {
+    if (is_child_) {
+        co_await file_.write(text_);
+        keep(text_.size());
+        co_return;
+    }
+    if (file_.is_unnamed()) {
+        co_await take_name();
+    }
+    if (!is_poisoned_) {
+        // A sync that fails poisons the file: the kernel says it once and then believes that all
+        // is well.
+        try {
+            co_await write_and_sync();
+            co_return;
+        } catch (const sync_error&) {
+            is_poisoned_ = true;
+        }
+    }
+    if (makes(mistake::retry_sync)) {
+        co_await file_.datasync();
+        is_poisoned_ = false;
+        keep(text_.size());
+        note_durable();
+        co_return;
+    }
+    co_await begin_segment();
+}
+
+task<> durable_writer::write_and_sync() {
+    if (rewrites_unsynced_) {
+        co_await file_.write(unsynced_);
+        rewrites_unsynced_ = false;
+    }
+    if (text_.empty()) {
+        if (!unsynced_.empty()) {
+            co_await file_.datasync();
+        }
+        note_durable();
+        co_return;
+    }
+    const bool is_small =
+        durable_.is_batch() && unsynced_.empty() && text_.size() <= small_batch_bytes_max;
+    bool is_all_synced = unsynced_.empty();
+    if (file_.is_cut()) {
+        co_await file_.end_cut_line();
+        is_all_synced = true;
+    }
+    if (is_numbered_ && is_all_synced) {
+        text_[numbered_line::mark_at] = numbered_line::mark;
+    }
+    try {
+        if (is_small && !makes(mistake::acknowledge_before_sync)) {
+            co_await file_.write_synced(text_);
+        } else {
+            co_await file_.write(text_);
+        }
+    } catch (const write_error& error) {
+        unsynced_.append(text_, 0, error.bytes_kept);
+        keep(error.bytes_kept);
+        if (!unsynced_.empty()) {
+            sync_at_ = std::min(sync_at_, event_loop::current().now());
+        }
+        if (!makes(mistake::acknowledge_failed_write)) {
+            throw;
+        }
+        keep(text_.size());
+        co_return;
+    }
+    if (is_small) {
+        keep(text_.size());
+        note_durable();
+        co_return;
+    }
+    const clock::time_point now = event_loop::current().now();
+    if (durable_.is_batch() || now >= sync_at_ ||
+        unsynced_.size() + text_.size() >= unsynced_bytes_max_) {
+        if (!makes(mistake::acknowledge_before_sync)) {
+            co_await file_.datasync();
+        }
+        keep(text_.size());
+        note_durable();
+        co_return;
+    }
+    unsynced_.append(text_);
+    keep(text_.size());
+    sync_at_ = std::min(sync_at_, saturating_add(now, durable_.at_most()));
+}
+
+task<log_news> durable_writer::follow(bool asked) {
+    log_news news;
+    const auto reopened = file_.counts().reopened;
+    if (asked) {
+        news = co_await file_.reopen();
+    } else if (file_.follow_is_due()) {
+        news = co_await file_.follow();
+    }
+    if (file_.counts().reopened != reopened) {
+        is_poisoned_ = false;
+        rewrites_unsynced_ = !unsynced_.empty();
+    }
+    crash_.note(file_);
+    co_return news;
+}
+
+task<> durable_writer::sync() {
+    if (is_child_ || (unsynced_.empty() && !file_.is_unnamed())) {
+        sync_at_ = clock::time_point::max();
+        co_return;
+    }
+    const auto shielded = co_await shield();
+    text_.clear();
+    kept_ = 0;
+    co_await attempt();
+}
+
+/// Everything that is not durable goes into a new file, which takes the place of the one that is.
+task<> durable_writer::begin_segment() {
+    if (is_numbered_) {
+        std::string& first = unsynced_.empty() ? text_ : unsynced_;
+        if (!first.empty()) {
+            first[numbered_line::mark_at] = numbered_line::mark;
+        }
+    }
+    std::exception_ptr failure;
+    try {
+        co_await file_.begin_segment(unsynced_, text_, durable_last_ + 1);
+    } catch (const std::system_error&) {
+        if (!file_.is_unnamed()) {
+            throw;
+        }
+        failure = std::current_exception();
+    }
+    is_poisoned_ = false;
+    rewrites_unsynced_ = false;
+    if (failure) {
+        // The lines are in the new file, which has yet to get its name.
+        unsynced_.append(text_);
+        keep(text_.size());
+        sync_at_ = clock::time_point::min();
+        std::rethrow_exception(failure);
+    }
+    keep(text_.size());
+    note_durable();
+}
+
+/// What was not synced is in the file that is to get the log's name, and on disk.
+task<> durable_writer::take_name() {
+    co_await file_.begin_segment({}, {}, durable_last_ + 1);
+    note_durable();
+}
+
+task<> durable_writer::begin_file(std::span<const char> lines, std::string aside) {
+    const auto shielded = co_await shield();
+    co_await sync();
+    number(lines);
+    const batch_part in_flight(*this, lines);
+    if (is_numbered_) {
+        text_[numbered_line::mark_at] = numbered_line::mark;
+    }
+    bool is_named = true;
+    try {
+        co_await file_.begin_segment(text_, {}, durable_last_ + 1, std::move(aside));
+    } catch (const std::system_error&) {
+        if (!file_.is_unnamed()) {
+            throw;
+        }
+        is_named = false;
+    }
+    is_poisoned_ = false;
+    rewrites_unsynced_ = false;
+    keep(text_.size());
+    if (is_named) {
+        note_durable();
+    } else {
+        unsynced_.append(text_);
+        sync_at_ = clock::time_point::min();
+    }
+}
+
+void durable_writer::note_durable() noexcept {
+    unsynced_.clear();
+    sync_at_ = clock::time_point::max();
+    durable_last_ = static_cast<lsn>(to_number(heads_.next()) - 1);
+}
+
+// --- crash ---
+
+bool durable_writer::write_in_crash(std::span<const char> lines) noexcept {
+    std::string_view rest(lines.data(), lines.size());
+    bool is_written = false;
+    if (!rest.empty() && rest.data() == batch_.load(std::memory_order_acquire)) {
+        rest.remove_prefix(std::min(batch_done_.load(std::memory_order_relaxed), rest.size()));
+        if (const std::size_t part = batch_part_.exchange(0, std::memory_order_acquire)) {
+            if (!crash_.write(text_)) {
+                return false;
+            }
+            rest.remove_prefix(std::min(part, rest.size()));
+        }
+        end_batch();
+        is_written = true;
+    }
+    if (!is_numbered_) {
+        return rest.empty() ? is_written : crash_.write(rest);
+    }
+    has_crashed_.store(true, std::memory_order_release);
+    while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find('\n'), rest.size());
+        if (!put_in_crash(rest.substr(0, end))) {
+            break;
+        }
+        is_written = true;
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return is_written;
+}
+
+/// Without an allocation, and a line of usual length by one system call.
+bool durable_writer::put_in_crash(std::string_view line) noexcept {
+    char text[4096];
+    const std::uint64_t number = crash_next_.load(std::memory_order_relaxed);
+    line_head(static_cast<lsn>(number)).put_apart(text, line);
+    std::size_t bytes = numbered_line::head_bytes;
+    if (line.size() < sizeof(text) - bytes) {
+        bytes += line.copy(text + bytes, line.size());
+        text[bytes++] = '\n';
+        if (!crash_.write({text, bytes})) {
+            return false;
+        }
+    } else if (!crash_.write({text, bytes}) || !crash_.write(line) ||
+               !crash_.write(std::string_view("\n"))) {
+        return false;
+    }
+    crash_next_.store(number + (is_child_ ? 0 : 1), std::memory_order_relaxed);
+    return true;
+}
+
+} // namespace sapwood::detail

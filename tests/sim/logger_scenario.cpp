@@ -1,0 +1,252 @@
+#include "logger_scenario.hpp"
+
+#include "account.hpp"
+#include "durable_log.hpp"
+
+#include <sapwood/errors.hpp>
+#include <sapwood/file_log_sink.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/memory_log_sink.hpp>
+#include <sapwood/rotating_log_sink.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/when_all.hpp>
+
+#include <chrono>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <memory>
+#include <optional>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace sapwood::simulation {
+
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+constexpr std::string_view name = "log";
+
+struct logged_record {
+    std::uint32_t producer;
+    std::uint32_t number;
+};
+
+/// What is of one life.
+struct stage {
+    sim_world& world;
+    account& told;
+    const logger& log;
+    std::vector<logged_record> logged;
+    /// How many there were when somebody last asked for durability.
+    std::size_t asked = 0;
+};
+
+/// What this thread has logged since somebody last asked is on disk, or it throws.
+task<> await_durable(stage& on) {
+    const std::size_t begin = std::exchange(on.asked, on.logged.size());
+    const std::size_t end = on.logged.size();
+    bool is_durable = false;
+    try {
+        co_await on.log.durable();
+        is_durable = true;
+    } catch (const std::system_error&) {
+    }
+    if (is_durable && !on.world.has_crashed()) {
+        for (std::size_t i = begin; i < end; ++i) {
+            on.told.tell(on.logged[i].producer, on.logged[i].number, account::state::durable);
+        }
+    }
+}
+
+task<> await_written(stage& on, logged_record record, std::uint64_t dropped_before) {
+    bool is_written = false;
+    try {
+        co_await on.log.flush();
+        is_written = on.log.stats().dropped() == dropped_before;
+    } catch (const std::system_error&) {
+    }
+    if (is_written && !on.world.has_crashed()) {
+        on.told.tell(record.producer, record.number, account::state::written);
+    }
+}
+
+task<> produce(stage& on, std::uint32_t producer, std::uint64_t records) {
+    for (; records > 0 && !on.world.has_crashed(); --records) {
+        sim_random& chance = on.world.chance();
+        const std::string line =
+            on.told.next_line(producer, chance.one_in(8) ? chance.below(500) : chance.below(80));
+        const logged_record record{producer, on.told.last_number(producer)};
+        const std::uint64_t dropped_before = on.log.stats().dropped();
+        on.log.text(level::info, line);
+        on.logged.push_back(record);
+        const std::uint64_t die = chance.below(5);
+        if (die < 3) {
+            co_await await_durable(on);
+        } else if (die == 3) {
+            co_await await_written(on, record, dropped_before);
+        }
+        if (chance.one_in(8)) {
+            on.log.rotate();
+        }
+        if (chance.one_in(4)) {
+            co_await sleep_for(microseconds(chance.below(3000)));
+        }
+    }
+}
+
+std::unique_ptr<log_sink> sink_by(const sim_world& world, sim_random& chance) {
+    const std::string path = fmt::format("/{}", name);
+    const durability level = chance.one_in(3)
+                                 ? durability::interval(microseconds(chance.below(5000)))
+                                 : durability::batch();
+    const std::size_t unsynced = chance.between(1, 4000);
+    if (chance.one_in(2)) {
+        file_log_sink_options options{.path = path};
+        options.durable = level;
+        options.unsynced_bytes_max = unsynced;
+        return std::make_unique<file_log_sink>(options);
+    }
+    rotating_log_sink_options options{.path = path};
+    options.bytes_max = chance.one_in(3) ? 0 : chance.between(1, 3000);
+    options.durable = level;
+    options.unsynced_bytes_max = unsynced;
+    options.now = [&world] {
+        return std::chrono::system_clock::time_point(
+            std::chrono::ceil<std::chrono::system_clock::duration>(world.now().time_since_epoch()) +
+            std::chrono::days(20'000));
+    };
+    return std::make_unique<rotating_log_sink>(options);
+}
+
+logger_options options_by(sim_world& world) {
+    sim_random& chance = world.chance();
+    // The date and the thread are not the world's.
+    const text_layout_options form{.pattern = "2026-11-26 12:00:00.000 1 %l %v"};
+    logger_options options;
+    options.threshold = level::info;
+    options.ring_bytes = std::size_t{4096} << chance.below(3);
+    options.linger = microseconds(chance.below(500));
+    options.crash_handler = false;
+    options.outputs.push_back({.sink = sink_by(world, chance),
+                               .form = std::make_unique<text_layout>(form),
+                               .batch_bytes = chance.between(1, 2000)});
+    if (chance.one_in(4)) {
+        options.outputs.push_back({.sink = std::make_unique<null_log_sink>()});
+    }
+    return options;
+}
+
+task<> life(sim_world& world, account& told, bool& is_closed_well) {
+    std::optional<logger> log;
+    try {
+        logger_options options = options_by(world);
+        log.emplace(co_await logger::on_this_loop(options));
+    } catch (const std::system_error&) {
+        co_return; // the disk would not have it
+    }
+    stage on{world, told, *log, {}};
+    std::vector<task<>> producers;
+    const std::uint64_t count = world.chance().between(1, 4);
+    for (std::uint32_t producer = 0; producer < count; ++producer) {
+        producers.push_back(produce(on, producer, world.chance().between(1, 8)));
+    }
+    co_await when_all(std::move(producers));
+    try {
+        co_await log->close();
+        is_closed_well = log->stats().dropped() == 0 && log->stats().outputs[0].lost == 0;
+    } catch (const std::system_error&) {
+    }
+    if (is_closed_well && !world.has_crashed()) {
+        for (const logged_record& each : on.logged) {
+            told.tell(each.producer, each.number, account::state::durable);
+        }
+    }
+}
+
+/// What the log tells people of its disk is not wanted a thousand times.
+class quiet_standard_error {
+  public:
+    explicit quiet_standard_error(bool is_wanted)
+        : before_(is_wanted ? ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3) : -1) {
+        const int nowhere = before_ >= 0 ? ::open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
+        if (nowhere >= 0) {
+            ::dup2(nowhere, STDERR_FILENO);
+            ::close(nowhere);
+        }
+    }
+
+    quiet_standard_error(const quiet_standard_error&) = delete;
+    quiet_standard_error& operator=(const quiet_standard_error&) = delete;
+
+    ~quiet_standard_error() {
+        if (before_ >= 0) {
+            ::dup2(before_, STDERR_FILENO);
+            ::close(before_);
+        }
+    }
+
+  private:
+    const int before_;
+};
+
+/// The next process opens it, and nothing fails.
+bool reopen(sim_world& world) {
+    world.heal();
+    return world.run([](std::string where) -> task<> {
+        const file_sink_options file{.path = where, .numbered = true};
+        file_sink sink = co_await file_sink::open(file);
+        co_await sink.close();
+    }(fmt::format("/{}", name)));
+}
+
+std::optional<std::string> check(const sim_world& world, account& told) {
+    const durable_log found = durable_log::read(world, name, true);
+    if (found.wrong) {
+        return found.wrong;
+    }
+    return told.objection(found.messages, {.kept = account::state::written});
+}
+
+} // namespace
+
+outcome play_logger(std::uint64_t seed, bool traces) {
+    const quiet_standard_error quiet(!traces);
+    sim_world world(options_of(seed, traces));
+    account told;
+    outcome result;
+    std::uint64_t evicted = 0;
+    const std::uint64_t lives = world.chance().between(1, 3);
+    for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
+        plan_outage(world);
+        const std::optional<sim_crash> crash = plan_crash(world, 120);
+        bool is_closed_well = false;
+        const bool has_ended = world.run(life(world, told, is_closed_well));
+        if (world.has_hung()) {
+            result.violation = "the process hung";
+            break;
+        }
+        const bool is_gone =
+            std::exchange(evicted, world.counts().evicted) != world.counts().evicted;
+        if (is_gone || (!has_ended && crash == sim_crash::power_cut)) {
+            told.power_was_cut();
+        }
+        if (has_ended && !world.chance().one_in(4)) {
+            world.crash(sim_crash::power_cut);
+            told.power_was_cut();
+        }
+        if (!reopen(world)) {
+            result.violation = "opening the log again did not come to an end";
+        } else {
+            result.violation = check(world, told);
+        }
+        world.set_faults(options_of(seed, traces).faults);
+    }
+    result.acknowledged = told.count(account::state::durable);
+    finish(world, result);
+    return result;
+}
+
+} // namespace sapwood::simulation
