@@ -1,6 +1,7 @@
 #include "fd_calls.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -30,6 +31,14 @@ std::int32_t change_mode_now(int fd, std::uint32_t mode) noexcept {
         return ::fchmod(fd, mode) == 0 ? 0 : -errno;
     }
     return simulated != nullptr ? simulated->change_mode(fd, mode) : -EBADF;
+}
+
+std::int32_t change_flags_now(int fd, int clear, int set) noexcept {
+    if (!is_simulated(fd)) [[likely]] {
+        const int flags = ::fcntl(fd, F_GETFL);
+        return flags >= 0 && ::fcntl(fd, F_SETFL, (flags & ~clear) | set) == 0 ? 0 : -errno;
+    }
+    return simulated != nullptr ? simulated->change_flags(fd, clear, set) : -EBADF;
 }
 
 std::int32_t read_directory_now(int fd, std::span<std::byte> into) noexcept {

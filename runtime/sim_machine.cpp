@@ -88,6 +88,10 @@ std::int32_t sim_machine::change_mode(int fd, std::uint32_t mode) noexcept {
     return files.change_mode(fd, mode);
 }
 
+std::int32_t sim_machine::change_flags(int fd, int clear, int set) noexcept {
+    return files.change_flags(fd, clear, set);
+}
+
 std::int32_t sim_machine::read_directory(int fd, std::span<std::byte> into) noexcept {
     return files.read_directory(fd, into);
 }
@@ -182,6 +186,12 @@ std::int32_t sim_machine::perform(const io_uring_sqe& sqe, std::uint64_t mark) {
     return writes_bytes(sqe) ? perform_write(sqe) : perform_on(files, sqe, mark);
 }
 
+/// So much of a write through a descriptor with O_DIRECT as whole sectors are.
+std::size_t sim_machine::cut_to_sectors(const io_uring_sqe& sqe, std::size_t limit) const noexcept {
+    return files.is_direct(sqe.fd) ? limit / sim_files::direct_bytes * sim_files::direct_bytes
+                                   : limit;
+}
+
 std::int32_t sim_machine::perform_write(const io_uring_sqe& sqe) {
     const std::size_t wanted = transfer_size(sqe);
     std::size_t limit = wanted;
@@ -190,17 +200,25 @@ std::int32_t sim_machine::perform_write(const io_uring_sqe& sqe) {
     }
     if (chance.one_in(faults.write_error)) {
         ++counts.write_errors;
-        limit = wanted > 1 && chance.one_in(2) ? chance.below(wanted) : 0;
+        limit = wanted > 1 && chance.one_in(2) ? cut_to_sectors(sqe, chance.below(wanted)) : 0;
         return limit == 0 ? -EIO : write_on(files, sqe, limit);
     }
     if (wanted > 1 && chance.one_in(faults.short_write)) {
         ++counts.short_writes;
-        limit = chance.between(1, wanted - 1);
+        limit = cut_to_sectors(sqe, chance.between(1, wanted - 1));
+        limit = limit == 0 ? wanted : limit;
     }
+    const sim_files::transfer where{
+        .fd = sqe.fd,
+        .offset = static_cast<std::int64_t>(sqe.off),
+        .is_synced = (static_cast<std::uint32_t>(sqe.rw_flags) & (RWF_DSYNC | RWF_SYNC)) != 0,
+        .appends = (static_cast<std::uint32_t>(sqe.rw_flags) & RWF_APPEND) != 0};
     outage_now* const out = outage();
-    if (out != nullptr && limit > 0) {
-        limit = std::min<std::size_t>(limit, out->bytes_left);
-        out->bytes_left -= limit;
+    const bool is_met =
+        out != nullptr && (is_for_all(out->error) || !files.is_overwrite(where, wanted));
+    if (is_met && limit > 0) {
+        limit = cut_to_sectors(sqe, std::min<std::size_t>(limit, out->bytes_left));
+        out->bytes_left = limit == 0 ? 0 : out->bytes_left - limit;
         if (limit == 0) {
             ++counts.outage_errors;
             return -out->error;
@@ -216,12 +234,15 @@ std::int32_t sim_machine::write_on(sim_files& on, const io_uring_sqe& sqe, std::
         return -EOPNOTSUPP;
     }
     std::span<const char> bytes;
+    std::uint64_t address = sqe.addr;
     if (sqe.opcode == IORING_OP_WRITE) {
         bytes = {at_address<const char>(sqe.addr), std::min<std::size_t>(sqe.len, limit)};
     } else {
         gathered_.clear();
+        address = 0;
         for (const iovec& each : std::span(at_address<const iovec>(sqe.addr), sqe.len)) {
             const auto* const begin = static_cast<const char*>(each.iov_base);
+            address |= reinterpret_cast<std::uintptr_t>(begin) | each.iov_len;
             gathered_.insert(gathered_.end(), begin, begin + each.iov_len);
         }
         bytes = std::span<const char>(gathered_).first(std::min(gathered_.size(), limit));
@@ -229,7 +250,8 @@ std::int32_t sim_machine::write_on(sim_files& on, const io_uring_sqe& sqe, std::
     sim_files::transfer where{.fd = sqe.fd,
                               .offset = static_cast<std::int64_t>(sqe.off),
                               .is_synced = (flags & (RWF_DSYNC | RWF_SYNC)) != 0,
-                              .appends = (flags & RWF_APPEND) != 0};
+                              .appends = (flags & RWF_APPEND) != 0,
+                              .address = address};
     return on.write(where, bytes);
 }
 
@@ -338,7 +360,8 @@ void sim_machine::begin_crash() {
 void sim_machine::perform_in_part(const io_uring_sqe& sqe, std::uint64_t mark) {
     if (writes_bytes(sqe)) {
         const std::size_t all = transfer_size(sqe);
-        const std::size_t some = chance.one_in(3) ? all : chance.below(all + 1);
+        const std::size_t some =
+            cut_to_sectors(sqe, chance.one_in(3) ? all : chance.below(all + 1));
         if (some > 0) {
             (void)write_on(*survivor_, sqe, some);
             trace("  of the write under way {} of {} bytes are with the kernel", some, all);

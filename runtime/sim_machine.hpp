@@ -35,6 +35,7 @@ class sim_machine final : public simulated_calls {
     std::int32_t close(int fd) noexcept override;
     std::int32_t lock(int fd, int operation) noexcept override;
     std::int32_t change_mode(int fd, std::uint32_t mode) noexcept override;
+    std::int32_t change_flags(int fd, int clear, int set) noexcept override;
     std::int32_t read_directory(int fd, std::span<std::byte> into) noexcept override;
 
     /// Carries out an operation on files, with the faults that chance wants. `mark` is what a sync
@@ -112,6 +113,8 @@ class sim_machine final : public simulated_calls {
                                           std::uint64_t mark);
     [[nodiscard]] std::int32_t write_on(sim_files& on, const io_uring_sqe& sqe, std::size_t limit);
     [[nodiscard]] std::int32_t perform_write(const io_uring_sqe& sqe);
+    [[nodiscard]] std::size_t cut_to_sectors(const io_uring_sqe& sqe,
+                                             std::size_t limit) const noexcept;
     [[nodiscard]] std::int32_t fault_of(const io_uring_sqe& sqe, std::uint64_t mark);
     [[nodiscard]] outage_now* outage() noexcept;
     void begin_crash();
