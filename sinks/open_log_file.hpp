@@ -49,6 +49,7 @@ class log_file_settings {
     bool must_be_new = false;
     /// See file_sink_options.
     bool numbered = false;
+    std::size_t preallocated_bytes = 0;
     /// The directory is synced, so that a new name survives the machine.
     bool sync_directory = true;
 };

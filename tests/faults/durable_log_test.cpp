@@ -16,6 +16,7 @@
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <new>
@@ -71,8 +72,8 @@ pipeline_options durable() {
     return options;
 }
 
-task<pipeline> opened(std::string path, pipeline_options options) {
-    const sapwood::file_sink_options file{.path = path};
+task<pipeline> opened(std::string path, pipeline_options options, std::size_t preallocated = 0) {
+    const sapwood::file_sink_options file{.path = path, .preallocated_bytes = preallocated};
     pipeline log = co_await pipeline::open(file, options);
     log.on_loss([](const std::string&) {});
     co_return log;
@@ -81,6 +82,14 @@ task<pipeline> opened(std::string path, pipeline_options options) {
 task<lsn> append(pipeline& log, std::size_t bytes) {
     record item(level::info, 1, std::string(bytes, 'x'));
     co_return co_await log.append(std::move(item));
+}
+
+/// Takes all the space there is.
+void fill_up(const std::string& path) {
+    std::ofstream file(path, std::ios::binary);
+    const std::string some(4096, 'x');
+    while (file.write(some.data(), static_cast<std::streamsize>(some.size())) && file.flush()) {
+    }
 }
 
 /// Waits until the log is degraded for `why`.
@@ -113,13 +122,20 @@ task<> produce_for_ever(pipeline& log, std::size_t bytes, shared_page& page) {
     }
 }
 
-task<> write_for_ever(std::string path, int producers, std::size_t bytes, shared_page& page) {
+/// What a writer is to do.
+struct work {
+    int producers;
+    std::size_t record_bytes;
+    std::size_t preallocated_bytes;
+};
+
+task<> write_for_ever(std::string path, work todo, shared_page& page) {
     pipeline_options options = durable();
     options.segment_bytes_max = 300'000;
-    pipeline log = co_await opened(path, options);
+    pipeline log = co_await opened(path, options, todo.preallocated_bytes);
     std::vector<sapwood::join_handle<>> all;
-    for (int i = 0; i < producers; ++i) {
-        all.push_back(sapwood::spawn(produce_for_ever(log, bytes, page)));
+    for (int i = 0; i < todo.producers; ++i) {
+        all.push_back(sapwood::spawn(produce_for_ever(log, todo.record_bytes, page)));
     }
     for (auto& each : all) {
         co_await each;
@@ -129,12 +145,12 @@ task<> write_for_ever(std::string path, int producers, std::size_t bytes, shared
 /// A process that writes until it is killed.
 class writer {
   public:
-    writer(const std::string& path, int producers, std::size_t bytes, shared_page& page) {
+    writer(const std::string& path, const work& todo, shared_page& page) {
         pid_ = ::fork();
         if (pid_ == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
             try {
-                sapwood::run(write_for_ever(path, producers, bytes, page));
+                sapwood::run(write_for_ever(path, todo, page));
             } catch (...) {
             }
             ::_exit(1);
@@ -172,7 +188,7 @@ task<> open_and_close(std::string path) {
 }
 
 /// Kills writers of one log again and again, with `cut` just before, and `mend` after.
-void kill_again_and_again(const std::string& path, std::size_t bytes,
+void kill_again_and_again(const std::string& path, std::size_t bytes, std::size_t preallocated,
                           const std::function<void()>& cut, const std::function<void()>& mend) {
     std::mt19937 random(42);
     auto& page = shared_page::make();
@@ -181,7 +197,11 @@ void kill_again_and_again(const std::string& path, std::size_t bytes,
         const std::uint64_t before = page.acknowledged.load();
         std::uint64_t acknowledged = 0;
         {
-            writer child(path, 1 + static_cast<int>(random() % 16), bytes, page);
+            writer child(path,
+                         {.producers = 1 + static_cast<int>(random() % 16),
+                          .record_bytes = bytes,
+                          .preallocated_bytes = preallocated},
+                         page);
             wait_for(page, before + 1 + random() % 200);
             // What is acknowledged while the shutdown is under way is none: nothing runs after a
             // power cut, and an ext4 that is being shut down says of a sync that meets it that it
@@ -207,7 +227,13 @@ TEST_SUITE("durable_log") {
     TEST_CASE("killed in the middle of batches: what was acknowledged is there, no line is torn") {
         const temporary_directory folder;
         kill_again_and_again(
-            folder / "log", 5'000, [] {}, [] {});
+            folder / "log", 5'000, 0, [] {}, [] {});
+    }
+
+    TEST_CASE("killed where space is preallocated: the same") {
+        const temporary_directory folder;
+        kill_again_and_again(
+            folder / "log", 5'000, 128u << 10, [] {}, [] {});
     }
 
     TEST_CASE("the power is cut: what was acknowledged is there, no line is torn") {
@@ -216,7 +242,44 @@ TEST_SUITE("durable_log") {
             return;
         }
         kill_again_and_again(
-            *disk / "log", 500, [&] { disk->cut_power(); }, [&] { disk->mount_again(); });
+            *disk / "log", 500, 0, [&] { disk->cut_power(); }, [&] { disk->mount_again(); });
+    }
+
+    TEST_CASE("the power is cut where space is preallocated: the same") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 64u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        kill_again_and_again(
+            *disk / "log", 500, 64u << 10, [&] { disk->cut_power(); },
+            [&] { disk->mount_again(); });
+    }
+
+    TEST_CASE("a full disk with space that is preallocated: as without, and no new segment") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 4u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        sapwood::run([](std::string path, std::string ballast) -> task<> {
+            pipeline log = co_await opened(path, durable(), 64u << 10);
+            co_await log.durable(co_await append(log, 100));
+            fill_up(ballast);
+            std::vector<sapwood::join_handle<lsn>> all;
+            for (int i = 0; i < 200; ++i) {
+                all.push_back(sapwood::spawn(append(log, 1000)));
+            }
+            co_await until_degraded(log, std::errc::no_space_on_device);
+            std::filesystem::remove(ballast);
+            for (auto& each : all) {
+                (void)co_await each;
+            }
+            co_await log.durable(lsn{201});
+            CHECK(log.counts().lines_lost == 0);
+            CHECK(log.counts().segments_begun == 0);
+            co_await log.close();
+        }(*disk / "log", *disk / "ballast"));
+        CHECK(verified(*disk / "log").is_whole());
+        CHECK(verified(*disk / "log").lines == 201);
     }
 
     TEST_CASE("a full disk: nothing is lost, and it goes on by itself when there is space") {
