@@ -49,11 +49,6 @@ bool changes_files(const io_uring_sqe& sqe) noexcept {
             ((open_flags(sqe) & O_CREAT) != 0 || (open_flags(sqe) & O_ACCMODE) != O_RDONLY));
 }
 
-/// Whether an outage by `error` is one in which nothing at all can be written.
-bool is_for_all(int error) noexcept {
-    return error == EROFS || error == EIO || error == EPERM;
-}
-
 std::uint64_t mixed(std::uint64_t digest, std::uint64_t value) noexcept {
     return (digest ^ value) * 0x100000001b3 + (digest >> 29);
 }
@@ -167,6 +162,12 @@ std::int32_t sim_machine::fault_of(const io_uring_sqe& sqe, std::uint64_t mark) 
                                                : needs_room && out->error != EFBIG;
     if (is_met && out->bytes_left == 0) {
         ++counts.outage_errors;
+        if (sqe.opcode == IORING_OP_FALLOCATE && !is_for_all(out->error) && sqe.addr > 1) {
+            // What room there is it takes, as ext4 does.
+            (void)files.allocate(sqe.fd, static_cast<int>(sqe.len),
+                                 static_cast<std::int64_t>(sqe.off),
+                                 static_cast<std::int64_t>(chance.between(1, sqe.addr - 1)));
+        }
         return -out->error;
     }
     return 0;
@@ -184,75 +185,6 @@ std::int32_t sim_machine::perform(const io_uring_sqe& sqe, std::uint64_t mark) {
         }
     }
     return writes_bytes(sqe) ? perform_write(sqe) : perform_on(files, sqe, mark);
-}
-
-/// So much of a write through a descriptor with O_DIRECT as whole sectors are.
-std::size_t sim_machine::cut_to_sectors(const io_uring_sqe& sqe, std::size_t limit) const noexcept {
-    return files.is_direct(sqe.fd) ? limit / sim_files::direct_bytes * sim_files::direct_bytes
-                                   : limit;
-}
-
-std::int32_t sim_machine::perform_write(const io_uring_sqe& sqe) {
-    const std::size_t wanted = transfer_size(sqe);
-    std::size_t limit = wanted;
-    if (is_ghost()) {
-        return write_on(files, sqe, limit);
-    }
-    if (chance.one_in(faults.write_error)) {
-        ++counts.write_errors;
-        limit = wanted > 1 && chance.one_in(2) ? cut_to_sectors(sqe, chance.below(wanted)) : 0;
-        return limit == 0 ? -EIO : write_on(files, sqe, limit);
-    }
-    if (wanted > 1 && chance.one_in(faults.short_write)) {
-        ++counts.short_writes;
-        limit = cut_to_sectors(sqe, chance.between(1, wanted - 1));
-        limit = limit == 0 ? wanted : limit;
-    }
-    const sim_files::transfer where{
-        .fd = sqe.fd,
-        .offset = static_cast<std::int64_t>(sqe.off),
-        .is_synced = (static_cast<std::uint32_t>(sqe.rw_flags) & (RWF_DSYNC | RWF_SYNC)) != 0,
-        .appends = (static_cast<std::uint32_t>(sqe.rw_flags) & RWF_APPEND) != 0};
-    outage_now* const out = outage();
-    const bool is_met =
-        out != nullptr && (is_for_all(out->error) || !files.is_overwrite(where, wanted));
-    if (is_met && limit > 0) {
-        limit = cut_to_sectors(sqe, std::min<std::size_t>(limit, out->bytes_left));
-        out->bytes_left = limit == 0 ? 0 : out->bytes_left - limit;
-        if (limit == 0) {
-            ++counts.outage_errors;
-            return -out->error;
-        }
-    }
-    return write_on(files, sqe, limit);
-}
-
-std::int32_t sim_machine::write_on(sim_files& on, const io_uring_sqe& sqe, std::size_t limit) {
-    constexpr std::uint32_t flags_known = RWF_DSYNC | RWF_SYNC | RWF_APPEND;
-    const auto flags = static_cast<std::uint32_t>(sqe.rw_flags);
-    if ((flags & ~flags_known) != 0) {
-        return -EOPNOTSUPP;
-    }
-    std::span<const char> bytes;
-    std::uint64_t address = sqe.addr;
-    if (sqe.opcode == IORING_OP_WRITE) {
-        bytes = {at_address<const char>(sqe.addr), std::min<std::size_t>(sqe.len, limit)};
-    } else {
-        gathered_.clear();
-        address = 0;
-        for (const iovec& each : std::span(at_address<const iovec>(sqe.addr), sqe.len)) {
-            const auto* const begin = static_cast<const char*>(each.iov_base);
-            address |= reinterpret_cast<std::uintptr_t>(begin) | each.iov_len;
-            gathered_.insert(gathered_.end(), begin, begin + each.iov_len);
-        }
-        bytes = std::span<const char>(gathered_).first(std::min(gathered_.size(), limit));
-    }
-    sim_files::transfer where{.fd = sqe.fd,
-                              .offset = static_cast<std::int64_t>(sqe.off),
-                              .is_synced = (flags & (RWF_DSYNC | RWF_SYNC)) != 0,
-                              .appends = (flags & RWF_APPEND) != 0,
-                              .address = address};
-    return on.write(where, bytes);
 }
 
 std::int32_t sim_machine::perform_on(sim_files& on, const io_uring_sqe& sqe, std::uint64_t mark) {

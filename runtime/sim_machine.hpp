@@ -7,6 +7,7 @@
 
 #include <sapwood/sim_world.hpp>
 
+#include <cerrno>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <memory>
@@ -17,6 +18,11 @@ namespace sapwood::detail {
 
 /// A private opcode: completes when the process crashes or hangs. No kernel has so many.
 inline constexpr std::uint8_t opcode_sim_stop = 250;
+
+/// Whether an outage by `error` is one in which nothing at all can be written.
+[[nodiscard]] inline bool is_for_all(int error) noexcept {
+    return error == EROFS || error == EIO || error == EPERM;
+}
 
 /// What an SQE names by its address.
 template <class T>

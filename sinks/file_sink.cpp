@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <optional>
-#include <stdexcept>
 #include <string_view>
 #include <unistd.h>
 #include <utility>
@@ -56,12 +55,7 @@ task<file_sink> file_sink::open(const file_sink_options& options) {
     settings->sync_directory = options.sync_directory;
     settings->numbered = options.numbered;
     settings->preallocated_bytes = options.preallocated_bytes;
-    if (options.preallocated_bytes > file_sink_options::preallocated_bytes_max) {
-        throw std::invalid_argument("file_sink_options: preallocated_bytes must be at most 64 MiB");
-    }
-    if (options.preallocated_bytes != 0 && !options.numbered) {
-        throw std::invalid_argument("file_sink_options: preallocated_bytes needs numbered");
-    }
+    require_preallocatable(options);
     if (options.numbered) {
         settings->may_be_link = false;
     }

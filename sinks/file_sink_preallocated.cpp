@@ -8,9 +8,19 @@
 
 #include <cerrno>
 #include <fmt/format.h>
+#include <stdexcept>
 #include <utility>
 
 namespace sapwood {
+
+void file_sink::require_preallocatable(const file_sink_options& options) {
+    if (options.preallocated_bytes > file_sink_options::preallocated_bytes_max) {
+        throw std::invalid_argument("file_sink_options: preallocated_bytes must be at most 64 MiB");
+    }
+    if (options.preallocated_bytes != 0 && !options.numbered) {
+        throw std::invalid_argument("file_sink_options: preallocated_bytes needs numbered");
+    }
+}
 
 bool file_sink::is_preallocated() const noexcept {
     return preallocation_ != nullptr;
@@ -77,7 +87,7 @@ task<> file_sink::write_preallocated(std::span<const char> lines, bool synced) {
 
 /// Cuts off the zeros, and appends from now on.
 task<> file_sink::give_space_back() {
-    if (const auto old = std::exchange(preallocation_, nullptr)) {
+    if (const auto old = std::exchange(preallocation_, nullptr); old && !is_inherited()) {
         const auto shielded = co_await shield();
         co_await old->end(file_, size_);
     }

@@ -189,6 +189,8 @@ task<std::error_code> preallocation::allocate(file& log, std::uint64_t needed) {
         if (!is_about_room(refused)) {
             break;
         }
+        // ext4 has perhaps given a part of it, and made the file as much longer.
+        (void)co_await as_result(log.truncate(file_size_));
     }
     co_return refused;
 }

@@ -207,6 +207,7 @@ class file_sink {
     task<> move_torn_tail(std::uint64_t torn);
     task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
     task<> write_lines(std::span<const char> lines, bool synced);
+    static void require_preallocatable(const file_sink_options& options);
     task<> preallocate();
     task<> write_preallocated(std::span<const char> lines, bool synced);
     task<> give_space_back();
