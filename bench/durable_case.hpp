@@ -33,10 +33,14 @@ struct durable_result {
 
 // One producer, write(2) and fdatasync(2).
 durable_result write_by_floor(const durable_job& job);
+// One producer, in whole blocks with O_DIRECT and RWF_DSYNC over zeros that were written before.
+durable_result write_by_direct_floor(const durable_job& job);
 // A thread per producer: who comes first while nobody writes leads, and syncs for all who wait.
 durable_result write_by_threads(const durable_job& job);
 // A coroutine per producer, on one loop.
 durable_result write_by_sapwood(const durable_job& job);
+// The same into a file whose space is preallocated, past the page cache.
+durable_result write_by_preallocated_sapwood(const durable_job& job);
 
 // For peers: the same plain line.
 class durable_line {

@@ -4,12 +4,15 @@
 
 #include <cerrno>
 #include <condition_variable>
+#include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "durable_case.hpp"
@@ -19,6 +22,12 @@ namespace bench {
 namespace {
 
 using steady = std::chrono::steady_clock;
+
+void require(bool holds) {
+    if (!holds) {
+        throw std::system_error{errno, std::generic_category(), "the log of a peer"};
+    }
+}
 
 class log_file {
   public:
@@ -42,13 +51,60 @@ class log_file {
     }
 
   private:
-    static void require(bool holds) {
-        if (!holds) {
-            throw std::system_error{errno, std::generic_category(), "the log of a peer"};
+    int fd_;
+};
+
+// Keeps its last two blocks, and writes those that the line is in.
+class direct_file {
+  public:
+    explicit direct_file(const std::string& path)
+        : fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC, 0600)),
+          zeros_(static_cast<char*>(std::aligned_alloc(block, ahead))),
+          blocks_(static_cast<char*>(std::aligned_alloc(block, 2 * block))) {
+        require(fd_ >= 0 && zeros_ != nullptr && blocks_ != nullptr);
+        std::memset(zeros_, 0, ahead);
+        std::memset(blocks_, 0, 2 * block);
+    }
+
+    direct_file(const direct_file&) = delete;
+    direct_file& operator=(const direct_file&) = delete;
+
+    ~direct_file() {
+        std::free(zeros_);
+        std::free(blocks_);
+        ::close(fd_);
+    }
+
+    void append_durably(std::string_view text) {
+        const std::size_t begin = size_ / block * block;
+        if (begin + 2 * block > written_) {
+            require(::pwrite(fd_, zeros_, ahead, static_cast<off_t>(written_)) == ahead);
+            written_ += ahead;
+        }
+        std::memcpy(blocks_ + (size_ - begin), text.data(), text.size());
+        size_ += text.size();
+        const std::size_t end = (size_ + block - 1) / block * block;
+        const iovec one{blocks_, end - begin};
+        require(::pwritev2(fd_, &one, 1, static_cast<off_t>(begin), RWF_DSYNC) ==
+                static_cast<ssize_t>(end - begin));
+        if (size_ - begin >= block) {
+            std::memcpy(blocks_, blocks_ + block, block);
+            std::memset(blocks_ + block, 0, block);
         }
     }
 
+    // Cuts the zeros off.
+    void end() { require(::ftruncate(fd_, static_cast<off_t>(size_)) == 0); }
+
+  private:
+    static constexpr std::size_t block = 4096;
+    static constexpr std::size_t ahead = 1u << 20;
+
     int fd_;
+    char* zeros_;
+    char* blocks_;
+    std::size_t size_ = 0;
+    std::size_t written_ = 0;
 };
 
 class group_commit {
@@ -102,6 +158,22 @@ durable_result write_by_floor(const durable_job& job) {
         ++result.acknowledged[0];
     }
     result.wall = steady::now() - begin;
+    return result;
+}
+
+durable_result write_by_direct_floor(const durable_job& job) {
+    direct_file file(job.path);
+    durable_line line;
+    char text[192];
+    durable_result result{.acknowledged = {0}, .wall = {}};
+    const auto begin = steady::now();
+    while (steady::now() - begin < job.time) {
+        const std::size_t size = line.format(text, 0, result.acknowledged[0]);
+        file.append_durably({text, size});
+        ++result.acknowledged[0];
+    }
+    result.wall = steady::now() - begin;
+    file.end();
     return result;
 }
 

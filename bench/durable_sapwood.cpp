@@ -29,8 +29,8 @@ sapwood::task<> end_after(std::chrono::milliseconds time, bool& over) {
     over = true;
 }
 
-sapwood::task<> write(const durable_job& job, durable_result& result) {
-    const sapwood::file_sink_options file{.path = job.path};
+sapwood::task<> write(const durable_job& job, std::size_t preallocated, durable_result& result) {
+    const sapwood::file_sink_options file{.path = job.path, .preallocated_bytes = preallocated};
     sapwood::pipeline_options options;
     options.durable = sapwood::durability::batch();
     options.queue_records = 4096;
@@ -47,12 +47,20 @@ sapwood::task<> write(const durable_job& job, durable_result& result) {
     co_await log.close();
 }
 
+durable_result write_into(std::size_t preallocated, const durable_job& job) {
+    durable_result result{.acknowledged = std::vector<std::uint64_t>(job.producers), .wall = {}};
+    sapwood::run(write(job, preallocated, result));
+    return result;
+}
+
 } // namespace
 
 durable_result write_by_sapwood(const durable_job& job) {
-    durable_result result{.acknowledged = std::vector<std::uint64_t>(job.producers), .wall = {}};
-    sapwood::run(write(job, result));
-    return result;
+    return write_into(0, job);
+}
+
+durable_result write_by_preallocated_sapwood(const durable_job& job) {
+    return write_into(8u << 20, job);
 }
 
 } // namespace bench

@@ -47,6 +47,14 @@ std::int32_t size_now(int fd, std::uint64_t& into) noexcept {
     return 0;
 }
 
+std::int32_t change_flags_now(int fd, int clear, int set) noexcept {
+    if (!is_simulated(fd)) [[likely]] {
+        const int flags = ::fcntl(fd, F_GETFL);
+        return flags >= 0 && ::fcntl(fd, F_SETFL, (flags & ~clear) | set) == 0 ? 0 : -errno;
+    }
+    return simulated != nullptr ? simulated->change_flags(fd, clear, set) : -EBADF;
+}
+
 std::int32_t read_directory_now(int fd, std::span<std::byte> into) noexcept {
     if (!is_simulated(fd)) [[likely]] {
         const long got = ::syscall(SYS_getdents64, fd, into.data(), into.size());

@@ -23,6 +23,7 @@ class simulated_calls {
     virtual std::int32_t lock(int fd, int operation) noexcept = 0;
     virtual std::int32_t change_mode(int fd, std::uint32_t mode) noexcept = 0;
     virtual std::int32_t size(int fd, std::uint64_t& into) noexcept = 0;
+    virtual std::int32_t change_flags(int fd, int clear, int set) noexcept = 0;
     virtual std::int32_t read_directory(int fd, std::span<std::byte> into) noexcept = 0;
 
   protected:
@@ -43,6 +44,9 @@ void close_now(int fd) noexcept;
 
 /// The size of a file as the kernel has it, and 0 or a negative errno. Waits for nobody.
 [[nodiscard]] std::int32_t size_now(int fd, std::uint64_t& into) noexcept;
+
+/// fcntl(2), F_GETFL and F_SETFL: clears and sets flags of what is open. 0 or a negative errno.
+[[nodiscard]] std::int32_t change_flags_now(int fd, int clear, int set) noexcept;
 
 /// getdents64(2), which may wait for a disk.
 [[nodiscard]] std::int32_t read_directory_now(int fd, std::span<std::byte> into) noexcept;

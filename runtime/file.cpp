@@ -187,6 +187,10 @@ detail::truncate_op file::truncate(std::uint64_t size) noexcept {
     return {*this, size};
 }
 
+std::error_code file::change_flags(int clear, int set) noexcept {
+    return {-detail::change_flags_now(fd(), clear, set), std::generic_category()};
+}
+
 std::error_code file::try_lock() noexcept {
     const std::int32_t outcome = detail::lock_now(fd(), LOCK_EX | LOCK_NB);
     return std::error_code(-outcome, std::generic_category());

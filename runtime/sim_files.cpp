@@ -247,4 +247,13 @@ std::int32_t sim_files::change_mode(int fd, mode_t mode) {
     return 0;
 }
 
+std::int32_t sim_files::change_flags(int fd, int clear, int set) {
+    descriptor* const of = find_descriptor(fd);
+    if (of == nullptr) {
+        return -EBADF;
+    }
+    of->flags = (of->flags & ~clear) | set;
+    return 0;
+}
+
 } // namespace sapwood::detail

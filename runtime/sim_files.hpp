@@ -73,7 +73,12 @@ class sim_files {
         std::int64_t offset = at_position;
         bool is_synced = false;
         bool appends = false;
+        /// Where the bytes are in memory, which matters to O_DIRECT.
+        std::uint64_t address = 0;
     };
+
+    /// What a descriptor with O_DIRECT wants offsets, sizes and addresses to be multiples of.
+    static constexpr std::size_t direct_bytes = sim_bytes::sector_bytes;
 
     sim_files();
 
@@ -96,9 +101,15 @@ class sim_files {
     std::int32_t make_fifo(std::string_view path, mode_t mode);
     std::int32_t change_mode(int fd, mode_t mode);
     std::int32_t size(int fd, std::uint64_t& into) const;
+    std::int32_t change_flags(int fd, int clear, int set);
     std::int32_t lock(int fd, int operation);
     /// Entries as getdents64(2) gives them.
     std::int32_t read_directory(int fd, std::span<std::byte> into);
+
+    /// Whether `fd` was opened with O_DIRECT, or is so now.
+    [[nodiscard]] bool is_direct(int fd) const noexcept;
+    /// Whether a write needs no room on the disk, but goes over what the file has.
+    [[nodiscard]] bool is_overwrite(const transfer& where, std::size_t size) const noexcept;
 
     // --- syncs ---
 

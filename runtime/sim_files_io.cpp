@@ -185,6 +185,17 @@ std::int32_t sim_files::read(const transfer& where, std::span<char> into) {
     return static_cast<std::int32_t>(count);
 }
 
+bool sim_files::is_direct(int fd) const noexcept {
+    const descriptor* const of = opened(fd);
+    return of != nullptr && (of->flags & O_DIRECT) != 0;
+}
+
+bool sim_files::is_overwrite(const transfer& where, std::size_t size) const noexcept {
+    const descriptor* const of = opened(where.fd);
+    return of != nullptr && !where.appends && (of->flags & O_APPEND) == 0 && where.offset >= 0 &&
+           static_cast<std::size_t>(where.offset) + size <= node(of->inode).bytes.size();
+}
+
 std::int32_t sim_files::write(const transfer& where, std::span<const char> bytes) {
     descriptor* const of = find_descriptor(where.fd);
     if (of == nullptr || !may_write(of->flags)) {
@@ -205,6 +216,11 @@ std::int32_t sim_files::write(const transfer& where, std::span<const char> bytes
         return -EFBIG;
     }
     const auto at = static_cast<std::size_t>(offset);
+    if ((of->flags & O_DIRECT) != 0 &&
+        (at % direct_bytes != 0 || bytes.size() % direct_bytes != 0 ||
+         where.address % direct_bytes != 0)) {
+        return -EINVAL;
+    }
     if (!bytes.empty()) {
         file.bytes.write(at, bytes);
         file.modified = time_;

@@ -49,11 +49,6 @@ bool changes_files(const io_uring_sqe& sqe) noexcept {
             ((open_flags(sqe) & O_CREAT) != 0 || (open_flags(sqe) & O_ACCMODE) != O_RDONLY));
 }
 
-/// Whether an outage by `error` is one in which nothing at all can be written.
-bool is_for_all(int error) noexcept {
-    return error == EROFS || error == EIO || error == EPERM;
-}
-
 std::uint64_t mixed(std::uint64_t digest, std::uint64_t value) noexcept {
     return (digest ^ value) * 0x100000001b3 + (digest >> 29);
 }
@@ -90,6 +85,10 @@ std::int32_t sim_machine::change_mode(int fd, std::uint32_t mode) noexcept {
 
 std::int32_t sim_machine::size(int fd, std::uint64_t& into) noexcept {
     return files.size(fd, into);
+}
+
+std::int32_t sim_machine::change_flags(int fd, int clear, int set) noexcept {
+    return files.change_flags(fd, clear, set);
 }
 
 std::int32_t sim_machine::read_directory(int fd, std::span<std::byte> into) noexcept {
@@ -167,6 +166,12 @@ std::int32_t sim_machine::fault_of(const io_uring_sqe& sqe, std::uint64_t mark) 
                                                : needs_room && out->error != EFBIG;
     if (is_met && out->bytes_left == 0) {
         ++counts.outage_errors;
+        if (sqe.opcode == IORING_OP_FALLOCATE && !is_for_all(out->error) && sqe.addr > 1) {
+            // What room there is it takes, as ext4 does.
+            (void)files.allocate(sqe.fd, static_cast<int>(sqe.len),
+                                 static_cast<std::int64_t>(sqe.off),
+                                 static_cast<std::int64_t>(chance.between(1, sqe.addr - 1)));
+        }
         return -out->error;
     }
     return 0;
@@ -184,57 +189,6 @@ std::int32_t sim_machine::perform(const io_uring_sqe& sqe, std::uint64_t mark) {
         }
     }
     return writes_bytes(sqe) ? perform_write(sqe) : perform_on(files, sqe, mark);
-}
-
-std::int32_t sim_machine::perform_write(const io_uring_sqe& sqe) {
-    const std::size_t wanted = transfer_size(sqe);
-    std::size_t limit = wanted;
-    if (is_ghost()) {
-        return write_on(files, sqe, limit);
-    }
-    if (chance.one_in(faults.write_error)) {
-        ++counts.write_errors;
-        limit = wanted > 1 && chance.one_in(2) ? chance.below(wanted) : 0;
-        return limit == 0 ? -EIO : write_on(files, sqe, limit);
-    }
-    if (wanted > 1 && chance.one_in(faults.short_write)) {
-        ++counts.short_writes;
-        limit = chance.between(1, wanted - 1);
-    }
-    outage_now* const out = outage();
-    if (out != nullptr && limit > 0) {
-        limit = std::min<std::size_t>(limit, out->bytes_left);
-        out->bytes_left -= limit;
-        if (limit == 0) {
-            ++counts.outage_errors;
-            return -out->error;
-        }
-    }
-    return write_on(files, sqe, limit);
-}
-
-std::int32_t sim_machine::write_on(sim_files& on, const io_uring_sqe& sqe, std::size_t limit) {
-    constexpr std::uint32_t flags_known = RWF_DSYNC | RWF_SYNC | RWF_APPEND;
-    const auto flags = static_cast<std::uint32_t>(sqe.rw_flags);
-    if ((flags & ~flags_known) != 0) {
-        return -EOPNOTSUPP;
-    }
-    std::span<const char> bytes;
-    if (sqe.opcode == IORING_OP_WRITE) {
-        bytes = {at_address<const char>(sqe.addr), std::min<std::size_t>(sqe.len, limit)};
-    } else {
-        gathered_.clear();
-        for (const iovec& each : std::span(at_address<const iovec>(sqe.addr), sqe.len)) {
-            const auto* const begin = static_cast<const char*>(each.iov_base);
-            gathered_.insert(gathered_.end(), begin, begin + each.iov_len);
-        }
-        bytes = std::span<const char>(gathered_).first(std::min(gathered_.size(), limit));
-    }
-    sim_files::transfer where{.fd = sqe.fd,
-                              .offset = static_cast<std::int64_t>(sqe.off),
-                              .is_synced = (flags & (RWF_DSYNC | RWF_SYNC)) != 0,
-                              .appends = (flags & RWF_APPEND) != 0};
-    return on.write(where, bytes);
 }
 
 std::int32_t sim_machine::perform_on(sim_files& on, const io_uring_sqe& sqe, std::uint64_t mark) {
@@ -342,7 +296,8 @@ void sim_machine::begin_crash() {
 void sim_machine::perform_in_part(const io_uring_sqe& sqe, std::uint64_t mark) {
     if (writes_bytes(sqe)) {
         const std::size_t all = transfer_size(sqe);
-        const std::size_t some = chance.one_in(3) ? all : chance.below(all + 1);
+        const std::size_t some =
+            cut_to_sectors(sqe, chance.one_in(3) ? all : chance.below(all + 1));
         if (some > 0) {
             (void)write_on(*survivor_, sqe, some);
             trace("  of the write under way {} of {} bytes are with the kernel", some, all);

@@ -7,6 +7,7 @@
 
 #include <sapwood/sim_world.hpp>
 
+#include <cerrno>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <memory>
@@ -17,6 +18,11 @@ namespace sapwood::detail {
 
 /// A private opcode: completes when the process crashes or hangs. No kernel has so many.
 inline constexpr std::uint8_t opcode_sim_stop = 250;
+
+/// Whether an outage by `error` is one in which nothing at all can be written.
+[[nodiscard]] inline bool is_for_all(int error) noexcept {
+    return error == EROFS || error == EIO || error == EPERM;
+}
 
 /// What an SQE names by its address.
 template <class T>
@@ -36,6 +42,7 @@ class sim_machine final : public simulated_calls {
     std::int32_t lock(int fd, int operation) noexcept override;
     std::int32_t change_mode(int fd, std::uint32_t mode) noexcept override;
     std::int32_t size(int fd, std::uint64_t& into) noexcept override;
+    std::int32_t change_flags(int fd, int clear, int set) noexcept override;
     std::int32_t read_directory(int fd, std::span<std::byte> into) noexcept override;
 
     /// Carries out an operation on files, with the faults that chance wants. `mark` is what a sync
@@ -113,6 +120,8 @@ class sim_machine final : public simulated_calls {
                                           std::uint64_t mark);
     [[nodiscard]] std::int32_t write_on(sim_files& on, const io_uring_sqe& sqe, std::size_t limit);
     [[nodiscard]] std::int32_t perform_write(const io_uring_sqe& sqe);
+    [[nodiscard]] std::size_t cut_to_sectors(const io_uring_sqe& sqe,
+                                             std::size_t limit) const noexcept;
     [[nodiscard]] std::int32_t fault_of(const io_uring_sqe& sqe, std::uint64_t mark);
     [[nodiscard]] outage_now* outage() noexcept;
     void begin_crash();

@@ -2,6 +2,7 @@
 
 #include "mistakes.hpp"
 #include "open_log_file.hpp"
+#include "preallocation.hpp"
 
 #include <sapwood/crash_file.hpp>
 #include <sapwood/directory.hpp>
@@ -63,6 +64,8 @@ task<file_sink> file_sink::open(const file_sink_options& options) {
     settings->sync_directory = options.sync_directory;
     settings->numbered = options.numbered;
     settings->has_segments = options.has_segments || options.numbered;
+    settings->preallocated_bytes = options.preallocated_bytes;
+    require_preallocatable(options);
     if (options.numbered) {
         settings->may_be_link = false;
     }
@@ -79,6 +82,7 @@ task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> 
     file_sink sink(std::move(opened), std::move(settings));
     if (recovers) {
         co_await sink.recover();
+        co_await sink.preallocate();
     }
     co_return sink;
 }
@@ -115,6 +119,10 @@ task<> file_sink::write_synced(std::span<const char> lines) {
 task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     // A batch is not given up half-way.
     const auto shielded = co_await shield();
+    if (preallocation_ != nullptr) {
+        co_await write_preallocated(lines, synced);
+        co_return;
+    }
     if (partial_line_bytes_ > 0) {
         co_await cut_off_partial_line();
     }
@@ -250,10 +258,13 @@ bool file_sink::is_inherited() const noexcept {
 }
 
 bool file_sink::follow_is_due() const noexcept {
-    return event_loop::current().now() - looked_ >= look_every;
+    return news_ || event_loop::current().now() - looked_ >= look_every;
 }
 
 task<log_news> file_sink::follow() {
+    if (news_) {
+        co_return std::exchange(news_, log_news());
+    }
     if (!follow_is_due()) {
         co_return log_news();
     }
@@ -281,6 +292,10 @@ task<log_news> file_sink::look(bool is_asked) {
     if (named && named->inode == inode_ && named->device == device_) {
         told_failure_ = {};
         looks_failed_ = 0;
+        if (preallocation_ != nullptr) {
+            look_at_preallocated(named->size);
+            co_return log_news();
+        }
         if (named->size < size_) {
             bytes_cut_ += size_ - named->size;
             has_cut_end_ = true;
@@ -330,6 +345,11 @@ task<log_news> file_sink::change_file(bool is_asked) {
 
 /// `fresh` is the file from now on, and the one that was is closed.
 task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
+    if (preallocation_ != nullptr && fresh.news_) { // that it cannot be had in the new one
+        news_ = std::move(fresh.news_);
+    }
+    co_await give_space_back();
+    preallocation_ = std::move(fresh.preallocation_);
     file old = std::exchange(file_, std::move(fresh.file_));
     inode_ = fresh.inode_;
     device_ = fresh.device_;
@@ -422,6 +442,7 @@ task<> file_sink::rename_aside(const std::string& to) {
 }
 
 task<> file_sink::close() {
+    co_await give_space_back();
     std::error_code closed;
     if (is_inherited()) { // the lock is the parent's
         closed = (co_await as_result(file_.close())).error();

@@ -90,6 +90,7 @@ task<> file_sink::recover_plain() {
 /// What no mark says is on disk is written once more: the kernel may believe that it is, after a
 /// sync that failed and was seen by a process that is no more.
 task<> file_sink::recover_numbered() {
+    co_await cut_off_zeros();
     const detail::log_tail tail = co_await detail::read_log_tail(file_, size_);
     last_lsn_ = tail.last;
     if (size_ == 0) {

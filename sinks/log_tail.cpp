@@ -1,5 +1,8 @@
 #include "log_tail.hpp"
 
+#include "preallocation.hpp"
+
+#include <sapwood/file_sink.hpp>
 #include <sapwood/numbered_line.hpp>
 
 #include <algorithm>
@@ -10,6 +13,10 @@ namespace sapwood::detail {
 namespace {
 
 constexpr std::uint64_t first_look_bytes = 256u << 10;
+
+/// What was preallocated, and the rest of a batch that was never written.
+constexpr std::uint64_t zeros_bytes_max =
+    file_sink_options::preallocated_bytes_max + tail_bytes_max;
 
 /// What is between `begin` and `end`; less where somebody cuts the file meanwhile.
 task<std::vector<char>> read_range(file& log, std::uint64_t begin, std::uint64_t end) {
@@ -75,6 +82,24 @@ std::pair<std::size_t, lsn> check(std::string_view text) noexcept {
 }
 
 } // namespace
+
+task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size) {
+    if (size % preallocation::block_bytes != 0) {
+        co_return size;
+    }
+    const std::uint64_t least = size - std::min<std::uint64_t>(size, zeros_bytes_max);
+    for (std::uint64_t end = size; end > least;) {
+        const std::uint64_t begin = end - std::min(end - least, first_look_bytes);
+        const std::vector<char> bytes = co_await read_range(log, begin, end);
+        const auto last =
+            std::find_if(bytes.rbegin(), bytes.rend(), [](char byte) { return byte != '\0'; });
+        if (last != bytes.rend()) {
+            co_return begin + static_cast<std::uint64_t>(bytes.rend() - last);
+        }
+        end = begin;
+    }
+    co_return least == 0 ? 0 : size;
+}
 
 task<log_tail> read_log_tail(file& log, std::uint64_t size) {
     for (std::uint64_t look = first_look_bytes;;) {

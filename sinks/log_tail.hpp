@@ -42,6 +42,10 @@ class log_tail {
 /// At most so far behind the last mark is looked; a longer line is found whole all the same.
 inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
 
+/// Where a log of `size` bytes ends but for zeros that may be space that was preallocated: those up
+/// to the end of the file, which is that of a block. At most preallocated_bytes_max and a batch.
+[[nodiscard]] task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size);
+
 /// Of a log of `size` bytes.
 [[nodiscard]] task<log_tail> read_log_tail(file& log, std::uint64_t size);
 

@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::size_t block_bytes = 1u << 20;
 constexpr std::uint32_t small_producers = 1u << 16;
+/// See preallocation.hpp.
+constexpr std::uint64_t zeros_end_at = 4096;
 constexpr auto no_lsn = static_cast<lsn>(~std::uint64_t{0});
 
 [[noreturn]] void throw_errno(const std::string& what) {
@@ -249,6 +251,12 @@ void log_verifier::look_at(std::string_view line, std::uint64_t offset) {
 
 void log_verifier::look_at_end(std::string_view rest, std::uint64_t offset, bool is_last,
                                bool is_locked) {
+    // Space that was preallocated, up to the end of a block.
+    const std::uint64_t file_bytes = offset + rest.size();
+    if (file_bytes % zeros_end_at == 0) {
+        rest = rest.substr(0, rest.find_last_not_of('\0') + 1); // npos + 1 is 0
+        found_.segments.back().preallocated_bytes = file_bytes - offset - rest.size();
+    }
     if (rest.empty()) {
         return;
     }

@@ -19,6 +19,8 @@ enum class mistake : std::uint8_t {
     forget_directory_sync,
     /// A batch whose write failed is acknowledged.
     acknowledge_failed_write,
+    /// Where space is preallocated, the last block is written again without what it has.
+    forget_last_block,
 };
 
 #ifdef SAPWOOD_TEST_MISTAKES

@@ -50,6 +50,7 @@ class log_file_settings {
     /// See file_sink_options.
     bool numbered = false;
     bool has_segments = false;
+    std::size_t preallocated_bytes = 0;
     /// The directory is synced, so that a new name survives the machine.
     bool sync_directory = true;
 };

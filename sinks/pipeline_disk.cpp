@@ -148,12 +148,12 @@ task<> pipeline::consumer::write_rest(bool synced) {
     kept_ = writing_->bytes().size();
 }
 
-/// Whether one operation is to write and to sync: worth it where the lines are few, and everything
-/// before them is on disk.
+/// Whether one operation is to write and to sync: worth it where the lines are few, or go past the
+/// page cache anyway, and everything before them is on disk.
 bool pipeline::consumer::is_small_group() const noexcept {
     return durable_.is_batch() && !writing_->empty() &&
-           writing_->bytes().size() <= small_group_bytes_max && unsynced_.empty() &&
-           !has_own_unsynced_ && kept_ == 0 && !written.has_waiters();
+           (sink_.is_preallocated() || writing_->bytes().size() <= small_group_bytes_max) &&
+           unsynced_.empty() && !has_own_unsynced_ && kept_ == 0 && !written.has_waiters();
 }
 
 /// Everything that is not durable goes into a new file, which takes the place of the one that is.

@@ -119,7 +119,11 @@ void print_producers(const verified_log& log, bool all) {
 
 void print_log(const std::string& path, const verified_log& log, bool lists_producers) {
     for (const log_segment& each : log.segments) {
-        fmt::print("{}: {} bytes, {} records{}\n", each.path, each.bytes, each.lines,
+        fmt::print("{}: {} bytes{}, {} records{}\n", each.path, each.bytes,
+                   each.preallocated_bytes == 0
+                       ? ""
+                       : fmt::format(", {} of them preallocated", each.preallocated_bytes),
+                   each.lines,
                    each.lines == 0 ? "" : ", numbers " + range_of(each.first, each.last));
     }
     print_producers(log, lists_producers);

@@ -126,6 +126,11 @@ class file : public owned_fd {
 
     [[nodiscard]] detail::stat_op stat();
 
+    /// Takes and gives flags of the open file, of O_APPEND, O_DIRECT and O_NONBLOCK (fcntl):
+    /// EINVAL where the file system knows no O_DIRECT. Also of operations that begin later; and of
+    /// everybody who shares this opening, a forked child say.
+    [[nodiscard]] std::error_code change_flags(int clear, int set) noexcept;
+
     /// Takes the file's lock for this descriptor alone (flock, exclusive), without waiting:
     /// EWOULDBLOCK where another descriptor has it, of this process or of another one. It is given
     /// up when the last descriptor of this opening is closed, however the process ends.

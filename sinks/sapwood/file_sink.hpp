@@ -54,6 +54,16 @@ struct file_sink_options {
     /// It is begun anew by begin_segment(): of a writer that was killed in the midst of that, the
     /// file that it had made becomes the log. What is numbered always is.
     bool has_segments = false;
+
+    /// Space is allocated so far ahead of the log's end and filled with zeros, and lines go over
+    /// them past the page cache (O_DIRECT): a sync of few lines then takes half as long, for
+    /// neither the file's length changes nor waits it for the journal. Until it is closed the file
+    /// ends with zeros, and nobody else may append to it or cut it. Of numbered logs only; where
+    /// the file system cannot, lines are appended and one of them says so. 0: no. 1 MiB is enough
+    /// for thousands of small batches.
+    std::size_t preallocated_bytes = 0;
+
+    static constexpr std::size_t preallocated_bytes_max = 64u << 20;
 };
 
 static_assert(std::is_trivially_destructible_v<file_sink_options>);
@@ -81,6 +91,7 @@ namespace detail {
 class crash_file;
 class log_file_settings;
 class opened_log;
+class preallocation;
 
 } // namespace detail
 
@@ -186,6 +197,9 @@ class file_sink {
 
     [[nodiscard]] bool is_numbered() const noexcept;
 
+    /// Lines go into space that was allocated before, as the options want it.
+    [[nodiscard]] bool is_preallocated() const noexcept;
+
     /// A segment was begun and has not got its name yet: begin_segment must be called again.
     [[nodiscard]] bool is_unnamed() const noexcept { return is_unnamed_; }
 
@@ -208,6 +222,14 @@ class file_sink {
     task<> move_torn_tail(std::uint64_t torn);
     task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
     task<> write_lines(std::span<const char> lines, bool synced);
+    static void require_preallocatable(const file_sink_options& options);
+    task<> preallocate();
+    task<> write_preallocated(std::span<const char> lines, bool synced);
+    task<> give_space_back();
+    task<> cut_off_zeros();
+    void look_at_preallocated(std::uint64_t file_size) noexcept;
+    void tell_changed_by_others();
+    void tell_later(log_news news);
     task<bool> has_grown();
     task<> begin_line();
     task<> cut_off_partial_line();
@@ -249,6 +271,10 @@ class file_sink {
     lsn segment_begin_ = lsn::none;
     /// The file is a segment that is whole, and has not got the log's name yet.
     bool is_unnamed_ = false;
+    /// Null where lines are appended.
+    std::unique_ptr<detail::preallocation> preallocation_;
+    /// For the next follow().
+    log_news news_;
     file_sink_counts counts_;
     detail::crash_file* notes_ = nullptr;
 };

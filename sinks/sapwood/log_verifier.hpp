@@ -70,6 +70,8 @@ struct log_segment {
     lsn first = lsn::none;
     lsn last = lsn::none;
     std::uint64_t bytes = 0;
+    /// Of these, zeros at the end: space for lines that were to come.
+    std::uint64_t preallocated_bytes = 0;
 };
 
 struct verified_log {

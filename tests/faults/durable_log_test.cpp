@@ -13,6 +13,7 @@
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <new>
@@ -57,6 +58,14 @@ struct shared_page {
     }
 };
 
+/// Takes all the space there is.
+void fill_up(const std::string& path) {
+    std::ofstream file(path, std::ios::binary);
+    const std::string some(4096, 'x');
+    while (file.write(some.data(), static_cast<std::streamsize>(some.size())) && file.flush()) {
+    }
+}
+
 task<> produce_for_ever(pipeline& log, std::size_t bytes, shared_page& page) {
     for (;;) {
         const lsn place = co_await append(log, bytes);
@@ -68,13 +77,20 @@ task<> produce_for_ever(pipeline& log, std::size_t bytes, shared_page& page) {
     }
 }
 
-task<> write_for_ever(std::string path, int producers, std::size_t bytes, shared_page& page) {
+/// What a writer is to do.
+struct work {
+    int producers;
+    std::size_t record_bytes;
+    std::size_t preallocated_bytes;
+};
+
+task<> write_for_ever(std::string path, work todo, shared_page& page) {
     pipeline_options options = durable();
     options.segment_bytes_max = 300'000;
-    pipeline log = co_await opened(path, options);
+    pipeline log = co_await opened(path, options, todo.preallocated_bytes);
     std::vector<sapwood::join_handle<>> all;
-    for (int i = 0; i < producers; ++i) {
-        all.push_back(sapwood::spawn(produce_for_ever(log, bytes, page)));
+    for (int i = 0; i < todo.producers; ++i) {
+        all.push_back(sapwood::spawn(produce_for_ever(log, todo.record_bytes, page)));
     }
     for (auto& each : all) {
         co_await each;
@@ -84,12 +100,12 @@ task<> write_for_ever(std::string path, int producers, std::size_t bytes, shared
 /// A process that writes until it is killed.
 class writer {
   public:
-    writer(const std::string& path, int producers, std::size_t bytes, shared_page& page) {
+    writer(const std::string& path, const work& todo, shared_page& page) {
         pid_ = ::fork();
         if (pid_ == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
             try {
-                sapwood::run(write_for_ever(path, producers, bytes, page));
+                sapwood::run(write_for_ever(path, todo, page));
             } catch (...) {
             }
             ::_exit(1);
@@ -127,7 +143,7 @@ task<> open_and_close(std::string path) {
 }
 
 /// Kills writers of logs again and again, with `cut` just before, and `mend` after.
-void kill_again_and_again(const std::string& name, std::size_t bytes,
+void kill_again_and_again(const std::string& name, std::size_t bytes, std::size_t preallocated,
                           const std::function<void()>& cut, const std::function<void()>& mend) {
     const int seed = setting("SAPWOOD_TEST_FAULT_SEED", 42);
     const int cycles = setting("SAPWOOD_TEST_FAULT_CYCLES", cycles_usual);
@@ -144,7 +160,11 @@ void kill_again_and_again(const std::string& name, std::size_t bytes,
         const std::uint64_t before = page.acknowledged.load();
         std::uint64_t acknowledged = 0;
         {
-            writer child(path, 1 + static_cast<int>(random() % 16), bytes, page);
+            writer child(path,
+                         {.producers = 1 + static_cast<int>(random() % 16),
+                          .record_bytes = bytes,
+                          .preallocated_bytes = preallocated},
+                         page);
             wait_for(page, before + 1 + random() % 200);
             // What is acknowledged while the shutdown is under way is none: nothing runs after a
             // power cut, and an ext4 that is being shut down says of a sync that meets it that it
@@ -175,7 +195,13 @@ TEST_SUITE("durable_log") {
     TEST_CASE("killed in the middle of batches: what was acknowledged is there, no line is torn") {
         const temporary_directory folder;
         kill_again_and_again(
-            folder / "log", 5'000, [] {}, [] {});
+            folder / "log", 5'000, 0, [] {}, [] {});
+    }
+
+    TEST_CASE("killed where space is preallocated: the same") {
+        const temporary_directory folder;
+        kill_again_and_again(
+            folder / "log", 5'000, 128u << 10, [] {}, [] {});
     }
 
     TEST_CASE("the power is cut: what was acknowledged is there, no line is torn") {
@@ -184,7 +210,44 @@ TEST_SUITE("durable_log") {
             return;
         }
         kill_again_and_again(
-            *disk / "log", 500, [&] { disk->cut_power(); }, [&] { disk->mount_again(); });
+            *disk / "log", 500, 0, [&] { disk->cut_power(); }, [&] { disk->mount_again(); });
+    }
+
+    TEST_CASE("the power is cut where space is preallocated: the same") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 64u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        kill_again_and_again(
+            *disk / "log", 500, 64u << 10, [&] { disk->cut_power(); },
+            [&] { disk->mount_again(); });
+    }
+
+    TEST_CASE("a full disk with space that is preallocated: as without, and no new segment") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 4u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        sapwood::run([](std::string path, std::string ballast) -> task<> {
+            pipeline log = co_await opened(path, durable(), 64u << 10);
+            co_await log.durable(co_await append(log, 100));
+            fill_up(ballast);
+            std::vector<sapwood::join_handle<lsn>> all;
+            for (int i = 0; i < 200; ++i) {
+                all.push_back(sapwood::spawn(append(log, 1000)));
+            }
+            co_await until_degraded(log, std::errc::no_space_on_device);
+            std::filesystem::remove(ballast);
+            for (auto& each : all) {
+                (void)co_await each;
+            }
+            co_await log.durable(lsn{201});
+            CHECK(log.counts().lines_lost == 0);
+            CHECK(log.counts().segments_begun == 0);
+            co_await log.close();
+        }(*disk / "log", *disk / "ballast"));
+        CHECK(verified(*disk / "log").is_whole());
+        CHECK(verified(*disk / "log").lines == 201);
     }
 
     TEST_CASE("a full disk: nothing is lost, and it goes on by itself when there is space") {

@@ -25,12 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     "sinks/batch.cpp",
     "sinks/file_sink.cpp",
+    "sinks/file_sink_preallocated.cpp",
     "sinks/file_sink_recovery.cpp",
     "sinks/file_sink_segment.cpp",
     "sinks/log_tail.cpp",
     "sinks/numbered_line.cpp",
     "sinks/pipeline_consumer.cpp",
     "sinks/pipeline_disk.cpp",
+    "sinks/preallocation.cpp",
     "sinks/receipts.cpp",
 ]
 
@@ -38,7 +40,7 @@ SOURCES = [
 TARGETS = ["tests/sinks_tests", "tests/sim"]
 SUITES = [
     "batch", "file_sink", "file_sink_name", "file_sink_recovery", "log_door", "numbered_line",
-    "pipeline", "pipeline_disk", "receipts",
+    "pipeline", "pipeline_disk", "preallocated_log", "receipts",
 ]
 TESTS = [
     ["tests/sim", "--seeds", "300"],

@@ -123,8 +123,10 @@ task<> life(sim_world& world, account& told, life_result& result) {
     const std::string path = fmt::format("/{}", name);
     std::optional<pipeline> log;
     try {
-        const file_sink_options file{.path = path};
         const pipeline_options options = options_by(world.chance());
+        const file_sink_options file{
+            .path = path,
+            .preallocated_bytes = world.chance().one_in(3) ? world.chance().between(1, 20'000) : 0};
         log.emplace(co_await pipeline::open(file, options));
     } catch (const std::system_error&) {
         co_return; // the disk would not have it

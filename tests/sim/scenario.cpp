@@ -57,6 +57,8 @@ const std::vector<scenario>& scenarios() {
          play_durable_with<detail::mistake::forget_directory_sync>},
         {"durable-failed", "the same, but it acknowledges a batch whose write failed", true,
          play_durable_with<detail::mistake::acknowledge_failed_write>},
+        {"durable-block", "the same, but it forgets what the last block has", true,
+         play_durable_with<detail::mistake::forget_last_block>},
 #endif
         {"logger", "records through a logger whose file is durable, over kills and power cuts",
          false, play_logger},

@@ -11,6 +11,7 @@
 #include <sapwood/sleep.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <doctest/doctest.h>
 #include <memory>
 #include <string>
@@ -38,8 +39,9 @@ inline pipeline_options durable() {
     return options;
 }
 
-inline task<pipeline> opened(std::string path, pipeline_options options) {
-    const file_sink_options file{.path = path};
+inline task<pipeline> opened(std::string path, pipeline_options options,
+                             std::size_t preallocated = 0) {
+    const file_sink_options file{.path = path, .preallocated_bytes = preallocated};
     pipeline log = co_await pipeline::open(file, options);
     log.on_loss([](const std::string&) {});
     co_return log;

@@ -1,0 +1,323 @@
+// A log whose space is preallocated: what is in the file while it is written and afterwards, what
+// an open finds of it, and what becomes of it where disks, file systems and other people do not do
+// what it needs.
+#include "support/co_test.hpp"
+#include "support/numbered_lines.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/log_verifier.hpp>
+#include <sapwood/pipeline.hpp>
+#include <sapwood/sim_world.hpp>
+#include <sapwood/sleep.hpp>
+
+#include <cerrno>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <liburing.h>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <sys/uio.h>
+
+namespace {
+
+using namespace std::chrono_literals;
+using sapwood::durability;
+using sapwood::file_sink;
+using sapwood::file_sink_options;
+using sapwood::level;
+using sapwood::lsn;
+using sapwood::pipeline;
+using sapwood::pipeline_options;
+using sapwood::record;
+using sapwood::sim_world;
+using sapwood::task;
+using sapwood::test::contents_of;
+using sapwood::test::fill;
+using sapwood::test::numbered;
+using sapwood::test::temporary_directory;
+
+constexpr std::size_t block = 4096;
+constexpr std::size_t ahead = 4 * block;
+
+task<pipeline> opened(const std::string& path, pipeline_options options = {}) {
+    const file_sink_options file{.path = path, .preallocated_bytes = ahead};
+    options.durable = durability::batch();
+    pipeline log = co_await pipeline::open(file, options);
+    log.on_loss([](const std::string&) {});
+    co_return log;
+}
+
+task<lsn> append(pipeline& log, std::string message) {
+    record item(level::info, 7, message);
+    co_return co_await log.append(std::move(item));
+}
+
+task<> append_durably(pipeline& log, std::string message) {
+    const lsn place = co_await append(log, std::move(message));
+    co_await log.durable(place);
+}
+
+/// Without the zeros at its end.
+std::string text_of(std::string_view contents) {
+    return std::string(contents.substr(0, contents.find_last_not_of('\0') + 1));
+}
+
+/// How many whole numbered lines; or a check fails.
+std::uint64_t lines_of(std::string_view text) {
+    std::uint64_t count = 0;
+    while (!text.empty()) {
+        const auto end = text.find('\n');
+        REQUIRE(end != text.npos);
+        CHECK(sapwood::numbered_line::parse(text.substr(0, end)).is ==
+              sapwood::numbered_line::state::whole);
+        text.remove_prefix(end + 1);
+        ++count;
+    }
+    return count;
+}
+
+bool is_synced_write(const io_uring_sqe& sqe) {
+    return sqe.opcode == IORING_OP_WRITE && (sqe.rw_flags & RWF_DSYNC) != 0;
+}
+
+/// `records` records, each awaited, into /log of `world`, which is closed then.
+task<> write_records(int records) {
+    pipeline log = co_await opened("/log");
+    for (int i = 0; i < records; ++i) {
+        co_await append_durably(log, std::string(100, 'x'));
+    }
+    CHECK(!log.health().is_degraded());
+    co_await log.close();
+}
+
+std::string contents_of(const sim_world& world, std::string_view path) {
+    return world.contents(path).value_or("no such file");
+}
+
+} // namespace
+
+TEST_SUITE("preallocated_log") {
+    CO_TEST_CASE("lines go over zeros, up to the end of a block; a close cuts these off") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        pipeline log = co_await opened(path);
+        std::size_t length = 0;
+        for (int i = 0; i < 200; ++i) {
+            co_await append_durably(log, fmt::format("record {}", i));
+            const std::string contents = contents_of(path);
+            REQUIRE(contents.size() % block == 0);
+            REQUIRE(lines_of(text_of(contents)) == static_cast<std::uint64_t>(i) + 1);
+            length = contents.size();
+        }
+        CHECK(length <= block * (200 * 100 / block + 1) + ahead);
+        co_await log.close();
+        const std::string contents = contents_of(path);
+        CHECK(contents.find('\0') == contents.npos);
+        CHECK(lines_of(contents) == 200);
+    }
+
+    CO_TEST_CASE("batches of any length go in, short ones behind long ones") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        pipeline log = co_await opened(path);
+        std::size_t bytes = 1;
+        for (int i = 0; i < 40; ++i, bytes = bytes * 7 % 300'007) {
+            co_await append_durably(log, std::string(bytes, 'x'));
+        }
+        co_await log.close();
+        CHECK(lines_of(contents_of(path)) == 40);
+    }
+
+    CO_TEST_CASE("after a restart the last block goes on where it was") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        for (std::uint64_t i = 1; i <= 50; ++i) {
+            pipeline log = co_await opened(path);
+            CHECK(log.counts().durable == lsn{i - 1});
+            co_await append_durably(log, std::string(90, 'x'));
+            co_await log.close();
+        }
+        CHECK(lines_of(contents_of(path)) == 50);
+    }
+
+    CO_TEST_CASE("of a log that was not closed the zeros are no damage, and are cut off") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const std::string good = numbered(1, "text") + numbered(2, "text");
+        for (const std::string& torn : {std::string(), numbered(3, "text").substr(0, 20)}) {
+            fill(path, good + torn + std::string(3 * block - good.size() - torn.size(), '\0'));
+            const auto found =
+                sapwood::log_verifier().verify(sapwood::log_verifier::segments_of(path));
+            CHECK(found.is_whole() == torn.empty());
+            CHECK(found.damaged_bytes == torn.size());
+            CHECK(found.segments.back().preallocated_bytes ==
+                  3 * block - good.size() - torn.size());
+            const file_sink_options options{.path = path, .numbered = true};
+            file_sink sink = co_await file_sink::open(options);
+            CHECK(sink.torn_bytes() == torn.size());
+            CHECK(sink.last_lsn() == lsn{2});
+            co_await sink.close();
+            CHECK(contents_of(path) == good);
+        }
+        CHECK(contents_of(path + ".torn") == numbered(3, "text").substr(0, 20) + "\n");
+    }
+
+    CO_TEST_CASE("what is cut off by somebody, or put behind the zeros, begins a new segment") {
+        for (const bool is_cut : {true, false}) {
+            CAPTURE(is_cut);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            pipeline log = co_await opened(path);
+            co_await append_durably(log, "one");
+            if (is_cut) {
+                std::filesystem::resize_file(path, 10);
+            } else {
+                std::ofstream(path, std::ios::app) << "somebody's own\n";
+            }
+            co_await sapwood::sleep_for(600ms);
+            co_await append_durably(log, "two");
+            co_await append_durably(log, "three");
+            co_await log.close();
+            CHECK(log.counts().segments_begun == 1);
+            const std::string aside = contents_of(path + ".0000000000000002");
+            CHECK(aside.ends_with("somebody's own\n") == !is_cut);
+            const std::string text = contents_of(path);
+            CHECK(text.find("somebody else has cut or lengthened") != text.npos);
+            CHECK(lines_of(text) == 3);
+        }
+    }
+
+    CO_TEST_CASE("a segment that is long enough is set aside without zeros, the next has them") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        pipeline_options options;
+        options.segment_bytes_max = 300;
+        pipeline log = co_await opened(path, options);
+        for (int i = 0; i < 4; ++i) {
+            co_await append_durably(log, std::string(100, 'x'));
+        }
+        CHECK(contents_of(path).size() % block == 0);
+        CHECK(lines_of(contents_of(path + ".0000000000000003")) == 2);
+        co_await log.close();
+        CHECK(lines_of(contents_of(path)) == 2);
+    }
+
+    TEST_CASE("where the file system cannot, lines are appended, and one of them says so") {
+        for (const int op : {IORING_OP_FALLOCATE, IORING_OP_WRITE}) {
+            CAPTURE(op);
+            sim_world world;
+            world.script([op](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                const bool appends = sqe.opcode == IORING_OP_WRITE && sqe.off == ~0ull;
+                if (sqe.opcode != op || appends) {
+                    return std::nullopt;
+                }
+                return op == IORING_OP_WRITE ? -EINVAL : -EOPNOTSUPP;
+            });
+            CHECK(world.run(write_records(3)));
+            const std::string text = contents_of(world, "/log");
+            CHECK(lines_of(text) == 4);
+            CHECK(text.find("cannot preallocate space for /log") != text.npos);
+        }
+    }
+
+    TEST_CASE("where writes past the page cache are refused later only, it goes on by appending") {
+        sim_world world;
+        int direct = 0;
+        world.script([&direct](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            const bool is_direct = sqe.opcode == IORING_OP_WRITE && sqe.off != ~0ull;
+            return is_direct && ++direct > 3 ? std::optional(-EINVAL) : std::nullopt;
+        });
+        CHECK(world.run(write_records(5)));
+        const std::string text = contents_of(world, "/log");
+        CHECK(lines_of(text) == 6);
+        CHECK(text.find("cannot write past the page cache into /log") != text.npos);
+    }
+
+    TEST_CASE("a kernel without synced writes: two operations, and as durable") {
+        sim_world world;
+        world.script([](const io_uring_sqe& sqe) {
+            return is_synced_write(sqe) ? std::optional<std::int32_t>(-EOPNOTSUPP) : std::nullopt;
+        });
+        CHECK(world.run(write_records(100)));
+        CHECK(lines_of(contents_of(world, "/log")) == 100);
+    }
+
+    TEST_CASE("a write that ends anywhere is continued at its block") {
+        for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+            sim_world world({.seed = seed, .faults = {.short_write = 2}});
+            CHECK(world.run([]() -> task<> {
+                pipeline log = co_await opened("/log");
+                for (std::size_t i = 0; i < 10; ++i) {
+                    co_await append_durably(log, std::string(3000 * i, 'x'));
+                }
+                co_await log.close();
+            }()));
+            CHECK(lines_of(contents_of(world, "/log")) == 10);
+        }
+    }
+
+    TEST_CASE("a synced write that fails is in doubt: the lines are in a new segment before they "
+              "are acknowledged") {
+        sim_world world;
+        int synced = 0;
+        world.script([&synced](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            return is_synced_write(sqe) && ++synced == 3 ? std::optional(-EIO) : std::nullopt;
+        });
+        CHECK(world.run([]() -> task<> {
+            pipeline log = co_await opened("/log");
+            for (int i = 0; i < 4; ++i) {
+                co_await append_durably(log, "text");
+            }
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(log.counts().lines_lost == 0);
+            co_await log.close();
+        }()));
+        CHECK(lines_of(contents_of(world, "/log")) == 2);
+        CHECK(lines_of(text_of(contents_of(world, "/log.0000000000000003"))) == 2);
+    }
+
+    TEST_CASE("no room for what is ahead: only what is needed is taken; none at all: it waits") {
+        sim_world world;
+        int refused = 0;
+        world.script([&refused](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (sqe.opcode != IORING_OP_FALLOCATE) {
+                return std::nullopt;
+            }
+            const bool is_much = sqe.addr > block; // its size
+            return is_much || ++refused % 3 != 0 ? std::optional(-ENOSPC) : std::nullopt;
+        });
+        CHECK(world.run([]() -> task<> {
+            pipeline log = co_await opened("/log");
+            for (int i = 0; i < 100; ++i) {
+                co_await append_durably(log, std::string(100, 'x'));
+            }
+            CHECK(log.counts().retries > 0);
+            CHECK(log.counts().segments_begun == 0);
+            CHECK(log.counts().lines_lost == 0);
+            co_await log.close();
+        }()));
+        CHECK(lines_of(contents_of(world, "/log")) == 100);
+    }
+
+    CO_TEST_CASE("options that cannot be are named") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        for (const auto& options :
+             {file_sink_options{.path = path, .preallocated_bytes = 1},
+              file_sink_options{.path = path,
+              .numbered = true,
+              .preallocated_bytes = file_sink_options::preallocated_bytes_max + 1}}) {
+            std::string what;
+            try {
+                file_sink sink = co_await file_sink::open(options);
+            } catch (const std::invalid_argument& error) {
+                what = error.what();
+            }
+            CHECK(what.find("preallocated_bytes") != std::string::npos);
+        }
+        CHECK(!std::filesystem::exists(path));
+    }
+}
