@@ -1,12 +1,13 @@
 #include "support/fuse_file.hpp"
 
+#include "support/scratch_disk.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -57,9 +58,8 @@ std::unique_ptr<fuse_file> fuse_file::mount(int backing, gate asked, std::string
     const std::string options = "fd=" + std::to_string(served->fuse_) +
                                 ",rootmode=40000,user_id=" + std::to_string(::getuid()) +
                                 ",group_id=" + std::to_string(::getgid());
-    if (::unshare(CLONE_NEWNS) != 0 ||
-        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-        why_not = std::string("no mount of our own can be made: ") + std::strerror(errno);
+    if (const int refused = scratch_disk::own_mounts(); refused != 0) {
+        why_not = std::string("no mount of our own can be made: ") + std::strerror(refused);
     } else if (::mount("sapwood-test", (served->folder_ / "").c_str(), "fuse", MS_NOSUID | MS_NODEV,
                        options.c_str()) != 0) {
         why_not = std::string("a FUSE file system cannot be mounted: ") + std::strerror(errno);
