@@ -1,0 +1,189 @@
+#include "collector.hpp"
+
+#include "datagram_source.hpp"
+#include "http_session.hpp"
+#include "line_session.hpp"
+
+#include <sapwood/tcp.hpp>
+#include <sapwood/unix_socket.hpp>
+
+#include <exception>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <utility>
+
+namespace sapwood::collector {
+
+/// Something that is listened on.
+class collector::source_listener {
+  public:
+    source_listener() = default;
+    source_listener(const source_listener&) = delete;
+    source_listener& operator=(const source_listener&) = delete;
+    virtual ~source_listener() = default;
+
+    /// Takes what comes until it is cancelled.
+    [[nodiscard]] virtual task<> run(intake& shared, connections& all) = 0;
+
+    [[nodiscard]] virtual endpoint local_endpoint() const = 0;
+};
+
+/// A task for each connection.
+class collector::stream_listener final : public source_listener {
+  public:
+    stream_listener(const listen_options& options, named_log& to) : kind_(options.kind), log_(to) {
+        if (options.at.family() == AF_UNIX) {
+            unix_ = unix_listener(options.at, {.mode = options.mode});
+        } else {
+            tcp_ = tcp_listener(options.at);
+        }
+    }
+
+    task<> run(intake& shared, connections& all) override {
+        for (;;) {
+            co_await all.room();
+            std::unique_ptr<stream> peer;
+            source from;
+            if (unix_.is_open()) {
+                auto accepted = std::make_unique<unix_stream>(co_await unix_.accept());
+                const credentials who = accepted->peer_credentials();
+                from = source::process(word(), who.pid, who.uid);
+                peer = std::move(accepted);
+            } else {
+                auto accepted = std::make_unique<tcp_stream>(co_await tcp_.accept());
+                try {
+                    from = source::network(word(), accepted->peer_endpoint());
+                } catch (const std::system_error&) {
+                    continue; // it is gone already
+                }
+                peer = std::move(accepted);
+            }
+            all.add(connection_of(shared, std::move(peer), std::move(from)));
+        }
+    }
+
+    [[nodiscard]] endpoint local_endpoint() const override {
+        return unix_.is_open() ? unix_.local_endpoint() : tcp_.local_endpoint();
+    }
+
+  private:
+    [[nodiscard]] std::string_view word() const noexcept {
+        if (kind_ == source_kind::http) {
+            return "http";
+        }
+        return unix_.is_open() ? "unix" : "tcp";
+    }
+
+    [[nodiscard]] std::unique_ptr<connection>
+    connection_of(intake& shared, std::unique_ptr<stream> peer, source from) const {
+        if (kind_ == source_kind::http) {
+            return std::make_unique<http_session>(shared, std::move(peer), std::move(from));
+        }
+        const line_kind lines = kind_ == source_kind::syslog ? line_kind::syslog : line_kind::any;
+        return std::make_unique<line_session>(shared, log_, lines, std::move(peer),
+                                              std::move(from));
+    }
+
+    const source_kind kind_;
+    named_log& log_;
+    tcp_listener tcp_;
+    unix_listener unix_;
+};
+
+class collector::datagram_listener final : public source_listener {
+  public:
+    datagram_listener(const listen_options& options, named_log& to)
+        : source_(options.at, options.mode),
+          log_(to) {}
+
+    task<> run(intake& shared, connections&) override { return source_.run(shared, log_); }
+
+    [[nodiscard]] endpoint local_endpoint() const override { return source_.local_endpoint(); }
+
+  private:
+    datagram_source source_;
+    named_log& log_;
+};
+
+collector::collector(const collector_options& options)
+    : drain_(options.drain),
+      intake_(options.limits),
+      connections_(intake_) {}
+
+collector::~collector() = default;
+
+task<std::unique_ptr<collector>> collector::open(collector_options options) {
+    std::unique_ptr<collector> made(new collector(options));
+    if (options.logs.empty()) {
+        throw std::invalid_argument("a collector needs a log");
+    }
+    for (named_log_options& each : options.logs) {
+        if (made->intake_.find(each.name) != nullptr) {
+            throw std::invalid_argument(fmt::format("there are two logs named {}", each.name));
+        }
+        made->intake_.logs.push_back(co_await named_log::open(std::move(each)));
+    }
+    for (const listen_options& each : options.listeners) {
+        named_log* const to = made->intake_.find(each.log);
+        if (to == nullptr) {
+            throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",
+                                                    each.at.to_string(), each.log));
+        }
+        if (each.kind == source_kind::syslog_datagrams) {
+            made->listeners_.push_back(std::make_unique<datagram_listener>(each, *to));
+        } else {
+            made->listeners_.push_back(std::make_unique<stream_listener>(each, *to));
+        }
+    }
+    co_return made;
+}
+
+std::vector<endpoint> collector::endpoints() const {
+    std::vector<endpoint> all;
+    for (const auto& each : listeners_) {
+        all.push_back(each->local_endpoint());
+    }
+    return all;
+}
+
+task<> collector::run() {
+    std::exception_ptr failure;
+    try {
+        co_await with_task_group([this](task_group& group) { return serve(group); });
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    listeners_.clear(); // nobody new is let in
+    intake_.is_draining = true;
+    const auto until = saturating_add(event_loop::current().now(), drain_);
+    cut_off_ = co_await connections_.drain(until);
+    co_await close_logs();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+task<> collector::serve(task_group& group) {
+    for (const auto& each : listeners_) {
+        group.spawn(each->run(intake_, connections_));
+    }
+    group.spawn(connections_.watch());
+    co_await stopping_.wait();
+    group.cancel();
+}
+
+task<> collector::close_logs() {
+    std::exception_ptr failure;
+    for (named_log& each : intake_.logs) {
+        try {
+            co_await each.log().close();
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+        }
+    }
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+} // namespace sapwood::collector
