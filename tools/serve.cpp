@@ -6,6 +6,7 @@
 #include <sapwood/signal_set.hpp>
 #include <sapwood/when_any.hpp>
 
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -39,6 +40,16 @@ durability parse_durability(const std::string& text) {
     }
     return durability::interval(
         std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(seconds)));
+}
+
+mode_t parse_mode(const std::string& text) {
+    mode_t mode = 0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+    if (text.empty() || read.ec != std::errc() || read.ptr != text.data() + text.size() ||
+        mode > 0777) {
+        throw std::invalid_argument("--mode is octal, as 600 or 666, not " + text);
+    }
+    return mode;
 }
 
 /// `NAME=PATH`, or `PATH`, whose name is the file's without its extension.
@@ -139,8 +150,7 @@ int serve_command::run() const {
         options.logs.push_back(std::move(log));
     }
     using collector::source_kind;
-    std::size_t used = 0;
-    const auto mode = static_cast<mode_t>(std::stoul(mode_, &used, 8));
+    const mode_t mode = parse_mode(mode_);
     const auto listen = [&](source_kind kind, const std::vector<std::string>& places) {
         for (const std::string& each : places) {
             options.listeners.push_back(listener_of(kind, each, mode));
