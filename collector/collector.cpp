@@ -7,9 +7,11 @@
 #include <sapwood/tcp.hpp>
 #include <sapwood/unix_socket.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <fmt/format.h>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 namespace sapwood::collector {
@@ -77,7 +79,8 @@ class collector::stream_listener final : public source_listener {
     [[nodiscard]] std::unique_ptr<connection>
     connection_of(intake& shared, std::unique_ptr<stream> peer, source from) const {
         if (kind_ == source_kind::http) {
-            return std::make_unique<http_session>(shared, std::move(peer), std::move(from));
+            return std::make_unique<http_session>(shared, std::move(peer), std::move(from),
+                                                  !unix_.is_open());
         }
         const line_kind lines = kind_ == source_kind::syslog ? line_kind::syslog : line_kind::any;
         return std::make_unique<line_session>(shared, log_, lines, std::move(peer),
@@ -105,37 +108,82 @@ class collector::datagram_listener final : public source_listener {
     named_log& log_;
 };
 
+namespace {
+
+void require_access(const listen_options& listener, bool takes_from_anybody, bool needs_token) {
+    if (is_local(listener.at) || takes_from_anybody) {
+        return;
+    }
+    if (listener.kind != source_kind::http) {
+        throw std::invalid_argument(fmt::format(
+            "{} is to be reached from other machines, and whoever reaches it may write: "
+            "listen on 127.0.0.1, or say --from-anybody",
+            listener.at.to_string()));
+    }
+    if (!needs_token) {
+        throw std::invalid_argument(
+            fmt::format("{} is to be reached from other machines: give tokens (--tokens FILE), "
+                        "listen on 127.0.0.1, or say --from-anybody",
+                        listener.at.to_string()));
+    }
+}
+
+} // namespace
+
+void require_valid(const collector_options& options) {
+    if (options.logs.empty()) {
+        throw std::invalid_argument("a collector needs a log");
+    }
+    std::vector<std::string_view> names;
+    for (const named_log_options& each : options.logs) {
+        require_valid(each);
+        if (std::ranges::find(names, each.name) != names.end()) {
+            throw std::invalid_argument(fmt::format("there are two logs named {}", each.name));
+        }
+        names.push_back(each.name);
+    }
+    for (const listen_options& each : options.listeners) {
+        if (!each.log.empty() && std::ranges::find(names, each.log) == names.end()) {
+            throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",
+                                                    each.at.to_string(), each.log));
+        }
+        require_access(each, options.takes_from_anybody, !options.tokens.empty());
+    }
+}
+
 collector::collector(const collector_options& options)
     : drain_(options.drain),
+      listening_(options.listeners),
       intake_(options.limits),
       connections_(intake_) {}
 
 collector::~collector() = default;
 
 task<std::unique_ptr<collector>> collector::open(collector_options options) {
+    require_valid(options);
     std::unique_ptr<collector> made(new collector(options));
-    if (options.logs.empty()) {
-        throw std::invalid_argument("a collector needs a log");
-    }
     for (named_log_options& each : options.logs) {
-        if (made->intake_.find(each.name) != nullptr) {
-            throw std::invalid_argument(fmt::format("there are two logs named {}", each.name));
-        }
         made->intake_.logs.push_back(co_await named_log::open(std::move(each)));
     }
+    made->intake_.access.set_tokens(std::move(options.tokens));
+    made->intake_.access.set_hosts(std::move(options.hosts));
     for (const listen_options& each : options.listeners) {
-        named_log* const to = made->intake_.find(each.log);
-        if (to == nullptr) {
-            throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",
-                                                    each.at.to_string(), each.log));
-        }
+        named_log& to = *made->intake_.find(each.log);
         if (each.kind == source_kind::syslog_datagrams) {
-            made->listeners_.push_back(std::make_unique<datagram_listener>(each, *to));
+            made->listeners_.push_back(std::make_unique<datagram_listener>(each, to));
         } else {
-            made->listeners_.push_back(std::make_unique<stream_listener>(each, *to));
+            made->listeners_.push_back(std::make_unique<stream_listener>(each, to));
         }
     }
     co_return made;
+}
+
+void collector::reload(collector_options options) {
+    for (const listen_options& each : listening_) {
+        require_access(each, options.takes_from_anybody, !options.tokens.empty());
+    }
+    intake_.access.set_tokens(std::move(options.tokens));
+    intake_.access.set_hosts(std::move(options.hosts));
 }
 
 std::vector<endpoint> collector::endpoints() const {

@@ -45,9 +45,19 @@ struct collector_options {
     std::vector<named_log_options> logs;
     std::vector<listen_options> listeners;
     collector_limits limits;
+    /// Where there are any, HTTP needs one.
+    std::vector<access_token> tokens;
+    /// See access_rules.
+    std::vector<std::string> hosts;
+    /// Other machines may write without being asked who they are.
+    bool takes_from_anybody = false;
     /// How long, once it is told to end, connections may go on with what they have begun.
     clock::duration drain = std::chrono::seconds(10);
 };
+
+/// What open() would refuse before it opens anything: two logs of a name, a listener that others
+/// could reach, an acknowledgement that never comes, ... Throws std::invalid_argument.
+void require_valid(const collector_options& options);
 
 class collector {
   public:
@@ -61,6 +71,10 @@ class collector {
     /// Serves until stop(), or until it is cancelled; then takes no more records, acknowledges what
     /// it has taken, and closes the logs. Throws what a log's end throws.
     [[nodiscard]] task<> run();
+
+    /// Goes on with the tokens and hosts of these; logs and listeners stay as they are. Throws
+    /// std::invalid_argument where a listener would be left unguarded.
+    void reload(collector_options options);
 
     void stop() noexcept { stopping_.set(); }
 
@@ -83,6 +97,7 @@ class collector {
     task<> close_logs();
 
     const clock::duration drain_;
+    const std::vector<listen_options> listening_;
     intake intake_;
     connections connections_;
     std::vector<std::unique_ptr<source_listener>> listeners_;

@@ -1,6 +1,7 @@
 #include "http_session.hpp"
 
 #include "http_status.hpp"
+#include "metrics.hpp"
 
 #include <sapwood/timeout.hpp>
 
@@ -38,10 +39,11 @@ std::string_view parameter(std::string_view query, std::string_view name) noexce
 
 } // namespace
 
-http_session::http_session(intake& shared, std::unique_ptr<stream> to, source from)
+http_session::http_session(intake& shared, std::unique_ptr<stream> to, source from, bool is_guarded)
     : intake_(shared),
       stream_(std::move(to)),
       source_(std::move(from)),
+      is_guarded_(is_guarded),
       parser_(shared.limits.http) {}
 
 task<> http_session::run() {
@@ -188,6 +190,9 @@ task<> http_session::on_request() {
     case action::health:
         answer_text(200, "alive\n");
         break;
+    case action::metrics:
+        answer_text(200, metrics_page(intake_));
+        break;
     case action::ready:
         if (intake_.is_draining) {
             answer_text(503, "draining\n");
@@ -218,6 +223,12 @@ task<> http_session::take_records() {
         intake_.keep_records(std::move(records));
         co_await acknowledge();
         answer(plan_.status, error_);
+        co_return;
+    }
+    if (!is_within_rate(records.size())) {
+        intake_.keep_records(std::move(records));
+        co_await acknowledge();
+        answer(429, "more records come than this token is for");
         co_return;
     }
     acked_log_ = &log;
@@ -309,6 +320,27 @@ task<> http_session::linger() {
 // --- what is to be done ---
 
 http_session::plan http_session::plan_for(const http_head& head) {
+    if (is_guarded_ && !head.origin.empty()) {
+        return {.status = 403, .reason = "no web page may write to this log"};
+    }
+    if (is_guarded_ && !head.host.empty() && !intake_.access.is_own_host(head.host)) {
+        return {.status = 421, .reason = "this collector is not the Host that was asked for"};
+    }
+    plan made = plan_for_path(head);
+    if ((made.what == action::take || made.what == action::metrics) &&
+        intake_.access.needs_token()) {
+        const auto* const who = intake_.access.find(head.authorization);
+        if (who == nullptr) {
+            return {.status = 401, .reason = "a token is needed: Authorization: Bearer ..."};
+        }
+        if (made.log != nullptr && !may_write(who->token, made.log->name())) {
+            return {.status = 403, .reason = "this token is not for this log"};
+        }
+    }
+    return made;
+}
+
+http_session::plan http_session::plan_for_path(const http_head& head) {
     const std::string_view target = head.target;
     const auto question = std::min(target.find('?'), target.size());
     const std::string_view path = target.substr(0, question);
@@ -320,11 +352,13 @@ http_session::plan http_session::plan_for(const http_head& head) {
     if (constexpr std::string_view prefix = "/log/"; path.starts_with(prefix)) {
         return plan_for_log(head, path.substr(prefix.size()), query);
     }
-    if (path == "/healthz" || path == "/readyz") {
+    if (path == "/healthz" || path == "/readyz" || path == "/metrics") {
         if (!is_get) {
             return {.status = 405, .reason = "GET this path"};
         }
-        return {.what = path == "/healthz" ? action::health : action::ready};
+        return {.what = path == "/healthz"  ? action::health
+                        : path == "/readyz" ? action::ready
+                                            : action::metrics};
     }
     return {.status = 404, .reason = "there is nothing at this path; POST records to /log"};
 }
@@ -380,6 +414,15 @@ bool http_session::must_come_again() {
         return false;
     }
     return true;
+}
+
+bool http_session::is_within_rate(std::size_t records) {
+    if (!intake_.access.needs_token()) {
+        return true;
+    }
+    auto* const who = intake_.access.find(parser_.head().authorization);
+    return who == nullptr || // it was its turn when the head came
+           access_rules::allows(*who, records, event_loop::current().now());
 }
 
 /// The request's records, or false, with what is wrong in error_ and plan_.status.
@@ -440,6 +483,9 @@ void http_session::append_answer(unsigned status, std::string_view type, std::st
     out_.append(digits, end.ptr);
     if (status == 503 || status == 429) {
         out_ += "\r\nRetry-After: 1";
+    }
+    if (status == 401) {
+        out_ += "\r\nWWW-Authenticate: Bearer";
     }
     if (status == 405) {
         out_ += "\r\nAllow: POST";

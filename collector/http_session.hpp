@@ -20,14 +20,15 @@ namespace sapwood::collector {
 
 class http_session final : public connection {
   public:
-    http_session(intake& shared, std::unique_ptr<stream> to, source from);
+    /// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
+    http_session(intake& shared, std::unique_ptr<stream> to, source from, bool is_guarded);
 
     [[nodiscard]] task<> run() override;
 
     [[nodiscard]] bool is_idle() const noexcept override { return is_idle_; }
 
   private:
-    enum class action : std::uint8_t { take, refuse, health, ready };
+    enum class action : std::uint8_t { take, refuse, health, ready, metrics };
 
     /// What is to be done with a request, as its head says.
     struct plan {
@@ -50,10 +51,12 @@ class http_session final : public connection {
     task<> linger();
 
     [[nodiscard]] plan plan_for(const http_head& head);
+    [[nodiscard]] plan plan_for_path(const http_head& head);
     [[nodiscard]] plan plan_for_log(const http_head& head, std::string_view name,
                                     std::string_view query);
     [[nodiscard]] bool decode(std::vector<record>& records);
     [[nodiscard]] bool must_come_again();
+    [[nodiscard]] bool is_within_rate(std::size_t records);
 
     void answer(unsigned status, std::string_view result);
     void answer_text(unsigned status, std::string_view text);
@@ -64,6 +67,7 @@ class http_session final : public connection {
     intake& intake_;
     const std::unique_ptr<stream> stream_;
     const source source_;
+    const bool is_guarded_;
     http_parser parser_;
     plan plan_;
     bool has_plan_ = false;

@@ -2,6 +2,7 @@
 // whether records are still taken. Lives as long as the collector. Loop thread only.
 #pragma once
 
+#include "access.hpp"
 #include "http_parser.hpp"
 #include "json_decoder.hpp"
 #include "named_log.hpp"
@@ -77,6 +78,7 @@ class intake {
     std::deque<named_log> logs;
     json_decoder decoder;
     collector_counts counts;
+    access_rules access;
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 

@@ -84,14 +84,25 @@ bool is_log_name(std::string_view name) noexcept {
            std::ranges::all_of(name, is_word);
 }
 
-task<named_log> named_log::open(named_log_options options) {
+void require_valid(const named_log_options& options) {
     if (!is_log_name(options.name)) {
         throw std::invalid_argument(
             fmt::format("a log's name has letters, digits, '.', '-' and '_', at most {} of them, "
                         "and begins with no dot: \"{}\" is none",
                         name_bytes_max, options.name));
     }
+    if (options.path.empty()) {
+        throw std::invalid_argument(fmt::format("log {}: its path is missing", options.name));
+    }
+    if (options.queue_records == 0 || options.queue_records > channel<record>::capacity_max) {
+        throw std::invalid_argument(
+            fmt::format("log {}: queue_records must be 1 to 2^30", options.name));
+    }
     (void)default_ack_of(options);
+}
+
+task<named_log> named_log::open(named_log_options options) {
+    require_valid(options);
     const file_sink_options file{.path = options.path};
     const pipeline_options wanted = pipeline_options_of(options);
     pipeline log = co_await pipeline::open(file, wanted);

@@ -51,9 +51,10 @@ struct named_log_options {
     std::size_t queue_records = 8192;
     /// See pipeline_options.
     std::uint64_t segment_bytes_max = 0;
-    /// Segments that were set aside are removed but for the newest so many. 0: never.
-    unsigned segments_kept = 0;
 };
+
+/// Throws std::invalid_argument that names the log and the option.
+void require_valid(const named_log_options& options);
 
 class named_log {
   public:

@@ -1,16 +1,18 @@
 #include "serve.hpp"
 
 #include <collector/collector.hpp>
+#include <collector/service_manager.hpp>
+#include <collector/settings.hpp>
 
 #include <sapwood/run.hpp>
 #include <sapwood/signal_set.hpp>
 #include <sapwood/when_any.hpp>
 
-#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
+#include <functional>
 #include <stdexcept>
 
 namespace sapwood::tools {
@@ -19,38 +21,6 @@ namespace {
 
 using collector::collector_options;
 using collector::named_log_options;
-
-durability parse_durability(const std::string& text) {
-    if (text == "batch") {
-        return durability::batch();
-    }
-    if (text == "none") {
-        return durability::none();
-    }
-    std::size_t used = 0;
-    double seconds = 0;
-    try {
-        seconds = std::stod(text, &used);
-    } catch (const std::exception&) {
-        used = 0;
-    }
-    if (used == 0 || used != text.size() || !(seconds > 0)) {
-        throw std::invalid_argument(
-            fmt::format("--durability is batch, none or a number of seconds, not {}", text));
-    }
-    return durability::interval(
-        std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(seconds)));
-}
-
-mode_t parse_mode(const std::string& text) {
-    mode_t mode = 0;
-    const auto read = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
-    if (text.empty() || read.ec != std::errc() || read.ptr != text.data() + text.size() ||
-        mode > 0777) {
-        throw std::invalid_argument("--mode is octal, as 600 or 666, not " + text);
-    }
-    return mode;
-}
 
 /// `NAME=PATH`, or `PATH`, whose name is the file's without its extension.
 named_log_options log_of(const std::string& text) {
@@ -76,27 +46,48 @@ collector::listen_options listener_of(collector::source_kind kind, std::string t
         made.log = text.substr(0, equals);
         text.erase(0, equals + 1);
     }
-    made.at = text.starts_with('/') || text.starts_with('.') ? endpoint::unix_path(text)
-                                                             : endpoint::parse(text);
+    made.at = collector::parse_place(text);
     return made;
 }
 
-task<> stop_at_signal(collector::collector& served) {
-    signal_set signals{SIGTERM, SIGINT};
-    (void)co_await signals.next();
+using read_options = std::function<collector_options()>;
+
+/// Ends it at SIGTERM and SIGINT; at SIGHUP has its tokens and hosts read anew. Where those are
+/// wrong, those that it had stay.
+task<> obey_signals(collector::collector& served, collector::service_manager& manager,
+                    read_options read) {
+    signal_set signals{SIGTERM, SIGINT, SIGHUP};
+    while (co_await signals.next() == SIGHUP) {
+        try {
+            collector_options fresh = read();
+            served.reload(std::move(fresh));
+            fmt::print(stderr, "sapwood: settings were read again\n");
+        } catch (const std::exception& wrong) {
+            fmt::print(stderr, "sapwood: settings stay as they were: {}\n", wrong.what());
+        }
+    }
+    co_await manager.tell("STOPPING=1");
     served.stop();
 }
 
-task<int> serve(collector_options options) {
+task<int> serve(collector_options options, read_options read) {
     auto served = co_await collector::collector::open(std::move(options));
     for (const endpoint& each : served->endpoints()) {
         fmt::print("listening on {}\n", each.to_string());
     }
     std::fflush(stdout);
-    auto signals = spawn(stop_at_signal(*served));
+    collector::service_manager manager;
+    co_await manager.tell("READY=1");
+    auto alive = spawn(manager.keep_alive());
+    auto signals = spawn(obey_signals(*served, manager, std::move(read)));
     co_await served->run();
-    signals.cancel();
-    signals.detach();
+    for (auto* const each : {&alive, &signals}) {
+        each->cancel();
+        try {
+            co_await *each;
+        } catch (const cancelled&) { // as it was told to
+        }
+    }
     const auto& counts = served->shared().counts;
     fmt::print("{} records of {} requests, {} connections cut off\n", counts.records,
                counts.requests, served->cut_off());
@@ -109,7 +100,7 @@ serve_command::serve_command(CLI::App& program)
     : command_(program.add_subcommand(
           "serve", "Collect the records of many programs into one log, or several")) {
     command_->add_option("--log", logs_, "PATH, or NAME=PATH; the first one is the default")
-        ->required();
+        ->type_name("[NAME=]PATH");
     command_->add_option("--http", http_, "Take records by HTTP: 127.0.0.1:8514, or a path");
     command_->add_option("--unix", unix_, "Take lines, text or JSON, at this path");
     command_->add_option("--unix-datagram", unix_datagrams_,
@@ -125,15 +116,25 @@ serve_command::serve_command(CLI::App& program)
     command_->add_option("--ack", ack_, "What 200 means: durable, written or accepted");
     command_->add_option("--mode", mode_, "Permissions of the sockets' paths")
         ->capture_default_str();
-    command_->add_option("--drain", drain_seconds_, "Seconds for what is under way at the end")
-        ->capture_default_str();
+    command_->add_option("--drain", drain_seconds_,
+                         "Seconds for what is under way at the end; 10 by default");
+    command_->add_option("--tokens", tokens_, "HTTP needs one of this file's tokens");
+    command_->add_option("--host", hosts_,
+                         "A name that HTTP requests may have for this machine besides localhost");
+    command_->add_flag("--from-anybody", takes_from_anybody_,
+                       "Listen beyond this machine although nobody is asked who he is");
+    command_->add_option("--config", settings_, "Settings in TOML; options add to them");
+    command_->add_flag("--check", only_checks_, "Say whether options and settings are well, only");
     command_->footer("All but --http and --log may begin with NAME=, the log that it is for.\n"
                      "Exit code: 0 where everything taken is in the logs, 1 where connections were "
                      "cut off,\n2 where it cannot begin.");
 }
 
-int serve_command::run() const {
+collector_options serve_command::options() const {
     collector_options options;
+    if (!settings_.empty()) {
+        options = collector::read_settings(settings_);
+    }
     const auto form = collector::parse_log_form(form_);
     if (!form) {
         throw std::invalid_argument("--format is text, json or logfmt, not " + form_);
@@ -145,12 +146,12 @@ int serve_command::run() const {
     for (const std::string& each : logs_) {
         named_log_options log = log_of(each);
         log.form = *form;
-        log.durable = parse_durability(durability_);
+        log.durable = collector::parse_durability(durability_, "--durability");
         log.ack = ack;
         options.logs.push_back(std::move(log));
     }
     using collector::source_kind;
-    const mode_t mode = parse_mode(mode_);
+    const mode_t mode = collector::parse_mode(mode_, "--mode");
     const auto listen = [&](source_kind kind, const std::vector<std::string>& places) {
         for (const std::string& each : places) {
             options.listeners.push_back(listener_of(kind, each, mode));
@@ -161,13 +162,34 @@ int serve_command::run() const {
     listen(source_kind::syslog_datagrams, unix_datagrams_);
     listen(source_kind::syslog_datagrams, udp_);
     listen(source_kind::syslog, tcp_);
+    if (options.logs.empty()) {
+        throw std::invalid_argument("serve: say where to write: --log app.log");
+    }
     if (options.listeners.empty()) {
         throw std::invalid_argument("serve: say where to listen: --http 127.0.0.1:8514, or --unix, "
                                     "--unix-datagram, --udp, --tcp");
     }
-    options.drain =
-        std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(drain_seconds_));
-    return sapwood::run(serve(std::move(options)));
+    if (!tokens_.empty()) {
+        options.tokens = collector::read_tokens(tokens_);
+    }
+    options.hosts.insert(options.hosts.end(), hosts_.begin(), hosts_.end());
+    options.takes_from_anybody = options.takes_from_anybody || takes_from_anybody_;
+    if (drain_seconds_ >= 0) {
+        options.drain = std::chrono::duration_cast<clock::duration>(
+            std::chrono::duration<double>(drain_seconds_));
+    }
+    collector::require_valid(options);
+    return options;
+}
+
+int serve_command::run() const {
+    collector_options wanted = options();
+    if (only_checks_) {
+        fmt::print("serve: {} logs, {} places to listen at: well\n", wanted.logs.size(),
+                   wanted.listeners.size());
+        return 0;
+    }
+    return sapwood::run(serve(std::move(wanted), [this] { return options(); }));
 }
 
 } // namespace sapwood::tools

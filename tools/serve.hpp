@@ -2,6 +2,8 @@
 // run() returns is the program's exit code.
 #pragma once
 
+#include <collector/collector.hpp>
+
 #include <CLI/CLI.hpp>
 
 #include <string>
@@ -20,6 +22,9 @@ class serve_command {
     [[nodiscard]] int run() const;
 
   private:
+    /// Throws std::exception that names the option, or the place in the settings.
+    [[nodiscard]] collector::collector_options options() const;
+
     CLI::App* command_;
     std::vector<std::string> logs_;
     std::vector<std::string> http_;
@@ -31,7 +36,12 @@ class serve_command {
     std::string form_ = "text";
     std::string durability_ = "batch";
     std::string ack_;
-    double drain_seconds_ = 10;
+    double drain_seconds_ = -1;
+    std::string tokens_;
+    std::vector<std::string> hosts_;
+    bool takes_from_anybody_ = false;
+    std::string settings_;
+    bool only_checks_ = false;
 };
 
 } // namespace sapwood::tools

@@ -85,7 +85,8 @@ TEST_SUITE("http_session") {
         const std::string form = "Content-Type: application/x-www-form-urlencoded\r\n";
         CHECK(status_of(co_await at.post("a=5&b=x+y", "/log", form)) == 200);
         CHECK(status_of(co_await at.post("{\"a\":6}", "/log", form)) == 200); // curl -d
-        CHECK(status_of(co_await at.exchange("GET /log?a=7 HTTP/1.1\r\nHost: x\r\n\r\n")) == 200);
+        CHECK(status_of(co_await at.exchange("GET /log?a=7 HTTP/1.1\r\nHost: localhost\r\n\r\n")) ==
+              200);
         CHECK(status_of(co_await at.post("[]")) == 200);
         co_await at.end();
         CHECK(at.records() == lines{R"({"a":1})", R"({"a":2})", R"({"a":3})", R"({"a":4})",
@@ -141,7 +142,7 @@ TEST_SUITE("http_session") {
         served at;
         co_await at.begin();
         const std::string chunked =
-            "POST /log HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
             "\r\n4;x=y\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\nA: b\r\n\r\n";
         CHECK(status_of(co_await at.exchange(chunked)) == 200);
 
@@ -166,7 +167,7 @@ TEST_SUITE("http_session") {
         CHECK(status_of(answer) == 404);
         CHECK(has(answer, "Connection: close\r\n"));
         const std::string large =
-            "POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n";
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n";
         CHECK(status_of(co_await at.exchange(large)) == 413);
         co_await at.end();
         CHECK(at.records().empty());
@@ -184,8 +185,10 @@ TEST_SUITE("http_session") {
         CHECK(status_of(co_await at.post(post, "/log", "Content-Type: image/png\r\n")) == 415);
         CHECK(status_of(co_await at.post(post, "/log", "Content-Encoding: br\r\n")) == 415);
         CHECK(status_of(co_await at.post(post, "/log?ack=soon")) == 400);
-        CHECK(status_of(co_await at.exchange("DELETE /log HTTP/1.1\r\nHost: x\r\n\r\n")) == 405);
-        CHECK(status_of(co_await at.exchange("GET /log HTTP/1.1\r\nHost: x\r\n\r\n")) == 400);
+        CHECK(status_of(co_await at.exchange("DELETE /log HTTP/1.1\r\nHost: localhost\r\n\r\n")) ==
+              405);
+        CHECK(status_of(co_await at.exchange("GET /log HTTP/1.1\r\nHost: localhost\r\n\r\n")) ==
+              400);
         CHECK(status_of(co_await at.post(post, "/healthz")) == 405);
         CHECK(status_of(co_await at.post("")) == 400);
         co_await at.end();
@@ -203,8 +206,8 @@ TEST_SUITE("http_session") {
               "Transfer-Encoding: xchunked\r\n"s, "Content-Length : 0\r\n"s,
               "A: b\nContent-Length: 0\r\n"s, "A: b\r\n c\r\nContent-Length: 0\r\n"s}) {
             CAPTURE(fields);
-            const std::string answer = co_await at.exchange("POST /log HTTP/1.1\r\nHost: x\r\n" +
-                                                            fields + "\r\n" + behind);
+            const std::string answer = co_await at.exchange(
+                "POST /log HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n" + behind);
             CHECK(status_of(answer) >= 400);
             CHECK(count_of(answer, "HTTP/1.1 ") == 1);
             CHECK(has(answer, "Connection: close\r\n"));
@@ -310,7 +313,8 @@ TEST_SUITE("http_session") {
         CHECK(has(head, "Connection: close\r\n"));
 
         auto stuck = co_await tcp_stream::connect(at.it->endpoints().front());
-        co_await stuck.write_all("POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"sv);
+        co_await stuck.write_all(
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"sv);
         CHECK(status_of(co_await sapwood::test::read_to_end(stuck)) == 408);
         co_await at.end();
         CHECK(at.records().empty());
@@ -323,7 +327,8 @@ TEST_SUITE("http_session") {
         co_await idle.write_all(std::string_view(served::post_of(R"({"a":1})")));
         CHECK(status_of(co_await read_answers(idle, 1)) == 200);
         auto begun = co_await tcp_stream::connect(at.it->endpoints().front());
-        co_await begun.write_all("POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"sv);
+        co_await begun.write_all(
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"sv);
         co_await sapwood::sleep_for(10ms);
         auto ending = sapwood::spawn(at.end());
         CHECK(co_await sapwood::test::read_to_end(idle) == "");
@@ -340,19 +345,120 @@ TEST_SUITE("http_session") {
         served at;
         co_await at.begin();
         auto begun = co_await tcp_stream::connect(at.it->endpoints().front());
-        co_await begun.write_all("POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"sv);
+        co_await begun.write_all(
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"sv);
         co_await sapwood::sleep_for(10ms);
         co_await at.end();
         CHECK(at.it->cut_off() == 1);
         CHECK(co_await sapwood::test::read_to_end(begun) == "");
     }
 
+    CO_TEST_CASE("no page of a browser can write, whatever its name has come to mean") {
+        served at;
+        co_await at.begin();
+        const auto with = [](std::string fields) {
+            return "POST /log HTTP/1.1\r\nContent-Length: 2\r\n" + fields + "\r\n{}";
+        };
+        CHECK(status_of(co_await at.exchange(with("Host: evil.example\r\n"))) == 421);
+        CHECK(status_of(co_await at.exchange(with("Host: 127.0.0.1.evil.example:80\r\n"))) == 421);
+        CHECK(status_of(co_await at.exchange(
+                  with("Host: localhost\r\nOrigin: http://evil.example\r\n"))) == 403);
+        CHECK(status_of(co_await at.exchange(with("Host: localhost\r\nOrigin: null\r\n"))) == 403);
+        CHECK(status_of(co_await at.exchange(with("Host: localhost:8514\r\n"))) == 200);
+        CHECK(status_of(co_await at.exchange(with("Host: 127.0.0.1:8514\r\n"))) == 200);
+        CHECK(status_of(co_await at.exchange(with("Host: [::1]:8514\r\n"))) == 200);
+        co_await at.end();
+        CHECK(at.records().size() == 3);
+    }
+
+    CO_TEST_CASE("a token is for its logs, at its rate, and without one nothing is written") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        options.tokens.resize(3);
+        for (std::size_t i = 0; i < 3; ++i) {
+            options.tokens[i].name = "abc"[i];
+            options.tokens[i].secret = std::string("secret-of-") + "abc"[i] + "-1234";
+        }
+        options.tokens[1].logs = {"billing"};
+        options.tokens[2].records_per_second = 2;
+        served at(options);
+        co_await at.begin();
+        const auto with = [](std::string secret) {
+            return "Authorization: Bearer " + secret + "\r\n";
+        };
+        const std::string refused = co_await at.post("{}");
+        CHECK(status_of(refused) == 401);
+        CHECK(has(refused, "WWW-Authenticate: Bearer\r\n"));
+        for (const char* const wrong :
+             {"", "s", "secret-of-a-123", "secret-of-a-12345", "secret-of-a-1235"}) {
+            CHECK(status_of(co_await at.post("{}", "/log", with(wrong))) == 401);
+        }
+        CHECK(status_of(co_await at.post("{}", "/log", "Authorization: Basic YTpi\r\n")) == 401);
+        CHECK(status_of(co_await at.post("{}", "/log", with("secret-of-a-1234"))) == 200);
+        CHECK(status_of(co_await at.post("{}", "/log", with("secret-of-b-1234"))) == 403);
+        CHECK(status_of(co_await at.post("{}", "/log/billing", with("secret-of-b-1234"))) == 200);
+        const std::string c = with("secret-of-c-1234");
+        CHECK(status_of(co_await at.post("[{},{}]", "/log", c)) == 200);
+        const std::string too_many = co_await at.post("{}", "/log", c);
+        CHECK(status_of(too_many) == 429);
+        CHECK(has(too_many, "Retry-After: 1\r\n"));
+        co_await sapwood::sleep_for(500ms);
+        CHECK(status_of(co_await at.post("{}", "/log", c)) == 200);
+        CHECK(status_of(co_await at.exchange("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")) == 200);
+        CHECK(status_of(co_await at.exchange("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")) == 401);
+        co_await at.end();
+        CHECK(paths.records().size() == 4);
+        CHECK(paths.records("billing.log").size() == 1);
+    }
+
+    CO_TEST_CASE("other machines are not let in without tokens") {
+        for (const auto kind :
+             {sapwood::collector::source_kind::http, sapwood::collector::source_kind::syslog,
+              sapwood::collector::source_kind::syslog_datagrams}) {
+            collector_options options;
+            auto& listener = options.listeners.emplace_back();
+            listener.at = sapwood::endpoint("0.0.0.0", 0);
+            listener.kind = kind;
+            served at(options);
+            std::string said;
+            try {
+                co_await at.begin();
+            } catch (const std::invalid_argument& refused) {
+                said = refused.what();
+            }
+            CHECK(has(said, "--from-anybody"));
+            options.takes_from_anybody = true;
+            served open(options);
+            co_await open.begin();
+            co_await open.end();
+        }
+    }
+
+    CO_TEST_CASE("metrics count") {
+        served at;
+        co_await at.begin();
+        CHECK(status_of(co_await at.post("[{},{}]")) == 200);
+        CHECK(status_of(co_await at.post("{")) == 400);
+        const std::string page =
+            co_await at.exchange("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        CHECK(has(page, "\nsapwood_collector_records_total 2\n"));
+        CHECK(has(page, "\nsapwood_collector_requests_total 3\n"));
+        CHECK(has(page, "\nsapwood_collector_connections 1\n"));
+        CHECK(has(page, "\nsapwood_collector_answers_total{status=\"4xx\"} 1\n"));
+        CHECK(has(page, "\nsapwood_collector_log_lines_written_total{log=\"app\"} 2\n"));
+        CHECK(has(page, "\nsapwood_collector_log_degraded{log=\"app\"} 0\n"));
+        CHECK(count_of(page, "# TYPE sapwood_collector_answers_total ") == 1);
+        co_await at.end();
+    }
+
     CO_TEST_CASE("health and readiness are told") {
         served at;
         co_await at.begin();
-        const std::string health = co_await at.exchange("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        const std::string health =
+            co_await at.exchange("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
         CHECK(health.ends_with("\r\n\r\nalive\n"));
-        const std::string ready = co_await at.exchange("HEAD /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
+        const std::string ready =
+            co_await at.exchange("HEAD /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
         CHECK(status_of(ready) == 200);
         CHECK(ready.ends_with("Content-Length: 6\r\n\r\n"));
         co_await at.end();

@@ -60,8 +60,8 @@ class served {
 
     static std::string post_of(std::string_view body, std::string_view target = "/log",
                                std::string_view fields = "") {
-        return fmt::format("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n{}\r\n{}", target,
-                           body.size(), fields, body);
+        return fmt::format("POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{}\r\n{}",
+                           target, body.size(), fields, body);
     }
 
     /// The log's lines, each from its bracket on; of another form, whole.

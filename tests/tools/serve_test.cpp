@@ -15,6 +15,8 @@
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -47,6 +49,8 @@ class daemon_under_test {
     }
 
     [[nodiscard]] std::string url() const { return fmt::format("http://127.0.0.1:{}", port); }
+
+    void signal(int number) const { process_->signal(number); }
 
     program::outcome stop() {
         process_->signal(SIGTERM);
@@ -98,7 +102,7 @@ std::vector<std::string> post_until_killed(std::uint16_t port, int writer) {
         for (int i = 0;; ++i) {
             const std::string record = fmt::format(R"({{"writer":{},"n":{}}})", writer, i);
             const std::string request =
-                fmt::format("POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}",
+                fmt::format("POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{}",
                             record.size(), record);
             if (::send(fd, request.data(), request.size(), MSG_NOSIGNAL) < 0) {
                 break;
@@ -217,7 +221,7 @@ TEST_SUITE("serve") {
             return done.err;
         };
         CHECK(has(said({"--log", log}), "say where to listen: --http"));
-        CHECK(has(said({"--http", "127.0.0.1:0"}), "--log is required"));
+        CHECK(has(said({"--http", "127.0.0.1:0"}), "say where to write: --log"));
         CHECK(has(said({"--log", log, "--http", "localhost:0"}), "localhost"));
         CHECK(has(said({"--log", log, "--http", "127.0.0.1:0", "--durability", "often"}),
                   "--durability is batch, none or a number of seconds, not often"));
@@ -228,5 +232,122 @@ TEST_SUITE("serve") {
                   directory / "none/app.log"));
         CHECK(has(said({"--log", log, "--udp", "other=127.0.0.1:0"}), "log other"));
         CHECK(has(said({"--log", log, "--unix", directory / "s", "--mode", "rw"}), "--mode"));
+        CHECK(has(said({"--log", log, "--http", "0.0.0.0:0"}), "--tokens"));
+        CHECK(has(said({"--log", log, "--http", "127.0.0.1:0", "--tokens", directory / "none"}),
+                  directory / "none"));
+        sapwood::test::fill(directory / "tokens", "a short\n");
+        CHECK(has(said({"--log", log, "--http", "127.0.0.1:0", "--tokens", directory / "tokens"}),
+                  "chmod 600"));
+        ::chmod((directory / "tokens").c_str(), 0600);
+        CHECK(has(said({"--log", log, "--http", "127.0.0.1:0", "--tokens", directory / "tokens"}),
+                  directory / "tokens:1: a token is a name and a secret of at least 16"));
+        CHECK(::access(log.c_str(), F_OK) != 0); // all that was before anything was opened
+    }
+
+    TEST_CASE("settings are checked without serving, and what is wrong has its line") {
+        const temporary_directory directory;
+        const std::string settings = directory / "serve.toml";
+        const auto check = [&](const std::string& text) {
+            sapwood::test::fill(settings, text);
+            return run_program("sapwood", {"serve", "--check", "--config", settings});
+        };
+        const std::string whole =
+            fmt::format("drain_seconds = 5\n"
+                        "[[log]]\nname = 'app'\npath = '{0}/app.log'\n"
+                        "format = 'json'\ndurability = '0.5'\nack = 'written'\n"
+                        "[[log]]\nname = 'billing'\npath = '{0}/billing.log'\n"
+                        "[[listen]]\nkind = 'http'\nat = '127.0.0.1:0'\n"
+                        "[[listen]]\nkind = 'syslog-datagrams'\n"
+                        "at = '{0}/log.sock'\nmode = '666'\nlog = 'billing'\n"
+                        "[limits]\nbody_bytes = 1000\nidle_seconds = 2.5\n"
+                        "[access]\nhosts = ['logs.example']\n",
+                        directory / "");
+        const auto well = check(whole);
+        if (has(well.err, "built without toml++")) {
+            MESSAGE("skipped: built without toml++");
+            return;
+        }
+        CHECK(well.status == 0);
+        CHECK(well.out == "serve: 2 logs, 2 places to listen at: well\n");
+        CHECK(::access((directory / "app.log").c_str(), F_OK) != 0);
+        const auto wrong = [&](const std::string& from, const std::string& to) {
+            std::string text = whole;
+            text.replace(text.find(from), from.size(), to);
+            const auto done = check(text);
+            CHECK(done.status == 2);
+            return done.err;
+        };
+        CHECK(has(wrong("'json'", "'xml'"),
+                  "serve.toml:5: log.format: must be text, json or logfmt"));
+        CHECK(
+            has(wrong("'0.5'", "'soon'"), "log.durability is batch, none or a number of seconds"));
+        CHECK(has(wrong("'written'", "3"), "serve.toml:7: log.ack: must be a string"));
+        CHECK(has(wrong("kind = 'http'", "kind = 'ftp'"), "listen.kind: must be http, lines"));
+        CHECK(has(wrong("log = 'billing'", "log = 'none'"), "log none, which there is not"));
+        CHECK(has(wrong("body_bytes", "bodybytes"), "limits.bodybytes: is not known here"));
+        CHECK(has(wrong("name = 'billing'", "name = '../x'"), "log.name: must be letters"));
+        CHECK(has(wrong("[access]", "[access"), "serve.toml:2"));
+        CHECK(has(wrong("127.0.0.1:0", "0.0.0.0:0"), "--tokens"));
+    }
+
+    TEST_CASE("a service manager is told when it is ready, that it lives, and when it ends") {
+        const temporary_directory directory;
+        const std::string place = directory / "notify";
+        const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        sockaddr_un at{};
+        at.sun_family = AF_UNIX;
+        place.copy(at.sun_path, sizeof(at.sun_path) - 1);
+        REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0);
+        const auto next = [fd] {
+            char text[64];
+            const auto got = ::recv(fd, text, sizeof(text), 0);
+            return std::string(text, got > 0 ? static_cast<std::size_t>(got) : 0);
+        };
+        ::setenv("NOTIFY_SOCKET", place.c_str(), 1);
+        ::setenv("WATCHDOG_USEC", "20000", 1);
+        daemon_under_test served;
+        ::unsetenv("NOTIFY_SOCKET");
+        ::unsetenv("WATCHDOG_USEC");
+        CHECK(next() == "READY=1");
+        CHECK(next() == "WATCHDOG=1");
+        CHECK(next() == "WATCHDOG=1");
+        CHECK(served.stop().status == 0);
+        std::string last = next();
+        while (last == "WATCHDOG=1") {
+            last = next();
+        }
+        CHECK(last == "STOPPING=1");
+        ::close(fd);
+    }
+
+    TEST_CASE("SIGHUP has tokens read anew; wrong ones change nothing") {
+        if (!is_installed("curl")) {
+            return;
+        }
+        const temporary_directory directory;
+        const std::string tokens = directory / "tokens";
+        const auto write_tokens = [&](const std::string& text) {
+            sapwood::test::fill(tokens, text);
+            ::chmod(tokens.c_str(), 0600);
+        };
+        write_tokens("# who may write\nann the-first-secret\n");
+        daemon_under_test at({"--tokens", tokens});
+        const auto status = [&](const std::string& secret) {
+            return shell(
+                "curl -sS -o /dev/null -w '%{http_code}' -d '{}' -H 'Authorization: Bearer " +
+                secret + "' " + at.url() + "/log");
+        };
+        CHECK(status("the-first-secret") == "200");
+        CHECK(status("the-other-secret") == "401");
+        write_tokens("ann the-other-secret\n");
+        at.signal(SIGHUP);
+        eventually([&] { return status("the-other-secret") == "200"; });
+        CHECK(status("the-first-secret") == "401");
+        write_tokens("nonsense\n");
+        at.signal(SIGHUP);
+        CHECK(status("the-other-secret") == "200");
+        const auto done = at.stop();
+        CHECK(has(done.err, "settings were read again"));
+        CHECK(has(done.err, "settings stay as they were"));
     }
 }
