@@ -188,6 +188,7 @@ void collector::reload(collector_options options) {
 
 std::vector<endpoint> collector::endpoints() const {
     std::vector<endpoint> all;
+    all.reserve(listeners_.size());
     for (const auto& each : listeners_) {
         all.push_back(each->local_endpoint());
     }
@@ -197,7 +198,7 @@ std::vector<endpoint> collector::endpoints() const {
 task<> collector::run() {
     std::exception_ptr failure;
     try {
-        co_await with_task_group([this](task_group& group) { return serve(group); });
+        co_await serve();
     } catch (...) {
         failure = std::current_exception();
     }
@@ -211,13 +212,36 @@ task<> collector::run() {
     }
 }
 
-task<> collector::serve(task_group& group) {
+/// Until stop(), or until one of them fails.
+task<> collector::serve() {
+    task_group group;
     for (const auto& each : listeners_) {
-        group.spawn(each->run(intake_, connections_));
+        group.spawn(run_listener(*each));
     }
     group.spawn(connections_.watch());
-    co_await stopping_.wait();
+    std::exception_ptr cause;
+    try {
+        co_await stopping_.wait();
+    } catch (...) {
+        cause = std::current_exception();
+    }
     group.cancel();
+    co_await group.join();
+    if (failure_) {
+        std::rethrow_exception(failure_);
+    }
+    if (cause) {
+        std::rethrow_exception(cause);
+    }
+}
+
+task<> collector::run_listener(source_listener& from) {
+    try {
+        co_await from.run(intake_, connections_);
+    } catch (const std::exception&) {
+        failure_ = std::current_exception();
+        stop();
+    }
 }
 
 task<> collector::close_logs() {

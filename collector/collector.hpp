@@ -12,7 +12,7 @@
 #include <sapwood/task_group.hpp>
 
 #include <cstdint>
-#include <functional>
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -93,7 +93,8 @@ class collector {
 
     explicit collector(const collector_options& options);
 
-    task<> serve(task_group& group);
+    task<> serve();
+    task<> run_listener(source_listener& from);
     task<> close_logs();
 
     const clock::duration drain_;
@@ -102,6 +103,8 @@ class collector {
     connections connections_;
     std::vector<std::unique_ptr<source_listener>> listeners_;
     event stopping_;
+    /// What a listener has ended by, if one has.
+    std::exception_ptr failure_;
     std::size_t cut_off_ = 0;
 };
 

@@ -408,7 +408,7 @@ bool http_session::must_come_again() {
         error_ = fmt::format("the log takes no records now: {}", health.reason.message());
     } else if (plan_.log->is_nearly_full()) {
         error_ = "more records come than the log can take";
-    } else if (intake_.counts.held_bytes > intake_.limits.held_bytes_max) {
+    } else if (intake_.counts.held_bytes - held_ > intake_.limits.held_bytes_max) {
         error_ = "too many bodies are under way";
     } else {
         return false;

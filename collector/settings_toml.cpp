@@ -122,7 +122,7 @@ class section {
         if (node == nullptr) {
             return std::nullopt;
         }
-        const std::optional<T> value = node->value<T>();
+        std::optional<T> value = node->value<T>();
         if (!value) {
             fail(member, fmt::format("must be {}", what));
         }

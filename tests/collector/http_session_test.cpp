@@ -9,8 +9,10 @@
 #include <sapwood/timeout.hpp>
 
 #include <doctest/doctest.h>
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <sys/resource.h>
 #include <vector>
 
 namespace {
@@ -45,6 +47,10 @@ task<std::string> read_answers(tcp_stream& from, std::size_t count) {
         text.append(piece, 0, got);
     }
     co_return text;
+}
+
+std::string get_of(std::string_view path) {
+    return "GET " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
 }
 
 collector_options two_logs(const served& at) {
@@ -432,6 +438,53 @@ TEST_SUITE("http_session") {
             co_await open.begin();
             co_await open.end();
         }
+    }
+
+    CO_TEST_CASE("while the disk refuses records it is said, and when it takes them all is well") {
+        served at;
+        co_await at.begin();
+        CHECK(status_of(co_await at.post(R"({"a":1})")) == 200);
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+        const rlimit full{.rlim_cur = std::filesystem::file_size(at.directory / "app.log"),
+                          .rlim_max = before.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &full) == 0);
+        const std::string waited = co_await at.post(R"({"a":2})"); // until its time is over
+        const std::string refused = co_await at.post(R"({"a":3})");
+        const std::string ready = co_await at.exchange(get_of("/readyz"));
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+        CHECK(status_of(waited) == 503);
+        CHECK(has(waited, "it may be in the log or not"));
+        CHECK(status_of(refused) == 503);
+        CHECK(has(refused, "the log takes no records now: File too large"));
+        CHECK(status_of(ready) == 503);
+        CHECK(has(ready, "log app: "));
+        co_await sapwood::sleep_for(5s); // it tries again by itself
+        CHECK(status_of(co_await at.exchange(get_of("/readyz"))) == 200);
+        CHECK(status_of(co_await at.post(R"({"a":4})")) == 200);
+        co_await at.end();
+        CHECK(at.records() == lines{R"({"a":1})", R"({"a":2})", R"({"a":4})"});
+    }
+
+    CO_TEST_CASE("bodies that are under way are only so many bytes") {
+        collector_options options;
+        options.limits.held_bytes_max = 50;
+        served at(options);
+        co_await at.begin();
+        const std::string request = served::post_of("{\"a\":\"" + std::string(100, 'x') + "\"}");
+        auto slow = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await slow.write_all(std::string_view(request).substr(0, request.size() - 10));
+        co_await sapwood::sleep_for(10ms);
+        CHECK(at.it->shared().counts.held_bytes > 50);
+        const std::string answer = co_await at.post("{}");
+        CHECK(status_of(answer) == 503);
+        CHECK(has(answer, "too many bodies are under way"));
+        co_await slow.write_all(std::string_view(request).substr(request.size() - 10));
+        co_await slow.shutdown_write();
+        CHECK(status_of(co_await sapwood::test::read_to_end(slow)) == 200);
+        CHECK(at.it->shared().counts.held_bytes == 0);
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        co_await at.end();
     }
 
     CO_TEST_CASE("metrics count") {
