@@ -1,4 +1,7 @@
 // sapwood: the program for logs and their machines. Each subcommand is a file; this one chooses.
+#ifdef SAPWOOD_HAS_COLLECTOR
+#include "serve.hpp"
+#endif
 #include "verify.hpp"
 
 #include <CLI/CLI.hpp>
@@ -6,11 +9,28 @@
 #include <exception>
 #include <fmt/format.h>
 
+namespace {
+
+/// Runs the one that was chosen.
+template <class... Commands>
+int run_chosen(const Commands&... all) {
+    int status = 0;
+    (void)((all.is_chosen() && (status = all.run(), true)) || ...);
+    return status;
+}
+
+} // namespace
+
 int main(int argc, char** argv) {
     constexpr int usage_error = 2;
     CLI::App program{"Works on logs that sapwood has written."};
     program.set_version_flag("--version", SAPWOOD_VERSION);
     program.require_subcommand(1);
+#ifdef SAPWOOD_HAS_COLLECTOR
+    const sapwood::tools::serve_command serve(program);
+#else
+    program.footer("Built without 'serve', which needs Boost 1.81 and simdjson.");
+#endif
     const sapwood::tools::verify_command verify(program);
     try {
         program.parse(argc, argv);
@@ -18,7 +38,11 @@ int main(int argc, char** argv) {
         return program.exit(error) == 0 ? 0 : usage_error;
     }
     try {
-        return verify.run();
+        return run_chosen(
+#ifdef SAPWOOD_HAS_COLLECTOR
+            serve,
+#endif
+            verify);
     } catch (const std::exception& error) {
         fmt::print(stderr, "sapwood: {}\n", error.what());
         return usage_error;

@@ -71,5 +71,14 @@ int main(int argc, char** argv) {
         write("forms", parts);
     }
     write("ring", small_ring());
+    const std::string head = "POST /log HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    write("http", "\xff" + head + "Content-Length: 20\r\n\r\n[{\"a\":1},\n{\"b\":[2]}]" + head +
+                      "Content-Length: 3\r\n\r\na=b");
+    write("http", "\x03" + head +
+                      "Transfer-Encoding: chunked\r\n\r\n4;x=y\r\n{\"a\"\r\n3\r\n:1}\r\n"
+                      "0\r\nA: b\r\n\r\nGET /log?a=%20b+c HTTP/1.0\r\n\r\n");
+    write("syslog",
+          "<165>1 2026-11-26T22:14:15.003Z web app 17 ID47 [a@1 x=\"\\\"]\"][b] an event");
+    write("syslog", "<13>Nov  6 21:05:07 web su[17]: it failed");
     return 0;
 }

@@ -1,0 +1,261 @@
+#include "collector.hpp"
+
+#include "datagram_source.hpp"
+#include "http_session.hpp"
+#include "line_session.hpp"
+
+#include <sapwood/tcp.hpp>
+#include <sapwood/unix_socket.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+
+namespace sapwood::collector {
+
+/// Something that is listened on.
+class collector::source_listener {
+  public:
+    source_listener() = default;
+    source_listener(const source_listener&) = delete;
+    source_listener& operator=(const source_listener&) = delete;
+    virtual ~source_listener() = default;
+
+    /// Takes what comes until it is cancelled.
+    [[nodiscard]] virtual task<> run(intake& shared, connections& all) = 0;
+
+    [[nodiscard]] virtual endpoint local_endpoint() const = 0;
+};
+
+/// A task for each connection.
+class collector::stream_listener final : public source_listener {
+  public:
+    stream_listener(const listen_options& options, named_log& to) : kind_(options.kind), log_(to) {
+        if (options.at.family() == AF_UNIX) {
+            unix_ = unix_listener(options.at, {.mode = options.mode});
+        } else {
+            tcp_ = tcp_listener(options.at);
+        }
+    }
+
+    task<> run(intake& shared, connections& all) override {
+        for (;;) {
+            co_await all.room();
+            std::unique_ptr<stream> peer;
+            source from;
+            if (unix_.is_open()) {
+                auto accepted = std::make_unique<unix_stream>(co_await unix_.accept());
+                const credentials who = accepted->peer_credentials();
+                from = source::process(word(), who.pid, who.uid);
+                peer = std::move(accepted);
+            } else {
+                auto accepted = std::make_unique<tcp_stream>(co_await tcp_.accept());
+                try {
+                    from = source::network(word(), accepted->peer_endpoint());
+                } catch (const std::system_error&) {
+                    continue; // it is gone already
+                }
+                peer = std::move(accepted);
+            }
+            all.add(connection_of(shared, std::move(peer), std::move(from)));
+        }
+    }
+
+    [[nodiscard]] endpoint local_endpoint() const override {
+        return unix_.is_open() ? unix_.local_endpoint() : tcp_.local_endpoint();
+    }
+
+  private:
+    [[nodiscard]] std::string_view word() const noexcept {
+        if (kind_ == source_kind::http) {
+            return "http";
+        }
+        return unix_.is_open() ? "unix" : "tcp";
+    }
+
+    [[nodiscard]] std::unique_ptr<connection>
+    connection_of(intake& shared, std::unique_ptr<stream> peer, source from) const {
+        if (kind_ == source_kind::http) {
+            return std::make_unique<http_session>(shared, std::move(peer), std::move(from),
+                                                  !unix_.is_open());
+        }
+        const line_kind lines = kind_ == source_kind::syslog ? line_kind::syslog : line_kind::any;
+        return std::make_unique<line_session>(shared, log_, lines, std::move(peer),
+                                              std::move(from));
+    }
+
+    const source_kind kind_;
+    named_log& log_;
+    tcp_listener tcp_;
+    unix_listener unix_;
+};
+
+class collector::datagram_listener final : public source_listener {
+  public:
+    datagram_listener(const listen_options& options, named_log& to)
+        : source_(options.at, options.mode),
+          log_(to) {}
+
+    task<> run(intake& shared, connections&) override { return source_.run(shared, log_); }
+
+    [[nodiscard]] endpoint local_endpoint() const override { return source_.local_endpoint(); }
+
+  private:
+    datagram_source source_;
+    named_log& log_;
+};
+
+namespace {
+
+void require_access(const listen_options& listener, bool takes_from_anybody, bool needs_token) {
+    if (is_local(listener.at) || takes_from_anybody) {
+        return;
+    }
+    if (listener.kind != source_kind::http) {
+        throw std::invalid_argument(fmt::format(
+            "{} is to be reached from other machines, and whoever reaches it may write: "
+            "listen on 127.0.0.1, or say --from-anybody",
+            listener.at.to_string()));
+    }
+    if (!needs_token) {
+        throw std::invalid_argument(
+            fmt::format("{} is to be reached from other machines: give tokens (--tokens FILE), "
+                        "listen on 127.0.0.1, or say --from-anybody",
+                        listener.at.to_string()));
+    }
+}
+
+} // namespace
+
+void require_valid(const collector_options& options) {
+    if (options.logs.empty()) {
+        throw std::invalid_argument("a collector needs a log");
+    }
+    std::vector<std::string_view> names;
+    for (const named_log_options& each : options.logs) {
+        require_valid(each);
+        if (std::ranges::find(names, each.name) != names.end()) {
+            throw std::invalid_argument(fmt::format("there are two logs named {}", each.name));
+        }
+        names.push_back(each.name);
+    }
+    for (const listen_options& each : options.listeners) {
+        if (!each.log.empty() && std::ranges::find(names, each.log) == names.end()) {
+            throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",
+                                                    each.at.to_string(), each.log));
+        }
+        require_access(each, options.takes_from_anybody, !options.tokens.empty());
+    }
+}
+
+collector::collector(const collector_options& options)
+    : drain_(options.drain),
+      listening_(options.listeners),
+      intake_(options.limits),
+      connections_(intake_) {}
+
+collector::~collector() = default;
+
+task<std::unique_ptr<collector>> collector::open(collector_options options) {
+    require_valid(options);
+    std::unique_ptr<collector> made(new collector(options));
+    for (named_log_options& each : options.logs) {
+        made->intake_.logs.push_back(co_await named_log::open(std::move(each)));
+    }
+    made->intake_.access.set_tokens(std::move(options.tokens));
+    made->intake_.access.set_hosts(std::move(options.hosts));
+    for (const listen_options& each : options.listeners) {
+        named_log& to = *made->intake_.find(each.log);
+        if (each.kind == source_kind::syslog_datagrams) {
+            made->listeners_.push_back(std::make_unique<datagram_listener>(each, to));
+        } else {
+            made->listeners_.push_back(std::make_unique<stream_listener>(each, to));
+        }
+    }
+    co_return made;
+}
+
+void collector::reload(collector_options options) {
+    for (const listen_options& each : listening_) {
+        require_access(each, options.takes_from_anybody, !options.tokens.empty());
+    }
+    intake_.access.set_tokens(std::move(options.tokens));
+    intake_.access.set_hosts(std::move(options.hosts));
+}
+
+std::vector<endpoint> collector::endpoints() const {
+    std::vector<endpoint> all;
+    all.reserve(listeners_.size());
+    for (const auto& each : listeners_) {
+        all.push_back(each->local_endpoint());
+    }
+    return all;
+}
+
+task<> collector::run() {
+    std::exception_ptr failure;
+    try {
+        co_await serve();
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    listeners_.clear(); // nobody new is let in
+    intake_.is_draining = true;
+    const auto until = saturating_add(event_loop::current().now(), drain_);
+    cut_off_ = co_await connections_.drain(until);
+    co_await close_logs();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+/// Until stop(), or until one of them fails.
+task<> collector::serve() {
+    task_group group;
+    for (const auto& each : listeners_) {
+        group.spawn(run_listener(*each));
+    }
+    group.spawn(connections_.watch());
+    std::exception_ptr cause;
+    try {
+        co_await stopping_.wait();
+    } catch (...) {
+        cause = std::current_exception();
+    }
+    group.cancel();
+    co_await group.join();
+    if (failure_) {
+        std::rethrow_exception(failure_);
+    }
+    if (cause) {
+        std::rethrow_exception(cause);
+    }
+}
+
+task<> collector::run_listener(source_listener& from) {
+    try {
+        co_await from.run(intake_, connections_);
+    } catch (const std::exception&) {
+        failure_ = std::current_exception();
+        stop();
+    }
+}
+
+task<> collector::close_logs() {
+    std::exception_ptr failure;
+    for (named_log& each : intake_.logs) {
+        try {
+            co_await each.log().close();
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+        }
+    }
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+} // namespace sapwood::collector

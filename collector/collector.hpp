@@ -1,0 +1,111 @@
+// collector: many programs, one log: listens on sockets of several kinds, gives what comes to its
+// logs, and answers when that is kept. What `sapwood serve` runs. Loop thread only.
+#pragma once
+
+#include "connection.hpp"
+#include "intake.hpp"
+#include "named_log.hpp"
+
+#include <sapwood/endpoint.hpp>
+#include <sapwood/event.hpp>
+#include <sapwood/task.hpp>
+#include <sapwood/task_group.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace sapwood::collector {
+
+enum class source_kind : std::uint8_t {
+    /// Over TCP or a Unix stream.
+    http,
+    /// Text or JSON, a line each, over TCP or a Unix stream.
+    lines,
+    /// Over TCP or a Unix stream.
+    syslog,
+    /// Datagrams, over UDP or a Unix socket.
+    syslog_datagrams,
+};
+
+struct listen_options {
+    source_kind kind = source_kind::http;
+    /// An address and a port, or a Unix socket.
+    endpoint at;
+    /// Of a Unix socket's path.
+    mode_t mode = 0600;
+    /// Where its records go; empty is the first. HTTP names the log itself.
+    std::string log;
+};
+
+struct collector_options {
+    /// The first is the default's. Names are unique.
+    std::vector<named_log_options> logs;
+    std::vector<listen_options> listeners;
+    collector_limits limits;
+    /// Where there are any, HTTP needs one.
+    std::vector<access_token> tokens;
+    /// See access_rules.
+    std::vector<std::string> hosts;
+    /// Other machines may write without being asked who they are.
+    bool takes_from_anybody = false;
+    /// How long, once it is told to end, connections may go on with what they have begun.
+    clock::duration drain = std::chrono::seconds(10);
+};
+
+/// What open() would refuse before it opens anything: two logs of a name, a listener that others
+/// could reach, an acknowledgement that never comes, ... Throws std::invalid_argument.
+void require_valid(const collector_options& options);
+
+class collector {
+  public:
+    /// Opens the logs, then listens. Throws std::system_error or std::invalid_argument.
+    [[nodiscard]] static task<std::unique_ptr<collector>> open(collector_options options);
+
+    collector(const collector&) = delete;
+    collector& operator=(const collector&) = delete;
+    ~collector();
+
+    /// Serves until stop(), or until it is cancelled; then takes no more records, acknowledges what
+    /// it has taken, and closes the logs. Throws what a log's end throws.
+    [[nodiscard]] task<> run();
+
+    /// Goes on with the tokens and hosts of these; logs and listeners stay as they are. Throws
+    /// std::invalid_argument where a listener would be left unguarded.
+    void reload(collector_options options);
+
+    void stop() noexcept { stopping_.set(); }
+
+    /// Where it listens, in the order of the options; a port that was 0 has been chosen.
+    [[nodiscard]] std::vector<endpoint> endpoints() const;
+
+    [[nodiscard]] intake& shared() noexcept { return intake_; }
+
+    /// Connections that were cut off because the time to drain was over.
+    [[nodiscard]] std::size_t cut_off() const noexcept { return cut_off_; }
+
+  private:
+    class source_listener;
+    class stream_listener;
+    class datagram_listener;
+
+    explicit collector(const collector_options& options);
+
+    task<> serve();
+    task<> run_listener(source_listener& from);
+    task<> close_logs();
+
+    const clock::duration drain_;
+    const std::vector<listen_options> listening_;
+    intake intake_;
+    connections connections_;
+    std::vector<std::unique_ptr<source_listener>> listeners_;
+    event stopping_;
+    /// What a listener has ended by, if one has.
+    std::exception_ptr failure_;
+    std::size_t cut_off_ = 0;
+};
+
+} // namespace sapwood::collector

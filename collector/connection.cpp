@@ -1,0 +1,93 @@
+#include "connection.hpp"
+
+#include <sapwood/sleep.hpp>
+#include <sapwood/timeout.hpp>
+
+#include <cstdio>
+#include <exception>
+
+namespace sapwood::collector {
+
+namespace {
+
+/// How late a deadline may be noticed.
+constexpr clock::duration look_every = std::chrono::milliseconds(250);
+
+} // namespace
+
+void connections::add(std::unique_ptr<connection> peer) {
+    const auto at = alive_.emplace(alive_.end());
+    try {
+        at->peer = std::move(peer);
+        at->handle = spawn(run_one(at));
+    } catch (...) {
+        alive_.erase(at);
+        throw;
+    }
+    ++intake_.counts.connections_opened;
+}
+
+task<> connections::run_one(place at) {
+    try {
+        co_await at->peer->run();
+    } catch (const cancelled&) {
+        // It was told to end.
+    } catch (const std::exception&) {
+        // A peer that is gone, or no memory: that is the end of this connection only.
+    }
+    ++intake_.counts.connections_closed;
+    alive_.erase(at); // and with it the handle of this task, which nobody awaits
+    changed_.set();
+    changed_.reset();
+}
+
+task<> connections::room() {
+    while (alive_.size() >= intake_.limits.connections_max) {
+        co_await changed_.wait();
+    }
+}
+
+void connections::cancel(entry& which) {
+    if (!which.is_cancelled) {
+        which.is_cancelled = true;
+        which.handle.cancel();
+    }
+}
+
+task<> connections::watch() {
+    for (;;) {
+        co_await sleep_for(look_every);
+        const auto now = event_loop::current().now();
+        for (entry& each : alive_) {
+            if (each.peer->deadline() <= now && !each.is_cancelled) {
+                each.peer->expire();
+                cancel(each);
+            }
+        }
+    }
+}
+
+task<std::size_t> connections::drain(clock::time_point until) {
+    co_await yield(); // one that has not begun could not take itself out of the list
+    for (entry& each : alive_) {
+        if (each.peer->is_idle()) {
+            cancel(each);
+        }
+    }
+    while (!alive_.empty()) {
+        const auto waited = co_await as_result(deadline(until, changed_.wait()));
+        if (!waited) {
+            break;
+        }
+    }
+    const std::size_t left = alive_.size();
+    for (entry& each : alive_) {
+        each.handle.cancel();
+    }
+    while (!alive_.empty()) {
+        co_await changed_.wait();
+    }
+    co_return left;
+}
+
+} // namespace sapwood::collector

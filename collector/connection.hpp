@@ -1,0 +1,87 @@
+// connection: somebody who is connected to a collector, whatever he speaks; connections: all of
+// them, with their deadlines and their end. Loop thread only.
+#pragma once
+
+#include "intake.hpp"
+
+#include <sapwood/clock.hpp>
+#include <sapwood/event.hpp>
+#include <sapwood/spawn.hpp>
+#include <sapwood/task.hpp>
+
+#include <cstddef>
+#include <list>
+#include <memory>
+
+namespace sapwood::collector {
+
+/// Its run() is a task of its own. When its deadline is over, or the collector ends, run() is
+/// cancelled, once.
+class connection {
+  public:
+    connection() = default;
+    connection(const connection&) = delete;
+    connection& operator=(const connection&) = delete;
+    virtual ~connection() = default;
+
+    [[nodiscard]] virtual task<> run() = 0;
+
+    /// It may be closed at once, and nothing is lost: it waits for its peer to begin.
+    [[nodiscard]] virtual bool is_idle() const noexcept = 0;
+
+    [[nodiscard]] clock::time_point deadline() const noexcept { return deadline_; }
+
+    /// What it waits for did not come in time: run() is about to be cancelled.
+    void expire() noexcept { is_expired_ = true; }
+
+  protected:
+    void set_deadline(clock::duration from_now) noexcept {
+        deadline_ = saturating_add(event_loop::current().now(), from_now);
+    }
+
+    void forget_deadline() noexcept { deadline_ = clock::time_point::max(); }
+
+    [[nodiscard]] bool is_expired() const noexcept { return is_expired_; }
+
+  private:
+    clock::time_point deadline_ = clock::time_point::max();
+    bool is_expired_ = false;
+};
+
+class connections {
+  public:
+    explicit connections(intake& of) noexcept : intake_(of) {}
+
+    /// Runs `peer` to its end.
+    void add(std::unique_ptr<connection> peer);
+
+    /// Waits until there may be another one.
+    [[nodiscard]] task<> room();
+
+    /// For ever: has those end whose deadline is over.
+    [[nodiscard]] task<> watch();
+
+    /// Ends those that are idle, and waits for the others, until `until`; then ends them as well.
+    /// How many those were is the result.
+    [[nodiscard]] task<std::size_t> drain(clock::time_point until);
+
+    [[nodiscard]] std::size_t size() const noexcept { return alive_.size(); }
+
+  private:
+    struct entry {
+        std::unique_ptr<connection> peer;
+        join_handle<void> handle;
+        bool is_cancelled = false;
+    };
+
+    using place = std::list<entry>::iterator;
+
+    task<> run_one(place at);
+    static void cancel(entry& which);
+
+    intake& intake_;
+    std::list<entry> alive_;
+    event changed_;
+};
+
+} // namespace sapwood::collector

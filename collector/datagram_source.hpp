@@ -1,0 +1,45 @@
+// datagram_source: a socket that takes messages of syslog, each a datagram, over UDP or as /dev/log
+// does; of a Unix socket's senders the kernel tells process and user. Nobody is told anything: what
+// comes while the log is full waits in the socket's buffer, and what does not fit there the kernel
+// drops. Loop thread only.
+#pragma once
+
+#include "intake.hpp"
+#include "named_log.hpp"
+
+#include <sapwood/datagram.hpp>
+#include <sapwood/endpoint.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <sys/types.h>
+
+namespace sapwood::collector {
+
+class datagram_source {
+  public:
+    /// Receives at `at` from now on; a path is made with `mode`, in place of one that nobody
+    /// receives at any more. Throws std::system_error.
+    datagram_source(const endpoint& at, mode_t mode);
+    datagram_source(const datagram_source&) = delete;
+    datagram_source& operator=(const datagram_source&) = delete;
+
+    /// Removes its path.
+    ~datagram_source();
+
+    /// Until it is cancelled: then what has come is taken, and no more.
+    [[nodiscard]] task<> run(intake& shared, named_log& to);
+
+    [[nodiscard]] endpoint local_endpoint() const { return socket_.local_endpoint(); }
+
+  private:
+    task<> take(intake& shared, named_log& to, std::size_t size, const msghdr& message);
+    task<> take_rest(intake& shared, named_log& to);
+
+    socket socket_;
+    std::string path_;
+    std::unique_ptr<char[]> buffer_;
+};
+
+} // namespace sapwood::collector

@@ -1,0 +1,91 @@
+// intake: what all sources of a collector share: the logs, the limits, the decoder, the counts, and
+// whether records are still taken. Lives as long as the collector. Loop thread only.
+#pragma once
+
+#include "access.hpp"
+#include "http_parser.hpp"
+#include "json_decoder.hpp"
+#include "named_log.hpp"
+
+#include <sapwood/clock.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sapwood::collector {
+
+struct collector_limits {
+    http_limits http;
+    json_limits json;
+    /// Of lines and datagrams that are not HTTP; what is longer is cut, and says so.
+    std::size_t line_bytes_max = 64u << 10;
+    /// Of all sources together. More wait in the backlogs of their listeners.
+    std::size_t connections_max = 10'000;
+    /// Of bodies that are not whole yet, together. Past it a request is told to come again.
+    std::size_t held_bytes_max = 64u << 20;
+    /// A connection that says nothing for so long is closed.
+    clock::duration idle = std::chrono::seconds(75);
+    /// From its first byte on, a request's head has to be there in this time, its body in that.
+    clock::duration head = std::chrono::seconds(10);
+    clock::duration body = std::chrono::seconds(30);
+    /// A client that does not take its answers for so long is cut off.
+    clock::duration answer = std::chrono::seconds(30);
+    /// A record that is not acknowledged after so long: its sender is told that nobody knows.
+    clock::duration acknowledgement = std::chrono::seconds(30);
+};
+
+/// Of all sources, since the start.
+struct collector_counts {
+    std::uint64_t connections_opened = 0;
+    std::uint64_t connections_closed = 0;
+    std::uint64_t requests = 0;
+    /// Answered with 2xx, 4xx, and 5xx.
+    std::uint64_t answers_well = 0;
+    std::uint64_t answers_refused = 0;
+    std::uint64_t answers_unavailable = 0;
+    /// Given to a log.
+    std::uint64_t records = 0;
+    std::uint64_t record_bytes = 0;
+    /// Bodies held at the moment.
+    std::uint64_t held_bytes = 0;
+};
+
+class intake {
+  public:
+    explicit intake(const collector_limits& wanted) : limits(wanted), decoder(wanted.json) {}
+
+    intake(const intake&) = delete;
+    intake& operator=(const intake&) = delete;
+
+    /// Null where there is none of that name. The first one is the default's, whose name is empty.
+    [[nodiscard]] named_log* find(std::string_view name) noexcept;
+
+    /// One whose disk refuses records, if there is any.
+    [[nodiscard]] const named_log* refusing_log() const noexcept;
+
+    /// A vector for the records of one request, empty; keep_records() has it used again.
+    [[nodiscard]] std::vector<record> take_records();
+    void keep_records(std::vector<record>&& used) noexcept;
+
+    /// `Date: ...\r\n`, of this second.
+    [[nodiscard]] std::string_view date_field();
+
+    const collector_limits limits;
+    std::deque<named_log> logs;
+    json_decoder decoder;
+    collector_counts counts;
+    access_rules access;
+    /// No new record is taken any more; what was taken is still acknowledged.
+    bool is_draining = false;
+
+  private:
+    std::vector<std::vector<record>> spare_;
+    std::string date_;
+    std::chrono::sys_seconds date_second_{};
+};
+
+} // namespace sapwood::collector

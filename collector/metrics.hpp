@@ -1,0 +1,12 @@
+// What a collector has done and how its logs are, in Prometheus's text format. Loop thread only.
+#pragma once
+
+#include "intake.hpp"
+
+#include <string>
+
+namespace sapwood::collector {
+
+[[nodiscard]] std::string metrics_page(const intake& of);
+
+} // namespace sapwood::collector

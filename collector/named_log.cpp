@@ -1,0 +1,160 @@
+#include "named_log.hpp"
+
+#include "json_decoder.hpp"
+#include "line_form.hpp"
+
+#include <sapwood/escape.hpp>
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <utility>
+
+namespace sapwood::collector {
+
+namespace {
+
+constexpr std::size_t name_bytes_max = 64;
+
+ack_level default_ack_of(const named_log_options& options) {
+    if (options.ack == ack_level::durable && options.durable.is_none()) {
+        throw std::invalid_argument(fmt::format(
+            "log {}: ack is durable, but durability is none: nothing ever would be; set "
+            "durability to batch, or ack to written",
+            options.name));
+    }
+    return options.ack.value_or(options.durable.is_none() ? ack_level::written
+                                                          : ack_level::durable);
+}
+
+pipeline_options pipeline_options_of(const named_log_options& options) {
+    return {.queue_records = options.queue_records,
+            .form = options.form == log_form::text ? layout::automatic : layout::verbatim,
+            .durable = options.durable,
+            .refused = when_refused::block,
+            .segment_bytes_max = options.segment_bytes_max};
+}
+
+/// A message is copied to where inline_bytes_max bytes may be read.
+record make_line(level importance, std::uint32_t producer, std::string_view text) {
+    return {importance, producer, text.size(), true,
+            [text](char* to) noexcept { text.copy(to, text.size()); }};
+}
+
+} // namespace
+
+std::optional<log_form> parse_log_form(std::string_view name) noexcept {
+    if (name == "text") {
+        return log_form::text;
+    }
+    if (name == "json") {
+        return log_form::json;
+    }
+    return name == "logfmt" ? std::optional(log_form::logfmt) : std::nullopt;
+}
+
+std::optional<ack_level> parse_ack_level(std::string_view name) noexcept {
+    if (name == "durable") {
+        return ack_level::durable;
+    }
+    if (name == "written") {
+        return ack_level::written;
+    }
+    return name == "accepted" ? std::optional(ack_level::accepted) : std::nullopt;
+}
+
+std::string_view to_string(ack_level level) noexcept {
+    switch (level) {
+    case ack_level::accepted:
+        return "accepted";
+    case ack_level::written:
+        return "written";
+    case ack_level::durable:
+        break;
+    }
+    return "durable";
+}
+
+bool is_log_name(std::string_view name) noexcept {
+    const auto is_word = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '.' || c == '-' || c == '_';
+    };
+    return !name.empty() && name.size() <= name_bytes_max && name.front() != '.' &&
+           std::ranges::all_of(name, is_word);
+}
+
+void require_valid(const named_log_options& options) {
+    if (!is_log_name(options.name)) {
+        throw std::invalid_argument(
+            fmt::format("a log's name has letters, digits, '.', '-' and '_', at most {} of them, "
+                        "and begins with no dot: \"{}\" is none",
+                        name_bytes_max, options.name));
+    }
+    if (options.path.empty()) {
+        throw std::invalid_argument(fmt::format("log {}: its path is missing", options.name));
+    }
+    if (options.queue_records == 0 || options.queue_records > channel<record>::capacity_max) {
+        throw std::invalid_argument(
+            fmt::format("log {}: queue_records must be 1 to 2^30", options.name));
+    }
+    (void)default_ack_of(options);
+}
+
+task<named_log> named_log::open(named_log_options options) {
+    require_valid(options);
+    const file_sink_options file{.path = options.path};
+    const pipeline_options wanted = pipeline_options_of(options);
+    pipeline log = co_await pipeline::open(file, wanted);
+    co_return named_log(std::move(options), std::move(log));
+}
+
+named_log::named_log(named_log_options options, pipeline log)
+    : options_(std::move(options)),
+      log_(std::move(log)),
+      default_ack_(default_ack_of(options_)) {}
+
+record named_log::encode_json(const source& from, level importance, std::string_view json) {
+    scratch_.clear();
+    switch (options_.form) {
+    case log_form::text:
+        append_text_head(from, {}, scratch_);
+        append_json_line(json, scratch_);
+        break;
+    case log_form::json:
+        append_json_head(from, importance, {}, scratch_);
+        scratch_ += "\"record\":";
+        append_json_line(json, scratch_);
+        scratch_ += '}';
+        break;
+    case log_form::logfmt:
+        append_logfmt_head(from, importance, {}, scratch_);
+        append_logfmt_members(json, scratch_);
+        break;
+    }
+    return make_line(importance, from.producer, scratch_);
+}
+
+record named_log::encode_text(const source& from, level importance, std::string_view text,
+                              std::span<const note> notes) {
+    scratch_.clear();
+    switch (options_.form) {
+    case log_form::text:
+        append_text_head(from, notes, scratch_);
+        escape(text, scratch_);
+        break;
+    case log_form::json:
+        append_json_head(from, importance, notes, scratch_);
+        append_json_member("message", text, scratch_);
+        scratch_ += '}';
+        break;
+    case log_form::logfmt:
+        append_logfmt_head(from, importance, notes, scratch_);
+        scratch_ += "message=";
+        append_logfmt_text(text, scratch_);
+        break;
+    }
+    return make_line(importance, from.producer, scratch_);
+}
+
+} // namespace sapwood::collector

@@ -1,0 +1,109 @@
+// named_log: one of the logs that a collector keeps: its pipeline, the form of its lines, what an
+// acknowledgement means where a client asks for none. Loop thread only.
+#pragma once
+
+#include "source.hpp"
+
+#include <sapwood/level.hpp>
+#include <sapwood/pipeline.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace sapwood::collector {
+
+/// How a record stands in the log; docs/collector.md shows each.
+enum class log_form : std::uint8_t {
+    /// The plain or numbered line of a pipeline, with the source in brackets before the message.
+    text,
+    /// An object a line.
+    json,
+    logfmt,
+};
+
+[[nodiscard]] std::optional<log_form> parse_log_form(std::string_view name) noexcept;
+
+/// What is true of a record when its sender is told that all is well.
+enum class ack_level : std::uint8_t {
+    /// It is in memory.
+    accepted,
+    /// The kernel has it: it survives this process.
+    written,
+    /// It survives the machine.
+    durable,
+};
+
+[[nodiscard]] std::optional<ack_level> parse_ack_level(std::string_view name) noexcept;
+[[nodiscard]] std::string_view to_string(ack_level level) noexcept;
+
+struct named_log_options {
+    /// What clients call it: letters, digits, `.`, `-` and `_`, of which the first is no dot.
+    std::string name;
+    std::string path;
+    log_form form = log_form::text;
+    durability durable = durability::batch();
+    /// Where a client says nothing. None: durable where the log is, otherwise written.
+    std::optional<ack_level> ack;
+    /// Records in memory; 1 MiB where they are short.
+    std::size_t queue_records = 8192;
+    /// See pipeline_options.
+    std::uint64_t segment_bytes_max = 0;
+};
+
+/// Throws std::invalid_argument that names the log and the option.
+void require_valid(const named_log_options& options);
+
+class named_log {
+  public:
+    /// Throws std::system_error where it cannot be opened, std::invalid_argument that names the
+    /// option.
+    [[nodiscard]] static task<named_log> open(named_log_options options);
+
+    named_log(named_log_options options, pipeline log);
+
+    [[nodiscard]] const std::string& name() const noexcept { return options_.name; }
+
+    [[nodiscard]] const named_log_options& options() const noexcept { return options_; }
+
+    [[nodiscard]] pipeline& log() noexcept { return log_; }
+
+    [[nodiscard]] const pipeline& log() const noexcept { return log_; }
+
+    [[nodiscard]] ack_level default_ack() const noexcept { return default_ack_; }
+
+    /// Whether `level` will ever be told of this log's records.
+    [[nodiscard]] bool can_tell(ack_level level) const noexcept {
+        return level != ack_level::durable || !options_.durable.is_none();
+    }
+
+    /// Why it takes no records now, where its disk refuses them.
+    [[nodiscard]] std::error_code refusal() const noexcept { return log_.health().reason; }
+
+    /// How many of its queue's places are taken, of 1.
+    [[nodiscard]] bool is_nearly_full() const noexcept {
+        return log_.counts().queued > options_.queue_records / 4 * 3;
+    }
+
+    /// A record as it goes into the pipeline; the time is now. `json` is a valid object. Throws
+    /// std::bad_alloc.
+    [[nodiscard]] record encode_json(const source& from, level importance, std::string_view json);
+
+    /// The same of a text of any bytes.
+    [[nodiscard]] record encode_text(const source& from, level importance, std::string_view text,
+                                     std::span<const note> notes = {});
+
+  private:
+    named_log_options options_;
+    pipeline log_;
+    ack_level default_ack_;
+    /// Of the record that is encoded; kept for its memory.
+    std::string scratch_;
+};
+
+/// Whether `name` may name a log.
+[[nodiscard]] bool is_log_name(std::string_view name) noexcept;
+
+} // namespace sapwood::collector

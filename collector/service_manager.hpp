@@ -1,0 +1,34 @@
+// service_manager: tells systemd, or whoever has set NOTIFY_SOCKET, how a service is
+// (sd_notify(3)). Without that variable it tells nobody. Loop thread only.
+#pragma once
+
+#include <sapwood/clock.hpp>
+#include <sapwood/datagram.hpp>
+#include <sapwood/endpoint.hpp>
+#include <sapwood/task.hpp>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace sapwood::collector {
+
+class service_manager {
+  public:
+    /// Reads the environment, and takes NOTIFY_SOCKET out of it: it is not our children's.
+    service_manager();
+
+    /// `READY=1`, `STOPPING=1`, ... What cannot be told is no failure of the service.
+    [[nodiscard]] task<> tell(std::string_view state);
+
+    /// Tells that the loop lives, twice in each span that WATCHDOG_USEC gives, until it is
+    /// cancelled. Ends at once where nobody waits for that.
+    [[nodiscard]] task<> keep_alive();
+
+  private:
+    std::optional<endpoint> to_;
+    unix_datagram socket_;
+    clock::duration watchdog_{};
+};
+
+} // namespace sapwood::collector

@@ -1,0 +1,260 @@
+// The part of settings that reads TOML; built where toml++ is.
+#include "settings.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <fmt/format.h>
+#include <optional>
+#include <stdexcept>
+#include <toml++/toml.h>
+#include <utility>
+
+namespace sapwood::collector {
+
+namespace {
+
+/// A table of the file, of which every member must be asked for.
+class section {
+  public:
+    section(const toml::table& table, std::string name, const std::string& path)
+        : table_(table),
+          name_(std::move(name)),
+          path_(path) {}
+
+    [[noreturn]] void fail(std::string_view member, const std::string& what) const {
+        const toml::node* const node = table_.get(member);
+        const auto line = (node != nullptr ? node->source() : table_.source()).begin.line;
+        throw std::invalid_argument(
+            fmt::format("{}:{}: {}{}: {}", path_, line, name_, member, what));
+    }
+
+    [[nodiscard]] std::string full_name(std::string_view member) const {
+        return fmt::format("{}: {}{}", path_, name_, member);
+    }
+
+    [[nodiscard]] std::optional<std::string> text(std::string_view member) {
+        return get<std::string>(member, "a string");
+    }
+
+    [[nodiscard]] std::optional<bool> flag(std::string_view member) {
+        return get<bool>(member, "true or false");
+    }
+
+    [[nodiscard]] std::optional<std::size_t> size(std::string_view member) {
+        const auto number = get<std::int64_t>(member, "a whole number");
+        if (number && *number <= 0) {
+            fail(member, "must be more than nothing");
+        }
+        return number ? std::optional(static_cast<std::size_t>(*number)) : std::nullopt;
+    }
+
+    [[nodiscard]] std::optional<clock::duration> seconds(std::string_view member) {
+        const auto number = get<double>(member, "a number of seconds");
+        if (number && !(*number >= 0 && *number < 1e9)) {
+            fail(member, "must be a number of seconds");
+        }
+        if (!number) {
+            return std::nullopt;
+        }
+        return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(*number));
+    }
+
+    [[nodiscard]] std::vector<std::string> texts(std::string_view member) {
+        known_.emplace_back(member);
+        std::vector<std::string> all;
+        if (const toml::node* const node = table_.get(member); node != nullptr) {
+            if (!node->is_array()) {
+                fail(member, "must be a list of strings");
+            }
+            for (const toml::node& each : *node->as_array()) {
+                if (!each.is_string()) {
+                    fail(member, "must be a list of strings");
+                }
+                all.push_back(each.as_string()->get());
+            }
+        }
+        return all;
+    }
+
+    /// Calls `take` with each table of the list.
+    template <class Take>
+    void tables(std::string_view member, Take&& take) {
+        known_.emplace_back(member);
+        const toml::node* const node = table_.get(member);
+        if (node == nullptr) {
+            return;
+        }
+        if (!node->is_array_of_tables()) {
+            fail(member, fmt::format("must be tables: [[{}]]", member));
+        }
+        for (const toml::node& each : *node->as_array()) {
+            take(section(*each.as_table(), fmt::format("{}.", member), path_));
+        }
+    }
+
+    template <class Take>
+    void table(std::string_view member, Take&& take) {
+        known_.emplace_back(member);
+        const toml::node* const node = table_.get(member);
+        if (node == nullptr) {
+            return;
+        }
+        if (!node->is_table()) {
+            fail(member, fmt::format("must be a table: [{}]", member));
+        }
+        take(section(*node->as_table(), fmt::format("{}.", member), path_));
+    }
+
+    /// Whatever was not asked for is a mistake of whoever wrote it.
+    void finish() const {
+        for (const auto& [key, value] : table_) {
+            if (std::ranges::find(known_, key.str()) == known_.end()) {
+                fail(key.str(), "is not known here");
+            }
+        }
+    }
+
+  private:
+    template <class T>
+    std::optional<T> get(std::string_view member, const char* what) {
+        known_.emplace_back(member);
+        const toml::node* const node = table_.get(member);
+        if (node == nullptr) {
+            return std::nullopt;
+        }
+        std::optional<T> value = node->value<T>();
+        if (!value) {
+            fail(member, fmt::format("must be {}", what));
+        }
+        return value;
+    }
+
+    const toml::table& table_;
+    std::string name_;
+    const std::string& path_;
+    std::vector<std::string> known_;
+};
+
+named_log_options log_of(section at) {
+    named_log_options log;
+    log.name = at.text("name").value_or("");
+    log.path = at.text("path").value_or("");
+    if (!is_log_name(log.name)) {
+        at.fail("name", "must be letters, digits, '.', '-' and '_'");
+    }
+    if (log.path.empty()) {
+        at.fail("path", "is needed");
+    }
+    if (const auto form = at.text("format")) {
+        const auto known = parse_log_form(*form);
+        if (!known) {
+            at.fail("format", "must be text, json or logfmt");
+        }
+        log.form = *known;
+    }
+    if (const auto durable = at.text("durability")) {
+        log.durable = parse_durability(*durable, at.full_name("durability"));
+    }
+    if (const auto ack = at.text("ack")) {
+        log.ack = parse_ack_level(*ack);
+        if (!log.ack) {
+            at.fail("ack", "must be durable, written or accepted");
+        }
+    }
+    log.queue_records = at.size("queue_records").value_or(log.queue_records);
+    log.segment_bytes_max = at.size("segment_bytes").value_or(log.segment_bytes_max);
+    at.finish();
+    return log;
+}
+
+listen_options listener_of(section at) {
+    struct named_kind {
+        std::string_view name;
+        source_kind kind;
+    };
+
+    static constexpr named_kind kinds[] = {{"http", source_kind::http},
+                                           {"lines", source_kind::lines},
+                                           {"syslog", source_kind::syslog},
+                                           {"syslog-datagrams", source_kind::syslog_datagrams}};
+    listen_options made;
+    const std::string kind = at.text("kind").value_or("");
+    const auto* const known = std::ranges::find(kinds, kind, &named_kind::name);
+    if (known == std::end(kinds)) {
+        at.fail("kind", "must be http, lines, syslog or syslog-datagrams");
+    }
+    made.kind = known->kind;
+    const auto place = at.text("at");
+    if (!place) {
+        at.fail("at", "is needed: an address and port, or a path");
+    }
+    try {
+        made.at = parse_place(*place);
+    } catch (const std::system_error& wrong) {
+        at.fail("at", wrong.what());
+    }
+    made.log = at.text("log").value_or("");
+    if (const auto mode = at.text("mode")) {
+        made.mode = parse_mode(*mode, at.full_name("mode"));
+    }
+    at.finish();
+    return made;
+}
+
+void read_limits(section at, collector_limits& limits) {
+    const auto size = [&at](std::string_view member, std::size_t& to) {
+        to = at.size(member).value_or(to);
+    };
+    const auto seconds = [&at](std::string_view member, clock::duration& to) {
+        to = at.seconds(member).value_or(to);
+    };
+    size("head_bytes", limits.http.head_bytes_max);
+    size("body_bytes", limits.http.body_bytes_max);
+    size("record_bytes", limits.json.record_bytes_max);
+    size("line_bytes", limits.line_bytes_max);
+    size("held_bytes", limits.held_bytes_max);
+    size("connections", limits.connections_max);
+    seconds("idle_seconds", limits.idle);
+    seconds("head_seconds", limits.head);
+    seconds("body_seconds", limits.body);
+    seconds("answer_seconds", limits.answer);
+    seconds("acknowledgement_seconds", limits.acknowledgement);
+    at.finish();
+}
+
+void read_access(section at, collector_options& options) {
+    if (const auto tokens = at.text("tokens")) {
+        options.tokens = read_tokens(*tokens);
+    }
+    options.hosts = at.texts("hosts");
+    options.takes_from_anybody = at.flag("from_anybody").value_or(false);
+    at.finish();
+}
+
+} // namespace
+
+bool can_read_settings() noexcept {
+    return true;
+}
+
+collector_options read_settings(const std::string& path) {
+    toml::table file;
+    try {
+        file = toml::parse_file(path);
+    } catch (const toml::parse_error& wrong) {
+        throw std::invalid_argument(
+            fmt::format("{}:{}: {}", path, wrong.source().begin.line, wrong.description()));
+    }
+    collector_options options;
+    section at(file, "", path);
+    at.tables("log", [&](section each) { options.logs.push_back(log_of(std::move(each))); });
+    at.tables("listen",
+              [&](section each) { options.listeners.push_back(listener_of(std::move(each))); });
+    at.table("limits", [&](section each) { read_limits(std::move(each), options.limits); });
+    at.table("access", [&](section each) { read_access(std::move(each), options); });
+    options.drain = at.seconds("drain_seconds").value_or(options.drain);
+    at.finish();
+    return options;
+}
+
+} // namespace sapwood::collector

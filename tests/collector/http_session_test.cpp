@@ -1,0 +1,535 @@
+// A collector by HTTP, from outside: what is answered, what is in the log afterwards, and that a
+// connection ends where its framing is in doubt.
+#include "collector/served.hpp"
+#include "support/co_test.hpp"
+#include "support/hostile_strings.hpp"
+
+#include <sapwood/numbered_line.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/timeout.hpp>
+
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <sys/resource.h>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+using namespace std::string_view_literals;
+using sapwood::task;
+using sapwood::tcp_stream;
+using sapwood::collector::ack_level;
+using sapwood::collector::collector_options;
+using sapwood::collector::log_form;
+using sapwood::collector::named_log_options;
+using sapwood::test::count_of;
+using sapwood::test::has;
+using sapwood::test::served;
+using sapwood::test::status_of;
+
+using lines = std::vector<std::string>;
+
+constexpr std::string_view success = "{\"status\":\"1\",\"result\":\"success\"}";
+
+/// Reads answers until there are `count`.
+task<std::string> read_answers(tcp_stream& from, std::size_t count) {
+    std::string text;
+    std::string piece(4096, ' ');
+    while (count_of(text, "\r\n\r\n") < count) {
+        const auto got = co_await from.read_some(piece);
+        if (got == 0) {
+            break;
+        }
+        text.append(piece, 0, got);
+    }
+    co_return text;
+}
+
+std::string get_of(std::string_view path) {
+    return "GET " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+}
+
+collector_options two_logs(const served& at) {
+    collector_options options;
+    for (const char* const name : {"app", "billing"}) {
+        named_log_options& log = options.logs.emplace_back();
+        log.name = name;
+        log.path = at.directory / (std::string(name) + ".log");
+    }
+    return options;
+}
+
+} // namespace
+
+TEST_SUITE("http_session") {
+    CO_TEST_CASE("a record is in the log as it was sent, with when and from where") {
+        served at;
+        co_await at.begin();
+        const std::string answer = co_await at.post(R"({"level":"warn","msg":"paid","user":7})");
+        CHECK(status_of(answer) == 200);
+        CHECK(has(answer, "Content-Type: application/json\r\n"));
+        CHECK(has(answer, "Date: "));
+        CHECK(answer.ends_with(success));
+        co_await at.end();
+        const std::string line = sapwood::test::contents_of(at.directory / "app.log");
+        CHECK(has(line, " 0 warning [http 127.0.0.1:"));
+        CHECK(line.ends_with("] {\"level\":\"warn\",\"msg\":\"paid\",\"user\":7}\n"));
+        CHECK(sapwood::numbered_line::parse(line.substr(0, line.size() - 1)).is ==
+              sapwood::numbered_line::state::whole);
+    }
+
+    CO_TEST_CASE("an array, objects a line and forms are records") {
+        served at;
+        co_await at.begin();
+        CHECK(status_of(co_await at.post(R"([{"a":1},{"a":2}])")) == 200);
+        CHECK(status_of(co_await at.post("{\"a\":3}\n{\"a\":4}\n", "/log",
+                                         "Content-Type: application/x-ndjson\r\n")) == 200);
+        const std::string form = "Content-Type: application/x-www-form-urlencoded\r\n";
+        CHECK(status_of(co_await at.post("a=5&b=x+y", "/log", form)) == 200);
+        CHECK(status_of(co_await at.post("{\"a\":6}", "/log", form)) == 200); // curl -d
+        CHECK(status_of(co_await at.exchange("GET /log?a=7 HTTP/1.1\r\nHost: localhost\r\n\r\n")) ==
+              200);
+        CHECK(status_of(co_await at.post("[]")) == 200);
+        co_await at.end();
+        CHECK(at.records() == lines{R"({"a":1})", R"({"a":2})", R"({"a":3})", R"({"a":4})",
+                                    R"({"a":"5","b":"x y"})", R"({"a":6})", R"({"a":"7"})"});
+    }
+
+    CO_TEST_CASE("where one record is wrong none is kept, and the answer names it") {
+        served at;
+        co_await at.begin();
+        const std::string answer = co_await at.post(R"([{"a":1},{"a":}])");
+        CHECK(status_of(answer) == 400);
+        CHECK(answer.ends_with(R"({"status":"0","result":"record 2: it is not JSON"})"));
+        CHECK_FALSE(has(answer, "Connection: close")); // the framing is not in doubt
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
+    CO_TEST_CASE("requests that come together are answered in order") {
+        served at;
+        co_await at.begin();
+        std::string requests;
+        lines expected;
+        for (int i = 0; i < 50; ++i) {
+            const std::string record = "{\"n\":" + std::to_string(i) + "}";
+            requests += served::post_of(record);
+            expected.push_back(record);
+            if (i % 10 == 3) {
+                requests += served::post_of("{");
+            }
+        }
+        const std::string answers = co_await at.exchange(requests);
+        CHECK(count_of(answers, "HTTP/1.1 200 OK\r\n") == 50);
+        CHECK(count_of(answers, "HTTP/1.1 400 ") == 5);
+        CHECK(answers.find("HTTP/1.1 400 ") > answers.find("HTTP/1.1 200 OK\r\n"));
+        co_await at.end();
+        CHECK(at.records() == expected);
+    }
+
+    CO_TEST_CASE("a request that comes byte by byte is one request") {
+        served at;
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        for (const char byte : served::post_of(R"({"slow":true})")) {
+            co_await client.write_all(std::string_view(&byte, 1));
+            co_await sapwood::test::settle();
+        }
+        CHECK(status_of(co_await read_answers(client, 1)) == 200);
+        co_await at.end();
+        CHECK(at.records() == lines{R"({"slow":true})"});
+    }
+
+    CO_TEST_CASE("a chunked body is a body, and so is one that was asked for") {
+        served at;
+        co_await at.begin();
+        const std::string chunked =
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+            "\r\n4;x=y\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\nA: b\r\n\r\n";
+        CHECK(status_of(co_await at.exchange(chunked)) == 200);
+
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        const std::string request =
+            served::post_of(R"({"a":2})", "/log", "Expect: 100-continue\r\n");
+        const auto head_bytes = request.find("\r\n\r\n") + 4;
+        co_await client.write_all(std::string_view(request).substr(0, head_bytes));
+        CHECK(co_await read_answers(client, 1) == "HTTP/1.1 100 Continue\r\n\r\n");
+        co_await client.write_all(std::string_view(request).substr(head_bytes));
+        CHECK(status_of(co_await read_answers(client, 1)) == 200);
+        co_await at.end();
+        CHECK(at.records() == lines{R"({"a":1})", R"({"a":2})"});
+    }
+
+    CO_TEST_CASE("a body that nobody wants is refused before it comes") {
+        served at;
+        co_await at.begin();
+        const std::string request =
+            served::post_of(R"({"a":1})", "/nothing", "Expect: 100-continue\r\n");
+        const std::string answer = co_await at.exchange(request.substr(0, request.find("{")));
+        CHECK(status_of(answer) == 404);
+        CHECK(has(answer, "Connection: close\r\n"));
+        const std::string large =
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n";
+        CHECK(status_of(co_await at.exchange(large)) == 413);
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
+    CO_TEST_CASE("each mistake has its status") {
+        served at;
+        co_await at.begin();
+        const std::string post = "{}";
+        CHECK(status_of(co_await at.post(post, "/")) == 404);
+        CHECK(status_of(co_await at.post(post, "/log/none")) == 404);
+        CHECK(status_of(co_await at.post(post, "/log/../../etc/passwd")) == 404);
+        CHECK(status_of(co_await at.post(post, "/log/%2e%2e%2fx")) == 404);
+        CHECK(status_of(co_await at.post(post, "/log/app/x")) == 404);
+        CHECK(status_of(co_await at.post(post, "/log", "Content-Type: image/png\r\n")) == 415);
+        CHECK(status_of(co_await at.post(post, "/log", "Content-Encoding: br\r\n")) == 415);
+        CHECK(status_of(co_await at.post(post, "/log?ack=soon")) == 400);
+        CHECK(status_of(co_await at.exchange("DELETE /log HTTP/1.1\r\nHost: localhost\r\n\r\n")) ==
+              405);
+        CHECK(status_of(co_await at.exchange("GET /log HTTP/1.1\r\nHost: localhost\r\n\r\n")) ==
+              400);
+        CHECK(status_of(co_await at.post(post, "/healthz")) == 405);
+        CHECK(status_of(co_await at.post("")) == 400);
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
+    CO_TEST_CASE(
+        "where the framing is in doubt the connection ends, and nothing behind it counts") {
+        served at;
+        co_await at.begin();
+        const std::string behind = served::post_of(R"({"smuggled":true})");
+        for (const std::string& fields :
+             {"Content-Length: 7\r\nContent-Length: 0\r\n"s, "Content-Length: 7, 7\r\n"s,
+              "Transfer-Encoding: chunked\r\nContent-Length: 7\r\n"s,
+              "Transfer-Encoding: xchunked\r\n"s, "Content-Length : 0\r\n"s,
+              "A: b\nContent-Length: 0\r\n"s, "A: b\r\n c\r\nContent-Length: 0\r\n"s}) {
+            CAPTURE(fields);
+            const std::string answer = co_await at.exchange(
+                "POST /log HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n" + behind);
+            CHECK(status_of(answer) >= 400);
+            CHECK(count_of(answer, "HTTP/1.1 ") == 1);
+            CHECK(has(answer, "Connection: close\r\n"));
+        }
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
+    CO_TEST_CASE("a body that is cut is no record") {
+        served at;
+        co_await at.begin();
+        const std::string whole = served::post_of(R"({"a":1})");
+        for (const std::size_t cut : {std::size_t{1}, std::size_t{7}, std::size_t{20}}) {
+            const std::string answer = co_await at.exchange(whole.substr(0, whole.size() - cut));
+            CHECK(status_of(answer) == 400);
+            CHECK(has(answer, "Connection: close\r\n"));
+        }
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
+    CO_TEST_CASE("logs have names, and ways to acknowledge") {
+        const served paths;
+        served at(two_logs(paths));
+        co_await at.begin();
+        CHECK(status_of(co_await at.post(R"({"a":1})", "/log")) == 200);
+        CHECK(status_of(co_await at.post(R"({"a":2})", "/log/billing")) == 200);
+        CHECK(status_of(co_await at.post(R"({"a":3})", "/log/app?ack=written")) == 200);
+        CHECK(status_of(co_await at.post(R"({"a":4})", "/log/app?ack=accepted")) == 202);
+        const std::string mixed = served::post_of(R"({"a":5})", "/log/app") +
+                                  served::post_of(R"({"a":6})", "/log/billing") +
+                                  served::post_of(R"({"a":7})", "/log/app?ack=accepted");
+        const std::string answers = co_await at.exchange(mixed);
+        CHECK(count_of(answers, "HTTP/1.1 200 ") == 2);
+        CHECK(answers.rfind("HTTP/1.1 202 ") > answers.rfind("HTTP/1.1 200 "));
+        co_await at.end();
+        CHECK(paths.records() ==
+              lines{R"({"a":1})", R"({"a":3})", R"({"a":4})", R"({"a":5})", R"({"a":7})"});
+        CHECK(paths.records("billing.log") == lines{R"({"a":2})", R"({"a":6})"});
+    }
+
+    CO_TEST_CASE("a log that is never durable refuses to say so") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        options.logs.front().durable = sapwood::durability::none();
+        served at(options);
+        co_await at.begin();
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        CHECK(status_of(co_await at.post("{}", "/log?ack=durable")) == 400);
+        co_await at.end();
+        CHECK(paths.records().size() == 1);
+    }
+
+    CO_TEST_CASE("JSON lines and logfmt hold the record where nobody can forge the rest") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        options.logs[0].form = log_form::json;
+        options.logs[1].form = log_form::logfmt;
+        served at(options);
+        co_await at.begin();
+        const std::string record = R"({"time":"never","level":"error","msg":"a b"})";
+        CHECK(status_of(co_await at.post(record)) == 200);
+        CHECK(status_of(co_await at.post(record, "/log/billing")) == 200);
+        co_await at.end();
+        const std::string json = paths.lines().at(0);
+        CHECK(json.starts_with("{\"time\":\"20"));
+        CHECK(has(json, "Z\",\"level\":\"error\",\"from\":\"http 127.0.0.1:"));
+        CHECK(json.ends_with("\",\"record\":" + record + "}"));
+        const std::string logfmt = sapwood::test::contents_of(paths.directory / "billing.log");
+        CHECK(logfmt.starts_with("time=20"));
+        CHECK(has(logfmt, "Z level=error from=\"http 127.0.0.1:"));
+        CHECK(logfmt.ends_with("\" fields.time=never fields.level=error msg=\"a b\"\n"));
+    }
+
+    CO_TEST_CASE("hostile strings forge no line") {
+        served at;
+        co_await at.begin();
+        std::size_t sent = 0;
+        for (const std::string& hostile : sapwood::test::hostile_strings()) {
+            std::string json = "{";
+            sapwood::collector::append_json_member("a", hostile, json);
+            json += "}";
+            CHECK(status_of(co_await at.post(json)) == 200);
+            ++sent;
+        }
+        co_await at.end();
+        CHECK(at.records().size() == sent);
+        for (const std::string& line : at.lines()) {
+            CHECK(line.starts_with("[http 127.0.0.1:"));
+        }
+    }
+
+    CO_TEST_CASE("who says nothing is let go, and who does not go on is told") {
+        served at;
+        co_await at.begin();
+        auto silent = co_await tcp_stream::connect(at.it->endpoints().front());
+        CHECK(co_await sapwood::test::read_to_end(silent) == "");
+
+        auto slow = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await slow.write_all("POST /log HTTP/1.1\r\nHo"sv);
+        const std::string head = co_await sapwood::test::read_to_end(slow);
+        CHECK(status_of(head) == 408);
+        CHECK(has(head, "Connection: close\r\n"));
+
+        auto stuck = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await stuck.write_all(
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"sv);
+        CHECK(status_of(co_await sapwood::test::read_to_end(stuck)) == 408);
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
+    CO_TEST_CASE("told to end, it acknowledges what it has taken, and lets nobody in") {
+        served at;
+        co_await at.begin();
+        auto idle = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await idle.write_all(std::string_view(served::post_of(R"({"a":1})")));
+        CHECK(status_of(co_await read_answers(idle, 1)) == 200);
+        auto begun = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await begun.write_all(
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"sv);
+        co_await sapwood::sleep_for(10ms);
+        auto ending = sapwood::spawn(at.end());
+        CHECK(co_await sapwood::test::read_to_end(idle) == "");
+        co_await begun.write_all("{}"sv);
+        const std::string answer = co_await sapwood::test::read_to_end(begun);
+        CHECK(status_of(answer) == 503);
+        CHECK(has(answer, "Retry-After: 1\r\n"));
+        co_await ending;
+        CHECK(at.it->cut_off() == 0);
+        CHECK(at.records() == lines{R"({"a":1})"});
+    }
+
+    CO_TEST_CASE("who has begun and does not go on is cut off when the time to drain is over") {
+        served at;
+        co_await at.begin();
+        auto begun = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await begun.write_all(
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"sv);
+        co_await sapwood::sleep_for(10ms);
+        co_await at.end();
+        CHECK(at.it->cut_off() == 1);
+        CHECK(co_await sapwood::test::read_to_end(begun) == "");
+    }
+
+    CO_TEST_CASE("no page of a browser can write, whatever its name has come to mean") {
+        served at;
+        co_await at.begin();
+        const auto with = [](std::string fields) {
+            return "POST /log HTTP/1.1\r\nContent-Length: 2\r\n" + fields + "\r\n{}";
+        };
+        CHECK(status_of(co_await at.exchange(with("Host: evil.example\r\n"))) == 421);
+        CHECK(status_of(co_await at.exchange(with("Host: 127.0.0.1.evil.example:80\r\n"))) == 421);
+        CHECK(status_of(co_await at.exchange(
+                  with("Host: localhost\r\nOrigin: http://evil.example\r\n"))) == 403);
+        CHECK(status_of(co_await at.exchange(with("Host: localhost\r\nOrigin: null\r\n"))) == 403);
+        CHECK(status_of(co_await at.exchange(with("Host: localhost:8514\r\n"))) == 200);
+        CHECK(status_of(co_await at.exchange(with("Host: 127.0.0.1:8514\r\n"))) == 200);
+        CHECK(status_of(co_await at.exchange(with("Host: [::1]:8514\r\n"))) == 200);
+        co_await at.end();
+        CHECK(at.records().size() == 3);
+    }
+
+    CO_TEST_CASE("a token is for its logs, at its rate, and without one nothing is written") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        options.tokens.resize(3);
+        for (std::size_t i = 0; i < 3; ++i) {
+            options.tokens[i].name = "abc"[i];
+            options.tokens[i].secret = std::string("secret-of-") + "abc"[i] + "-1234";
+        }
+        options.tokens[1].logs = {"billing"};
+        options.tokens[2].records_per_second = 2;
+        served at(options);
+        co_await at.begin();
+        const auto with = [](std::string secret) {
+            return "Authorization: Bearer " + secret + "\r\n";
+        };
+        const std::string refused = co_await at.post("{}");
+        CHECK(status_of(refused) == 401);
+        CHECK(has(refused, "WWW-Authenticate: Bearer\r\n"));
+        for (const char* const wrong :
+             {"", "s", "secret-of-a-123", "secret-of-a-12345", "secret-of-a-1235"}) {
+            CHECK(status_of(co_await at.post("{}", "/log", with(wrong))) == 401);
+        }
+        CHECK(status_of(co_await at.post("{}", "/log", "Authorization: Basic YTpi\r\n")) == 401);
+        CHECK(status_of(co_await at.post("{}", "/log", with("secret-of-a-1234"))) == 200);
+        CHECK(status_of(co_await at.post("{}", "/log", with("secret-of-b-1234"))) == 403);
+        CHECK(status_of(co_await at.post("{}", "/log/billing", with("secret-of-b-1234"))) == 200);
+        const std::string c = with("secret-of-c-1234");
+        CHECK(status_of(co_await at.post("[{},{}]", "/log", c)) == 200);
+        const std::string too_many = co_await at.post("{}", "/log", c);
+        CHECK(status_of(too_many) == 429);
+        CHECK(has(too_many, "Retry-After: 1\r\n"));
+        co_await sapwood::sleep_for(500ms);
+        CHECK(status_of(co_await at.post("{}", "/log", c)) == 200);
+        CHECK(status_of(co_await at.exchange("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")) == 200);
+        CHECK(status_of(co_await at.exchange("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")) == 401);
+        co_await at.end();
+        CHECK(paths.records().size() == 4);
+        CHECK(paths.records("billing.log").size() == 1);
+    }
+
+    CO_TEST_CASE("other machines are not let in without tokens") {
+        for (const auto kind :
+             {sapwood::collector::source_kind::http, sapwood::collector::source_kind::syslog,
+              sapwood::collector::source_kind::syslog_datagrams}) {
+            collector_options options;
+            auto& listener = options.listeners.emplace_back();
+            listener.at = sapwood::endpoint("0.0.0.0", 0);
+            listener.kind = kind;
+            served at(options);
+            std::string said;
+            try {
+                co_await at.begin();
+            } catch (const std::invalid_argument& refused) {
+                said = refused.what();
+            }
+            CHECK(has(said, "--from-anybody"));
+            options.takes_from_anybody = true;
+            served open(options);
+            co_await open.begin();
+            co_await open.end();
+        }
+    }
+
+    CO_TEST_CASE("while the disk refuses records it is said, and when it takes them all is well") {
+        served at;
+        co_await at.begin();
+        CHECK(status_of(co_await at.post(R"({"a":1})")) == 200);
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+        const rlimit full{.rlim_cur = std::filesystem::file_size(at.directory / "app.log"),
+                          .rlim_max = before.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &full) == 0);
+        const std::string waited = co_await at.post(R"({"a":2})"); // until its time is over
+        const std::string refused = co_await at.post(R"({"a":3})");
+        const std::string ready = co_await at.exchange(get_of("/readyz"));
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+        CHECK(status_of(waited) == 503);
+        CHECK(has(waited, "it may be in the log or not"));
+        CHECK(status_of(refused) == 503);
+        CHECK(has(refused, "the log takes no records now: File too large"));
+        CHECK(status_of(ready) == 503);
+        CHECK(has(ready, "log app: "));
+        co_await sapwood::sleep_for(5s); // it tries again by itself
+        CHECK(status_of(co_await at.exchange(get_of("/readyz"))) == 200);
+        CHECK(status_of(co_await at.post(R"({"a":4})")) == 200);
+        co_await at.end();
+        CHECK(at.records() == lines{R"({"a":1})", R"({"a":2})", R"({"a":4})"});
+    }
+
+    CO_TEST_CASE("bodies that are under way are only so many bytes") {
+        collector_options options;
+        options.limits.held_bytes_max = 50;
+        served at(options);
+        co_await at.begin();
+        const std::string request = served::post_of("{\"a\":\"" + std::string(100, 'x') + "\"}");
+        auto slow = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await slow.write_all(std::string_view(request).substr(0, request.size() - 10));
+        co_await sapwood::sleep_for(10ms);
+        CHECK(at.it->shared().counts.held_bytes > 50);
+        const std::string answer = co_await at.post("{}");
+        CHECK(status_of(answer) == 503);
+        CHECK(has(answer, "too many bodies are under way"));
+        co_await slow.write_all(std::string_view(request).substr(request.size() - 10));
+        co_await slow.shutdown_write();
+        CHECK(status_of(co_await sapwood::test::read_to_end(slow)) == 200);
+        CHECK(at.it->shared().counts.held_bytes == 0);
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        co_await at.end();
+    }
+
+    CO_TEST_CASE("metrics count") {
+        served at;
+        co_await at.begin();
+        CHECK(status_of(co_await at.post("[{},{}]")) == 200);
+        CHECK(status_of(co_await at.post("{")) == 400);
+        const std::string page =
+            co_await at.exchange("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        CHECK(has(page, "\nsapwood_collector_records_total 2\n"));
+        CHECK(has(page, "\nsapwood_collector_requests_total 3\n"));
+        CHECK(has(page, "\nsapwood_collector_connections 1\n"));
+        CHECK(has(page, "\nsapwood_collector_answers_total{status=\"4xx\"} 1\n"));
+        CHECK(has(page, "\nsapwood_collector_log_lines_written_total{log=\"app\"} 2\n"));
+        CHECK(has(page, "\nsapwood_collector_log_degraded{log=\"app\"} 0\n"));
+        CHECK(count_of(page, "# TYPE sapwood_collector_answers_total ") == 1);
+        co_await at.end();
+    }
+
+    CO_TEST_CASE("health and readiness are told") {
+        served at;
+        co_await at.begin();
+        const std::string health =
+            co_await at.exchange("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        CHECK(health.ends_with("\r\n\r\nalive\n"));
+        const std::string ready =
+            co_await at.exchange("HEAD /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        CHECK(status_of(ready) == 200);
+        CHECK(ready.ends_with("Content-Length: 6\r\n\r\n"));
+        co_await at.end();
+    }
+
+    CO_TEST_CASE("HTTP/1.0 is answered once, unless it asks to go on") {
+        served at;
+        co_await at.begin();
+        const std::string once = co_await at.exchange(
+            "POST /log HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}POST /log HTTP/1.0\r\n\r\n");
+        CHECK(count_of(once, "HTTP/1.1 200 ") == 1);
+        CHECK(has(once, "Connection: close\r\n"));
+        const std::string kept = co_await at.exchange(
+            "POST /log HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
+            "POST /log HTTP/1.0\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}");
+        CHECK(count_of(kept, "HTTP/1.1 200 ") == 2);
+        CHECK(count_of(kept, "Connection: keep-alive\r\n") == 1);
+        co_await at.end();
+        CHECK(at.records().size() == 3);
+    }
+}

@@ -1,0 +1,146 @@
+// Lines and syslog messages, by streams and datagrams: what is in the log, and from whom.
+#include "collector/served.hpp"
+#include "support/co_test.hpp"
+
+#include <sapwood/datagram.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/unix_socket.hpp>
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <string>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+using namespace std::string_view_literals;
+using sapwood::endpoint;
+using sapwood::task;
+using sapwood::tcp_stream;
+using sapwood::unix_stream;
+using sapwood::collector::collector_options;
+using sapwood::collector::source_kind;
+using sapwood::test::served;
+
+using lines = std::vector<std::string>;
+
+collector_options listening(source_kind kind, const endpoint& at) {
+    collector_options options;
+    auto& listener = options.listeners.emplace_back();
+    listener.kind = kind;
+    listener.at = at;
+    return options;
+}
+
+task<> send_and_end(endpoint to, std::string bytes) {
+    auto client = co_await tcp_stream::connect(to);
+    co_await client.write_all(std::string_view(bytes));
+    co_await client.shutdown_write();
+    CHECK(co_await sapwood::test::read_to_end(client) == "");
+}
+
+} // namespace
+
+TEST_SUITE("line_session") {
+    CO_TEST_CASE("lines of a Unix socket are records, with who sent them") {
+        const sapwood::test::temporary_directory directory;
+        served at(listening(source_kind::lines, endpoint::unix_path(directory / "s")));
+        co_await at.begin();
+
+        struct stat made {};
+
+        REQUIRE(::stat((directory / "s").c_str(), &made) == 0);
+        CHECK((made.st_mode & 0777) == 0600);
+        auto client = co_await unix_stream::connect(at.it->endpoints().front());
+        co_await client.write_all(
+            "text\n{\"level\":\"error\"}\r\n\n{broken\n\x1b[31mred\nno end"sv);
+        co_await client.shutdown_write();
+        CHECK(co_await sapwood::test::read_to_end(client) == "");
+        co_await at.end();
+        const std::string from = fmt::format("[unix pid={} uid={}", ::getpid(), ::getuid());
+        CHECK(at.lines() == lines{from + "] text", from + "] {\"level\":\"error\"}",
+                                  from + "] {broken", from + "] \\x1b[31mred",
+                                  from + " cut=true] no end"});
+    }
+
+    CO_TEST_CASE("a line that is too long is cut, says so, and the next one is whole") {
+        collector_options options = listening(source_kind::lines, sapwood::test::loopback());
+        options.limits.line_bytes_max = 10;
+        served at(options);
+        co_await at.begin();
+        co_await send_and_end(at.it->endpoints().front(), "0123456789\n0123456789abc\nnext\n" +
+                                                              std::string(100'000, 'x') +
+                                                              "\nlast\n");
+        co_await at.end();
+        CHECK(at.records() == lines{"0123456789", "0123456789", "next", "xxxxxxxxxx", "last"});
+        CHECK(at.lines().at(1).find("cut=true") != std::string::npos);
+        CHECK(at.lines().at(3).find("cut=true") != std::string::npos);
+        CHECK(at.lines().at(4).find("cut=true") == std::string::npos);
+    }
+
+    CO_TEST_CASE("syslog over TCP: by length, by newline, by NUL") {
+        served at(listening(source_kind::syslog, sapwood::test::loopback()));
+        co_await at.begin();
+        const endpoint to = at.it->endpoints().front();
+        co_await send_and_end(to, "9 <11>a\nb\0c"s.substr(0, 11) + "5 <14>d");
+        co_await send_and_end(to, "<14>e\n<14>f\0g\n"s);
+        co_await send_and_end(to, "<14>h\ni\0"s);
+        co_await send_and_end(to, "5 <14>jgarbage\n<14>k\n");
+        co_await send_and_end(to, "99999999 <14>l\n");
+        co_await at.end();
+        CHECK(at.records() == lines{"a\\nb\\x00c", "d", "e", "f\\x00g", "h\\ni", "j", "garbage",
+                                    "k", "99999999 <14>l"});
+    }
+
+    CO_TEST_CASE("syslog datagrams by UDP say from where, and who they say they are") {
+        served at(listening(source_kind::syslog_datagrams, sapwood::test::loopback()));
+        co_await at.begin();
+        sapwood::udp_socket client(sapwood::test::loopback());
+        const auto to = at.it->endpoints().front();
+        co_await client.send_to("<13>Nov 26 21:05:07 web] su[1]: a\nb"sv, to);
+        co_await client.send_to(""sv, to);
+        co_await at.end();
+        CHECK(at.lines() ==
+              lines{fmt::format("[udp {} facility=user host=web\\x5d app=su process=1] a\\nb",
+                                client.local_endpoint().to_string()),
+                    fmt::format("[udp {}] ", client.local_endpoint().to_string())});
+    }
+
+    CO_TEST_CASE("syslog datagrams of a Unix socket have the kernel's word for the sender") {
+        const sapwood::test::temporary_directory directory;
+        const auto place = endpoint::unix_path(directory / "log");
+        {
+            const sapwood::unix_datagram dead(place); // leaves its path
+        }
+        served at(listening(source_kind::syslog_datagrams, place));
+        co_await at.begin();
+        auto client = sapwood::unix_datagram::make_unnamed();
+        for (int i = 0; i < 100; ++i) {
+            const std::string text = fmt::format("<13>Nov 26 21:05:07 app: {}", i);
+            co_await client.send_to(std::string_view(text), place);
+        }
+        co_await at.end(); // takes what was sent before
+        CHECK(at.lines().size() == 100);
+        CHECK(at.lines().back() ==
+              fmt::format("[unix pid={} uid={} facility=user app=app] 99", ::getpid(), ::getuid()));
+        CHECK(::access((directory / "log").c_str(), F_OK) != 0);
+    }
+
+    CO_TEST_CASE("a socket that somebody receives at is not taken away") {
+        const sapwood::test::temporary_directory directory;
+        const auto place = endpoint::unix_path(directory / "log");
+        const sapwood::unix_datagram alive(place);
+        served at(listening(source_kind::syslog_datagrams, place));
+        const auto failure = co_await sapwood::test::failure_of([&]() -> task<int> {
+            co_await at.begin();
+            co_return 0;
+        });
+        CHECK(failure.first == std::errc::address_in_use);
+        CHECK(failure.second.find(directory / "log") != std::string::npos);
+    }
+}
