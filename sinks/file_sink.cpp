@@ -169,9 +169,15 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     }
 }
 
-bool file_sink::is_cut() const noexcept {
+bool file_sink::is_cut() noexcept {
     // Not by an operation: it would cost as much again as the write before which it is asked.
     const auto size = file_.size_now();
+    if (preallocation_ != nullptr) { // whose next write says so
+        if (size) {
+            look_at_preallocated(*size);
+        }
+        return false;
+    }
     return has_cut_end_ || (size && *size < size_);
 }
 

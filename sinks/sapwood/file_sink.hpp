@@ -129,7 +129,7 @@ class file_sink {
     [[nodiscard]] task<> datasync();
 
     /// Somebody has cut the file since the last write, as it is at this moment.
-    [[nodiscard]] bool is_cut() const noexcept;
+    [[nodiscard]] bool is_cut() noexcept;
 
     /// Where that was in the middle of a line, ends it: the next one is a line of its own. A write
     /// does so by itself; this has everything in the file on disk then, as well, so that the next

@@ -8,7 +8,6 @@
 #include <sapwood/log_verifier.hpp>
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sim_world.hpp>
-#include <sapwood/sleep.hpp>
 
 #include <cerrno>
 #include <filesystem>
@@ -177,7 +176,6 @@ TEST_SUITE("preallocated_log") {
             } else {
                 std::ofstream(path, std::ios::app) << "somebody's own\n";
             }
-            co_await sapwood::sleep_for(600ms);
             co_await append_durably(log, "two");
             co_await append_durably(log, "three");
             co_await log.close();
