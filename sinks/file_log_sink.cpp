@@ -35,6 +35,7 @@ task<> file_log_sink::open() {
                                     .has_segments = is_durable()};
     file_ = std::make_unique<file_sink>(co_await file_sink::open(options));
     present().note_in(crash_);
+    untold_ = present().torn_news();
     if (is_durable()) {
         durable_ = std::make_unique<detail::durable_writer>(*file_, crash_, durable);
     }
@@ -77,6 +78,9 @@ task<> file_log_sink::write(std::span<const char> lines) {
 }
 
 task<log_news> file_log_sink::tend(log_sink_requests asked) {
+    if (untold_ && !asked) {
+        co_return std::exchange(untold_, log_news());
+    }
     if (durable_ != nullptr) {
         co_return co_await durable_->follow(asked.reopen);
     }

@@ -160,4 +160,16 @@ task<> file_sink::copy_tail(file& aside, std::uint64_t begin, std::uint64_t size
     co_await aside.datasync();
 }
 
+log_news file_sink::torn_news() const {
+    if (torn_bytes_ == 0) {
+        return {};
+    }
+    return {level::warning,
+            fmt::format("the last {} byte{} of {}, left by an earlier writer, {} no whole line and "
+                        "{} moved to {}.torn",
+                        torn_bytes_, torn_bytes_ > 1 ? "s" : "", path(),
+                        torn_bytes_ > 1 ? "were" : "was", torn_bytes_ > 1 ? "were" : "was",
+                        path())};
+}
+
 } // namespace sapwood

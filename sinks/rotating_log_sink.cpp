@@ -97,6 +97,9 @@ task<> rotating_log_sink::open() {
         durable_ =
             std::make_unique<detail::durable_writer>(*file_, crash_, durable_options(options_));
     }
+    if (log_news torn = present().torn_news()) {
+        tell(torn.importance, std::move(torn.text));
+    }
     stop_house_.store(false, std::memory_order_relaxed);
     retry_after_ = {};
     is_asked_to_rotate_ = options_.rotate_at_open;

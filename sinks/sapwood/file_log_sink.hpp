@@ -84,6 +84,7 @@ class file_log_sink final : public log_sink {
     /// Null where it is not to be durable.
     std::unique_ptr<detail::durable_writer> durable_;
     detail::crash_file crash_;
+    log_news untold_;
 };
 
 } // namespace sapwood

@@ -210,6 +210,9 @@ class file_sink {
     /// How many bytes of a torn last line, or a damaged end, were moved to `<path>.torn` by open.
     [[nodiscard]] std::uint64_t torn_bytes() const noexcept { return torn_bytes_; }
 
+    /// The same in words, for a line of the log; empty where there were none.
+    [[nodiscard]] log_news torn_news() const;
+
   private:
     file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings);
 

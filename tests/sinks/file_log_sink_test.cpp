@@ -101,6 +101,24 @@ TEST_SUITE("file_log_sink") {
         co_await sink.close();
     }
 
+    CO_TEST_CASE("a torn line that an earlier writer has left goes, and a line says so") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        fill(path, "whole\ntorn");
+        file_log_sink sink(path);
+        co_await sink.open();
+        const sapwood::log_news news = co_await sink.tend({});
+        CHECK(news.importance == sapwood::level::warning);
+        CHECK(news.text ==
+              "the last 4 bytes of " + path +
+                  ", left by an earlier writer, were no whole line and were moved to " + path +
+                  ".torn");
+        CHECK_FALSE(co_await sink.tend({}));
+        co_await put(sink, "two\n");
+        CHECK(contents_of(path) == "whole\ntwo\n");
+        co_await sink.close();
+    }
+
     CO_TEST_CASE("a log whose name another file has is appended to that, whose torn line goes") {
         const temporary_directory directory;
         const auto path = directory / "log";
