@@ -91,8 +91,11 @@ bool is_printable(std::string_view text) noexcept {
         return bytes | (bytes + each) | (bytes - 0x20 * each);
     };
     if (text.size() < 8) {
-        const std::uint64_t spaces = (0x20 * each) << (8 * text.size());
-        return (suspicious(sapwood::detail::short_text(text) | spaces) & (0x80 * each)) == 0;
+        std::uint64_t bytes = 0x20 * each;
+        if (!text.empty()) { // it may be a null pointer
+            std::memcpy(&bytes, text.data(), text.size());
+        }
+        return (suspicious(bytes) & (0x80 * each)) == 0;
     }
     const auto load = [&text](std::size_t at) {
         std::uint64_t bytes = 0;

@@ -5,6 +5,8 @@
 // With SAPWOOD_TEST_EXPECT_NONE set, a run fails if it selects a case: the build asks so whether
 // a case belongs to no listed suite.
 #define DOCTEST_CONFIG_IMPLEMENT
+#include "support/forked_allocator.hpp"
+
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -80,6 +82,7 @@ int main(int argc, char** argv) {
         }
     }
 
+    (void)sapwood::test::children_can_allocate(); // its handlers are linked
     doctest::Context context{argc, argv};
     const int failed = context.run();
     if (context.shouldExit()) {

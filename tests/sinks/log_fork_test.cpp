@@ -3,6 +3,7 @@
 // cases are not for it.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp" // shows vectors
+#include "support/forked_allocator.hpp"
 #include "support/log_lines.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -69,12 +70,8 @@ int in_fork(const std::function<void()>& body) {
     return status;
 }
 
-/// For cases whose children make threads.
-const doctest::skip in_child_threads(test::has_tsan);
-
-/// And which fork while other threads allocate: the allocator of gcc 12's and clang 16's address
-/// sanitizer does not hold its locks in fork(), so that a child may wait for one for ever.
-const doctest::skip in_forks_among_threads(test::has_tsan || test::has_asan);
+/// For cases whose children make threads, and need memory for it.
+const doctest::skip in_child_threads(test::has_tsan || !test::children_can_allocate());
 
 /// On a port of the loopback's. Calls block, and end with the test.
 class tcp_server {
@@ -282,7 +279,7 @@ TEST_SUITE("log_fork") {
 
     TEST_CASE(
         "nothing is missing, twice or torn when processes fork in the middle of heavy logging" *
-        in_forks_among_threads) {
+        in_child_threads) {
         const temporary_directory directory;
         const std::string path = directory / "fork.log";
         constexpr int threads = 4;

@@ -20,13 +20,6 @@ inline constexpr bool has_tsan = true;
 inline constexpr bool has_tsan = false;
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool has_asan = true;
-#elif defined(__has_feature)
-inline constexpr bool has_asan = __has_feature(address_sanitizer);
-#else
-inline constexpr bool has_asan = false;
-#endif
 
 /// Only the level and the message: the rest is not the same twice.
 inline constexpr text_layout_options bare_form{.pattern = "%l %v"};
