@@ -219,24 +219,29 @@ task<> durable_writer::attempt() {
 }
 
 task<> durable_writer::write_and_sync() {
+    crash_writes_seen_ = crash_writes_.load(std::memory_order_acquire);
+    const bool has_crash_unsynced = crash_writes_seen_ != crash_writes_synced_;
+    if (file_.is_cut()) { // perhaps of what is not synced: all of that comes once more
+        co_await file_.end_cut_line();
+        rewrites_unsynced_ = !unsynced_.empty();
+        if (is_numbered_ && rewrites_unsynced_) {
+            unsynced_[numbered_line::mark_at] = numbered_line::mark;
+        }
+    }
     if (rewrites_unsynced_) {
         co_await file_.write(unsynced_);
         rewrites_unsynced_ = false;
     }
     if (text_.empty()) {
-        if (!unsynced_.empty()) {
+        if (!unsynced_.empty() || has_crash_unsynced) {
             co_await file_.datasync();
         }
         note_durable();
         co_return;
     }
+    const bool is_all_synced = unsynced_.empty() && !has_crash_unsynced;
     const bool is_small =
-        durable_.is_batch() && unsynced_.empty() && text_.size() <= small_batch_bytes_max;
-    bool is_all_synced = unsynced_.empty();
-    if (file_.is_cut()) {
-        co_await file_.end_cut_line();
-        is_all_synced = true;
-    }
+        durable_.is_batch() && is_all_synced && text_.size() <= small_batch_bytes_max;
     if (is_numbered_ && is_all_synced) {
         text_[numbered_line::mark_at] = numbered_line::mark;
     }
@@ -295,7 +300,9 @@ task<log_news> durable_writer::follow(bool asked) {
 }
 
 task<> durable_writer::sync() {
-    if (is_child_ || (unsynced_.empty() && !file_.is_unnamed())) {
+    const bool has_crash_unsynced =
+        crash_writes_.load(std::memory_order_acquire) != crash_writes_synced_;
+    if (is_child_ || (unsynced_.empty() && !has_crash_unsynced && !file_.is_unnamed())) {
         sync_at_ = clock::time_point::max();
         co_return;
     }
@@ -371,6 +378,7 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
 
 void durable_writer::note_durable() noexcept {
     unsynced_.clear();
+    crash_writes_synced_ = crash_writes_seen_;
     sync_at_ = clock::time_point::max();
     durable_last_ = static_cast<lsn>(to_number(heads_.next()) - 1);
 }
@@ -378,6 +386,7 @@ void durable_writer::note_durable() noexcept {
 // --- crash ---
 
 bool durable_writer::write_in_crash(std::span<const char> lines) noexcept {
+    crash_writes_.fetch_add(1, std::memory_order_release);
     std::string_view rest(lines.data(), lines.size());
     bool is_written = false;
     if (!rest.empty() && rest.data() == batch_.load(std::memory_order_acquire)) {

@@ -117,6 +117,11 @@ class durable_writer {
     /// The number of the next line that a handler writes, and whether one has.
     std::atomic<std::uint64_t> crash_next_{0};
     std::atomic<bool> has_crashed_{false};
+    /// How often a signal handler has written, which nothing has synced; how often by the time of
+    /// the write that is under way, and of the last sync.
+    std::atomic<std::uint32_t> crash_writes_{0};
+    std::uint32_t crash_writes_seen_ = 0;
+    std::uint32_t crash_writes_synced_ = 0;
 };
 
 } // namespace sapwood::detail

@@ -7,6 +7,7 @@
 #include <sapwood/shield.hpp>
 
 #include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <stdexcept>
 #include <utility>
@@ -88,6 +89,7 @@ task<> file_sink::write_preallocated(std::span<const char> lines, bool synced) {
 /// Cuts off the zeros, and appends from now on.
 task<> file_sink::give_space_back() {
     if (const auto old = std::exchange(preallocation_, nullptr); old && !is_inherited()) {
+        (void)file_.change_flags(O_DIRECT, O_APPEND); // first: what follows may lack memory
         const auto shielded = co_await shield();
         co_await old->end(file_, size_);
     }

@@ -121,6 +121,7 @@ task<> log_output::sync(event& progress) {
     std::error_code failure;
     failure_text why;
     bool is_gone = false;
+    const bool was_asked = std::exchange(is_sync_asked_, false); // who asks from now on has another
     is_tending_ = true;
     begin_work();
     try {
@@ -133,10 +134,10 @@ task<> log_output::sync(event& progress) {
     failure_ = failure;
     counts_.is_failing.set(failure_ ? 1 : 0);
     if (!failure_) {
-        is_sync_asked_ = false;
         sync_retry_after_ = {};
         sync_retry_at_ = clock::time_point::min();
     } else {
+        is_sync_asked_ = is_sync_asked_ || was_asked;
         ++counts_.failures;
         if (sync_retry_after_ == clock::duration()) {
             tell("{}: {}; it is tried again", description_, why.view());

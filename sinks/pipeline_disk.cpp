@@ -7,7 +7,10 @@
 #include <sapwood/errors.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <exception>
+#include <system_error>
 
 namespace sapwood {
 
@@ -75,14 +78,14 @@ task<> pipeline::consumer::deliver() {
 
 task<> pipeline::consumer::attempt() {
     if (!is_poisoned_) {
-        co_await follow_file();
-    }
-    if (!is_poisoned_ && !wants_segment()) {
         // A sync that fails poisons the file: the kernel says it once and then believes that all
         // is well.
         try {
-            co_await write_and_sync();
-            co_return;
+            co_await follow_file();
+            if (!wants_segment()) {
+                co_await write_and_sync();
+                co_return;
+            }
         } catch (const sync_error& error) {
             is_poisoned_ = true;
             degrade(error.code(), error.what());
@@ -120,14 +123,18 @@ task<> pipeline::consumer::write_and_sync() {
 }
 
 task<> pipeline::consumer::write_rest(bool synced) {
+    bool is_all_synced = unsynced_.empty() && !has_own_unsynced_;
+    if (!durable_.is_none() && sink_.is_cut()) { // perhaps of what is not synced
+        co_await sink_.end_cut_line();
+        rewrites_unsynced_ = !unsynced_.empty();
+        if (rewrites_unsynced_ && form_ == layout::numbered) {
+            unsynced_[numbered_line::mark_at] = numbered_line::mark;
+        }
+        is_all_synced = unsynced_.empty();
+    }
     if (rewrites_unsynced_) {
         co_await sink_.write(unsynced_);
         rewrites_unsynced_ = false;
-    }
-    bool is_all_synced = unsynced_.empty() && !has_own_unsynced_;
-    if (!durable_.is_none() && sink_.is_cut()) {
-        co_await sink_.end_cut_line();
-        is_all_synced = true;
     }
     if (kept_ == 0 && is_all_synced && !durable_.is_none()) {
         writing_->mark();
@@ -166,7 +173,26 @@ task<> pipeline::consumer::begin_segment() {
         writing_->mark();
     }
     const auto lines = writing_->bytes();
-    co_await sink_.begin_segment(unsynced_, lines, durable.reached() + 1);
+    const lsn next = (durable_.is_none() ? written : durable).reached() + 1;
+    std::exception_ptr anothers;
+    try {
+        co_await sink_.begin_segment(unsynced_, lines, next);
+    } catch (const std::system_error& error) {
+        if (error.code().value() != ESTALE) {
+            throw;
+        }
+        anothers = std::current_exception();
+    }
+    if (anothers) { // the name is: with the next attempt the log goes on there
+        const auto reopened = sink_.counts().reopened;
+        (void)co_await sink_.reopen();
+        if (sink_.counts().reopened != reopened) {
+            is_poisoned_ = false;
+            kept_ = 0;
+            rewrites_unsynced_ = !unsynced_.empty();
+        }
+        std::rethrow_exception(anothers);
+    }
     is_poisoned_ = false;
     rewrites_unsynced_ = false;
     kept_ = lines.size();
@@ -207,7 +233,9 @@ void pipeline::consumer::note_durable() noexcept {
     has_own_unsynced_ = false;
     unset(sync_alarm_);
     unsynced_.clear();
-    durable.reach(written.reached());
+    if (!durable_.is_none()) {
+        durable.reach(written.reached());
+    }
 }
 
 /// The batch, whose memory is wanted for the next, may have to be written once more.
