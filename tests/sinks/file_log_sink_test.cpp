@@ -192,7 +192,8 @@ TEST_SUITE("file_log_sink") {
             log_verifier verifier;
             const auto found = verifier.verify(log_verifier::segments_of(path));
             CHECK(found.damaged_pieces == 1);
-            CHECK(found.lines == 3);
+            // What was cut and had not been synced comes once more.
+            CHECK(found.lines == (level.is_batch() ? 3 : 4));
         }
     }
 
