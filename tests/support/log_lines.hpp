@@ -20,7 +20,6 @@ inline constexpr bool has_tsan = true;
 inline constexpr bool has_tsan = false;
 #endif
 
-
 /// Only the level and the message: the rest is not the same twice.
 inline constexpr text_layout_options bare_form{.pattern = "%l %v"};
 
