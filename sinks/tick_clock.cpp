@@ -1,5 +1,7 @@
 #include <sapwood/tick_clock.hpp>
 
+#include <atomic>
+
 namespace sapwood::detail {
 
 namespace {
@@ -13,20 +15,37 @@ constexpr std::uint64_t good_rate_ns = 100'000'000;
 /// The first rate: 500 ppm, until there is a better one.
 constexpr std::uint64_t first_rate_ns = 200'000;
 
+/// The rate is the machine's: the next log of this process begins with the last one's. Zero until
+/// one is known; the lowest bit tells whether it is a good one.
+std::atomic<std::int64_t> known_rate = 0;
+
 } // namespace
 
 tick_clock::tick_clock(bool trusted) : trusted_(trusted), origin_(read()) {
     base_ticks_ = origin_.ticks;
     base_ns_ = origin_.real;
     refreshed_ns_ = origin_.monotonic;
-    if (trusted_) {
-        reading later = read();
-        while (later.monotonic - origin_.monotonic < first_rate_ns) {
-            later = read(); // once in a log's life; no record can be told its time before
-        }
-        rate_ = static_cast<std::int64_t>(((later.monotonic - origin_.monotonic) << 32) /
-                                          (later.ticks - origin_.ticks));
+    if (!trusted_) {
+        return;
     }
+    if (const std::int64_t known = known_rate.load(std::memory_order_relaxed); known != 0) {
+        rate_ = known;
+        has_good_rate_ = (known & 1) != 0;
+        return;
+    }
+    reading later = read();
+    while (later.monotonic - origin_.monotonic < first_rate_ns) {
+        later = read(); // once in a process's life; no record can be told its time before
+    }
+    set_rate(later.ticks - origin_.ticks, later.monotonic - origin_.monotonic);
+}
+
+void tick_clock::set_rate(std::uint64_t ticks, std::uint64_t ns) noexcept {
+    has_good_rate_ = ns >= good_rate_ns;
+    __extension__ using wide = unsigned __int128;
+    rate_ = static_cast<std::int64_t>((wide{ns} << 32) / ticks) & ~std::int64_t{1};
+    rate_ |= has_good_rate_ ? 1 : 0;
+    known_rate.store(rate_, std::memory_order_relaxed);
 }
 
 tick_clock::reading tick_clock::read() const noexcept {
@@ -57,12 +76,11 @@ void tick_clock::refresh() noexcept {
     const std::uint64_t ticks = now.ticks - origin_.ticks;
     const std::uint64_t passed = now.monotonic - origin_.monotonic;
     if (trusted_ && (passed >= good_rate_ns || !has_good_rate_)) {
-        has_good_rate_ = passed >= good_rate_ns;
         if (now.ticks <= origin_.ticks) { // set back by a suspended or moved machine
             origin_ = now;
+            has_good_rate_ = false;
         } else {
-            __extension__ using wide = unsigned __int128;
-            rate_ = static_cast<std::int64_t>((wide{passed} << 32) / ticks);
+            set_rate(ticks, passed);
             if (passed > rate_over_ns) {
                 origin_ = now;
             }

@@ -61,12 +61,15 @@ class tick_clock {
 
     [[nodiscard]] reading read() const noexcept;
 
+    /// From so many ticks in so many nanoseconds.
+    void set_rate(std::uint64_t ticks, std::uint64_t ns) noexcept;
+
     const bool trusted_;
     /// Where the rate is measured from.
     reading origin_{};
     std::uint64_t base_ticks_ = 0;
     std::int64_t base_ns_ = 0;
-    /// Nanoseconds per tick, times 2^32.
+    /// Nanoseconds per tick, times 2^32: the lowest bit is less than the counter's own error.
     std::int64_t rate_ = std::int64_t{1} << 32;
     bool has_good_rate_ = false;
     std::uint64_t refreshed_ns_ = 0;

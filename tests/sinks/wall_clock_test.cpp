@@ -1,4 +1,5 @@
 // wall_clock: the system's time, told in another way.
+#include <sapwood/tick_clock.hpp>
 #include <sapwood/wall_clock.hpp>
 
 #include <algorithm>
@@ -48,6 +49,25 @@ TEST_SUITE("wall_clock") {
             }
         }
         CHECK(steps_back == 0);
+    }
+
+    TEST_CASE("ticks become the time of day, also where the rate is another log's") {
+        using namespace sapwood::detail;
+        const bool trusted = sapwood::detail::kernel_trusts_ticks();
+        for (int log = 0; log < 3; ++log) {
+            tick_clock clock(trusted);
+            std::chrono::nanoseconds worst{0};
+            const auto end = std::chrono::steady_clock::now() + 30ms; // it is refreshed after 10
+            while (std::chrono::steady_clock::now() < end) {
+                const wall_clock::time_point before = std::chrono::system_clock::now();
+                const std::uint64_t ticks = read_ticks(trusted);
+                const wall_clock::time_point after = std::chrono::system_clock::now();
+                const wall_clock::time_point told = clock.at(ticks);
+                worst = std::max({worst, before - told, told - after});
+                clock.refresh();
+            }
+            CHECK(worst < 100us);
+        }
     }
 
     TEST_CASE("a new thread tells the time from its first call") {
