@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # What a mutation may touch: the code by which records become durable.
 SOURCES = [
     "sinks/batch.cpp",
+    "sinks/durable_writer.cpp",
     "sinks/file_sink.cpp",
+    "sinks/file_sink_name.cpp",
     "sinks/file_sink_preallocated.cpp",
     "sinks/file_sink_recovery.cpp",
     "sinks/file_sink_segment.cpp",
