@@ -62,6 +62,9 @@ task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> 
     file_sink sink(std::move(opened), std::move(settings));
     if (recovers) {
         co_await sink.recover();
+        if (sink.settings_->has_segments) {
+            co_await sink.settle_segment();
+        }
         co_await sink.preallocate();
     }
     co_return sink;

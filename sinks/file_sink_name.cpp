@@ -10,6 +10,7 @@
 #include <sapwood/shield.hpp>
 
 #include <cerrno>
+#include <csignal>
 #include <exception>
 #include <fmt/format.h>
 #include <optional>
@@ -96,9 +97,18 @@ task<log_news> file_sink::look(bool is_asked) {
     }
     looks_failed_ = 0;
     co_return co_await change_file(is_asked);
+    if (!named && is_between_names()) {
+        co_return log_news();
+    }
 }
 
 /// Goes on in what has the name now, which is a new file where nothing has it.
+/// In a child that was forked: its parent, which sets segments aside, will give the name to the
+/// next one in a moment, or to a new file, and what a child made there would be in its way.
+bool file_sink::is_between_names() const noexcept {
+    return settings_->has_segments && is_inherited() && (::kill(opener_, 0) == 0 || errno != ESRCH);
+}
+
 task<log_news> file_sink::change_file(bool is_asked) {
     try {
         co_await cut_off_partial_line();
@@ -195,7 +205,7 @@ task<> file_sink::rotate(std::string to, bool sync) {
         failure = std::current_exception();
     }
     if (failure) {
-        (void)co_await as_result(rename_file(to, path(), when_taken::refuse));
+        (void)co_await detail::rename_to_free_name(to, path());
         std::rethrow_exception(failure);
     }
     ++counts_.rotated;
@@ -203,21 +213,7 @@ task<> file_sink::rotate(std::string to, bool sync) {
 
 /// Gives the file a name that nothing has.
 task<> file_sink::rename_aside(const std::string& to) {
-    const auto renamed = co_await as_result(rename_file(path(), to, when_taken::refuse));
-    std::error_code failure = renamed.error();
-    if (failure == std::errc::invalid_argument) {
-        // A file system that cannot do it in one step: we are its only writer who uses such names.
-        try {
-            (void)co_await status_of(to, at_symlink::stay);
-            failure = std::make_error_code(std::errc::file_exists);
-        } catch (const std::system_error& error) {
-            failure = error.code();
-        }
-        if (failure == std::errc::no_such_file_or_directory) {
-            failure = (co_await as_result(rename_file(path(), to))).error();
-        }
-    }
-    if (failure) {
+    if (const std::error_code failure = co_await detail::rename_to_free_name(path(), to)) {
         throw std::system_error(failure, fmt::format("cannot rename {} to {}", path(), to));
     }
 }

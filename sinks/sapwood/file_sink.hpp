@@ -164,7 +164,8 @@ class file_sink {
     /// `<path>.<next>` from then on; or whatever else somebody has made of it. Made in
     /// `<path>.next`, so that killed at any step the next open finds one or the other. Throws
     /// std::system_error, and it can be called again. Not cancelled half-way. Where `<path>.<next>`
-    /// is taken, `-2`, `-3` and so on stand behind it. `aside` is another name for it, in the same
+    /// is taken, `-2`, `-3` and so on stand behind it; so is called what somebody else has put in
+    /// the log's place meanwhile, of which follow() tells. `aside` is another name for it, in the same
     /// directory; EEXIST where that is taken, and nothing has changed.
     [[nodiscard]] task<> begin_segment(std::span<const char> first, std::span<const char> second,
                                        lsn next, std::string aside = {});
@@ -232,6 +233,7 @@ class file_sink {
     task<> cut_off_zeros();
     void look_at_preallocated(std::uint64_t file_size) noexcept;
     void tell_changed_by_others();
+    task<> settle_segment();
     void tell_later(log_news news);
     task<bool> has_grown();
     task<> begin_line();
@@ -241,7 +243,8 @@ class file_sink {
     task<> take_place(file_sink& fresh, bool keep_lock);
     task<> rename_aside(const std::string& to);
     task<> make_way(lsn next, std::string aside);
-    task<> set_aside(lsn next);
+    task<std::string> set_aside(lsn next);
+    task<> set_anothers_aside(lsn next);
     task<> take_name();
     [[nodiscard]] log_news tell_unknown(std::error_code failure);
     [[nodiscard]] log_news tell_once(const std::system_error& error);
@@ -252,6 +255,7 @@ class file_sink {
     std::uint64_t inode_;
     std::uint64_t device_;
     std::uint64_t size_;
+    [[nodiscard]] bool is_between_names() const noexcept;
     std::chrono::system_clock::time_point modified_;
     /// In which process it was opened: a child that was forked shares the file and its lock.
     pid_t opener_;

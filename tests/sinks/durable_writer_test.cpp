@@ -390,6 +390,58 @@ TEST_SUITE("durable_writer") {
         co_await sink->open();
         co_await put(*sink, "one\n");
         const std::string long_line(10'000, 'x');
+    TEST_CASE(
+        "a file that takes the log's name while a segment is made is set aside, and told of") {
+        for (const bool rotates : {false, true}) {
+            CAPTURE(rotates);
+            std::unique_ptr<log_sink> sink = durable_file();
+            if (rotates) {
+                rotating_log_sink_options options{.path = std::string(path)};
+                options.durable = durability::batch();
+                sink = std::make_unique<rotating_log_sink>(options);
+            }
+            play(std::move(sink), [rotates](sim_world& world, const logger& log) -> task<> {
+                log.info("one");
+                co_await log.durable();
+                int renames = 0;
+                int syncs = 0;
+                world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    // The first takes the name from what was the log, the second gives it away.
+                    if (sqe.opcode == IORING_OP_RENAMEAT && ++renames == 2) {
+                        world.put(path, "somebody's\n");
+                    }
+                    if (!rotates && sqe.opcode == IORING_OP_WRITE &&
+                        (sqe.rw_flags & RWF_DSYNC) != 0) {
+                        return -EOPNOTSUPP;
+                    }
+                    const bool fails = !rotates && sqe.opcode == IORING_OP_FSYNC && syncs++ == 0;
+                    return fails ? std::optional(-EIO) : std::nullopt;
+                });
+                if (rotates) {
+                    log.rotate();
+                    co_await log.flush();
+                }
+                log.info("two");
+                CHECK(!(co_await outcome_of_durable(log)));
+                co_await sleep_for(1s);
+                log.info("three");
+                co_await log.durable();
+                // What was the log has that name already, where it was not rotated.
+                const std::string aside =
+                    rotates ? "/log.0000000000000002" : "/log.0000000000000002-2";
+                const auto found = lines_in(world.durable_contents(path));
+                const auto told = [&aside](const std::string& line) {
+                    return line.ends_with(" another file took the name /log meanwhile: it is " +
+                                          aside + " now \\(log)");
+                };
+                CHECK(std::count_if(found.begin(), found.end(), told) == 1);
+                CHECK(found.back().ends_with(" three"));
+                CHECK(world.contents(aside) == "somebody's\n");
+                CHECK(world.names().size() == 3);
+            });
+        }
+    }
+
         const std::string lines = "two\n" + long_line + "\n";
         CHECK(sink->write_in_crash(lines));
         CHECK(lines_in(contents_of(file)) == strings{"1 one", "2 two", "3 " + long_line});
