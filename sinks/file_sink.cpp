@@ -30,6 +30,29 @@ file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file
 file_sink::file_sink(file_sink&&) noexcept = default;
 file_sink::~file_sink() = default;
 
+/// What others have appended up to there is on disk.
+void file_sink::note_others_synced(std::uint64_t end) noexcept {
+    has_others_lines_ = false;
+    if (preallocation_ == nullptr) { // where the file ends with zeros
+        size_ = std::max(size_, end);
+    }
+}
+
+task<std::string> file_sink::read_from(std::uint64_t begin) {
+    const std::uint64_t end = (co_await file_.stat()).size;
+    std::string text(end - std::min(begin, end), '\0');
+    std::size_t filled = 0;
+    while (filled < text.size()) {
+        const std::size_t got = co_await file_.read_some(
+            std::span(text.data() + filled, text.size() - filled), {begin + filled});
+        if (got == 0) { // somebody has cut it
+            text.resize(filled);
+        }
+        filled += got;
+    }
+    co_return text;
+}
+
 const std::string& file_sink::path() const noexcept {
     return settings_->path;
 }
@@ -109,7 +132,7 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     if (partial_line_bytes_ > 0) {
         co_await cut_off_partial_line();
     }
-    if (is_cut()) {
+    if (look_at_end() == file_end::cut) {
         co_await begin_line();
     }
     auto rest = lines;
@@ -152,16 +175,20 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     }
 }
 
-bool file_sink::is_cut() noexcept {
+file_end file_sink::look_at_end() noexcept {
     // Not by an operation: it would cost as much again as the write before which it is asked.
     const auto size = file_.size_now();
     if (preallocation_ != nullptr) { // whose next write says so
         if (size) {
             look_at_preallocated(*size);
         }
-        return false;
+        return file_end::as_written;
     }
-    return has_cut_end_ || (size && *size < size_);
+    if (has_cut_end_ || (size && *size < size_)) {
+        return file_end::cut;
+    }
+    return has_others_lines_ || (size && *size > size_) ? file_end::lengthened
+                                                        : file_end::as_written;
 }
 
 /// The file ends with a whole line, whoever has cut it.
@@ -221,8 +248,10 @@ task<> file_sink::cut_off_partial_line() {
 }
 
 task<> file_sink::datasync() {
+    const auto end = file_.size_now();
     const auto synced = co_await as_result(file_.datasync());
     if (synced) {
+        note_others_synced(end ? *end : 0);
         co_return;
     }
     if (synced.error() == std::errc::operation_canceled) {

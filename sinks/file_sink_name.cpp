@@ -82,6 +82,7 @@ task<log_news> file_sink::look(bool is_asked) {
             bytes_cut_ += size_ - named->size;
             has_cut_end_ = true;
         }
+        has_others_lines_ = has_others_lines_ || named->size > size_;
         size_ = named->size;
         const std::uint64_t cut = std::exchange(bytes_cut_, 0);
         if (cut == 0) {
@@ -96,19 +97,19 @@ task<log_news> file_sink::look(bool is_asked) {
         co_return tell_unknown(failure);
     }
     looks_failed_ = 0;
-    co_return co_await change_file(is_asked);
     if (!named && is_between_names()) {
         co_return log_news();
     }
+    co_return co_await change_file(is_asked);
 }
 
-/// Goes on in what has the name now, which is a new file where nothing has it.
 /// In a child that was forked: its parent, which sets segments aside, will give the name to the
 /// next one in a moment, or to a new file, and what a child made there would be in its way.
 bool file_sink::is_between_names() const noexcept {
     return settings_->has_segments && is_inherited() && (::kill(opener_, 0) == 0 || errno != ESRCH);
 }
 
+/// Goes on in what has the name now, which is a new file where nothing has it.
 task<log_news> file_sink::change_file(bool is_asked) {
     try {
         co_await cut_off_partial_line();
@@ -148,6 +149,7 @@ task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
     modified_ = fresh.modified_;
     partial_line_bytes_ = 0;
     has_cut_end_ = false;
+    has_others_lines_ = false;
     bytes_cut_ = 0;
     torn_bytes_ += fresh.torn_bytes_;
     told_failure_ = {};

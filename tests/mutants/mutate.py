@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     "sinks/batch.cpp",
     "sinks/durable_writer.cpp",
+    "sinks/durable_writer_crash.cpp",
     "sinks/file_sink.cpp",
     "sinks/file_sink_name.cpp",
     "sinks/file_sink_preallocated.cpp",
