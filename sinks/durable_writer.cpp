@@ -313,7 +313,6 @@ task<> durable_writer::sync() {
     const auto shielded = co_await shield();
     text_.clear();
     kept_ = 0;
-    take_crash_numbers();
     co_await attempt();
 }
 

@@ -83,6 +83,10 @@ bool is_sync(const io_uring_sqe& sqe) {
     return sqe.opcode == IORING_OP_FSYNC;
 }
 
+bool is_write(const io_uring_sqe& sqe) {
+    return sqe.opcode == IORING_OP_WRITE;
+}
+
 bool crash(file_log_sink& sink, const std::string& lines) {
     return sink.write_in_crash(lines);
 }
@@ -165,6 +169,23 @@ TEST_SUITE("durable_writer_crash") {
             CHECK(log.lines() == strings{"2 two", "3 three", "4 four", "5 five"});
             CHECK(log.is_whole());
         }
+    }
+
+    TEST_CASE("a batch that it has saved while the disk refuses it is on disk with the next sync") {
+        crashing_log log;
+        log.loop.run([](crashing_log& its) -> task<> {
+            co_await its.sink->open();
+            co_await put(*its.sink, "one\n");
+            const std::string batch = "two\nthree\n";
+            its.fail(1, is_write, [&] { CHECK(crash(*its.sink, batch)); });
+            CHECK(co_await kept_of(*its.sink, batch) == batch.size());
+            CHECK(its.sink->sync_at() == clock::time_point::min());
+            its.fail(1, is_sync); // and so not in that file
+            co_await its.sink->sync();
+            co_await its.sink->close();
+        }(log));
+        CHECK(log.lines() == strings{"2 two", "3 three"});
+        CHECK(log.is_whole());
     }
 
     TEST_CASE("what it has written, in a file that loses its name, is in the next one") {
