@@ -26,6 +26,9 @@ constexpr clock::duration look_every = std::chrono::milliseconds(500);
 /// A look may fail for a moment: so many in succession are told of.
 constexpr unsigned failed_looks_told = 4;
 
+/// A child waits so many looks for its parent to give the name to a file: ten seconds.
+constexpr unsigned childs_looks_max = 20;
+
 bool may_pass(std::error_code failure) noexcept {
     return failure == std::errc::resource_unavailable_try_again ||
            failure == std::errc::interrupted || failure == std::errc::not_enough_memory ||
@@ -96,10 +99,10 @@ task<log_news> file_sink::look(bool is_asked) {
         failure != std::errc::not_a_directory) {
         co_return tell_unknown(failure);
     }
-    looks_failed_ = 0;
-    if (!named && is_between_names()) {
+    if (!named && is_between_names() && ++looks_failed_ < childs_looks_max) {
         co_return log_news();
     }
+    looks_failed_ = 0;
     co_return co_await change_file(is_asked);
 }
 

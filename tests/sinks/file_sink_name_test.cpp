@@ -251,6 +251,33 @@ TEST_SUITE("file_sink_name") {
         }
     }
 
+    TEST_CASE("a child makes the name anew where its parent does not for long") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        std::optional<file_sink> sink;
+        const auto open = [&]() -> task<> {
+            const file_sink_options options{.path = path, .has_segments = true};
+            sink.emplace(co_await file_sink::open(options));
+        };
+        sapwood::run(open());
+        std::filesystem::rename(path, folder / "log.aside");
+        const auto childs = [&]() -> task<int> {
+            file_sink same = co_await file_sink::share(*sink, sink->fd());
+            int looks = 0;
+            while (same.counts().reopened == 0 && looks < 100) {
+                ++looks;
+                (void)co_await same.reopen();
+            }
+            co_await write(same, "child's\n");
+            co_await same.close();
+            co_return looks;
+        };
+        CHECK(sapwood::test::in_child([&] { return std::to_string(sapwood::run(childs())); }) ==
+              "20");
+        CHECK(contents_of(path) == "child's\n");
+        sapwood::run([](file_sink& its) -> task<> { co_await its.close(); }(*sink));
+    }
+
     TEST_CASE("a child whose parent is gone makes the name anew, whatever the log has") {
         const temporary_directory folder;
         const std::string path = folder / "log";
