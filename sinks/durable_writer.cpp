@@ -98,10 +98,7 @@ void durable_writer::number(std::span<const char> lines) {
     std::string_view rest(lines.data(), lines.size());
     text_.clear();
     kept_ = 0;
-    if (has_crashed_.exchange(false, std::memory_order_acquire)) {
-        // The process has survived its signal: the handler has taken numbers.
-        heads_.set(static_cast<lsn>(crash_next_.load(std::memory_order_relaxed)));
-    }
+    take_crash_numbers();
     if (!is_numbered_) {
         text_.append(rest);
         return;
@@ -151,6 +148,8 @@ class durable_writer::batch_part {
             writer_.begin_batch(lines.data(), 0);
         }
         writer_.crash_.begin_write(writer_.text_.data(), 0);
+        writer_.is_text_saved_.store(false, std::memory_order_relaxed);
+        writer_.is_text_kept_ = false;
         writer_.batch_part_.store(lines.size(), std::memory_order_release);
     }
 
@@ -162,6 +161,8 @@ class durable_writer::batch_part {
             writer_.crash_next_.store(to_number(writer_.heads_.next()), std::memory_order_relaxed);
         }
         writer_.batch_part_.store(0, std::memory_order_release);
+        writer_.text_.clear();
+        writer_.kept_ = 0;
         if (is_all_) {
             writer_.end_batch();
         }
@@ -181,9 +182,11 @@ task<> durable_writer::write(std::span<const char> lines) {
     try {
         co_await attempt();
     } catch (const std::system_error& error) {
+        keep_saved_text();
         const std::size_t kept = count_lines(std::string_view(text_).substr(0, kept_));
         throw write_error(error.code(), what_of(error),
-                          end_of_lines({lines.data(), lines.size()}, kept));
+                          is_text_kept_ ? lines.size()
+                                        : end_of_lines({lines.data(), lines.size()}, kept));
     }
 }
 
@@ -219,9 +222,9 @@ task<> durable_writer::attempt() {
 }
 
 task<> durable_writer::write_and_sync() {
-    crash_writes_seen_ = crash_writes_.load(std::memory_order_acquire);
-    const bool has_crash_unsynced = crash_writes_seen_ != crash_writes_synced_;
-    if (file_.is_cut()) { // perhaps of what is not synced: all of that comes once more
+    co_await keep_what_crash_wrote();
+    const file_end end = file_.look_at_end();
+    if (end == file_end::cut) { // perhaps of what is not synced: all of that comes once more
         co_await file_.end_cut_line();
         rewrites_unsynced_ = !unsynced_.empty();
         if (is_numbered_ && rewrites_unsynced_) {
@@ -233,13 +236,13 @@ task<> durable_writer::write_and_sync() {
         rewrites_unsynced_ = false;
     }
     if (text_.empty()) {
-        if (!unsynced_.empty() || has_crash_unsynced) {
+        if (!unsynced_.empty()) {
             co_await file_.datasync();
         }
         note_durable();
         co_return;
     }
-    const bool is_all_synced = unsynced_.empty() && !has_crash_unsynced;
+    const bool is_all_synced = unsynced_.empty() && end != file_end::lengthened;
     const bool is_small =
         durable_.is_batch() && is_all_synced && text_.size() <= small_batch_bytes_max;
     if (is_numbered_ && is_all_synced) {
@@ -286,6 +289,9 @@ task<> durable_writer::write_and_sync() {
 task<log_news> durable_writer::follow(bool asked) {
     log_news news;
     const auto reopened = file_.counts().reopened;
+    if (!file_.is_unnamed() && (asked || file_.follow_is_due())) {
+        co_await keep_what_crash_wrote(); // while the file that has it is open
+    }
     if (asked) {
         news = co_await file_.reopen();
     } else if (file_.follow_is_due()) {
@@ -300,9 +306,7 @@ task<log_news> durable_writer::follow(bool asked) {
 }
 
 task<> durable_writer::sync() {
-    const bool has_crash_unsynced =
-        crash_writes_.load(std::memory_order_acquire) != crash_writes_synced_;
-    if (is_child_ || (unsynced_.empty() && !has_crash_unsynced && !file_.is_unnamed())) {
+    if (is_child_ || (unsynced_.empty() && !has_crash_lines() && !file_.is_unnamed())) {
         sync_at_ = clock::time_point::max();
         co_return;
     }
@@ -314,6 +318,7 @@ task<> durable_writer::sync() {
 
 /// Everything that is not durable goes into a new file, which takes the place of the one that is.
 task<> durable_writer::begin_segment() {
+    co_await keep_what_crash_wrote();
     if (is_numbered_) {
         std::string& first = unsynced_.empty() ? text_ : unsynced_;
         if (!first.empty()) {
@@ -378,61 +383,8 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
 
 void durable_writer::note_durable() noexcept {
     unsynced_.clear();
-    crash_writes_synced_ = crash_writes_seen_;
     sync_at_ = clock::time_point::max();
     durable_last_ = static_cast<lsn>(to_number(heads_.next()) - 1);
-}
-
-// --- crash ---
-
-bool durable_writer::write_in_crash(std::span<const char> lines) noexcept {
-    crash_writes_.fetch_add(1, std::memory_order_release);
-    std::string_view rest(lines.data(), lines.size());
-    bool is_written = false;
-    if (!rest.empty() && rest.data() == batch_.load(std::memory_order_acquire)) {
-        rest.remove_prefix(std::min(batch_done_.load(std::memory_order_relaxed), rest.size()));
-        if (const std::size_t part = batch_part_.exchange(0, std::memory_order_acquire)) {
-            if (!crash_.write(text_)) {
-                return false;
-            }
-            rest.remove_prefix(std::min(part, rest.size()));
-        }
-        end_batch();
-        is_written = true;
-    }
-    if (!is_numbered_) {
-        return rest.empty() ? is_written : crash_.write(rest);
-    }
-    has_crashed_.store(true, std::memory_order_release);
-    while (!rest.empty()) {
-        const std::size_t end = std::min(rest.find('\n'), rest.size());
-        if (!put_in_crash(rest.substr(0, end))) {
-            break;
-        }
-        is_written = true;
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-    return is_written;
-}
-
-/// Without an allocation, and a line of usual length by one system call.
-bool durable_writer::put_in_crash(std::string_view line) noexcept {
-    char text[4096];
-    const std::uint64_t number = crash_next_.load(std::memory_order_relaxed);
-    line_head(static_cast<lsn>(number)).put_apart(text, line);
-    std::size_t bytes = numbered_line::head_bytes;
-    if (line.size() < sizeof(text) - bytes) {
-        bytes += line.copy(text + bytes, line.size());
-        text[bytes++] = '\n';
-        if (!crash_.write({text, bytes})) {
-            return false;
-        }
-    } else if (!crash_.write({text, bytes}) || !crash_.write(line) ||
-               !crash_.write(std::string_view("\n"))) {
-        return false;
-    }
-    crash_next_.store(number + (is_child_ ? 0 : 1), std::memory_order_relaxed);
-    return true;
 }
 
 } // namespace sapwood::detail

@@ -86,6 +86,12 @@ class durable_writer {
     task<> begin_segment();
     task<> take_name();
     void keep(std::size_t bytes) noexcept;
+    void take_crash_numbers() noexcept;
+    [[nodiscard]] bool has_crash_lines() const noexcept;
+    void keep_saved_text();
+    task<> keep_what_crash_wrote();
+    void keep_crash_lines(std::string_view text, lsn first, lsn end);
+    void note_crash_begin() noexcept;
     bool put_in_crash(std::string_view line) noexcept;
     void note_durable() noexcept;
 
@@ -100,6 +106,8 @@ class durable_writer {
     /// The lines of this write, as they will stand in the file, and how much of them it has.
     std::string text_;
     std::size_t kept_ = 0;
+    /// A handler had written it, and it is in unsynced_.
+    bool is_text_kept_ = false;
     /// Lines in the file that are not synced, before those.
     std::string unsynced_;
     /// They are in a file that has lost its name: they come again.
@@ -117,11 +125,15 @@ class durable_writer {
     /// The number of the next line that a handler writes, and whether one has.
     std::atomic<std::uint64_t> crash_next_{0};
     std::atomic<bool> has_crashed_{false};
-    /// How often a signal handler has written, which nothing has synced; how often by the time of
-    /// the write that is under way, and of the last sync.
+    /// How often a signal handler has written; and of how often it is in unsynced_, or was.
     std::atomic<std::uint32_t> crash_writes_{0};
-    std::uint32_t crash_writes_seen_ = 0;
-    std::uint32_t crash_writes_synced_ = 0;
+    std::uint32_t crash_writes_kept_ = 0;
+    /// Where in the file its lines begin that are not, and with which number.
+    static constexpr std::uint64_t nowhere = ~std::uint64_t{0};
+    std::atomic<std::uint64_t> crash_begin_{nowhere};
+    std::atomic<std::uint64_t> crash_first_{0};
+    /// It has written text_, all of it.
+    std::atomic<bool> is_text_saved_{false};
 };
 
 } // namespace sapwood::detail

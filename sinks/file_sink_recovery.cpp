@@ -78,6 +78,7 @@ task<> file_sink::recover() {
 }
 
 task<> file_sink::recover_plain() {
+    co_await cut_off_zeros(); // the log was a numbered one before
     const std::uint64_t size = size_;
     if (const std::uint64_t torn = co_await torn_tail(file_, size); torn > 0) {
         co_await move_torn_tail(torn);

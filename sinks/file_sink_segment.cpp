@@ -1,5 +1,5 @@
 // How a file_sink goes on in a new segment, and how an open finds what became of one.
-#include "mistakes.hpp"
+#include "log_tail.hpp"
 #include "open_log_file.hpp"
 
 #include <sapwood/directory.hpp>
@@ -7,6 +7,7 @@
 #include <sapwood/shield.hpp>
 
 #include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <optional>
 #include <utility>
@@ -18,8 +19,16 @@ namespace {
 /// For a segment that is set aside.
 constexpr int names_tried_max = 1000;
 
+/// Files of others that are put in the log's place one after the other.
+constexpr int others_moved_max = 3;
+
 std::string name_in_making(const std::string& path) {
     return path + ".next";
+}
+
+log_news news_of_moved(const std::string& path, const std::string& aside) {
+    return {level::warning,
+            fmt::format("another file took the name {} meanwhile: it is {} now", path, aside)};
 }
 
 task<> remove_if_there(std::string path) {
@@ -88,8 +97,9 @@ task<> file_sink::make_way(lsn next, std::string aside) {
     }
 }
 
-/// Under the first name that is free: an earlier process may have come as far as this number, too.
-task<> file_sink::set_aside(lsn next) {
+/// Under the first name that is free, which it returns: an earlier process may have come as far as
+/// this number, too.
+task<std::string> file_sink::set_aside(lsn next) {
     const std::string name = fmt::format("{}.{:016}", path(), to_number(next));
     for (int attempt = 1;; ++attempt) {
         std::string to = name;
@@ -106,9 +116,27 @@ task<> file_sink::set_aside(lsn next) {
             }
         }
         if (!is_taken) {
-            co_return;
+            co_return to;
         }
     }
+}
+
+/// What somebody has put in the log's place meanwhile keeps its lines, beside the log: a program
+/// that makes logs anew when it renames them, say, or a process of ours.
+task<> file_sink::set_anothers_aside(lsn next) {
+    // With its lock, so that nobody begins to write to it as a log at that moment.
+    auto other =
+        co_await as_result(file::open(path(), {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK}));
+    if (other && other->try_lock() == std::errc::operation_would_block) {
+        detail::throw_errno(EBUSY, fmt::format("cannot give {} its name back: another process "
+                                               "writes a log there; end that one",
+                                               path()));
+    }
+    const std::string aside = co_await set_aside(next);
+    if (other) {
+        (void)co_await detail::unlock_and_close(*other);
+    }
+    tell_later(news_of_moved(path(), aside));
 }
 
 /// The segment in the making gets the log's name, for good. Until that has succeeded it is called
@@ -118,18 +146,26 @@ task<> file_sink::take_name() {
     const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
     if (!named || named->inode != inode_ || named->device != device_) {
         const std::string making = name_in_making(path());
-        const auto renamed = co_await as_result(rename_file(making, path(), when_taken::refuse));
-        if (!renamed) {
-            throw std::system_error(renamed.error(),
-                                    fmt::format("cannot rename {} to {}", making, path()));
+        std::error_code failure = co_await detail::rename_to_free_name(making, path());
+        for (int moved = 0; failure == std::errc::file_exists && moved < others_moved_max;
+             ++moved) {
+            co_await set_anothers_aside(segment_begin_);
+            failure = co_await detail::rename_to_free_name(making, path());
+        }
+        if (failure == std::errc::file_exists) { // which would say that another name is taken
+            failure = std::make_error_code(std::errc::device_or_resource_busy);
+        }
+        if (failure) {
+            throw std::system_error(failure, fmt::format("cannot rename {} to {}", making, path()));
         }
         co_await detail::sync_directory_of(path());
     }
     is_unnamed_ = false;
 }
 
-/// Of a writer that was killed between two names: the segment that it had made takes the log's
-/// name.
+// --- what a writer that was killed has left ---
+
+/// Killed between two names: the segment that it had made takes the log's name.
 task<> file_sink::finish_segment(const detail::log_file_settings& settings) {
     if (co_await detail::status_if_there(settings.path, at_symlink::stay)) {
         co_return;
@@ -141,14 +177,54 @@ task<> file_sink::finish_segment(const detail::log_file_settings& settings) {
     }
     // With its lock: a writer that lives may be at that very step.
     detail::opened_log opened = co_await detail::open_log_file(*made);
-    const auto renamed =
-        co_await as_result(rename_file(made->path, settings.path, when_taken::refuse));
-    if (!renamed && renamed.error() != std::errc::file_exists) {
-        throw std::system_error(renamed.error(),
+    const std::error_code failure = co_await detail::rename_to_free_name(made->path, settings.path);
+    if (failure && failure != std::errc::file_exists) {
+        throw std::system_error(failure,
                                 fmt::format("cannot rename {} to {}", made->path, settings.path));
     }
     co_await detail::sync_directory_of(settings.path);
     (void)co_await detail::unlock_and_close(opened.descriptor);
+}
+
+/// Killed before it had set the log aside: the log has everything that counts, and a segment in the
+/// making would be taken for the log by a later open. Where the log lacks what came before that
+/// segment, it was killed between two names, and somebody has put another file there since.
+task<> file_sink::settle_segment() {
+    const std::string making = name_in_making(path());
+    const auto status = co_await detail::status_if_there(making, at_symlink::stay);
+    if (!status || !status->is_regular()) {
+        co_return;
+    }
+    auto settings = std::make_unique<detail::log_file_settings>(*settings_);
+    settings->path = making;
+    std::optional<detail::opened_log> made;
+    try {
+        made.emplace(co_await detail::open_log_file(*settings));
+    } catch (const std::system_error&) {
+        co_return; // another writer's
+    }
+    lsn first = lsn::none;
+    if (settings_->numbered) {
+        first = co_await detail::first_number(made->descriptor, made->size);
+    }
+    const bool follows = settings_->numbered ? first > last_lsn_ + 1 : size_ == 0 && made->size > 0;
+    if (!follows) {
+        co_await remove_if_there(making);
+        co_await detail::sync_directory_of(path());
+        (void)co_await detail::unlock_and_close(made->descriptor);
+        co_return;
+    }
+    const std::string aside = co_await set_aside(first); // its lock is ours
+    tell_later(news_of_moved(path(), aside));
+    if (const auto failure = co_await detail::rename_to_free_name(making, path())) {
+        throw std::system_error(failure, fmt::format("cannot rename {} to {}", making, path()));
+    }
+    co_await detail::sync_directory_of(path());
+    settings->path = path();
+    file_sink fresh(std::move(*made), std::move(settings));
+    co_await fresh.recover();
+    co_await take_place(fresh, false);
+    last_lsn_ = fresh.last_lsn_;
 }
 
 } // namespace sapwood

@@ -101,6 +101,20 @@ task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size) {
     co_return least == 0 ? 0 : size;
 }
 
+task<lsn> first_number(file& log, std::uint64_t size) {
+    const std::uint64_t look = std::min(size, tail_bytes_max + first_look_bytes);
+    const std::vector<char> bytes = co_await read_range(log, 0, look);
+    std::string_view rest(bytes.data(), bytes.size());
+    for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
+        const auto line = numbered_line::parse(rest.substr(0, end));
+        if (line.is == numbered_line::state::whole && line.place != lsn::none) {
+            co_return line.place;
+        }
+        rest.remove_prefix(end + 1);
+    }
+    co_return lsn::none;
+}
+
 task<log_tail> read_log_tail(file& log, std::uint64_t size) {
     for (std::uint64_t look = first_look_bytes;;) {
         const std::uint64_t begin = size - std::min(size, look);

@@ -1,5 +1,7 @@
 #include <sapwood/log_verifier.hpp>
 
+#include "rotated_files.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -111,6 +113,53 @@ bool is_older(const std::string& one, const std::string& other) noexcept {
     return one.size() != other.size() ? one.size() < other.size() : one < other;
 }
 
+/// A rotated file that is not compressed.
+bool is_rotated(std::string_view name, std::string_view log) {
+    const auto parsed = detail::parse_rotated_name(name, log);
+    return parsed && parsed->what == detail::rotated_file::kind::plain;
+}
+
+/// The first number in a file, if it is among the first lines.
+lsn first_number(const std::string& path) {
+    const input file(path);
+    std::unique_ptr<char[]> block(new char[block_bytes]);
+    std::size_t filled = 0;
+    while (filled < block_bytes) {
+        const std::size_t got = file.read(block.get() + filled, block_bytes - filled);
+        if (got == 0) {
+            break;
+        }
+        filled += got;
+    }
+    std::string_view rest(block.get(), filled);
+    for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
+        const auto line = numbered_line::parse(rest.substr(0, end));
+        if (line.is == numbered_line::state::whole && line.place != lsn::none) {
+            return line.place;
+        }
+        rest.remove_prefix(end + 1);
+    }
+    return lsn::none;
+}
+
+/// Segments and rotated files, each in their order, in that of their lines: a segment ends before
+/// the number in its name.
+std::vector<std::string> merged(const std::vector<std::string>& segments,
+                                const std::vector<std::string>& rotated, std::string_view log) {
+    std::vector<std::string> all;
+    auto segment = segments.begin();
+    for (const std::string& each : rotated) {
+        const lsn first = first_number(each);
+        while (segment != segments.end() &&
+               segment_number(std::filesystem::path(*segment).filename().string(), log) <= first) {
+            all.push_back(*segment++);
+        }
+        all.push_back(each);
+    }
+    all.insert(all.end(), segment, segments.end());
+    return all;
+}
+
 /// Whether the line is the log's own and says that these are missing.
 bool tells_of(std::string_view line, detail::lsn_range which) {
     const std::uint64_t first = to_number(which.first);
@@ -132,11 +181,15 @@ std::vector<std::string> log_verifier::segments_of(const std::string& path) {
     const fs::path folder = log.has_parent_path() ? log.parent_path() : fs::path(".");
     const std::string name = log.filename().string();
     std::vector<std::string> segments;
+    std::vector<std::string> rotated;
     std::error_code failure;
     for (fs::directory_iterator each(folder, failure), end; !failure && each != end;
          each.increment(failure)) {
-        if (segment_number(each->path().filename().string(), name) != lsn::none) {
+        const std::string found = each->path().filename().string();
+        if (segment_number(found, name) != lsn::none) {
             segments.push_back(each->path().string());
+        } else if (is_rotated(found, name)) {
+            rotated.push_back(each->path().string());
         }
     }
     if (failure) {
@@ -144,6 +197,8 @@ std::vector<std::string> log_verifier::segments_of(const std::string& path) {
                                 fmt::format("cannot read the directory {}", folder.string()));
     }
     std::sort(segments.begin(), segments.end(), is_older);
+    std::sort(rotated.begin(), rotated.end()); // by their times
+    segments = merged(segments, rotated, name);
     segments.push_back(path);
     return segments;
 }

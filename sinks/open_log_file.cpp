@@ -278,6 +278,23 @@ task<opened_log> open_log_file(const log_file_settings& settings) {
                                    settings.path));
 }
 
+task<std::error_code> rename_to_free_name(std::string from, std::string to) {
+    const auto renamed = co_await as_result(rename_file(from, to, when_taken::refuse));
+    if (renamed || renamed.error() != std::errc::invalid_argument) {
+        co_return renamed.error();
+    }
+    bool is_taken = false;
+    try {
+        is_taken = (co_await status_if_there(to, at_symlink::stay)).has_value();
+    } catch (const std::system_error& error) {
+        co_return error.code();
+    }
+    if (is_taken) {
+        co_return std::make_error_code(std::errc::file_exists);
+    }
+    co_return (co_await as_result(rename_file(from, to))).error();
+}
+
 task<std::error_code> unlock_and_close(file& log) {
     // A child process that was forked meanwhile has the file open too, and would keep the lock.
     log.unlock();

@@ -83,6 +83,10 @@ class opened_log {
 /// Makes a name that was created or changed survive the machine.
 [[nodiscard]] task<> sync_directory_of(const std::string& path);
 
+/// EEXIST where `to` is taken, also on file systems that cannot see to that in one step: nobody
+/// else uses such names then.
+[[nodiscard]] task<std::error_code> rename_to_free_name(std::string from, std::string to);
+
 /// Gives up the lock, also where a child that was forked meanwhile has the file open, and closes.
 [[nodiscard]] task<std::error_code> unlock_and_close(file& log);
 

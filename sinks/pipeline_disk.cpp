@@ -104,11 +104,12 @@ task<> pipeline::consumer::attempt() {
 
 task<> pipeline::consumer::write_and_sync() {
     const auto began = loop_.now();
-    if (is_small_group()) {
-        co_await write_rest(!makes(mistake::acknowledge_before_sync));
+    const file_end end = durable_.is_none() ? file_end::as_written : sink_.look_at_end();
+    if (is_small_group(end)) {
+        co_await write_rest(end, !makes(mistake::acknowledge_before_sync));
         note_written();
     } else {
-        co_await write_rest(false);
+        co_await write_rest(end, false);
         note_written();
         if (!is_sync_due()) {
             keep_unsynced();
@@ -122,9 +123,9 @@ task<> pipeline::consumer::write_and_sync() {
     note_durable();
 }
 
-task<> pipeline::consumer::write_rest(bool synced) {
-    bool is_all_synced = unsynced_.empty() && !has_own_unsynced_;
-    if (!durable_.is_none() && sink_.is_cut()) { // perhaps of what is not synced
+task<> pipeline::consumer::write_rest(file_end end, bool synced) {
+    bool is_all_synced = unsynced_.empty() && !has_own_unsynced_ && end != file_end::lengthened;
+    if (end == file_end::cut) { // perhaps of what is not synced
         co_await sink_.end_cut_line();
         rewrites_unsynced_ = !unsynced_.empty();
         if (rewrites_unsynced_ && form_ == layout::numbered) {
@@ -157,8 +158,8 @@ task<> pipeline::consumer::write_rest(bool synced) {
 
 /// Whether one operation is to write and to sync: worth it where the lines are few, or go past the
 /// page cache anyway, and everything before them is on disk.
-bool pipeline::consumer::is_small_group() const noexcept {
-    return durable_.is_batch() && !writing_->empty() &&
+bool pipeline::consumer::is_small_group(file_end end) const noexcept {
+    return durable_.is_batch() && end != file_end::lengthened && !writing_->empty() &&
            (sink_.is_preallocated() || writing_->bytes().size() <= small_group_bytes_max) &&
            unsynced_.empty() && !has_own_unsynced_ && kept_ == 0 && !written.has_waiters();
 }

@@ -186,11 +186,11 @@ task<std::error_code> preallocation::allocate(file& log, std::uint64_t needed) {
             co_return std::error_code();
         }
         refused = done.error();
+        // ext4 has perhaps given a part of it, and made the file as much longer.
+        (void)co_await as_result(log.truncate(file_size_));
         if (!is_about_room(refused)) {
             break;
         }
-        // ext4 has perhaps given a part of it, and made the file as much longer.
-        (void)co_await as_result(log.truncate(file_size_));
     }
     co_return refused;
 }

@@ -282,7 +282,7 @@ task<rotating_log_sink::rotation> rotating_log_sink::rotate(std::span<const char
             failure = error.code();
             why = error.what();
         }
-        if (failure != std::errc::file_exists) {
+        if (failure != std::errc::file_exists || present().is_unnamed()) {
             break;
         }
     }

@@ -152,9 +152,10 @@ verify_command::verify_command(CLI::App& program)
     : command_(program.add_subcommand(
           "verify", "Check that a log of numbered lines and its segments are whole")) {
     command_
-        ->add_option(
-            "LOG", logs_,
-            "The logs; segments beside them (LOG.<number>) belong to them. - is standard input")
+        ->add_option("LOG", logs_,
+                     "The logs; segments (LOG.<number>) and rotated files (LOG.<time>) beside them "
+                     "belong to "
+                     "them, but not compressed ones. - is standard input")
         ->required();
     command_->add_flag("--producers", lists_producers_,
                        "List every producer, however many there are");

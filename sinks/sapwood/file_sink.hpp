@@ -103,6 +103,16 @@ struct file_sink_counts {
     std::uint64_t rotated = 0;
 };
 
+/// How the end of a file compares with what its sink has written.
+enum class file_end : std::uint8_t {
+    as_written,
+    /// Somebody has cut it.
+    cut,
+    /// Somebody else has appended, a child that was forked or a person, and no sync has come since:
+    /// these lines are perhaps not on disk, whatever a synced write of ours says.
+    lengthened,
+};
+
 class file_sink {
   public:
     /// Opens the log for appending and locks it. A torn last line, left by a writer that was
@@ -128,12 +138,13 @@ class file_sink {
     /// Returns when everything written survives the machine. Throws sync_error.
     [[nodiscard]] task<> datasync();
 
-    /// Somebody has cut the file since the last write, as it is at this moment.
-    [[nodiscard]] bool is_cut() noexcept;
+    /// What others have done to the file since the last write, as it is at this moment; where space
+    /// is preallocated, the next write finds out itself.
+    [[nodiscard]] file_end look_at_end() noexcept;
 
-    /// Where that was in the middle of a line, ends it: the next one is a line of its own. A write
-    /// does so by itself; this has everything in the file on disk then, as well, so that the next
-    /// line may be marked. Throws write_error, and sync_error.
+    /// Where it was cut in the middle of a line, ends it: the next one is a line of its own. A
+    /// write does so by itself; this has everything in the file on disk then, as well, so that the
+    /// next line may be marked. Throws write_error, and sync_error.
     [[nodiscard]] task<> end_cut_line();
 
     /// Both, in one operation where the kernel can: for few lines, with everything before them on
@@ -164,10 +175,14 @@ class file_sink {
     /// `<path>.<next>` from then on; or whatever else somebody has made of it. Made in
     /// `<path>.next`, so that killed at any step the next open finds one or the other. Throws
     /// std::system_error, and it can be called again. Not cancelled half-way. Where `<path>.<next>`
-    /// is taken, `-2`, `-3` and so on stand behind it. `aside` is another name for it, in the same
-    /// directory; EEXIST where that is taken, and nothing has changed.
+    /// is taken, `-2`, `-3` and so on stand behind it; so is called what somebody else has put in
+    /// the log's place meanwhile, of which follow() tells. `aside` is another name for it, in the
+    /// same directory; EEXIST where that is taken, and nothing has changed.
     [[nodiscard]] task<> begin_segment(std::span<const char> first, std::span<const char> second,
                                        lsn next, std::string aside = {});
+
+    /// What is in the file from there on, whoever has written it. Throws std::system_error.
+    [[nodiscard]] task<std::string> read_from(std::uint64_t begin);
 
     /// Closes the file, which gives up the lock. The destructor does it too, but blocks.
     [[nodiscard]] task<> close();
@@ -218,6 +233,7 @@ class file_sink {
 
     static task<file_sink> open_with(std::unique_ptr<detail::log_file_settings> settings);
     static task<> finish_segment(const detail::log_file_settings& settings);
+    task<> settle_segment();
     task<> recover();
     task<> recover_plain();
     task<> recover_numbered();
@@ -234,14 +250,17 @@ class file_sink {
     void tell_changed_by_others();
     void tell_later(log_news news);
     task<bool> has_grown();
+    void note_others_synced(std::uint64_t end) noexcept;
     task<> begin_line();
     task<> cut_off_partial_line();
     task<log_news> look(bool is_asked);
+    [[nodiscard]] bool is_between_names() const noexcept;
     task<log_news> change_file(bool is_asked);
     task<> take_place(file_sink& fresh, bool keep_lock);
     task<> rename_aside(const std::string& to);
     task<> make_way(lsn next, std::string aside);
-    task<> set_aside(lsn next);
+    task<std::string> set_aside(lsn next);
+    task<> set_anothers_aside(lsn next);
     task<> take_name();
     [[nodiscard]] log_news tell_unknown(std::error_code failure);
     [[nodiscard]] log_news tell_once(const std::system_error& error);
@@ -264,6 +283,8 @@ class file_sink {
     std::uint64_t bytes_cut_ = 0;
     /// Its end, where that was, has not been looked at.
     bool has_cut_end_ = false;
+    /// Somebody else has appended, before the last look, and no sync has come since.
+    bool has_others_lines_ = false;
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;

@@ -111,7 +111,8 @@ class log_verifier {
     /// Standard input, as a segment.
     static constexpr std::string_view standard_input = "-";
 
-    /// The segments of the log at `path`, oldest first, itself the last; of standard input, itself.
+    /// The segments of the log at `path`, and the files that a rotating_log_sink has made of it,
+    /// the oldest first, itself the last; of standard input, itself. Not those that are compressed.
     /// Throws std::system_error.
     [[nodiscard]] static std::vector<std::string> segments_of(const std::string& path);
 

@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # What a mutation may touch: the code by which records become durable.
 SOURCES = [
     "sinks/batch.cpp",
+    "sinks/durable_writer.cpp",
+    "sinks/durable_writer_crash.cpp",
     "sinks/file_sink.cpp",
+    "sinks/file_sink_name.cpp",
     "sinks/file_sink_preallocated.cpp",
     "sinks/file_sink_recovery.cpp",
     "sinks/file_sink_segment.cpp",
@@ -39,8 +42,9 @@ SOURCES = [
 # What is built, and what must fail: each is run in the build directory, cheap ones first.
 TARGETS = ["tests/sinks_tests", "tests/sim"]
 SUITES = [
-    "batch", "file_sink", "file_sink_name", "file_sink_recovery", "log_door", "numbered_line",
-    "pipeline", "pipeline_disk", "preallocated_log", "receipts",
+    "batch", "durable_writer", "durable_writer_crash", "file_sink", "file_sink_name",
+    "file_sink_recovery", "log_door", "numbered_line", "pipeline", "pipeline_disk",
+    "preallocated_log", "receipts",
 ]
 TESTS = [
     ["tests/sim", "--seeds", "300"],

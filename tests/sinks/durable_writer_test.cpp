@@ -2,9 +2,11 @@
 // where it is known what the disk has.
 #include "support/co_test.hpp"
 #include "support/log_files.hpp"
+#include "support/numbered_lines.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/errors.hpp>
+#include <sapwood/file.hpp>
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/json_layout.hpp>
 #include <sapwood/log_verifier.hpp>
@@ -16,6 +18,7 @@
 #include <sapwood/sleep.hpp>
 
 #include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <functional>
 #include <liburing.h>
@@ -67,6 +70,18 @@ std::vector<std::string> lines_in(const std::optional<std::string>& text) {
 
 using strings = std::vector<std::string>;
 
+/// What stands behind the number of each line: a mark, or a space.
+std::string marks_in(const std::optional<std::string>& text) {
+    std::istringstream stream(text.value_or(""));
+    std::string marks;
+    for (std::string line; std::getline(stream, line);) {
+        marks += line[numbered_line::mark_at];
+    }
+    return marks;
+}
+
+const std::string childs_line = test::numbered(0, "child's");
+
 /// A disk whose first `count` syncs fail, and that has no writes that are synced.
 std::function<std::optional<std::int32_t>(const io_uring_sqe&)> failing_syncs(int count) {
     return [count](const io_uring_sqe& sqe) mutable -> std::optional<std::int32_t> {
@@ -117,12 +132,7 @@ TEST_SUITE("durable_writer") {
             log.info("three");
             co_await log.durable();
             CHECK(lines_in(world.durable_contents(path)) == strings{"1 one", "2 two", "3 three"});
-            std::istringstream text(*world.contents(path));
-            std::string marks;
-            for (std::string line; std::getline(text, line);) {
-                marks += line[numbered_line::mark_at];
-            }
-            CHECK(marks == "| |");
+            CHECK(marks_in(world.contents(path)) == "| |");
         });
     }
 
@@ -380,7 +390,84 @@ TEST_SUITE("durable_writer") {
              });
     }
 
+    TEST_CASE(
+        "a file that takes the log's name while a segment is made is set aside, and told of") {
+        for (const bool rotates : {false, true}) {
+            CAPTURE(rotates);
+            std::unique_ptr<log_sink> sink = durable_file();
+            if (rotates) {
+                rotating_log_sink_options options{.path = std::string(path)};
+                options.durable = durability::batch();
+                sink = std::make_unique<rotating_log_sink>(options);
+            }
+            play(std::move(sink), [rotates](sim_world& world, const logger& log) -> task<> {
+                log.info("one");
+                co_await log.durable();
+                int renames = 0;
+                int syncs = 0;
+                world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    // The first takes the name from what was the log, the second gives it away.
+                    if (sqe.opcode == IORING_OP_RENAMEAT && ++renames == 2) {
+                        world.put(path, "somebody's\n");
+                    }
+                    if (!rotates && sqe.opcode == IORING_OP_WRITE &&
+                        (sqe.rw_flags & RWF_DSYNC) != 0) {
+                        return -EOPNOTSUPP;
+                    }
+                    const bool fails = !rotates && sqe.opcode == IORING_OP_FSYNC && syncs++ == 0;
+                    return fails ? std::optional(-EIO) : std::nullopt;
+                });
+                if (rotates) {
+                    log.rotate();
+                    co_await log.flush();
+                }
+                log.info("two");
+                CHECK(!(co_await outcome_of_durable(log)));
+                co_await sleep_for(1s);
+                log.info("three");
+                co_await log.durable();
+                // What was the log has that name already, where it was not rotated.
+                const std::string aside =
+                    rotates ? "/log.0000000000000002" : "/log.0000000000000002-2";
+                const auto found = lines_in(world.durable_contents(path));
+                const auto told = [&aside](const std::string& line) {
+                    return line.ends_with(" another file took the name /log meanwhile: it is " +
+                                          aside + " now \\(log)");
+                };
+                CHECK(std::count_if(found.begin(), found.end(), told) == 1);
+                CHECK(found.back().ends_with(" three"));
+                CHECK(world.contents(aside) == "somebody's\n");
+                CHECK(world.names().size() == 3);
+            });
+        }
+    }
+
     // --- the process ---
+
+    TEST_CASE("lines of others above a batch are on disk before it is acknowledged, and no mark "
+              "says so before") {
+        for (const bool looks : {false, true}) {
+            CAPTURE(looks);
+            play(durable_file(), [looks](sim_world& world, const logger& log) -> task<> {
+                log.info("one");
+                co_await log.durable();
+                file other = co_await file::open(std::string(path), {.flags = O_WRONLY | O_APPEND});
+                co_await other.write_all(std::string_view(childs_line));
+                co_await other.close();
+                if (looks) { // at the name, and so at the size
+                    log.reopen();
+                    co_await log.flush();
+                }
+                log.info("two");
+                co_await log.durable();
+                CHECK(lines_in(world.durable_contents(path)) ==
+                      strings{"1 one", "0 child's", "2 two"});
+                log.info("three");
+                co_await log.durable();
+                CHECK(marks_in(world.contents(path)) == "|  |");
+            });
+        }
+    }
 
     CO_TEST_CASE(
         "a handler of crashes goes on with the numbers, and writes what is on its way once") {

@@ -1,20 +1,26 @@
 // file_sink: the file follows its name, says what has become of it, once, and keeps its lock where
 // somebody else still writes the file.
+#include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/file_sink.hpp>
+#include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <system_error>
+#include <thread>
 #include <unistd.h>
 
 namespace {
@@ -214,5 +220,100 @@ TEST_SUITE("file_sink_name") {
         }
         CHECK(contents_of(folder / "log") == "line\n");
         co_await sink.close();
+    }
+
+    TEST_CASE("a child does not make the name of a log with segments anew: its parent is at it") {
+        for (const bool has_segments : {true, false}) {
+            CAPTURE(has_segments);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            std::optional<file_sink> sink;
+            const auto open = [&]() -> task<> {
+                const file_sink_options options{.path = path, .has_segments = has_segments};
+                sink.emplace(co_await file_sink::open(options));
+            };
+            sapwood::run(open());
+            // As between the steps of begin_segment, or of a rename by somebody else.
+            std::filesystem::rename(path, folder / "log.aside");
+            const auto childs = [&]() -> task<> {
+                file_sink same = co_await file_sink::share(*sink, sink->fd());
+                (void)co_await same.reopen();
+                co_await write(same, "child's\n");
+                co_await same.close();
+            };
+            CHECK(sapwood::test::in_child([&]() -> std::string {
+                      sapwood::run(childs());
+                      return "";
+                  }) == "");
+            CHECK(std::filesystem::exists(path) == !has_segments);
+            CHECK(contents_of(has_segments ? folder / "log.aside" : path) == "child's\n");
+            sapwood::run([](file_sink& its) -> task<> { co_await its.close(); }(*sink));
+        }
+    }
+
+    TEST_CASE("a child makes the name anew where its parent does not for long") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        std::optional<file_sink> sink;
+        const auto open = [&]() -> task<> {
+            const file_sink_options options{.path = path, .has_segments = true};
+            sink.emplace(co_await file_sink::open(options));
+        };
+        sapwood::run(open());
+        std::filesystem::rename(path, folder / "log.aside");
+        const auto childs = [&]() -> task<int> {
+            file_sink same = co_await file_sink::share(*sink, sink->fd());
+            int looks = 0;
+            while (same.counts().reopened == 0 && looks < 100) {
+                ++looks;
+                (void)co_await same.reopen();
+            }
+            co_await write(same, "child's\n");
+            co_await same.close();
+            co_return looks;
+        };
+        CHECK(sapwood::test::in_child([&] { return std::to_string(sapwood::run(childs())); }) ==
+              "20");
+        CHECK(contents_of(path) == "child's\n");
+        sapwood::run([](file_sink& its) -> task<> { co_await its.close(); }(*sink));
+    }
+
+    TEST_CASE("a child whose parent is gone makes the name anew, whatever the log has") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        int ends[2];
+        REQUIRE(::pipe(ends) == 0);
+        const pid_t parent = ::fork();
+        REQUIRE(parent >= 0);
+        if (parent == 0) {
+            std::optional<file_sink> sink;
+            const auto open = [&]() -> task<> {
+                const file_sink_options options{.path = path, .has_segments = true};
+                sink.emplace(co_await file_sink::open(options));
+            };
+            sapwood::run(open());
+            std::filesystem::rename(path, folder / "log.aside");
+            const pid_t opener = ::getpid();
+            if (::fork() == 0) {
+                ::alarm(30);
+                while (::kill(opener, 0) == 0) {
+                    std::this_thread::yield();
+                }
+                const auto childs = [&]() -> task<> {
+                    file_sink same = co_await file_sink::share(*sink, sink->fd());
+                    (void)co_await same.reopen();
+                    co_await write(same, "child's\n");
+                    co_await same.close();
+                };
+                sapwood::run(childs());
+            }
+            ::_exit(0);
+        }
+        ::close(ends[1]);
+        CHECK(::waitpid(parent, nullptr, 0) == parent);
+        char byte = 0;
+        CHECK(::read(ends[0], &byte, 1) == 0); // its child has ended, too
+        ::close(ends[0]);
+        CHECK(contents_of(path) == "child's\n");
     }
 }

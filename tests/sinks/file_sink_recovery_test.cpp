@@ -7,11 +7,13 @@
 #include <sapwood/file_sink.hpp>
 #include <sapwood/sim_world.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
 #include <liburing.h>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -243,6 +245,91 @@ TEST_SUITE("file_sink_recovery") {
         CHECK(failure.find("is writing it already") != std::string::npos);
         CHECK(!std::filesystem::exists(folder / "log"));
         co_await other.close();
+    }
+
+    CO_TEST_CASE(
+        "a segment in the making whose log is there is removed: nothing is to come of it") {
+        for (const bool is_numbered : {true, false}) {
+            CAPTURE(is_numbered);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            fill(path, lines(1, 5));
+            fill(path + ".next", lines(4, 6));
+            const sapwood::file_sink_options options{
+                .path = path, .numbered = is_numbered, .has_segments = true};
+            file_sink sink = co_await file_sink::open(options);
+            CHECK(contents_of(path) == lines(1, 5));
+            CHECK(!std::filesystem::exists(path + ".next"));
+            co_await sink.close();
+        }
+    }
+
+    CO_TEST_CASE("what is called as a segment, and is no file or another writer's, stays there") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, lines(1, 5));
+        const std::string next = path + ".next";
+        std::filesystem::create_directory(next);
+        CHECK(co_await opened_and_closed(path) == outcome{5, 0});
+        CHECK(std::filesystem::is_directory(next));
+        std::filesystem::remove(next);
+        const sapwood::file_sink_options others{.path = next, .numbered = true};
+        file_sink other = co_await file_sink::open(others);
+        CHECK(co_await opened_and_closed(path) == outcome{5, 0});
+        CHECK(std::filesystem::exists(next));
+        co_await other.close();
+    }
+
+    CO_TEST_CASE(
+        "a file that took the log's name before the killed writer's segment is set aside") {
+        for (const std::string_view others : {""sv, "somebody's\n"sv}) {
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            fill(path + ".0000000000000004", lines(1, 3));
+            fill(path + ".next", lines(4, 6));
+            fill(path, others);
+            CHECK(co_await opened_and_closed(path) == outcome{6, 0});
+            CHECK(contents_of(path) == lines(4, 6));
+            CHECK(!std::filesystem::exists(path + ".next"));
+            CHECK(contents_of(path + ".0000000000000004-2") == others);
+        }
+    }
+
+    TEST_CASE(
+        "a file system that cannot rename and refuse in one step: new segments all the same") {
+        sapwood::sim_world world({.seed = 1});
+        world.script([](const io_uring_sqe& sqe) {
+            const bool refuses = sqe.opcode == IORING_OP_RENAMEAT && sqe.rename_flags != 0;
+            return refuses ? std::optional<std::int32_t>(-EINVAL) : std::nullopt;
+        });
+        CHECK(world.run([]() -> task<> {
+            const sapwood::file_sink_options options{.path = "/log", .numbered = true};
+            file_sink sink = co_await file_sink::open(options);
+            const std::string first = lines(1, 3);
+            const std::string second = lines(4, 6);
+            co_await sink.write(first);
+            co_await sink.begin_segment(second, {}, lsn{4});
+            CHECK(!sink.is_unnamed());
+            co_await sink.close();
+        }()));
+        CHECK(world.durable_contents("/log") == lines(4, 6));
+        CHECK(world.contents("/log.0000000000000004") == lines(1, 3));
+    }
+
+    // --- what docs/durability.md says of other people ---
+
+    CO_TEST_CASE("a log whose file was taken away while nothing wrote it begins anew at 1") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, lines(1, 3));
+        CHECK(co_await opened_and_closed(path) == outcome{3, 0});
+        std::filesystem::rename(path, folder / "elsewhere");
+        CHECK(co_await opened_and_closed(path) == outcome{0, 0}); // the next is the first
+    }
+
+    CO_TEST_CASE("what somebody appends by hand stays where it is, but at the very end") {
+        co_await check(lines(1, 3) + "by hand\nand more\n" + lines(4, 5), "", 5);
+        co_await check(lines(1, 3), "by hand\nand more\n", 3);
     }
 
     CO_TEST_CASE("a numbered log may not be a symbolic link") {

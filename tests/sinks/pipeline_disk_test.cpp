@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <fstream>
 #include <functional>
 #include <liburing.h>
 #include <optional>
@@ -487,6 +488,38 @@ TEST_SUITE("pipeline_disk") {
             the_disk.on_close = nullptr;
         }(disk, folder));
         CHECK(lines_in(folder / "log") == std::vector<std::string>{"1 one"});
+    }
+
+    TEST_CASE("lines of others above a batch are on disk before it is acknowledged") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline log = co_await opened(path, durable());
+            for (const char* message : {"one", "two", "three"}) {
+                if (message == std::string_view("two")) {
+                    std::ofstream(path, std::ios::app) << sapwood::test::numbered(0, "by hand");
+                }
+                const lsn place = co_await append(log, message);
+                co_await log.durable(place);
+            }
+            std::string marks;
+            std::istringstream lines(contents_of(path));
+            for (std::string line; std::getline(lines, line);) {
+                marks += line[sapwood::numbered_line::mark_at];
+            }
+            CHECK(marks == "|  |");
+            co_await log.close();
+        });
+    }
+
+    CO_TEST_CASE("with another form numbers begin at 1 with each run") {
+        const temporary_directory folder;
+        pipeline_options options = durable();
+        options.form = sapwood::layout::plain;
+        for (int run = 0; run < 2; ++run) {
+            pipeline log = co_await opened(folder / "log", options);
+            CHECK(co_await append(log, "a record") == lsn{1});
+            co_await log.close();
+        }
     }
 
     TEST_CASE("with an interval the sync comes when it is over") {

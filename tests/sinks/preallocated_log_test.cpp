@@ -40,6 +40,7 @@ using sapwood::test::temporary_directory;
 
 constexpr std::size_t block = 4096;
 constexpr std::size_t ahead = 4 * block;
+constexpr std::uint8_t opcode_ftruncate = 55; // Linux 6.9
 
 task<pipeline> opened(const std::string& path, pipeline_options options = {}) {
     const file_sink_options file{.path = path, .preallocated_bytes = ahead};
@@ -298,6 +299,46 @@ TEST_SUITE("preallocated_log") {
             co_await log.close();
         }()));
         CHECK(lines_of(contents_of(world, "/log")) == 100);
+    }
+
+    TEST_CASE("space that was given in part is given back, whatever it failed for") {
+        sim_world world;
+        int allocations = 0;
+        bool is_given_back = true;
+        world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (sqe.opcode == IORING_OP_FALLOCATE && ++allocations > 1 && allocations < 5) {
+                is_given_back = false;
+                return -EIO;
+            }
+            is_given_back = is_given_back || sqe.opcode == opcode_ftruncate;
+            CHECK((is_given_back || sqe.opcode != IORING_OP_WRITE));
+            return std::nullopt;
+        });
+        CHECK(world.run([]() -> task<> {
+            pipeline log = co_await opened("/log");
+            for (int i = 0; i < 400; ++i) {
+                co_await append_durably(log, std::string(100, 'x'));
+            }
+            CHECK(log.counts().retries == 3);
+            CHECK(log.counts().segments_begun == 0);
+            co_await log.close();
+        }()));
+        CHECK(allocations > 5);
+        CHECK(is_given_back);
+    }
+
+    CO_TEST_CASE("zeros that a plain log's earlier writer has left are cut off, and nothing told") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const std::string line = numbered(1, "text");
+        fill(path, line + std::string(2 * block - line.size(), '\0'));
+        const file_sink_options file{.path = path};
+        file_sink sink = co_await file_sink::open(file);
+        CHECK(sink.torn_bytes() == 0);
+        CHECK(sink.size() == line.size());
+        CHECK(contents_of(path) == line);
+        CHECK(!std::filesystem::exists(path + ".torn"));
+        co_await sink.close();
     }
 
     CO_TEST_CASE("options that cannot be are named") {

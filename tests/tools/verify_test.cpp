@@ -4,8 +4,10 @@
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/logger.hpp>
 #include <sapwood/numbered_line.hpp>
 #include <sapwood/pipeline.hpp>
+#include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/run.hpp>
 
 #include <array>
@@ -132,6 +134,45 @@ TEST_SUITE("verify") {
         ::close(held);
         CHECK(busy.status == 0);
         CHECK(has(busy.out, "40 bytes of a line that is being written now"));
+    }
+
+    TEST_CASE("files that a log was rotated into belong to it, in the order of their lines") {
+        const log_directory at;
+        at.write(records(1, 4), ".20261126T141236.123Z");
+        at.write(records(5, 8), ".0000000000000007"); // its sync failed: 7 and 8 come again
+        at.write(records(7, 9), ".20261126T141236.124Z");
+        at.write("", ".20261126T151236.000Z");
+        at.write(records(10, 12));
+        const auto done = at.verify();
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "app.log: whole, 12 records\n"));
+
+        at.write("some other file\n", ".20261131T141236.123Z"); // there is no such day
+        CHECK(at.verify().status == 0);
+        at.write(records(7, 8), ".20261126T141236.124Z");
+        const auto missing = at.verify();
+        CHECK(missing.status == 1);
+        CHECK(has(missing.out, "app.log:1: missing before this line: 9\n"));
+    }
+
+    TEST_CASE("what a durable log that rotates has written is whole") {
+        const log_directory at;
+        {
+            sapwood::rotating_log_sink_options options{.path = at.log};
+            options.bytes_max = 500;
+            options.durable = sapwood::durability::batch();
+            sapwood::logger_options outputs;
+            outputs.outputs.push_back(
+                {.sink = std::make_unique<sapwood::rotating_log_sink>(options)});
+            const sapwood::logger log(std::move(outputs));
+            for (int i = 0; i < 40; ++i) {
+                log.info("record {}", i);
+                log.durable_blocking();
+            }
+        }
+        const auto done = at.verify();
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "app.log: whole, 40 records\n"));
     }
 
     TEST_CASE("- is standard input") {

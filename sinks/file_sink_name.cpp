@@ -1,0 +1,226 @@
+// How a file_sink follows its name: a file that somebody has renamed or removed is opened anew, and
+// one that is rotated gets another name.
+#include "open_log_file.hpp"
+#include "preallocation.hpp"
+
+#include <sapwood/crash_file.hpp>
+#include <sapwood/directory.hpp>
+#include <sapwood/event_loop.hpp>
+#include <sapwood/file_sink.hpp>
+#include <sapwood/shield.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <exception>
+#include <fmt/format.h>
+#include <optional>
+#include <utility>
+
+namespace sapwood {
+
+namespace {
+
+/// The name is looked at so often, so that a change is seen within a second.
+constexpr clock::duration look_every = std::chrono::milliseconds(500);
+
+/// A look may fail for a moment: so many in succession are told of.
+constexpr unsigned failed_looks_told = 4;
+
+/// A child waits so many looks for its parent to give the name to a file: ten seconds.
+constexpr unsigned childs_looks_max = 20;
+
+bool may_pass(std::error_code failure) noexcept {
+    return failure == std::errc::resource_unavailable_try_again ||
+           failure == std::errc::interrupted || failure == std::errc::not_enough_memory ||
+           failure == std::errc::too_many_files_open_in_system;
+}
+
+} // namespace
+
+void file_sink::note_in(detail::crash_file& notes) noexcept {
+    notes_ = &notes;
+    notes.note(*this);
+}
+
+bool file_sink::follow_is_due() const noexcept {
+    return news_ || event_loop::current().now() - looked_ >= look_every;
+}
+
+task<log_news> file_sink::follow() {
+    if (news_) {
+        co_return std::exchange(news_, log_news());
+    }
+    if (!follow_is_due()) {
+        co_return log_news();
+    }
+    co_return co_await look(false);
+}
+
+task<log_news> file_sink::reopen() {
+    return look(true);
+}
+
+task<log_news> file_sink::look(bool is_asked) {
+    const auto shielded = co_await shield();
+    looked_ = event_loop::current().now();
+    if (is_unnamed_) {
+        co_return log_news();
+    }
+    std::optional<file_status> named;
+    std::error_code failure;
+    try {
+        named = co_await status_of(path(),
+                                   settings_->may_be_link ? at_symlink::follow : at_symlink::stay);
+    } catch (const std::system_error& error) {
+        failure = error.code();
+    }
+    if (named && named->inode == inode_ && named->device == device_) {
+        told_failure_ = {};
+        looks_failed_ = 0;
+        if (preallocation_ != nullptr) {
+            look_at_preallocated(named->size);
+            co_return log_news();
+        }
+        if (named->size < size_) {
+            bytes_cut_ += size_ - named->size;
+            has_cut_end_ = true;
+        }
+        has_others_lines_ = has_others_lines_ || named->size > size_;
+        size_ = named->size;
+        const std::uint64_t cut = std::exchange(bytes_cut_, 0);
+        if (cut == 0) {
+            co_return log_news();
+        }
+        ++counts_.truncated;
+        co_return log_news(level::info,
+                           fmt::format("somebody has cut {} bytes off {}", cut, path()));
+    }
+    if (failure && failure != std::errc::no_such_file_or_directory &&
+        failure != std::errc::not_a_directory) {
+        co_return tell_unknown(failure);
+    }
+    if (!named && is_between_names() && ++looks_failed_ < childs_looks_max) {
+        co_return log_news();
+    }
+    looks_failed_ = 0;
+    co_return co_await change_file(is_asked);
+}
+
+/// In a child that was forked: its parent, which sets segments aside, will give the name to the
+/// next one in a moment, or to a new file, and what a child made there would be in its way.
+bool file_sink::is_between_names() const noexcept {
+    return settings_->has_segments && is_inherited() && (::kill(opener_, 0) == 0 || errno != ESRCH);
+}
+
+/// Goes on in what has the name now, which is a new file where nothing has it.
+task<log_news> file_sink::change_file(bool is_asked) {
+    try {
+        co_await cut_off_partial_line();
+    } catch (const std::exception&) {
+        // The lines it belongs to are written anew.
+    }
+    std::optional<file_sink> fresh;
+    try {
+        auto settings = std::make_unique<detail::log_file_settings>(*settings_);
+        settings->shares_lock = is_inherited();
+        fresh.emplace(co_await open_with(std::move(settings)));
+    } catch (const std::system_error& error) {
+        co_return tell_once(error);
+    }
+    co_await take_place(*fresh, false);
+    segment_begin_ = lsn::none; // others have written to it
+    ++counts_.reopened;
+    if (is_asked) {
+        co_return log_news();
+    }
+    co_return log_news(
+        level::info,
+        fmt::format("{} was renamed or removed; the log goes on in this file", path()));
+}
+
+/// `fresh` is the file from now on, and the one that was is closed.
+task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
+    if (preallocation_ != nullptr && fresh.news_) { // that it cannot be had in the new one
+        news_ = std::move(fresh.news_);
+    }
+    co_await give_space_back();
+    preallocation_ = std::move(fresh.preallocation_);
+    file old = std::exchange(file_, std::move(fresh.file_));
+    inode_ = fresh.inode_;
+    device_ = fresh.device_;
+    size_ = fresh.size_;
+    modified_ = fresh.modified_;
+    partial_line_bytes_ = 0;
+    has_cut_end_ = false;
+    has_others_lines_ = false;
+    bytes_cut_ = 0;
+    torn_bytes_ += fresh.torn_bytes_;
+    told_failure_ = {};
+    if (notes_ != nullptr) { // before the number is free for another file
+        notes_->note(*this);
+    }
+    // What closing tells of the old file is of no use: all of it is with the kernel.
+    if (keep_lock || is_inherited()) {
+        (void)co_await as_result(old.close());
+    } else {
+        (void)co_await detail::unlock_and_close(old);
+    }
+}
+
+/// It is not known whether the file still has its name. Not each time, and at once only where it
+/// will not pass by itself.
+log_news file_sink::tell_unknown(std::error_code failure) {
+    if (++looks_failed_ < failed_looks_told && may_pass(failure)) {
+        return {};
+    }
+    if (std::exchange(told_failure_, failure) == failure) {
+        return {};
+    }
+    return {level::warning,
+            fmt::format("cannot learn whether {} is still the log, and writing goes on: {}", path(),
+                        failure.message())};
+}
+
+log_news file_sink::tell_once(const std::system_error& error) {
+    if (std::exchange(told_failure_, error.code()) == error.code()) {
+        return {};
+    }
+    return {level::warning,
+            fmt::format("{}; the log goes on in the file that was opened, which has lost its name",
+                        error.what())};
+}
+
+task<> file_sink::rotate(std::string to, bool sync) {
+    const auto shielded = co_await shield();
+    co_await cut_off_partial_line();
+    if (sync) {
+        co_await datasync();
+    }
+    const file_status named = co_await status_of(path(), at_symlink::stay);
+    if (named.inode != inode_ || named.device != device_) {
+        detail::throw_errno(ESTALE, fmt::format("cannot rotate {}: it is another file", path()));
+    }
+    co_await rename_aside(to);
+    std::exception_ptr failure;
+    try {
+        auto settings = std::make_unique<detail::log_file_settings>(*settings_);
+        file_sink fresh = co_await open_with(std::move(settings));
+        co_await take_place(fresh, true);
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        (void)co_await detail::rename_to_free_name(to, path());
+        std::rethrow_exception(failure);
+    }
+    ++counts_.rotated;
+}
+
+/// Gives the file a name that nothing has.
+task<> file_sink::rename_aside(const std::string& to) {
+    if (const std::error_code failure = co_await detail::rename_to_free_name(path(), to)) {
+        throw std::system_error(failure, fmt::format("cannot rename {} to {}", path(), to));
+    }
+}
+
+} // namespace sapwood
