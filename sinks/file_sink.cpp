@@ -17,6 +17,13 @@
 
 namespace sapwood {
 
+namespace {
+
+/// At an end that is no end of a line: whoever writes there may not be done.
+constexpr int looks_at_end_max = 8;
+
+} // namespace
+
 file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings)
     : settings_(std::move(settings)),
       file_(std::move(opened.descriptor)),
@@ -29,14 +36,6 @@ file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file
 
 file_sink::file_sink(file_sink&&) noexcept = default;
 file_sink::~file_sink() = default;
-
-/// What others have appended up to there is on disk.
-void file_sink::note_others_synced(std::uint64_t end) noexcept {
-    has_others_lines_ = false;
-    if (preallocation_ == nullptr) { // where the file ends with zeros
-        size_ = std::max(size_, end);
-    }
-}
 
 task<std::string> file_sink::read_from(std::uint64_t begin) {
     const std::uint64_t end = (co_await file_.stat()).size;
@@ -117,7 +116,8 @@ task<> file_sink::write_synced(std::span<const char> lines) {
     } else {
         co_await write_lines(lines, false);
     }
-    if (!can_write_synced_) {
+    // What others have appended meanwhile is before these lines, and not synced with them.
+    if (!can_write_synced_ || (preallocation_ == nullptr && is_lengthened())) {
         co_await datasync();
     }
 }
@@ -132,7 +132,8 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     if (partial_line_bytes_ > 0) {
         co_await cut_off_partial_line();
     }
-    if (look_at_end() == file_end::cut) {
+    // Whoever else has written to a log of plain lines may be at it, and its end is his.
+    if (look_at_end() == file_end::cut || (is_numbered() && is_lengthened())) {
         co_await begin_line();
     }
     auto rest = lines;
@@ -191,18 +192,35 @@ file_end file_sink::look_at_end() noexcept {
                                                         : file_end::as_written;
 }
 
-/// The file ends with a whole line, whoever has cut it.
+/// By somebody else, and what he has written is not looked at yet.
+bool file_sink::is_lengthened() const noexcept {
+    const auto size = file_.size_now();
+    return size && *size > size_;
+}
+
+/// The file ends with a whole line, whoever has cut it or was killed while he lengthened it.
 task<> file_sink::begin_line() {
     try {
-        const std::uint64_t size = (co_await file_.stat()).size;
+        std::uint64_t size = 0;
         char last = '\n';
-        if (size > 0) {
-            (void)co_await file_.read_some(std::span(&last, 1), {size - 1});
+        for (int look = 0; look < looks_at_end_max; ++look) {
+            const std::uint64_t before = std::exchange(size, (co_await file_.stat()).size);
+            if (last != '\n' && size == before) {
+                break; // nobody is at work on that line
+            }
+            last = '\n';
+            if (size > 0) {
+                (void)co_await file_.read_some(std::span(&last, 1), {size - 1});
+            }
+            if (last == '\n') {
+                break;
+            }
         }
         if (last != '\n') {
             co_await file_.write_all(std::string_view("\n"));
         }
         has_cut_end_ = false;
+        has_others_lines_ = has_others_lines_ || size > size_;
         bytes_cut_ += size_ - std::min(size, size_);
         size_ = size + (last != '\n' ? 1 : 0);
     } catch (const std::system_error& error) {
@@ -248,12 +266,12 @@ task<> file_sink::cut_off_partial_line() {
 }
 
 task<> file_sink::datasync() {
-    const auto end = file_.size_now();
+    const bool has_others = std::exchange(has_others_lines_, false);
     const auto synced = co_await as_result(file_.datasync());
     if (synced) {
-        note_others_synced(end ? *end : 0);
         co_return;
     }
+    has_others_lines_ = has_others;
     if (synced.error() == std::errc::operation_canceled) {
         throw cancelled{};
     }

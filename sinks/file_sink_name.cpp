@@ -84,9 +84,8 @@ task<log_news> file_sink::look(bool is_asked) {
         if (named->size < size_) {
             bytes_cut_ += size_ - named->size;
             has_cut_end_ = true;
+            size_ = named->size;
         }
-        has_others_lines_ = has_others_lines_ || named->size > size_;
-        size_ = named->size;
         const std::uint64_t cut = std::exchange(bytes_cut_, 0);
         if (cut == 0) {
             co_return log_news();

@@ -122,20 +122,27 @@ task<std::string> file_sink::set_aside(lsn next) {
 }
 
 /// What somebody has put in the log's place meanwhile keeps its lines, beside the log: a program
-/// that makes logs anew when it renames them, say, or a process of ours.
+/// that makes logs anew when it renames them, say, or a process of ours. With its lock, so that
+/// nobody begins to write to it as a log at that moment.
 task<> file_sink::set_anothers_aside(lsn next) {
-    // With its lock, so that nobody begins to write to it as a log at that moment.
     auto other =
         co_await as_result(file::open(path(), {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK}));
-    if (other && other->try_lock() == std::errc::operation_would_block) {
-        detail::throw_errno(EBUSY, fmt::format("cannot give {} its name back: another process "
-                                               "writes a log there; end that one",
-                                               path()));
+    if (!other && other.error() == std::errc::no_such_file_or_directory) {
+        co_return;
+    }
+    std::string_view why;
+    if (!other) {
+        why = "what is there cannot be opened";
+    } else if (!(co_await other->stat()).is_regular()) {
+        why = "what is there is not a file";
+    } else if (other->try_lock()) {
+        why = "another process writes a log there; end that one";
+    }
+    if (!why.empty()) {
+        detail::throw_errno(EBUSY, fmt::format("cannot give {} its name back: {}", path(), why));
     }
     const std::string aside = co_await set_aside(next);
-    if (other) {
-        (void)co_await detail::unlock_and_close(*other);
-    }
+    (void)co_await detail::unlock_and_close(*other);
     tell_later(news_of_moved(path(), aside));
 }
 

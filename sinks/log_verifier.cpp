@@ -149,7 +149,15 @@ std::vector<std::string> merged(const std::vector<std::string>& segments,
     std::vector<std::string> all;
     auto segment = segments.begin();
     for (const std::string& each : rotated) {
-        const lsn first = first_number(each);
+        lsn first = lsn::none;
+        try {
+            first = first_number(each);
+        } catch (const std::system_error& error) {
+            if (error.code() == std::errc::no_such_file_or_directory) {
+                continue; // housekeeping has removed it since
+            }
+            throw;
+        }
         while (segment != segments.end() &&
                segment_number(std::filesystem::path(*segment).filename().string(), log) <= first) {
             all.push_back(*segment++);

@@ -250,7 +250,7 @@ class file_sink {
     void tell_changed_by_others();
     void tell_later(log_news news);
     task<bool> has_grown();
-    void note_others_synced(std::uint64_t end) noexcept;
+    [[nodiscard]] bool is_lengthened() const noexcept;
     task<> begin_line();
     task<> cut_off_partial_line();
     task<log_news> look(bool is_asked);
@@ -283,7 +283,7 @@ class file_sink {
     std::uint64_t bytes_cut_ = 0;
     /// Its end, where that was, has not been looked at.
     bool has_cut_end_ = false;
-    /// Somebody else has appended, before the last look, and no sync has come since.
+    /// Somebody else has appended before what was written last, and no sync has come since.
     bool has_others_lines_ = false;
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;

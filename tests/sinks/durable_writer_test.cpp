@@ -3,6 +3,7 @@
 #include "support/co_test.hpp"
 #include "support/log_files.hpp"
 #include "support/numbered_lines.hpp"
+#include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/errors.hpp>
@@ -20,6 +21,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fstream>
 #include <functional>
 #include <liburing.h>
 #include <optional>
@@ -27,6 +29,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -467,6 +470,50 @@ TEST_SUITE("durable_writer") {
                 CHECK(marks_in(world.contents(path)) == "|  |");
             });
         }
+    }
+
+    TEST_CASE(
+        "what others append while a batch is on its way is synced before it is acknowledged") {
+        const temporary_directory directory;
+        const std::string file = directory / "log";
+        test::loop_with_writes loop{test::perform};
+        int syncs = 0;
+        loop.run([](std::string where, test::loop_with_writes& on, int& synced) -> task<> {
+            const auto sink = durable_file(durability::batch(), where);
+            co_await sink->open();
+            bool appends = true;
+            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                synced += sqe.opcode == IORING_OP_FSYNC ? 1 : 0;
+                if (sqe.opcode == IORING_OP_WRITE && std::exchange(appends, false)) {
+                    std::ofstream(where, std::ios::app) << childs_line;
+                }
+                return test::perform(sqe);
+            };
+            co_await put(*sink, "one\n");
+            CHECK(synced == 1);
+            co_await put(*sink, "two\n"); // what is below it is looked at, and synced
+            co_await put(*sink, "three\n");
+            co_await sink->close();
+        }(file, loop, syncs));
+        CHECK(lines_in(contents_of(file)) == strings{"0 child's", "1 one", "2 two", "3 three"});
+        CHECK(syncs == 2);
+    }
+
+    TEST_CASE("half a line of somebody who was killed is ended before the next batch") {
+        play(durable_file(), [](sim_world& world, const logger& log) -> task<> {
+            log.info("one");
+            co_await log.durable();
+            file other = co_await file::open(std::string(path), {.flags = O_WRONLY | O_APPEND});
+            co_await other.write_all(std::string_view("half"));
+            co_await other.close();
+            log.info("two");
+            co_await log.durable();
+            const std::string found = world.durable_contents(path).value_or("");
+            const auto half = found.find("half\n");
+            REQUIRE(half != found.npos);
+            CHECK(lines_in(found.substr(0, half)) == strings{"1 one"});
+            CHECK(lines_in(found.substr(half + 5)) == strings{"2 two"});
+        });
     }
 
     CO_TEST_CASE(
