@@ -3,6 +3,7 @@
 #include "serve.hpp"
 #endif
 #include "grep.hpp"
+#include "send.hpp"
 #include "stats.hpp"
 #include "tail.hpp"
 #include "verify.hpp"
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
 #else
     program.footer("Built without 'serve', which needs Boost 1.81 and simdjson.");
 #endif
+    const sapwood::tools::send_command send(program);
     const sapwood::tools::tail_command tail(program);
     const sapwood::tools::grep_command grep(program);
     const sapwood::tools::stats_command stats(program);
@@ -48,7 +50,7 @@ int main(int argc, char** argv) {
 #ifdef SAPWOOD_HAS_COLLECTOR
             serve,
 #endif
-            tail, grep, stats, verify);
+            send, tail, grep, stats, verify);
     } catch (const std::exception& error) {
         fmt::print(stderr, "sapwood: {}\n", error.what());
         return usage_error;
