@@ -22,9 +22,11 @@ void complain(std::string_view what) {
 
 grep_command::grep_command(CLI::App& program)
     : command_(program.add_subcommand("grep", "Print the lines of logs that match")) {
-    command_->add_option("WORDS", words_,
-                         "The pattern (unless -e gives it), and the logs; segments that were set "
-                         "aside belong to them. - is standard input, and so is no log at all");
+    command_->add_option(
+        "WORDS", words_,
+        "The pattern (unless -e gives it, or --level and the like say what is wanted "
+        "and there is one log), and the logs; segments that were set aside belong "
+        "to them. - is standard input, and so is no log at all");
     command_->add_option("-e,--regexp", pattern_, "The pattern: a regular expression of PCRE2")
         ->option_text("PATTERN");
     command_->add_flag("-F,--fixed-strings", is_fixed_, "The pattern is a text");
@@ -44,7 +46,10 @@ grep_command::grep_command(CLI::App& program)
 int grep_command::run() const {
     std::vector<std::string> logs = words_;
     std::string text = pattern_;
-    if (command_->count("--regexp") == 0) {
+    const line_filter filter(view_.filter, now_ns());
+    const bool has_only_log =
+        logs.size() == 1 && !filter.is_empty() && ::access(logs.front().c_str(), F_OK) == 0;
+    if (command_->count("--regexp") == 0 && !has_only_log) {
         if (logs.empty()) {
             throw std::invalid_argument("grep needs a pattern: sapwood grep PATTERN LOG");
         }
@@ -55,7 +60,6 @@ int grep_command::run() const {
         logs.emplace_back(standard_input);
     }
     const pattern wanted(text, {.is_fixed = is_fixed_, .in_any_case = in_any_case_});
-    const line_filter filter(view_.filter, now_ns());
     tool_output output;
     line_printer printer(view_.style(), wants_colour(view_.colour), output.buffer());
     std::uint64_t found = 0;

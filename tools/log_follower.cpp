@@ -205,6 +205,9 @@ class log_follower {
         std::vector<std::unique_ptr<followed_file>> opened;
         try {
             for (std::size_t i = first; i < files.size(); ++i) {
+                if (is_open(files[i])) {
+                    continue; // whoever names them, names them in another order
+                }
                 opened.push_back(files[i].is_compressed
                                      ? std::make_unique<followed_file>(files[i])
                                      : std::make_unique<followed_file>(files[i].path,
@@ -214,6 +217,13 @@ class log_follower {
             opened.clear(); // renamed in this moment
         }
         return opened;
+    }
+
+    [[nodiscard]] bool is_open(const log_file& file) const {
+        struct ::stat status {};
+
+        return ::stat(file.path.c_str(), &status) == 0 &&
+               std::ranges::any_of(files_, [&](const auto& each) { return each->is(status); });
     }
 
     std::string log_;
