@@ -89,6 +89,9 @@ int grep_command::run() const {
                                      "sapwood grep ... -",
                                      each, each));
             }
+            if (search.has_met_unreadable()) {
+                complain(line_parser::why_unreadable);
+            }
             if (counts_ && !is_quiet_) {
                 fmt::format_to(std::back_inserter(output.buffer()), "{}{}\n", prefix,
                                search.found());

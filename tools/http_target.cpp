@@ -133,9 +133,7 @@ class http_target final : public send_target {
     task<> connect() {
         peer_.reset();
         if (!socket_.empty()) {
-            const endpoint at = socket_.starts_with('@')
-                                    ? endpoint::unix_abstract(socket_.substr(1))
-                                    : endpoint::unix_path(socket_);
+            const endpoint at = unix_place(socket_);
             unix_stream made = co_await unix_stream::connect(at);
             peer_ = std::make_unique<unix_stream>(std::move(made));
         } else {

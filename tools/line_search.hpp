@@ -32,6 +32,9 @@ class line_search {
 
     [[nodiscard]] std::uint64_t found() const noexcept { return found_; }
 
+    /// See line_parser.
+    [[nodiscard]] bool has_met_unreadable() const noexcept { return parser_.has_met_unreadable(); }
+
   private:
     [[nodiscard]] bool is_done() const noexcept { return options_.only_asks && found_ > 0; }
 

@@ -84,9 +84,7 @@ class line_target : public send_target {
 
 class unix_lines final : public line_target<unix_stream> {
   public:
-    explicit unix_lines(std::string path)
-        : place_(path.starts_with('@') ? endpoint::unix_abstract(path.substr(1))
-                                       : endpoint::unix_path(path)) {}
+    explicit unix_lines(const std::string& path) : place_(unix_place(path)) {}
 
   protected:
     task<unix_stream> connect() override { return unix_stream::connect(place_); }
@@ -108,6 +106,13 @@ class tcp_lines final : public line_target<tcp_stream> {
 
 } // namespace
 
+endpoint unix_place(std::string_view path) {
+    if (path.starts_with('@')) {
+        return endpoint::unix_abstract(path.substr(1));
+    }
+    return endpoint::unix_path(path);
+}
+
 host_and_port parse_host_and_port(std::string_view place) {
     const std::size_t colon = place.rfind(':');
     host_and_port found;
@@ -126,11 +131,11 @@ host_and_port parse_host_and_port(std::string_view place) {
     return found;
 }
 
-std::unique_ptr<send_target> make_unix_lines(std::string path) {
-    return std::make_unique<unix_lines>(std::move(path));
+std::unique_ptr<send_target> make_unix_lines(const std::string& path) {
+    return std::make_unique<unix_lines>(path);
 }
 
-std::unique_ptr<send_target> make_tcp_lines(std::string place) {
+std::unique_ptr<send_target> make_tcp_lines(const std::string& place) {
     return std::make_unique<tcp_lines>(place);
 }
 

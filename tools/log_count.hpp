@@ -88,6 +88,9 @@ struct log_count {
     /// Counts all lines of a file. Throws std::system_error where it cannot be read.
     void add(const log_file& file);
 
+    /// See line_parser.
+    [[nodiscard]] bool has_met_unreadable() const noexcept { return parser_.has_met_unreadable(); }
+
   private:
     void add_line(const log_line& line);
 

@@ -64,8 +64,11 @@ class line_parser {
     line_parser& operator=(const line_parser&) = delete;
     ~line_parser();
 
-    /// Whether this build reads JSON.
-    [[nodiscard]] static bool reads_json() noexcept;
+    /// Whether a line was JSON, and this build reads none.
+    [[nodiscard]] bool has_met_unreadable() const noexcept { return has_met_unreadable_; }
+
+    static constexpr std::string_view why_unreadable =
+        "lines of JSON are no records to this sapwood: it was built without simdjson";
 
     /// A line without its newline, line_padding bytes behind which may be read. The answer, and
     /// what the other functions give, is valid until the next call, and as long as the line is.
@@ -99,6 +102,7 @@ class line_parser {
     line_field message_;
     std::vector<line_field> fields_;
     bool has_fields_ = false;
+    bool has_met_unreadable_ = false;
     std::unique_ptr<json_state> json_;
 };
 

@@ -93,10 +93,6 @@ std::optional<level> level_of(const dom::element& value) {
 
 } // namespace
 
-bool line_parser::reads_json() noexcept {
-    return true;
-}
-
 void line_parser::parse_json(std::string_view body) {
     json_state& state = *json_;
     if (state.parser.parse(body.data(), body.size(), false).get(state.members) !=
@@ -220,12 +216,9 @@ std::optional<std::string_view> line_parser::json_field(std::string_view key) {
 
 #else
 
-bool line_parser::reads_json() noexcept {
-    return false;
-}
-
 void line_parser::parse_json(std::string_view body) {
     line_.message = body;
+    has_met_unreadable_ = true;
 }
 
 void line_parser::parse_record() {

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <sapwood/clock.hpp>
+#include <sapwood/endpoint.hpp>
 #include <sapwood/task.hpp>
 
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace sapwood::tools {
 
@@ -52,8 +54,8 @@ class send_target {
 };
 
 /// `place` is a Unix socket's path or HOST:PORT.
-[[nodiscard]] std::unique_ptr<send_target> make_unix_lines(std::string path);
-[[nodiscard]] std::unique_ptr<send_target> make_tcp_lines(std::string place);
+[[nodiscard]] std::unique_ptr<send_target> make_unix_lines(const std::string& path);
+[[nodiscard]] std::unique_ptr<send_target> make_tcp_lines(const std::string& place);
 
 struct http_options {
     /// `http://HOST:PORT[/PATH]`, or a Unix socket's path.
@@ -68,6 +70,9 @@ struct http_options {
 
 /// Throws std::invalid_argument that says what is wrong with the URL.
 [[nodiscard]] std::unique_ptr<send_target> make_http(const http_options& options);
+
+/// A Unix socket by its path, or by an abstract name behind `@`. Throws std::system_error.
+[[nodiscard]] endpoint unix_place(std::string_view path);
 
 /// `example.org:514` and `[::1]:514`, in two. Throws std::invalid_argument.
 struct host_and_port {

@@ -264,6 +264,9 @@ int stats_command::run() const {
             fmt::print(stderr, "sapwood stats: {} is left out: sapwood decompresses .zst only\n",
                        each);
         }
+        if (count.has_met_unreadable()) {
+            fmt::print(stderr, "sapwood stats: {}\n", line_parser::why_unreadable);
+        }
         const gap_count gaps = gaps_of(files, count);
         if (json_) {
             json_report(output.buffer()).print(log, count, gaps);

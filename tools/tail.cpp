@@ -41,6 +41,9 @@ int tail_command::run() const {
         const follow_point from = print_last_lines(
             log_, has_all ? std::numeric_limits<std::uint64_t>::max() : lines_, follows_, view);
         output.flush();
+        if (view.parser().has_met_unreadable()) {
+            fmt::print(stderr, "sapwood tail: {}\n", line_parser::why_unreadable);
+        }
         if (follows_) {
             sapwood::run(follow(log_, from, view));
         }

