@@ -86,6 +86,10 @@ record_form::record_form(record_form_options options)
 void record_form::append(std::string_view line, std::string& to) {
     switch (options_.as) {
     case record_form_options::kind::line:
+        if (line.find('\n') != line.npos) {
+            append_json(line, to); // one record stays one line
+            break;
+        }
         to += line;
         to += '\n';
         break;

@@ -6,7 +6,6 @@
 #include <sapwood/signal_set.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
-#include <sapwood/when_all.hpp>
 #include <sapwood/when_any.hpp>
 
 #include <algorithm>
@@ -25,7 +24,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t read_bytes = 128u << 10;
 constexpr std::uint64_t refusals_told = 20;
 
 void complain(std::string_view what) {
@@ -52,6 +50,54 @@ class back_off {
 
 } // namespace
 
+/// Lines out of what is read, with what the parser of JSON wants behind them.
+class record_sender::line_input {
+  public:
+    /// For the next bytes. What next() gave is over.
+    [[nodiscard]] std::span<char> room() {
+        buffer_.erase(0, begin_);
+        end_ -= begin_;
+        searched_ = end_;
+        begin_ = 0;
+        buffer_.resize(end_ + read_bytes + line_padding);
+        return {buffer_.data() + end_, read_bytes};
+    }
+
+    void took(std::size_t bytes) noexcept { end_ += bytes; }
+
+    [[nodiscard]] bool has_line() const noexcept {
+        return text().find('\n', searched_) != std::string_view::npos;
+    }
+
+    /// Where has_line().
+    [[nodiscard]] std::string_view next() noexcept {
+        const std::size_t newline = text().find('\n', searched_);
+        const std::string_view line = text().substr(begin_, newline - begin_);
+        begin_ = searched_ = newline + 1;
+        return line;
+    }
+
+    /// What has no end yet, where not has_line().
+    [[nodiscard]] std::string_view rest() const noexcept { return text().substr(begin_); }
+
+    [[nodiscard]] std::string_view take_rest() noexcept {
+        const std::string_view line = rest();
+        begin_ = searched_ = end_;
+        return line;
+    }
+
+  private:
+    static constexpr std::size_t read_bytes = 128u << 10;
+
+    [[nodiscard]] std::string_view text() const noexcept { return {buffer_.data(), end_}; }
+
+    std::string buffer_;
+    /// Of the bytes in it: what was given out, and where there is no newline before.
+    std::size_t begin_ = 0;
+    std::size_t searched_ = 0;
+    std::size_t end_ = 0;
+};
+
 record_sender::record_sender(std::unique_ptr<send_target> to, record_form_options form,
                              sender_options options)
     : target_(std::move(to)),
@@ -62,17 +108,11 @@ task<sender_counts> record_sender::run(std::vector<std::string> files, std::stri
     if (files.empty()) {
         message.append(line_padding, '\0');
         add(std::string_view(message).substr(0, message.size() - line_padding));
-        is_read_ = true;
     }
-    auto send = [this, &files]() -> task<> {
-        auto reading = [this, &files]() -> task<> { co_await read_all(std::move(files)); };
-        if (!is_read_) {
-            co_await when_all(reading(), send_all());
-        } else {
-            co_await send_all();
-        }
-    };
-    co_await when_any(send(), watch_signals());
+    reading_ = spawn(read_all(std::move(files)));
+    co_await when_any(send_all(), watch_signals());
+    reading_.cancel();
+    co_await reading_;
     if (counts_.trouble.empty() && counts_.taken + counts_.refused < counts_.read) {
         counts_.trouble = "there was no time left to send the rest";
     }
@@ -84,19 +124,19 @@ task<> record_sender::watch_signals() {
     signal_set signals{SIGINT, SIGTERM};
     (void)co_await signals.next();
     counts_.was_interrupted = true;
-    must_end_.set();
+    reading_.cancel();
     (void)co_await as_result(timeout(options_.drain_within, signals.next()));
 }
 
+/// Told to stop, ends normally: what it has read is to be sent.
 task<> record_sender::read_all(std::vector<std::string> files) {
     try {
         for (const std::string& each : files) {
-            if (!must_end_.is_set()) {
-                co_await read_file(each);
-            }
+            co_await read_file(each);
         }
     } catch (const std::system_error& error) {
         counts_.trouble = error.what(); // what was read is sent all the same
+    } catch (const cancelled&) {
     }
     is_read_ = true;
     has_work_.set();
@@ -109,52 +149,56 @@ task<> record_sender::read_file(const std::string& path) {
     } else {
         input = co_await file::open(path);
     }
-    std::string buffer;
-    std::size_t kept = 0; // of a line whose end has not come
-    for (;;) {
-        buffer.resize(kept + read_bytes + line_padding);
-        const std::span<char> into(buffer.data() + kept, read_bytes);
-        const auto first = co_await when_any(input.read_some(into), must_end_.wait());
-        if (first.index == 1) {
-            break;
-        }
-        const result<std::size_t>& got = std::get<0>(first.value);
-        if (!got.has_value()) {
-            if (got.error() == std::errc::resource_unavailable_try_again) {
-                (void)co_await when_any(poll(input, POLLIN), must_end_.wait());
-                continue;
+    line_input lines;
+    bool must_stop = false;
+    try {
+        while (co_await read_some(input, path, lines)) {
+            while (lines.has_line()) {
+                add(lines.next());
+                if (waiting_.size() > batches_waiting_max) {
+                    co_await room();
+                }
             }
-            throw std::system_error(got.error(), fmt::format("cannot read {}", path));
-        }
-        if (*got == 0) {
-            break;
-        }
-        std::size_t begin = 0;
-        const std::string_view text(buffer.data(), kept + *got);
-        for (std::size_t end = text.find('\n', kept); end != text.npos;
-             end = text.find('\n', begin)) {
-            add(text.substr(begin, end - begin));
-            begin = end + 1;
-            if (waiting_.size() > batches_waiting_max) {
-                co_await room();
+            if (lines.rest().size() > line_bytes_max) {
+                complain(
+                    fmt::format("line {} is too long, and is sent in pieces", counts_.read + 1));
+                add(lines.take_rest());
             }
         }
-        if (text.size() - begin > line_bytes_max) {
-            complain(fmt::format("line {} is too long, and is sent in pieces", counts_.read + 1));
-            add(text.substr(begin));
-            begin = text.size();
-        }
-        kept = text.size() - begin;
-        buffer.erase(0, begin);
+    } catch (const cancelled&) {
+        must_stop = true;
     }
-    if (kept > 0) {
-        buffer.resize(kept + line_padding);
-        add(std::string_view(buffer).substr(0, kept));
+    while (lines.has_line()) {
+        add(lines.next());
     }
+    add(lines.take_rest());
     co_await input.close();
+    if (must_stop) {
+        throw cancelled{};
+    }
 }
 
-/// Waits until batches have gone; or there is no time for that any more.
+/// False at the end.
+task<bool> record_sender::read_some(file& input, const std::string& path, line_input& lines) {
+    const std::span<char> into = lines.room();
+    for (;;) {
+        // Cancelled or not, what was read is given.
+        const result<std::size_t> got = co_await as_result(input.read_some(into));
+        if (got.has_value()) {
+            lines.took(*got);
+            co_return *got != 0;
+        }
+        if (got.error() == std::errc::operation_canceled) {
+            throw cancelled{};
+        }
+        if (got.error() != std::errc::resource_unavailable_try_again) {
+            throw std::system_error(got.error(), fmt::format("cannot read {}", path));
+        }
+        (void)co_await poll(input, POLLIN);
+    }
+}
+
+/// Waits until a batch has gone.
 task<> record_sender::room() {
     has_room_.reset();
     co_await has_room_.wait();
@@ -192,10 +236,6 @@ task<> record_sender::send_all() {
         waiting_.pop_front();
         has_room_.set();
         if (!co_await deliver(std::move(next))) {
-            // The reader may wait for its input; it is of no use any more.
-            waiting_.clear();
-            must_end_.set();
-            has_room_.set();
             co_return;
         }
     }

@@ -8,6 +8,8 @@
 #include "send_target.hpp"
 
 #include <sapwood/event.hpp>
+#include <sapwood/file.hpp>
+#include <sapwood/spawn.hpp>
 #include <sapwood/task.hpp>
 
 #include <chrono>
@@ -61,6 +63,8 @@ class record_sender {
         std::uint64_t first = 0;
     };
 
+    class line_input;
+
     static constexpr std::size_t batch_bytes_max = 256u << 10;
     static constexpr std::size_t batch_records_max = 1000;
     static constexpr std::size_t batches_waiting_max = 4;
@@ -68,6 +72,7 @@ class record_sender {
 
     [[nodiscard]] task<> read_all(std::vector<std::string> files);
     [[nodiscard]] task<> read_file(const std::string& path);
+    [[nodiscard]] task<bool> read_some(file& input, const std::string& path, line_input& lines);
     [[nodiscard]] task<> room();
     void add(std::string_view line);
     [[nodiscard]] task<> send_all();
@@ -81,11 +86,11 @@ class record_sender {
     record_form form_;
     const sender_options options_;
     sender_counts counts_;
+    join_handle<> reading_;
     std::deque<batch> waiting_;
     /// Something waits, or nothing more comes.
     event has_work_;
     event has_room_;
-    event must_end_;
     bool is_read_ = false;
     bool has_told_of_retry_ = false;
     /// Since when nothing has been taken.

@@ -126,7 +126,7 @@ void follow_rotation(bool compress) {
     try {
         options.outputs.push_back({.sink = std::make_unique<sapwood::rotating_log_sink>(file)});
     } catch (const std::invalid_argument& error) {
-        MESSAGE("skipped: " << error.what());
+        MESSAGE("skipped: " << std::string(error.what()));
         return;
     }
     constexpr int last = 3000;
