@@ -127,7 +127,11 @@ void log_count::add_line(const log_line& line) {
     if (!line.from.empty()) {
         senders.add(without_port(line.from));
     }
-    if (!line.from.empty() || line.is != log_line::form::text) {
+    if (line.is == log_line::form::json) {
+        if (!line.tag.empty()) {
+            tags.add(line.tag);
+        }
+    } else if (!line.from.empty() || line.is == log_line::form::logfmt) {
         for (const std::string_view name : {"tag", "app"}) {
             if (const auto tag = parser_.field(name)) {
                 tags.add(*tag);

@@ -42,6 +42,8 @@ struct log_line {
     std::string_view logger;
     /// The collector's word for who has sent it, with what the sender says of itself behind it.
     std::string_view from;
+    /// Of JSON: `tag`, or `app`, of the line or of what it holds.
+    std::string_view tag;
     /// Of text, with the fields, which stand behind it.
     std::string_view message;
     /// Of text whose message is an object of JSON, as the collector's is: that.

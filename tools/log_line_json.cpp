@@ -1,7 +1,6 @@
 #include "log_line_json.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 namespace sapwood::tools {
@@ -17,44 +16,47 @@ namespace {
 namespace dom = simdjson::dom;
 
 /// What a member of a line is, by the names that loggers give it.
-enum class meaning : std::uint8_t { field, time, level, thread, logger, from, message, nest };
+enum class meaning : std::uint8_t { field, time, level, thread, logger, from, tag, message, nest };
 
 /// A text that is not UTF-8 stands behind a name that ends so, as escape() has it.
 constexpr std::string_view escaped_ending = "_escaped";
 
 meaning meaning_of(std::string_view key) noexcept {
-    struct named {
-        std::string_view name;
-        meaning is;
-    };
-
-    static constexpr std::array<named, 21> names{{{"time", meaning::time},
-                                                  {"level", meaning::level},
-                                                  {"thread", meaning::thread},
-                                                  {"message", meaning::message},
-                                                  {"fields", meaning::nest},
-                                                  {"logger", meaning::logger},
-                                                  {"from", meaning::from},
-                                                  {"record", meaning::nest},
-                                                  {"msg", meaning::message},
-                                                  {"ts", meaning::time},
-                                                  {"timestamp", meaning::time},
-                                                  {"@timestamp", meaning::time},
-                                                  {"severity", meaning::level},
-                                                  {"levelname", meaning::level},
-                                                  {"lvl", meaning::level},
-                                                  {"logger_name", meaning::logger},
-                                                  {"logger_escaped", meaning::logger},
-                                                  {"message_escaped", meaning::message},
-                                                  {"thread_name", meaning::thread},
-                                                  {"log.level", meaning::level},
-                                                  {"asctime", meaning::time}}};
-    for (const named& each : names) {
-        if (each.name == key) {
-            return each.is;
-        }
+    // By length first: most keys are none of these.
+    switch (key.size()) {
+    case 2:
+        return key == "ts" ? meaning::time : meaning::field;
+    case 3:
+        return key == "msg"                   ? meaning::message
+               : key == "tag" || key == "app" ? meaning::tag
+               : key == "lvl"                 ? meaning::level
+                                              : meaning::field;
+    case 4:
+        return key == "time" ? meaning::time : key == "from" ? meaning::from : meaning::field;
+    case 5:
+        return key == "level" ? meaning::level : meaning::field;
+    case 6:
+        return key == "thread"                      ? meaning::thread
+               : key == "logger"                    ? meaning::logger
+               : key == "fields" || key == "record" ? meaning::nest
+                                                    : meaning::field;
+    case 7:
+        return key == "message"   ? meaning::message
+               : key == "asctime" ? meaning::time
+                                  : meaning::field;
+    case 8:
+        return key == "severity" ? meaning::level : meaning::field;
+    case 9:
+        return key == "timestamp"                         ? meaning::time
+               : key == "levelname" || key == "log.level" ? meaning::level
+                                                          : meaning::field;
+    default:
+        return key == "@timestamp"                               ? meaning::time
+               : key == "logger_name" || key == "logger_escaped" ? meaning::logger
+               : key == "message_escaped"                        ? meaning::message
+               : key == "thread_name"                            ? meaning::thread
+                                                                 : meaning::field;
     }
-    return meaning::field;
 }
 
 std::optional<std::int64_t> time_of(const dom::element& value, time_reader& reader) {
@@ -80,6 +82,18 @@ std::optional<std::int64_t> time_of(const dom::element& value, time_reader& read
 std::string_view text_of(const dom::element& value, std::string_view otherwise) {
     std::string_view text;
     return value.get(text) == simdjson::SUCCESS ? text : otherwise;
+}
+
+/// That of an object; `otherwise` where it has none.
+std::string_view tag_of(const dom::element& value, std::string_view otherwise) {
+    dom::object members;
+    std::string_view tag = otherwise;
+    if (value.get(members) == simdjson::SUCCESS) {
+        for (const auto [key, inner] : members) {
+            tag = meaning_of(key) == meaning::tag ? text_of(inner, tag) : tag;
+        }
+    }
+    return tag;
 }
 
 std::optional<level> level_of(const dom::element& value) {
@@ -128,7 +142,12 @@ void line_parser::parse_json(std::string_view body) {
         case meaning::message:
             line_.message = text_of(value, line_.message);
             break;
+        case meaning::tag:
+            line_.tag = text_of(value, line_.tag);
+            break;
         case meaning::nest:
+            line_.tag = tag_of(value, line_.tag);
+            break;
         case meaning::field:
             break;
         }
@@ -170,7 +189,7 @@ void line_parser::collect_json() {
                                                           : line_field::kind::text};
             } else if (is == meaning::nest && !is_inner && value.get(inner) == simdjson::SUCCESS) {
                 self(self, inner, true);
-            } else if (is == meaning::field || is == meaning::nest ||
+            } else if (is == meaning::field || is == meaning::nest || is == meaning::tag ||
                        (is_inner && is != meaning::level && is != meaning::time)) {
                 add(key, value);
             }
