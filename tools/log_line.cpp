@@ -239,6 +239,8 @@ std::optional<std::string_view> line_parser::field(std::string_view key) {
     }
     if (!line_.record.empty()) {
         parse_record();
+    }
+    if (!line_.record.empty()) { // it was JSON
         if (const auto value = json_field(key)) {
             return value;
         }

@@ -249,6 +249,10 @@ TEST_SUITE("tail") {
         CHECK(where("x.y=[1]") == 1);
         CHECK(where("message=paid") == 1);
         CHECK(where("logger=db") == 1);
+        fill(at / "app.log",
+             "2026-11-21 22:39:58.000 0 info [http 127.0.0.1:7] {no JSON user=8 }\n");
+        CHECK(where("user=8") == 1);
+        CHECK(where("user=7") == 0);
     }
 
     TEST_CASE("hostile bytes never reach the output as text, nor a terminal in any form") {
