@@ -70,10 +70,6 @@ struct pattern::expression {
     bool is_fast = false;
 };
 
-bool pattern::knows_expressions() noexcept {
-    return true;
-}
-
 #else
 
 struct pattern::expression {
@@ -84,10 +80,6 @@ struct pattern::expression {
 
     [[nodiscard]] bool matches(std::string_view) const { return false; }
 };
-
-bool pattern::knows_expressions() noexcept {
-    return false;
-}
 
 #endif
 

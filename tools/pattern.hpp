@@ -24,13 +24,9 @@ class pattern {
     pattern& operator=(const pattern&) = delete;
     ~pattern();
 
-    /// Whether it has expressions.
-    [[nodiscard]] static bool knows_expressions() noexcept;
+    [[nodiscard]] std::string_view text() const noexcept { return text_; }
 
-    /// The text that each line must have that matches; empty where there is none. If is_text(), one
-    /// that has it matches.
-    [[nodiscard]] std::string_view text() const noexcept { return is_text_ ? text_ : ""; }
-
+    /// Whether a line matches that has text().
     [[nodiscard]] bool is_text() const noexcept { return is_text_; }
 
     /// Throws std::runtime_error where an expression takes too long.
