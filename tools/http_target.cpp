@@ -21,7 +21,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto connect_within = 10s;
 /// The collector answers within 30 s, with 503 if need be.
 constexpr auto answer_within = 60s;
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <deque>
 #include <fmt/format.h>
+#include <limits>
 #include <memory>
 #include <string_view>
 #include <sys/stat.h>
@@ -16,7 +17,7 @@ namespace sapwood::tools {
 
 namespace {
 
-constexpr std::size_t block_bytes = 256u << 10;
+constexpr std::size_t piece_bytes = 256u << 10;
 
 /// A file that is read from wherever one likes.
 class readable_file {
@@ -54,11 +55,11 @@ class readable_file {
 
     /// Behind the last newline, and behind the last byte that is no zero: space for lines to come.
     void find_end(std::uint64_t& lines_end, std::uint64_t& text_end) const {
-        const std::unique_ptr<char[]> block(new char[block_bytes]);
+        const std::unique_ptr<char[]> block(new char[piece_bytes]);
         bool has_text = false;
         lines_end = text_end = 0;
         for (std::uint64_t end = size_; end > 0;) {
-            const std::uint64_t begin = end > block_bytes ? end - block_bytes : 0;
+            const std::uint64_t begin = end > piece_bytes ? end - piece_bytes : 0;
             const std::size_t got = read(begin, block.get(), static_cast<std::size_t>(end - begin));
             const std::string_view text(block.get(), got);
             if (!has_text) {
@@ -99,7 +100,7 @@ class backward_search {
         std::size_t kept = 0; // of a line whose begin has not been read
         std::uint64_t first = end;
         for (std::uint64_t at = end; at > 0 && left_ > 0 && !is_too_early_;) {
-            const std::uint64_t begin = at > block_bytes ? at - block_bytes : 0;
+            const std::uint64_t begin = at > piece_bytes ? at - piece_bytes : 0;
             const auto size = static_cast<std::size_t>(at - begin);
             std::vector<char> larger(size + kept + line_padding);
             const std::size_t got = file_.read(begin, larger.data(), size);
@@ -163,13 +164,13 @@ class backward_search {
 
 /// Shows all lines of the file from `at` to `end`.
 void show(const readable_file& file, std::uint64_t at, std::uint64_t end, line_view& view) {
-    std::vector<char> block(block_bytes + line_padding);
+    std::vector<char> block(piece_bytes + line_padding);
     std::size_t kept = 0;
     while (at < end) {
-        if (block.size() - line_padding < kept + block_bytes) {
-            block.resize(kept + 2 * block_bytes + line_padding);
+        if (block.size() - line_padding < kept + piece_bytes) {
+            block.resize(kept + 2 * piece_bytes + line_padding);
         }
-        const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(end - at, block_bytes));
+        const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(end - at, piece_bytes));
         const std::size_t got = file.read(at, block.data() + kept, size);
         if (got == 0) {
             break;
@@ -214,11 +215,16 @@ void show_older(std::vector<log_file> older, std::uint64_t wanted, line_view& vi
     older.pop_back();
     if (file.is_compressed) {
         // It has no end to begin at; and what came before it is not looked for.
+        constexpr auto all = std::numeric_limits<std::uint64_t>::max();
         std::deque<std::string> last;
         block_reader reader(file);
         for (std::string_view block = reader.next(); !block.empty(); block = reader.next()) {
             while (!block.empty()) {
                 const std::string_view line = take_line(block);
+                if (wanted == all) {
+                    view.show(line);
+                    continue;
+                }
                 if (view.wants(line)) {
                     last.emplace_back(line).append(line_padding, '\0');
                 }
@@ -271,8 +277,12 @@ follow_point print_last_lines(const std::string& log, std::uint64_t wanted, bool
         left = search.left();
     }
     if (left > 0) {
-        older = files_of(log);
-        older.pop_back();
+        try {
+            older = files_of(log);
+            older.pop_back();
+        } catch (const std::system_error&) {
+            // Its directory may not be listed: then there is this file alone.
+        }
         show_older(std::move(older), left, view);
     }
     if (file != nullptr) {

@@ -18,7 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto connect_within = 10s;
 /// A peer that reads to the end and keeps the connection has been told; nothing more can be known.
 constexpr auto end_within = 2s;
 

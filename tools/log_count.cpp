@@ -6,13 +6,33 @@ namespace sapwood::tools {
 
 namespace {
 
-constexpr std::int64_t minute = 60;
-constexpr std::int64_t hour = 60 * minute;
-constexpr std::int64_t day = 24 * hour;
-constexpr std::int64_t steps[] = {
-    1,          2,           5,           10,          15,       30,       minute,    2 * minute,
-    5 * minute, 10 * minute, 15 * minute, 30 * minute, hour,     2 * hour, 3 * hour,  6 * hour,
-    12 * hour,  day,         2 * day,     7 * day,     28 * day, 91 * day, 364 * day, 3640 * day};
+constexpr std::int64_t one_minute = 60;
+constexpr std::int64_t one_hour = 60 * one_minute;
+constexpr std::int64_t one_day = 24 * one_hour;
+constexpr std::int64_t steps[] = {1,
+                                  2,
+                                  5,
+                                  10,
+                                  15,
+                                  30,
+                                  one_minute,
+                                  2 * one_minute,
+                                  5 * one_minute,
+                                  10 * one_minute,
+                                  15 * one_minute,
+                                  30 * one_minute,
+                                  one_hour,
+                                  2 * one_hour,
+                                  3 * one_hour,
+                                  6 * one_hour,
+                                  12 * one_hour,
+                                  one_day,
+                                  2 * one_day,
+                                  7 * one_day,
+                                  28 * one_day,
+                                  91 * one_day,
+                                  364 * one_day,
+                                  3640 * one_day};
 
 /// A port is another one for each connection.
 std::string_view without_port(std::string_view from) noexcept {

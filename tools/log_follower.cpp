@@ -138,7 +138,7 @@ class log_follower {
         try {
             return files_of(log_);
         } catch (const std::system_error&) {
-            return {}; // its directory is not there
+            return {{.path = log_}}; // its directory is not there, or not to be listed
         }
     }
 

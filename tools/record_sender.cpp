@@ -278,11 +278,14 @@ task<bool> record_sender::deliver(batch what) {
         case send_answer::kind::again:
             break;
         }
-        const clock::duration delay = std::max(delays.next(), answer.after);
-        if (options_.give_up_after.count() > 0 &&
-            clock::now() + delay - stuck_since_ > options_.give_up_after) {
-            counts_.trouble = answer.why;
-            co_return false;
+        clock::duration delay = std::max(delays.next(), answer.after);
+        if (options_.give_up_after.count() > 0) {
+            const clock::duration left = options_.give_up_after - (clock::now() - stuck_since_);
+            if (left.count() <= 0) {
+                counts_.trouble = answer.why;
+                co_return false;
+            }
+            delay = std::min(delay, left); // and one last time
         }
         note_retry(answer.why);
         co_await sleep_for(delay);

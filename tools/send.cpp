@@ -31,7 +31,9 @@ void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_ve
     const auto say = [](const std::string& what) {
         std::fputs(fmt::format("sapwood send: {}\n", what).c_str(), stderr);
     };
-    if (!counts.has_all()) {
+    if (counts.taken == counts.read && !counts.trouble.empty()) {
+        say(counts.trouble);
+    } else if (!counts.has_all()) {
         say(fmt::format("{} of {} records were not {}{}{}", counts.read - counts.taken, counts.read,
                         done, counts.trouble.empty() ? "" : ": ", counts.trouble));
     } else if (is_verbose) {

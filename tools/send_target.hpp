@@ -6,12 +6,16 @@
 #include <sapwood/endpoint.hpp>
 #include <sapwood/task.hpp>
 
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
 namespace sapwood::tools {
+
+inline constexpr auto connect_within = std::chrono::seconds(10);
 
 /// What has become of a batch.
 struct send_answer {

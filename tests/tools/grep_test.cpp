@@ -114,6 +114,8 @@ TEST_SUITE("grep") {
             return;
         }
         CHECK(done.out == line(1) + line(2) + line(3));
+        CHECK(run_program("sapwood", {"tail", "-n", "2", log}).out == line(2) + line(3));
+        CHECK(run_program("sapwood", {"tail", "--since", "2026-11-21", log}).out == done.out);
         std::filesystem::resize_file(log + ".20261126T141236.123Z.zst", 20);
         const auto cut = grep({"number", log});
         CHECK(cut.status == 2);

@@ -314,6 +314,19 @@ TEST_SUITE("send") {
         CHECK(nobody.status == 1);
         CHECK(has(nobody.err, "1 of 1 records were not sent: "));
         CHECK(has(nobody.err, at / "none"));
+        const auto no_file =
+            run_program("sapwood", {"send", "--unix", at / "none", at / "missing"});
+        CHECK(no_file.status == 1);
+        CHECK(has(no_file.err, at / "missing"));
+    }
+
+    TEST_CASE("who is asked to wait for longer than it may tries once more before it gives up") {
+        http_server to([](const std::string&) { return answer(503, "Retry-After: 100\r\n"); });
+        const auto done = run_program(
+            "sapwood", {"send", "--http", to.url(), "--give-up-after", "0.1", "-m", "x"});
+        CHECK(done.status == 1);
+        CHECK(to.bodies.all().size() == 2);
+        CHECK(has(done.err, "1 of 1 records were not acknowledged: HTTP status 503"));
     }
 
     TEST_CASE(
