@@ -456,6 +456,26 @@ TEST_SUITE("send") {
         CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(4));
     }
 
+    TEST_CASE("the collector has what was sent, whichever way it came") {
+        if (!has(run_program("sapwood", {"--help"}).out, "  serve ")) {
+            MESSAGE("skipped: built without serve");
+            return;
+        }
+        const temporary_directory at;
+        program collector("sapwood", {"serve", "--log", at / "app.log", "--http", at / "http",
+                                      "--unix", at / "lines"});
+        eventually([&] { return std::ranges::count(collector.out_so_far(), '\n') == 2; });
+        CHECK(run_program("sapwood", {"send", "--http", at / "http", "--ack", "durable", "--tag",
+                                      "shop", "--level", "error", "-m", "it", "is", "late"})
+                  .status == 0);
+        CHECK(run_program("sapwood", {"send", "--unix", at / "lines", "-m", "plain"}).status == 0);
+        CHECK(has(run_program("sapwood", {"tail", "--where", "tag=shop", at / "app.log"}).out,
+                  "] it is late tag=shop\n"));
+        CHECK(has(run_program("sapwood", {"tail", "-n", "1", at / "app.log"}).out, "] plain\n"));
+        collector.signal(SIGTERM);
+        CHECK(collector.wait().status == 0);
+    }
+
     TEST_CASE("what is wrong with the command line is said, with what would be right") {
         const auto said = [](strings arguments) {
             arguments.insert(arguments.begin(), "send");
