@@ -2,6 +2,10 @@
 #ifdef SAPWOOD_HAS_COLLECTOR
 #include "serve.hpp"
 #endif
+#include "grep.hpp"
+#include "send.hpp"
+#include "stats.hpp"
+#include "tail.hpp"
 #include "verify.hpp"
 
 #include <CLI/CLI.hpp>
@@ -23,7 +27,7 @@ int run_chosen(const Commands&... all) {
 
 int main(int argc, char** argv) {
     constexpr int usage_error = 2;
-    CLI::App program{"Works on logs that sapwood has written."};
+    CLI::App program{"Collects logs, and works on them."};
     program.set_version_flag("--version", SAPWOOD_VERSION);
     program.require_subcommand(1);
 #ifdef SAPWOOD_HAS_COLLECTOR
@@ -31,6 +35,10 @@ int main(int argc, char** argv) {
 #else
     program.footer("Built without 'serve', which needs Boost 1.81 and simdjson.");
 #endif
+    const sapwood::tools::send_command send(program);
+    const sapwood::tools::tail_command tail(program);
+    const sapwood::tools::grep_command grep(program);
+    const sapwood::tools::stats_command stats(program);
     const sapwood::tools::verify_command verify(program);
     try {
         program.parse(argc, argv);
@@ -42,7 +50,7 @@ int main(int argc, char** argv) {
 #ifdef SAPWOOD_HAS_COLLECTOR
             serve,
 #endif
-            verify);
+            send, tail, grep, stats, verify);
     } catch (const std::exception& error) {
         fmt::print(stderr, "sapwood: {}\n", error.what());
         return usage_error;

@@ -77,6 +77,12 @@ int main(int argc, char** argv) {
     write("http", "\x03" + head +
                       "Transfer-Encoding: chunked\r\n\r\n4;x=y\r\n{\"a\"\r\n3\r\n:1}\r\n"
                       "0\r\nA: b\r\n\r\nGET /log?a=%20b+c HTTP/1.0\r\n\r\n");
+    write("line", "0000000000000042|ef34678f 2026-11-21 22:39:56.123 17#5 info paid user=\"a b\"\n"
+                  "{\"time\":\"2026-11-21T22:39:56Z\",\"level\":\"info\",\"message\":\"\","
+                  "\"fields\":{\"a\":1}}\n"
+                  "2026-11-21 22:39:56.123 0 info [http 127.0.0.1:1] {\"a\":{\"b\":[2]}}\n"
+                  "time=2026-11-21T22:39:56.1+01:00 level=error message=\"\\\"\" user=7\n"
+                  "[2026-11-21 22:39:56,123] [app] [warning] text\n");
     write("syslog",
           "<165>1 2026-11-26T22:14:15.003Z web app 17 ID47 [a@1 x=\"\\\"]\"][b] an event");
     write("syslog", "<13>Nov  6 21:05:07 web su[17]: it failed");

@@ -1,0 +1,220 @@
+// sapwood grep, from outside: a log and what was set aside of it, as one text.
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/numbered_line.hpp>
+
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using sapwood::line_head;
+using sapwood::lsn;
+using sapwood::numbered_line;
+using sapwood::test::fill;
+using sapwood::test::program;
+using sapwood::test::run_program;
+using sapwood::test::temporary_directory;
+
+bool has(std::string_view text, std::string_view what) {
+    return text.find(what) != text.npos;
+}
+
+std::string line(int number, std::string_view importance = "info") {
+    return fmt::format("2026-11-21 22:39:56.{:03} 17 {} number {}\n", number, importance, number);
+}
+
+std::string numbered(int number) {
+    std::string text(numbered_line::head_bytes, ' ');
+    text += line(number);
+    text.pop_back();
+    line_head(lsn{static_cast<std::uint64_t>(number)}).put(text.data(), text.size());
+    return text + "\n";
+}
+
+program::outcome grep(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "grep");
+    return run_program("sapwood", std::move(arguments));
+}
+
+/// Whether this build knows regular expressions.
+bool has_expressions() {
+    if (has(grep({"a.b", "/dev/null", "--one-file"}).err, "built without PCRE2")) {
+        MESSAGE("skipped: built without PCRE2");
+        return false;
+    }
+    return true;
+}
+
+} // namespace
+
+TEST_SUITE("grep") {
+    TEST_CASE("the exit code is grep's: 0 found, 1 not found, 2 unreadable") {
+        const temporary_directory at;
+        fill(at / "app.log", line(1) + line(2) + line(3, "error"));
+        const auto found = grep({"number 2", at / "app.log"});
+        CHECK(found.status == 0);
+        CHECK(found.out == line(2));
+        const auto none = grep({"number 4", at / "app.log"});
+        CHECK(none.status == 1);
+        CHECK(none.out.empty());
+        const auto missing = grep({"number 2", at / "app.log", at / "missing"});
+        CHECK(missing.status == 2);
+        CHECK(missing.out == (at / "app.log") + ":" + line(2)); // what can be read is
+        CHECK(has(missing.err, "cannot open " + (at / "missing")));
+        CHECK(grep({}).status == 2);
+        CHECK(grep({"two\nlines", at / "app.log"}).status == 2);
+        const auto quiet = grep({"-q", "number 2", at / "app.log"});
+        CHECK(quiet.status == 0);
+        CHECK(quiet.out.empty());
+    }
+
+    TEST_CASE("files that were set aside come first, in the order in which they were written") {
+        const temporary_directory at;
+        const std::string log = at / "app.log";
+        fill(log + ".2", line(1));
+        fill(log + ".1", line(2));
+        fill(log + ".20261126T141236.123Z", line(3));
+        fill(log + ".20261126T141236.124Z", line(4));
+        fill(log, line(5));
+        fill(log + ".torn", line(6));
+        fill(log + ".20261126T141236.124Z.zst.tmp", line(6));
+        fill(log + "2", line(6));
+        CHECK(grep({"number", log}).out == line(1) + line(2) + line(3) + line(4) + line(5));
+        CHECK(grep({"-c", "number", log}).out == "5\n");
+        CHECK(grep({"--one-file", "number", log}).out == line(5));
+        fill(log + ".3.gz", "?");
+        CHECK(has(grep({"number", log}).err, "app.log.3.gz is left out"));
+    }
+
+    TEST_CASE(
+        "what is compressed is read as well; of a file that is being compressed, one of two") {
+        const temporary_directory at;
+        const std::string log = at / "app.log";
+        fill(log + ".20261126T141236.123Z", line(1) + line(2));
+        fill(log, line(3));
+        const std::string command = fmt::format("zstd -q {0}.20261126T141236.123Z", log);
+        if (std::system(command.c_str()) != 0) {
+            MESSAGE("skipped: zstd is not installed");
+            return;
+        }
+        CHECK(grep({"number", log}).out == line(1) + line(2) + line(3));
+        std::filesystem::remove(log + ".20261126T141236.123Z");
+        const auto done = grep({"number", log});
+        if (has(done.err, "built without zstd")) {
+            MESSAGE("skipped: built without zstd");
+            return;
+        }
+        CHECK(done.out == line(1) + line(2) + line(3));
+        CHECK(run_program("sapwood", {"tail", "-n", "2", log}).out == line(2) + line(3));
+        CHECK(run_program("sapwood", {"tail", "--since", "2026-11-21", log}).out == done.out);
+        std::filesystem::resize_file(log + ".20261126T141236.123Z.zst", 20);
+        const auto cut = grep({"number", log});
+        CHECK(cut.status == 2);
+        CHECK(cut.out == line(3));
+        CHECK(has(cut.err, "cannot decompress"));
+    }
+
+    TEST_CASE("of a durable log what a failed sync has left behind is there once") {
+        const temporary_directory at;
+        const std::string log = at / "app.log";
+        fill(log + ".0000000000000002", numbered(1) + numbered(2));
+        fill(log, numbered(2) + numbered(3));
+        CHECK(grep({"number", log}).out == line(1) + line(2) + line(3));
+        CHECK(grep({"--raw", "number 3", log}).out == numbered(3));
+    }
+
+    TEST_CASE("the number and the checksum of a line are not searched") {
+        const temporary_directory at;
+        fill(at / "app.log", numbered(1));
+        const std::string checksum =
+            numbered(1).substr(numbered_line::crc_at, numbered_line::crc_digits);
+        CHECK(grep({checksum, at / "app.log"}).status == 1);
+        CHECK(grep({"-v", checksum, at / "app.log"}).out == line(1));
+        CHECK(grep({"0000000000", at / "app.log"}).status == 1);
+    }
+
+    TEST_CASE("expressions look at one line at a time, whatever they could reach") {
+        if (!has_expressions()) {
+            return;
+        }
+        const temporary_directory at;
+        fill(at / "app.log", line(1) + line(2, "error") +
+                                 "Stra\xc3\x9f"
+                                 "E\n\xff broken\n");
+        const auto found = [&](const std::string& pattern, std::vector<std::string> options = {}) {
+            options.insert(options.end(), {"-e", pattern, at / "app.log"});
+            return grep(std::move(options)).out;
+        };
+        CHECK(found("^2026.*number [12]$") == line(1) + line(2, "error"));
+        CHECK(found("info[^x]*error").empty());
+        CHECK(found("\\A2026.*2\\z") == line(2, "error"));
+        CHECK(found("(?s)info.*error").empty());
+        CHECK(found("ERROR|nothing", {"-i"}) == line(2, "error"));
+        CHECK(found("STRA\xc3\x9f"
+                    "e",
+                    {"-i"}) == "Stra\xc3\x9f"
+                               "E\n");
+        CHECK(found("broken$") == "\\xff broken\n");
+        CHECK(found("a.b", {"-F"}).empty());
+        CHECK(found("[12]$", {"-v"}) == "Stra\xc3\x9f"
+                                        "E\n\\xff broken\n");
+        CHECK(found("", {"-c"}) == "4\n");
+        const auto wrong = grep({"a(b", at / "app.log"});
+        CHECK(wrong.status == 2);
+        CHECK(has(wrong.err, "no regular expression"));
+        CHECK(has(wrong.err, "-F takes it as a text"));
+    }
+
+    TEST_CASE("an expression that takes for ever on a line is given up, and that is told") {
+        if (!has_expressions()) {
+            return;
+        }
+        const temporary_directory at;
+        fill(at / "app.log", std::string(60, 'a') + "!\n");
+        const auto done = grep({"^(a+a+)+$", at / "app.log"});
+        CHECK(done.status == 2);
+        CHECK(has(done.err, "the pattern takes too much of a line"));
+    }
+
+    TEST_CASE("level, fields and times can be all that is asked for") {
+        const temporary_directory at;
+        fill(at / "app.log", line(1) + line(2, "error") + line(3, "critical") + "no record\n");
+        CHECK(grep({"--level", "error", at / "app.log"}).out ==
+              line(2, "error") + line(3, "critical"));
+        CHECK(grep({"number 3", "--level", "error", at / "app.log"}).out == line(3, "critical"));
+        CHECK(grep({"--since", "2026-11-21T22:39:56.002", "--until", "2026-11-21T22:39:56.003",
+                    at / "app.log"})
+                  .out == line(2, "error"));
+        CHECK(grep({"--where", "thread=18", at / "app.log"}).status == 1);
+    }
+
+    TEST_CASE("standard input is a log, too") {
+        const temporary_directory at;
+        fill(at / "in", line(1) + line(2));
+        for (const std::vector<std::string>& arguments :
+             {std::vector<std::string>{"grep", "number 2"},
+              std::vector<std::string>{"grep", "number 2", "-"}}) {
+            const int in = ::open((at / "in").c_str(), O_RDONLY | O_CLOEXEC);
+            CHECK(run_program("sapwood", arguments, {.in = in}).out == line(2));
+            ::close(in);
+        }
+    }
+
+    TEST_CASE("lines of any length are found, and space for lines to come is no line") {
+        const temporary_directory at;
+        const std::string filler(3 << 20, 'x');
+        fill(at / "app.log",
+             line(1) + filler + "needle" + filler + "\n" + line(2) + std::string(4096, '\0'));
+        CHECK(grep({"needle", at / "app.log"}).out == filler + "needle" + filler + "\n");
+        CHECK(grep({"-c", "", at / "app.log"}).out == "3\n");
+    }
+}

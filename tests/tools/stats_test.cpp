@@ -1,0 +1,139 @@
+// sapwood stats, from outside: what it counts in a log and its segments.
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/numbered_line.hpp>
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using sapwood::line_head;
+using sapwood::lsn;
+using sapwood::numbered_line;
+using sapwood::test::fill;
+using sapwood::test::program;
+using sapwood::test::run_program;
+using sapwood::test::temporary_directory;
+
+bool has(std::string_view text, std::string_view what) {
+    return text.find(what) != text.npos;
+}
+
+std::string line(int second, int thread, std::string_view importance) {
+    return fmt::format("2026-11-21 {:02}:00:{:02}.000 {} {} a message\n", 22 + second / 3600,
+                       second % 3600, thread, importance);
+}
+
+std::string numbered(int number, std::string text) {
+    text.insert(0, numbered_line::head_bytes, ' ');
+    text.pop_back();
+    line_head(lsn{static_cast<std::uint64_t>(number)}).put(text.data(), text.size());
+    return text + "\n";
+}
+
+program::outcome stats(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "stats");
+    return run_program("sapwood", std::move(arguments));
+}
+
+} // namespace
+
+TEST_SUITE("stats") {
+    TEST_CASE("records are counted by level, thread and time, over all files of a log") {
+        const temporary_directory at;
+        fill(at / "app.log.20261126T141236.123Z", line(0, 17, "info") + line(1, 17, "error"));
+        fill(at / "app.log", line(1, 18, "info") + "no record\n" + line(10, 17, "info"));
+        const auto done = stats({at / "app.log"});
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "app.log: 4 records in 179 bytes, 2 files\n"));
+        CHECK(has(done.out, "from 2026-11-21 22:00:00.000 to 2026-11-21 22:00:10.000, 10.000 s, "
+                            "0.4 records/s\n"));
+        CHECK(has(done.out, "1 lines are no records\n"));
+        CHECK(has(done.out, "             3  75.0%  info\n"));
+        CHECK(has(done.out, "             1  25.0%  error\n"));
+        CHECK(has(done.out, "by thread:\n             3  75.0%  17\n             1  25.0%  18\n"));
+        CHECK(has(done.out, "by time, 1 s each:\n"));
+        CHECK(has(done.out, "  2026-11-21 22:00:01          2 ########################"));
+        CHECK(has(done.out, "  2026-11-21 22:00:02          0 \n"));
+        CHECK(stats({"--one-file", at / "app.log"})
+                  .out.starts_with((at / "app.log") + ": 2 records"));
+    }
+
+    TEST_CASE("the same as JSON") {
+        const temporary_directory at;
+        fill(at / "app.log", line(0, 17, "info") + line(3600, 17, "error") + "\x1b\n");
+        CHECK(stats({"--json", at / "app.log"}).out ==
+              fmt::format(R"({{"log":"{}","files":1,"bytes":87,"records":2,"other_lines":1,)"
+                          R"("repeated_lines":0,"first":"2026-11-21T22:00:00.000000000Z",)"
+                          R"("last":"2026-11-21T23:00:00.000000000Z","seconds":3600.000000000,)"
+                          R"("records_per_second":0.001,"levels":{{"trace":0,"debug":0,"info":1,)"
+                          R"("warning":0,"error":1,"critical":0,"none":0}},"threads":{{"17":2}},)"
+                          R"("loggers":{{}},"senders":{{}},"tags":{{}},"step_seconds":120,)"
+                          R"("times":[{{"from":"2026-11-21T22:00:00Z","records":1}},)"
+                          R"({{"from":"2026-11-21T23:00:00Z","records":1}}]}})"
+                          "\n",
+                          at / "app.log"));
+    }
+
+    TEST_CASE("gaps are counted as verify counts them, and repetitions are no records") {
+        const temporary_directory at;
+        std::string damaged = numbered(7, line(7, 1, "info"));
+        damaged[50] ^= 1;
+        fill(at / "app.log.0000000000000003", numbered(1, line(1, 1, "info")) +
+                                                  numbered(2, line(2, 1, "info")) +
+                                                  numbered(3, line(3, 1, "info")));
+        fill(at / "app.log", numbered(3, line(3, 1, "info")) + numbered(6, line(6, 1, "info")) +
+                                 damaged + numbered(8, line(8, 1, "info")));
+        const auto done = stats({at / "app.log"});
+        CHECK(has(done.out, "6 records in"));
+        CHECK(has(done.out, "1 lines are repetitions\n"));
+        CHECK(has(done.out, "3 records are missing, 1 pieces are damaged\n"));
+        CHECK(has(run_program("sapwood", {"verify", at / "app.log"}).out,
+                  "3 records missing, 1 pieces damaged"));
+        CHECK(has(stats({"--json", at / "app.log"}).out,
+                  R"("missing":3,"missing_told":0,"damaged":1)"));
+    }
+
+    TEST_CASE("the collector's senders and tags are counted, ports are not told apart") {
+        const temporary_directory at;
+        fill(at / "app.log",
+             "2026-11-21 22:00:00.000 0 info [http 127.0.0.1:1] {\"tag\":\"billing\"}\n"
+             "2026-11-21 22:00:00.000 0 info [http 127.0.0.1:2] {\"tag\":\"billing\"}\n"
+             "2026-11-21 22:00:00.000 9 info [unix pid=9 uid=0 facility=user app=shop] paid\n");
+        const auto done = stats({at / "app.log"});
+        CHECK(has(done.out, "by sender:\n             2  66.7%  http 127.0.0.1\n"
+                            "             1  33.3%  unix pid=9 uid=0\n"));
+        CHECK(has(done.out, "%  shop\n"));
+        CHECK(!has(done.out, "by thread"));
+    }
+
+    TEST_CASE("names and times that somebody makes up do not take more than so much memory") {
+        const temporary_directory at;
+        std::string text;
+        for (int i = 0; i < 120'000; ++i) {
+            text += fmt::format("{}-{:02}-{:02} 22:00:00.000 {} info x\n", 1970 + i % 290,
+                                1 + i % 12, 1 + i / 290 % 28, i);
+        }
+        fill(at / "app.log", text);
+        const auto done = stats({at / "app.log"});
+        CHECK(done.status == 0);
+        CHECK(has(done.out, ": 120000 records"));
+        CHECK(has(done.out, "and 99980 more; --all lists them\n"));
+        CHECK(has(done.out, "20000 records of names that came when there were too many\n"));
+        CHECK(has(done.out, "by time, 3640 d each:\n"));
+    }
+
+    TEST_CASE("what cannot be read is an error, and an empty log is none") {
+        const temporary_directory at;
+        const auto missing = stats({at / "missing"});
+        CHECK(missing.status == 2);
+        CHECK(has(missing.err, "cannot open " + (at / "missing")));
+        fill(at / "empty", "");
+        CHECK(stats({at / "empty"}).out == (at / "empty") + ": 0 records in 0 bytes, 1 file\n");
+    }
+}

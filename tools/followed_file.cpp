@@ -1,0 +1,200 @@
+#include "followed_file.hpp"
+
+#include "log_line.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <fmt/format.h>
+#include <memory>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+namespace sapwood::tools {
+
+namespace {
+
+constexpr std::size_t block_bytes = 256u << 10;
+constexpr std::size_t compared_bytes = 64;
+
+/// A reader of pages may, for a moment, see a later one of two that are written and not the
+/// earlier.
+constexpr auto zeros_are_believed_after = std::chrono::seconds(1);
+
+} // namespace
+
+followed_file::followed_file(std::string name, int fd, std::uint64_t offset)
+    : name_(std::move(name)),
+      fd_(fd),
+      offset_(offset) {
+    struct ::stat status {};
+
+    if (::fstat(fd_, &status) == 0) {
+        device_ = status.st_dev;
+        inode_ = status.st_ino;
+    }
+    char before[compared_bytes];
+    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(offset_, compared_bytes));
+    before_.assign(before, read(offset_ - size, before, size));
+}
+
+followed_file::followed_file(log_file packed) : name_(packed.path), packed_(std::move(packed)) {}
+
+followed_file::~followed_file() {
+    if (fd_ >= 0) {
+        ::close(fd_);
+    }
+}
+
+std::uint64_t followed_file::size() const noexcept {
+    struct ::stat status {};
+
+    return fd_ >= 0 && ::fstat(fd_, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
+}
+
+std::size_t followed_file::read(std::uint64_t at, char* to, std::size_t size) const {
+    for (;;) {
+        const ssize_t got = ::pread(fd_, to, size, static_cast<off_t>(at));
+        if (got >= 0) {
+            return static_cast<std::size_t>(got);
+        }
+        if (errno != EINTR) {
+            throw std::system_error(errno, std::generic_category(),
+                                    fmt::format("cannot read {}", name_));
+        }
+    }
+}
+
+bool followed_file::is_unchanged_before(std::uint64_t offset, std::string_view text) const {
+    char now[compared_bytes];
+    const std::size_t size = std::min(text.size(), compared_bytes);
+    return read(offset - size, now, size) == size &&
+           std::string_view(now, size) == text.substr(text.size() - size);
+}
+
+/// Recovery takes a torn line away, and copytruncate everything.
+void followed_file::notice_cut(std::uint64_t size) {
+    const std::string_view pending(pending_.data(), pending_bytes_);
+    if (size < offset_ + pending_bytes_ ||
+        !is_unchanged_before(offset_ + pending_bytes_, pending)) {
+        pending_bytes_ = 0;
+    }
+    if (size < offset_ || !is_unchanged_before(offset_, before_)) {
+        std::fputs(fmt::format("sapwood tail: {} was cut; goes on at its begin\n", name_).c_str(),
+                   stderr);
+        offset_ = 0;
+        before_.clear();
+    }
+}
+
+/// Where the zeros at `from` end, at `end` at the latest.
+std::uint64_t followed_file::zeros_end(std::uint64_t from, std::uint64_t end) const {
+    const std::unique_ptr<char[]> block(new char[block_bytes]);
+    while (from < end) {
+        const auto size =
+            static_cast<std::size_t>(std::min<std::uint64_t>(end - from, block_bytes));
+        const std::string_view text(block.get(), read(from, block.get(), size));
+        const std::size_t other = text.find_first_not_of('\0');
+        if (other != text.npos) {
+            return from + other;
+        }
+        if (text.empty()) {
+            break;
+        }
+        from += text.size();
+    }
+    return end;
+}
+
+bool followed_file::may_skip_zeros(std::uint64_t at) {
+    const clock::time_point now = clock::now();
+    if (zeros_at_ != at) {
+        zeros_at_ = at;
+        zeros_since_ = now;
+    }
+    return now - zeros_since_ >= zeros_are_believed_after;
+}
+
+void followed_file::show_new(std::uint64_t end, line_view& view) {
+    if (fd_ < 0) {
+        show_packed(view);
+        return;
+    }
+    const std::uint64_t size = this->size();
+    notice_cut(size);
+    end = std::min(end, size);
+    for (std::uint64_t at = offset_ + pending_bytes_; at < end;) {
+        if (pending_.size() < pending_bytes_ + block_bytes + line_padding) {
+            pending_.resize(2 * pending_bytes_ + block_bytes + line_padding);
+        }
+        char* const to = pending_.data() + pending_bytes_;
+        const auto wanted =
+            static_cast<std::size_t>(std::min<std::uint64_t>(end - at, block_bytes));
+        std::string_view text(to, read(at, to, wanted));
+        const bool has_zeros = text.find('\0') != text.npos;
+        text = text.substr(0, text.find('\0'));
+        const std::uint64_t behind = at + text.size();
+        take(text, view);
+        if (has_zeros) {
+            // Space for lines to come; or a hole, which somebody has left who cut the file.
+            const std::uint64_t zeros = zeros_end(behind, size);
+            if (zeros == size || !may_skip_zeros(behind)) {
+                return;
+            }
+            show_rest(view);
+            offset_ = at = zeros;
+            before_.clear();
+            continue;
+        }
+        if (text.empty() || pending_bytes_ > block_reader::line_bytes_max) {
+            show_rest(view);
+            return;
+        }
+        at = behind;
+    }
+}
+
+/// Shows what is whole of what is pending and of `text`, which stands behind it.
+void followed_file::take(std::string_view text, line_view& view) {
+    std::string_view lines(pending_.data(), pending_bytes_ + text.size());
+    const std::size_t last = text.rfind('\n');
+    if (last == text.npos) {
+        pending_bytes_ = lines.size();
+        return;
+    }
+    lines = lines.substr(0, pending_bytes_ + last + 1);
+    const std::string_view rest = text.substr(last + 1);
+    offset_ += lines.size();
+    before_.append(lines.substr(lines.size() - std::min(lines.size(), compared_bytes)));
+    before_.erase(0, before_.size() - std::min(before_.size(), compared_bytes));
+    while (!lines.empty()) {
+        view.show(take_line(lines));
+    }
+    pending_bytes_ = rest.size();
+    std::memmove(pending_.data(), rest.data(), rest.size());
+}
+
+void followed_file::show_rest(line_view& view) {
+    if (pending_bytes_ > 0) {
+        view.show({pending_.data(), pending_bytes_});
+        offset_ += pending_bytes_;
+        before_.clear();
+        pending_bytes_ = 0;
+    }
+}
+
+void followed_file::show_packed(line_view& view) {
+    if (packed_.path.empty()) {
+        return;
+    }
+    block_reader reader(std::exchange(packed_, {}));
+    for (std::string_view block = reader.next(); !block.empty(); block = reader.next()) {
+        while (!block.empty()) {
+            view.show(take_line(block));
+        }
+    }
+}
+
+} // namespace sapwood::tools

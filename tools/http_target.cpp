@@ -1,0 +1,167 @@
+#include "http_response.hpp"
+#include "send_target.hpp"
+
+#include <sapwood/connect.hpp>
+#include <sapwood/timeout.hpp>
+#include <sapwood/unix_socket.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <fmt/format.h>
+#include <memory>
+#include <stdexcept>
+#include <sys/socket.h>
+#include <system_error>
+#include <utility>
+
+namespace sapwood::tools {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// The collector answers within 30 s, with 503 if need be.
+constexpr auto answer_within = 60s;
+
+using kind = send_answer::kind;
+
+kind kind_of(int status) noexcept {
+    switch (status) {
+    case 400: // a part of it may be right
+    case 413:
+    case 422:
+        return kind::refused;
+    case 408:
+    case 425:
+    case 429:
+        return kind::again;
+    default:
+        return status < 300                                      ? kind::taken
+               : status >= 500 && status != 501 && status != 505 ? kind::again
+                                                                 : kind::hopeless;
+    }
+}
+
+class http_target final : public send_target {
+  public:
+    explicit http_target(const http_options& options) {
+        std::string_view url = options.url;
+        std::string path;
+        if (url.starts_with('/') || url.starts_with('@')) {
+            socket_ = url;
+            host_ = "localhost";
+        } else {
+            if (url.starts_with("https:")) {
+                throw std::invalid_argument("--http speaks no TLS: put a proxy in between, or use "
+                                            "curl");
+            }
+            if (url.starts_with("http://")) {
+                url.remove_prefix(7);
+            }
+            const std::size_t slash = std::min(url.find('/'), url.size());
+            path = url.substr(slash);
+            host_ = url.substr(0, slash);
+            const bool has_port = host_.find(':', host_.find(']') + 1) != host_.npos;
+            place_ = parse_host_and_port(has_port ? host_ : host_ + ":80");
+        }
+        if (path.empty() || path == "/") {
+            path = options.log.empty() ? "/log" : "/log/" + options.log;
+        } else if (!options.log.empty()) {
+            throw std::invalid_argument("--log and a path in the URL: one of the two");
+        }
+        if (!options.ack.empty()) {
+            path += (path.find('?') == path.npos ? "?ack=" : "&ack=") + options.ack;
+        }
+        const auto is_printable = [](char c) { return c > ' ' && c < '\x7f'; };
+        if (!std::ranges::all_of(path + host_ + options.token, is_printable)) {
+            throw std::invalid_argument(
+                "the URL, the log and the token have printable characters, and no spaces");
+        }
+        head_ = fmt::format("POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: sapwood\r\n"
+                            "Content-Type: application/x-ndjson\r\n{}Content-Length: ",
+                            path, host_,
+                            options.token.empty()
+                                ? ""
+                                : fmt::format("Authorization: Bearer {}\r\n", options.token));
+    }
+
+    task<send_answer> send(std::string_view batch) override {
+        try {
+            if (peer_ == nullptr || has_news()) {
+                co_await timeout(connect_within, connect());
+            }
+            const std::string head = fmt::format("{}{}\r\n\r\n", head_, batch.size());
+            const std::span<const char> parts[] = {head, batch};
+            http_response answer;
+            try {
+                co_await peer_->write_all(parts);
+            } catch (const std::system_error&) {
+                // It may have been refused before it was read: then there is an answer.
+                is_broken_ = true;
+            }
+            answer = co_await timeout(answer_within, http_response::read(*peer_));
+            if (answer.is_last || std::exchange(is_broken_, false)) {
+                peer_.reset();
+            }
+            co_return send_answer(kind_of(answer.status), text_of(answer), answer.retry_after);
+        } catch (const std::system_error& error) {
+            peer_.reset();
+            is_broken_ = false;
+            co_return send_answer(kind::again, error.what());
+        } catch (const cancelled&) {
+            peer_.reset();
+            throw;
+        }
+    }
+
+    task<send_answer> finish() override {
+        peer_.reset();
+        co_return send_answer(kind::taken);
+    }
+
+    [[nodiscard]] bool is_acknowledged() const noexcept override { return true; }
+
+  private:
+    /// The other side has ended the connection, or says what it was not asked for.
+    [[nodiscard]] bool has_news() const noexcept {
+        char byte = 0;
+        return ::recv(peer_->fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+    }
+
+    task<> connect() {
+        peer_.reset();
+        if (!socket_.empty()) {
+            const endpoint at = unix_place(socket_);
+            unix_stream made = co_await unix_stream::connect(at);
+            peer_ = std::make_unique<unix_stream>(std::move(made));
+        } else {
+            tcp_stream made = co_await connect_to(place_.host, place_.port);
+            peer_ = std::make_unique<tcp_stream>(std::move(made));
+        }
+    }
+
+    [[nodiscard]] static std::string text_of(const http_response& answer) {
+        std::string_view text = answer.body;
+        while (text.ends_with('\n') || text.ends_with('\r')) {
+            text.remove_suffix(1);
+        }
+        return fmt::format("HTTP status {}{}{}", answer.status, text.empty() ? "" : ": ", text);
+    }
+
+    /// Of a Unix socket; empty otherwise.
+    std::string socket_;
+    host_and_port place_;
+    std::string host_;
+    std::string head_;
+    std::unique_ptr<stream> peer_;
+    bool is_broken_ = false;
+};
+
+} // namespace
+
+std::unique_ptr<send_target> make_http(const http_options& options) {
+    return std::make_unique<http_target>(options);
+}
+
+} // namespace sapwood::tools

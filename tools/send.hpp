@@ -1,0 +1,44 @@
+// sapwood send: lines of a program, or of the command line, to a collector. Registers itself with
+// the command line; what run() returns is the program's exit code.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace sapwood::tools {
+
+class send_target;
+
+class send_command {
+  public:
+    explicit send_command(CLI::App& program);
+
+    [[nodiscard]] bool is_chosen() const { return command_->parsed(); }
+
+    /// 0: everything that was read is acknowledged, or sent where nothing is ever acknowledged. 1:
+    /// something is not. Throws std::exception where the command line is wrong.
+    [[nodiscard]] int run() const;
+
+  private:
+    [[nodiscard]] std::unique_ptr<send_target> target() const;
+
+    CLI::App* command_;
+    std::vector<std::string> files_;
+    std::vector<std::string> message_;
+    std::string unix_;
+    std::string tcp_;
+    std::string http_;
+    std::string log_;
+    std::string ack_;
+    std::string token_file_;
+    std::string tag_;
+    std::string level_;
+    bool is_syslog_ = false;
+    bool is_verbose_ = false;
+    double give_up_seconds_ = 60;
+};
+
+} // namespace sapwood::tools

@@ -1,0 +1,89 @@
+// Where records are sent to, a batch at a time: a stream of lines, which is never answered, or a
+// collector by HTTP, which is. Loop thread only.
+#pragma once
+
+#include <sapwood/clock.hpp>
+#include <sapwood/endpoint.hpp>
+#include <sapwood/task.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace sapwood::tools {
+
+inline constexpr auto connect_within = std::chrono::seconds(10);
+
+/// What has become of a batch.
+struct send_answer {
+    enum class kind : std::uint8_t {
+        /// Of HTTP: acknowledged. Of a stream: the kernel has it.
+        taken,
+        /// It may be taken later; or it was taken, and the answer is lost.
+        again,
+        /// Never, as it is: a part of it may be.
+        refused,
+        /// Nothing will be taken.
+        hopeless,
+    };
+
+    // A constructor, so that gcc 12 does not take it for an aggregate; see first_of.
+    explicit send_answer(kind what, std::string reason = {}, clock::duration delay = {})
+        : is(what),
+          why(std::move(reason)),
+          after(delay) {}
+
+    kind is;
+    std::string why;
+    /// How long the other side asks to be left alone; zero: it does not say.
+    clock::duration after;
+};
+
+class send_target {
+  public:
+    virtual ~send_target() = default;
+
+    /// Connects where it is not connected. Throws only `cancelled`.
+    [[nodiscard]] virtual task<send_answer> send(std::string_view batch) = 0;
+
+    /// Of a stream: ends it, and waits for the other side to do so, which then has read everything.
+    /// Throws only `cancelled`.
+    [[nodiscard]] virtual task<send_answer> finish() = 0;
+
+    /// Whether what is `taken` is acknowledged, and not only sent.
+    [[nodiscard]] virtual bool is_acknowledged() const noexcept = 0;
+};
+
+/// `place` is a Unix socket's path or HOST:PORT.
+[[nodiscard]] std::unique_ptr<send_target> make_unix_lines(const std::string& path);
+[[nodiscard]] std::unique_ptr<send_target> make_tcp_lines(const std::string& place);
+
+struct http_options {
+    /// `http://HOST:PORT[/PATH]`, or a Unix socket's path.
+    std::string url;
+    /// Of the log, where the URL has no path; empty: the collector's first.
+    std::string log;
+    /// accepted, written or durable; empty: as the collector has it.
+    std::string ack;
+    /// A bearer token; empty: none.
+    std::string token;
+};
+
+/// Throws std::invalid_argument that says what is wrong with the URL.
+[[nodiscard]] std::unique_ptr<send_target> make_http(const http_options& options);
+
+/// A Unix socket by its path, or by an abstract name behind `@`. Throws std::system_error.
+[[nodiscard]] endpoint unix_place(std::string_view path);
+
+/// `example.org:514` and `[::1]:514`, in two. Throws std::invalid_argument.
+struct host_and_port {
+    std::string host;
+    std::string port;
+};
+
+[[nodiscard]] host_and_port parse_host_and_port(std::string_view place);
+
+} // namespace sapwood::tools
