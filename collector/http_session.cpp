@@ -16,26 +16,11 @@ namespace sapwood::collector {
 
 namespace {
 
-constexpr std::string_view json_type = "application/json";
 constexpr std::string_view text_type = "text/plain; charset=utf-8";
-constexpr std::string_view success_body = R"({"status":"1","result":"success"})";
 
 /// What a peer may still have sent before it sees that it was refused.
 constexpr std::size_t linger_bytes_max = 1u << 20;
 constexpr clock::duration linger_for = std::chrono::seconds(2);
-
-/// The value of `name` in `a=b&name=value`; empty where there is none.
-std::string_view parameter(std::string_view query, std::string_view name) noexcept {
-    while (!query.empty()) {
-        const auto end = std::min(query.find('&'), query.size());
-        const std::string_view pair = query.substr(0, end);
-        query.remove_prefix(std::min(end + 1, query.size()));
-        if (pair.size() > name.size() && pair.starts_with(name) && pair[name.size()] == '=') {
-            return pair.substr(name.size() + 1);
-        }
-    }
-    return {};
-}
 
 } // namespace
 
@@ -61,10 +46,10 @@ task<> http_session::run() {
         if (unanswered_ != 0) {
             const unsigned waiting = std::exchange(unanswered_, 0);
             for (unsigned i = 0; i < waiting; ++i) {
-                answer(503, "the record is not on disk yet: it may be in the log or not");
+                refuse(503, "the record is not on disk yet: it may be in the log or not");
             }
         } else {
-            answer(408, "the request did not come in time");
+            refuse(408, "the request did not come in time");
         }
     }
     hold(0);
@@ -90,7 +75,7 @@ task<> http_session::converse() {
         if (!piece) {
             if (!is_idle_) {
                 is_closing_ = true;
-                answer(400, "the request ends in the middle");
+                refuse(400, "the request ends in the middle");
             }
             co_return;
         }
@@ -142,7 +127,7 @@ task<> http_session::handle(std::string_view& input, bool& goes_on) {
         co_await acknowledge();
         is_closing_ = true;
         is_cut_ = true;
-        answer(parser_.status(), parser_.reason());
+        refuse(parser_.status(), parser_.reason());
         break;
     }
     if (is_closing_) {
@@ -153,20 +138,20 @@ task<> http_session::handle(std::string_view& input, bool& goes_on) {
 
 /// The head is there, and a body is to come.
 task<> http_session::on_head(bool is_body_here) {
-    plan_ = plan_for(parser_.head());
+    plan_ = plan_for(parser_.head(), intake_, is_guarded_);
     has_plan_ = true;
-    if (plan_.what != action::take) {
+    if (plan_.what != http_action::take) {
         parser_.drop_body();
     }
     if (!parser_.head().expects_continue) {
         co_return;
     }
     co_await acknowledge();
-    if (plan_.what == action::refuse) {
+    if (plan_.what == http_action::refuse) {
         // Whether the body comes nobody knows.
         is_closing_ = true;
         is_cut_ = true;
-        answer(plan_.status, plan_.reason);
+        refuse(plan_.status, plan_.reason);
     } else if (!is_body_here) {
         out_ += "HTTP/1.1 100 Continue\r\n\r\n";
         co_await send();
@@ -175,25 +160,25 @@ task<> http_session::on_head(bool is_body_here) {
 
 task<> http_session::on_request() {
     if (!std::exchange(has_plan_, false)) {
-        plan_ = plan_for(parser_.head());
+        plan_ = plan_for(parser_.head(), intake_, is_guarded_);
     }
     ++intake_.counts.requests;
     if (!parser_.head().keeps_alive || intake_.is_draining) {
         is_closing_ = true;
     }
-    if (plan_.what == action::take) {
+    if (plan_.what == http_action::take) {
         co_await take_records();
         co_return;
     }
     co_await acknowledge();
     switch (plan_.what) {
-    case action::health:
+    case http_action::health:
         answer_text(200, "alive\n");
         break;
-    case action::metrics:
+    case http_action::metrics:
         answer_text(200, metrics_page(intake_));
         break;
-    case action::ready:
+    case http_action::ready:
         if (intake_.is_draining) {
             answer_text(503, "draining\n");
         } else if (const named_log* const bad = intake_.refusing_log()) {
@@ -202,8 +187,11 @@ task<> http_session::on_request() {
             answer_text(200, "ready\n");
         }
         break;
+    case http_action::say:
+        append_answer(plan_.said);
+        break;
     default:
-        answer(plan_.status, plan_.reason);
+        refuse(plan_.status, plan_.reason);
         break;
     }
 }
@@ -215,20 +203,20 @@ task<> http_session::take_records() {
     }
     if (must_come_again()) {
         co_await acknowledge();
-        answer(503, error_);
+        refuse(503, error_);
         co_return;
     }
-    auto records = intake_.take_records();
-    if (!decode(records)) {
-        intake_.keep_records(std::move(records));
-        co_await acknowledge();
-        answer(plan_.status, error_);
-        co_return;
+    decoded_.clear();
+    decoded_.records = intake_.take_records();
+    decode();
+    auto records = std::move(decoded_.records);
+    if (decoded_.status == 0 && !is_within_rate(records.size())) {
+        decoded_.refuse(429, "more records come than this token is for");
     }
-    if (!is_within_rate(records.size())) {
+    if (decoded_.status != 0) {
         intake_.keep_records(std::move(records));
         co_await acknowledge();
-        answer(429, "more records come than this token is for");
+        refuse(decoded_.status, decoded_.error);
         co_return;
     }
     acked_log_ = &log;
@@ -249,7 +237,7 @@ task<> http_session::take_records() {
     if (refused) {
         --unanswered_;
         co_await acknowledge();
-        answer(503, refused.message());
+        refuse(503, refused.message());
     } else if (is_closing_) {
         co_await acknowledge();
     }
@@ -278,9 +266,9 @@ task<> http_session::acknowledge() {
     for (; left > 0; --left) {
         is_closing_ = closes && left == 1;
         if (how) {
-            answer(503, how.message());
+            refuse(503, how.message());
         } else {
-            append_answer(acked_at_ == ack_level::accepted ? 202 : 200, json_type, success_body);
+            append_answer(plan_.as->success(acked_at_, {}));
         }
     }
     is_closing_ = closes;
@@ -319,87 +307,6 @@ task<> http_session::linger() {
 
 // --- what is to be done ---
 
-http_session::plan http_session::plan_for(const http_head& head) {
-    if (is_guarded_ && !head.origin.empty()) {
-        return {.status = 403, .reason = "no web page may write to this log"};
-    }
-    if (is_guarded_ && !head.host.empty() && !intake_.access.is_own_host(head.host)) {
-        return {.status = 421, .reason = "this collector is not the Host that was asked for"};
-    }
-    plan made = plan_for_path(head);
-    if ((made.what == action::take || made.what == action::metrics) &&
-        intake_.access.needs_token()) {
-        const auto* const who = intake_.access.find(head.authorization);
-        if (who == nullptr) {
-            return {.status = 401, .reason = "a token is needed: Authorization: Bearer ..."};
-        }
-        if (made.log != nullptr && !may_write(who->token, made.log->name())) {
-            return {.status = 403, .reason = "this token is not for this log"};
-        }
-    }
-    return made;
-}
-
-http_session::plan http_session::plan_for_path(const http_head& head) {
-    const std::string_view target = head.target;
-    const auto question = std::min(target.find('?'), target.size());
-    const std::string_view path = target.substr(0, question);
-    const std::string_view query = target.substr(std::min(question + 1, target.size()));
-    const bool is_get = head.method == http_method::get || head.method == http_method::head;
-    if (path == "/log") {
-        return plan_for_log(head, {}, query);
-    }
-    if (constexpr std::string_view prefix = "/log/"; path.starts_with(prefix)) {
-        return plan_for_log(head, path.substr(prefix.size()), query);
-    }
-    if (path == "/healthz" || path == "/readyz" || path == "/metrics") {
-        if (!is_get) {
-            return {.status = 405, .reason = "GET this path"};
-        }
-        return {.what = path == "/healthz"  ? action::health
-                        : path == "/readyz" ? action::ready
-                                            : action::metrics};
-    }
-    return {.status = 404, .reason = "there is nothing at this path; POST records to /log"};
-}
-
-http_session::plan http_session::plan_for_log(const http_head& head, std::string_view name,
-                                              std::string_view query) {
-    named_log* const log = intake_.find(name);
-    if (log == nullptr) {
-        return {.status = 404, .reason = "there is no log of this name"};
-    }
-    plan made{.what = action::take, .log = log, .ack = log->default_ack()};
-    if (head.method == http_method::get) {
-        // Python's HTTPHandler: the whole query is the record.
-        made.is_query = true;
-        return made;
-    }
-    if (head.method != http_method::post && head.method != http_method::put) {
-        return {.status = 405, .reason = "POST records to this path"};
-    }
-    if (const std::string_view wanted = parameter(query, "ack"); !wanted.empty()) {
-        const auto level = parse_ack_level(wanted);
-        if (!level) {
-            return {.status = 400, .reason = "ack is durable, written or accepted"};
-        }
-        if (!log->can_tell(*level)) {
-            return {.status = 400,
-                    .reason = "nothing in this log is ever durable: ask for written"};
-        }
-        made.ack = *level;
-    }
-    if (head.coding != content_coding::identity) {
-        return {.status = 415, .reason = "the body's Content-Encoding is not known here"};
-    }
-    if (head.type == media_type::protobuf || head.type == media_type::other) {
-        return {.status = 415,
-                .reason = "a body is application/json, application/x-ndjson or "
-                          "application/x-www-form-urlencoded"};
-    }
-    return made;
-}
-
 /// Whether no more records can be taken now; error_ says why.
 bool http_session::must_come_again() {
     if (intake_.is_draining) {
@@ -425,79 +332,64 @@ bool http_session::is_within_rate(std::size_t records) {
            access_rules::allows(*who, records, event_loop::current().now());
 }
 
-/// The request's records, or false, with what is wrong in error_ and plan_.status.
-bool http_session::decode(std::vector<record>& records) {
-    json_decoder& decoder = intake_.decoder;
-    const std::string_view body = parser_.body();
-    const std::vector<json_item>* items = nullptr;
-    if (plan_.is_query) {
-        const std::string_view target = parser_.head().target;
-        const auto question = std::min(target.find('?'), target.size());
-        items = &decoder.decode_form(target.substr(std::min(question + 1, target.size())));
-    } else if (const auto first = body.find_first_not_of(" \t\r\n");
-               parser_.head().type == media_type::form && first != body.npos &&
-               body[first] != '{' && body[first] != '[') {
-        // curl says that everything is a form.
-        items = &decoder.decode_form(body);
-    } else {
-        items =
-            &decoder.decode(body, parser_.head().type == media_type::ndjson ? json_framing::lines
-                                                                            : json_framing::any);
-    }
-    if (!decoder.error().empty()) {
-        error_ = decoder.error();
-        plan_.status = 400;
-        return false;
-    }
-    records.reserve(items->size());
-    for (const json_item& each : *items) {
-        records.push_back(plan_.log->encode_json(source_, each.importance, each.json));
-    }
-    return true;
+/// The request's records, or what is wrong.
+void http_session::decode() {
+    plan_.as->decode({.head = parser_.head(),
+                      .body = parser_.body(),
+                      .log = *plan_.log,
+                      .from = source_,
+                      .shared = intake_},
+                     decoded_);
 }
 
 // --- answers ---
 
-void http_session::answer(unsigned status, std::string_view result) {
-    std::string body = R"({"status":"0",)";
-    append_json_member("result", result, body);
-    body += "}";
-    append_answer(status, json_type, body);
+void http_session::refuse(unsigned status, std::string_view why) {
+    std::string body;
+    append_answer(plan_.as->failure(status, why, body));
 }
 
 void http_session::answer_text(unsigned status, std::string_view text) {
-    append_answer(status, text_type, text);
+    append_answer({.status = status, .type = text_type, .body = text});
 }
 
-void http_session::append_answer(unsigned status, std::string_view type, std::string_view body) {
+void http_session::append_answer(const http_reply& reply) {
+    const unsigned status = reply.status;
     count(status);
     out_ += "HTTP/1.1 ";
     out_ += status_line(status);
     out_ += "\r\n";
     out_ += intake_.date_field();
-    out_ += "Content-Type: ";
-    out_ += type;
-    out_ += "\r\nContent-Length: ";
-    char digits[20];
-    const auto end = std::to_chars(std::begin(digits), std::end(digits), body.size());
-    out_.append(digits, end.ptr);
+    out_ += reply.fields;
+    if (!reply.type.empty()) {
+        out_ += "Content-Type: ";
+        out_ += reply.type;
+        out_ += "\r\n";
+    }
+    if (status != 204) {
+        out_ += "Content-Length: ";
+        char digits[20];
+        const auto end = std::to_chars(std::begin(digits), std::end(digits), reply.body.size());
+        out_.append(digits, end.ptr);
+        out_ += "\r\n";
+    }
     if (status == 503 || status == 429) {
-        out_ += "\r\nRetry-After: 1";
+        out_ += "Retry-After: 1\r\n";
     }
     if (status == 401) {
-        out_ += "\r\nWWW-Authenticate: Bearer";
+        out_ += "WWW-Authenticate: Bearer\r\n";
     }
     if (status == 405) {
-        out_ += "\r\nAllow: POST";
+        out_ += "Allow: POST\r\n";
     }
     if (is_closing_) {
-        out_ += "\r\nConnection: close";
+        out_ += "Connection: close\r\n";
     } else if (parser_.head().is_http_1_0) {
-        out_ += "\r\nConnection: keep-alive";
+        out_ += "Connection: keep-alive\r\n";
     }
-    out_ += "\r\n\r\n";
+    out_ += "\r\n";
     if (parser_.head().method != http_method::head) {
-        out_ += body;
+        out_ += reply.body;
     }
 }
 

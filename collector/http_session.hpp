@@ -4,7 +4,9 @@
 #pragma once
 
 #include "connection.hpp"
+#include "http_interface.hpp"
 #include "http_parser.hpp"
+#include "http_routes.hpp"
 #include "intake.hpp"
 #include "source.hpp"
 
@@ -14,7 +16,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace sapwood::collector {
 
@@ -28,19 +29,6 @@ class http_session final : public connection {
     [[nodiscard]] bool is_idle() const noexcept override { return is_idle_; }
 
   private:
-    enum class action : std::uint8_t { take, refuse, health, ready, metrics };
-
-    /// What is to be done with a request, as its head says.
-    struct plan {
-        action what = action::refuse;
-        named_log* log = nullptr;
-        ack_level ack = ack_level::durable;
-        /// Records are in the target's query.
-        bool is_query = false;
-        unsigned status = 400;
-        const char* reason = "";
-    };
-
     task<> converse();
     task<> handle(std::string_view& input, bool& goes_on);
     task<> on_head(bool is_body_here);
@@ -50,17 +38,13 @@ class http_session final : public connection {
     task<> send();
     task<> linger();
 
-    [[nodiscard]] plan plan_for(const http_head& head);
-    [[nodiscard]] plan plan_for_path(const http_head& head);
-    [[nodiscard]] plan plan_for_log(const http_head& head, std::string_view name,
-                                    std::string_view query);
-    [[nodiscard]] bool decode(std::vector<record>& records);
+    void decode();
     [[nodiscard]] bool must_come_again();
     [[nodiscard]] bool is_within_rate(std::size_t records);
 
-    void answer(unsigned status, std::string_view result);
+    void refuse(unsigned status, std::string_view why);
     void answer_text(unsigned status, std::string_view text);
-    void append_answer(unsigned status, std::string_view type, std::string_view body);
+    void append_answer(const http_reply& reply);
     void count(unsigned status) noexcept;
     void hold(std::size_t bytes) noexcept;
 
@@ -69,7 +53,7 @@ class http_session final : public connection {
     const source source_;
     const bool is_guarded_;
     http_parser parser_;
-    plan plan_;
+    http_plan plan_;
     bool has_plan_ = false;
     bool is_idle_ = true;
     /// After what is in out_ nothing more is said.
@@ -86,6 +70,7 @@ class http_session final : public connection {
     named_log* acked_log_ = nullptr;
     ack_level acked_at_ = ack_level::durable;
     lsn acked_place_ = lsn::none;
+    decoded_request decoded_;
     /// Counted in intake_.counts.held_bytes.
     std::size_t held_ = 0;
     std::string error_;
