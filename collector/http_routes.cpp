@@ -1,8 +1,7 @@
 #include "http_routes.hpp"
 
+#include "foreign_interfaces.hpp"
 #include "intake.hpp"
-
-#include <algorithm>
 
 namespace sapwood::collector {
 
@@ -25,19 +24,8 @@ http_plan plan_for_log(const http_head& head, intake& shared, std::string_view n
     if (head.method != http_method::post && head.method != http_method::put) {
         return {.status = 405, .reason = "POST records to this path"};
     }
-    if (const std::string_view wanted = parameter(query, "ack"); !wanted.empty()) {
-        const auto level = parse_ack_level(wanted);
-        if (!level) {
-            return {.status = 400, .reason = "ack is durable, written or accepted"};
-        }
-        if (!log->can_tell(*level)) {
-            return {.status = 400,
-                    .reason = "nothing in this log is ever durable: ask for written"};
-        }
-        made.ack = *level;
-    }
     made.coding = head.coding;
-    if (head.coding != content_coding::identity) {
+    if (!can_decompress(head.coding)) {
         return {.status = 415, .reason = "the body's Content-Encoding is not known here"};
     }
     if (head.type == media_type::protobuf || head.type == media_type::other) {
@@ -45,7 +33,7 @@ http_plan plan_for_log(const http_head& head, intake& shared, std::string_view n
                 .reason = "a body is application/json, application/x-ndjson or "
                           "application/x-www-form-urlencoded"};
     }
-    return made;
+    return with_asked_ack(made, query);
 }
 
 http_plan plan_for_path(const http_head& head, intake& shared) {
@@ -55,6 +43,9 @@ http_plan plan_for_path(const http_head& head, intake& shared) {
     const bool is_get = head.method == http_method::get || head.method == http_method::head;
     if (path == "/log") {
         return plan_for_log(head, shared, {}, query);
+    }
+    if (const auto foreign = plan_for_foreign(head, shared)) {
+        return *foreign;
     }
     if (constexpr std::string_view prefix = "/log/"; path.starts_with(prefix)) {
         return plan_for_log(head, shared, path.substr(prefix.size()), query);
@@ -76,6 +67,22 @@ http_plan refused(const http_plan& asked, unsigned status, const char* reason) {
 }
 
 } // namespace
+
+http_plan with_asked_ack(http_plan made, std::string_view query) {
+    const std::string_view wanted = parameter(query, "ack");
+    if (wanted.empty()) {
+        return made;
+    }
+    const auto level = parse_ack_level(wanted);
+    if (!level) {
+        return refused(made, 400, "ack is durable, written or accepted");
+    }
+    if (!made.log->can_tell(*level)) {
+        return refused(made, 400, "nothing in this log is ever durable: ask for written");
+    }
+    made.ack = *level;
+    return made;
+}
 
 http_plan plan_for(const http_head& head, intake& shared, bool is_guarded) {
     http_plan made = plan_for_path(head, shared);

@@ -8,6 +8,7 @@
 #include "named_log.hpp"
 
 #include <cstdint>
+#include <string_view>
 
 namespace sapwood::collector {
 
@@ -42,6 +43,9 @@ struct http_plan {
     /// Of `say`: views literals.
     http_reply said{};
 };
+
+/// `made` takes records: with the acknowledgement that `query` asks for, if it does.
+[[nodiscard]] http_plan with_asked_ack(http_plan made, std::string_view query);
 
 /// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
 [[nodiscard]] http_plan plan_for(const http_head& head, intake& shared, bool is_guarded);

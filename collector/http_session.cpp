@@ -334,12 +334,18 @@ bool http_session::is_within_rate(std::size_t records) {
 
 /// The request's records, or what is wrong.
 void http_session::decode() {
-    plan_.as->decode({.head = parser_.head(),
-                      .body = parser_.body(),
-                      .log = *plan_.log,
-                      .from = source_,
-                      .shared = intake_},
-                     decoded_);
+    const auto plain = intake_.plain.undo(plan_.coding, parser_.body());
+    if (plain.status != 0) {
+        decoded_.refuse(plain.status, plain.reason);
+    } else {
+        plan_.as->decode({.head = parser_.head(),
+                          .body = plain.text,
+                          .log = *plan_.log,
+                          .from = source_,
+                          .shared = intake_},
+                         decoded_);
+    }
+    intake_.plain.trim();
 }
 
 // --- answers ---

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "access.hpp"
+#include "decoded_body.hpp"
+#include "decompressor.hpp"
 #include "http_parser.hpp"
 #include "json_decoder.hpp"
 #include "named_log.hpp"
@@ -20,6 +22,7 @@ namespace sapwood::collector {
 
 struct collector_limits {
     http_limits http;
+    decompression_limits decompression;
     json_limits json;
     /// Of lines and datagrams that are not HTTP; what is longer is cut, and says so.
     std::size_t line_bytes_max = 64u << 10;
@@ -56,7 +59,11 @@ struct collector_counts {
 
 class intake {
   public:
-    explicit intake(const collector_limits& wanted) : limits(wanted), decoder(wanted.json) {}
+    explicit intake(const collector_limits& wanted)
+        : limits(wanted),
+          decoder(wanted.json),
+          plain(wanted.decompression),
+          foreign_body({.json = wanted.json}) {}
 
     intake(const intake&) = delete;
     intake& operator=(const intake&) = delete;
@@ -77,6 +84,9 @@ class intake {
     const collector_limits limits;
     std::deque<named_log> logs;
     json_decoder decoder;
+    /// Of the request that is decoded: its body, and what other programs' interfaces make of it.
+    decompressor plain;
+    decoded_body foreign_body;
     collector_counts counts;
     access_rules access;
     /// No new record is taken any more; what was taken is still acknowledged.

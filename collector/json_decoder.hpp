@@ -80,8 +80,14 @@ void append_json_line(std::string_view json, std::string& to);
 /// Appends `text`, which need not be UTF-8, as `"name":"text"`; `"name_escaped"` where it is not.
 void append_json_member(std::string_view name, std::string_view text, std::string& to);
 
+/// Appends `text`, which is UTF-8, as a string of JSON with its quotes.
+void append_json_text(std::string_view text, std::string& to);
+
 /// Whether it is printable ASCII: then it is one line, as it is.
 [[nodiscard]] bool is_printable(std::string_view text) noexcept;
+
+/// What `a+b%20c` stands for in a form. A per cent sign without two digits stands for itself.
+[[nodiscard]] std::string unquoted_form_text(std::string_view text);
 
 /// As logs of many kinds name it: `warn`, `notice`, `emerg`, ...
 [[nodiscard]] level level_named(std::string_view name) noexcept;
