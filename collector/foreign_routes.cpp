@@ -111,6 +111,9 @@ std::optional<http_plan> plan_for_splunk(const http_head& head, named_log* log,
     if (path.ends_with("/1.0")) {
         path.remove_suffix(std::string_view("/1.0").size());
     }
+    if (head.method == http_method::options) { // with which Docker's log driver asks
+        return say(splunk_event_interface, R"({"text":"HEC is healthy","code":17})", {});
+    }
     if (path.empty() || path == "/event") {
         return take(head, splunk_event_interface, log, no_protobuf);
     }

@@ -61,6 +61,8 @@ media_type media_type_of(std::string_view text) noexcept {
         {"application/jsonl", media_type::ndjson},
         {"application/x-jsonlines", media_type::ndjson},
         {"application/json-lines", media_type::ndjson},
+        {"application/vnd.elasticsearch+json", media_type::json},
+        {"application/vnd.elasticsearch+x-ndjson", media_type::ndjson},
         {"application/x-protobuf", media_type::protobuf},
         {"text/plain", media_type::text},
         {"text/json", media_type::json},
