@@ -49,8 +49,8 @@ bool decoded_body::has_room(std::size_t record_bytes) {
     if (!is_well()) {
         return false;
     }
-    if (items_.size() == limits.records_max) {
-        return fail(413, fmt::format("the body has more than {} records", limits.records_max));
+    if (items_.size() == limits.json.records_max) {
+        return fail(413, fmt::format("the body has more than {} records", limits.json.records_max));
     }
     if (record_bytes > limits.json.record_bytes_max) {
         return fail(413, fmt::format("record {}: it is longer than {} bytes", items_.size() + 1,

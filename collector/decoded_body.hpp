@@ -17,8 +17,6 @@ namespace sapwood::collector {
 
 struct body_limits {
     json_limits json{};
-    /// Of one request.
-    std::size_t records_max = 100'000;
     /// Of records that are made, together.
     std::size_t made_bytes_max = 64u << 20;
     /// Members and elements of a body that is one document, which a parser needs 16 bytes each for.

@@ -115,8 +115,9 @@ class bulk_reader {
     }
 
     void take(const bulk_action& action, std::string& items) {
-        if (++actions_read_ > to_.limits.records_max) {
-            to_.fail(413, fmt::format("the body has more than {} records", to_.limits.records_max));
+        if (++actions_read_ > to_.limits.json.records_max) {
+            to_.fail(413,
+                     fmt::format("the body has more than {} records", to_.limits.json.records_max));
             return;
         }
         std::string_view document;

@@ -13,7 +13,7 @@ constexpr std::string_view json_type = "application/json";
 void take_items(const http_request& request, const std::vector<json_item>& items,
                 decoded_request& to) {
     if (const std::string& error = request.shared.decoder.error(); !error.empty()) {
-        to.refuse(400, error);
+        to.refuse(request.shared.decoder.is_too_large() ? 413 : 400, error);
         return;
     }
     to.records.reserve(items.size());

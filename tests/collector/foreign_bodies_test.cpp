@@ -152,7 +152,7 @@ TEST_SUITE("foreign_bodies") {
                         std::string(10'000, 'y'), values);
         CHECK(loki(text).size() == 1001);
         CHECK(loki(text, {.made_bytes_max = 1'000'000})[0].starts_with("413 "));
-        CHECK(loki(text, {.records_max = 1000}) ==
+        CHECK(loki(text, {.json = {.records_max = 1000}}) ==
               records{"413 the body has more than 1000 records"});
         CHECK(loki(text, {.json = {.record_bytes_max = 5000}}) ==
               records{"413 record 1: it is longer than 5000 bytes"});
@@ -326,8 +326,8 @@ TEST_SUITE("foreign_bodies") {
         CHECK(wrong("{\"index\":{}}\n{\"c\":1}") ==
               "400 the body must end with a newline: it may have been cut");
         CHECK(bulk("").found[0] == "400 the body is empty");
-        CHECK(bulk(good + good + good, {.records_max = 2}).found[0].starts_with("413 "));
-        CHECK(bulk(good + "{\"delete\":{}}\n{\"delete\":{}}\n", {.records_max = 2})
+        CHECK(bulk(good + good + good, {.json = {.records_max = 2}}).found[0].starts_with("413 "));
+        CHECK(bulk(good + "{\"delete\":{}}\n{\"delete\":{}}\n", {.json = {.records_max = 2}})
                   .found[0]
                   .starts_with("413 "));
     }
