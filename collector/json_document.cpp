@@ -40,6 +40,10 @@ level level_of_number(std::int64_t number, bool is_python) noexcept {
 } // namespace
 
 std::optional<simdjson::dom::object> json_document::parse(std::string_view body, decoded_body& to) {
+    if (body.empty()) { // it may be a null pointer
+        to.fail(400, "the body is empty");
+        return std::nullopt;
+    }
     // Fewer bytes than that have fewer values.
     if (body.size() > to.limits.values_max &&
         values_of(body, to.limits.values_max) > to.limits.values_max) {

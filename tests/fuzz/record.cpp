@@ -31,7 +31,7 @@ void require_shown(std::string_view line, const char* what) {
 
 /// Without white space, and with every escape in the same form.
 std::string canonical(std::string_view json) {
-    simdjson::dom::parser parser;
+    static simdjson::dom::parser parser;
     simdjson::dom::element value;
     if (parser.parse(json.data(), json.size(), true).get(value) != simdjson::SUCCESS) {
         require_none("no JSON: " + std::string(json));
@@ -61,7 +61,7 @@ void check_text(std::string_view text) {
     append_json_member("message", text, object);
     object += '}';
     require_shown(object, "a member");
-    simdjson::dom::parser parser;
+    static simdjson::dom::parser parser;
     simdjson::dom::object members;
     std::string_view found;
     std::string escaped;

@@ -10,8 +10,9 @@
 
 #include <sapwood/event_loop.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 #include <sapwood/unix_socket.hpp>
-#include <sapwood/yield.hpp>
 
 #include <algorithm>
 #include <cstdlib>
