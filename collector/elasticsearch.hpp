@@ -11,6 +11,9 @@
 
 namespace sapwood::collector {
 
+/// Elastic's clients talk to nobody whose answers do not say so.
+inline constexpr std::string_view elastic_field = "X-Elastic-Product: Elasticsearch\r\n";
+
 /// Documents that are wrong are in `reply` alone. `reply` becomes the answer's body, where the
 /// records are kept. `index` is what a document's is called where its line does not say.
 void decode_bulk(std::string_view body, std::string_view index, decoded_body& to,

@@ -17,8 +17,6 @@ namespace {
 
 constexpr std::string_view json_type = "application/json";
 constexpr std::string_view text_type = "text/plain; charset=utf-8";
-/// Elastic's clients talk to nobody who does not say so.
-constexpr std::string_view elastic_field = "X-Elastic-Product: Elasticsearch\r\n";
 
 /// Gives what was decoded to the log, and the memory back.
 void take(const http_request& request, decoded_request& to) {

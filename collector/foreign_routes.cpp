@@ -1,6 +1,7 @@
 // What the paths of other programs' interfaces mean; see foreign_interfaces.hpp.
 #include "foreign_interfaces.hpp"
 
+#include "elasticsearch.hpp"
 #include "intake.hpp"
 
 #include <algorithm>
@@ -10,7 +11,6 @@ namespace sapwood::collector {
 namespace {
 
 constexpr std::string_view json_type = "application/json";
-constexpr std::string_view elastic_field = "X-Elastic-Product: Elasticsearch\r\n";
 
 /// To its clients it is a version that takes documents without a type. Filebeat refuses to talk to
 /// one older than itself unless it is told; 8 is what the clients of today were written for.

@@ -198,6 +198,17 @@ void append_text_member(const dom::object& record, std::string_view theirs, std:
     }
 }
 
+/// Appends a number that is not 0.
+void append_number_member(const dom::object& record, std::string_view theirs, std::string_view ours,
+                          std::string& to) {
+    dom::element found;
+    std::int64_t number = 0;
+    if (is_set(record, theirs, found) && integer_of(found, number) && number != 0) {
+        append_name(ours, to);
+        fmt::format_to(std::back_inserter(to), "{}", number);
+    }
+}
+
 /// False where it is none; what is wrong is in `why`.
 bool take_record(const dom::object& record, std::string_view common, decoded_body& to,
                  std::string_view& why) {
@@ -225,11 +236,8 @@ bool take_record(const dom::object& record, std::string_view common, decoded_bod
     }
     append_text_member(record, "traceId", "trace_id", made);
     append_text_member(record, "spanId", "span_id", made);
-    std::int64_t flags = 0;
-    if (record.at_key("flags").get(flags) == simdjson::SUCCESS && flags != 0) {
-        append_name("flags", made);
-        fmt::format_to(std::back_inserter(made), "{}", flags);
-    }
+    append_number_member(record, "flags", "flags", made);
+    append_number_member(record, "droppedAttributesCount", "dropped_attributes_count", made);
     const auto name_of = [](std::string_view key) {
         return (is_own_name(key) ? "attributes." : "") + std::string(key);
     };

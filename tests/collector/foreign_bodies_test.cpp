@@ -196,6 +196,8 @@ TEST_SUITE("foreign_bodies") {
                 R"("map.attribute":{"some.map.key":"some value"},"bytes":"AAE=","none":null,"attributes.body":"theirs",)"
                 R"("resource.service.name":"my.service","scope.name":"my.library","scope.version":"1.0.0","scope.x":1})"});
         CHECK(otlp(otlp_body("{}")) == records{"{}"});
+        CHECK(otlp(otlp_body(R"({"droppedAttributesCount":2,"eventName":"sold"})")) ==
+              records{R"({"event_name":"sold","dropped_attributes_count":2})"});
         CHECK(otlp(otlp_body("{}", R"("attributes":[{"key":"a","value":{"intValue":1}}])")) ==
               records{R"({"resource.a":1})"});
         CHECK(otlp(otlp_body(R"({"timeUnixNano":"0","body":null,"attributes":null})")) ==
