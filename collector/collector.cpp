@@ -226,6 +226,7 @@ void collector::reload(collector_options options) {
     }
     intake_.access.set_tokens(std::move(options.tokens));
     intake_.access.set_hosts(std::move(options.hosts));
+    ++intake_.generation;
 }
 
 std::vector<endpoint> collector::endpoints() const {

@@ -24,6 +24,8 @@ struct answer_form {
     bool is_http_1_0 = false;
     /// It is the connection's last.
     bool closes = false;
+
+    [[nodiscard]] bool is_usual() const noexcept { return !is_head && !is_http_1_0 && !closes; }
 };
 
 /// One that waits. `log` is null where it is ready, as `text`.
@@ -88,10 +90,13 @@ class http_answers {
     /// They were.
     void sent() noexcept;
 
+    /// The whole of an answer.
+    static void append(const answer_form& form, const http_reply& reply, const intake& shared,
+                       std::string& to);
+
   private:
     [[nodiscard]] std::string& next_text();
     [[nodiscard]] bool answer(pending_answer& which);
-    void append(const answer_form& form, const http_reply& reply, std::string& to);
     void count(unsigned status) noexcept;
 
     intake& intake_;

@@ -1,5 +1,7 @@
 #include "intake.hpp"
 
+#include "http_answers.hpp"
+
 #include <sapwood/event_loop.hpp>
 #include <sapwood/wall_clock.hpp>
 
@@ -23,8 +25,9 @@ intake::intake(const collector_limits& wanted)
     : limits(wanted),
       decoder(wanted.json),
       plain(wanted.decompression),
-      foreign_body({.json = wanted.json}),
-      now(event_loop::current().now()) {}
+      foreign_body({.json = wanted.json}) {
+    look_at_clock();
+}
 
 named_log* intake::find(std::string_view name) noexcept {
     if (name.empty()) {
@@ -71,15 +74,26 @@ void intake::forget_decoded() noexcept {
     }
 }
 
-std::string_view intake::date_field() {
+void intake::look_at_clock() {
     using namespace std::chrono;
+    now = event_loop::current().now() + look_every;
     const auto second = floor<seconds>(wall_clock::now());
     if (second != date_second_) {
         date_second_ = second;
         date_ = fmt::format("Date: {:%a, %d %b %Y %H:%M:%S} GMT\r\n",
                             fmt::gmtime(system_clock::to_time_t(second)));
     }
-    return date_;
+}
+
+std::string_view intake::usual_success(const http_interface& as, ack_level ack) {
+    if (usual_of_ != &as || usual_ack_ != ack || usual_second_ != date_second_) {
+        usual_.clear();
+        http_answers::append({}, as.success(ack, {}), *this, usual_);
+        usual_of_ = &as;
+        usual_ack_ = ack;
+        usual_second_ = date_second_;
+    }
+    return usual_;
 }
 
 } // namespace sapwood::collector

@@ -12,6 +12,7 @@
 namespace {
 
 using namespace std::string_literals;
+using sapwood::tcp_stream;
 using sapwood::collector::collector_options;
 using sapwood::collector::named_log_options;
 using sapwood::test::gzipped;
@@ -170,6 +171,25 @@ TEST_SUITE("foreign_interfaces") {
                     R"({"time":"1690000000.124","event":"two","fields":{"level":"error"}})",
                     R"({"event":"three"})", R"({"message":"four","host":"web"})",
                     R"({"message":"five","host":"web"})"});
+    }
+
+    CO_TEST_CASE("Splunk's health is that of the moment, on a connection that asks again, too") {
+        served at;
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        const std::string request = get_of("/services/collector/health");
+        std::string answer(4096, ' ');
+        co_await client.write_all(std::string_view(request));
+        answer.resize(co_await client.read_some(answer));
+        CHECK(has(answer, R"("code":17})"));
+        at.it->shared().is_draining = true;
+        co_await client.write_all(std::string_view(request));
+        answer = co_await sapwood::test::read_to_end(client);
+        CHECK(status_of(answer) == 503);
+        CHECK(has(answer, R"("code":18})"));
+        CHECK(has(answer, "Retry-After: "));
+        at.it->shared().is_draining = false;
+        co_await at.end();
     }
 
     CO_TEST_CASE("OpenTelemetry's exporters send logs in JSON, and no protobuf") {
