@@ -83,6 +83,11 @@ void write_bodies(const Write& write) {
                   " HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + std::to_string(body.size()) +
                   "\r\n\r\n" + body + "GET /log?a=b HTTP/1.1\r\nHost: x\r\n\r\n");
     }
+    // The same head again, which is not parsed again.
+    const std::string head = "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n";
+    write("session", "\x11" + head + "{\"a\":1}" + head + "{\"a\":2}" + head + "{\"a\"  }" + head +
+                         "{\"a\":4}");
+    write("http", "\x11" + head + "{\"a\":1}" + head + "{\"a\":2}" + head + "GET /lo");
     // `{"a":1}` as gzip and zstd have it.
     const std::string gzip("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x4a\x54\xb2\x32"
                            "\xac\x05\x00\xaf\xac\x1b\x56\x07\x00\x00\x00",
