@@ -279,12 +279,14 @@ void http_parser::begin() {
 http_parser::step http_parser::next(std::string_view& input) {
     if (!is_begun_) {
         // An empty line before a request is to be ignored (RFC 9112, 2.2); one, not a flood.
-        if (input.starts_with("\r\n")) {
+        if (!has_skipped_line_ && input.starts_with("\r\n")) {
             input.remove_prefix(2);
+            has_skipped_line_ = true;
         }
         if (input.empty() || input == "\r") {
             return step::need_more;
         }
+        has_skipped_line_ = false;
         if (repeat(input)) {
             return step::done;
         }

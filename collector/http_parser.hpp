@@ -127,6 +127,8 @@ class http_parser {
     /// On the wire, of a chunked body: sizes and extensions, too.
     std::size_t wire_bytes_ = 0;
     unsigned status_ = 0;
+    /// An empty line before the request that is to begin.
+    bool has_skipped_line_ = false;
     bool is_begun_ = false;
     bool is_in_body_ = false;
     bool is_body_kept_ = false;

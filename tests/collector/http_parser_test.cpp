@@ -251,6 +251,14 @@ TEST_SUITE("http_parser") {
         CHECK(status_of(trailers, limits) == 413);
     }
 
+    TEST_CASE("one empty line before a request is ignored, and no more, wherever pieces end") {
+        const std::string request = head_of("Content-Length: 2\r\n") + "{}";
+        CHECK(status_of("\r\n" + request) == 0);
+        CHECK(status_of("\r\n" + request + "\r\n" + request) == 0);
+        CHECK(status_of("\r\n\r\n" + request) == 400);
+        CHECK(status_of(request + "\r\n\r\n" + request) == 400);
+    }
+
     TEST_CASE("an absolute target means its path") {
         http_parser parser{http_limits()};
         std::string_view input = "GET http://x:80/log?a=b HTTP/1.1\r\nHost: x\r\n\r\n";
