@@ -55,7 +55,7 @@ TEST_SUITE("decompressor") {
         decompressor all;
         CHECK(all.undo(content_coding::identity, "as it is").text == "as it is");
         for (const way& each : ways()) {
-            for (const std::size_t size : {0u, 1u, 1000u, 262143u, 262144u, 262145u, 3'000'000u}) {
+            for (const std::size_t size : {0u, 1u, 1000u, 262143u, 262144u, 262145u, 1'500'000u}) {
                 const std::string text = some_text(size);
                 const auto got = all.undo(each.coding, each.compress(text));
                 CHECK(got.status == 0);
@@ -120,12 +120,12 @@ TEST_SUITE("decompressor") {
     }
 
     TEST_CASE("a bomb costs the bound and no more, and its memory is given back") {
-        decompressor all({.bytes_max = 8u << 20});
+        decompressor all({.bytes_max = 2u << 20});
         for (const way& each : ways()) {
-            const std::string bomb = each.compress(std::string(64u << 20, 'x'));
+            const std::string bomb = each.compress(std::string(12u << 20, 'x'));
             CHECK(bomb.size() < 100'000);
             CHECK(all.undo(each.coding, bomb).status == 413);
-            CHECK(all.kept_bytes() < (20u << 20));
+            CHECK(all.kept_bytes() < (12u << 20));
             all.trim();
             CHECK(all.kept_bytes() <= (1u << 20));
         }
@@ -135,7 +135,7 @@ TEST_SUITE("decompressor") {
         decompressor all({.bytes_max = 32u << 20, .ratio_max = 100});
         for (const way& each : ways()) {
             CHECK(all.undo(each.coding, each.compress(std::string(500'000, 'x'))).status == 0);
-            CHECK(all.undo(each.coding, each.compress(std::string(16u << 20, 'x'))).status == 413);
+            CHECK(all.undo(each.coding, each.compress(std::string(5u << 20, 'x'))).status == 413);
             CHECK(all.kept_bytes() < (8u << 20));
         }
     }
