@@ -31,6 +31,45 @@ bool is_same_secret(std::string_view one, std::string_view other) noexcept {
     return difference == 0;
 }
 
+/// Of base64 (RFC 4648), up to where it is none.
+std::string from_base64(std::string_view text) {
+    constexpr std::string_view digits =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string bytes;
+    std::uint32_t bits = 0;
+    unsigned count = 0;
+    for (const char c : text) {
+        const auto digit = digits.find(c);
+        if (digit == digits.npos) {
+            break;
+        }
+        bits = bits << 6 | static_cast<std::uint32_t>(digit);
+        count += 6;
+        if (count >= 8) {
+            count -= 8;
+            bytes += static_cast<char>(bits >> count & 0xff);
+        }
+    }
+    return bytes;
+}
+
+/// What an Authorization field shows: the token itself, as `Bearer` and Splunk's clients have it,
+/// or the password of `Basic` and the key of Elasticsearch's `ApiKey`, behind a name and a colon.
+std::string secret_of(std::string_view authorization) {
+    const auto space = std::min(authorization.find(' '), authorization.size());
+    const std::string_view scheme = authorization.substr(0, space);
+    const std::string_view rest = authorization.substr(std::min(space + 1, authorization.size()));
+    if (scheme == "Bearer" || scheme == "Splunk") {
+        return std::string(rest);
+    }
+    if (scheme == "Basic" || scheme == "ApiKey") {
+        const std::string both = from_base64(rest);
+        const auto colon = both.find(':');
+        return colon == both.npos ? std::string() : both.substr(colon + 1);
+    }
+    return {};
+}
+
 std::vector<std::string> names_of(std::string_view list) {
     std::vector<std::string> names;
     while (!list.empty()) {
@@ -109,14 +148,14 @@ void access_rules::set_tokens(std::vector<access_token> tokens) {
     }
 }
 
-access_rules::holder* access_rules::find(std::string_view authorization) noexcept {
-    constexpr std::string_view scheme = "Bearer ";
-    if (!authorization.starts_with(scheme)) {
+access_rules::holder* access_rules::find(std::string_view authorization) {
+    const std::string secret = secret_of(authorization);
+    if (secret.empty()) {
         return nullptr;
     }
     holder* found = nullptr;
     for (holder& each : holders_) {
-        if (is_same_secret(authorization.substr(scheme.size()), each.token.secret)) {
+        if (is_same_secret(secret, each.token.secret)) {
             found = &each;
         }
     }

@@ -46,9 +46,10 @@ class access_rules {
 
     [[nodiscard]] bool needs_token() const noexcept { return !holders_.empty(); }
 
-    /// Whose the token of an Authorization field is; null for nobody's. Takes the same time however
-    /// much of a secret was guessed. Until set_tokens.
-    [[nodiscard]] holder* find(std::string_view authorization) noexcept;
+    /// Whose the token of an Authorization field is (`Bearer TOKEN`, `Splunk TOKEN`, or TOKEN as
+    /// the password of `Basic` or the key of `ApiKey`); null for nobody's. Takes the same time
+    /// however much of a secret was guessed. Until set_tokens.
+    [[nodiscard]] holder* find(std::string_view authorization);
 
     /// Whether `records` more are within its rate; then they are counted.
     [[nodiscard]] static bool allows(holder& who, std::uint64_t records, clock::time_point now);

@@ -8,13 +8,6 @@
 
 namespace sapwood::collector {
 
-namespace {
-
-/// How late a deadline may be noticed.
-constexpr clock::duration look_every = std::chrono::milliseconds(250);
-
-} // namespace
-
 void connections::add(std::unique_ptr<connection> peer) {
     const auto at = alive_.emplace(alive_.end());
     try {
@@ -56,7 +49,8 @@ void connections::cancel(entry& which) {
 
 task<> connections::watch() {
     for (;;) {
-        co_await sleep_for(look_every);
+        co_await sleep_for(intake::look_every);
+        intake_.look_at_clock();
         const auto now = event_loop::current().now();
         for (entry& each : alive_) {
             if (each.peer->deadline() <= now && !each.is_cancelled) {

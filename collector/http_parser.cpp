@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/beast/http/basic_parser.hpp>
 #include <new>
+#include <utility>
 
 namespace sapwood::collector {
 
@@ -61,6 +62,8 @@ media_type media_type_of(std::string_view text) noexcept {
         {"application/jsonl", media_type::ndjson},
         {"application/x-jsonlines", media_type::ndjson},
         {"application/json-lines", media_type::ndjson},
+        {"application/vnd.elasticsearch+json", media_type::json},
+        {"application/vnd.elasticsearch+x-ndjson", media_type::ndjson},
         {"application/x-protobuf", media_type::protobuf},
         {"text/plain", media_type::text},
         {"text/json", media_type::json},
@@ -214,6 +217,7 @@ class http_parser::engine final : public http::basic_parser<true> {
         has_head = true;
         head_.keeps_alive = keep_alive();
         head_.has_body = !is_done();
+        head_.body_bytes = static_cast<std::size_t>(content_length().value_or(0));
     }
 
     std::size_t on_body_impl(beast::string_view bytes, beast_error&) override {
@@ -268,16 +272,23 @@ void http_parser::begin() {
     head_bytes_ = 0;
     wire_bytes_ = 0;
     is_begun_ = true;
+    is_repeated_ = false;
+    known_head_.clear();
 }
 
 http_parser::step http_parser::next(std::string_view& input) {
     if (!is_begun_) {
         // An empty line before a request is to be ignored (RFC 9112, 2.2); one, not a flood.
-        if (input.starts_with("\r\n")) {
+        if (!has_skipped_line_ && input.starts_with("\r\n")) {
             input.remove_prefix(2);
+            has_skipped_line_ = true;
         }
         if (input.empty() || input == "\r") {
             return step::need_more;
+        }
+        has_skipped_line_ = false;
+        if (repeat(input)) {
+            return step::done;
         }
         begin();
     }
@@ -335,8 +346,11 @@ http_parser::step http_parser::next(std::string_view& input) {
                 body_ = engine_->piece;
             } else {
                 keep_body();
-                kept_.append(engine_->piece);
+                keep_piece(engine_->piece);
             }
+        }
+        if (!had_head && engine_->has_head && head_bytes_ == used) {
+            remember(lines);
         }
         if (engine_->is_done()) {
             return finish();
@@ -348,6 +362,28 @@ http_parser::step http_parser::next(std::string_view& input) {
         if (lacks_more) {
             return step::need_more;
         }
+    }
+}
+
+/// Whether a whole request is there whose head is known, which then is taken.
+bool http_parser::repeat(std::string_view& input) noexcept {
+    const std::size_t head_bytes = known_head_.size();
+    if (head_bytes == 0 || input.size() - std::min(head_bytes, input.size()) < head_.body_bytes ||
+        !input.starts_with(known_head_)) {
+        return false;
+    }
+    body_ = input.substr(head_bytes, head_.body_bytes);
+    input.remove_prefix(head_bytes + body_.size());
+    is_body_kept_ = false;
+    is_repeated_ = true;
+    return true;
+}
+
+/// The head that was parsed came in one piece, `head_bytes`.
+void http_parser::remember(std::string_view head_bytes) {
+    constexpr std::size_t known_bytes_max = 512;
+    if (head_bytes.size() <= known_bytes_max && !engine_->chunked() && !head_.expects_continue) {
+        known_head_ = head_bytes;
     }
 }
 
@@ -365,13 +401,38 @@ http_parser::step http_parser::fail(unsigned status, const char* reason) noexcep
 
 void http_parser::keep_body() {
     if (!is_body_kept_) {
-        kept_.assign(body_);
+        kept_.clear();
         is_body_kept_ = true;
+        keep_piece(std::exchange(body_, {}));
     }
 }
 
-void http_parser::trim() {
-    constexpr std::size_t usual_bytes = 4u << 10;
+/// Grows by half, but never past what was announced: memory is taken as bytes come, not as they are
+/// promised.
+void http_parser::keep_piece(std::string_view piece) {
+    const std::size_t needed = kept_.size() + piece.size();
+    if (needed > kept_.capacity()) {
+        std::size_t wanted = std::max(needed, kept_.capacity() + kept_.capacity() / 2);
+        if (head_.body_bytes != 0) {
+            wanted = std::max(needed, std::min(wanted, head_.body_bytes));
+        }
+        std::string grown;
+        grown.reserve(wanted);
+        grown.append(kept_);
+        kept_.swap(grown);
+    }
+    kept_.append(piece);
+}
+
+void http_parser::drop_body() noexcept {
+    drops_body_ = true;
+    body_ = {};
+    std::string().swap(kept_);
+    is_body_kept_ = false;
+}
+
+void http_parser::trim() noexcept {
+    constexpr std::size_t usual_bytes = 1u << 10;
     if (kept_.capacity() > usual_bytes) {
         std::string().swap(kept_);
         is_body_kept_ = false;

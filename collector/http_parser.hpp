@@ -2,7 +2,8 @@
 // Boost.Beast's parser does the work; this one gives it its limits, refuses what Beast lets pass
 // and RFC 9112 leaves to the server, and keeps of a head what the collector asks for. Makes no
 // system call and knows no socket. What it says is `failed` cannot be gone on from: where the
-// next request would begin is not certain. Any thread, one at a time.
+// next request would begin is not certain. A client sends the same head again and again: one that
+// is the same byte by byte is not parsed again. Any thread, one at a time.
 #pragma once
 
 #include <cstddef>
@@ -40,6 +41,8 @@ struct http_head {
     bool is_http_1_0 = false;
     bool expects_continue = false;
     bool has_body = false;
+    /// As announced; 0 where it comes in chunks.
+    std::size_t body_bytes = 0;
     /// The connection may be used for another request.
     bool keeps_alive = false;
 };
@@ -73,8 +76,12 @@ class http_parser {
         return is_body_kept_ ? std::string_view(kept_) : body_;
     }
 
+    /// The request that is whole has the head of the one before it, byte by byte: head() is the
+    /// same, and there was no step::head.
+    [[nodiscard]] bool is_repeated() const noexcept { return is_repeated_; }
+
     /// What is still to come of this request's body is not wanted: body() is empty.
-    void drop_body() noexcept { drops_body_ = true; }
+    void drop_body() noexcept;
 
     /// The input of a request that is not whole goes away: what body() has of it is kept.
     void keep_body();
@@ -89,13 +96,22 @@ class http_parser {
 
     [[nodiscard]] const char* reason() const noexcept { return reason_; }
 
-    /// Memory that a long body took is given back.
-    void trim();
+    /// Memory that the body takes which is under way; 0 between requests, and while all of it is in
+    /// the input.
+    [[nodiscard]] std::size_t held_bytes() const noexcept {
+        return is_begun_ && is_body_kept_ ? kept_.capacity() : 0;
+    }
+
+    /// Between requests: memory that a long body took is given back.
+    void trim() noexcept;
 
   private:
     class engine;
 
     void begin();
+    [[nodiscard]] bool repeat(std::string_view& input) noexcept;
+    void remember(std::string_view head_bytes);
+    void keep_piece(std::string_view piece);
     [[nodiscard]] step finish();
     [[nodiscard]] step fail(unsigned status, const char* reason) noexcept;
 
@@ -104,15 +120,20 @@ class http_parser {
     http_head head_;
     std::string_view body_;
     std::string kept_;
+    /// Of the last request, where it may come again and is short.
+    std::string known_head_;
     const char* reason_ = "";
     std::size_t head_bytes_ = 0;
     /// On the wire, of a chunked body: sizes and extensions, too.
     std::size_t wire_bytes_ = 0;
     unsigned status_ = 0;
+    /// An empty line before the request that is to begin.
+    bool has_skipped_line_ = false;
     bool is_begun_ = false;
     bool is_in_body_ = false;
     bool is_body_kept_ = false;
     bool drops_body_ = false;
+    bool is_repeated_ = false;
 };
 
 } // namespace sapwood::collector

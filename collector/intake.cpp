@@ -1,19 +1,33 @@
 #include "intake.hpp"
 
+#include "http_answers.hpp"
+
+#include <sapwood/event_loop.hpp>
 #include <sapwood/wall_clock.hpp>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 namespace sapwood::collector {
 
 namespace {
 
-constexpr std::size_t spare_max = 64;
+/// More memory than for these is given back.
 constexpr std::size_t usual_records = 1024;
+constexpr std::size_t usual_bytes = 64u << 10;
 
 } // namespace
+
+intake::intake(const collector_limits& wanted)
+    : limits(wanted),
+      decoder(wanted.json),
+      plain(wanted.decompression),
+      foreign_body({.json = wanted.json}) {
+    look_at_clock();
+}
 
 named_log* intake::find(std::string_view name) noexcept {
     if (name.empty()) {
@@ -36,35 +50,50 @@ const named_log* intake::refusing_log() const noexcept {
     return nullptr;
 }
 
-std::vector<record> intake::take_records() {
-    if (spare_.empty()) {
-        return {};
-    }
-    std::vector<record> records = std::move(spare_.back());
-    spare_.pop_back();
-    return records;
-}
-
-void intake::keep_records(std::vector<record>&& used) noexcept {
-    used.clear();
-    if (spare_.size() < spare_max && used.capacity() <= usual_records) {
-        try {
-            spare_.push_back(std::move(used));
-        } catch (const std::bad_alloc&) {
-            return; // then it is made anew
+intake::given intake::give_now(named_log& to, record& made) {
+    const std::size_t bytes = made.message().size();
+    try {
+        auto handing_over = to.log().append(std::move(made));
+        if (!handing_over.await_ready()) {
+            return given::no_room;
         }
+        note_given(to, handing_over.await_resume(), bytes);
+    } catch (const std::system_error&) {
+        return given::refused;
+    }
+    return given::taken;
+}
+
+void intake::forget_decoded() noexcept {
+    decoded.clear();
+    if (decoded.records.capacity() > usual_records) {
+        std::vector<record>().swap(decoded.records);
+    }
+    if (decoded.reply.capacity() > usual_bytes) {
+        std::string().swap(decoded.reply);
     }
 }
 
-std::string_view intake::date_field() {
+void intake::look_at_clock() {
     using namespace std::chrono;
+    now = event_loop::current().now() + look_every;
     const auto second = floor<seconds>(wall_clock::now());
     if (second != date_second_) {
         date_second_ = second;
         date_ = fmt::format("Date: {:%a, %d %b %Y %H:%M:%S} GMT\r\n",
                             fmt::gmtime(system_clock::to_time_t(second)));
     }
-    return date_;
+}
+
+std::string_view intake::usual_success(const http_interface& as, ack_level ack) {
+    if (usual_of_ != &as || usual_ack_ != ack || usual_second_ != date_second_) {
+        usual_.clear();
+        http_answers::append({}, as.success(ack, {}), *this, usual_);
+        usual_of_ = &as;
+        usual_ack_ = ack;
+        usual_second_ = date_second_;
+    }
+    return usual_;
 }
 
 } // namespace sapwood::collector

@@ -3,6 +3,9 @@
 #pragma once
 
 #include "access.hpp"
+#include "decoded_body.hpp"
+#include "decompressor.hpp"
+#include "http_interface.hpp"
 #include "http_parser.hpp"
 #include "json_decoder.hpp"
 #include "named_log.hpp"
@@ -14,18 +17,19 @@
 #include <deque>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace sapwood::collector {
 
 struct collector_limits {
     http_limits http;
+    decompression_limits decompression;
     json_limits json;
     /// Of lines and datagrams that are not HTTP; what is longer is cut, and says so.
     std::size_t line_bytes_max = 64u << 10;
     /// Of all sources together. More wait in the backlogs of their listeners.
     std::size_t connections_max = 10'000;
-    /// Of bodies that are not whole yet, together. Past it a request is told to come again.
+    /// Of requests that are not whole yet, and of records for which a log has no room, together.
+    /// Past it a request that does not come in one piece is told to come again.
     std::size_t held_bytes_max = 64u << 20;
     /// A connection that says nothing for so long is closed.
     clock::duration idle = std::chrono::seconds(75);
@@ -50,13 +54,17 @@ struct collector_counts {
     /// Given to a log.
     std::uint64_t records = 0;
     std::uint64_t record_bytes = 0;
-    /// Bodies held at the moment.
+    /// At the moment; see collector_limits::held_bytes_max.
     std::uint64_t held_bytes = 0;
+    /// Taken from sources that are told nothing, and given to no log, because the collector ended.
+    std::uint64_t records_left = 0;
+    /// Datagrams that the kernel had no room for.
+    std::uint64_t datagrams_dropped = 0;
 };
 
 class intake {
   public:
-    explicit intake(const collector_limits& wanted) : limits(wanted), decoder(wanted.json) {}
+    explicit intake(const collector_limits& wanted);
 
     intake(const intake&) = delete;
     intake& operator=(const intake&) = delete;
@@ -67,25 +75,68 @@ class intake {
     /// One whose disk refuses records, if there is any.
     [[nodiscard]] const named_log* refusing_log() const noexcept;
 
-    /// A vector for the records of one request, empty; keep_records() has it used again.
-    [[nodiscard]] std::vector<record> take_records();
-    void keep_records(std::vector<record>&& used) noexcept;
+    enum class given : std::uint8_t {
+        taken,
+        /// Untouched: there may be room later.
+        no_room,
+        /// Untouched: this log takes nothing any more.
+        refused,
+    };
 
-    /// `Date: ...\r\n`, of this second.
-    [[nodiscard]] std::string_view date_field();
+    /// Gives `made` to `to` without waiting. Throws std::bad_alloc.
+    [[nodiscard]] given give_now(named_log& to, record& made);
+
+    /// A record of `bytes` was appended to `to`, at `place`.
+    void note_given(named_log& to, lsn place, std::size_t bytes) noexcept {
+        ++counts.records;
+        counts.record_bytes += bytes;
+        to.note_given(bytes, place);
+    }
+
+    /// What the request holds that is looked at now. Nobody keeps it while he waits.
+    decoded_request decoded;
+
+    /// `decoded` is not needed any more: memory for a usual request is kept.
+    void forget_decoded() noexcept;
+
+    /// `Date: ...\r\n`, as of the last look at the clock.
+    [[nodiscard]] std::string_view date_field() const noexcept { return date_; }
+
+    /// A whole answer: that of `as` to a request whose records are kept as far as `ack` says, and
+    /// that asks for nothing special. Made once for many.
+    [[nodiscard]] std::string_view usual_success(const http_interface& as, ack_level ack);
+
+    /// Looks at the clock, for who is satisfied with a quarter of a second: see now, date_field.
+    void look_at_clock();
 
     const collector_limits limits;
     std::deque<named_log> logs;
     json_decoder decoder;
+    /// Of the request that is decoded: its body, and what other programs' interfaces make of it.
+    decompressor plain;
+    decoded_body foreign_body;
     collector_counts counts;
     access_rules access;
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 
+    /// As of the last look at the clock, and when the next is due: no deadline comes too early.
+    clock::time_point now;
+
+    /// How long it is between two looks at the clock.
+    static constexpr clock::duration look_every = std::chrono::milliseconds(250);
+
+    /// Changes where an answer to the same head may be another one.
+    std::uint64_t generation = 0;
+
   private:
-    std::vector<std::vector<record>> spare_;
     std::string date_;
     std::chrono::sys_seconds date_second_{};
+    /// Of usual_success: whose it is, and of which second.
+    const http_interface* usual_of_ = nullptr;
+    ack_level usual_ack_ = ack_level::durable;
+    std::chrono::sys_seconds usual_second_{};
+    std::string usual_;
 };
 
 } // namespace sapwood::collector

@@ -1,5 +1,6 @@
 #include "json_decoder.hpp"
 
+#include "json_document.hpp"
 #include "json_slices.hpp"
 
 #include <algorithm>
@@ -13,55 +14,6 @@ namespace {
 /// Below it memory is kept for the next body.
 constexpr std::size_t usual_bytes = 256u << 10;
 
-level level_of_number(std::int64_t number, bool is_python) noexcept {
-    // Python counts 10, 20, ... 50 from debug on; pino and bunyan 10, 20, ... 60 from trace on.
-    const std::int64_t step = std::clamp<std::int64_t>(number / 10 - (is_python ? 0 : 1), 0, 5);
-    return static_cast<level>(step);
-}
-
-/// What a record says of how important it is.
-level level_of(const simdjson::dom::object& record) {
-    level found = level::info;
-    for (const auto [key, value] : record) {
-        if (key.empty() || (key.front() != 'l' && key.front() != 's')) {
-            continue;
-        }
-        const bool is_number = key == "levelno";
-        if (!is_number && key != "level" && key != "levelname" && key != "severity" &&
-            key != "lvl") {
-            continue;
-        }
-        std::string_view name;
-        std::int64_t number = 0;
-        if (value.get(name) == simdjson::SUCCESS) {
-            return level_named(name);
-        }
-        if (value.get(number) == simdjson::SUCCESS) {
-            found = level_of_number(number, is_number);
-        }
-    }
-    return found;
-}
-
-std::string_view text_of(simdjson::error_code error) noexcept {
-    switch (error) {
-    case simdjson::DEPTH_ERROR:
-        return "objects or arrays are nested too deeply";
-    case simdjson::UTF8_ERROR:
-        return "it is not UTF-8";
-    case simdjson::UNESCAPED_CHARS:
-        return "a string has a control character in it";
-    case simdjson::UNCLOSED_STRING:
-        return "a string does not end";
-    case simdjson::STRING_ERROR:
-        return "a string has an escape that JSON does not know";
-    case simdjson::NUMBER_ERROR:
-        return "a number is none, or too large";
-    default:
-        return "it is not JSON";
-    }
-}
-
 bool is_hex(char digit) noexcept {
     return (digit >= '0' && digit <= '9') || (digit >= 'a' && digit <= 'f') ||
            (digit >= 'A' && digit <= 'F');
@@ -69,24 +21,6 @@ bool is_hex(char digit) noexcept {
 
 unsigned hex_value(char digit) noexcept {
     return static_cast<unsigned>(digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10);
-}
-
-/// `a+b%20c`. A per cent sign without two digits stands for itself.
-std::string unquoted(std::string_view text) {
-    std::string plain;
-    plain.reserve(text.size());
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '+') {
-            plain += ' ';
-        } else if (text[i] == '%' && i + 2 < text.size() && is_hex(text[i + 1]) &&
-                   is_hex(text[i + 2])) {
-            plain += static_cast<char>(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
-            i += 2;
-        } else {
-            plain += text[i];
-        }
-    }
-    return plain;
 }
 
 } // namespace
@@ -138,6 +72,7 @@ json_decoder::~json_decoder() = default;
 void json_decoder::begin(std::string_view body) {
     items_.clear();
     error_.clear();
+    is_too_large_ = false;
     const std::size_t needed = body.size() + simdjson::SIMDJSON_PADDING;
     if (needed > capacity_) {
         capacity_ = std::max(needed, usual_bytes);
@@ -178,8 +113,9 @@ const std::vector<json_item>& json_decoder::decode_form(std::string_view form) {
         if (built_.size() > 1) {
             built_ += ',';
         }
-        const std::string value = unquoted(pair.substr(std::min(equals + 1, pair.size())));
-        append_json_member(unquoted(pair.substr(0, equals)), value, built_);
+        const std::string value =
+            unquoted_form_text(pair.substr(std::min(equals + 1, pair.size())));
+        append_json_member(unquoted_form_text(pair.substr(0, equals)), value, built_);
     }
     built_ += '}';
     begin(built_);
@@ -194,7 +130,14 @@ const std::vector<json_item>& json_decoder::decode_form(std::string_view form) {
 /// False where it is no record, which fail() has been told.
 bool json_decoder::take(std::string_view slice) {
     level importance{};
+    if (items_.size() == limits_.records_max) {
+        is_too_large_ = true;
+        fail(fmt::format("there are more than {}; send them in several requests",
+                         limits_.records_max));
+        return false;
+    }
     if (slice.size() > limits_.record_bytes_max) {
+        is_too_large_ = true;
         fail(fmt::format("it is longer than {} bytes", limits_.record_bytes_max));
         return false;
     }
@@ -266,6 +209,23 @@ const std::vector<json_item>& json_decoder::finish() {
     }
     parser_->trim();
     return items_;
+}
+
+std::string unquoted_form_text(std::string_view text) {
+    std::string plain;
+    plain.reserve(text.size());
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] == '+') {
+            plain += ' ';
+        } else if (text[i] == '%' && i + 2 < text.size() && is_hex(text[i + 1]) &&
+                   is_hex(text[i + 2])) {
+            plain += static_cast<char>(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
+            i += 2;
+        } else {
+            plain += text[i];
+        }
+    }
+    return plain;
 }
 
 level level_named(std::string_view name) noexcept {

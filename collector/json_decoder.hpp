@@ -31,6 +31,9 @@ struct json_limits {
     /// Objects and arrays in each other.
     unsigned depth_max = 64;
     std::size_t record_bytes_max = 1u << 20;
+    /// In a body. A record has 128 bytes of memory, were it `{}`, and a body of 8 MiB has room for
+    /// 2.8 million of those.
+    std::size_t records_max = 1u << 17;
 };
 
 class json_decoder {
@@ -47,6 +50,9 @@ class json_decoder {
     /// The same of `name=value&name=value`, which becomes one object of strings. A name or value
     /// that is not UTF-8 stands under a name that ends in `_escaped`, as escape() has it.
     [[nodiscard]] const std::vector<json_item>& decode_form(std::string_view form);
+
+    /// The error is that there are too many records, or that one is too long.
+    [[nodiscard]] bool is_too_large() const noexcept { return is_too_large_; }
 
     /// Of the last call; empty where all was well.
     [[nodiscard]] const std::string& error() const noexcept { return error_; }
@@ -70,6 +76,7 @@ class json_decoder {
     std::string built_;
     std::vector<json_item> items_;
     std::string error_;
+    bool is_too_large_ = false;
 };
 
 /// Appends a valid object as one line that cannot be taken for anything else: as it is, if it is
@@ -80,8 +87,14 @@ void append_json_line(std::string_view json, std::string& to);
 /// Appends `text`, which need not be UTF-8, as `"name":"text"`; `"name_escaped"` where it is not.
 void append_json_member(std::string_view name, std::string_view text, std::string& to);
 
+/// Appends `text`, which is UTF-8, as a string of JSON with its quotes.
+void append_json_text(std::string_view text, std::string& to);
+
 /// Whether it is printable ASCII: then it is one line, as it is.
 [[nodiscard]] bool is_printable(std::string_view text) noexcept;
+
+/// What `a+b%20c` stands for in a form. A per cent sign without two digits stands for itself.
+[[nodiscard]] std::string unquoted_form_text(std::string_view text);
 
 /// As logs of many kinds name it: `warn`, `notice`, `emerg`, ...
 [[nodiscard]] level level_named(std::string_view name) noexcept;

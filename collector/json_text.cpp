@@ -67,7 +67,9 @@ void append_visible(std::string_view text, std::string& to) {
     }
 }
 
-void append_json_string(std::string_view text, std::string& to) {
+} // namespace
+
+void append_json_text(std::string_view text, std::string& to) {
     to += '"';
     while (!text.empty()) {
         const auto end = std::min(text.find_first_of("\"\\"), text.size());
@@ -81,8 +83,6 @@ void append_json_string(std::string_view text, std::string& to) {
     }
     to += '"';
 }
-
-} // namespace
 
 bool is_printable(std::string_view text) noexcept {
     // As is_plain does it, but for the backslash.
@@ -147,9 +147,9 @@ void append_json_member(std::string_view name, std::string_view text, std::strin
         escape(text, shown_text);
         shown_name += escaped_suffix;
     }
-    append_json_string(shown_name, to);
+    append_json_text(shown_name, to);
     to += ':';
-    append_json_string(shown_text, to);
+    append_json_text(shown_text, to);
 }
 
 } // namespace sapwood::collector

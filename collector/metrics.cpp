@@ -29,6 +29,7 @@ std::string metrics_page(const intake& of) {
     put(page, "answers_total", "counter", R"({status="5xx"})", counts.answers_unavailable);
     put(page, "records_total", "counter", "", counts.records);
     put(page, "record_bytes_total", "counter", "", counts.record_bytes);
+    put(page, "datagrams_dropped_total", "counter", "", counts.datagrams_dropped);
     put(page, "held_bytes", "gauge", "", counts.held_bytes);
 
     struct column {

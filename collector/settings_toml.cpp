@@ -210,6 +210,7 @@ void read_limits(section at, collector_limits& limits) {
     };
     size("head_bytes", limits.http.head_bytes_max);
     size("body_bytes", limits.http.body_bytes_max);
+    size("decompressed_bytes", limits.decompression.bytes_max);
     size("record_bytes", limits.json.record_bytes_max);
     size("line_bytes", limits.line_bytes_max);
     size("held_bytes", limits.held_bytes_max);

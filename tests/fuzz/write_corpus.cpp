@@ -47,6 +47,62 @@ std::string small_ring() {
     return {reinterpret_cast<const char*>(&memory.header()), sizeof(log_ring_header) + 4096};
 }
 
+/// A body of each interface, by itself and in a request.
+template <class Write>
+void write_bodies(const Write& write) {
+    struct seed {
+        const char* path;
+        char letter;
+        const char* body;
+    };
+
+    static constexpr seed seeds[] = {
+        {"/loki/api/v1/push", 'l',
+         R"({"streams":[{"stream":{"app":"x","level":"warn"},"values":[["1690000000000000000","a"],)"
+         R"(["2","b",{"app":"y"}]]}]})"},
+        {"/_bulk", 'b',
+         "{\"index\":{\"_index\":\"i\",\"_id\":\"1\"}}\n{\"a\":1}\n"
+         "{\"delete\":{}}\n{\"create\":{}}\n{\"b\":[]}\n"},
+        {"/services/collector", 's',
+         R"({"time":1.5,"host":"h","event":"a"}{"event":{"b":1},"fields":{"c":"d"}})"},
+        {"/services/collector/raw?host=a%20b", 'r', "host=a%20b&time=1\none\r\n\ntwo"},
+        {"/v1/logs", 'o',
+         R"({"resourceLogs":[{"resource":{"attributes":[{"key":"a","value":{"stringValue":"b"}}]},)"
+         R"("scopeLogs":[{"scope":{"name":"s"},"logRecords":[{"timeUnixNano":"1","severityNumber":9,)"
+         R"("body":{"kvlistValue":{"values":[{"key":"k","value":{"arrayValue":{"values":[)"
+         R"({"intValue":"1"},{"doubleValue":0.5},{"boolValue":true}]}}}]}},"traceId":"00"}]}]}]})"},
+        {"/log", 'b', R"([{"level":"error","a":"\u202e\n"}, {"b":[[{}]]}])"},
+        {"/log?ack=written", 'b', R"({"levelno":30})"},
+    };
+    for (const seed& each : seeds) {
+        const std::string body = each.body;
+        write("bodies", each.letter + body);
+        write("record", body);
+        write("session",
+              "\x20POST " + std::string(each.path) +
+                  " HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + std::to_string(body.size()) +
+                  "\r\n\r\n" + body + "GET /log?a=b HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    // The same head again, which is not parsed again.
+    const std::string head = "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n";
+    write("session", "\x11" + head + "{\"a\":1}" + head + "{\"a\":2}" + head + "{\"a\"  }" + head +
+                         "{\"a\":4}");
+    write("http", "\x11" + head + "{\"a\":1}" + head + "{\"a\":2}" + head + "GET /lo");
+    // `{"a":1}` as gzip and zstd have it.
+    const std::string gzip("\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x4a\x54\xb2\x32"
+                           "\xac\x05\x00\xaf\xac\x1b\x56\x07\x00\x00\x00",
+                           27);
+    const std::string zstd("\x28\xb5\x2f\xfd\x20\x07\x39\x00\x00{\"a\":1}", 16);
+    write("bodies", "g" + gzip + gzip);
+    write("bodies", "z" + zstd);
+    for (const auto& [name, body] :
+         {std::pair<std::string, std::string>{"gzip", gzip}, {"zstd", zstd}}) {
+        write("session", "\x07POST /log HTTP/1.1\r\nHost: [::1]\r\nContent-Encoding: " + name +
+                             "\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                             (name == "gzip" ? "1b" : "10") + "\r\n" + body + "\r\n0\r\n\r\n");
+    }
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -69,8 +125,11 @@ int main(int argc, char** argv) {
         }
         write("forms", strings[i]);
         write("forms", parts);
+        write("record", strings[i]);
+        write("bodies", "r" + strings[i]);
     }
     write("ring", small_ring());
+    write_bodies(write);
     const std::string head = "POST /log HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     write("http", "\xff" + head + "Content-Length: 20\r\n\r\n[{\"a\":1},\n{\"b\":[2]}]" + head +
                       "Content-Length: 3\r\n\r\na=b");

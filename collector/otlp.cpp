@@ -1,0 +1,324 @@
+#include "otlp.hpp"
+
+#include "json_document.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <fmt/format.h>
+#include <string>
+
+namespace sapwood::collector {
+
+namespace {
+
+namespace dom = simdjson::dom;
+
+constexpr std::string_view own_names[] = {"timestamp", "observed_timestamp", "severity", "message",
+                                          "body",      "trace_id",           "span_id",  "flags",
+                                          "event_name"};
+
+bool is_own_name(std::string_view name) noexcept {
+    return name.starts_with("resource.") || name.starts_with("scope.") ||
+           std::ranges::find(own_names, name) != std::end(own_names);
+}
+
+/// What is null is not set, as protobuf's JSON has it.
+bool is_set(const dom::object& of, std::string_view name, dom::element& found) noexcept {
+    return of.at_key(name).get(found) == simdjson::SUCCESS && !found.is_null();
+}
+
+/// A number that protobuf's JSON has as a string, or as a number.
+bool integer_of(const dom::element& value, std::int64_t& number) noexcept {
+    std::string_view digits;
+    if (value.get(digits) == simdjson::SUCCESS) {
+        return parse_integer(digits, number);
+    }
+    return value.get(number) == simdjson::SUCCESS;
+}
+
+/// Appends what an AnyValue is in plain JSON. False where it is none.
+bool append_any_value(const dom::element& value, std::string& to);
+
+bool append_array(const dom::object& array, std::string& to) {
+    dom::array values;
+    to += '[';
+    if (array.at_key("values").get(values) == simdjson::SUCCESS) {
+        for (const dom::element each : values) {
+            to += to.ends_with('[') ? "" : ",";
+            if (!append_any_value(each, to)) {
+                return false;
+            }
+        }
+    }
+    to += ']';
+    return true;
+}
+
+bool append_list(const dom::object& list, std::string& to) {
+    dom::array values;
+    to += '{';
+    if (list.at_key("values").get(values) == simdjson::SUCCESS) {
+        for (const dom::element each : values) {
+            dom::object pair;
+            std::string_view key;
+            dom::element value;
+            if (each.get(pair) != simdjson::SUCCESS ||
+                pair.at_key("key").get(key) != simdjson::SUCCESS) {
+                return false;
+            }
+            to += to.ends_with('{') ? "" : ",";
+            append_json_text(key, to);
+            to += ':';
+            if (!is_set(pair, "value", value)) {
+                to += "null";
+            } else if (!append_any_value(value, to)) {
+                return false;
+            }
+        }
+    }
+    to += '}';
+    return true;
+}
+
+bool append_any_value(const dom::element& value, std::string& to) {
+    dom::object kinds;
+    if (value.get(kinds) != simdjson::SUCCESS) {
+        return false;
+    }
+    for (const auto [kind, inner] : kinds) {
+        std::int64_t number = 0;
+        dom::object nested;
+        std::string_view text;
+        if (kind == "stringValue" || kind == "bytesValue") {
+            if (inner.get(text) != simdjson::SUCCESS) {
+                return false;
+            }
+            append_json_text(text, to);
+            return true;
+        }
+        if (kind == "intValue") {
+            if (!integer_of(inner, number)) {
+                return false;
+            }
+            fmt::format_to(std::back_inserter(to), "{}", number);
+            return true;
+        }
+        if (kind == "boolValue" || kind == "doubleValue") { // "NaN" is a string
+            if (inner.is_object() || inner.is_array()) {
+                return false;
+            }
+            to += simdjson::minify(inner);
+            return true;
+        }
+        if (kind == "arrayValue") {
+            return inner.get(nested) == simdjson::SUCCESS && append_array(nested, to);
+        }
+        if (kind == "kvlistValue") {
+            return inner.get(nested) == simdjson::SUCCESS && append_list(nested, to);
+        }
+    }
+    to += "null"; // one that is not set
+    return true;
+}
+
+void append_name(std::string_view name, std::string& to) {
+    if (!to.ends_with('{')) {
+        to += ',';
+    }
+    append_json_text(name, to);
+    to += ':';
+}
+
+/// Appends each of `attributes` of `owner` as a member. False where one is none.
+template <class NameOf>
+bool append_attributes(const dom::object& owner, const NameOf& name_of, std::string& to) {
+    dom::element found;
+    dom::array attributes;
+    if (!is_set(owner, "attributes", found)) {
+        return true;
+    }
+    if (found.get(attributes) != simdjson::SUCCESS) {
+        return false;
+    }
+    for (const dom::element each : attributes) {
+        dom::object pair;
+        std::string_view key;
+        if (each.get(pair) != simdjson::SUCCESS ||
+            pair.at_key("key").get(key) != simdjson::SUCCESS) {
+            return false;
+        }
+        append_name(name_of(key), to);
+        dom::element value;
+        if (!is_set(pair, "value", value)) {
+            to += "null";
+        } else if (!append_any_value(value, to)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// Its severity: a number from 1, four for each level.
+level level_of_record(const dom::object& record) {
+    std::int64_t number = 0;
+    std::string_view text;
+    dom::element found;
+    if (is_set(record, "severityNumber", found) && integer_of(found, number) && number > 0) {
+        return static_cast<level>(std::min<std::int64_t>((number - 1) / 4, 5));
+    }
+    return record.at_key("severityText").get(text) == simdjson::SUCCESS ? level_named(text)
+                                                                        : level::info;
+}
+
+/// Appends a time that is not 0. False where it is none.
+bool append_time_member(const dom::object& record, std::string_view theirs, std::string_view ours,
+                        std::string& to) {
+    dom::element found;
+    std::int64_t nanoseconds = 0;
+    if (!is_set(record, theirs, found)) {
+        return true;
+    }
+    if (!integer_of(found, nanoseconds)) {
+        return false;
+    }
+    if (nanoseconds != 0) {
+        append_name(ours, to);
+        to += '"';
+        append_unix_time(nanoseconds, to);
+        to += '"';
+    }
+    return true;
+}
+
+void append_text_member(const dom::object& record, std::string_view theirs, std::string_view ours,
+                        std::string& to) {
+    std::string_view text;
+    if (record.at_key(theirs).get(text) == simdjson::SUCCESS && !text.empty()) {
+        append_member(ours, text, to);
+    }
+}
+
+/// Appends a number that is not 0.
+void append_number_member(const dom::object& record, std::string_view theirs, std::string_view ours,
+                          std::string& to) {
+    dom::element found;
+    std::int64_t number = 0;
+    if (is_set(record, theirs, found) && integer_of(found, number) && number != 0) {
+        append_name(ours, to);
+        fmt::format_to(std::back_inserter(to), "{}", number);
+    }
+}
+
+/// False where it is none; what is wrong is in `why`.
+bool take_record(const dom::object& record, std::string_view common, decoded_body& to,
+                 std::string_view& why) {
+    std::string& made = to.making();
+    made += '{';
+    if (!append_time_member(record, "timeUnixNano", "timestamp", made) ||
+        !append_time_member(record, "observedTimeUnixNano", "observed_timestamp", made)) {
+        why = "its time is not nanoseconds since 1970";
+        return false;
+    }
+    append_text_member(record, "severityText", "severity", made);
+    append_text_member(record, "eventName", "event_name", made);
+    dom::element body;
+    if (is_set(record, "body", body)) {
+        const auto text = body.at_key("stringValue").get_string();
+        if (text.error() == simdjson::SUCCESS) {
+            append_member("message", text.value_unsafe(), made);
+        } else {
+            append_name("body", made);
+            if (!append_any_value(body, made)) {
+                why = "its body is not a value";
+                return false;
+            }
+        }
+    }
+    append_text_member(record, "traceId", "trace_id", made);
+    append_text_member(record, "spanId", "span_id", made);
+    append_number_member(record, "flags", "flags", made);
+    append_number_member(record, "droppedAttributesCount", "dropped_attributes_count", made);
+    const auto name_of = [](std::string_view key) {
+        return (is_own_name(key) ? "attributes." : "") + std::string(key);
+    };
+    if (!append_attributes(record, name_of, made)) {
+        why = "its attributes are not keys and values";
+        return false;
+    }
+    if (!common.empty()) {
+        made += made.ends_with('{') ? common.substr(1) : common;
+    }
+    made += '}';
+    return to.add_made(level_of_record(record));
+}
+
+/// Calls `take` with each object of the array `name`, which need not be there; ends where it
+/// returns false, or something is none.
+template <class Take>
+bool for_each(const dom::object& of, std::string_view name, decoded_body& to, const Take& take) {
+    dom::element found;
+    dom::array all;
+    if (!is_set(of, name, found)) {
+        return true;
+    }
+    if (found.get(all) != simdjson::SUCCESS) {
+        return to.fail(400, fmt::format("{} is not an array", name));
+    }
+    for (const dom::element each : all) {
+        dom::object object;
+        if (each.get(object) != simdjson::SUCCESS) {
+            return to.fail(400, fmt::format("{} has something that is not an object", name));
+        }
+        if (!take(object)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// What the records of a scope, or of a resource, have in common.
+bool append_common(const dom::object& owner, std::string_view name, std::string& to,
+                   decoded_body& body) {
+    dom::object found;
+    if (owner.at_key(name).get(found) != simdjson::SUCCESS) {
+        return true;
+    }
+    const std::string prefix = std::string(name) + ".";
+    for (const std::string_view each : {"name", "version"}) { // which a resource has not
+        append_text_member(found, each, prefix + std::string(each), to);
+    }
+    const auto name_of = [&prefix](std::string_view key) { return prefix + std::string(key); };
+    return append_attributes(found, name_of, to) ||
+           body.fail(400, fmt::format("the attributes of a {} are not keys and values", name));
+}
+
+} // namespace
+
+void decode_otlp(std::string_view body, decoded_body& to) {
+    json_document document;
+    const auto object = document.parse(body, to);
+    if (!object) {
+        return;
+    }
+    std::size_t number = 0;
+    std::string common;
+    const auto take_scope = [&](const dom::object& scope) {
+        const std::size_t of_resource = common.size();
+        const bool is_well = append_common(scope, "scope", common, to) &&
+                             for_each(scope, "logRecords", to, [&](const dom::object& record) {
+                                 ++number;
+                                 std::string_view why;
+                                 return take_record(record, common, to, why) ||
+                                        to.fail(400, fmt::format("log record {}: {}", number, why));
+                             });
+        common.resize(of_resource);
+        return is_well;
+    };
+    (void)for_each(*object, "resourceLogs", to, [&](const dom::object& resource) {
+        common.clear();
+        return append_common(resource, "resource", common, to) &&
+               for_each(resource, "scopeLogs", to, take_scope);
+    });
+}
+
+} // namespace sapwood::collector
