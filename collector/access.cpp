@@ -164,6 +164,10 @@ bool may_write(const access_token& token, std::string_view log) noexcept {
     return token.logs.empty() || std::ranges::find(token.logs, log) != token.logs.end();
 }
 
+bool is_user(const std::vector<uid_t>& users, uid_t who) noexcept {
+    return users.empty() || std::ranges::find(users, who) != users.end();
+}
+
 bool is_local(const endpoint& at) {
     if (at.family() == AF_INET) {
         return at.address().starts_with("127.");

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <vector>
 
 namespace sapwood::collector {
@@ -63,6 +64,9 @@ class access_rules {
 };
 
 [[nodiscard]] bool may_write(const access_token& token, std::string_view log) noexcept;
+
+/// Whether a list of users has this one; an empty one has everybody.
+[[nodiscard]] bool is_user(const std::vector<uid_t>& users, uid_t who) noexcept;
 
 /// Whether nobody but this machine can reach it.
 [[nodiscard]] bool is_local(const endpoint& at);

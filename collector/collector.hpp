@@ -3,8 +3,10 @@
 #pragma once
 
 #include "connection.hpp"
+#include "inherited_sockets.hpp"
 #include "intake.hpp"
 #include "named_log.hpp"
+#include "tls_context.hpp"
 
 #include <sapwood/endpoint.hpp>
 #include <sapwood/event.hpp>
@@ -30,6 +32,13 @@ enum class source_kind : std::uint8_t {
     syslog_datagrams,
 };
 
+enum class security : std::uint8_t {
+    /// TLS over TCP streams, where there is a certificate.
+    automatic,
+    tls,
+    none,
+};
+
 struct listen_options {
     source_kind kind = source_kind::http;
     /// An address and a port, or a Unix socket.
@@ -38,6 +47,17 @@ struct listen_options {
     mode_t mode = 0600;
     /// Where its records go; empty is the first. HTTP names the log itself.
     std::string log;
+    /// As collector_options::tls says.
+    security secured = security::automatic;
+    /// Of a Unix socket: whose processes may write. None: everybody whom the path's mode lets in.
+    std::vector<uid_t> users;
+    /// A socket that was there when we were started, by its name (see inherited_sockets), in place
+    /// of one that is made at `at`.
+    std::string inherited;
+    /// The one that was found.
+    int inherited_fd = -1;
+
+    [[nodiscard]] bool is_stream() const noexcept { return kind != source_kind::syslog_datagrams; }
 };
 
 struct collector_options {
@@ -49,6 +69,8 @@ struct collector_options {
     std::vector<access_token> tokens;
     /// See access_rules.
     std::vector<std::string> hosts;
+    /// Of listeners that are secured.
+    tls_options tls;
     /// Other machines may write without being asked who they are.
     bool takes_from_anybody = false;
     /// How long, once it is told to end, connections may go on with what they have begun.
@@ -62,7 +84,9 @@ void require_valid(const collector_options& options);
 class collector {
   public:
     /// Opens the logs, then listens. Throws std::system_error or std::invalid_argument.
-    [[nodiscard]] static task<std::unique_ptr<collector>> open(collector_options options);
+    /// What is inherited is taken from `inherited`.
+    [[nodiscard]] static task<std::unique_ptr<collector>>
+    open(collector_options options, inherited_sockets* inherited = nullptr);
 
     collector(const collector&) = delete;
     collector& operator=(const collector&) = delete;
@@ -72,8 +96,9 @@ class collector {
     /// it has taken, and closes the logs. Throws what a log's end throws.
     [[nodiscard]] task<> run();
 
-    /// Goes on with the tokens and hosts of these; logs and listeners stay as they are. Throws
-    /// std::invalid_argument where a listener would be left unguarded.
+    /// Goes on with the tokens, hosts, certificates and lists of users of these; logs and listeners
+    /// stay as they are, and so do connections. Throws std::exception, and has changed nothing,
+    /// where a listener would be left unguarded or a certificate cannot be used.
     void reload(collector_options options);
 
     void stop() noexcept { stopping_.set(); }
@@ -93,13 +118,17 @@ class collector {
 
     explicit collector(const collector_options& options);
 
+    void use_tls(std::shared_ptr<const tls_context> context, clock::duration handshake);
+    void listen(const listen_options& each, inherited_sockets& inherited);
     task<> serve();
     task<> run_listener(source_listener& from);
     task<> close_logs();
 
     const clock::duration drain_;
-    const std::vector<listen_options> listening_;
+    std::vector<listen_options> listening_;
     intake intake_;
+    /// For handshakes that begin; null where no listener is secured.
+    std::shared_ptr<const tls_context> tls_;
     connections connections_;
     std::vector<std::unique_ptr<source_listener>> listeners_;
     event stopping_;

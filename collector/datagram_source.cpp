@@ -62,11 +62,8 @@ struct received_message {
     msghdr header{};
 };
 
-source source_of(const msghdr& message, bool is_unix) {
-    if (!is_unix) {
-        return source::network(
-            "udp", endpoint(static_cast<const sockaddr*>(message.msg_name), message.msg_namelen));
-    }
+/// Of a Unix socket's message.
+ucred sender_of(const msghdr& message) {
     ucred who{};
     for (auto* at = CMSG_FIRSTHDR(&message); at != nullptr;
          at = CMSG_NXTHDR(const_cast<msghdr*>(&message), at)) {
@@ -74,7 +71,7 @@ source source_of(const msghdr& message, bool is_unix) {
             std::memcpy(&who, CMSG_DATA(at), sizeof(who));
         }
     }
-    return source::process("unix", who.pid, who.uid);
+    return who;
 }
 
 } // namespace
@@ -101,6 +98,15 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
         fail(error, purpose);
     }
     path_ = path;
+}
+
+datagram_source::datagram_source(owned_fd inherited)
+    : socket_(inherited.release()),
+      buffer_(new char[datagram_bytes_max]) {
+    if (socket_.local_endpoint().family() == AF_UNIX) {
+        detail::set_option(socket_.fd(), SOL_SOCKET, SO_PASSCRED, 1,
+                           "cannot see who sends to an inherited socket");
+    }
 }
 
 datagram_source::~datagram_source() {
@@ -148,7 +154,18 @@ task<> datagram_source::take(intake& shared, named_log& to, std::size_t size,
                              const msghdr& message) {
     const std::size_t kept = std::min({size, datagram_bytes_max, shared.limits.line_bytes_max});
     const bool is_cut = kept < size || (message.msg_flags & MSG_TRUNC) != 0;
-    const source from = source_of(message, socket_.local_endpoint().family() == AF_UNIX);
+    source from;
+    if (socket_.local_endpoint().family() == AF_UNIX) {
+        const ucred who = sender_of(message);
+        if (!is_user(users_, who.uid)) {
+            ++shared.gate.users_refused;
+            co_return;
+        }
+        from = source::process("unix", who.pid, who.uid, who.gid);
+    } else {
+        from = source::network(
+            "udp", endpoint(static_cast<const sockaddr*>(message.msg_name), message.msg_namelen));
+    }
     record made = encode_syslog(to, from, {buffer_.get(), kept}, is_cut);
     shared.counts.record_bytes += made.message().size();
     ++shared.counts.records;

@@ -39,7 +39,8 @@ std::string_view parameter(std::string_view query, std::string_view name) noexce
 
 } // namespace
 
-http_session::http_session(intake& shared, std::unique_ptr<stream> to, source from, bool is_guarded)
+http_session::http_session(intake& shared, std::unique_ptr<peer_stream> to, source from,
+                           bool is_guarded)
     : intake_(shared),
       stream_(std::move(to)),
       source_(std::move(from)),

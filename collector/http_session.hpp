@@ -6,10 +6,10 @@
 #include "connection.hpp"
 #include "http_parser.hpp"
 #include "intake.hpp"
+#include "peer_stream.hpp"
 #include "source.hpp"
 
 #include <sapwood/lsn.hpp>
-#include <sapwood/stream.hpp>
 
 #include <memory>
 #include <string>
@@ -21,7 +21,7 @@ namespace sapwood::collector {
 class http_session final : public connection {
   public:
     /// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
-    http_session(intake& shared, std::unique_ptr<stream> to, source from, bool is_guarded);
+    http_session(intake& shared, std::unique_ptr<peer_stream> to, source from, bool is_guarded);
 
     [[nodiscard]] task<> run() override;
 
@@ -65,7 +65,7 @@ class http_session final : public connection {
     void hold(std::size_t bytes) noexcept;
 
     intake& intake_;
-    const std::unique_ptr<stream> stream_;
+    const std::unique_ptr<peer_stream> stream_;
     const source source_;
     const bool is_guarded_;
     http_parser parser_;

@@ -1,7 +1,9 @@
 #include "intake.hpp"
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/wall_clock.hpp>
 
+#include <cstdio>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <utility>
@@ -53,6 +55,19 @@ void intake::keep_records(std::vector<record>&& used) noexcept {
         } catch (const std::bad_alloc&) {
             return; // then it is made anew
         }
+    }
+}
+
+void intake::tell(std::string_view what) {
+    const auto now = event_loop::current().now();
+    if (now < may_tell_) {
+        ++untold_;
+        return;
+    }
+    may_tell_ = now + std::chrono::seconds(1);
+    fmt::print(stderr, "sapwood: {}\n", what);
+    if (const auto left_out = std::exchange(untold_, 0); left_out > 0) {
+        fmt::print(stderr, "sapwood: {} lines more of that kind were left out before\n", left_out);
     }
 }
 

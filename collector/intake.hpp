@@ -3,6 +3,7 @@
 #pragma once
 
 #include "access.hpp"
+#include "gate.hpp"
 #include "http_parser.hpp"
 #include "json_decoder.hpp"
 #include "named_log.hpp"
@@ -71,6 +72,10 @@ class intake {
     [[nodiscard]] std::vector<record> take_records();
     void keep_records(std::vector<record>&& used) noexcept;
 
+    /// A line for who runs the collector, on standard error: one a second, and how many were left
+    /// out.
+    void tell(std::string_view what);
+
     /// `Date: ...\r\n`, of this second.
     [[nodiscard]] std::string_view date_field();
 
@@ -78,12 +83,17 @@ class intake {
     std::deque<named_log> logs;
     json_decoder decoder;
     collector_counts counts;
+    gate_counts gate;
+    /// For a handshake of TLS.
+    clock::duration tls_handshake = std::chrono::seconds(10);
     access_rules access;
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 
   private:
     std::vector<std::vector<record>> spare_;
+    clock::time_point may_tell_{};
+    std::uint64_t untold_ = 0;
     std::string date_;
     std::chrono::sys_seconds date_second_{};
 };

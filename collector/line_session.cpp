@@ -37,7 +37,7 @@ record encode_syslog(named_log& log, const source& from, std::string_view messag
 }
 
 line_session::line_session(intake& shared, named_log& to, line_kind kind,
-                           std::unique_ptr<stream> peer, source from)
+                           std::unique_ptr<peer_stream> peer, source from)
     : intake_(shared),
       log_(to),
       kind_(kind),

@@ -5,9 +5,8 @@
 
 #include "connection.hpp"
 #include "named_log.hpp"
+#include "peer_stream.hpp"
 #include "source.hpp"
-
-#include <sapwood/stream.hpp>
 
 #include <memory>
 #include <string>
@@ -23,7 +22,7 @@ enum class line_kind : std::uint8_t {
 
 class line_session final : public connection {
   public:
-    line_session(intake& shared, named_log& to, line_kind kind, std::unique_ptr<stream> peer,
+    line_session(intake& shared, named_log& to, line_kind kind, std::unique_ptr<peer_stream> peer,
                  source from);
 
     [[nodiscard]] task<> run() override;
@@ -43,7 +42,7 @@ class line_session final : public connection {
     intake& intake_;
     named_log& log_;
     const line_kind kind_;
-    const std::unique_ptr<stream> stream_;
+    const std::unique_ptr<peer_stream> stream_;
     const source source_;
     framing framing_ = framing::newline;
     bool is_waiting_ = true;

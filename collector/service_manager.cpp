@@ -1,30 +1,15 @@
 #include "service_manager.hpp"
 
+#include "environment.hpp"
+
 #include <sapwood/sleep.hpp>
 
-#include <charconv>
 #include <cstdint>
 #include <cstdlib>
 #include <system_error>
 #include <unistd.h>
 
 namespace sapwood::collector {
-
-namespace {
-
-/// 0 where the variable is none, or is not a number.
-std::uint64_t number_in(const char* variable) noexcept {
-    const char* const text = std::getenv(variable);
-    std::uint64_t number = 0;
-    if (text != nullptr) {
-        const std::string_view digits = text;
-        const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-        return read.ec == std::errc() && read.ptr == digits.data() + digits.size() ? number : 0;
-    }
-    return number;
-}
-
-} // namespace
 
 service_manager::service_manager() {
     const char* const place = std::getenv("NOTIFY_SOCKET");
