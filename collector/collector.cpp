@@ -106,7 +106,7 @@ class collector::stream_listener final : public source_listener {
                                                             std::unique_ptr<stream> peer,
                                                             source from) const {
         if (!is_secured_) {
-            return session_of(shared, std::make_unique<plain_stream>(std::move(peer)),
+            return session_of(shared, std::make_unique<peer_stream>(std::move(peer)),
                               std::move(from));
         }
         const tls_use use = kind_ == source_kind::http ? tls_use::http : tls_use::one_way;

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "connection.hpp"
+#include "peer_stream.hpp"
 #include "source.hpp"
-#include "tls_stream.hpp"
 
 #include <functional>
 #include <memory>

@@ -3,13 +3,15 @@
 // an error (tls_errc::truncated) and no end of the stream. Loop thread only.
 #pragma once
 
-#include "peer_stream.hpp"
 #include "tls_context.hpp"
 
 #include <sapwood/mutex.hpp>
+#include <sapwood/stream.hpp>
+#include <sapwood/task.hpp>
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -27,11 +29,13 @@ enum class tls_use : std::uint8_t {
     one_way,
 };
 
-class tls_stream final : public peer_stream {
+class tls_stream {
   public:
     /// Begin with handshake(). Throws std::bad_alloc.
     tls_stream(std::unique_ptr<stream> under, std::shared_ptr<const tls_context> with, tls_use use);
-    ~tls_stream() override;
+    tls_stream(const tls_stream&) = delete;
+    tls_stream& operator=(const tls_stream&) = delete;
+    ~tls_stream();
 
     /// Throws std::system_error: a tls_errc, or what the stream beneath says. Where it was told to
     /// stop the stream can only be closed.
@@ -48,14 +52,15 @@ class tls_stream final : public peer_stream {
     /// It goes on with a session that the peer has had before.
     [[nodiscard]] bool is_resumed() const noexcept;
 
-    [[nodiscard]] task<received> receive() override;
-    [[nodiscard]] task<> write_all(std::span<const char> bytes) override;
+    /// As peer_stream has them.
+    [[nodiscard]] task<received> receive();
+    [[nodiscard]] task<> write_all(std::span<const char> bytes);
 
     /// Says that nothing more is to come (close_notify), and half closes the stream beneath.
-    [[nodiscard]] task<> shutdown_write() override;
+    [[nodiscard]] task<> shutdown_write();
 
     /// Says so, too, where that can be had without waiting.
-    [[nodiscard]] task<> close() override;
+    [[nodiscard]] task<> close();
 
     /// Of those that end so (tls_errc::truncated). `counter` outlives this.
     void count_truncations(std::uint64_t& counter) noexcept { truncations_ = &counter; }

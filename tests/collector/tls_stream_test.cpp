@@ -91,7 +91,7 @@ task<tls_pair> shaken(context server, context client) {
 }
 
 /// Everything until the peer says that it ends, or how that fails.
-task<std::string> read_all(collector::peer_stream& from, std::error_code& failure) {
+task<std::string> read_all(tls_stream& from, std::error_code& failure) {
     std::string text;
     try {
         for (;;) {
@@ -107,7 +107,7 @@ task<std::string> read_all(collector::peer_stream& from, std::error_code& failur
     co_return text;
 }
 
-task<> write_and_end(collector::peer_stream& to, std::string text) {
+task<> write_and_end(tls_stream& to, std::string text) {
     co_await to.write_all(text);
     co_await to.shutdown_write();
 }
