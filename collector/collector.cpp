@@ -6,6 +6,7 @@
 #include "tls_handshake.hpp"
 
 #include <sapwood/tcp.hpp>
+#include <sapwood/timeout.hpp>
 #include <sapwood/unix_socket.hpp>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <fmt/format.h>
 #include <stdexcept>
 #include <string_view>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <utility>
 
@@ -234,6 +236,42 @@ void require_securable(const listen_options& listener, const tls_options& tls) {
     }
 }
 
+/// Of the time to drain, what logs have whose disk refuses records.
+clock::duration logs_share_of(clock::duration drain) noexcept {
+    return std::min<clock::duration>(drain / 4, std::chrono::seconds(5));
+}
+
+/// What a log may take to notice that its time is over.
+constexpr clock::duration look_at_disk = std::chrono::milliseconds(500);
+
+/// Besides connections: standard streams, rings, directories, files that are opened anew.
+constexpr std::size_t own_descriptors = 32;
+
+/// Has the process use all the descriptors that it may, and no more connections than fit.
+void fit_descriptors(collector_options& options, std::vector<std::string>& warnings) {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    if (limit.rlim_cur < limit.rlim_max) {
+        const rlim_t before = std::exchange(limit.rlim_cur, limit.rlim_max);
+        if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+            limit.rlim_cur = before;
+        }
+    }
+    const std::size_t own = own_descriptors + options.listeners.size() + 4 * options.logs.size();
+    const std::size_t room = limit.rlim_cur == RLIM_INFINITY
+                                 ? options.limits.connections_max
+                                 : std::max(limit.rlim_cur, own + 1) - own;
+    if (room < options.limits.connections_max) {
+        warnings.push_back(fmt::format(
+            "{} connections are wanted, and {} fit, since this process may have {} files open: "
+            "raise LimitNOFILE, or ulimit -n",
+            options.limits.connections_max, room, limit.rlim_cur));
+        options.limits.connections_max = room;
+    }
+}
+
 } // namespace
 
 void require_valid(const collector_options& options) {
@@ -281,8 +319,12 @@ task<std::unique_ptr<collector>> collector::open(collector_options options,
         sockets.claim(each);
     }
     require_valid(options);
+    std::vector<std::string> warnings;
+    fit_descriptors(options, warnings);
     std::unique_ptr<collector> made(new collector(options));
+    made->warnings_ = std::move(warnings);
     for (named_log_options& each : options.logs) {
+        each.give_up_after = std::min(each.give_up_after, logs_share_of(options.drain));
         made->intake_.logs.push_back(co_await named_log::open(std::move(each)));
     }
     if (options.tls.is_wanted()) {
@@ -355,9 +397,9 @@ task<> collector::run() {
     }
     listeners_.clear(); // nobody new is let in
     intake_.is_draining = true;
-    const auto until = saturating_add(event_loop::current().now(), drain_);
-    cut_off_ = co_await connections_.drain(until);
-    co_await close_logs();
+    const auto now = event_loop::current().now();
+    cut_off_ = co_await connections_.drain(saturating_add(now, drain_ - logs_share_of(drain_)));
+    co_await close_logs(saturating_add(now, drain_ + look_at_disk));
     if (failure) {
         std::rethrow_exception(failure);
     }
@@ -395,17 +437,39 @@ task<> collector::run_listener(source_listener& from) {
     }
 }
 
-task<> collector::close_logs() {
-    std::exception_ptr failure;
+/// All at once: those whose disk refuses records take as long as one.
+task<> collector::close_logs(clock::time_point until) {
+    task_group group;
     for (named_log& each : intake_.logs) {
-        try {
-            co_await each.log().close();
-        } catch (const std::exception&) {
-            failure = std::current_exception();
-        }
+        group.spawn(close_log(each, until));
     }
-    if (failure) {
-        std::rethrow_exception(failure);
+    co_await group.join();
+    if (const std::uint64_t lines = intake_.counts.records_left; lines != 0) {
+        left_.push_back(fmt::format(
+            "{} lines and datagrams were taken, and the logs had no room for them", lines));
+    }
+}
+
+task<> collector::close_log(named_log& which, clock::time_point until) {
+    std::string why;
+    try {
+        co_await sapwood::deadline(until, which.log().close());
+    } catch (const std::system_error& failure) {
+        if (failure.code() == std::errc::timed_out) {
+            is_stuck_ = true;
+            why = "its disk does not answer";
+        } else {
+            why = failure.what();
+        }
+    } catch (const std::exception& failure) {
+        why = failure.what();
+    }
+    const pipeline_counts counts = which.log().counts();
+    if (!why.empty() || counts.lines_lost != 0) {
+        const auto open = to_number(counts.accepted) - to_number(counts.written);
+        left_.push_back(fmt::format("log {}: {} records are not in {}{}{}", which.name(),
+                                    std::max(open, counts.lines_lost), which.options().path,
+                                    why.empty() ? "" : ": ", why));
     }
 }
 

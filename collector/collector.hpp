@@ -73,7 +73,8 @@ struct collector_options {
     tls_options tls;
     /// Other machines may write without being asked who they are.
     bool takes_from_anybody = false;
-    /// How long, once it is told to end, connections may go on with what they have begun.
+    /// How long the end may take once it is told to end. Connections go on with what they have
+    /// begun for most of it; a quarter, at most 5 s, is left to logs whose disk refuses records.
     clock::duration drain = std::chrono::seconds(10);
 };
 
@@ -93,7 +94,8 @@ class collector {
     ~collector();
 
     /// Serves until stop(), or until it is cancelled; then takes no more records, acknowledges what
-    /// it has taken, and closes the logs. Throws what a log's end throws.
+    /// it has taken, and closes the logs, all within the time to drain: left() says what that was
+    /// not enough for. Throws what a listener failed with, or `cancelled`.
     [[nodiscard]] task<> run();
 
     /// Goes on with the tokens, hosts, certificates and lists of users of these; logs and listeners
@@ -107,6 +109,16 @@ class collector {
     [[nodiscard]] std::vector<endpoint> endpoints() const;
 
     [[nodiscard]] intake& shared() noexcept { return intake_; }
+
+    /// What an operator should know of how it began: a sentence each.
+    [[nodiscard]] const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+
+    /// After run(): what was taken and is not kept, and what could not be closed; a sentence each.
+    [[nodiscard]] const std::vector<std::string>& left() const noexcept { return left_; }
+
+    /// After run(): a log's disk does not answer, and its loop will not end before it does. Say
+    /// what is to be said, and leave with _Exit.
+    [[nodiscard]] bool is_stuck() const noexcept { return is_stuck_; }
 
     /// Connections that were cut off because the time to drain was over.
     [[nodiscard]] std::size_t cut_off() const noexcept { return cut_off_; }
@@ -122,7 +134,8 @@ class collector {
     void listen(const listen_options& each, inherited_sockets& inherited);
     task<> serve();
     task<> run_listener(source_listener& from);
-    task<> close_logs();
+    task<> close_logs(clock::time_point until);
+    task<> close_log(named_log& which, clock::time_point until);
 
     const clock::duration drain_;
     std::vector<listen_options> listening_;
@@ -135,6 +148,9 @@ class collector {
     /// What a listener has ended by, if one has.
     std::exception_ptr failure_;
     std::size_t cut_off_ = 0;
+    std::vector<std::string> warnings_;
+    std::vector<std::string> left_;
+    bool is_stuck_ = false;
 };
 
 } // namespace sapwood::collector

@@ -8,13 +8,6 @@
 
 namespace sapwood::collector {
 
-namespace {
-
-/// How late a deadline may be noticed.
-constexpr clock::duration look_every = std::chrono::milliseconds(250);
-
-} // namespace
-
 void connections::add(std::unique_ptr<connection> peer) {
     const auto at = alive_.emplace(alive_.end());
     try {
@@ -65,6 +58,7 @@ task<> connections::watch() {
     for (;;) {
         co_await sleep_for(look_every);
         const auto now = event_loop::current().now();
+        intake_.now = now + look_every; // until the next look: no deadline comes too early
         for (entry& each : alive_) {
             if (each.peer->deadline() <= now && !each.is_cancelled) {
                 each.peer->expire();

@@ -19,7 +19,8 @@ namespace sapwood::collector {
 /// cancelled, once.
 class connection {
   public:
-    connection() = default;
+    explicit connection(intake& shared) noexcept : intake_(shared) {}
+
     connection(const connection&) = delete;
     connection& operator=(const connection&) = delete;
     virtual ~connection() = default;
@@ -35,13 +36,16 @@ class connection {
     void expire() noexcept { is_expired_ = true; }
 
   protected:
+    /// Costs no look at the clock, and may be noticed late by twice connections::look_every.
     void set_deadline(clock::duration from_now) noexcept {
-        deadline_ = saturating_add(event_loop::current().now(), from_now);
+        deadline_ = saturating_add(intake_.now, from_now);
     }
 
     void forget_deadline() noexcept { deadline_ = clock::time_point::max(); }
 
     [[nodiscard]] bool is_expired() const noexcept { return is_expired_; }
+
+    intake& intake_;
 
   private:
     clock::time_point deadline_ = clock::time_point::max();
@@ -50,6 +54,9 @@ class connection {
 
 class connections {
   public:
+    /// How long after its end a deadline may be noticed.
+    static constexpr clock::duration look_every = std::chrono::milliseconds(250);
+
     explicit connections(intake& of) noexcept : intake_(of) {}
 
     /// Runs `peer` to its end.

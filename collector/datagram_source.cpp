@@ -7,11 +7,13 @@
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
+#include <linux/sock_diag.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace sapwood::collector {
 
@@ -28,16 +30,16 @@ constexpr int socket_buffer_bytes = 4 << 20;
     throw std::system_error(error, std::generic_category(), what);
 }
 
-/// Whether somebody receives at the path.
-bool is_alive(const endpoint& at) {
+/// Whether nobody receives at the path any more. What is somebody's, of whatever kind, is not.
+bool is_dead(const endpoint& at) {
     const owned_fd probe = detail::make_socket(AF_UNIX, SOCK_DGRAM, "cannot look at a socket");
-    return ::connect(probe.fd(), at.data(), at.size()) == 0;
+    return ::connect(probe.fd(), at.data(), at.size()) != 0 && errno == ECONNREFUSED;
 }
 
 void remove_dead(const endpoint& at, const std::string& path) {
     struct stat found {};
 
-    if (::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) && !is_alive(at)) {
+    if (::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) && is_dead(at)) {
         ::unlink(path.c_str());
     }
 }
@@ -98,12 +100,14 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
         fail(error, purpose);
     }
     path_ = path;
+    is_unix_ = at.family() == AF_UNIX;
 }
 
 datagram_source::datagram_source(owned_fd inherited)
     : socket_(inherited.release()),
       buffer_(new char[datagram_bytes_max]) {
-    if (socket_.local_endpoint().family() == AF_UNIX) {
+    is_unix_ = socket_.local_endpoint().family() == AF_UNIX;
+    if (is_unix_) {
         detail::set_option(socket_.fd(), SOL_SOCKET, SO_PASSCRED, 1,
                            "cannot see who sends to an inherited socket");
     }
@@ -117,27 +121,56 @@ datagram_source::~datagram_source() {
 
 task<> datagram_source::run(intake& shared, named_log& to) {
     received_message message(buffer_.get());
-    bool was_cancelled = false;
-    while (!was_cancelled) {
+    bool is_ending = false;
+    while (!is_ending) {
         message.reset();
         const auto got = co_await as_result(detail::receive_message_op(socket_, message.header, 0));
-        if (got) {
-            co_await take(shared, to, *got, message.header);
-        } else if (got.error() == std::errc::operation_canceled) {
-            was_cancelled = true;
-        } else if (got.error() == std::errc::not_enough_memory ||
-                   got.error() == std::errc::no_buffer_space) {
-            continue;
-        } else {
+        if (!got) {
+            if (got.error() == std::errc::operation_canceled) {
+                break;
+            }
+            if (got.error() == std::errc::not_enough_memory ||
+                got.error() == std::errc::no_buffer_space) {
+                continue;
+            }
             throw std::system_error(got.error(), "receive datagrams");
         }
+        if (looked_ != shared.now) {
+            note_drops(shared, to);
+        }
+        if (!is_wanted(shared, message.header)) {
+            continue;
+        }
+        record made = made_of(shared, to, *got, message.header);
+        while (!is_ending && to.is_full()) {
+            const auto room = co_await as_result(to.room());
+            is_ending = room.error() == std::errc::operation_canceled;
+        }
+        if (shared.give_now(to, made) == intake::given::taken) {
+            continue;
+        }
+        if (is_ending) {
+            ++shared.counts.records_left;
+            continue;
+        }
+        const std::size_t bytes = made.message().size();
+        const auto placed = co_await as_result(to.log().append(std::move(made)));
+        if (placed) {
+            shared.note_given(to, *placed, bytes);
+        } else {
+            is_ending = true;
+            if (shared.give_now(to, made) != intake::given::taken) {
+                ++shared.counts.records_left;
+            }
+        }
     }
-    co_await take_rest(shared, to);
+    take_rest(shared, to);
+    note_drops(shared, to);
     throw cancelled{};
 }
 
-/// What the kernel has already: without waiting for more.
-task<> datagram_source::take_rest(intake& shared, named_log& to) {
+/// What the kernel has already, without waiting for more, or for room.
+void datagram_source::take_rest(intake& shared, named_log& to) {
     constexpr unsigned rest_max = 100'000; // or it might never end
     received_message message(buffer_.get());
     for (unsigned i = 0; i < rest_max; ++i) {
@@ -146,30 +179,57 @@ task<> datagram_source::take_rest(intake& shared, named_log& to) {
         if (got < 0) {
             break;
         }
-        co_await take(shared, to, static_cast<std::size_t>(got), message.header);
+        if (!is_wanted(shared, message.header)) {
+            continue;
+        }
+        record made = made_of(shared, to, static_cast<std::size_t>(got), message.header);
+        if (shared.give_now(to, made) != intake::given::taken) {
+            ++shared.counts.records_left;
+        }
     }
 }
 
-task<> datagram_source::take(intake& shared, named_log& to, std::size_t size,
-                             const msghdr& message) {
+/// Where the kernel had no room for some since the last look, the log says so.
+void datagram_source::note_drops(intake& shared, named_log& to) {
+    looked_ = shared.now;
+    std::array<std::uint32_t, SK_MEMINFO_VARS> info{};
+    socklen_t size = sizeof(info);
+    if (::getsockopt(socket_.fd(), SOL_SOCKET, SO_MEMINFO, info.data(), &size) != 0) {
+        return; // before Linux 4.12
+    }
+    const std::uint32_t more =
+        info[SK_MEMINFO_DROPS] - std::exchange(drops_, info[SK_MEMINFO_DROPS]);
+    if (more == 0) {
+        return;
+    }
+    shared.counts.datagrams_dropped += more;
+    record told = to.encode_text(
+        {.producer = 0, .name = "sapwood"}, level::warning,
+        fmt::format("{} datagrams that came at {} are missing here: its buffer was full", more,
+                    socket_.local_endpoint().to_string()));
+    (void)shared.give_now(to, told); // or the next look has to do
+}
+
+record datagram_source::made_of(const intake& shared, named_log& to, std::size_t size,
+                                const msghdr& message) const {
     const std::size_t kept = std::min({size, datagram_bytes_max, shared.limits.line_bytes_max});
     const bool is_cut = kept < size || (message.msg_flags & MSG_TRUNC) != 0;
     source from;
-    if (socket_.local_endpoint().family() == AF_UNIX) {
+    if (is_unix_) {
         const ucred who = sender_of(message);
-        if (!is_user(users_, who.uid)) {
-            ++shared.gate.users_refused;
-            co_return;
-        }
         from = source::process("unix", who.pid, who.uid, who.gid);
     } else {
         from = source::network(
             "udp", endpoint(static_cast<const sockaddr*>(message.msg_name), message.msg_namelen));
     }
-    record made = encode_syslog(to, from, {buffer_.get(), kept}, is_cut);
-    shared.counts.record_bytes += made.message().size();
-    ++shared.counts.records;
-    (void)co_await to.log().append(std::move(made));
+    return encode_syslog(to, from, {buffer_.get(), kept}, is_cut);
+}
+
+/// Whether its sender may write.
+bool datagram_source::is_wanted(intake& shared, const msghdr& message) const {
+    const bool is_user = !is_unix_ || collector::is_user(users_, sender_of(message).uid);
+    shared.gate.users_refused += is_user ? 0 : 1;
+    return is_user;
 }
 
 } // namespace sapwood::collector

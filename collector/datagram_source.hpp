@@ -1,7 +1,7 @@
 // datagram_source: a socket that takes messages of syslog, each a datagram, over UDP or as /dev/log
 // does; of a Unix socket's senders the kernel tells process and user. Nobody is told anything: what
 // comes while the log is full waits in the socket's buffer, and what does not fit there the kernel
-// drops. Loop thread only.
+// drops, which the log says in its place. Loop thread only.
 #pragma once
 
 #include "intake.hpp"
@@ -34,7 +34,8 @@ class datagram_source {
         : socket_(std::move(other.socket_)),
           path_(std::exchange(other.path_, {})),
           buffer_(std::move(other.buffer_)),
-          users_(std::move(other.users_)) {}
+          users_(std::move(other.users_)),
+          is_unix_(other.is_unix_) {}
 
     /// Removes its path.
     ~datagram_source();
@@ -48,13 +49,20 @@ class datagram_source {
     [[nodiscard]] endpoint local_endpoint() const { return socket_.local_endpoint(); }
 
   private:
-    task<> take(intake& shared, named_log& to, std::size_t size, const msghdr& message);
-    task<> take_rest(intake& shared, named_log& to);
+    [[nodiscard]] bool is_wanted(intake& shared, const msghdr& message) const;
+    [[nodiscard]] record made_of(const intake& shared, named_log& to, std::size_t size,
+                                 const msghdr& message) const;
+    void take_rest(intake& shared, named_log& to);
+    void note_drops(intake& shared, named_log& to);
 
     socket socket_;
     std::string path_;
     std::unique_ptr<char[]> buffer_;
     std::vector<uid_t> users_;
+    bool is_unix_ = false;
+    /// The kernel's count, as of the last look, and when that was.
+    std::uint32_t drops_ = 0;
+    clock::time_point looked_{};
 };
 
 } // namespace sapwood::collector

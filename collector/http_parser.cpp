@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/beast/http/basic_parser.hpp>
 #include <new>
+#include <utility>
 
 namespace sapwood::collector {
 
@@ -214,6 +215,7 @@ class http_parser::engine final : public http::basic_parser<true> {
         has_head = true;
         head_.keeps_alive = keep_alive();
         head_.has_body = !is_done();
+        head_.body_bytes = static_cast<std::size_t>(content_length().value_or(0));
     }
 
     std::size_t on_body_impl(beast::string_view bytes, beast_error&) override {
@@ -335,7 +337,7 @@ http_parser::step http_parser::next(std::string_view& input) {
                 body_ = engine_->piece;
             } else {
                 keep_body();
-                kept_.append(engine_->piece);
+                keep_piece(engine_->piece);
             }
         }
         if (engine_->is_done()) {
@@ -365,13 +367,38 @@ http_parser::step http_parser::fail(unsigned status, const char* reason) noexcep
 
 void http_parser::keep_body() {
     if (!is_body_kept_) {
-        kept_.assign(body_);
+        kept_.clear();
         is_body_kept_ = true;
+        keep_piece(std::exchange(body_, {}));
     }
 }
 
-void http_parser::trim() {
-    constexpr std::size_t usual_bytes = 4u << 10;
+/// Grows by half, but never past what was announced: memory is taken as bytes come, not as they are
+/// promised.
+void http_parser::keep_piece(std::string_view piece) {
+    const std::size_t needed = kept_.size() + piece.size();
+    if (needed > kept_.capacity()) {
+        std::size_t wanted = std::max(needed, kept_.capacity() + kept_.capacity() / 2);
+        if (head_.body_bytes != 0) {
+            wanted = std::max(needed, std::min(wanted, head_.body_bytes));
+        }
+        std::string grown;
+        grown.reserve(wanted);
+        grown.append(kept_);
+        kept_.swap(grown);
+    }
+    kept_.append(piece);
+}
+
+void http_parser::drop_body() noexcept {
+    drops_body_ = true;
+    body_ = {};
+    std::string().swap(kept_);
+    is_body_kept_ = false;
+}
+
+void http_parser::trim() noexcept {
+    constexpr std::size_t usual_bytes = 1u << 10;
     if (kept_.capacity() > usual_bytes) {
         std::string().swap(kept_);
         is_body_kept_ = false;

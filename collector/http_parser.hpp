@@ -40,6 +40,8 @@ struct http_head {
     bool is_http_1_0 = false;
     bool expects_continue = false;
     bool has_body = false;
+    /// As announced; 0 where it comes in chunks.
+    std::size_t body_bytes = 0;
     /// The connection may be used for another request.
     bool keeps_alive = false;
 };
@@ -74,7 +76,7 @@ class http_parser {
     }
 
     /// What is still to come of this request's body is not wanted: body() is empty.
-    void drop_body() noexcept { drops_body_ = true; }
+    void drop_body() noexcept;
 
     /// The input of a request that is not whole goes away: what body() has of it is kept.
     void keep_body();
@@ -89,13 +91,20 @@ class http_parser {
 
     [[nodiscard]] const char* reason() const noexcept { return reason_; }
 
-    /// Memory that a long body took is given back.
-    void trim();
+    /// Memory that the body takes which is under way; 0 between requests, and while all of it is in
+    /// the input.
+    [[nodiscard]] std::size_t held_bytes() const noexcept {
+        return is_begun_ && is_body_kept_ ? kept_.capacity() : 0;
+    }
+
+    /// Between requests: memory that a long body took is given back.
+    void trim() noexcept;
 
   private:
     class engine;
 
     void begin();
+    void keep_piece(std::string_view piece);
     [[nodiscard]] step finish();
     [[nodiscard]] step fail(unsigned status, const char* reason) noexcept;
 

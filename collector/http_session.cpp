@@ -1,308 +1,184 @@
 #include "http_session.hpp"
 
-#include "http_status.hpp"
 #include "metrics.hpp"
 
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <fmt/format.h>
-#include <iterator>
 #include <span>
+#include <sys/socket.h>
 #include <utility>
 
 namespace sapwood::collector {
 
 namespace {
 
-constexpr std::string_view json_type = "application/json";
 constexpr std::string_view text_type = "text/plain; charset=utf-8";
-constexpr std::string_view success_body = R"({"status":"1","result":"success"})";
 
 /// What a peer may still have sent before it sees that it was refused.
 constexpr std::size_t linger_bytes_max = 1u << 20;
 constexpr clock::duration linger_for = std::chrono::seconds(2);
 
-/// The value of `name` in `a=b&name=value`; empty where there is none.
-std::string_view parameter(std::string_view query, std::string_view name) noexcept {
-    while (!query.empty()) {
-        const auto end = std::min(query.find('&'), query.size());
-        const std::string_view pair = query.substr(0, end);
-        query.remove_prefix(std::min(end + 1, query.size()));
-        if (pair.size() > name.size() && pair.starts_with(name) && pair[name.size()] == '=') {
-            return pair.substr(name.size() + 1);
-        }
-    }
-    return {};
+/// Of rest_: more memory is given back.
+constexpr std::size_t usual_bytes = 1u << 10;
+
+http_plan refusal(const http_plan& asked, const char* why) noexcept {
+    http_plan made;
+    made.as = asked.as;
+    made.status = 503;
+    made.reason = why;
+    return made;
+}
+
+/// The connection is reset when it is closed: what the peer has not taken the kernel forgets.
+void forget_unsent(peer_stream& of) noexcept {
+    const ::linger at_once{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(of.socket().fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
 } // namespace
 
 http_session::http_session(intake& shared, std::unique_ptr<peer_stream> to, source from,
                            bool is_guarded)
-    : intake_(shared),
+    : connection(shared),
       stream_(std::move(to)),
       source_(std::move(from)),
       is_guarded_(is_guarded),
-      parser_(shared.limits.http) {}
+      parser_(shared.limits.http),
+      answers_(shared) {}
 
 task<> http_session::run() {
     try {
         co_await converse();
     } catch (const cancelled&) {
-        if (!is_expired() || is_idle_ || is_closing_) {
-            hold(0);
+        if (!is_expired() || stage_ == stage::idle) {
             throw;
         }
     }
-    if (is_expired() && !is_closing_) {
-        is_closing_ = true;
-        is_cut_ = true;
-        if (unanswered_ != 0) {
-            const unsigned waiting = std::exchange(unanswered_, 0);
-            for (unsigned i = 0; i < waiting; ++i) {
-                answer(503, "the record is not on disk yet: it may be in the log or not");
-            }
-        } else {
-            answer(408, "the request did not come in time");
+    if (is_expired() && stage_ == stage::sending) {
+        // It has had its time, and perhaps a part of an answer: nothing can be said any more.
+        forget_unsent(*stream_);
+    } else {
+        if (is_expired()) {
+            expire_now();
         }
-    }
-    hold(0);
-    set_deadline(intake_.limits.answer);
-    co_await send();
-    if (is_cut_) {
-        co_await linger();
+        co_await last_words();
     }
     co_await stream_->close();
 }
 
 /// Takes what comes until the peer ends, or nothing more is to be said.
 task<> http_session::converse() {
-    while (!is_closing_) {
-        is_idle_ = pending_.empty() && !parser_.is_in_request();
-        if (is_idle_ && intake_.is_draining) {
-            co_return;
-        }
-        if (is_idle_) {
-            set_deadline(intake_.limits.idle);
-        }
-        received piece = co_await stream_->receive();
-        if (!piece) {
-            if (!is_idle_) {
-                is_closing_ = true;
-                answer(400, "the request ends in the middle");
+    for (;;) {
+        if (!has_more_) {
+            wait_for_bytes();
+            if (stage_ == stage::idle && intake_.is_draining) {
+                co_return;
             }
+            received piece = co_await stream_->receive();
+            if (!piece) {
+                end_in_the_middle();
+                co_return;
+            }
+            std::string_view input = piece.text();
+            if (!rest_.empty()) {
+                rest_ += input;
+                input = rest_;
+                piece = received();
+            }
+            advance(input);
+            keep(input);
+        } else {
+            std::string_view input = rest_;
+            advance(input);
+            keep(input);
+        }
+        if (!blocked_.empty()) [[unlikely]] {
+            co_await give_blocked();
+        }
+        for (answers_.settle(); answers_.has_pending(); answers_.settle()) {
+            const pending_answer& next = answers_.awaited();
+            pipeline& log = next.log->log();
+            if (!answers_.bytes().empty() && log.health().is_degraded()) {
+                // It may take long: what others have acknowledged goes first.
+                stage_ = stage::sending;
+                set_deadline(intake_.limits.answer);
+                co_await stream_->write_all(std::span<const char>(answers_.bytes()));
+                answers_.sent();
+            }
+            stage_ = stage::settling;
+            set_deadline(intake_.limits.acknowledgement);
+            std::error_code how;
+            if (next.ack == ack_level::durable) {
+                const auto got = co_await as_result(log.durable(next.last));
+                how = got.error();
+            } else {
+                const auto got = co_await as_result(log.written(next.last));
+                how = got.error();
+            }
+            if (how == std::errc::operation_canceled) {
+                throw cancelled{};
+            }
+        }
+        if (!answers_.bytes().empty()) {
+            stage_ = stage::sending;
+            set_deadline(intake_.limits.answer);
+            co_await stream_->write_all(std::span<const char>(answers_.bytes()));
+            answers_.sent();
+        }
+        if (is_closing_) {
             co_return;
         }
-        if (is_idle_) {
-            set_deadline(intake_.limits.head);
-            is_idle_ = false;
-        }
-        std::string_view input = piece.text();
-        if (!pending_.empty()) {
-            pending_ += input;
-            input = pending_;
-            piece = received();
-        }
-        bool goes_on = true;
-        while (goes_on) {
-            co_await handle(input, goes_on);
-        }
-        if (parser_.is_in_request()) {
-            parser_.keep_body();
-        }
-        if (input.empty()) {
-            pending_.clear();
-        } else {
-            pending_ = std::string(input);
-        }
-        hold(parser_.body().size());
-        piece = received();
-        if (unanswered_ != 0 || !out_.empty()) {
-            co_await acknowledge();
-            co_await send();
-        }
     }
 }
 
-/// One step of a request.
-task<> http_session::handle(std::string_view& input, bool& goes_on) {
-    switch (parser_.next(input)) {
-    case http_parser::step::need_more:
-        goes_on = false;
-        break;
-    case http_parser::step::head:
-        set_deadline(intake_.limits.body);
-        co_await on_head(!input.empty());
-        break;
-    case http_parser::step::done:
-        co_await on_request();
-        break;
-    case http_parser::step::failed:
-        co_await acknowledge();
-        is_closing_ = true;
-        is_cut_ = true;
-        answer(parser_.status(), parser_.reason());
-        break;
-    }
-    if (is_closing_) {
-        goes_on = false;
-        input = {};
-    }
-}
-
-/// The head is there, and a body is to come.
-task<> http_session::on_head(bool is_body_here) {
-    plan_ = plan_for(parser_.head());
-    has_plan_ = true;
-    if (plan_.what != action::take) {
-        parser_.drop_body();
-    }
-    if (!parser_.head().expects_continue) {
-        co_return;
-    }
-    co_await acknowledge();
-    if (plan_.what == action::refuse) {
-        // Whether the body comes nobody knows.
-        is_closing_ = true;
-        is_cut_ = true;
-        answer(plan_.status, plan_.reason);
-    } else if (!is_body_here) {
-        out_ += "HTTP/1.1 100 Continue\r\n\r\n";
-        co_await send();
-    }
-}
-
-task<> http_session::on_request() {
-    if (!std::exchange(has_plan_, false)) {
-        plan_ = plan_for(parser_.head());
-    }
-    ++intake_.counts.requests;
-    if (!parser_.head().keeps_alive || intake_.is_draining) {
-        is_closing_ = true;
-    }
-    if (plan_.what == action::take) {
-        co_await take_records();
-        co_return;
-    }
-    co_await acknowledge();
-    switch (plan_.what) {
-    case action::health:
-        answer_text(200, "alive\n");
-        break;
-    case action::metrics:
-        answer_text(200, metrics_page(intake_));
-        break;
-    case action::ready:
-        if (intake_.is_draining) {
-            answer_text(503, "draining\n");
-        } else if (const named_log* const bad = intake_.refusing_log()) {
-            answer_text(503, fmt::format("log {}: {}\n", bad->name(), bad->log().health().text));
-        } else {
-            answer_text(200, "ready\n");
-        }
-        break;
-    default:
-        answer(plan_.status, plan_.reason);
-        break;
-    }
-}
-
-task<> http_session::take_records() {
-    named_log& log = *plan_.log;
-    if (unanswered_ != 0 && (acked_log_ != &log || acked_at_ != plan_.ack)) {
-        co_await acknowledge();
-    }
-    if (must_come_again()) {
-        co_await acknowledge();
-        answer(503, error_);
-        co_return;
-    }
-    auto records = intake_.take_records();
-    if (!decode(records)) {
-        intake_.keep_records(std::move(records));
-        co_await acknowledge();
-        answer(plan_.status, error_);
-        co_return;
-    }
-    if (!is_within_rate(records.size())) {
-        intake_.keep_records(std::move(records));
-        co_await acknowledge();
-        answer(429, "more records come than this token is for");
-        co_return;
-    }
-    acked_log_ = &log;
-    acked_at_ = plan_.ack;
+/// Records for which there was no room wait for it, in order.
+task<> http_session::give_blocked() {
+    stage_ = stage::settling;
     set_deadline(intake_.limits.acknowledgement);
-    ++unanswered_;
-    std::error_code refused;
+    pending_answer& answer = answers_.last();
+    std::size_t bytes = 0;
+    const std::span<record> left = std::span(blocked_).subspan(blocked_from_);
+    for (const record& each : left) {
+        bytes += sizeof(record) + each.message().size();
+    }
+    hold(held_ + bytes);
     try {
-        for (record& each : records) {
-            intake_.counts.record_bytes += each.message().size();
-            acked_place_ = co_await log.log().append(std::move(each));
-            ++intake_.counts.records;
+        for (record& each : left) {
+            const std::size_t size = each.message().size();
+            const lsn place = co_await answer.log->log().append(std::move(each));
+            note_given(answer, place, size);
         }
+        answer.is_given = true;
     } catch (const std::system_error& failure) {
-        refused = failure.code();
+        answer.status = 503;
+        answer.text = failure.code().message();
     }
-    intake_.keep_records(std::move(records));
-    if (refused) {
-        --unanswered_;
-        co_await acknowledge();
-        answer(503, refused.message());
-    } else if (is_closing_) {
-        co_await acknowledge();
-    }
+    std::vector<record>().swap(blocked_);
+    hold(held_ - bytes);
 }
 
-/// Waits until the log has got as far as the requests want that have no answer yet, and writes
-/// their answers.
-task<> http_session::acknowledge() {
-    if (unanswered_ == 0) {
-        co_return;
-    }
-    std::error_code how;
-    set_deadline(intake_.limits.acknowledgement);
-    if (acked_at_ == ack_level::durable) {
-        const auto got = co_await as_result(acked_log_->log().durable(acked_place_));
-        how = got.error();
-    } else if (acked_at_ == ack_level::written) {
-        const auto got = co_await as_result(acked_log_->log().written(acked_place_));
-        how = got.error();
-    }
-    if (how == std::errc::operation_canceled) {
-        throw cancelled{};
-    }
-    unsigned left = std::exchange(unanswered_, 0);
-    const bool closes = std::exchange(is_closing_, false);
-    for (; left > 0; --left) {
-        is_closing_ = closes && left == 1;
-        if (how) {
-            answer(503, how.message());
-        } else {
-            append_answer(acked_at_ == ack_level::accepted ? 202 : 200, json_type, success_body);
+/// What is there is sent, if the client takes it, and then nothing more.
+task<> http_session::last_words() {
+    forget_deadline();
+    const auto until = saturating_add(event_loop::current().now(), intake_.limits.answer);
+    try {
+        if (const auto bytes = std::span<const char>(answers_.bytes()); !bytes.empty()) {
+            co_await sapwood::deadline(until, stream_->write_all(bytes));
         }
-    }
-    is_closing_ = closes;
-}
-
-task<> http_session::send() {
-    if (out_.empty()) {
+    } catch (const std::system_error&) {
+        forget_unsent(*stream_);
         co_return;
     }
-    set_deadline(intake_.limits.answer);
-    co_await stream_->write_all(std::span<const char>(out_));
-    out_.clear();
-    if (parser_.is_in_request()) {
-        set_deadline(parser_.is_in_body() ? intake_.limits.body : intake_.limits.head);
+    if (is_cut_) {
+        co_await linger();
     }
 }
 
 /// A close while bytes of the peer's are unread would reset the connection, and the peer might
 /// never see why.
 task<> http_session::linger() {
-    forget_deadline();
     try {
         co_await stream_->shutdown_write();
         const auto until = saturating_add(event_loop::current().now(), linger_for);
@@ -318,198 +194,281 @@ task<> http_session::linger() {
     }
 }
 
-// --- what is to be done ---
+// --- what comes ---
 
-http_session::plan http_session::plan_for(const http_head& head) {
-    if (is_guarded_ && !head.origin.empty()) {
-        return {.status = 403, .reason = "no web page may write to this log"};
+void http_session::wait_for_bytes() noexcept {
+    if (!parser_.is_in_request() && rest_.empty()) {
+        stage_ = stage::idle;
+        set_deadline(intake_.limits.idle);
+    } else if (stage_ != stage::reading) {
+        stage_ = stage::reading;
+        set_deadline(parser_.is_in_body() ? intake_.limits.body : intake_.limits.head);
     }
-    if (is_guarded_ && !head.host.empty() && !intake_.access.is_own_host(head.host)) {
-        return {.status = 421, .reason = "this collector is not the Host that was asked for"};
-    }
-    plan made = plan_for_path(head);
-    if ((made.what == action::take || made.what == action::metrics) &&
-        intake_.access.needs_token()) {
-        const auto* const who = intake_.access.find(head.authorization);
-        if (who == nullptr) {
-            return {.status = 401, .reason = "a token is needed: Authorization: Bearer ..."};
-        }
-        if (made.log != nullptr && !may_write(who->token, made.log->name())) {
-            return {.status = 403, .reason = "this token is not for this log"};
-        }
-    }
-    return made;
 }
 
-http_session::plan http_session::plan_for_path(const http_head& head) {
-    const std::string_view target = head.target;
-    const auto question = std::min(target.find('?'), target.size());
-    const std::string_view path = target.substr(0, question);
-    const std::string_view query = target.substr(std::min(question + 1, target.size()));
-    const bool is_get = head.method == http_method::get || head.method == http_method::head;
-    if (path == "/log") {
-        return plan_for_log(head, {}, query);
-    }
-    if (constexpr std::string_view prefix = "/log/"; path.starts_with(prefix)) {
-        return plan_for_log(head, path.substr(prefix.size()), query);
-    }
-    if (path == "/healthz" || path == "/readyz" || path == "/metrics") {
-        if (!is_get) {
-            return {.status = 405, .reason = "GET this path"};
-        }
-        return {.what = path == "/healthz"  ? action::health
-                        : path == "/readyz" ? action::ready
-                                            : action::metrics};
-    }
-    return {.status = 404, .reason = "there is nothing at this path; POST records to /log"};
+bool http_session::may_go_on() const noexcept {
+    return !is_closing_ && blocked_.empty() && !answers_.is_full();
 }
 
-http_session::plan http_session::plan_for_log(const http_head& head, std::string_view name,
-                                              std::string_view query) {
-    named_log* const log = intake_.find(name);
-    if (log == nullptr) {
-        return {.status = 404, .reason = "there is no log of this name"};
-    }
-    plan made{.what = action::take, .log = log, .ack = log->default_ack()};
-    if (head.method == http_method::get) {
-        // Python's HTTPHandler: the whole query is the record.
-        made.is_query = true;
-        return made;
-    }
-    if (head.method != http_method::post && head.method != http_method::put) {
-        return {.status = 405, .reason = "POST records to this path"};
-    }
-    if (const std::string_view wanted = parameter(query, "ack"); !wanted.empty()) {
-        const auto level = parse_ack_level(wanted);
-        if (!level) {
-            return {.status = 400, .reason = "ack is durable, written or accepted"};
+/// Looks at requests until more of one has to come, or something has to be done first.
+void http_session::advance(std::string_view& input) {
+    has_more_ = false;
+    while (may_go_on()) {
+        switch (parser_.next(input)) {
+        case http_parser::step::need_more:
+            return;
+        case http_parser::step::head:
+            on_head(!input.empty());
+            break;
+        case http_parser::step::done:
+            on_request();
+            break;
+        case http_parser::step::failed:
+            is_cut_ = true;
+            end_with(parser_.status(), parser_.reason());
+            break;
         }
-        if (!log->can_tell(*level)) {
-            return {.status = 400,
-                    .reason = "nothing in this log is ever durable: ask for written"};
-        }
-        made.ack = *level;
     }
-    if (head.coding != content_coding::identity) {
-        return {.status = 415, .reason = "the body's Content-Encoding is not known here"};
-    }
-    if (head.type == media_type::protobuf || head.type == media_type::other) {
-        return {.status = 415,
-                .reason = "a body is application/json, application/x-ndjson or "
-                          "application/x-www-form-urlencoded"};
-    }
-    return made;
+    has_more_ = !is_closing_;
 }
 
-/// Whether no more records can be taken now; error_ says why.
+/// The memory that `input` is in is about to go: what was not looked at is kept.
+void http_session::keep(std::string_view input) {
+    if (is_closing_) {
+        input = {};
+    }
+    if (parser_.is_in_request()) {
+        parser_.keep_body();
+    } else {
+        parser_.trim();
+    }
+    if (input.empty()) {
+        has_more_ = false;
+        rest_.clear();
+        if (rest_.capacity() > usual_bytes) {
+            std::string().swap(rest_);
+        }
+    } else if (input.size() != rest_.size()) {
+        std::string kept(input);
+        rest_.swap(kept);
+    }
+    const std::size_t bytes = rest_.size() + parser_.held_bytes();
+    if (bytes > held_ && intake_.counts.held_bytes - held_ + bytes > intake_.limits.held_bytes_max)
+        [[unlikely]] {
+        refuse_rest();
+    }
+    hold(rest_.size() + parser_.held_bytes());
+}
+
+/// There is no memory for the request that is under way.
+void http_session::refuse_rest() {
+    constexpr const char* why = "too many requests are under way";
+    if (has_plan_) {
+        // Its end is known: it is answered then, and the connection goes on.
+        plan_ = refusal(plan_, why);
+        parser_.drop_body();
+        return;
+    }
+    is_cut_ = true;
+    has_more_ = false;
+    end_with(503, why);
+    std::string().swap(rest_);
+}
+
+/// The peer sends no more.
+void http_session::end_in_the_middle() {
+    if (stage_ != stage::idle) {
+        end_with(400, "the request ends in the middle");
+    }
+}
+
+/// Its deadline is over.
+void http_session::expire_now() {
+    is_cut_ = true;
+    if (stage_ == stage::settling) {
+        answers_.give_up();
+    } else {
+        end_with(408, "the request did not come in time");
+    }
+}
+
+/// The head is there, and a body is to come.
+void http_session::on_head(bool is_body_here) {
+    set_deadline(intake_.limits.body);
+    plan_ = plan_for(parser_.head(), intake_, is_guarded_);
+    has_plan_ = true;
+    if (plan_.what == http_action::take && must_come_again()) {
+        plan_ = refusal(plan_, why_.c_str());
+    }
+    if (plan_.what != http_action::take) {
+        parser_.drop_body();
+    }
+    if (!parser_.head().expects_continue) {
+        return;
+    }
+    if (plan_.what == http_action::refuse) {
+        // Whether the body comes nobody knows.
+        is_closing_ = true;
+        is_cut_ = true;
+        fail(plan_.status, plan_.reason);
+    } else if (!is_body_here) {
+        answers_.say_continue();
+    }
+}
+
+void http_session::on_request() {
+    if (!std::exchange(has_plan_, false)) {
+        plan_ = plan_for(parser_.head(), intake_, is_guarded_);
+    }
+    ++intake_.counts.requests;
+    if (!parser_.head().keeps_alive || intake_.is_draining) {
+        is_closing_ = true;
+    }
+    const auto say_text = [this](unsigned status, std::string_view text) {
+        answers_.say(form(), {.status = status, .type = text_type, .body = text});
+    };
+    switch (plan_.what) {
+    case http_action::take:
+        take_records();
+        break;
+    case http_action::health:
+        say_text(200, "alive\n");
+        break;
+    case http_action::metrics:
+        say_text(200, metrics_page(intake_));
+        break;
+    case http_action::ready:
+        if (intake_.is_draining) {
+            say_text(503, "draining\n");
+        } else if (const named_log* const bad = intake_.refusing_log()) {
+            say_text(503, fmt::format("log {}: {}\n", bad->name(), bad->log().health().text));
+        } else {
+            say_text(200, "ready\n");
+        }
+        break;
+    case http_action::say:
+        answers_.say(form(), plan_.said);
+        break;
+    case http_action::refuse:
+        fail(plan_.status, plan_.reason);
+        break;
+    }
+}
+
+// --- records ---
+
+void http_session::take_records() {
+    retry_after_seconds_ = 1;
+    if (must_come_again()) {
+        fail(503, why_);
+        return;
+    }
+    decoded_request& decoded = intake_.decoded;
+    decoded.clear();
+    plan_.as->decode({.head = parser_.head(),
+                      .body = parser_.body(),
+                      .log = *plan_.log,
+                      .from = source_,
+                      .shared = intake_},
+                     decoded);
+    if (decoded.status == 0 && !is_within_quota(decoded.records.size())) {
+        decoded.refuse(429, "more comes than this token is for");
+    }
+    if (decoded.status != 0) {
+        fail(decoded.status, decoded.error);
+    } else {
+        pending_answer& answer = answers_.wait_for(form(), *plan_.as, *plan_.log, plan_.ack);
+        answer.text.swap(decoded.reply);
+        give(decoded.records, answer);
+    }
+    intake_.forget_decoded();
+}
+
+/// As many as there is room for; the rest is blocked.
+void http_session::give(std::vector<record>& records, pending_answer& answer) {
+    pipeline& log = answer.log->log();
+    try {
+        for (auto each = records.begin(); each != records.end(); ++each) {
+            const std::size_t size = each->message().size();
+            auto handing_over = log.append(std::move(*each));
+            if (!handing_over.await_ready()) [[unlikely]] {
+                blocked_.swap(records);
+                blocked_from_ = static_cast<std::size_t>(each - blocked_.begin());
+                return;
+            }
+            note_given(answer, handing_over.await_resume(), size);
+        }
+        answer.is_given = true;
+    } catch (const std::system_error& failure) {
+        answer.status = 503;
+        answer.text = failure.code().message();
+    }
+}
+
+void http_session::note_given(pending_answer& answer, lsn place, std::size_t bytes) {
+    answer.last = place;
+    if (answer.first == lsn::none) {
+        answer.first = place;
+    }
+    intake_.note_given(*answer.log, place, bytes);
+}
+
+/// Whether no more records can be taken now; why_ says why.
 bool http_session::must_come_again() {
+    named_log& log = *plan_.log;
     if (intake_.is_draining) {
-        error_ = "this collector is about to end";
-    } else if (const log_health& health = plan_.log->log().health(); health.is_degraded()) {
-        error_ = fmt::format("the log takes no records now: {}", health.reason.message());
-    } else if (plan_.log->is_nearly_full()) {
-        error_ = "more records come than the log can take";
-    } else if (intake_.counts.held_bytes - held_ > intake_.limits.held_bytes_max) {
-        error_ = "too many bodies are under way";
+        why_ = "this collector is about to end";
+    } else if (log.refusal()) [[unlikely]] {
+        why_ = "the log takes no records now: " + log.refusal().message();
+    } else if (log.is_full()) {
+        why_ = "more records come than the log can take";
     } else {
         return false;
     }
     return true;
 }
 
-bool http_session::is_within_rate(std::size_t records) {
+bool http_session::is_within_quota(std::size_t records) {
     if (!intake_.access.needs_token()) {
         return true;
     }
     auto* const who = intake_.access.find(parser_.head().authorization);
-    return who == nullptr || // it was its turn when the head came
-           access_rules::allows(*who, records, event_loop::current().now());
-}
-
-/// The request's records, or false, with what is wrong in error_ and plan_.status.
-bool http_session::decode(std::vector<record>& records) {
-    json_decoder& decoder = intake_.decoder;
-    const std::string_view body = parser_.body();
-    const std::vector<json_item>* items = nullptr;
-    if (plan_.is_query) {
-        const std::string_view target = parser_.head().target;
-        const auto question = std::min(target.find('?'), target.size());
-        items = &decoder.decode_form(target.substr(std::min(question + 1, target.size())));
-    } else if (const auto first = body.find_first_not_of(" \t\r\n");
-               parser_.head().type == media_type::form && first != body.npos &&
-               body[first] != '{' && body[first] != '[') {
-        // curl says that everything is a form.
-        items = &decoder.decode_form(body);
-    } else {
-        items =
-            &decoder.decode(body, parser_.head().type == media_type::ndjson ? json_framing::lines
-                                                                            : json_framing::any);
+    if (who == nullptr) { // it was its turn when the head came
+        return true;
     }
-    if (!decoder.error().empty()) {
-        error_ = decoder.error();
-        plan_.status = 400;
-        return false;
+    const clock::duration wait =
+        access_rules::wait_for(*who, records, parser_.body().size(), event_loop::current().now());
+    if (wait == clock::duration::zero()) {
+        return true;
     }
-    records.reserve(items->size());
-    for (const json_item& each : *items) {
-        records.push_back(plan_.log->encode_json(source_, each.importance, each.json));
-    }
-    return true;
+    retry_after_seconds_ = static_cast<std::uint32_t>(
+        std::min<std::int64_t>(std::chrono::ceil<std::chrono::seconds>(wait).count(), 86400));
+    ++intake_.gate.over_quota;
+    return false;
 }
 
 // --- answers ---
 
-void http_session::answer(unsigned status, std::string_view result) {
-    std::string body = R"({"status":"0",)";
-    append_json_member("result", result, body);
-    body += "}";
-    append_answer(status, json_type, body);
+answer_form http_session::form() const noexcept {
+    return {.is_head = parser_.head().method == http_method::head,
+            .is_http_1_0 = parser_.head().is_http_1_0,
+            .closes = is_closing_,
+            .retry_after_seconds = retry_after_seconds_};
 }
 
-void http_session::answer_text(unsigned status, std::string_view text) {
-    append_answer(status, text_type, text);
+/// What is wrong with the request that is looked at.
+void http_session::fail(unsigned status, std::string_view why) {
+    answers_.fail(form(), *plan_.as, status, why);
 }
 
-void http_session::append_answer(unsigned status, std::string_view type, std::string_view body) {
-    count(status);
-    out_ += "HTTP/1.1 ";
-    out_ += status_line(status);
-    out_ += "\r\n";
-    out_ += intake_.date_field();
-    out_ += "Content-Type: ";
-    out_ += type;
-    out_ += "\r\nContent-Length: ";
-    char digits[20];
-    const auto end = std::to_chars(std::begin(digits), std::end(digits), body.size());
-    out_.append(digits, end.ptr);
-    if (status == 503 || status == 429) {
-        out_ += "\r\nRetry-After: 1";
-    }
-    if (status == 401) {
-        out_ += "\r\nWWW-Authenticate: Bearer";
-    }
-    if (status == 405) {
-        out_ += "\r\nAllow: POST";
-    }
-    if (is_closing_) {
-        out_ += "\r\nConnection: close";
-    } else if (parser_.head().is_http_1_0) {
-        out_ += "\r\nConnection: keep-alive";
-    }
-    out_ += "\r\n\r\n";
-    if (parser_.head().method != http_method::head) {
-        out_ += body;
-    }
+/// The same of a request that is not whole, and behind which nothing is said any more.
+void http_session::end_with(unsigned status, std::string_view why) {
+    is_closing_ = true;
+    const http_interface& as = has_plan_ ? *plan_.as : native_interface;
+    answers_.fail({.closes = true}, as, status, why);
 }
 
-void http_session::count(unsigned status) noexcept {
-    collector_counts& counts = intake_.counts;
-    ++(status < 300   ? counts.answers_well
-       : status < 500 ? counts.answers_refused
-                      : counts.answers_unavailable);
-}
-
-/// How many bytes of a body it holds now.
+/// How many bytes of requests that are not whole, or of records without room, it has now.
 void http_session::hold(std::size_t bytes) noexcept {
     intake_.counts.held_bytes += bytes;
     intake_.counts.held_bytes -= std::exchange(held_, bytes);

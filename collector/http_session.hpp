@@ -1,16 +1,21 @@
 // http_session: one connection that speaks HTTP. Takes requests as they come, gives their records
 // to a log, and answers in order: requests that came together are acknowledged together, with one
-// wait and one write. Loop thread only.
+// wait for each log and level, and one write. What comes is looked at by plain functions; the
+// coroutine waits for bytes, for room in a log, for acknowledgements, and to write. Loop thread
+// only.
 #pragma once
 
 #include "connection.hpp"
+#include "http_answers.hpp"
 #include "http_parser.hpp"
+#include "http_routes.hpp"
 #include "intake.hpp"
 #include "peer_stream.hpp"
 #include "source.hpp"
 
-#include <sapwood/lsn.hpp>
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,72 +28,75 @@ class http_session final : public connection {
     /// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
     http_session(intake& shared, std::unique_ptr<peer_stream> to, source from, bool is_guarded);
 
+    ~http_session() override { hold(0); }
+
     [[nodiscard]] task<> run() override;
 
-    [[nodiscard]] bool is_idle() const noexcept override { return is_idle_; }
+    [[nodiscard]] bool is_idle() const noexcept override { return stage_ == stage::idle; }
 
   private:
-    enum class action : std::uint8_t { take, refuse, health, ready, metrics };
-
-    /// What is to be done with a request, as its head says.
-    struct plan {
-        action what = action::refuse;
-        named_log* log = nullptr;
-        ack_level ack = ack_level::durable;
-        /// Records are in the target's query.
-        bool is_query = false;
-        unsigned status = 400;
-        const char* reason = "";
+    /// What it waits for, and so what its deadline means.
+    enum class stage : std::uint8_t {
+        /// The first byte of a request: it may be closed, and nothing is lost.
+        idle,
+        /// The rest of a request.
+        reading,
+        /// Its log.
+        settling,
+        /// The client, to take its answers.
+        sending,
     };
 
     task<> converse();
-    task<> handle(std::string_view& input, bool& goes_on);
-    task<> on_head(bool is_body_here);
-    task<> on_request();
-    task<> take_records();
-    task<> acknowledge();
-    task<> send();
+    task<> give_blocked();
+    task<> last_words();
     task<> linger();
 
-    [[nodiscard]] plan plan_for(const http_head& head);
-    [[nodiscard]] plan plan_for_path(const http_head& head);
-    [[nodiscard]] plan plan_for_log(const http_head& head, std::string_view name,
-                                    std::string_view query);
-    [[nodiscard]] bool decode(std::vector<record>& records);
-    [[nodiscard]] bool must_come_again();
-    [[nodiscard]] bool is_within_rate(std::size_t records);
+    void advance(std::string_view& input);
+    void keep(std::string_view input);
+    void on_head(bool is_body_here);
+    void on_request();
+    void take_records();
+    void give(std::vector<record>& records, pending_answer& answer);
+    void refuse_rest();
+    void end_in_the_middle();
+    void expire_now();
+    void wait_for_bytes() noexcept;
 
-    void answer(unsigned status, std::string_view result);
-    void answer_text(unsigned status, std::string_view text);
-    void append_answer(unsigned status, std::string_view type, std::string_view body);
-    void count(unsigned status) noexcept;
+    void note_given(pending_answer& answer, lsn place, std::size_t bytes);
+    [[nodiscard]] bool must_come_again();
+    [[nodiscard]] bool is_within_quota(std::size_t records);
+    [[nodiscard]] bool may_go_on() const noexcept;
+    [[nodiscard]] answer_form form() const noexcept;
+    void fail(unsigned status, std::string_view why);
+    void end_with(unsigned status, std::string_view why);
     void hold(std::size_t bytes) noexcept;
 
-    intake& intake_;
     const std::unique_ptr<peer_stream> stream_;
     const source source_;
     const bool is_guarded_;
-    http_parser parser_;
-    plan plan_;
+    stage stage_ = stage::idle;
     bool has_plan_ = false;
-    bool is_idle_ = true;
-    /// After what is in out_ nothing more is said.
+    /// No further request is looked at.
     bool is_closing_ = false;
     /// Where the next request begins is not known, or its body will not be read.
     bool is_cut_ = false;
-    /// What came and could not be used yet.
-    std::string pending_;
-    /// Answers that are ready.
-    std::string out_;
-    /// Requests whose records `acked_log_` has, up to `acked_place_`, and that wait for
-    /// `acked_at_`.
-    unsigned unanswered_ = 0;
-    named_log* acked_log_ = nullptr;
-    ack_level acked_at_ = ack_level::durable;
-    lsn acked_place_ = lsn::none;
+    /// Some of rest_ can be looked at without more.
+    bool has_more_ = false;
+    http_plan plan_;
+    http_parser parser_;
+    http_answers answers_;
+    /// What came and was not looked at yet.
+    std::string rest_;
+    /// Of the request that was looked at last, where it was refused with 429.
+    std::uint32_t retry_after_seconds_ = 1;
+    /// Of the request that was looked at last: for those from blocked_from_ on its log had no room.
+    std::vector<record> blocked_;
+    std::size_t blocked_from_ = 0;
+    /// Of plan_, where it says to come again.
+    std::string why_;
     /// Counted in intake_.counts.held_bytes.
     std::size_t held_ = 0;
-    std::string error_;
 };
 
 } // namespace sapwood::collector

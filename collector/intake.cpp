@@ -6,16 +6,24 @@
 #include <cstdio>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 namespace sapwood::collector {
 
 namespace {
 
-constexpr std::size_t spare_max = 64;
+/// More memory than for these is given back.
 constexpr std::size_t usual_records = 1024;
+constexpr std::size_t usual_bytes = 64u << 10;
 
 } // namespace
+
+intake::intake(const collector_limits& wanted)
+    : limits(wanted),
+      decoder(wanted.json),
+      now(event_loop::current().now()) {}
 
 named_log* intake::find(std::string_view name) noexcept {
     if (name.empty()) {
@@ -38,23 +46,27 @@ const named_log* intake::refusing_log() const noexcept {
     return nullptr;
 }
 
-std::vector<record> intake::take_records() {
-    if (spare_.empty()) {
-        return {};
+intake::given intake::give_now(named_log& to, record& made) {
+    const std::size_t bytes = made.message().size();
+    try {
+        auto handing_over = to.log().append(std::move(made));
+        if (!handing_over.await_ready()) {
+            return given::no_room;
+        }
+        note_given(to, handing_over.await_resume(), bytes);
+    } catch (const std::system_error&) {
+        return given::refused;
     }
-    std::vector<record> records = std::move(spare_.back());
-    spare_.pop_back();
-    return records;
+    return given::taken;
 }
 
-void intake::keep_records(std::vector<record>&& used) noexcept {
-    used.clear();
-    if (spare_.size() < spare_max && used.capacity() <= usual_records) {
-        try {
-            spare_.push_back(std::move(used));
-        } catch (const std::bad_alloc&) {
-            return; // then it is made anew
-        }
+void intake::forget_decoded() noexcept {
+    decoded.clear();
+    if (decoded.records.capacity() > usual_records) {
+        std::vector<record>().swap(decoded.records);
+    }
+    if (decoded.reply.capacity() > usual_bytes) {
+        std::string().swap(decoded.reply);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "access.hpp"
 #include "gate.hpp"
+#include "http_interface.hpp"
 #include "http_parser.hpp"
 #include "json_decoder.hpp"
 #include "named_log.hpp"
@@ -15,7 +16,6 @@
 #include <deque>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace sapwood::collector {
 
@@ -26,7 +26,8 @@ struct collector_limits {
     std::size_t line_bytes_max = 64u << 10;
     /// Of all sources together. More wait in the backlogs of their listeners.
     std::size_t connections_max = 10'000;
-    /// Of bodies that are not whole yet, together. Past it a request is told to come again.
+    /// Of requests that are not whole yet, and of records for which a log has no room, together.
+    /// Past it a request that does not come in one piece is told to come again.
     std::size_t held_bytes_max = 64u << 20;
     /// A connection that says nothing for so long is closed.
     clock::duration idle = std::chrono::seconds(75);
@@ -51,13 +52,17 @@ struct collector_counts {
     /// Given to a log.
     std::uint64_t records = 0;
     std::uint64_t record_bytes = 0;
-    /// Bodies held at the moment.
+    /// At the moment; see collector_limits::held_bytes_max.
     std::uint64_t held_bytes = 0;
+    /// Taken from sources that are told nothing, and given to no log, because the collector ended.
+    std::uint64_t records_left = 0;
+    /// Datagrams that the kernel had no room for.
+    std::uint64_t datagrams_dropped = 0;
 };
 
 class intake {
   public:
-    explicit intake(const collector_limits& wanted) : limits(wanted), decoder(wanted.json) {}
+    explicit intake(const collector_limits& wanted);
 
     intake(const intake&) = delete;
     intake& operator=(const intake&) = delete;
@@ -68,9 +73,29 @@ class intake {
     /// One whose disk refuses records, if there is any.
     [[nodiscard]] const named_log* refusing_log() const noexcept;
 
-    /// A vector for the records of one request, empty; keep_records() has it used again.
-    [[nodiscard]] std::vector<record> take_records();
-    void keep_records(std::vector<record>&& used) noexcept;
+    enum class given : std::uint8_t {
+        taken,
+        /// Untouched: there may be room later.
+        no_room,
+        /// Untouched: this log takes nothing any more.
+        refused,
+    };
+
+    /// Gives `made` to `to` without waiting. Throws std::bad_alloc.
+    [[nodiscard]] given give_now(named_log& to, record& made);
+
+    /// A record of `bytes` was appended to `to`, at `place`.
+    void note_given(named_log& to, lsn place, std::size_t bytes) noexcept {
+        ++counts.records;
+        counts.record_bytes += bytes;
+        to.note_given(bytes, place);
+    }
+
+    /// What the request holds that is looked at now. Nobody keeps it while he waits.
+    decoded_request decoded;
+
+    /// `decoded` is not needed any more: memory for a usual request is kept.
+    void forget_decoded() noexcept;
 
     /// A line for who runs the collector, on standard error: one a second, and how many were left
     /// out.
@@ -90,8 +115,10 @@ class intake {
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 
+    /// As of the last look at the clock; see connections::watch.
+    clock::time_point now;
+
   private:
-    std::vector<std::vector<record>> spare_;
     clock::time_point may_tell_{};
     std::uint64_t untold_ = 0;
     std::string date_;

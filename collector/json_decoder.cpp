@@ -138,6 +138,7 @@ json_decoder::~json_decoder() = default;
 void json_decoder::begin(std::string_view body) {
     items_.clear();
     error_.clear();
+    is_too_large_ = false;
     const std::size_t needed = body.size() + simdjson::SIMDJSON_PADDING;
     if (needed > capacity_) {
         capacity_ = std::max(needed, usual_bytes);
@@ -194,7 +195,14 @@ const std::vector<json_item>& json_decoder::decode_form(std::string_view form) {
 /// False where it is no record, which fail() has been told.
 bool json_decoder::take(std::string_view slice) {
     level importance{};
+    if (items_.size() == limits_.records_max) {
+        is_too_large_ = true;
+        fail(fmt::format("there are more than {}; send them in several requests",
+                         limits_.records_max));
+        return false;
+    }
     if (slice.size() > limits_.record_bytes_max) {
+        is_too_large_ = true;
         fail(fmt::format("it is longer than {} bytes", limits_.record_bytes_max));
         return false;
     }

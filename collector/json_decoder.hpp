@@ -31,6 +31,9 @@ struct json_limits {
     /// Objects and arrays in each other.
     unsigned depth_max = 64;
     std::size_t record_bytes_max = 1u << 20;
+    /// In a body. A record has 128 bytes of memory, were it `{}`, and a body of 8 MiB has room for
+    /// 2.8 million of those.
+    std::size_t records_max = 1u << 17;
 };
 
 class json_decoder {
@@ -47,6 +50,9 @@ class json_decoder {
     /// The same of `name=value&name=value`, which becomes one object of strings. A name or value
     /// that is not UTF-8 stands under a name that ends in `_escaped`, as escape() has it.
     [[nodiscard]] const std::vector<json_item>& decode_form(std::string_view form);
+
+    /// The error is that there are too many records, or that one is too long.
+    [[nodiscard]] bool is_too_large() const noexcept { return is_too_large_; }
 
     /// Of the last call; empty where all was well.
     [[nodiscard]] const std::string& error() const noexcept { return error_; }
@@ -70,6 +76,7 @@ class json_decoder {
     std::string built_;
     std::vector<json_item> items_;
     std::string error_;
+    bool is_too_large_ = false;
 };
 
 /// Appends a valid object as one line that cannot be taken for anything else: as it is, if it is

@@ -2,18 +2,17 @@
 
 #include "syslog_message.hpp"
 
-#include <algorithm>
 #include <array>
 #include <span>
+#include <sys/socket.h>
 #include <utility>
 
 namespace sapwood::collector {
 
 namespace {
 
-/// A longer length is not believed.
-constexpr std::size_t counted_bytes_max = 1u << 20;
-constexpr std::size_t count_digits_max = 7;
+/// Of a connection that is told to end: a TCP peer may go on sending.
+constexpr std::size_t rest_bytes_max = 16u << 20;
 
 } // namespace
 
@@ -38,148 +37,127 @@ record encode_syslog(named_log& log, const source& from, std::string_view messag
 
 line_session::line_session(intake& shared, named_log& to, line_kind kind,
                            std::unique_ptr<peer_stream> peer, source from)
-    : intake_(shared),
+    : connection(shared),
       log_(to),
       kind_(kind),
       stream_(std::move(peer)),
       source_(std::move(from)),
-      framing_(kind == line_kind::syslog ? framing::unknown : framing::newline) {}
+      lines_(shared.limits.line_bytes_max, kind == line_kind::syslog) {}
 
 task<> line_session::run() {
-    bool was_told_to_end = false;
-    try {
-        for (;;) {
-            is_waiting_ = true;
-            const received piece = co_await stream_->receive();
-            is_waiting_ = false;
-            if (!piece) {
-                break;
-            }
-            co_await take(piece.text(), false);
-        }
-    } catch (const cancelled&) {
-        was_told_to_end = true;
-    } catch (const std::system_error&) {
-        // The peer is gone: what it has sent is kept all the same.
+    co_await converse();
+    if (lines_.finish()) {
+        record last = made_of_line();
+        give_or_leave(last);
     }
-    co_await take({}, true);
+    hold(0);
     co_await stream_->close();
-    if (was_told_to_end) {
-        throw cancelled{};
-    }
 }
 
-task<> line_session::take(std::string_view input, bool is_last) {
-    if (!pending_.empty()) {
-        pending_ += input;
-        input = pending_;
-    }
-    if (framing_ == framing::unknown && !input.empty()) {
-        if (input.front() >= '0' && input.front() <= '9') {
-            framing_ = framing::counted;
-        } else {
-            // Python's SysLogHandler ends messages so, and may have newlines in them.
-            framing_ = input.back() == '\0' ? framing::nul : framing::newline;
+/// Until the peer ends; or, told to end, until all is taken that the kernel has of it.
+task<> line_session::converse() {
+    std::size_t rest = 0;
+    while (rest < rest_bytes_max) {
+        if (intake_.is_draining) {
+            end_reading();
         }
-    }
-    const std::size_t longest = intake_.limits.line_bytes_max;
-    for (;;) {
-        std::string_view line;
-        if (framing_ == framing::counted) {
-            if (!next_counted(input, line)) {
-                if (framing_ == framing::counted) {
-                    break;
-                }
-                continue;
+        is_waiting_ = true;
+        auto got = co_await as_result(stream_->receive());
+        is_waiting_ = false;
+        if (!got) {
+            // Where the peer is gone, what it has sent is kept all the same.
+            if (got.error() != std::errc::operation_canceled || is_expired()) {
+                co_return;
             }
-            co_await take_line(line.substr(0, longest), line.size() > longest);
+            is_ending_ = is_reading_ended_; // it was told so before
+            end_reading();
             continue;
         }
-        line = next_line(input);
-        if (line.data() == nullptr) {
-            break;
+        const received piece = std::move(*got);
+        if (!piece) {
+            co_return;
         }
-        if (!std::exchange(is_skipping_, false) && !line.empty()) {
-            co_await take_line(line.substr(0, longest), line.size() > longest);
-        }
-    }
-    if (framing_ != framing::counted && input.size() > longest) {
-        if (!std::exchange(is_skipping_, true)) {
-            co_await take_line(input.substr(0, longest), true);
-        }
-        input = {};
-    }
-    if (is_last && !input.empty() && !is_skipping_) {
-        co_await take_line(input.substr(0, longest), true);
-        input = {};
-    }
-    pending_ = std::string(input);
-}
-
-/// Without its end; a null pointer where none has come.
-std::string_view line_session::next_line(std::string_view& input) {
-    const auto end = input.find(framing_ == framing::nul ? '\0' : '\n');
-    if (end == input.npos) {
-        return {};
-    }
-    std::string_view line = input.substr(0, end);
-    input.remove_prefix(end + 1);
-    if (line.ends_with('\r')) {
-        line.remove_suffix(1);
-    }
-    return line;
-}
-
-/// False where more is to come. Where there is no length, the rest goes by newlines.
-bool line_session::next_counted(std::string_view& input, std::string_view& message) {
-    const auto space = input.find(' ');
-    const std::string_view digits = input.substr(0, space);
-    const bool is_number = !digits.empty() && digits.size() <= count_digits_max &&
-                           std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; });
-    if (input.empty()) {
-        return false;
-    }
-    if (!is_number) {
-        framing_ = framing::newline;
-        return false;
-    }
-    if (space == input.npos) {
-        return false;
-    }
-    std::size_t size = 0;
-    for (const char c : digits) {
-        size = size * 10 + static_cast<std::size_t>(c - '0');
-    }
-    if (size > counted_bytes_max) {
-        framing_ = framing::newline;
-        return false;
-    }
-    if (input.size() - space - 1 < size) {
-        return false;
-    }
-    message = input.substr(space + 1, size);
-    input.remove_prefix(space + 1 + size);
-    return true;
-}
-
-task<> line_session::take_line(std::string_view line, bool is_cut) {
-    record made = [&] {
-        if (kind_ == line_kind::syslog) {
-            return encode_syslog(log_, source_, line, is_cut);
-        }
-        if (!is_cut && line.front() == '{') {
-            const auto& items = intake_.decoder.decode(line, json_framing::any);
-            if (items.size() == 1) {
-                return log_.encode_json(source_, items.front().importance, items.front().json);
+        rest += is_reading_ended_ ? piece.bytes().size() : 0;
+        std::string_view input = piece.text();
+        bool is_new_line = !lines_.is_in_line();
+        while (lines_.next(input)) {
+            is_new_line = true;
+            record made = made_of_line();
+            while (!is_ending_ && log_.is_full()) {
+                const auto room = co_await as_result(log_.room());
+                is_ending_ = room.error() == std::errc::operation_canceled;
+            }
+            if (is_ending_) {
+                give_or_leave(made);
+                continue;
+            }
+            const auto how = intake_.give_now(log_, made);
+            if (how == intake::given::taken) {
+                continue;
+            }
+            const std::size_t bytes = made.message().size();
+            const auto placed = co_await as_result(log_.log().append(std::move(made)));
+            if (placed) {
+                intake_.note_given(log_, *placed, bytes);
+            } else {
+                is_ending_ = true;
+                give_or_leave(made); // which nobody has taken
             }
         }
-        const note cut{"cut", "true"};
-        return log_.encode_text(source_, level::info, line,
-                                std::span(&cut, is_cut ? std::size_t{1} : 0));
-    }();
-    intake_.counts.record_bytes += made.message().size();
-    ++intake_.counts.records;
-    (void)co_await log_.log().append(std::move(made));
+        wait_for_more(is_new_line);
+    }
+}
+
+/// The peer can send no more, and the stream ends behind what it has sent.
+void line_session::end_reading() noexcept {
+    if (!std::exchange(is_reading_ended_, true)) {
+        ::shutdown(stream_->fd(), SHUT_RD);
+    }
+}
+
+/// `is_new_line`: of what is not whole the first byte has just come.
+void line_session::wait_for_more(bool is_new_line) {
+    if (!lines_.is_in_line()) {
+        // A program may have nothing to say for days, and would lose the line that it sends to a
+        // connection which was closed meanwhile.
+        forget_deadline();
+    } else if (is_new_line) {
+        set_deadline(intake_.limits.body);
+    }
+    hold(lines_.held_bytes());
+    if (intake_.counts.held_bytes > intake_.limits.held_bytes_max && lines_.cut_short()) {
+        record cut = made_of_line();
+        give_or_leave(cut);
+        hold(0);
+    }
+}
+
+record line_session::made_of_line() {
+    const std::string_view line = lines_.line();
+    const bool is_cut = lines_.is_cut();
+    if (kind_ == line_kind::syslog) {
+        return encode_syslog(log_, source_, line, is_cut);
+    }
+    if (!is_cut && line.front() == '{') {
+        const auto& items = intake_.decoder.decode(line, json_framing::any);
+        if (items.size() == 1) {
+            return log_.encode_json(source_, items.front().importance, items.front().json);
+        }
+    }
+    const note cut{"cut", "true"};
+    return log_.encode_text(source_, level::info, line,
+                            std::span(&cut, is_cut ? std::size_t{1} : 0));
+}
+
+void line_session::give_or_leave(record& made) {
+    if (intake_.give_now(log_, made) != intake::given::taken) {
+        ++intake_.counts.records_left;
+    }
+}
+
+void line_session::hold(std::size_t bytes) noexcept {
+    intake_.counts.held_bytes += bytes;
+    intake_.counts.held_bytes -= std::exchange(held_, bytes);
 }
 
 } // namespace sapwood::collector

@@ -1,15 +1,16 @@
 // line_session: one connection that sends lines and is told nothing: text or JSON, or syslog
-// messages over TCP (RFC 6587), each preceded by its length, ended by a NUL, or by a newline, as
-// the first piece that comes shows. A log that is full holds the sender up. Loop thread only.
+// messages over TCP (RFC 6587). A log that is full holds the sender up. What was taken when it is
+// told to end goes into the log if there is room, and is counted as left otherwise. Loop thread
+// only.
 #pragma once
 
 #include "connection.hpp"
+#include "line_splitter.hpp"
 #include "named_log.hpp"
 #include "peer_stream.hpp"
 #include "source.hpp"
 
 #include <memory>
-#include <string>
 #include <string_view>
 
 namespace sapwood::collector {
@@ -25,30 +26,36 @@ class line_session final : public connection {
     line_session(intake& shared, named_log& to, line_kind kind, std::unique_ptr<peer_stream> peer,
                  source from);
 
+    ~line_session() override { hold(0); }
+
     [[nodiscard]] task<> run() override;
 
     /// What has come of a line that does not end is kept as a line when the connection ends; but
     /// whether it was whole nobody knows.
-    [[nodiscard]] bool is_idle() const noexcept override { return is_waiting_ && pending_.empty(); }
+    [[nodiscard]] bool is_idle() const noexcept override {
+        return is_waiting_ && !lines_.is_in_line();
+    }
 
   private:
-    enum class framing : std::uint8_t { unknown, newline, nul, counted };
+    task<> converse();
+    [[nodiscard]] record made_of_line();
+    void give_or_leave(record& made);
+    void end_reading() noexcept;
+    void wait_for_more(bool is_new_line);
+    void hold(std::size_t bytes) noexcept;
 
-    task<> take(std::string_view input, bool is_last);
-    task<> take_line(std::string_view line, bool is_cut);
-    [[nodiscard]] std::string_view next_line(std::string_view& input);
-    [[nodiscard]] bool next_counted(std::string_view& input, std::string_view& message);
-
-    intake& intake_;
     named_log& log_;
     const line_kind kind_;
     const std::unique_ptr<peer_stream> stream_;
     const source source_;
-    framing framing_ = framing::newline;
     bool is_waiting_ = true;
-    /// The rest of a line that was too long is not wanted.
-    bool is_skipping_ = false;
-    std::string pending_;
+    /// It was told to end: what has come is taken, and no more.
+    bool is_reading_ended_ = false;
+    /// Its time is over, too, or its log takes nothing any more: nothing is waited for.
+    bool is_ending_ = false;
+    line_splitter lines_;
+    /// Counted in intake_.counts.held_bytes.
+    std::size_t held_ = 0;
 };
 
 /// A message of syslog as a record of `log`.

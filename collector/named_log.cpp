@@ -16,6 +16,10 @@ namespace {
 
 constexpr std::size_t name_bytes_max = 64;
 
+/// Records are not counted one by one: so many bytes of them are let go of together.
+constexpr std::size_t piece_bytes = 256u << 10;
+constexpr std::size_t queue_bytes_min = 1u << 20;
+
 ack_level default_ack_of(const named_log_options& options) {
     if (options.ack == ack_level::durable && options.durable.is_none()) {
         throw std::invalid_argument(fmt::format(
@@ -32,6 +36,7 @@ pipeline_options pipeline_options_of(const named_log_options& options) {
             .form = options.form == log_form::text ? layout::automatic : layout::verbatim,
             .durable = options.durable,
             .refused = when_refused::block,
+            .give_up_after = options.give_up_after,
             .segment_bytes_max = options.segment_bytes_max};
 }
 
@@ -98,6 +103,10 @@ void require_valid(const named_log_options& options) {
         throw std::invalid_argument(
             fmt::format("log {}: queue_records must be 1 to 2^30", options.name));
     }
+    if (options.queue_bytes < queue_bytes_min) {
+        throw std::invalid_argument(
+            fmt::format("log {}: queue_bytes must be at least {}", options.name, queue_bytes_min));
+    }
     (void)default_ack_of(options);
 }
 
@@ -113,6 +122,32 @@ named_log::named_log(named_log_options options, pipeline log)
     : options_(std::move(options)),
       log_(std::move(log)),
       default_ack_(default_ack_of(options_)) {}
+
+void named_log::note_given(std::size_t bytes, lsn place) noexcept {
+    if (given_.empty() || given_.back().bytes >= piece_bytes) {
+        try {
+            given_.push_back({place, 0});
+        } catch (const std::bad_alloc&) {
+            if (given_.empty()) {
+                return; // these are not counted
+            }
+        }
+    }
+    given_.back().up_to = place;
+    given_.back().bytes += bytes;
+    given_bytes_ += bytes;
+}
+
+bool named_log::is_full() noexcept {
+    if (given_bytes_ <= options_.queue_bytes) {
+        return false;
+    }
+    while (!given_.empty() && log_.written(given_.front().up_to).await_ready()) {
+        given_bytes_ -= given_.front().bytes;
+        given_.pop_front();
+    }
+    return given_bytes_ > options_.queue_bytes;
+}
 
 record named_log::encode_json(const source& from, level importance, std::string_view json) {
     scratch_.clear();

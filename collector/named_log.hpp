@@ -7,7 +7,9 @@
 #include <sapwood/level.hpp>
 #include <sapwood/pipeline.hpp>
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <span>
 #include <string>
@@ -49,6 +51,10 @@ struct named_log_options {
     std::optional<ack_level> ack;
     /// Records in memory; 1 MiB where they are short.
     std::size_t queue_records = 8192;
+    /// Of records that are not in the file yet: past it no more are taken. At least 1 MiB.
+    std::size_t queue_bytes = 64u << 20;
+    /// See pipeline_options.
+    clock::duration give_up_after = std::chrono::seconds(5);
     /// See pipeline_options.
     std::uint64_t segment_bytes_max = 0;
 };
@@ -82,10 +88,14 @@ class named_log {
     /// Why it takes no records now, where its disk refuses them.
     [[nodiscard]] std::error_code refusal() const noexcept { return log_.health().reason; }
 
-    /// How many of its queue's places are taken, of 1.
-    [[nodiscard]] bool is_nearly_full() const noexcept {
-        return log_.counts().queued > options_.queue_records / 4 * 3;
-    }
+    /// Records of `bytes` were appended to log(), the last one at `place`.
+    void note_given(std::size_t bytes, lsn place) noexcept;
+
+    /// No more bytes are to be given to it now.
+    [[nodiscard]] bool is_full() noexcept;
+
+    /// Waits until the oldest of what fills it is in the file, or never will be.
+    [[nodiscard]] receipt room() noexcept { return log_.written(given_.front().up_to); }
 
     /// A record as it goes into the pipeline; the time is now. `json` is a valid object. Throws
     /// std::bad_alloc.
@@ -96,9 +106,18 @@ class named_log {
                                      std::span<const note> notes = {});
 
   private:
+    /// Records that were appended one after the other.
+    struct piece {
+        lsn up_to = lsn::none;
+        std::size_t bytes = 0;
+    };
+
     named_log_options options_;
     pipeline log_;
     ack_level default_ack_;
+    /// What may not be in the file yet, oldest first, and its bytes together.
+    std::deque<piece> given_;
+    std::size_t given_bytes_ = 0;
     /// Of the record that is encoded; kept for its memory.
     std::string scratch_;
 };

@@ -10,6 +10,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
 #include <functional>
@@ -72,6 +74,9 @@ task<> obey_signals(collector::collector& served, collector::service_manager& ma
 
 task<int> serve(collector_options options, read_options read) {
     auto served = co_await collector::collector::open(std::move(options));
+    for (const std::string& each : served->warnings()) {
+        fmt::print(stderr, "sapwood: {}\n", each);
+    }
     for (const endpoint& each : served->endpoints()) {
         fmt::print("listening on {}\n", each.to_string());
     }
@@ -91,7 +96,15 @@ task<int> serve(collector_options options, read_options read) {
     const auto& counts = served->shared().counts;
     fmt::print("{} records of {} requests, {} connections cut off\n", counts.records,
                counts.requests, served->cut_off());
-    co_return served->cut_off() == 0 ? 0 : 1;
+    for (const std::string& each : served->left()) {
+        fmt::print(stderr, "sapwood: {}\n", each);
+    }
+    const int code = served->cut_off() == 0 && served->left().empty() ? 0 : 1;
+    if (served->is_stuck()) {
+        std::fflush(nullptr);
+        std::_Exit(code); // the loop would wait for the disk
+    }
+    co_return code;
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include "support/co_test.hpp"
 #include "support/hostile_strings.hpp"
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/numbered_line.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
@@ -449,12 +450,14 @@ TEST_SUITE("http_session") {
         const rlimit full{.rlim_cur = std::filesystem::file_size(at.directory / "app.log"),
                           .rlim_max = before.rlim_max};
         REQUIRE(::setrlimit(RLIMIT_FSIZE, &full) == 0);
-        const std::string waited = co_await at.post(R"({"a":2})"); // until its time is over
+        // until their time is over
+        const std::string waited = co_await at.post(R"({"a":2})", "/log", "Connection: close\r\n");
         const std::string refused = co_await at.post(R"({"a":3})");
         const std::string ready = co_await at.exchange(get_of("/readyz"));
         REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
         CHECK(status_of(waited) == 503);
         CHECK(has(waited, "it may be in the log or not"));
+        CHECK(has(waited, "Connection: close\r\n"));
         CHECK(status_of(refused) == 503);
         CHECK(has(refused, "the log takes no records now: File too large"));
         CHECK(status_of(ready) == 503);
@@ -466,25 +469,196 @@ TEST_SUITE("http_session") {
         CHECK(at.records() == lines{R"({"a":1})", R"({"a":2})", R"({"a":4})"});
     }
 
-    CO_TEST_CASE("bodies that are under way are only so many bytes") {
+    CO_TEST_CASE("bodies that are under way are only so many bytes, and who sends a whole one pays "
+                 "nothing") {
         collector_options options;
-        options.limits.held_bytes_max = 50;
+        options.limits.held_bytes_max = 8192;
         served at(options);
         co_await at.begin();
-        const std::string request = served::post_of("{\"a\":\"" + std::string(100, 'x') + "\"}");
-        auto slow = co_await tcp_stream::connect(at.it->endpoints().front());
-        co_await slow.write_all(std::string_view(request).substr(0, request.size() - 10));
+        const auto& held = at.it->shared().counts.held_bytes;
+        const std::string request = served::post_of("{\"a\":\"" + std::string(6000, 'x') + "\"}");
+        const auto but_ten = std::string_view(request).substr(0, request.size() - 10);
+        const auto ten = std::string_view(request).substr(request.size() - 10);
+
+        auto first = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await first.write_all(but_ten);
         co_await sapwood::sleep_for(10ms);
-        CHECK(at.it->shared().counts.held_bytes > 50);
-        const std::string answer = co_await at.post("{}");
-        CHECK(status_of(answer) == 503);
-        CHECK(has(answer, "too many bodies are under way"));
-        co_await slow.write_all(std::string_view(request).substr(request.size() - 10));
-        co_await slow.shutdown_write();
-        CHECK(status_of(co_await sapwood::test::read_to_end(slow)) == 200);
-        CHECK(at.it->shared().counts.held_bytes == 0);
+        CHECK(held >= 5990); // from its first byte on
+        CHECK(held <= 8192);
+        auto second = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await second.write_all(but_ten);
+        co_await sapwood::sleep_for(10ms);
+        CHECK(held <= 8192);
+        CHECK(status_of(co_await at.post("{}")) == 200); // needs none
+
+        co_await second.write_all(ten);
+        const std::string refused = co_await read_answers(second, 1);
+        CHECK(status_of(refused) == 503);
+        CHECK(has(refused, "too many requests are under way"));
+        CHECK(has(refused, "Retry-After: 1\r\n"));
+        co_await first.write_all(ten);
+        CHECK(status_of(co_await read_answers(first, 1)) == 200);
+        CHECK(held == 0); // while they idle
+        co_await second.write_all(std::string_view(request));
+        CHECK(status_of(co_await read_answers(second, 1)) == 200);
+        CHECK(held == 0);
+        co_await at.end();
+        CHECK(at.records().size() == 3);
+    }
+
+    CO_TEST_CASE("heads that do not end are bounded, too") {
+        collector_options options;
+        options.limits.held_bytes_max = 8192;
+        served at(options);
+        co_await at.begin();
+        const std::string head =
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nA: " + std::string(5000, 'a');
+        auto first = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await first.write_all(std::string_view(head));
+        co_await sapwood::sleep_for(10ms);
+        CHECK(at.it->shared().counts.held_bytes >= 5000);
+        auto second = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await second.write_all(std::string_view(head));
+        co_await sapwood::sleep_for(10ms);
+        const std::string refused = co_await read_answers(second, 1);
+        CHECK(status_of(refused) == 503);
+        CHECK(has(refused, "Connection: close\r\n"));
+        CHECK(at.it->shared().counts.held_bytes <= 8192);
+        co_await at.end();
+    }
+
+    CO_TEST_CASE("a body of very many empty objects is refused, and holds nothing") {
+        collector_options options;
+        options.limits.json.records_max = 1000;
+        served at(options);
+        co_await at.begin();
+        std::string body = "[{}";
+        for (int i = 1; i < 1000; ++i) {
+            body += ",{}";
+        }
+        CHECK(status_of(co_await at.post(body + "]")) == 200);
+        const std::string refused = co_await at.post(body + ",{}]");
+        CHECK(status_of(refused) == 413);
+        CHECK(has(refused, "record 1001: there are more than 1000"));
+        co_await at.end();
+        CHECK(at.records().size() == 1000);
+    }
+
+    CO_TEST_CASE("a client that asks and does not read is cut off, and is sent nothing twice") {
+        collector_options options;
+        options.limits.answer = 5s;
+        served at(options);
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        std::string requests;
+        for (int i = 0; i < 200; ++i) {
+            requests += get_of("/metrics");
+        }
+        auto sending = sapwood::spawn([](tcp_stream& to, std::string_view what) -> task<> {
+            for (;;) { // until it is cut off
+                co_await to.write_all(what);
+            }
+        }(client, requests));
+        const auto& counts = at.it->shared().counts;
+        co_await sapwood::sleep_for(20s);
+        CHECK(counts.connections_opened == 1);
+        CHECK(counts.connections_closed == 1);
+        std::error_code how;
+        try {
+            co_await sending;
+        } catch (const std::system_error& failure) {
+            how = failure.code();
+        }
+        CHECK(how); // it was reset
         CHECK(status_of(co_await at.post("{}")) == 200);
         co_await at.end();
+        CHECK(at.it->cut_off() == 0);
+    }
+
+    CO_TEST_CASE("an answer takes its form from its own request") {
+        const served paths;
+        served at(two_logs(paths));
+        co_await at.begin();
+        const std::string head = "HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        const std::string behind = co_await at.exchange(served::post_of(R"({"a":1})") + head +
+                                                        served::post_of(R"({"a":2})") + head);
+        CHECK(count_of(behind, success) == 2);
+        CHECK(count_of(behind, "alive") == 0);
+        CHECK(count_of(behind, "HTTP/1.1 200 OK\r\n") == 4);
+
+        const std::string closing =
+            co_await at.exchange(served::post_of(R"({"a":3})", "/log/billing") +
+                                 served::post_of(R"({"a":4})", "/log", "Connection: close\r\n") +
+                                 served::post_of(R"({"never":1})"));
+        CHECK(count_of(closing, "HTTP/1.1 200 OK\r\n") == 2);
+        CHECK(count_of(closing, "Connection: close\r\n") == 1);
+        CHECK(closing.find("Connection: close\r\n") > closing.find(success));
+
+        const std::string old = co_await at.exchange(
+            "POST /log HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}" +
+            served::post_of("{}"));
+        CHECK(count_of(old, "Connection: keep-alive\r\n") == 1);
+        CHECK(old.find("Connection: keep-alive\r\n") < old.find(success));
+        co_await at.end();
+        CHECK(paths.records() == lines{R"({"a":1})", R"({"a":2})", R"({"a":4})", "{}", "{}"});
+    }
+
+    CO_TEST_CASE(
+        "requests for several logs and levels that come together each wait for their own") {
+        const served paths;
+        served at(two_logs(paths));
+        co_await at.begin();
+        std::string requests;
+        for (int i = 0; i < 30; ++i) {
+            const char* const targets[] = {"/log", "/log/billing?ack=written", "/log?ack=accepted"};
+            requests += served::post_of("{\"n\":" + std::to_string(i) + "}", targets[i % 3]);
+        }
+        const std::string answers = co_await at.exchange(requests);
+        CHECK(count_of(answers, "HTTP/1.1 200 OK\r\n") == 20);
+        CHECK(count_of(answers, "HTTP/1.1 202 Accepted\r\n") == 10);
+        co_await at.end();
+        CHECK(paths.records().size() == 20);
+        CHECK(paths.records("billing.log").size() == 10);
+    }
+
+    CO_TEST_CASE("an empty array waits for nobody's record") {
+        const served paths;
+        served at(two_logs(paths));
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await client.write_all(std::string_view(served::post_of("[{},{},{}]", "/log/billing")));
+        CHECK(status_of(co_await read_answers(client, 1)) == 200);
+        const auto before = sapwood::event_loop::current().now();
+        co_await client.write_all(std::string_view(served::post_of("[]", "/log")));
+        CHECK(status_of(co_await read_answers(client, 1)) == 200);
+        CHECK(sapwood::event_loop::current().now() - before < 1s);
+        co_await client.close();
+        co_await at.end();
+        CHECK(paths.records().empty());
+    }
+
+    CO_TEST_CASE("records for which there is no room wait for it, in order") {
+        collector_options options;
+        const served paths;
+        named_log_options& log = options.logs.emplace_back();
+        log.name = "app";
+        log.path = paths.directory / "app.log";
+        log.queue_records = 1;
+        served at(options);
+        co_await at.begin();
+        std::string body = "[";
+        lines expected;
+        for (int i = 0; i < 50; ++i) {
+            expected.push_back("{\"n\":" + std::to_string(i) + "}");
+            body += expected.back() + (i < 49 ? "," : "]");
+        }
+        const std::string answers =
+            co_await at.exchange(served::post_of(body) + served::post_of("{}"));
+        CHECK(count_of(answers, success) == 2);
+        CHECK(at.it->shared().counts.held_bytes == 0);
+        expected.emplace_back("{}");
+        co_await at.end();
+        CHECK(paths.records() == expected);
     }
 
     CO_TEST_CASE("metrics count") {

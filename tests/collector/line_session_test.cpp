@@ -3,13 +3,17 @@
 #include "support/co_test.hpp"
 
 #include <sapwood/datagram.hpp>
+#include <sapwood/event_loop.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/unix_socket.hpp>
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <string>
 #include <string_view>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
@@ -144,5 +148,146 @@ TEST_SUITE("line_session") {
         });
         CHECK(failure.first == std::errc::address_in_use);
         CHECK(failure.second.find(directory / "log") != std::string::npos);
+    }
+
+    CO_TEST_CASE("a socket of another kind that somebody serves is not taken away either") {
+        const sapwood::test::temporary_directory directory;
+        const auto place = endpoint::unix_path(directory / "log");
+        const sapwood::unix_listener alive(place);
+        served at(listening(source_kind::syslog_datagrams, place));
+        const auto failure = co_await sapwood::test::failure_of([&]() -> task<int> {
+            co_await at.begin();
+            co_return 0;
+        });
+        CHECK(failure.first == std::errc::address_in_use);
+        CHECK(::access((directory / "log").c_str(), F_OK) == 0);
+    }
+
+    CO_TEST_CASE("datagrams that the kernel had no room for are counted, and the log says so") {
+        served at(listening(source_kind::syslog_datagrams, sapwood::test::loopback()));
+        co_await at.begin();
+        co_await sapwood::test::settle();
+        const auto to = at.it->endpoints().front();
+        sapwood::udp_socket client(sapwood::test::loopback());
+        const std::string text(60'000, 'x');
+        constexpr int sent = 400; // more than any buffer has room for
+        for (int i = 0; i < sent; ++i) {
+            ::sendto(client.fd(), text.data(), text.size(), 0, to.data(), to.size());
+        }
+        co_await at.end();
+        const auto& counts = at.it->shared().counts;
+        CHECK(counts.datagrams_dropped > 0);
+        REQUIRE(at.lines().size() == sent - counts.datagrams_dropped + 1);
+        CHECK(at.lines().front() ==
+              fmt::format("[sapwood] {} datagrams that came at {} are missing here: its buffer was "
+                          "full",
+                          counts.datagrams_dropped, to.to_string()));
+    }
+
+    CO_TEST_CASE("a line that does not end is kept when its time is over, and its sender let go") {
+        served at(listening(source_kind::lines, sapwood::test::loopback()));
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        const auto before = sapwood::event_loop::current().now();
+        co_await client.write_all("whole\nhalf"sv);
+        CHECK(co_await sapwood::test::read_to_end(client) == "");
+        CHECK(sapwood::event_loop::current().now() - before < 40s);
+        auto silent = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await sapwood::sleep_for(24h); // has nothing to say, and is still welcome
+        co_await silent.write_all("at last\n"sv);
+        co_await silent.shutdown_write();
+        CHECK(co_await sapwood::test::read_to_end(silent) == "");
+        co_await at.end();
+        CHECK(at.records() == lines{"whole", "half", "at last"});
+        CHECK(at.lines().at(1).find("cut=true") != std::string::npos);
+    }
+
+    CO_TEST_CASE("told to end while its log is stalled and full, it ends in time and says what is "
+                 "left") {
+        for (const bool is_stream : {true, false}) {
+            const sapwood::test::temporary_directory directory;
+            collector_options options =
+                listening(is_stream ? source_kind::lines : source_kind::syslog_datagrams,
+                          endpoint::unix_path(directory / "s"));
+            auto& log = options.logs.emplace_back();
+            log.name = "app";
+            log.path = directory / "app.log";
+            log.queue_records = 4;
+            options.drain = 4s;
+            served at(options);
+            co_await at.begin();
+            rlimit before{};
+            REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+            const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+            REQUIRE(::setrlimit(RLIMIT_FSIZE, &none) == 0);
+            constexpr unsigned sent = 1000;
+            const std::string long_tail(2000,
+                                        '.'); // more than the pipeline's batches have room for
+            constexpr int room = 4 << 20;
+            auto client = unix_stream();
+            auto sender = sapwood::unix_datagram::make_unnamed();
+            if (is_stream) {
+                client = co_await unix_stream::connect(at.it->endpoints().front());
+                ::setsockopt(client.fd(), SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+                std::string text;
+                for (unsigned i = 0; i < sent; ++i) {
+                    text += std::to_string(i) + long_tail + "\n";
+                }
+                co_await client.write_all(std::string_view(text));
+            } else {
+                for (unsigned i = 0; i < sent; ++i) {
+                    const std::string text = std::to_string(i) + long_tail;
+                    const auto to = at.it->endpoints().front();
+                    if (::sendto(sender.fd(), text.data(), text.size(), MSG_DONTWAIT, to.data(),
+                                 to.size()) < 0) {
+                        co_await sapwood::sleep_for(1ms); // its buffer is full, as it is to be
+                    }
+                }
+            }
+            co_await sapwood::sleep_for(3s);
+            const auto began = sapwood::event_loop::current().now();
+            co_await at.end();
+            CHECK(sapwood::event_loop::current().now() - began <= 5s);
+            REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+            const auto& counts = at.it->shared().counts;
+            CHECK(counts.records_left > 0);
+            if (is_stream) {
+                CHECK(counts.records + counts.records_left == sent); // each line once
+            }
+            REQUIRE(at.it->left().size() == 2);
+            CHECK(at.it->left().at(0).find(
+                      fmt::format("log app: {} records are not in ", counts.records)) == 0);
+            CHECK(at.it->left().at(1).find(
+                      fmt::format("{} lines and datagrams were taken", counts.records_left)) == 0);
+            CHECK_FALSE(at.it->is_stuck());
+        }
+    }
+
+    CO_TEST_CASE("lines that were taken before the end are in the log once") {
+        const sapwood::test::temporary_directory directory;
+        collector_options options =
+            listening(source_kind::lines, endpoint::unix_path(directory / "s"));
+        auto& log = options.logs.emplace_back();
+        log.name = "app";
+        log.path = directory / "app.log";
+        log.queue_records = 2;
+        served at(options);
+        co_await at.begin();
+        auto client = co_await unix_stream::connect(at.it->endpoints().front());
+        std::string text;
+        lines expected;
+        for (unsigned i = 0; i < 500; ++i) {
+            expected.push_back(std::to_string(i));
+            text += expected.back() + "\n";
+        }
+        co_await client.write_all(std::string_view(text));
+        while (at.it->shared().counts.records == 0) {
+            co_await sapwood::yield();
+        }
+        co_await at.end();
+        std::string kept = sapwood::test::contents_of(directory / "app.log");
+        CHECK(static_cast<std::size_t>(std::count(kept.begin(), kept.end(), '\n')) ==
+              at.it->shared().counts.records);
+        CHECK(at.it->shared().counts.records + at.it->shared().counts.records_left == 500);
     }
 }

@@ -1,0 +1,201 @@
+#include "http_answers.hpp"
+
+#include "http_status.hpp"
+#include "intake.hpp"
+
+#include <charconv>
+#include <iterator>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+namespace sapwood::collector {
+
+namespace {
+
+/// Past it answers are sent before more requests are looked at.
+constexpr std::size_t pending_max = 256;
+constexpr std::size_t bytes_max = 64u << 10;
+
+/// More memory than this is given back.
+constexpr std::size_t usual_pending = 16;
+constexpr std::size_t usual_bytes = 4u << 10;
+
+/// How it stands with the records of an answer; nothing where that is not known yet.
+std::optional<std::error_code> outcome_of(const pending_answer& which) {
+    if (!which.is_given) {
+        return std::nullopt;
+    }
+    if (which.last == lsn::none || which.ack == ack_level::accepted) {
+        return std::error_code();
+    }
+    pipeline& log = which.log->log();
+    const auto at = [&](lsn place) -> std::optional<std::error_code> {
+        receipt told = which.ack == ack_level::durable ? log.durable(place) : log.written(place);
+        if (!told.await_ready()) {
+            return std::nullopt;
+        }
+        return told.outcome().error();
+    };
+    auto how = at(which.last);
+    if (!how || *how || which.first == which.last || log.counts().lines_lost == which.lost_before) {
+        return how;
+    }
+    // Some record was lost meanwhile: the last one's place does not speak for those before it.
+    for (lsn place = which.first; !*how && place != which.last; place = place + 1) {
+        how = at(place);
+    }
+    return how;
+}
+
+} // namespace
+
+void http_answers::say(const answer_form& form, const http_reply& reply) {
+    append(form, reply, next_text());
+}
+
+void http_answers::fail(const answer_form& form, const http_interface& as, unsigned status,
+                        std::string_view why) {
+    std::string body;
+    say(form, as.failure(status, why, body));
+}
+
+void http_answers::say_continue() {
+    next_text() += "HTTP/1.1 100 Continue\r\n\r\n";
+}
+
+/// Where an answer that waits for nothing belongs.
+std::string& http_answers::next_text() {
+    return has_pending() ? pending_.emplace_back().text : out_;
+}
+
+pending_answer& http_answers::wait_for(const answer_form& form, const http_interface& as,
+                                       named_log& log, ack_level ack) {
+    pending_answer& made = pending_.emplace_back();
+    made.log = &log;
+    made.as = &as;
+    made.lost_before = log.log().counts().lines_lost;
+    made.ack = ack;
+    made.form = form;
+    return made;
+}
+
+void http_answers::settle() {
+    while (has_pending() && answer(pending_[next_])) {
+        ++next_;
+    }
+    if (!has_pending()) {
+        next_ = 0;
+        pending_.clear();
+        if (pending_.capacity() > usual_pending) {
+            std::vector<pending_answer>().swap(pending_);
+        }
+    }
+}
+
+/// False where it has to wait.
+bool http_answers::answer(pending_answer& which) {
+    if (which.log == nullptr) {
+        out_ += which.text;
+        return true;
+    }
+    std::string body;
+    if (which.status == 0) {
+        const auto how = outcome_of(which);
+        if (!how) {
+            return false;
+        }
+        if (!*how) {
+            append(which.form, which.as->success(which.ack, which.text), out_);
+            return true;
+        }
+        which.status = 503;
+        which.text = how->message();
+    }
+    append(which.form, which.as->failure(which.status, which.text, body), out_);
+    return true;
+}
+
+void http_answers::give_up() {
+    for (std::size_t i = next_; i != pending_.size(); ++i) {
+        pending_answer& each = pending_[i];
+        if (each.log != nullptr && each.status == 0 && !outcome_of(each)) {
+            each.status = 503;
+            each.text = "the record is not on disk yet: it may be in the log or not";
+            each.form.closes = i + 1 == pending_.size();
+        }
+    }
+    settle();
+}
+
+const pending_answer& http_answers::awaited() const noexcept {
+    const pending_answer* found = &pending_[next_];
+    for (std::size_t i = next_ + 1; i != pending_.size(); ++i) {
+        const pending_answer& each = pending_[i];
+        if (each.log == found->log && each.ack == found->ack && each.last > found->last &&
+            each.status == 0 && !outcome_of(each)) {
+            found = &each;
+        }
+    }
+    return *found;
+}
+
+bool http_answers::is_full() const noexcept {
+    return pending_.size() - next_ >= pending_max || out_.size() >= bytes_max;
+}
+
+void http_answers::sent() noexcept {
+    out_.clear();
+    if (out_.capacity() > usual_bytes) {
+        std::string().swap(out_);
+    }
+}
+
+void http_answers::append(const answer_form& form, const http_reply& reply, std::string& to) {
+    const unsigned status = reply.status;
+    count(status);
+    to += "HTTP/1.1 ";
+    to += status_line(status);
+    to += "\r\n";
+    to += intake_.date_field();
+    to += reply.fields;
+    if (!reply.type.empty()) {
+        to += "Content-Type: ";
+        to += reply.type;
+        to += "\r\n";
+    }
+    if (status != 204) {
+        to += "Content-Length: ";
+        char digits[20];
+        const auto end = std::to_chars(std::begin(digits), std::end(digits), reply.body.size());
+        to.append(digits, end.ptr);
+        to += "\r\n";
+    }
+    if (status == 503 || status == 429) {
+        to += "Retry-After: 1\r\n";
+    }
+    if (status == 401) {
+        to += "WWW-Authenticate: Bearer\r\n";
+    }
+    if (status == 405) {
+        to += "Allow: POST\r\n";
+    }
+    if (form.closes) {
+        to += "Connection: close\r\n";
+    } else if (form.is_http_1_0) {
+        to += "Connection: keep-alive\r\n";
+    }
+    to += "\r\n";
+    if (!form.is_head) {
+        to += reply.body;
+    }
+}
+
+void http_answers::count(unsigned status) noexcept {
+    collector_counts& counts = intake_.counts;
+    ++(status < 300   ? counts.answers_well
+       : status < 500 ? counts.answers_refused
+                      : counts.answers_unavailable);
+}
+
+} // namespace sapwood::collector

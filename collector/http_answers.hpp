@@ -1,0 +1,104 @@
+// http_answers: what one connection has been asked and not answered yet, in order. An answer takes
+// its form from its own request, and waits for its own records; one that has nothing to wait for
+// stands behind those that came before it all the same. Makes no system call. Loop thread only.
+#pragma once
+
+#include "http_interface.hpp"
+#include "named_log.hpp"
+
+#include <sapwood/lsn.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sapwood::collector {
+
+class intake;
+
+/// What a request says of its answer's form.
+struct answer_form {
+    bool is_head = false;
+    bool is_http_1_0 = false;
+    /// It is the connection's last.
+    bool closes = false;
+};
+
+/// One that waits. `log` is null where it is ready, as `text`.
+struct pending_answer {
+    named_log* log = nullptr;
+    const http_interface* as = nullptr;
+    /// Where its records are, among others'; none where it has none.
+    lsn first = lsn::none;
+    lsn last = lsn::none;
+    /// Of the log, before its first record.
+    std::uint64_t lost_before = 0;
+    ack_level ack = ack_level::durable;
+    answer_form form;
+    /// All of its records are with the log. Until then it cannot be answered well.
+    bool is_given = false;
+    /// Not 0: what it is told, with `text`, whatever becomes of its records.
+    unsigned status = 0;
+    /// decoded_request::reply.
+    std::string text;
+};
+
+class http_answers {
+  public:
+    explicit http_answers(intake& shared) noexcept : intake_(shared) {}
+
+    /// An answer that waits for nothing but those before it.
+    void say(const answer_form& form, const http_reply& reply);
+
+    /// The same of the words of `as` for a failure.
+    void fail(const answer_form& form, const http_interface& as, unsigned status,
+              std::string_view why);
+
+    /// `HTTP/1.1 100 Continue`
+    void say_continue();
+
+    /// An answer that waits for records: who gives them to `log` notes that in it. Until the next
+    /// call.
+    [[nodiscard]] pending_answer& wait_for(const answer_form& form, const http_interface& as,
+                                           named_log& log, ack_level ack);
+
+    /// Puts what can be answered into bytes(), from the front on.
+    void settle();
+
+    /// What is pending is told that nobody knows; the last one closes. Afterwards none is pending.
+    void give_up();
+
+    [[nodiscard]] bool has_pending() const noexcept { return next_ != pending_.size(); }
+
+    /// The one that was asked for last, where one is pending.
+    [[nodiscard]] pending_answer& last() noexcept { return pending_.back(); }
+
+    /// What the first one that is pending waits for: how far its log has to get for it and for all
+    /// that are pending with the same wish. Only after settle(), where one is pending.
+    [[nodiscard]] const pending_answer& awaited() const noexcept;
+
+    /// To be answered, or already in bytes, so much that it should be sent before more is taken.
+    [[nodiscard]] bool is_full() const noexcept;
+
+    /// What is to be sent.
+    [[nodiscard]] std::string_view bytes() const noexcept { return out_; }
+
+    /// They were.
+    void sent() noexcept;
+
+  private:
+    [[nodiscard]] std::string& next_text();
+    [[nodiscard]] bool answer(pending_answer& which);
+    void append(const answer_form& form, const http_reply& reply, std::string& to);
+    void count(unsigned status) noexcept;
+
+    intake& intake_;
+    std::vector<pending_answer> pending_;
+    /// Those before it are answered.
+    std::size_t next_ = 0;
+    std::string out_;
+};
+
+} // namespace sapwood::collector

@@ -1,0 +1,101 @@
+#include "http_routes.hpp"
+
+#include "intake.hpp"
+
+#include <algorithm>
+
+namespace sapwood::collector {
+
+namespace {
+
+/// The way of `POST /log` and `POST /log/NAME`; other interfaces do what is alike by the functions
+/// that it is made of.
+http_plan plan_for_log(const http_head& head, intake& shared, std::string_view name,
+                       std::string_view query) {
+    named_log* const log = shared.find(name);
+    if (log == nullptr) {
+        return {.status = 404, .reason = "there is no log of this name"};
+    }
+    http_plan made{.what = http_action::take, .log = log, .ack = log->default_ack()};
+    if (head.method == http_method::get) {
+        // Python's HTTPHandler: the whole query is the record.
+        made.as = &native_query_interface;
+        return made;
+    }
+    if (head.method != http_method::post && head.method != http_method::put) {
+        return {.status = 405, .reason = "POST records to this path"};
+    }
+    if (const std::string_view wanted = parameter(query, "ack"); !wanted.empty()) {
+        const auto level = parse_ack_level(wanted);
+        if (!level) {
+            return {.status = 400, .reason = "ack is durable, written or accepted"};
+        }
+        if (!log->can_tell(*level)) {
+            return {.status = 400,
+                    .reason = "nothing in this log is ever durable: ask for written"};
+        }
+        made.ack = *level;
+    }
+    made.coding = head.coding;
+    if (head.coding != content_coding::identity) {
+        return {.status = 415, .reason = "the body's Content-Encoding is not known here"};
+    }
+    if (head.type == media_type::protobuf || head.type == media_type::other) {
+        return {.status = 415,
+                .reason = "a body is application/json, application/x-ndjson or "
+                          "application/x-www-form-urlencoded"};
+    }
+    return made;
+}
+
+http_plan plan_for_path(const http_head& head, intake& shared) {
+    const std::string_view target = head.target;
+    const std::string_view path = target.substr(0, target.find('?'));
+    const std::string_view query = query_of(target);
+    const bool is_get = head.method == http_method::get || head.method == http_method::head;
+    if (path == "/log") {
+        return plan_for_log(head, shared, {}, query);
+    }
+    if (constexpr std::string_view prefix = "/log/"; path.starts_with(prefix)) {
+        return plan_for_log(head, shared, path.substr(prefix.size()), query);
+    }
+    if (path == "/healthz" || path == "/readyz" || path == "/metrics") {
+        if (!is_get) {
+            return {.status = 405, .reason = "GET this path"};
+        }
+        return {.what = path == "/healthz"  ? http_action::health
+                        : path == "/readyz" ? http_action::ready
+                                            : http_action::metrics};
+    }
+    return {.status = 404, .reason = "there is nothing at this path; POST records to /log"};
+}
+
+/// The same refusal, in the words of the interface that was asked.
+http_plan refused(const http_plan& asked, unsigned status, const char* reason) {
+    return {.as = asked.as, .status = status, .reason = reason};
+}
+
+} // namespace
+
+http_plan plan_for(const http_head& head, intake& shared, bool is_guarded) {
+    http_plan made = plan_for_path(head, shared);
+    if (is_guarded && !head.origin.empty()) {
+        return refused(made, 403, "no web page may write to this log");
+    }
+    if (is_guarded && !head.host.empty() && !shared.access.is_own_host(head.host)) {
+        return refused(made, 421, "this collector is not the Host that was asked for");
+    }
+    if ((made.what == http_action::take || made.what == http_action::metrics) &&
+        shared.access.needs_token()) {
+        const auto* const who = shared.access.find(head.authorization);
+        if (who == nullptr) {
+            return refused(made, 401, "a token is needed: Authorization: Bearer ...");
+        }
+        if (made.log != nullptr && !may_write(who->token, made.log->name())) {
+            return refused(made, 403, "this token is not for this log");
+        }
+    }
+    return made;
+}
+
+} // namespace sapwood::collector

@@ -1,0 +1,49 @@
+// http_routes: what is to be done with a request, as its head says: which log, what its sender is
+// told and when, in which interface's words, or why it is refused. A new interface is a constant
+// (http_interface.hpp) and its paths here. Makes no system call. Loop thread only.
+#pragma once
+
+#include "http_interface.hpp"
+#include "http_parser.hpp"
+#include "named_log.hpp"
+
+#include <cstdint>
+
+namespace sapwood::collector {
+
+class intake;
+
+enum class http_action : std::uint8_t {
+    /// Decode the body, give its records to the log, answer when they are kept.
+    take,
+    /// Answer with status and reason, as `as` words a failure.
+    refuse,
+    /// Answer with `said`.
+    say,
+    /// Whether the process lives, whether it takes records, what it has counted.
+    health,
+    ready,
+    metrics,
+};
+
+struct http_plan {
+    http_action what = http_action::refuse;
+    /// Whose words decode the body and make the answer. Never null.
+    const http_interface* as = &native_interface;
+    /// Of `take`: never null there.
+    named_log* log = nullptr;
+    ack_level ack = ack_level::durable;
+    /// Of `take`: what has to be undone before the body is decoded. Refused here where it cannot
+    /// be.
+    content_coding coding = content_coding::identity;
+    /// Of `refuse`. `reason` is a literal.
+    unsigned status = 400;
+    const char* reason = "";
+    /// Of `say`: views literals.
+    http_reply said{};
+};
+
+/// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
+[[nodiscard]] http_plan plan_for(const http_head& head, intake& shared, bool is_guarded);
+
+} // namespace sapwood::collector

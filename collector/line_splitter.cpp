@@ -1,0 +1,161 @@
+#include "line_splitter.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace sapwood::collector {
+
+namespace {
+
+/// A longer length is not believed.
+constexpr std::size_t counted_bytes_max = 1u << 20;
+constexpr std::size_t count_digits_max = 7;
+
+/// More memory than this is given back between messages.
+constexpr std::size_t usual_bytes = 1u << 10;
+
+bool is_digit(char c) noexcept {
+    return c >= '0' && c <= '9';
+}
+
+} // namespace
+
+bool line_splitter::next(std::string_view& input) {
+    forget_told();
+    while (!input.empty()) {
+        if (framing_ == framing::unknown) {
+            choose(input);
+        }
+        if (framing_ == framing::counted ? next_counted(input) : next_ended(input)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void line_splitter::choose(std::string_view input) noexcept {
+    if (is_digit(input.front())) {
+        framing_ = framing::counted;
+    } else {
+        // Python's SysLogHandler ends messages so, and may have newlines in them.
+        framing_ = input.back() == '\0' ? framing::nul : framing::newline;
+    }
+}
+
+bool line_splitter::next_ended(std::string_view& input) {
+    const auto end = input.find(framing_ == framing::nul ? '\0' : '\n');
+    const std::string_view part = input.substr(0, end);
+    input.remove_prefix(std::min(part.size() + 1, input.size()));
+    if (end == part.npos) {
+        keep(part);
+        return false;
+    }
+    if (std::exchange(is_skipping_, false)) {
+        return false;
+    }
+    if (kept_.empty() && !is_over_) {
+        return tell(part.ends_with('\r') ? part.substr(0, part.size() - 1) : part) &&
+               !line_.empty();
+    }
+    keep(part);
+    if (kept_.ends_with('\r') && !is_over_) {
+        kept_.pop_back();
+    }
+    return tell_kept(true);
+}
+
+bool line_splitter::next_counted(std::string_view& input) {
+    if (!is_in_frame_ && !take_length(input)) {
+        return false;
+    }
+    const std::string_view part = input.substr(0, left_);
+    input.remove_prefix(part.size());
+    left_ -= part.size();
+    const bool is_first = kept_.empty() && !is_over_;
+    if (left_ == 0) {
+        is_in_frame_ = false;
+        if (std::exchange(is_skipping_, false)) {
+            return false;
+        }
+        if (is_first) {
+            return tell(part);
+        }
+    }
+    keep(part);
+    return left_ == 0 && tell_kept(true);
+}
+
+/// False where more is to come, or where there is none: then the rest goes by newlines.
+bool line_splitter::take_length(std::string_view& input) {
+    while (!input.empty() && is_digit(input.front()) && kept_.size() < count_digits_max) {
+        kept_ += input.front();
+        input.remove_prefix(1);
+    }
+    if (input.empty()) {
+        return false;
+    }
+    std::size_t length = 0;
+    for (const char c : kept_) {
+        length = length * 10 + static_cast<std::size_t>(c - '0');
+    }
+    if (input.front() != ' ' || kept_.empty() || length > counted_bytes_max) {
+        framing_ = framing::newline; // the digits are the beginning of a line
+        return false;
+    }
+    input.remove_prefix(1);
+    kept_.clear();
+    left_ = length;
+    is_in_frame_ = true;
+    return true;
+}
+
+bool line_splitter::finish() {
+    forget_told();
+    is_in_frame_ = false;
+    left_ = 0;
+    is_skipping_ = false;
+    return tell_kept(false);
+}
+
+bool line_splitter::cut_short() {
+    forget_told();
+    is_skipping_ = true;
+    return tell_kept(false);
+}
+
+void line_splitter::keep(std::string_view part) {
+    if (is_skipping_) {
+        return;
+    }
+    const std::size_t room = longest_ - kept_.size();
+    if (part.size() > room) {
+        is_over_ = true;
+        part = part.substr(0, room);
+    }
+    kept_ += part;
+}
+
+bool line_splitter::tell_kept(bool is_whole) noexcept {
+    line_ = kept_;
+    is_cut_ = is_over_ || !is_whole;
+    is_over_ = false;
+    is_told_ = true;
+    return !line_.empty();
+}
+
+bool line_splitter::tell(std::string_view whole) noexcept {
+    is_cut_ = whole.size() > longest_;
+    line_ = whole.substr(0, longest_);
+    return true;
+}
+
+void line_splitter::forget_told() noexcept {
+    if (std::exchange(is_told_, false)) {
+        kept_.clear();
+        if (kept_.capacity() > usual_bytes) {
+            std::string().swap(kept_);
+        }
+    }
+}
+
+} // namespace sapwood::collector

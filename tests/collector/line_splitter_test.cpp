@@ -1,0 +1,105 @@
+// Messages out of a stream's bytes, wherever its pieces end.
+#include <collector/line_splitter.hpp>
+
+#include <doctest/doctest.h>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using namespace std::string_literals;
+using sapwood::collector::line_splitter;
+
+using lines = std::vector<std::string>;
+
+std::string shown(const line_splitter& from) {
+    return std::string(from.line()) + (from.is_cut() ? "|cut" : "");
+}
+
+/// In pieces of `size` bytes.
+lines split(std::string_view text, std::size_t size, std::size_t longest, bool may_be_counted) {
+    line_splitter splitter(longest, may_be_counted);
+    lines found;
+    while (!text.empty()) {
+        const std::string piece(text.substr(0, size)); // a sanitizer sees what is kept of it
+        text.remove_prefix(piece.size());
+        std::string_view input = piece;
+        while (splitter.next(input)) {
+            found.push_back(shown(splitter));
+        }
+        REQUIRE(input.empty());
+    }
+    if (splitter.finish()) {
+        found.push_back(shown(splitter));
+    }
+    return found;
+}
+
+} // namespace
+
+TEST_SUITE("line_splitter") {
+    TEST_CASE("wherever pieces end, the lines are the same") {
+        const std::string text =
+            "one\ntwo\r\n\n0123456789\n0123456789abc\n" + std::string(50, 'x') + "\nlast\nno end";
+        const lines expected{"one",  "two",       "0123456789", "0123456789|cut", "xxxxxxxxxx|cut",
+                             "last", "no end|cut"};
+        for (std::size_t size = 1; size <= text.size(); ++size) {
+            CAPTURE(size);
+            CHECK(split(text, size, 10, false) == expected);
+        }
+    }
+
+    TEST_CASE("wherever pieces end, counted messages are the same") {
+        const std::string text = "3 a\nb12 0123456789ab5 <14>c7 garbage99999999 x\nrest\n";
+        const lines expected{"a\nb", "0123456789|cut", "<14>c", "garbage", "99999999 x", "rest"};
+        for (std::size_t size = 1; size <= text.size(); ++size) {
+            CAPTURE(size);
+            CHECK(split(text, size, 10, true) == expected);
+        }
+    }
+
+    TEST_CASE("a length that is not believed is the beginning of a line") {
+        for (std::size_t size = 1; size < 12; ++size) {
+            CHECK(split("9999999 abc\nd\n", size, 20, true) == lines{"9999999 abc", "d"});
+            CHECK(split("12:30 x\n", size, 20, true) == lines{"12:30 x"});
+        }
+    }
+
+    TEST_CASE("messages that end in NUL may have newlines in them") {
+        CHECK(split("<14>a\nb\0<14>c\0"s, 100, 20, true) == lines{"<14>a\nb", "<14>c"});
+    }
+
+    TEST_CASE("no more is kept than the longest message has, however long it is announced") {
+        for (const bool may_be_counted : {false, true}) {
+            line_splitter splitter(100, may_be_counted);
+            const std::string head = may_be_counted ? "1000000 " : "";
+            std::string_view input = head;
+            CHECK_FALSE(splitter.next(input));
+            const std::string piece(1000, 'x');
+            for (int i = 0; i < 900; ++i) {
+                input = piece;
+                REQUIRE_FALSE(splitter.next(input));
+            }
+            CHECK(splitter.is_in_line());
+            CHECK(splitter.held_bytes() <= 256);
+            CHECK(splitter.finish());
+            CHECK(splitter.line().size() == 100);
+            CHECK(splitter.is_cut());
+        }
+    }
+
+    TEST_CASE("what was cut short is told once, and its rest is left out") {
+        line_splitter splitter(100, false);
+        std::string_view input = "abc";
+        CHECK_FALSE(splitter.next(input));
+        CHECK(splitter.cut_short());
+        CHECK(shown(splitter) == "abc|cut");
+        input = "def\nnext\n";
+        CHECK(splitter.next(input));
+        CHECK(shown(splitter) == "next");
+        CHECK_FALSE(splitter.next(input));
+        CHECK_FALSE(splitter.is_in_line());
+        CHECK_FALSE(splitter.finish());
+    }
+}
