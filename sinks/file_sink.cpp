@@ -263,6 +263,10 @@ bool file_sink::is_inherited() const noexcept {
     return ::getpid() != opener_;
 }
 
+void file_sink::look_soon() noexcept {
+    looked_ = event_loop::current().now() - look_every;
+}
+
 bool file_sink::follow_is_due() const noexcept {
     return news_ || event_loop::current().now() - looked_ >= look_every;
 }
