@@ -3,6 +3,7 @@
 #include "datagram_source.hpp"
 #include "http_session.hpp"
 #include "line_session.hpp"
+#include "segment_keeper.hpp"
 #include "tls_handshake.hpp"
 
 #include <sapwood/tcp.hpp>
@@ -167,12 +168,6 @@ bool is_secured(const listen_options& listener, bool has_tls) noexcept {
             listener.at.family() != AF_UNIX);
 }
 
-/// Whether both are the same listener, in old and new settings.
-bool is_same_listener(const listen_options& one, const listen_options& other) noexcept {
-    return one.kind == other.kind && one.inherited == other.inherited &&
-           (!one.inherited.empty() || one.at == other.at);
-}
-
 void require_access(const listen_options& listener, const collector_options& options) {
     if (is_local(listener.at) || options.takes_from_anybody ||
         is_secured(listener, options.tls.is_wanted())) {
@@ -273,6 +268,11 @@ void fit_descriptors(collector_options& options, std::vector<std::string>& warni
 }
 
 } // namespace
+
+bool is_same_listener(const listen_options& one, const listen_options& other) noexcept {
+    return one.kind == other.kind && one.inherited == other.inherited &&
+           (!one.inherited.empty() || one.at == other.at);
+}
 
 void require_valid(const collector_options& options) {
     if (options.logs.empty()) {
@@ -379,6 +379,12 @@ void collector::reload(collector_options options) {
     intake_.access.set_hosts(std::move(options.hosts));
 }
 
+void collector::reopen_logs() noexcept {
+    for (named_log& each : intake_.logs) {
+        each.log().look_soon();
+    }
+}
+
 std::vector<endpoint> collector::endpoints() const {
     std::vector<endpoint> all;
     all.reserve(listeners_.size());
@@ -412,6 +418,9 @@ task<> collector::serve() {
         group.spawn(run_listener(*each));
     }
     group.spawn(connections_.watch());
+    for (const named_log& each : intake_.logs) {
+        group.spawn(keep_segments(intake_, each));
+    }
     std::exception_ptr cause;
     try {
         co_await stopping_.wait();

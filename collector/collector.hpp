@@ -78,6 +78,10 @@ struct collector_options {
     clock::duration drain = std::chrono::seconds(10);
 };
 
+/// Whether both are the same listener, in old settings and in new ones.
+[[nodiscard]] bool is_same_listener(const listen_options& one,
+                                    const listen_options& other) noexcept;
+
 /// What open() would refuse before it opens anything: two logs of a name, a listener that others
 /// could reach, an acknowledgement that never comes, ... Throws std::invalid_argument.
 void require_valid(const collector_options& options);
@@ -102,6 +106,9 @@ class collector {
     /// stay as they are, and so do connections. Throws std::exception, and has changed nothing,
     /// where a listener would be left unguarded or a certificate cannot be used.
     void reload(collector_options options);
+
+    /// Records that come from now on go into the files that have the logs' names by then.
+    void reopen_logs() noexcept;
 
     void stop() noexcept { stopping_.set(); }
 

@@ -13,7 +13,6 @@
 #include "peer_stream.hpp"
 #include "source.hpp"
 
-
 #include <cstddef>
 #include <cstdint>
 #include <memory>

@@ -71,12 +71,12 @@ void intake::forget_decoded() noexcept {
 }
 
 void intake::tell(std::string_view what) {
-    const auto now = event_loop::current().now();
-    if (now < may_tell_) {
+    const auto at = event_loop::current().now();
+    if (at < may_tell_) {
         ++untold_;
         return;
     }
-    may_tell_ = now + std::chrono::seconds(1);
+    may_tell_ = at + std::chrono::seconds(1);
     fmt::print(stderr, "sapwood: {}\n", what);
     if (const auto left_out = std::exchange(untold_, 0); left_out > 0) {
         fmt::print(stderr, "sapwood: {} lines more of that kind were left out before\n", left_out);

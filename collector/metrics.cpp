@@ -55,6 +55,11 @@ void put_traffic(std::string& page, const collector_counts& counts) {
     metric(page, counter, "records_total", "Records that were given to a log.").put(counts.records);
     metric(page, counter, "record_bytes_total", "Bytes of those records, as they stand in the log.")
         .put(counts.record_bytes);
+    metric(page, counter, "records_left_total",
+           "Records that had come when a log took no more, and are in none.")
+        .put(counts.records_left);
+    metric(page, counter, "datagrams_dropped_total", "Datagrams for which the kernel had no room.")
+        .put(counts.datagrams_dropped);
     metric(page, gauge, "held_bytes", "Bytes of request bodies that are held.")
         .put(counts.held_bytes);
 }
@@ -126,6 +131,8 @@ std::string metrics_page(const intake& of) {
     count("log_retries_total", "Writes and syncs that failed and were made again.",
           &pipeline_counts::retries);
     count("log_segments_total", "Segments that were begun.", &pipeline_counts::segments_begun);
+    metric(page, counter, "log_segments_removed_total", "Segments that were not to be kept.")
+        .put(of.gate.segments_removed);
     put_logs(page, of, gauge, "log_queued_records", "Records that wait for the file.",
              [](const named_log& log) { return log.log().counts().queued; });
     put_logs(page, of, gauge, "log_degraded", "1 while the disk refuses the log's records.",

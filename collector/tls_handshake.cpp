@@ -21,7 +21,7 @@ static_assert(plain_answer.size() - plain_answer.find('{') == 67);
 tls_handshake::tls_handshake(intake& shared, connections& all, std::unique_ptr<stream> peer,
                              std::shared_ptr<const tls_context> with, tls_use use, source from,
                              session_maker then)
-    : intake_(shared),
+    : connection(shared),
       all_(all),
       use_(use),
       tls_(std::make_unique<tls_stream>(std::move(peer), std::move(with), use)),

@@ -29,7 +29,6 @@ class tls_handshake final : public connection {
   private:
     task<> refuse(std::error_code why, const std::string& text);
 
-    intake& intake_;
     connections& all_;
     const tls_use use_;
     std::unique_ptr<tls_stream> tls_;
