@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <string_view>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
@@ -58,7 +59,15 @@ class collector::stream_listener final : public source_listener {
                 tcp_ = tcp_listener::adopt(std::move(inherited));
             }
         } else if (is_unix) {
-            unix_ = unix_listener(options.at, {.mode = options.mode});
+            // The mode that was asked for, whatever the umask is.
+            const mode_t before = ::umask(0777 & ~options.mode);
+            try {
+                unix_ = unix_listener(options.at, {.mode = options.mode});
+            } catch (...) {
+                ::umask(before);
+                throw;
+            }
+            ::umask(before);
         } else {
             tcp_ = tcp_listener(options.at);
         }

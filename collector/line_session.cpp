@@ -111,7 +111,7 @@ task<> line_session::converse() {
 /// The peer can send no more, and the stream ends behind what it has sent.
 void line_session::end_reading() noexcept {
     if (!std::exchange(is_reading_ended_, true)) {
-        ::shutdown(stream_->fd(), SHUT_RD);
+        ::shutdown(stream_->socket().fd(), SHUT_RD);
     }
 }
 
