@@ -494,8 +494,24 @@ def durable_section(part):
     return out
 
 
+def collector_section(part):
+    rows = part["rows"]
+    return ["<h2>The collector</h2>",
+            "<p>One core of <code>sapwood serve</code>, loaded from another over loopback, with records of "
+            f"130 bytes; median of {part['rounds']} rounds. Every record that was acknowledged was "
+            "looked for in the log.</p>",
+            table([" load", " figure", "median", "min", "max", "mark", " "], [
+                [html.escape(row["load"]), html.escape(row["figure"]),
+                 *(number(row["value"][k]) for k in ("median", "min", "max")),
+                 number(row["mark"]) if "mark" in row else "",
+                 judged(row["value"]["median"] <= row["mark"] if row["limit"] == "at most"
+                        else row["value"]["median"] >= row["mark"]) if "mark" in row else ""]
+                for row in rows])]
+
+
 SECTIONS = {"core": core_section, "writers": writers_section, "echo": echo_section,
-            "memory": memory_section, "logger": logger_section, "durable": durable_section}
+            "memory": memory_section, "logger": logger_section, "durable": durable_section,
+            "collector": collector_section}
 
 
 def page(parts):

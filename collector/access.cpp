@@ -247,7 +247,7 @@ access_rules::holder* access_rules::find(std::string_view authorization) noexcep
     const auto begin = std::min(authorization.find_first_not_of(' ', space), authorization.size());
     std::string_view secret = authorization.substr(begin);
     std::array<char, basic_bytes_max> decoded{};
-    if (is_scheme(scheme, "basic")) {
+    if (is_scheme(scheme, "basic") || is_scheme(scheme, "apikey")) {
         secret = password_of(secret, decoded);
     } else if (!is_scheme(scheme, "bearer") && !is_scheme(scheme, "splunk")) {
         return nullptr;

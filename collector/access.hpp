@@ -90,7 +90,8 @@ class access_rules {
     [[nodiscard]] bool needs_token() const noexcept { return !holders_.empty(); }
 
     /// Whose the token of an Authorization field is: `Bearer SECRET`, as Splunk's clients have it
-    /// `Splunk SECRET`, or `Basic`, whose password it is; null for nobody's. Takes the same time
+    /// `Splunk SECRET`, `Basic`, whose password it is, or Elasticsearch's `ApiKey`, whose key it
+    /// is; null for nobody's. Takes the same time
     /// however much of a secret was guessed, and whosever it is. Until set_tokens.
     [[nodiscard]] holder* find(std::string_view authorization) noexcept;
 

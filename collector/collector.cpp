@@ -177,9 +177,10 @@ bool is_secured(const listen_options& listener, bool has_tls) noexcept {
             listener.at.family() != AF_UNIX);
 }
 
-void require_access(const listen_options& listener, const collector_options& options) {
-    if (is_local(listener.at) || options.takes_from_anybody ||
-        is_secured(listener, options.tls.is_wanted())) {
+/// `has_tls`: what is to be secured is.
+void require_access(const listen_options& listener, const collector_options& options,
+                    bool has_tls) {
+    if (is_local(listener.at) || options.takes_from_anybody || is_secured(listener, has_tls)) {
         return;
     }
     if (!listener.is_stream()) {
@@ -304,7 +305,7 @@ void require_valid(const collector_options& options) {
         require_reachable(each);
         if (each.at.family() !=
             AF_UNSPEC) { // where it listens is its maker's affair, and seen then
-            require_access(each, options);
+            require_access(each, options, options.tls.is_wanted());
         }
     }
     if (options.tls.is_wanted()) {
@@ -352,6 +353,9 @@ void collector::use_tls(std::shared_ptr<const tls_context> context, clock::durat
     tls_ = std::move(context);
     intake_.tls_handshake = handshake;
     intake_.gate.certificate_ends = std::chrono::system_clock::to_time_t(tls_->expiry());
+    if (tls_->expiry() <= std::chrono::system_clock::now()) {
+        intake_.tell("the time of the certificate is over: no client will believe it");
+    }
 }
 
 void collector::listen(const listen_options& each, inherited_sockets& inherited) {
@@ -371,7 +375,8 @@ void collector::reload(collector_options options) {
         tls = std::make_shared<const tls_context>(options.tls);
     }
     for (const listen_options& each : listening_) {
-        require_access(each, options);
+        // It stays without TLS, whatever the new settings say of it.
+        require_access(each, options, tls_ != nullptr);
     }
     for (std::size_t i = 0; i < listening_.size(); ++i) {
         const auto same = std::ranges::find_if(options.listeners, [&](const listen_options& each) {
@@ -386,6 +391,7 @@ void collector::reload(collector_options options) {
     }
     intake_.access.set_tokens(std::move(options.tokens));
     intake_.access.set_hosts(std::move(options.hosts));
+    ++intake_.generation;
 }
 
 void collector::reopen_logs() noexcept {

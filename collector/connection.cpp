@@ -56,9 +56,9 @@ void connections::cancel(entry& which) {
 
 task<> connections::watch() {
     for (;;) {
-        co_await sleep_for(look_every);
+        co_await sleep_for(intake::look_every);
+        intake_.look_at_clock();
         const auto now = event_loop::current().now();
-        intake_.now = now + look_every; // until the next look: no deadline comes too early
         for (entry& each : alive_) {
             if (each.peer->deadline() <= now && !each.is_cancelled) {
                 each.peer->expire();

@@ -36,7 +36,7 @@ class connection {
     void expire() noexcept { is_expired_ = true; }
 
   protected:
-    /// Costs no look at the clock, and may be noticed late by twice connections::look_every.
+    /// Costs no look at the clock, and may be noticed late by twice intake::look_every.
     void set_deadline(clock::duration from_now) noexcept {
         deadline_ = saturating_add(intake_.now, from_now);
     }
@@ -54,9 +54,6 @@ class connection {
 
 class connections {
   public:
-    /// How long after its end a deadline may be noticed.
-    static constexpr clock::duration look_every = std::chrono::milliseconds(250);
-
     explicit connections(intake& of) noexcept : intake_(of) {}
 
     /// Runs `peer` to its end.

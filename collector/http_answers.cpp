@@ -52,7 +52,8 @@ std::optional<std::error_code> outcome_of(const pending_answer& which) {
 } // namespace
 
 void http_answers::say(const answer_form& form, const http_reply& reply) {
-    append(form, reply, next_text());
+    count(reply.status);
+    append(form, reply, intake_, next_text());
 }
 
 void http_answers::fail(const answer_form& form, const http_interface& as, unsigned status,
@@ -100,20 +101,27 @@ bool http_answers::answer(pending_answer& which) {
         out_ += which.text;
         return true;
     }
-    std::string body;
     if (which.status == 0) {
         const auto how = outcome_of(which);
         if (!how) {
             return false;
         }
+        if (!*how && which.form.is_usual() && which.text.empty()) [[likely]] {
+            ++intake_.counts.answers_well;
+            out_ += intake_.usual_success(*which.as, which.ack);
+            return true;
+        }
         if (!*how) {
-            append(which.form, which.as->success(which.ack, which.text), out_);
+            ++intake_.counts.answers_well;
+            append(which.form, which.as->success(which.ack, which.text), intake_, out_);
             return true;
         }
         which.status = 503;
         which.text = how->message();
     }
-    append(which.form, which.as->failure(which.status, which.text, body), out_);
+    std::string body;
+    count(which.status);
+    append(which.form, which.as->failure(which.status, which.text, body), intake_, out_);
     return true;
 }
 
@@ -152,13 +160,13 @@ void http_answers::sent() noexcept {
     }
 }
 
-void http_answers::append(const answer_form& form, const http_reply& reply, std::string& to) {
+void http_answers::append(const answer_form& form, const http_reply& reply, const intake& shared,
+                          std::string& to) {
     const unsigned status = reply.status;
-    count(status);
     to += "HTTP/1.1 ";
     to += status_line(status);
     to += "\r\n";
-    to += intake_.date_field();
+    to += shared.date_field();
     to += reply.fields;
     if (!reply.type.empty()) {
         to += "Content-Type: ";

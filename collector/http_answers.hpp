@@ -26,6 +26,8 @@ struct answer_form {
     bool closes = false;
     /// Of 429 and 503: when it is worth to try again.
     std::uint32_t retry_after_seconds = 1;
+
+    [[nodiscard]] bool is_usual() const noexcept { return !is_head && !is_http_1_0 && !closes; }
 };
 
 /// One that waits. `log` is null where it is ready, as `text`.
@@ -90,10 +92,13 @@ class http_answers {
     /// They were.
     void sent() noexcept;
 
+    /// The whole of an answer.
+    static void append(const answer_form& form, const http_reply& reply, const intake& shared,
+                       std::string& to);
+
   private:
     [[nodiscard]] std::string& next_text();
     [[nodiscard]] bool answer(pending_answer& which);
-    void append(const answer_form& form, const http_reply& reply, std::string& to);
     void count(unsigned status) noexcept;
 
     intake& intake_;

@@ -270,6 +270,8 @@ void http_parser::begin() {
     head_bytes_ = 0;
     wire_bytes_ = 0;
     is_begun_ = true;
+    is_repeated_ = false;
+    known_head_.clear();
 }
 
 http_parser::step http_parser::next(std::string_view& input) {
@@ -280,6 +282,9 @@ http_parser::step http_parser::next(std::string_view& input) {
         }
         if (input.empty() || input == "\r") {
             return step::need_more;
+        }
+        if (repeat(input)) {
+            return step::done;
         }
         begin();
     }
@@ -340,6 +345,9 @@ http_parser::step http_parser::next(std::string_view& input) {
                 keep_piece(engine_->piece);
             }
         }
+        if (!had_head && engine_->has_head && head_bytes_ == used) {
+            remember(lines);
+        }
         if (engine_->is_done()) {
             return finish();
         }
@@ -350,6 +358,28 @@ http_parser::step http_parser::next(std::string_view& input) {
         if (lacks_more) {
             return step::need_more;
         }
+    }
+}
+
+/// Whether a whole request is there whose head is known, which then is taken.
+bool http_parser::repeat(std::string_view& input) noexcept {
+    const std::size_t head_bytes = known_head_.size();
+    if (head_bytes == 0 || input.size() - std::min(head_bytes, input.size()) < head_.body_bytes ||
+        !input.starts_with(known_head_)) {
+        return false;
+    }
+    body_ = input.substr(head_bytes, head_.body_bytes);
+    input.remove_prefix(head_bytes + body_.size());
+    is_body_kept_ = false;
+    is_repeated_ = true;
+    return true;
+}
+
+/// The head that was parsed came in one piece, `head_bytes`.
+void http_parser::remember(std::string_view head_bytes) {
+    constexpr std::size_t known_bytes_max = 512;
+    if (head_bytes.size() <= known_bytes_max && !engine_->chunked() && !head_.expects_continue) {
+        known_head_ = head_bytes;
     }
 }
 

@@ -2,7 +2,8 @@
 // Boost.Beast's parser does the work; this one gives it its limits, refuses what Beast lets pass
 // and RFC 9112 leaves to the server, and keeps of a head what the collector asks for. Makes no
 // system call and knows no socket. What it says is `failed` cannot be gone on from: where the
-// next request would begin is not certain. Any thread, one at a time.
+// next request would begin is not certain. A client sends the same head again and again: one that
+// is the same byte by byte is not parsed again. Any thread, one at a time.
 #pragma once
 
 #include <cstddef>
@@ -75,6 +76,10 @@ class http_parser {
         return is_body_kept_ ? std::string_view(kept_) : body_;
     }
 
+    /// The request that is whole has the head of the one before it, byte by byte: head() is the
+    /// same, and there was no step::head.
+    [[nodiscard]] bool is_repeated() const noexcept { return is_repeated_; }
+
     /// What is still to come of this request's body is not wanted: body() is empty.
     void drop_body() noexcept;
 
@@ -104,6 +109,8 @@ class http_parser {
     class engine;
 
     void begin();
+    [[nodiscard]] bool repeat(std::string_view& input) noexcept;
+    void remember(std::string_view head_bytes);
     void keep_piece(std::string_view piece);
     [[nodiscard]] step finish();
     [[nodiscard]] step fail(unsigned status, const char* reason) noexcept;
@@ -113,6 +120,8 @@ class http_parser {
     http_head head_;
     std::string_view body_;
     std::string kept_;
+    /// Of the last request, where it may come again and is short.
+    std::string known_head_;
     const char* reason_ = "";
     std::size_t head_bytes_ = 0;
     /// On the wire, of a chunked body: sizes and extensions, too.
@@ -122,6 +131,7 @@ class http_parser {
     bool is_in_body_ = false;
     bool is_body_kept_ = false;
     bool drops_body_ = false;
+    bool is_repeated_ = false;
 };
 
 } // namespace sapwood::collector

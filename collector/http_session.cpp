@@ -266,6 +266,7 @@ void http_session::refuse_rest() {
     if (has_plan_) {
         // Its end is known: it is answered then, and the connection goes on.
         plan_ = refusal(plan_, why);
+        is_plan_good_ = false;
         parser_.drop_body();
         return;
     }
@@ -295,10 +296,11 @@ void http_session::expire_now() {
 /// The head is there, and a body is to come.
 void http_session::on_head(bool is_body_here) {
     set_deadline(intake_.limits.body);
-    plan_ = plan_for(parser_.head(), intake_, is_guarded_);
+    make_plan();
     has_plan_ = true;
     if (plan_.what == http_action::take && must_come_again()) {
         plan_ = refusal(plan_, why_.c_str());
+        is_plan_good_ = false;
     }
     if (plan_.what != http_action::take) {
         parser_.drop_body();
@@ -316,9 +318,16 @@ void http_session::on_head(bool is_body_here) {
     }
 }
 
+void http_session::make_plan() {
+    plan_ = plan_for(parser_.head(), intake_, is_guarded_);
+    is_plan_good_ = true;
+    planned_at_ = intake_.generation;
+}
+
 void http_session::on_request() {
-    if (!std::exchange(has_plan_, false)) {
-        plan_ = plan_for(parser_.head(), intake_, is_guarded_);
+    if (!std::exchange(has_plan_, false) &&
+        !(parser_.is_repeated() && is_plan_good_ && planned_at_ == intake_.generation)) {
+        make_plan();
     }
     ++intake_.counts.requests;
     if (!parser_.head().keeps_alive || intake_.is_draining) {

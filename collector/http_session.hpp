@@ -54,6 +54,7 @@ class http_session final : public connection {
     void advance(std::string_view& input);
     void keep(std::string_view input);
     void on_head(bool is_body_here);
+    void make_plan();
     void on_request();
     void take_records();
     void give(std::vector<record>& records, pending_answer& answer);
@@ -83,6 +84,9 @@ class http_session final : public connection {
     /// Some of rest_ can be looked at without more.
     bool has_more_ = false;
     http_plan plan_;
+    /// What plan_ is a plan of, if of anything: another head of the same bytes has the same plan.
+    std::uint64_t planned_at_ = 0;
+    bool is_plan_good_ = false;
     http_parser parser_;
     http_answers answers_;
     /// What came and was not looked at yet.

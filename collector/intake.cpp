@@ -1,5 +1,7 @@
 #include "intake.hpp"
 
+#include "http_answers.hpp"
+
 #include <sapwood/event_loop.hpp>
 #include <sapwood/wall_clock.hpp>
 
@@ -20,10 +22,9 @@ constexpr std::size_t usual_bytes = 64u << 10;
 
 } // namespace
 
-intake::intake(const collector_limits& wanted)
-    : limits(wanted),
-      decoder(wanted.json),
-      now(event_loop::current().now()) {}
+intake::intake(const collector_limits& wanted) : limits(wanted), decoder(wanted.json) {
+    look_at_clock();
+}
 
 named_log* intake::find(std::string_view name) noexcept {
     if (name.empty()) {
@@ -83,15 +84,26 @@ void intake::tell(std::string_view what) {
     }
 }
 
-std::string_view intake::date_field() {
+void intake::look_at_clock() {
     using namespace std::chrono;
+    now = event_loop::current().now() + look_every;
     const auto second = floor<seconds>(wall_clock::now());
     if (second != date_second_) {
         date_second_ = second;
         date_ = fmt::format("Date: {:%a, %d %b %Y %H:%M:%S} GMT\r\n",
                             fmt::gmtime(system_clock::to_time_t(second)));
     }
-    return date_;
+}
+
+std::string_view intake::usual_success(const http_interface& as, ack_level ack) {
+    if (usual_of_ != &as || usual_ack_ != ack || usual_second_ != date_second_) {
+        usual_.clear();
+        http_answers::append({}, as.success(ack, {}), *this, usual_);
+        usual_of_ = &as;
+        usual_ack_ = ack;
+        usual_second_ = date_second_;
+    }
+    return usual_;
 }
 
 } // namespace sapwood::collector

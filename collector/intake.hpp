@@ -101,8 +101,15 @@ class intake {
     /// out.
     void tell(std::string_view what);
 
-    /// `Date: ...\r\n`, of this second.
-    [[nodiscard]] std::string_view date_field();
+    /// `Date: ...\r\n`, as of the last look at the clock.
+    [[nodiscard]] std::string_view date_field() const noexcept { return date_; }
+
+    /// A whole answer: that of `as` to a request whose records are kept as far as `ack` says, and
+    /// that asks for nothing special. Made once for many.
+    [[nodiscard]] std::string_view usual_success(const http_interface& as, ack_level ack);
+
+    /// Looks at the clock, for who is satisfied with a quarter of a second: see now, date_field.
+    void look_at_clock();
 
     const collector_limits limits;
     std::deque<named_log> logs;
@@ -115,14 +122,25 @@ class intake {
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 
-    /// As of the last look at the clock; see connections::watch.
+    /// As of the last look at the clock, and when the next is due: no deadline comes too early.
     clock::time_point now;
+
+    /// How long it is between two looks at the clock.
+    static constexpr clock::duration look_every = std::chrono::milliseconds(250);
+
+    /// Changes where an answer to the same head may be another one.
+    std::uint64_t generation = 0;
 
   private:
     clock::time_point may_tell_{};
     std::uint64_t untold_ = 0;
     std::string date_;
     std::chrono::sys_seconds date_second_{};
+    /// Of usual_success: whose it is, and of which second.
+    const http_interface* usual_of_ = nullptr;
+    ack_level usual_ack_ = ack_level::durable;
+    std::chrono::sys_seconds usual_second_{};
+    std::string usual_;
 };
 
 } // namespace sapwood::collector

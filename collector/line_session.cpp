@@ -3,6 +3,8 @@
 #include "syslog_message.hpp"
 
 #include <array>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <span>
 #include <sys/socket.h>
 #include <utility>
@@ -13,6 +15,23 @@ namespace {
 
 /// Of a connection that is told to end: a TCP peer may go on sending.
 constexpr std::size_t rest_bytes_max = 16u << 20;
+
+/// A peer that is silent may be gone without a word, with its machine: then the kernel finds out.
+/// Not of Unix sockets, which have no such option.
+void notice_dead_peer(int fd) noexcept {
+    constexpr struct {
+        int level;
+        int name;
+        int value;
+    } all[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
+               {IPPROTO_TCP, TCP_KEEPIDLE, 75},
+               {IPPROTO_TCP, TCP_KEEPINTVL, 15},
+               {IPPROTO_TCP, TCP_KEEPCNT, 4}};
+
+    for (const auto& each : all) {
+        ::setsockopt(fd, each.level, each.name, &each.value, sizeof(each.value));
+    }
+}
 
 } // namespace
 
@@ -42,7 +61,9 @@ line_session::line_session(intake& shared, named_log& to, line_kind kind,
       kind_(kind),
       stream_(std::move(peer)),
       source_(std::move(from)),
-      lines_(shared.limits.line_bytes_max, kind == line_kind::syslog) {}
+      lines_(shared.limits.line_bytes_max, kind == line_kind::syslog) {
+    notice_dead_peer(stream_->socket().fd());
+}
 
 task<> line_session::run() {
     co_await converse();

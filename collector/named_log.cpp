@@ -162,6 +162,17 @@ bool named_log::is_full() noexcept {
 }
 
 record named_log::encode_json(const source& from, level importance, std::string_view json) {
+    if (options_.form == log_form::text && is_printable(json)) [[likely]] {
+        // Nearly all are: written once, where they stay.
+        return {importance, from.producer, from.name.size() + json.size() + 3, true,
+                [&](char* to) noexcept {
+                    *to++ = '[';
+                    to += from.name.copy(to, from.name.size());
+                    *to++ = ']';
+                    *to++ = ' ';
+                    json.copy(to, json.size());
+                }};
+    }
     scratch_.clear();
     switch (options_.form) {
     case log_form::text:

@@ -34,6 +34,8 @@ class server_process {
 
     [[nodiscard]] std::uint16_t port() const { return port_; }
 
+    [[nodiscard]] pid_t pid() const { return pid_; }
+
     // CPU time until now, of all its threads and of its children that live. To the nanosecond.
     [[nodiscard]] std::chrono::nanoseconds cpu_time() const;
 

@@ -116,6 +116,7 @@ TEST_SUITE("access") {
         CHECK(whose("Splunk fedcba9876543210") == "bob");
         CHECK(whose("Basic YW5uOjAxMjM0NTY3ODlhYmNkZWY=") == "ann"); // ann:0123456789abcdef
         CHECK(whose("basic OmZlZGNiYTk4NzY1NDMyMTA=") == "bob");     // :fedcba9876543210
+        CHECK(whose("ApiKey YW5uOjAxMjM0NTY3ODlhYmNkZWY=") == "ann");
         CHECK(whose("Basic !!!!") == "nobody");
         CHECK(whose("Basic MDEyMzQ1Njc4OWFiY2RlZg==") == "nobody"); // without a colon
         CHECK(whose("Basic " + std::string(100'000, 'A')) == "nobody");

@@ -267,4 +267,80 @@ TEST_SUITE("http_parser") {
         REQUIRE(parser.next(input) == http_parser::step::done);
         CHECK(parser.body().empty());
     }
+
+    TEST_CASE("a head that comes again is not parsed again, and means the same with its own body") {
+        http_parser parser{http_limits()};
+        const std::string head = head_of("Content-Length: 3\r\nContent-Type: text/json\r\n");
+        const std::string bytes = head + "abc" + head + "def" + head + "gh";
+        std::string_view input = bytes;
+        REQUIRE(parser.next(input) == http_parser::step::head);
+        REQUIRE(parser.next(input) == http_parser::step::done);
+        CHECK_FALSE(parser.is_repeated());
+        CHECK(parser.body() == "abc");
+        REQUIRE(parser.next(input) == http_parser::step::done);
+        CHECK(parser.is_repeated());
+        CHECK(parser.body() == "def");
+        CHECK(parser.head().type == media_type::json);
+        CHECK(parser.head().keeps_alive);
+        CHECK_FALSE(parser.is_in_request());
+        // What is not whole is parsed: its body has to be kept.
+        REQUIRE(parser.next(input) == http_parser::step::head);
+        REQUIRE(parser.next(input) == http_parser::step::need_more);
+        CHECK(parser.is_in_body());
+        CHECK_FALSE(parser.is_repeated());
+    }
+
+    TEST_CASE("a head that differs from the one before in a byte is another one") {
+        const std::string head = head_of("Content-Length: 3\r\n");
+        const std::string other = head_of("Content-Length: 4\r\n");
+        const std::string longer = head_of("Content-Length: 3\r\nA: b\r\n");
+        const std::string wrong = head_of("Content-Length: 3\nA: b\r\n");
+        const std::string bytes =
+            head + "abc" + other + "abcd" + head + "efg" + longer + "hij" + head + "klm";
+        for (std::size_t piece = 1; piece <= bytes.size(); ++piece) {
+            CAPTURE(piece);
+            const outcome made = parse(bytes, piece);
+            CHECK(made.status == 0);
+            CHECK(made.bodies == std::vector<std::string>{"abc", "abcd", "efg", "hij", "klm"});
+        }
+        CHECK(status_of(head + "abc" + wrong + "abc") == 400);
+    }
+
+    TEST_CASE("chunked requests and expectations are parsed each time") {
+        for (const char* const field :
+             {"Transfer-Encoding: chunked\r\n", "Content-Length: 5\r\nExpect: 100-continue\r\n"}) {
+            const std::string one = head_of(field) + "0\r\n\r\n";
+            const std::string bytes = one + one;
+            http_parser parser{http_limits()};
+            std::string_view input = bytes;
+            for (int i = 0; i < 2; ++i) {
+                REQUIRE(parser.next(input) == http_parser::step::head);
+                REQUIRE(parser.next(input) == http_parser::step::done);
+                CHECK_FALSE(parser.is_repeated());
+            }
+        }
+    }
+
+    TEST_CASE("a long body takes no more memory than it has, as it comes") {
+        http_parser parser{http_limits()};
+        const std::string head = head_of("Content-Length: 1000000\r\n");
+        std::string_view input = head;
+        REQUIRE(parser.next(input) == http_parser::step::head);
+        parser.keep_body();
+        CHECK(parser.held_bytes() < 100); // promises take none
+        const std::string piece(10'000, 'x');
+        for (int i = 1; i < 100; ++i) {
+            input = piece;
+            REQUIRE(parser.next(input) == http_parser::step::need_more);
+            parser.keep_body();
+            CHECK(parser.held_bytes() >= static_cast<std::size_t>(i) * piece.size());
+            CHECK(parser.held_bytes() <= static_cast<std::size_t>(i) * piece.size() * 3 / 2 + 100);
+        }
+        CHECK(parser.held_bytes() <= 1'000'000);
+        parser.drop_body();
+        CHECK(parser.held_bytes() == 0);
+        input = piece;
+        REQUIRE(parser.next(input) == http_parser::step::done);
+        CHECK(parser.body().empty());
+    }
 }

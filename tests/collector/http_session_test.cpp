@@ -418,6 +418,28 @@ TEST_SUITE("http_session") {
         CHECK(paths.records("billing.log").size() == 1);
     }
 
+    CO_TEST_CASE("what a head means is looked up anew when tokens have changed") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        served at(options);
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        const std::string request = served::post_of("{}");
+        for (int i = 0; i < 3; ++i) {
+            co_await client.write_all(std::string_view(request));
+            CHECK(status_of(co_await read_answers(client, 1)) == 200);
+        }
+        options.tokens.resize(1);
+        options.tokens.front().name = "a";
+        options.tokens.front().secret = "secret-of-a-1234";
+        at.it->reload(options);
+        co_await client.write_all(std::string_view(request));
+        CHECK(status_of(co_await read_answers(client, 1)) == 401);
+        co_await client.close();
+        co_await at.end();
+        CHECK(paths.records().size() == 3);
+    }
+
     CO_TEST_CASE("other machines are not let in without tokens") {
         for (const auto kind :
              {sapwood::collector::source_kind::http, sapwood::collector::source_kind::syslog,

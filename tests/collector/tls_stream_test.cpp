@@ -411,6 +411,26 @@ TEST_SUITE("tls_stream") {
         });
     }
 
+    TEST_CASE("new settings cannot take away what guards a listener, for TLS that it has not") {
+        authority ca("a test's authority");
+        const tls_options tls = server_options(ca.issue("server"));
+        run([&]() -> task<> {
+            collector::collector_options options;
+            options.listeners.emplace_back().at = endpoint("0.0.0.0", 0);
+            collector::access_token& token = options.tokens.emplace_back();
+            token.name = "ann";
+            token.secret = "0123456789abcdef";
+            served at(options);
+            co_await at.begin();
+            collector::collector_options fresh = options;
+            fresh.tls = tls;
+            CHECK_NOTHROW(at.it->reload(fresh));
+            fresh.tokens.clear();
+            CHECK_THROWS_AS(at.it->reload(fresh), std::invalid_argument);
+            co_await at.end();
+        });
+    }
+
     TEST_CASE("new certificates are for those who come; connections go on; a broken one changes "
               "nothing") {
         authority first("the first authority");

@@ -609,5 +609,7 @@ TEST_SUITE("serve_access") {
                   "--limit idle_seconds is a number of seconds, not x"));
         CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "perhaps"}).err,
                   "--tls-client is required or optional"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "optional"}).err,
+                  "needs --tls-client-ca"));
     }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <arpa/inet.h>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -350,5 +352,33 @@ TEST_SUITE("serve") {
         const auto done = at.stop();
         CHECK(has(done.err, "settings were read again"));
         CHECK(has(done.err, "settings stay as they were"));
+    }
+
+    TEST_CASE("told to end while its disk takes nothing, it ends in time and says what is left") {
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+        // Enough for what it prints.
+        const rlimit little{.rlim_cur = 2000, .rlim_max = before.rlim_max};
+        const temporary_directory directory;
+        const std::string socket = directory / "s";
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &little) == 0); // the daemon inherits it
+        daemon_under_test daemon({"--unix", socket, "--drain", "0.4"});
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+        const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sockaddr_un to{};
+        to.sun_family = AF_UNIX;
+        socket.copy(to.sun_path, sizeof(to.sun_path) - 1);
+        REQUIRE(::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+        const std::string line = std::string(3000, 'x') + "\n";
+        REQUIRE(::send(fd, line.data(), line.size(), MSG_NOSIGNAL) == 3001);
+        eventually([&] {
+            return has(shell("curl -s " + daemon.url() + "/metrics"), "records_total 1\n");
+        });
+        const auto began = std::chrono::steady_clock::now();
+        const auto outcome = daemon.stop();
+        CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(5));
+        CHECK(outcome.status == 1);
+        CHECK(has(outcome.err, "log app: 1 records are not in " + daemon.log));
+        ::close(fd);
     }
 }
