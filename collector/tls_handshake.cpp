@@ -64,7 +64,9 @@ task<> tls_handshake::run() {
 
 task<> tls_handshake::refuse(std::error_code why, const std::string& text) {
     ++intake_.gate.failures_of(why);
-    intake_.tell(fmt::format("{} was not let in: TLS: {}", source_.name, text));
+    if (why != tls_errc::truncated) { // who only looks whether somebody listens is no news
+        intake_.tell(fmt::format("{} was not let in: TLS: {}", source_.name, text));
+    }
     if (why == tls_errc::plain_http && use_ == tls_use::http) {
         co_await tls_->beneath().write_all(plain_answer);
     }
