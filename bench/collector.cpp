@@ -46,7 +46,7 @@ struct options {
     unsigned sample_ms = 3000;
     unsigned overload_ms = 5000;
     unsigned churn_ms = 5000;
-    unsigned idle = 10'000;
+    unsigned idle = 9'900; // With those that are active as many as the daemon lets in.
     std::string directory;
     std::vector<std::string> only;
     std::string json;
@@ -204,12 +204,13 @@ void measure_overload(row& into, const options& chosen, int cpu) {
         const auto counts = closed.run(milliseconds{chosen.sample_ms}, latencies);
         peak = per_second(counts.acknowledged, std::chrono::steady_clock::now() - begin);
     }
-    const auto memory = static_cast<double>(served.server().private_bytes());
     shape.rate = 2 * peak;
     http_load open{port, shape};
+    (void)open.run(milliseconds{chosen.overload_ms / 2}, latencies);
+    const auto memory = static_cast<double>(served.server().private_bytes());
     latencies.clear();
     const auto begin = std::chrono::steady_clock::now();
-    const http_counts counts = open.run(milliseconds{chosen.overload_ms}, latencies);
+    const http_counts counts = open.run(milliseconds{chosen.overload_ms / 2}, latencies);
     const auto took = std::chrono::steady_clock::now() - begin;
     into.note(0, 100 * per_second(counts.acknowledged, took) / peak);
     into.note(1, 100 * static_cast<double>(counts.refused) / static_cast<double>(counts.sent));
@@ -222,12 +223,13 @@ void measure_overload(row& into, const options& chosen, int cpu) {
 void measure_churn(row& into, const options& chosen, int cpu) {
     daemon_under_test served{chosen, cpu, "1"};
     const std::uint16_t port = served.server().port();
-    (void)come_and_go(port, milliseconds{chosen.churn_ms / 5});
+    const milliseconds half{chosen.churn_ms / 2};
+    (void)come_and_go(port, half);
     const auto descriptors = static_cast<double>(descriptors_of(served.server()));
     const auto memory = static_cast<double>(served.server().private_bytes());
-    const auto count = come_and_go(port, milliseconds{chosen.churn_ms});
+    const auto count = come_and_go(port, half);
     std::this_thread::sleep_for(milliseconds{100}); // the daemon sees the last one go
-    into.note(0, per_second(count, milliseconds{chosen.churn_ms}));
+    into.note(0, per_second(count, half));
     into.note(1, static_cast<double>(descriptors_of(served.server())) - descriptors);
     into.note(2, (static_cast<double>(served.server().private_bytes()) - memory) / (1 << 20));
 }
@@ -259,10 +261,12 @@ std::vector<row> make_rows(const options& chosen, int cpu) {
           {"% told to come again", {}},
           {"% its backlog held back", {}},
           {"p99 ms", {}},
-          {"MiB more", {}, 16, true}},
+          {"MiB more in its second half", {}, 4, true}},
          with(measure_overload)},
         {"coming and going",
-         {{"connections/s", {}}, {"descriptors more", {}, 0.5, true}, {"MiB more", {}, 1, true}},
+         {{"connections/s", {}},
+          {"descriptors more in its second half", {}, 0.5, true},
+          {"MiB more in its second half", {}, 1, true}},
          with(measure_churn)},
     };
 }
@@ -382,7 +386,7 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(10U, 3'600'000U))
         ->capture_default_str();
     app.add_option("--idle", chosen.idle, "Connections that say nothing")
-        ->check(CLI::Range(1U, 25'000U))
+        ->check(CLI::Range(1U, 9'900U))
         ->capture_default_str();
     app.add_option("--dir", chosen.directory, "Where the logs are written, and removed again")
         ->capture_default_str();

@@ -127,7 +127,8 @@ void line_splitter::keep(std::string_view part) {
     if (is_skipping_) {
         return;
     }
-    const std::size_t room = longest_ - kept_.size();
+    // One more than the longest: it may be the carriage return before a newline.
+    const std::size_t room = longest_ + 1 - kept_.size();
     if (part.size() > room) {
         is_over_ = true;
         part = part.substr(0, room);
@@ -136,11 +137,11 @@ void line_splitter::keep(std::string_view part) {
 }
 
 bool line_splitter::tell_kept(bool is_whole) noexcept {
-    line_ = kept_;
-    is_cut_ = is_over_ || !is_whole;
+    line_ = std::string_view(kept_).substr(0, longest_);
+    is_cut_ = is_over_ || !is_whole || kept_.size() > longest_;
     is_over_ = false;
-    is_told_ = true;
-    return !line_.empty();
+    is_told_ = !line_.empty();
+    return is_told_;
 }
 
 bool line_splitter::tell(std::string_view whole) noexcept {

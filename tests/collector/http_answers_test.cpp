@@ -89,14 +89,14 @@ TEST_SUITE("http_answers") {
             answers.wait_for({}, native_interface, at.log(), ack_level::durable);
         record large(level::info, 0, std::string(1u << 20, 'x')); // a batch has to grow for it
         several.first = co_await log.append(std::move(large));
-        several.last = co_await log.append(record(level::info, 0, "small"));
-        several.is_given = true;
         {
             const sapwood::test::failing_allocations none(1);
             while (log.counts().lines_lost == 0) {
                 co_await sapwood::yield();
             }
         }
+        several.last = co_await log.append(record(level::info, 0, "small"));
+        several.is_given = true;
         pending_answer& other =
             answers.wait_for({}, native_interface, at.log(), ack_level::durable);
         other.first = other.last = co_await log.append(record(level::info, 0, "another's"));

@@ -66,6 +66,23 @@ TEST_SUITE("line_splitter") {
         }
     }
 
+    TEST_CASE("empty lines are none, wherever pieces end") {
+        const std::string text = "a\r\n\r\nb`\r\n\r\r\n\n\nc\r\n";
+        for (std::size_t size = 1; size <= text.size(); ++size) {
+            CAPTURE(size);
+            CHECK(split(text, size, 20, false) == lines{"a", "b`", "\r", "c"});
+        }
+    }
+
+    TEST_CASE("a line of the longest length is whole, carriage return or not") {
+        const std::string text = "0123456789\r\n0123456789\n0123456789\r\r\n";
+        for (std::size_t size = 1; size <= text.size(); ++size) {
+            CAPTURE(size);
+            CHECK(split(text, size, 10, false) ==
+                  lines{"0123456789", "0123456789", "0123456789|cut"});
+        }
+    }
+
     TEST_CASE("messages that end in NUL may have newlines in them") {
         CHECK(split("<14>a\nb\0<14>c\0"s, 100, 20, true) == lines{"<14>a\nb", "<14>c"});
     }

@@ -1,0 +1,319 @@
+// The part of a session that does not wait: what comes, and what becomes of it.
+#include "http_session.hpp"
+
+#include "metrics.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+#include <utility>
+
+namespace sapwood::collector {
+
+namespace {
+
+constexpr std::string_view text_type = "text/plain; charset=utf-8";
+
+/// Of rest_: more memory is given back.
+constexpr std::size_t usual_bytes = 1u << 10;
+
+http_plan refusal(const http_plan& asked, const char* why) noexcept {
+    http_plan made;
+    made.as = asked.as;
+    made.status = 503;
+    made.reason = why;
+    return made;
+}
+
+} // namespace
+
+// --- what comes ---
+
+void http_session::wait_for_bytes() noexcept {
+    if (!parser_.is_in_request() && rest_.empty()) {
+        stage_ = stage::idle;
+        set_deadline(intake_.limits.idle);
+    } else if (stage_ != stage::reading) {
+        stage_ = stage::reading;
+        set_deadline(parser_.is_in_body() ? intake_.limits.body : intake_.limits.head);
+    }
+}
+
+bool http_session::may_go_on() const noexcept {
+    return !is_closing_ && blocked_.empty() && !answers_.is_full();
+}
+
+/// Looks at requests until more of one has to come, or something has to be done first.
+void http_session::advance(std::string_view& input) {
+    has_more_ = false;
+    while (may_go_on()) {
+        switch (parser_.next(input)) {
+        case http_parser::step::need_more:
+            return;
+        case http_parser::step::head:
+            on_head(!input.empty());
+            break;
+        case http_parser::step::done:
+            on_request();
+            break;
+        case http_parser::step::failed:
+            is_cut_ = true;
+            end_with(parser_.status(), parser_.reason());
+            break;
+        }
+    }
+    has_more_ = !is_closing_;
+}
+
+/// The memory that `input` is in is about to go: what was not looked at is kept.
+void http_session::keep(std::string_view input) {
+    if (is_closing_) {
+        input = {};
+    }
+    if (parser_.is_in_request()) {
+        parser_.keep_body();
+    } else {
+        parser_.trim();
+    }
+    if (input.empty()) {
+        has_more_ = false;
+        rest_.clear();
+        if (rest_.capacity() > usual_bytes) {
+            std::string().swap(rest_);
+        }
+    } else if (input.size() != rest_.size()) {
+        std::string kept(input);
+        rest_.swap(kept);
+    }
+    const std::size_t bytes = rest_.size() + parser_.held_bytes();
+    if (bytes > held_ && intake_.counts.held_bytes - held_ + bytes > intake_.limits.held_bytes_max)
+        [[unlikely]] {
+        refuse_rest();
+    }
+    hold(rest_.size() + parser_.held_bytes());
+}
+
+/// There is no memory for the request that is under way.
+void http_session::refuse_rest() {
+    constexpr const char* why = "too many requests are under way";
+    if (has_plan_) {
+        // Its end is known: it is answered then, and the connection goes on.
+        plan_ = refusal(plan_, why);
+        is_plan_good_ = false;
+        parser_.drop_body();
+        return;
+    }
+    is_cut_ = true;
+    has_more_ = false;
+    end_with(503, why);
+    std::string().swap(rest_);
+}
+
+/// The peer sends no more.
+void http_session::end_in_the_middle() {
+    if (stage_ != stage::idle) {
+        end_with(400, "the request ends in the middle");
+    }
+}
+
+/// Its deadline is over.
+void http_session::expire_now() {
+    is_cut_ = true;
+    if (stage_ == stage::settling) {
+        answers_.give_up();
+    } else {
+        end_with(408, "the request did not come in time");
+    }
+}
+
+/// The head is there, and a body is to come.
+void http_session::on_head(bool is_body_here) {
+    set_deadline(intake_.limits.body);
+    make_plan();
+    has_plan_ = true;
+    if (plan_.what == http_action::take && must_come_again()) {
+        plan_ = refusal(plan_, why_.c_str());
+        is_plan_good_ = false;
+    }
+    if (plan_.what != http_action::take) {
+        parser_.drop_body();
+    }
+    if (!parser_.head().expects_continue) {
+        return;
+    }
+    if (plan_.what == http_action::refuse) {
+        // Whether the body comes nobody knows.
+        is_closing_ = true;
+        is_cut_ = true;
+        fail(plan_.status, plan_.reason);
+    } else if (!is_body_here) {
+        answers_.say_continue();
+    }
+}
+
+void http_session::make_plan() {
+    plan_ = plan_for(parser_.head(), intake_, is_guarded_);
+    is_plan_good_ = true;
+    planned_at_ = intake_.generation;
+}
+
+void http_session::on_request() {
+    if (!std::exchange(has_plan_, false) &&
+        !(parser_.is_repeated() && is_plan_good_ && planned_at_ == intake_.generation)) {
+        make_plan();
+    }
+    ++intake_.counts.requests;
+    if (!parser_.head().keeps_alive || intake_.is_draining) {
+        is_closing_ = true;
+    }
+    const auto say_text = [this](unsigned status, std::string_view text) {
+        answers_.say(form(), {.status = status, .type = text_type, .body = text});
+    };
+    switch (plan_.what) {
+    case http_action::take:
+        take_records();
+        break;
+    case http_action::health:
+        say_text(200, "alive\n");
+        break;
+    case http_action::metrics:
+        say_text(200, metrics_page(intake_));
+        break;
+    case http_action::ready:
+        if (intake_.is_draining) {
+            say_text(503, "draining\n");
+        } else if (const named_log* const bad = intake_.refusing_log()) {
+            say_text(503, fmt::format("log {}: {}\n", bad->name(), bad->log().health().text));
+        } else {
+            say_text(200, "ready\n");
+        }
+        break;
+    case http_action::say:
+        answers_.say(form(), plan_.said);
+        break;
+    case http_action::refuse:
+        fail(plan_.status, plan_.reason);
+        break;
+    }
+}
+
+// --- records ---
+
+void http_session::take_records() {
+    retry_after_seconds_ = 1;
+    if (must_come_again()) {
+        fail(503, why_);
+        return;
+    }
+    decoded_request& decoded = intake_.decoded;
+    decoded.clear();
+    plan_.as->decode({.head = parser_.head(),
+                      .body = parser_.body(),
+                      .log = *plan_.log,
+                      .from = source_,
+                      .shared = intake_},
+                     decoded);
+    if (decoded.status == 0 && !is_within_quota(decoded.records.size())) {
+        decoded.refuse(429, "more comes than this token is for");
+    }
+    if (decoded.status != 0) {
+        fail(decoded.status, decoded.error);
+    } else {
+        pending_answer& answer = answers_.wait_for(form(), *plan_.as, *plan_.log, plan_.ack);
+        answer.text.swap(decoded.reply);
+        give(decoded.records, answer);
+    }
+    intake_.forget_decoded();
+}
+
+/// As many as there is room for; the rest is blocked.
+void http_session::give(std::vector<record>& records, pending_answer& answer) {
+    pipeline& log = answer.log->log();
+    try {
+        for (auto each = records.begin(); each != records.end(); ++each) {
+            const std::size_t size = each->message().size();
+            auto handing_over = log.append(std::move(*each));
+            if (!handing_over.await_ready()) [[unlikely]] {
+                blocked_.swap(records);
+                blocked_from_ = static_cast<std::size_t>(each - blocked_.begin());
+                return;
+            }
+            note_given(answer, handing_over.await_resume(), size);
+        }
+        answer.is_given = true;
+    } catch (const std::system_error& failure) {
+        answer.status = 503;
+        answer.text = failure.code().message();
+    }
+}
+
+void http_session::note_given(pending_answer& answer, lsn place, std::size_t bytes) {
+    answer.last = place;
+    if (answer.first == lsn::none) {
+        answer.first = place;
+    }
+    intake_.note_given(*answer.log, place, bytes);
+}
+
+/// Whether no more records can be taken now; why_ says why.
+bool http_session::must_come_again() {
+    named_log& log = *plan_.log;
+    if (intake_.is_draining) {
+        why_ = "this collector is about to end";
+    } else if (log.refusal()) [[unlikely]] {
+        why_ = "the log takes no records now: " + log.refusal().message();
+    } else if (log.is_full()) {
+        why_ = "more records come than the log can take";
+    } else {
+        return false;
+    }
+    return true;
+}
+
+bool http_session::is_within_quota(std::size_t records) {
+    if (!intake_.access.needs_token()) {
+        return true;
+    }
+    auto* const who = intake_.access.find(parser_.head().authorization);
+    if (who == nullptr) { // it was its turn when the head came
+        return true;
+    }
+    const clock::duration wait =
+        access_rules::wait_for(*who, records, parser_.body().size(), event_loop::current().now());
+    if (wait == clock::duration::zero()) {
+        return true;
+    }
+    retry_after_seconds_ = static_cast<std::uint32_t>(
+        std::min<std::int64_t>(std::chrono::ceil<std::chrono::seconds>(wait).count(), 86400));
+    ++intake_.gate.over_quota;
+    return false;
+}
+
+// --- answers ---
+
+answer_form http_session::form() const noexcept {
+    return {.is_head = parser_.head().method == http_method::head,
+            .is_http_1_0 = parser_.head().is_http_1_0,
+            .closes = is_closing_,
+            .retry_after_seconds = retry_after_seconds_};
+}
+
+/// What is wrong with the request that is looked at.
+void http_session::fail(unsigned status, std::string_view why) {
+    answers_.fail(form(), *plan_.as, status, why);
+}
+
+/// The same of a request that is not whole, and behind which nothing is said any more.
+void http_session::end_with(unsigned status, std::string_view why) {
+    is_closing_ = true;
+    const http_interface& as = has_plan_ ? *plan_.as : native_interface;
+    answers_.fail({.closes = true}, as, status, why);
+}
+
+/// How many bytes of requests that are not whole, or of records without room, it has now.
+void http_session::hold(std::size_t bytes) noexcept {
+    intake_.counts.held_bytes += bytes;
+    intake_.counts.held_bytes -= std::exchange(held_, bytes);
+}
+
+} // namespace sapwood::collector
