@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <arpa/inet.h>
+#include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <fstream>
+#include <iterator>
 #include <netinet/in.h>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <sys/stat.h>
@@ -19,7 +23,11 @@ namespace {
 
 constexpr std::size_t secret_bytes_min = 16;
 
-/// Looks at every byte, whichever differ.
+/// Of `user:password`; who has more has no token of ours.
+constexpr std::size_t basic_bytes_max = 1024;
+
+/// Looks at every byte of `one`, which a stranger has sent, whichever differ: how long it takes
+/// tells its length, which he knows.
 bool is_same_secret(std::string_view one, std::string_view other) noexcept {
     unsigned char difference = one.size() == other.size() ? 0 : 1;
     for (std::size_t i = 0; i < one.size() && !other.empty(); ++i) {
@@ -29,45 +37,6 @@ bool is_same_secret(std::string_view one, std::string_view other) noexcept {
         asm volatile("" : "+r"(difference)); // no early end
     }
     return difference == 0;
-}
-
-/// Of base64 (RFC 4648), up to where it is none.
-std::string from_base64(std::string_view text) {
-    constexpr std::string_view digits =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    std::string bytes;
-    std::uint32_t bits = 0;
-    unsigned count = 0;
-    for (const char c : text) {
-        const auto digit = digits.find(c);
-        if (digit == digits.npos) {
-            break;
-        }
-        bits = bits << 6 | static_cast<std::uint32_t>(digit);
-        count += 6;
-        if (count >= 8) {
-            count -= 8;
-            bytes += static_cast<char>(bits >> count & 0xff);
-        }
-    }
-    return bytes;
-}
-
-/// What an Authorization field shows: the token itself, as `Bearer` and Splunk's clients have it,
-/// or the password of `Basic` and the key of Elasticsearch's `ApiKey`, behind a name and a colon.
-std::string secret_of(std::string_view authorization) {
-    const auto space = std::min(authorization.find(' '), authorization.size());
-    const std::string_view scheme = authorization.substr(0, space);
-    const std::string_view rest = authorization.substr(std::min(space + 1, authorization.size()));
-    if (scheme == "Bearer" || scheme == "Splunk") {
-        return std::string(rest);
-    }
-    if (scheme == "Basic" || scheme == "ApiKey") {
-        const std::string both = from_base64(rest);
-        const auto colon = both.find(':');
-        return colon == both.npos ? std::string() : both.substr(colon + 1);
-    }
-    return {};
 }
 
 std::vector<std::string> names_of(std::string_view list) {
@@ -80,6 +49,36 @@ std::vector<std::string> names_of(std::string_view list) {
     return names;
 }
 
+/// One of `NAME=VALUE` behind a secret. False where it is none that is known.
+bool take_option(access_token& token, std::string_view text) {
+    const auto equals = std::min(text.find('='), text.size());
+    const std::string_view name = text.substr(0, equals);
+    const std::string_view value = text.substr(std::min(equals + 1, text.size()));
+    if (name == "logs") {
+        token.logs = names_of(value);
+        return !token.logs.empty();
+    }
+
+    struct number_option {
+        std::string_view name;
+        std::uint64_t access_token::*member;
+    };
+
+    static constexpr number_option numbers[] = {
+        {"rate", &access_token::records_per_second},
+        {"burst", &access_token::records_at_once},
+        {"bytes", &access_token::bytes_per_second},
+        {"burst_bytes", &access_token::bytes_at_once},
+    };
+    const auto* const known = std::ranges::find(numbers, name, &number_option::name);
+    if (known == std::end(numbers)) {
+        return false;
+    }
+    std::uint64_t& number = token.*known->member;
+    const auto read = std::from_chars(value.data(), value.data() + value.size(), number);
+    return read.ec == std::errc() && number != 0 && read.ptr == value.data() + value.size();
+}
+
 access_token token_of(const std::string& line, const std::string& where) {
     std::istringstream words(line);
     access_token token;
@@ -90,33 +89,100 @@ access_token token_of(const std::string& line, const std::string& where) {
                         secret_bytes_min));
     }
     for (std::string word; words >> word;) {
-        const std::string_view text = word;
-        if (text.starts_with("logs=")) {
-            token.logs = names_of(text.substr(5));
-            continue;
-        }
-        std::uint64_t rate = 0;
-        const auto read = std::from_chars(text.data() + std::min<std::size_t>(5, text.size()),
-                                          text.data() + text.size(), rate);
-        if (!text.starts_with("rate=") || read.ec != std::errc() || rate == 0 ||
-            read.ptr != text.data() + text.size()) {
+        if (!take_option(token, word)) {
             throw std::runtime_error(
-                fmt::format("{}: \"{}\" is neither logs=NAME,... nor rate=NUMBER", where, word));
+                fmt::format("{}: \"{}\" is neither logs=NAME,... nor a number as rate=1000, "
+                            "burst=5000, bytes=1000000, burst_bytes=5000000",
+                            where, word));
         }
-        token.records_per_second = rate;
+    }
+    if ((token.records_at_once != 0 && token.records_per_second == 0) ||
+        (token.bytes_at_once != 0 && token.bytes_per_second == 0)) {
+        throw std::runtime_error(
+            fmt::format("{}: burst is of a rate, and burst_bytes of bytes: give both", where));
     }
     return token;
 }
 
+/// What a service manager has made for this process alone. Its mode may name a group: where it has
+/// an access list that is the list's mask.
+bool is_credential(const std::string& path) {
+    const char* const directory = std::getenv("CREDENTIALS_DIRECTORY");
+    return directory != nullptr && *directory != '\0' && path.starts_with(directory) &&
+           path.compare(std::string_view(directory).size(), 1, "/") == 0 &&
+           path.find("/../") == path.npos;
+}
+
+/// The value of each character of base64; 64 of one that is none.
+constexpr std::uint8_t base64_value(char c) noexcept {
+    if (c >= 'A' && c <= 'Z') {
+        return static_cast<std::uint8_t>(c - 'A');
+    }
+    if (c >= 'a' && c <= 'z') {
+        return static_cast<std::uint8_t>(c - 'a' + 26);
+    }
+    if (c >= '0' && c <= '9') {
+        return static_cast<std::uint8_t>(c - '0' + 52);
+    }
+    return c == '+' ? 62 : c == '/' ? 63 : 64;
+}
+
+/// Behind the colon of `user:password`, which is base64; empty where it is none. At most as much as
+/// `into` has room for.
+std::string_view password_of(std::string_view base64, std::span<char> into) noexcept {
+    while (base64.ends_with('=')) {
+        base64.remove_suffix(1);
+    }
+    std::uint32_t bits = 0;
+    unsigned count = 0;
+    std::size_t size = 0;
+    for (const char c : base64) {
+        const std::uint8_t value = base64_value(c);
+        if (value == 64 || size == into.size()) {
+            return {};
+        }
+        bits = bits << 6 | value;
+        count += 6;
+        if (count >= 8) {
+            count -= 8;
+            into[size++] = static_cast<char>(bits >> count & 0xff);
+        }
+    }
+    const std::string_view text(into.data(), size);
+    const auto colon = text.find(':');
+    return colon == text.npos ? std::string_view() : text.substr(colon + 1);
+}
+
+bool is_scheme(std::string_view one, std::string_view other) noexcept {
+    return std::ranges::equal(
+        one, other, [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b; });
+}
+
 } // namespace
 
-std::vector<access_token> read_tokens(const std::string& path) {
+std::string credential_path(const std::string& path) {
+    constexpr std::string_view prefix = "credential:";
+    if (!path.starts_with(prefix)) {
+        return path;
+    }
+    const char* const directory = std::getenv("CREDENTIALS_DIRECTORY");
+    if (directory == nullptr || *directory == '\0') {
+        throw std::runtime_error(fmt::format(
+            "{}: there is no $CREDENTIALS_DIRECTORY: the unit needs LoadCredential={}:/PATH", path,
+            path.substr(prefix.size())));
+    }
+    return fmt::format("{}/{}", directory, path.substr(prefix.size()));
+}
+
+std::vector<access_token> read_tokens(const std::string& named) {
+    const std::string path = credential_path(named);
+
     struct stat found {};
 
     if (::stat(path.c_str(), &found) != 0) {
         throw std::system_error(errno, std::generic_category(), "cannot read tokens from " + path);
     }
-    if ((found.st_mode & 0077) != 0) {
+    if ((found.st_mode & 0077) != 0 && !is_credential(path)) {
         throw std::system_error(EACCES, std::generic_category(),
                                 path + " holds secrets, and others may read it: chmod 600 it");
     }
@@ -132,7 +198,14 @@ std::vector<access_token> read_tokens(const std::string& path) {
         if (begin == line.npos || line[begin] == '#') {
             continue;
         }
-        tokens.push_back(token_of(line, fmt::format("{}:{}", path, number)));
+        access_token token = token_of(line, fmt::format("{}:{}", path, number));
+        for (const access_token& each : tokens) {
+            if (each.name == token.name || each.secret == token.secret) {
+                throw std::runtime_error(fmt::format(
+                    "{}:{}: this name, or this secret, is in a line before already", path, number));
+            }
+        }
+        tokens.push_back(std::move(token));
     }
     if (tokens.empty()) {
         throw std::runtime_error(path + " holds no token: then nobody could send anything");
@@ -140,17 +213,43 @@ std::vector<access_token> read_tokens(const std::string& path) {
     return tokens;
 }
 
-void access_rules::set_tokens(std::vector<access_token> tokens) {
-    holders_.clear();
-    for (access_token& each : tokens) {
-        const auto rate = static_cast<double>(each.records_per_second);
-        holders_.push_back({std::move(each), rate, {}});
+clock::duration quota::wait_for(std::uint64_t amount, clock::time_point now) noexcept {
+    if (rate_ == 0) {
+        return {};
     }
+    if (now > counted_) {
+        const double seconds = std::chrono::duration<double>(now - counted_).count();
+        left_ = std::min(most_, left_ + seconds * rate_);
+        counted_ = now;
+    }
+    const double missing = std::min(static_cast<double>(amount), most_) - left_;
+    if (missing <= 0) {
+        return {};
+    }
+    return std::chrono::duration_cast<clock::duration>(
+               std::chrono::duration<double>(missing / rate_)) +
+           clock::duration(1);
 }
 
-access_rules::holder* access_rules::find(std::string_view authorization) {
-    const std::string secret = secret_of(authorization);
-    if (secret.empty()) {
+void access_rules::set_tokens(std::vector<access_token> tokens) {
+    std::vector<holder> fresh;
+    fresh.reserve(tokens.size());
+    for (access_token& each : tokens) {
+        const auto same = std::ranges::find(holders_, each, &holder::token);
+        fresh.push_back(same != holders_.end() ? std::move(*same) : holder(std::move(each)));
+    }
+    holders_ = std::move(fresh);
+}
+
+access_rules::holder* access_rules::find(std::string_view authorization) noexcept {
+    const auto space = std::min(authorization.find(' '), authorization.size());
+    const std::string_view scheme = authorization.substr(0, space);
+    const auto begin = std::min(authorization.find_first_not_of(' ', space), authorization.size());
+    std::string_view secret = authorization.substr(begin);
+    std::array<char, basic_bytes_max> decoded{};
+    if (is_scheme(scheme, "basic") || is_scheme(scheme, "apikey")) {
+        secret = password_of(secret, decoded);
+    } else if (!is_scheme(scheme, "bearer") && !is_scheme(scheme, "splunk")) {
         return nullptr;
     }
     holder* found = nullptr;
@@ -162,21 +261,15 @@ access_rules::holder* access_rules::find(std::string_view authorization) {
     return found;
 }
 
-bool access_rules::allows(holder& who, std::uint64_t records, clock::time_point now) {
-    if (who.token.records_per_second == 0) {
-        return true;
+clock::duration access_rules::wait_for(holder& who, std::uint64_t records, std::uint64_t bytes,
+                                       clock::time_point now) {
+    const clock::duration wait =
+        std::max(who.records.wait_for(records, now), who.bytes.wait_for(bytes, now));
+    if (wait == clock::duration::zero()) {
+        who.records.take(records);
+        who.bytes.take(bytes);
     }
-    const auto rate = static_cast<double>(who.token.records_per_second);
-    const double seconds = std::chrono::duration<double>(now - who.counted).count();
-    who.left = std::min(rate, who.left + seconds * rate);
-    who.counted = now;
-    // What is longer than a second's worth comes through when nothing else has.
-    const double needed = std::min(static_cast<double>(records), rate);
-    if (who.left < needed) {
-        return false;
-    }
-    who.left -= static_cast<double>(records);
-    return true;
+    return wait;
 }
 
 bool access_rules::is_own_host(std::string_view host) const noexcept {
@@ -201,6 +294,10 @@ bool access_rules::is_own_host(std::string_view host) const noexcept {
 
 bool may_write(const access_token& token, std::string_view log) noexcept {
     return token.logs.empty() || std::ranges::find(token.logs, log) != token.logs.end();
+}
+
+bool is_user(const std::vector<uid_t>& users, uid_t who) noexcept {
+    return users.empty() || std::ranges::find(users, who) != users.end();
 }
 
 bool is_local(const endpoint& at) {

@@ -3,6 +3,8 @@
 #include "datagram_source.hpp"
 #include "http_session.hpp"
 #include "line_session.hpp"
+#include "segment_keeper.hpp"
+#include "tls_handshake.hpp"
 
 #include <sapwood/tcp.hpp>
 #include <sapwood/timeout.hpp>
@@ -14,6 +16,8 @@
 #include <stdexcept>
 #include <string_view>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood::collector {
@@ -30,14 +34,40 @@ class collector::source_listener {
     [[nodiscard]] virtual task<> run(intake& shared, connections& all) = 0;
 
     [[nodiscard]] virtual endpoint local_endpoint() const = 0;
+
+    /// Those may write from now on.
+    virtual void set_users(std::vector<uid_t> users) = 0;
 };
 
 /// A task for each connection.
 class collector::stream_listener final : public source_listener {
   public:
-    stream_listener(const listen_options& options, named_log& to) : kind_(options.kind), log_(to) {
-        if (options.at.family() == AF_UNIX) {
-            unix_ = unix_listener(options.at, {.mode = options.mode});
+    /// `inherited` listens already, if it is open. `tls` is the one of the moment, for connections
+    /// that come.
+    stream_listener(const listen_options& options, named_log& to, owned_fd inherited,
+                    bool is_secured, const std::shared_ptr<const tls_context>& tls)
+        : kind_(options.kind),
+          is_secured_(is_secured),
+          tls_(tls),
+          log_(to),
+          users_(options.users) {
+        const bool is_unix = options.at.family() == AF_UNIX;
+        if (inherited.is_open()) {
+            if (is_unix) {
+                unix_ = unix_listener::adopt(std::move(inherited));
+            } else {
+                tcp_ = tcp_listener::adopt(std::move(inherited));
+            }
+        } else if (is_unix) {
+            // The mode that was asked for, whatever the umask is.
+            const mode_t before = ::umask(0777 & ~options.mode);
+            try {
+                unix_ = unix_listener(options.at, {.mode = options.mode});
+            } catch (...) {
+                ::umask(before);
+                throw;
+            }
+            ::umask(before);
         } else {
             tcp_ = tcp_listener(options.at);
         }
@@ -51,7 +81,11 @@ class collector::stream_listener final : public source_listener {
             if (unix_.is_open()) {
                 auto accepted = std::make_unique<unix_stream>(co_await unix_.accept());
                 const credentials who = accepted->peer_credentials();
-                from = source::process(word(), who.pid, who.uid);
+                if (!is_user(users_, who.uid)) {
+                    ++shared.gate.users_refused;
+                    continue;
+                }
+                from = source::process(word(), who.pid, who.uid, who.gid);
                 peer = std::move(accepted);
             } else {
                 auto accepted = std::make_unique<tcp_stream>(co_await tcp_.accept());
@@ -62,9 +96,11 @@ class collector::stream_listener final : public source_listener {
                 }
                 peer = std::move(accepted);
             }
-            all.add(connection_of(shared, std::move(peer), std::move(from)));
+            all.add(connection_of(shared, all, std::move(peer), std::move(from)));
         }
     }
+
+    void set_users(std::vector<uid_t> users) override { users_ = std::move(users); }
 
     [[nodiscard]] endpoint local_endpoint() const override {
         return unix_.is_open() ? unix_.local_endpoint() : tcp_.local_endpoint();
@@ -78,8 +114,23 @@ class collector::stream_listener final : public source_listener {
         return unix_.is_open() ? "unix" : "tcp";
     }
 
+    [[nodiscard]] std::unique_ptr<connection> connection_of(intake& shared, connections& all,
+                                                            std::unique_ptr<stream> peer,
+                                                            source from) const {
+        if (!is_secured_) {
+            return session_of(shared, std::make_unique<peer_stream>(std::move(peer)),
+                              std::move(from));
+        }
+        const tls_use use = kind_ == source_kind::http ? tls_use::http : tls_use::one_way;
+        return std::make_unique<tls_handshake>(
+            shared, all, std::move(peer), tls_, use, std::move(from),
+            [this, &shared](std::unique_ptr<peer_stream> secured, source who) {
+                return session_of(shared, std::move(secured), std::move(who));
+            });
+    }
+
     [[nodiscard]] std::unique_ptr<connection>
-    connection_of(intake& shared, std::unique_ptr<stream> peer, source from) const {
+    session_of(intake& shared, std::unique_ptr<peer_stream> peer, source from) const {
         if (kind_ == source_kind::http) {
             return std::make_unique<http_session>(shared, std::move(peer), std::move(from),
                                                   !unix_.is_open());
@@ -90,20 +141,28 @@ class collector::stream_listener final : public source_listener {
     }
 
     const source_kind kind_;
+    const bool is_secured_;
+    const std::shared_ptr<const tls_context>& tls_;
     named_log& log_;
+    std::vector<uid_t> users_;
     tcp_listener tcp_;
     unix_listener unix_;
 };
 
 class collector::datagram_listener final : public source_listener {
   public:
-    datagram_listener(const listen_options& options, named_log& to)
-        : source_(options.at, options.mode),
-          log_(to) {}
+    datagram_listener(const listen_options& options, named_log& to, owned_fd inherited)
+        : source_(inherited.is_open() ? datagram_source(std::move(inherited))
+                                      : datagram_source(options.at, options.mode)),
+          log_(to) {
+        source_.set_users(options.users);
+    }
 
     task<> run(intake& shared, connections&) override { return source_.run(shared, log_); }
 
     [[nodiscard]] endpoint local_endpoint() const override { return source_.local_endpoint(); }
+
+    void set_users(std::vector<uid_t> users) override { source_.set_users(std::move(users)); }
 
   private:
     datagram_source source_;
@@ -112,20 +171,72 @@ class collector::datagram_listener final : public source_listener {
 
 namespace {
 
-void require_access(const listen_options& listener, bool takes_from_anybody, bool needs_token) {
-    if (is_local(listener.at) || takes_from_anybody) {
+bool is_secured(const listen_options& listener, bool has_tls) noexcept {
+    return listener.secured == security::tls ||
+           (listener.secured == security::automatic && has_tls && listener.is_stream() &&
+            listener.at.family() != AF_UNIX);
+}
+
+/// `has_tls`: what is to be secured is.
+void require_access(const listen_options& listener, const collector_options& options,
+                    bool has_tls) {
+    if (is_local(listener.at) || options.takes_from_anybody || is_secured(listener, has_tls)) {
         return;
     }
-    if (listener.kind != source_kind::http) {
+    if (!listener.is_stream()) {
         throw std::invalid_argument(fmt::format(
             "{} is to be reached from other machines, and whoever reaches it may write: "
             "listen on 127.0.0.1, or say --from-anybody",
             listener.at.to_string()));
     }
-    if (!needs_token) {
+    if (listener.kind != source_kind::http) {
+        throw std::invalid_argument(fmt::format(
+            "{} is to be reached from other machines, and whoever reaches it may write: give it "
+            "TLS (--tls-cert FILE --tls-key FILE), listen on 127.0.0.1, or say --from-anybody",
+            listener.at.to_string()));
+    }
+    if (options.tokens.empty()) {
         throw std::invalid_argument(
-            fmt::format("{} is to be reached from other machines: give tokens (--tokens FILE), "
-                        "listen on 127.0.0.1, or say --from-anybody",
+            fmt::format("{} is to be reached from other machines: give tokens (--tokens FILE) or "
+                        "TLS (--tls-cert FILE --tls-key FILE), listen on 127.0.0.1, or say "
+                        "--from-anybody",
+                        listener.at.to_string()));
+    }
+}
+
+/// Those who are to be let in must be able to get as far as that.
+void require_reachable(const listen_options& listener) {
+    if (listener.users.empty() || listener.at.family() == AF_UNSPEC) {
+        return;
+    }
+    if (listener.at.family() != AF_UNIX) {
+        throw std::invalid_argument(
+            fmt::format("{} is no Unix socket: whose process connects to it nobody knows, so there "
+                        "can be no list of users",
+                        listener.at.to_string()));
+    }
+    const bool are_others = std::ranges::any_of(
+        listener.users, [](uid_t user) { return user != 0 && user != ::geteuid(); });
+    if (are_others && (listener.mode & 0066) == 0 && listener.inherited_fd < 0) {
+        throw std::invalid_argument(fmt::format(
+            "{} is for users whom its mode, {:o}, does not let in: say 660 or 666; who is not on "
+            "the list is sent away all the same",
+            listener.at.to_string(), listener.mode));
+    }
+}
+
+void require_securable(const listen_options& listener, const tls_options& tls) {
+    if (listener.secured != security::tls) {
+        return;
+    }
+    if (!listener.is_stream() || listener.at.family() == AF_UNIX) {
+        throw std::invalid_argument(
+            fmt::format("{}: TLS is for streams over TCP", listener.at.to_string()));
+    }
+    if (!tls.is_wanted()) {
+        throw std::invalid_argument(
+            fmt::format("{} is to have TLS: give it a certificate and a key (--tls-cert FILE "
+                        "--tls-key FILE)",
                         listener.at.to_string()));
     }
 }
@@ -168,6 +279,11 @@ void fit_descriptors(collector_options& options, std::vector<std::string>& warni
 
 } // namespace
 
+bool is_same_listener(const listen_options& one, const listen_options& other) noexcept {
+    return one.kind == other.kind && one.inherited == other.inherited &&
+           (!one.inherited.empty() || one.at == other.at);
+}
+
 void require_valid(const collector_options& options) {
     if (options.logs.empty()) {
         throw std::invalid_argument("a collector needs a log");
@@ -185,7 +301,15 @@ void require_valid(const collector_options& options) {
             throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",
                                                     each.at.to_string(), each.log));
         }
-        require_access(each, options.takes_from_anybody, !options.tokens.empty());
+        require_securable(each, options.tls);
+        require_reachable(each);
+        if (each.at.family() !=
+            AF_UNSPEC) { // where it listens is its maker's affair, and seen then
+            require_access(each, options, options.tls.is_wanted());
+        }
+    }
+    if (options.tls.is_wanted()) {
+        const tls_context probe(options.tls);
     }
 }
 
@@ -197,7 +321,13 @@ collector::collector(const collector_options& options)
 
 collector::~collector() = default;
 
-task<std::unique_ptr<collector>> collector::open(collector_options options) {
+task<std::unique_ptr<collector>> collector::open(collector_options options,
+                                                 inherited_sockets* inherited) {
+    inherited_sockets none;
+    inherited_sockets& sockets = inherited != nullptr ? *inherited : none;
+    for (listen_options& each : options.listeners) {
+        sockets.claim(each);
+    }
     require_valid(options);
     std::vector<std::string> warnings;
     fit_descriptors(options, warnings);
@@ -207,26 +337,67 @@ task<std::unique_ptr<collector>> collector::open(collector_options options) {
         each.give_up_after = std::min(each.give_up_after, logs_share_of(options.drain));
         made->intake_.logs.push_back(co_await named_log::open(std::move(each)));
     }
+    if (options.tls.is_wanted()) {
+        made->use_tls(std::make_shared<const tls_context>(options.tls), options.tls.handshake);
+    }
     made->intake_.access.set_tokens(std::move(options.tokens));
     made->intake_.access.set_hosts(std::move(options.hosts));
     for (const listen_options& each : options.listeners) {
-        named_log& to = *made->intake_.find(each.log);
-        if (each.kind == source_kind::syslog_datagrams) {
-            made->listeners_.push_back(std::make_unique<datagram_listener>(each, to));
-        } else {
-            made->listeners_.push_back(std::make_unique<stream_listener>(each, to));
-        }
+        made->listen(each, sockets);
     }
+    sockets.require_all_claimed();
     co_return made;
 }
 
+void collector::use_tls(std::shared_ptr<const tls_context> context, clock::duration handshake) {
+    tls_ = std::move(context);
+    intake_.tls_handshake = handshake;
+    intake_.gate.certificate_ends = std::chrono::system_clock::to_time_t(tls_->expiry());
+    if (tls_->expiry() <= std::chrono::system_clock::now()) {
+        intake_.tell("the time of the certificate is over: no client will believe it");
+    }
+}
+
+void collector::listen(const listen_options& each, inherited_sockets& inherited) {
+    named_log& to = *intake_.find(each.log);
+    owned_fd socket = inherited.take(each);
+    if (each.is_stream()) {
+        listeners_.push_back(std::make_unique<stream_listener>(
+            each, to, std::move(socket), is_secured(each, tls_ != nullptr), tls_));
+    } else {
+        listeners_.push_back(std::make_unique<datagram_listener>(each, to, std::move(socket)));
+    }
+}
+
 void collector::reload(collector_options options) {
+    std::shared_ptr<const tls_context> tls;
+    if (tls_ != nullptr) {
+        tls = std::make_shared<const tls_context>(options.tls);
+    }
     for (const listen_options& each : listening_) {
-        require_access(each, options.takes_from_anybody, !options.tokens.empty());
+        // It stays without TLS, whatever the new settings say of it.
+        require_access(each, options, tls_ != nullptr);
+    }
+    for (std::size_t i = 0; i < listening_.size(); ++i) {
+        const auto same = std::ranges::find_if(options.listeners, [&](const listen_options& each) {
+            return is_same_listener(each, listening_[i]);
+        });
+        if (same != options.listeners.end()) {
+            listeners_[i]->set_users(std::move(same->users));
+        }
+    }
+    if (tls != nullptr) {
+        use_tls(std::move(tls), options.tls.handshake);
     }
     intake_.access.set_tokens(std::move(options.tokens));
     intake_.access.set_hosts(std::move(options.hosts));
     ++intake_.generation;
+}
+
+void collector::reopen_logs() noexcept {
+    for (named_log& each : intake_.logs) {
+        each.log().look_soon();
+    }
 }
 
 std::vector<endpoint> collector::endpoints() const {
@@ -262,6 +433,9 @@ task<> collector::serve() {
         group.spawn(run_listener(*each));
     }
     group.spawn(connections_.watch());
+    for (const named_log& each : intake_.logs) {
+        group.spawn(keep_segments(intake_, each));
+    }
     std::exception_ptr cause;
     try {
         co_await stopping_.wait();

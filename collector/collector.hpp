@@ -3,8 +3,10 @@
 #pragma once
 
 #include "connection.hpp"
+#include "inherited_sockets.hpp"
 #include "intake.hpp"
 #include "named_log.hpp"
+#include "tls_context.hpp"
 
 #include <sapwood/endpoint.hpp>
 #include <sapwood/event.hpp>
@@ -30,6 +32,13 @@ enum class source_kind : std::uint8_t {
     syslog_datagrams,
 };
 
+enum class security : std::uint8_t {
+    /// TLS over TCP streams, where there is a certificate.
+    automatic,
+    tls,
+    none,
+};
+
 struct listen_options {
     source_kind kind = source_kind::http;
     /// An address and a port, or a Unix socket.
@@ -38,6 +47,17 @@ struct listen_options {
     mode_t mode = 0600;
     /// Where its records go; empty is the first. HTTP names the log itself.
     std::string log;
+    /// As collector_options::tls says.
+    security secured = security::automatic;
+    /// Of a Unix socket: whose processes may write. None: everybody whom the path's mode lets in.
+    std::vector<uid_t> users;
+    /// A socket that was there when we were started, by its name (see inherited_sockets), in place
+    /// of one that is made at `at`.
+    std::string inherited;
+    /// The one that was found.
+    int inherited_fd = -1;
+
+    [[nodiscard]] bool is_stream() const noexcept { return kind != source_kind::syslog_datagrams; }
 };
 
 struct collector_options {
@@ -49,12 +69,18 @@ struct collector_options {
     std::vector<access_token> tokens;
     /// See access_rules.
     std::vector<std::string> hosts;
+    /// Of listeners that are secured.
+    tls_options tls;
     /// Other machines may write without being asked who they are.
     bool takes_from_anybody = false;
     /// How long the end may take once it is told to end. Connections go on with what they have
     /// begun for most of it; a quarter, at most 5 s, is left to logs whose disk refuses records.
     clock::duration drain = std::chrono::seconds(10);
 };
+
+/// Whether both are the same listener, in old settings and in new ones.
+[[nodiscard]] bool is_same_listener(const listen_options& one,
+                                    const listen_options& other) noexcept;
 
 /// What open() would refuse before it opens anything: two logs of a name, a listener that others
 /// could reach, an acknowledgement that never comes, ... Throws std::invalid_argument.
@@ -63,7 +89,9 @@ void require_valid(const collector_options& options);
 class collector {
   public:
     /// Opens the logs, then listens. Throws std::system_error or std::invalid_argument.
-    [[nodiscard]] static task<std::unique_ptr<collector>> open(collector_options options);
+    /// What is inherited is taken from `inherited`.
+    [[nodiscard]] static task<std::unique_ptr<collector>>
+    open(collector_options options, inherited_sockets* inherited = nullptr);
 
     collector(const collector&) = delete;
     collector& operator=(const collector&) = delete;
@@ -74,9 +102,13 @@ class collector {
     /// not enough for. Throws what a listener failed with, or `cancelled`.
     [[nodiscard]] task<> run();
 
-    /// Goes on with the tokens and hosts of these; logs and listeners stay as they are. Throws
-    /// std::invalid_argument where a listener would be left unguarded.
+    /// Goes on with the tokens, hosts, certificates and lists of users of these; logs and listeners
+    /// stay as they are, and so do connections. Throws std::exception, and has changed nothing,
+    /// where a listener would be left unguarded or a certificate cannot be used.
     void reload(collector_options options);
+
+    /// Records that come from now on go into the files that have the logs' names by then.
+    void reopen_logs() noexcept;
 
     void stop() noexcept { stopping_.set(); }
 
@@ -105,14 +137,18 @@ class collector {
 
     explicit collector(const collector_options& options);
 
+    void use_tls(std::shared_ptr<const tls_context> context, clock::duration handshake);
+    void listen(const listen_options& each, inherited_sockets& inherited);
     task<> serve();
     task<> run_listener(source_listener& from);
     task<> close_logs(clock::time_point until);
     task<> close_log(named_log& which, clock::time_point until);
 
     const clock::duration drain_;
-    const std::vector<listen_options> listening_;
+    std::vector<listen_options> listening_;
     intake intake_;
+    /// For handshakes that begin; null where no listener is secured.
+    std::shared_ptr<const tls_context> tls_;
     connections connections_;
     std::vector<std::unique_ptr<source_listener>> listeners_;
     event stopping_;

@@ -20,6 +20,13 @@ void connections::add(std::unique_ptr<connection> peer) {
     ++intake_.counts.connections_opened;
 }
 
+void connections::hand_over(std::unique_ptr<connection> peer) {
+    add(std::move(peer));
+    // They are one.
+    --intake_.counts.connections_opened;
+    --intake_.counts.connections_closed;
+}
+
 task<> connections::run_one(place at) {
     try {
         co_await at->peer->run();

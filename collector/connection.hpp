@@ -59,6 +59,9 @@ class connections {
     /// Runs `peer` to its end.
     void add(std::unique_ptr<connection> peer);
 
+    /// Runs `peer` in place of the connection that is running, which ends then.
+    void hand_over(std::unique_ptr<connection> peer);
+
     /// Waits until there may be another one.
     [[nodiscard]] task<> room();
 

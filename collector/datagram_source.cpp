@@ -64,11 +64,8 @@ struct received_message {
     msghdr header{};
 };
 
-source source_of(const msghdr& message, bool is_unix) {
-    if (!is_unix) {
-        return source::network(
-            "udp", endpoint(static_cast<const sockaddr*>(message.msg_name), message.msg_namelen));
-    }
+/// Of a Unix socket's message.
+ucred sender_of(const msghdr& message) {
     ucred who{};
     for (auto* at = CMSG_FIRSTHDR(&message); at != nullptr;
          at = CMSG_NXTHDR(const_cast<msghdr*>(&message), at)) {
@@ -76,7 +73,7 @@ source source_of(const msghdr& message, bool is_unix) {
             std::memcpy(&who, CMSG_DATA(at), sizeof(who));
         }
     }
-    return source::process("unix", who.pid, who.uid);
+    return who;
 }
 
 } // namespace
@@ -106,6 +103,16 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
     is_unix_ = at.family() == AF_UNIX;
 }
 
+datagram_source::datagram_source(owned_fd inherited)
+    : socket_(inherited.release()),
+      buffer_(new char[datagram_bytes_max]) {
+    is_unix_ = socket_.local_endpoint().family() == AF_UNIX;
+    if (is_unix_) {
+        detail::set_option(socket_.fd(), SOL_SOCKET, SO_PASSCRED, 1,
+                           "cannot see who sends to an inherited socket");
+    }
+}
+
 datagram_source::~datagram_source() {
     if (!path_.empty()) {
         ::unlink(path_.c_str());
@@ -130,6 +137,9 @@ task<> datagram_source::run(intake& shared, named_log& to) {
         }
         if (looked_ != shared.now) {
             note_drops(shared, to);
+        }
+        if (!is_wanted(shared, message.header)) {
+            continue;
         }
         record made = made_of(shared, to, *got, message.header);
         while (!is_ending && to.is_full()) {
@@ -169,6 +179,9 @@ void datagram_source::take_rest(intake& shared, named_log& to) {
         if (got < 0) {
             break;
         }
+        if (!is_wanted(shared, message.header)) {
+            continue;
+        }
         record made = made_of(shared, to, static_cast<std::size_t>(got), message.header);
         if (shared.give_now(to, made) != intake::given::taken) {
             ++shared.counts.records_left;
@@ -201,8 +214,22 @@ record datagram_source::made_of(const intake& shared, named_log& to, std::size_t
                                 const msghdr& message) const {
     const std::size_t kept = std::min({size, datagram_bytes_max, shared.limits.line_bytes_max});
     const bool is_cut = kept < size || (message.msg_flags & MSG_TRUNC) != 0;
-    const source from = source_of(message, is_unix_);
+    source from;
+    if (is_unix_) {
+        const ucred who = sender_of(message);
+        from = source::process("unix", who.pid, who.uid, who.gid);
+    } else {
+        from = source::network(
+            "udp", endpoint(static_cast<const sockaddr*>(message.msg_name), message.msg_namelen));
+    }
     return encode_syslog(to, from, {buffer_.get(), kept}, is_cut);
+}
+
+/// Whether its sender may write.
+bool datagram_source::is_wanted(intake& shared, const msghdr& message) const {
+    const bool is_user = !is_unix_ || collector::is_user(users_, sender_of(message).uid);
+    shared.gate.users_refused += is_user ? 0 : 1;
+    return is_user;
 }
 
 } // namespace sapwood::collector

@@ -14,19 +14,34 @@
 #include <memory>
 #include <string>
 #include <sys/types.h>
+#include <utility>
+#include <vector>
 
 namespace sapwood::collector {
 
 class datagram_source {
   public:
+    /// Receives by a socket that is bound already; its path, if it has one, stays.
+    explicit datagram_source(owned_fd inherited);
+
     /// Receives at `at` from now on; a path is made with `mode`, in place of one that nobody
     /// receives at any more. Throws std::system_error.
     datagram_source(const endpoint& at, mode_t mode);
     datagram_source(const datagram_source&) = delete;
     datagram_source& operator=(const datagram_source&) = delete;
 
+    datagram_source(datagram_source&& other) noexcept
+        : socket_(std::move(other.socket_)),
+          path_(std::exchange(other.path_, {})),
+          buffer_(std::move(other.buffer_)),
+          users_(std::move(other.users_)),
+          is_unix_(other.is_unix_) {}
+
     /// Removes its path.
     ~datagram_source();
+
+    /// Of a Unix socket: what others than these send is dropped and counted. None: nobody's is.
+    void set_users(std::vector<uid_t> users) { users_ = std::move(users); }
 
     /// Until it is cancelled: then what has come is taken, and no more.
     [[nodiscard]] task<> run(intake& shared, named_log& to);
@@ -34,6 +49,7 @@ class datagram_source {
     [[nodiscard]] endpoint local_endpoint() const { return socket_.local_endpoint(); }
 
   private:
+    [[nodiscard]] bool is_wanted(intake& shared, const msghdr& message) const;
     [[nodiscard]] record made_of(const intake& shared, named_log& to, std::size_t size,
                                  const msghdr& message) const;
     void take_rest(intake& shared, named_log& to);
@@ -42,6 +58,7 @@ class datagram_source {
     socket socket_;
     std::string path_;
     std::unique_ptr<char[]> buffer_;
+    std::vector<uid_t> users_;
     bool is_unix_ = false;
     /// The kernel's count, as of the last look, and when that was.
     std::uint32_t drops_ = 0;

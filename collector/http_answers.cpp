@@ -4,6 +4,7 @@
 #include "intake.hpp"
 
 #include <charconv>
+#include <fmt/format.h>
 #include <iterator>
 #include <optional>
 #include <system_error>
@@ -180,7 +181,7 @@ void http_answers::append(const answer_form& form, const http_reply& reply, cons
         to += "\r\n";
     }
     if (status == 503 || status == 429) {
-        to += "Retry-After: 1\r\n";
+        fmt::format_to(std::back_inserter(to), "Retry-After: {}\r\n", form.retry_after_seconds);
     }
     if (status == 401) {
         to += "WWW-Authenticate: Bearer\r\n";

@@ -24,6 +24,8 @@ struct answer_form {
     bool is_http_1_0 = false;
     /// It is the connection's last.
     bool closes = false;
+    /// Of 429 and 503: when it is worth to try again.
+    std::uint32_t retry_after_seconds = 1;
 
     [[nodiscard]] bool is_usual() const noexcept { return !is_head && !is_http_1_0 && !closes; }
 };

@@ -15,14 +15,15 @@ constexpr std::size_t linger_bytes_max = 1u << 20;
 constexpr clock::duration linger_for = std::chrono::seconds(2);
 
 /// The connection is reset when it is closed: what the peer has not taken the kernel forgets.
-void forget_unsent(stream& of) noexcept {
+void forget_unsent(peer_stream& of) noexcept {
     const ::linger at_once{.l_onoff = 1, .l_linger = 0};
-    ::setsockopt(of.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    ::setsockopt(of.socket().fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
 } // namespace
 
-http_session::http_session(intake& shared, std::unique_ptr<stream> to, source from, bool is_guarded)
+http_session::http_session(intake& shared, std::unique_ptr<peer_stream> to, source from,
+                           bool is_guarded)
     : connection(shared),
       stream_(std::move(to)),
       source_(std::move(from)),

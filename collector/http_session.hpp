@@ -10,9 +10,8 @@
 #include "http_parser.hpp"
 #include "http_routes.hpp"
 #include "intake.hpp"
+#include "peer_stream.hpp"
 #include "source.hpp"
-
-#include <sapwood/stream.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -26,7 +25,7 @@ namespace sapwood::collector {
 class http_session final : public connection {
   public:
     /// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
-    http_session(intake& shared, std::unique_ptr<stream> to, source from, bool is_guarded);
+    http_session(intake& shared, std::unique_ptr<peer_stream> to, source from, bool is_guarded);
 
     ~http_session() override { hold(0); }
 
@@ -66,14 +65,14 @@ class http_session final : public connection {
 
     void note_given(pending_answer& answer, lsn place, std::size_t bytes);
     [[nodiscard]] bool must_come_again();
-    [[nodiscard]] bool is_within_rate(std::size_t records);
+    [[nodiscard]] bool is_within_quota(std::size_t records);
     [[nodiscard]] bool may_go_on() const noexcept;
     [[nodiscard]] answer_form form() const noexcept;
     void fail(unsigned status, std::string_view why);
     void end_with(unsigned status, std::string_view why);
     void hold(std::size_t bytes) noexcept;
 
-    const std::unique_ptr<stream> stream_;
+    const std::unique_ptr<peer_stream> stream_;
     const source source_;
     const bool is_guarded_;
     stage stage_ = stage::idle;
@@ -92,6 +91,8 @@ class http_session final : public connection {
     http_answers answers_;
     /// What came and was not looked at yet.
     std::string rest_;
+    /// Of the request that was looked at last, where it was refused with 429.
+    std::uint32_t retry_after_seconds_ = 1;
     /// Of the request that was looked at last: for those from blocked_from_ on its log had no room.
     std::vector<record> blocked_;
     std::size_t blocked_from_ = 0;

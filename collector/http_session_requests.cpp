@@ -3,6 +3,8 @@
 
 #include "metrics.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
 #include <utility>
 
@@ -199,6 +201,7 @@ void http_session::on_request() {
 // --- records ---
 
 void http_session::take_records() {
+    retry_after_seconds_ = 1;
     if (must_come_again()) {
         fail(503, why_);
         return;
@@ -216,8 +219,8 @@ void http_session::take_records() {
                          decoded);
     }
     intake_.plain.trim();
-    if (decoded.status == 0 && !is_within_rate(decoded.records.size())) {
-        decoded.refuse(429, "more records come than this token is for");
+    if (decoded.status == 0 && !is_within_quota(decoded.records.size())) {
+        decoded.refuse(429, "more comes than this token is for");
     }
     if (decoded.status != 0) {
         fail(decoded.status, decoded.error);
@@ -273,13 +276,23 @@ bool http_session::must_come_again() {
     return true;
 }
 
-bool http_session::is_within_rate(std::size_t records) {
+bool http_session::is_within_quota(std::size_t records) {
     if (!intake_.access.needs_token()) {
         return true;
     }
     auto* const who = intake_.access.find(parser_.head().authorization);
-    return who == nullptr || // it was its turn when the head came
-           access_rules::allows(*who, records, event_loop::current().now());
+    if (who == nullptr) { // it was its turn when the head came
+        return true;
+    }
+    const clock::duration wait =
+        access_rules::wait_for(*who, records, parser_.body().size(), event_loop::current().now());
+    if (wait == clock::duration::zero()) {
+        return true;
+    }
+    retry_after_seconds_ = static_cast<std::uint32_t>(
+        std::min<std::int64_t>(std::chrono::ceil<std::chrono::seconds>(wait).count(), 86400));
+    ++intake_.gate.over_quota;
+    return false;
 }
 
 // --- answers ---
@@ -287,7 +300,8 @@ bool http_session::is_within_rate(std::size_t records) {
 answer_form http_session::form() const noexcept {
     return {.is_head = parser_.head().method == http_method::head,
             .is_http_1_0 = parser_.head().is_http_1_0,
-            .closes = is_closing_};
+            .closes = is_closing_,
+            .retry_after_seconds = retry_after_seconds_};
 }
 
 /// What is wrong with the request that is looked at.

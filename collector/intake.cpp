@@ -5,6 +5,7 @@
 #include <sapwood/event_loop.hpp>
 #include <sapwood/wall_clock.hpp>
 
+#include <cstdio>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <system_error>
@@ -71,6 +72,19 @@ void intake::forget_decoded() noexcept {
     }
     if (decoded.reply.capacity() > usual_bytes) {
         std::string().swap(decoded.reply);
+    }
+}
+
+void intake::tell(std::string_view what) {
+    const auto at = event_loop::current().now();
+    if (at < may_tell_) {
+        ++untold_;
+        return;
+    }
+    may_tell_ = at + std::chrono::seconds(1);
+    fmt::print(stderr, "sapwood: {}\n", what);
+    if (const auto left_out = std::exchange(untold_, 0); left_out > 0) {
+        fmt::print(stderr, "sapwood: {} lines more of that kind were left out before\n", left_out);
     }
 }
 

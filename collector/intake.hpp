@@ -5,6 +5,7 @@
 #include "access.hpp"
 #include "decoded_body.hpp"
 #include "decompressor.hpp"
+#include "gate.hpp"
 #include "http_interface.hpp"
 #include "http_parser.hpp"
 #include "json_decoder.hpp"
@@ -99,6 +100,10 @@ class intake {
     /// `decoded` is not needed any more: memory for a usual request is kept.
     void forget_decoded() noexcept;
 
+    /// A line for who runs the collector, on standard error: one a second, and how many were left
+    /// out.
+    void tell(std::string_view what);
+
     /// `Date: ...\r\n`, as of the last look at the clock.
     [[nodiscard]] std::string_view date_field() const noexcept { return date_; }
 
@@ -116,6 +121,9 @@ class intake {
     decompressor plain;
     decoded_body foreign_body;
     collector_counts counts;
+    gate_counts gate;
+    /// For a handshake of TLS.
+    clock::duration tls_handshake = std::chrono::seconds(10);
     access_rules access;
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
@@ -130,6 +138,8 @@ class intake {
     std::uint64_t generation = 0;
 
   private:
+    clock::time_point may_tell_{};
+    std::uint64_t untold_ = 0;
     std::string date_;
     std::chrono::sys_seconds date_second_{};
     /// Of usual_success: whose it is, and of which second.

@@ -55,14 +55,14 @@ record encode_syslog(named_log& log, const source& from, std::string_view messag
 }
 
 line_session::line_session(intake& shared, named_log& to, line_kind kind,
-                           std::unique_ptr<stream> peer, source from)
+                           std::unique_ptr<peer_stream> peer, source from)
     : connection(shared),
       log_(to),
       kind_(kind),
       stream_(std::move(peer)),
       source_(std::move(from)),
       lines_(shared.limits.line_bytes_max, kind == line_kind::syslog) {
-    notice_dead_peer(stream_->fd());
+    notice_dead_peer(stream_->socket().fd());
 }
 
 task<> line_session::run() {
@@ -132,7 +132,7 @@ task<> line_session::converse() {
 /// The peer can send no more, and the stream ends behind what it has sent.
 void line_session::end_reading() noexcept {
     if (!std::exchange(is_reading_ended_, true)) {
-        ::shutdown(stream_->fd(), SHUT_RD);
+        ::shutdown(stream_->socket().fd(), SHUT_RD);
     }
 }
 

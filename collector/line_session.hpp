@@ -7,9 +7,8 @@
 #include "connection.hpp"
 #include "line_splitter.hpp"
 #include "named_log.hpp"
+#include "peer_stream.hpp"
 #include "source.hpp"
-
-#include <sapwood/stream.hpp>
 
 #include <memory>
 #include <string_view>
@@ -24,7 +23,7 @@ enum class line_kind : std::uint8_t {
 
 class line_session final : public connection {
   public:
-    line_session(intake& shared, named_log& to, line_kind kind, std::unique_ptr<stream> peer,
+    line_session(intake& shared, named_log& to, line_kind kind, std::unique_ptr<peer_stream> peer,
                  source from);
 
     ~line_session() override { hold(0); }
@@ -47,7 +46,7 @@ class line_session final : public connection {
 
     named_log& log_;
     const line_kind kind_;
-    const std::unique_ptr<stream> stream_;
+    const std::unique_ptr<peer_stream> stream_;
     const source source_;
     bool is_waiting_ = true;
     /// It was told to end: what has come is taken, and no more.

@@ -107,6 +107,18 @@ void require_valid(const named_log_options& options) {
         throw std::invalid_argument(
             fmt::format("log {}: queue_bytes must be at least {}", options.name, queue_bytes_min));
     }
+    if (options.segment_bytes_max != 0 && options.durable.is_none()) {
+        throw std::invalid_argument(fmt::format(
+            "log {}: segment_bytes is for logs that are synced, and its durability is none: "
+            "have logrotate rename it, which needs nothing here",
+            options.name));
+    }
+    if (!options.keep.is_unlimited() && options.segment_bytes_max == 0) {
+        throw std::invalid_argument(
+            fmt::format("log {}: what is to be kept of its segments is said, and there are none "
+                        "without segment_bytes",
+                        options.name));
+    }
     (void)default_ack_of(options);
 }
 

@@ -6,6 +6,7 @@
 
 #include <sapwood/level.hpp>
 #include <sapwood/pipeline.hpp>
+#include <sapwood/retention.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -57,6 +58,8 @@ struct named_log_options {
     clock::duration give_up_after = std::chrono::seconds(5);
     /// See pipeline_options.
     std::uint64_t segment_bytes_max = 0;
+    /// Of segments.
+    retention keep;
 };
 
 /// Throws std::invalid_argument that names the log and the option.

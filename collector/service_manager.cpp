@@ -1,10 +1,14 @@
 #include "service_manager.hpp"
 
-#include <sapwood/sleep.hpp>
+#include "environment.hpp"
 
-#include <charconv>
+#include <sapwood/sleep.hpp>
+#include <sapwood/timeout.hpp>
+
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <fmt/format.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -12,44 +16,51 @@ namespace sapwood::collector {
 
 namespace {
 
-/// 0 where the variable is none, or is not a number.
-std::uint64_t number_in(const char* variable) noexcept {
-    const char* const text = std::getenv(variable);
-    std::uint64_t number = 0;
-    if (text != nullptr) {
-        const std::string_view digits = text;
-        const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-        return read.ec == std::errc() && read.ptr == digits.data() + digits.size() ? number : 0;
-    }
-    return number;
+constexpr clock::duration telling_takes_at_most = std::chrono::seconds(1);
+
+std::int64_t microseconds(clock::duration of) noexcept {
+    return std::chrono::duration_cast<std::chrono::microseconds>(of).count();
 }
 
 } // namespace
 
 service_manager::service_manager() {
     const char* const place = std::getenv("NOTIFY_SOCKET");
-    if (place == nullptr || *place == '\0') {
+    const std::string name = place != nullptr ? place : "";
+    const std::uint64_t whose = number_in("WATCHDOG_PID");
+    const std::uint64_t every = number_in("WATCHDOG_USEC");
+    for (const char* each : {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}) {
+        ::unsetenv(each);
+    }
+    if (name.empty()) {
         return;
     }
-    const std::string_view name = place;
     try {
-        to_ = name.front() == '@' ? endpoint::unix_abstract(name.substr(1))
+        to_ = name.front() == '@' ? endpoint::unix_abstract(std::string_view(name).substr(1))
                                   : endpoint::unix_path(name);
         socket_ = unix_datagram::make_unnamed();
     } catch (const std::system_error&) {
         to_.reset(); // nobody we could reach
     }
-    ::unsetenv("NOTIFY_SOCKET");
-    const std::uint64_t whose = number_in("WATCHDOG_PID");
     if (whose == 0 || whose == static_cast<std::uint64_t>(::getpid())) {
-        watchdog_ = std::chrono::microseconds(number_in("WATCHDOG_USEC"));
+        watchdog_ = std::chrono::microseconds(every);
     }
 }
 
-task<> service_manager::tell(std::string_view state) {
+task<> service_manager::tell(std::string state) {
     if (to_) {
-        (void)co_await as_result(socket_.send_to(std::span<const char>(state), *to_));
+        const std::span<const char> bytes(state);
+        (void)co_await as_result(timeout(telling_takes_at_most, socket_.send_to(bytes, *to_)));
     }
+}
+
+task<> service_manager::tell_reloading() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return tell(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", microseconds(now)));
+}
+
+task<> service_manager::tell_stopping(clock::duration at_most) {
+    return tell(fmt::format("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", microseconds(at_most)));
 }
 
 task<> service_manager::keep_alive() {
@@ -58,7 +69,7 @@ task<> service_manager::keep_alive() {
     }
     for (;;) {
         co_await tell("WATCHDOG=1");
-        co_await sleep_for(watchdog_ / 2);
+        co_await sleep_for(watchdog_ / 4);
     }
 }
 

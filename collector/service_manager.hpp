@@ -15,14 +15,22 @@ namespace sapwood::collector {
 
 class service_manager {
   public:
-    /// Reads the environment, and takes NOTIFY_SOCKET out of it: it is not our children's.
+    /// Reads the environment, and takes what it uses out of it: it is not our children's.
     service_manager();
 
-    /// `READY=1`, `STOPPING=1`, ... What cannot be told is no failure of the service.
-    [[nodiscard]] task<> tell(std::string_view state);
+    /// `READY=1`, `STOPPING=1`, ..., a line each. What cannot be told within a second is no failure
+    /// of the service.
+    [[nodiscard]] task<> tell(std::string state);
 
-    /// Tells that the loop lives, twice in each span that WATCHDOG_USEC gives, until it is
-    /// cancelled. Ends at once where nobody waits for that.
+    /// Settings are read again; `READY=1` ends it.
+    [[nodiscard]] task<> tell_reloading();
+
+    /// It ends, and may take so long.
+    [[nodiscard]] task<> tell_stopping(clock::duration at_most);
+
+    /// Tells that the loop lives, four times in each span that WATCHDOG_USEC gives, until it is
+    /// cancelled. It is a task as all others: where the loop hangs, nothing is told. Ends at once
+    /// where nobody waits for that.
     [[nodiscard]] task<> keep_alive();
 
   private:

@@ -1,8 +1,11 @@
 #include "settings.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
+#include <pwd.h>
 #include <stdexcept>
+#include <system_error>
 
 namespace sapwood::collector {
 
@@ -35,9 +38,146 @@ mode_t parse_mode(std::string_view text, std::string_view option) {
     return mode;
 }
 
-endpoint parse_place(std::string_view text) {
-    return text.starts_with('/') || text.starts_with('.') ? endpoint::unix_path(text)
-                                                          : endpoint::parse(text);
+void set_place(listen_options& of, std::string_view text) {
+    if (constexpr std::string_view inherited = "fd:"; text.starts_with(inherited)) {
+        of.inherited = text.substr(inherited.size());
+        return;
+    }
+    of.at = text.starts_with('/') || text.starts_with('.') ? endpoint::unix_path(text)
+                                                           : endpoint::parse(text);
+}
+
+std::chrono::seconds age_of_days(double days, std::string_view option) {
+    constexpr double days_max = 100'000;
+    if (!(days > 0 && days <= days_max)) {
+        throw std::invalid_argument(
+            fmt::format("{} is a number of days, more than nothing, not {}", option, days));
+    }
+    return std::max(std::chrono::seconds(1),
+                    std::chrono::duration_cast<std::chrono::seconds>(
+                        std::chrono::duration<double, std::ratio<86400>>(days)));
+}
+
+uid_t parse_user(std::string_view text, std::string_view option) {
+    uid_t number = 0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (!text.empty() && read.ec == std::errc() && read.ptr == text.data() + text.size()) {
+        return number;
+    }
+    passwd entry{};
+    passwd* found = nullptr;
+    std::string memory(16u << 10, ' ');
+    const int error =
+        ::getpwnam_r(std::string(text).c_str(), &entry, memory.data(), memory.size(), &found);
+    if (found == nullptr) {
+        throw std::invalid_argument(fmt::format(
+            "{}: there is no user {}{}", option, text,
+            error != 0 ? ": " + std::generic_category().message(error) : std::string()));
+    }
+    return entry.pw_uid;
+}
+
+std::span<const size_limit> size_limits() noexcept {
+    using options = collector_options;
+    static constexpr size_limit all[] = {
+        {"head_bytes", [](options& of) -> auto& { return of.limits.http.head_bytes_max; }},
+        {"body_bytes", [](options& of) -> auto& { return of.limits.http.body_bytes_max; }},
+        {"decompressed_bytes",
+         [](options& of) -> auto& { return of.limits.decompression.bytes_max; }},
+        {"record_bytes", [](options& of) -> auto& { return of.limits.json.record_bytes_max; }},
+        {"line_bytes", [](options& of) -> auto& { return of.limits.line_bytes_max; }},
+        {"held_bytes", [](options& of) -> auto& { return of.limits.held_bytes_max; }},
+        {"connections", [](options& of) -> auto& { return of.limits.connections_max; }},
+    };
+    return all;
+}
+
+std::span<const time_limit> time_limits() noexcept {
+    using options = collector_options;
+    static constexpr time_limit all[] = {
+        {"idle_seconds", [](options& of) -> auto& { return of.limits.idle; }},
+        {"head_seconds", [](options& of) -> auto& { return of.limits.head; }},
+        {"body_seconds", [](options& of) -> auto& { return of.limits.body; }},
+        {"answer_seconds", [](options& of) -> auto& { return of.limits.answer; }},
+        {"acknowledgement_seconds", [](options& of) -> auto& { return of.limits.acknowledgement; }},
+        {"handshake_seconds", [](options& of) -> auto& { return of.tls.handshake; }},
+    };
+    return all;
+}
+
+clock::duration parse_seconds(std::string_view text, std::string_view option) {
+    double seconds = 0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    if (read.ec != std::errc() || read.ptr != text.data() + text.size() ||
+        !(seconds >= 0 && seconds < 1e9)) {
+        throw std::invalid_argument(fmt::format("{} is a number of seconds, not {}", option, text));
+    }
+    return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+void set_limit(collector_options& options, std::string_view text, std::string_view option) {
+    const auto equals = std::min(text.find('='), text.size());
+    const std::string_view name = text.substr(0, equals);
+    const std::string_view value = text.substr(std::min(equals + 1, text.size()));
+    std::string known;
+    for (const size_limit& each : size_limits()) {
+        if (each.name == name) {
+            std::size_t& number = each.of(options);
+            const auto read = std::from_chars(value.data(), value.data() + value.size(), number);
+            if (read.ec != std::errc() || read.ptr != value.data() + value.size() || number == 0) {
+                throw std::invalid_argument(
+                    fmt::format("{} {}: a whole number, more than nothing, is needed, not {}",
+                                option, name, value));
+            }
+            return;
+        }
+        known += fmt::format(" {}", each.name);
+    }
+    for (const time_limit& each : time_limits()) {
+        if (each.name == name) {
+            each.of(options) = parse_seconds(value, fmt::format("{} {}", option, name));
+            return;
+        }
+        known += fmt::format(" {}", each.name);
+    }
+    throw std::invalid_argument(fmt::format(
+        "{} is NAME=NUMBER, and {} is no name of a limit; there are:{}", option, name, known));
+}
+
+std::string needs_restart(collector_options before, collector_options after) {
+    std::string what;
+    const auto add = [&what](bool differs, std::string_view name) {
+        if (differs) {
+            what += what.empty() ? "" : ", ";
+            what += name;
+        }
+    };
+    const auto log_is_same = [](const named_log_options& one, const named_log_options& other) {
+        return one.name == other.name && one.path == other.path && one.form == other.form &&
+               one.ack == other.ack && one.durable == other.durable &&
+               one.queue_records == other.queue_records && one.queue_bytes == other.queue_bytes &&
+               one.segment_bytes_max == other.segment_bytes_max &&
+               one.keep.files == other.keep.files && one.keep.age == other.keep.age &&
+               one.keep.bytes == other.keep.bytes;
+    };
+    add(!std::ranges::equal(before.logs, after.logs, log_is_same), "logs");
+    const auto place_is_same = [](const listen_options& one, const listen_options& other) {
+        return is_same_listener(one, other) && one.mode == other.mode && one.log == other.log &&
+               one.secured == other.secured;
+    };
+    add(!std::ranges::equal(before.listeners, after.listeners, place_is_same) ||
+            before.tls.is_wanted() != after.tls.is_wanted(),
+        "places to listen at");
+    bool limits_differ = before.drain != after.drain;
+    for (const size_limit& each : size_limits()) {
+        limits_differ = limits_differ || each.of(before) != each.of(after);
+    }
+    for (const time_limit& each : time_limits()) {
+        limits_differ = limits_differ || (each.of(before) != each.of(after) &&
+                                          &each.of(before) != &before.tls.handshake);
+    }
+    add(limits_differ, "limits");
+    return what;
 }
 
 #ifndef SAPWOOD_HAS_TOML

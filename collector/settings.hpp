@@ -4,6 +4,7 @@
 
 #include "collector.hpp"
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -15,8 +16,39 @@ namespace sapwood::collector {
 /// Octal. Throws std::invalid_argument.
 [[nodiscard]] mode_t parse_mode(std::string_view text, std::string_view option);
 
-/// An address and port, or a path. Throws std::system_error.
-[[nodiscard]] endpoint parse_place(std::string_view text);
+/// Where a listener is: an address and port, a path, or `fd:NAME`, a socket that is inherited.
+/// Throws std::system_error.
+void set_place(listen_options& of, std::string_view text);
+
+/// Throws std::invalid_argument where it is none that files could have.
+[[nodiscard]] std::chrono::seconds age_of_days(double days, std::string_view option);
+
+/// A number, or a name that this machine knows. Throws std::invalid_argument.
+[[nodiscard]] uid_t parse_user(std::string_view text, std::string_view option);
+
+/// A limit that settings can set, by its name in them.
+struct size_limit {
+    std::string_view name;
+    std::size_t& (*of)(collector_options& options);
+};
+
+struct time_limit {
+    std::string_view name;
+    clock::duration& (*of)(collector_options& options);
+};
+
+[[nodiscard]] std::span<const size_limit> size_limits() noexcept;
+[[nodiscard]] std::span<const time_limit> time_limits() noexcept;
+
+/// `body_bytes=1000`, `idle_seconds=2.5`. Throws std::invalid_argument.
+void set_limit(collector_options& options, std::string_view text, std::string_view option);
+
+/// Seconds, with or without a point. Throws std::invalid_argument.
+[[nodiscard]] clock::duration parse_seconds(std::string_view text, std::string_view option);
+
+/// What of `after` is not so before the collector is started again, in words; empty where there is
+/// nothing.
+[[nodiscard]] std::string needs_restart(collector_options before, collector_options after);
 
 /// Whether there are settings files in this build.
 [[nodiscard]] bool can_read_settings() noexcept;

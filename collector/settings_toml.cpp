@@ -48,6 +48,10 @@ class section {
         return number ? std::optional(static_cast<std::size_t>(*number)) : std::nullopt;
     }
 
+    [[nodiscard]] std::optional<double> number(std::string_view member) {
+        return get<double>(member, "a number");
+    }
+
     [[nodiscard]] std::optional<clock::duration> seconds(std::string_view member) {
         const auto number = get<double>(member, "a number of seconds");
         if (number && !(*number >= 0 && *number < 1e9)) {
@@ -57,6 +61,27 @@ class section {
             return std::nullopt;
         }
         return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(*number));
+    }
+
+    /// Of numbers, too.
+    [[nodiscard]] std::vector<std::string> words(std::string_view member) {
+        known_.emplace_back(member);
+        std::vector<std::string> all;
+        const toml::node* const node = table_.get(member);
+        if (node != nullptr && !node->is_array()) {
+            fail(member, "must be a list of names and numbers");
+        }
+        for (std::size_t i = 0; node != nullptr && i < node->as_array()->size(); ++i) {
+            const toml::node& each = (*node->as_array())[i];
+            if (const auto number = each.value_exact<std::int64_t>()) {
+                all.push_back(std::to_string(*number));
+            } else if (const auto text = each.value_exact<std::string>()) {
+                all.push_back(*text);
+            } else {
+                fail(member, "must be a list of names and numbers");
+            }
+        }
+        return all;
     }
 
     [[nodiscard]] std::vector<std::string> texts(std::string_view member) {
@@ -162,7 +187,13 @@ named_log_options log_of(section at) {
         }
     }
     log.queue_records = at.size("queue_records").value_or(log.queue_records);
+    log.queue_bytes = at.size("queue_bytes").value_or(log.queue_bytes);
     log.segment_bytes_max = at.size("segment_bytes").value_or(log.segment_bytes_max);
+    log.keep.files = at.size("keep_segments").value_or(0);
+    log.keep.bytes = at.size("keep_bytes").value_or(0);
+    if (const auto days = at.number("keep_days")) {
+        log.keep.age = age_of_days(*days, at.full_name("keep_days"));
+    }
     at.finish();
     return log;
 }
@@ -189,7 +220,7 @@ listen_options listener_of(section at) {
         at.fail("at", "is needed: an address and port, or a path");
     }
     try {
-        made.at = parse_place(*place);
+        set_place(made, *place);
     } catch (const std::system_error& wrong) {
         at.fail("at", wrong.what());
     }
@@ -197,29 +228,46 @@ listen_options listener_of(section at) {
     if (const auto mode = at.text("mode")) {
         made.mode = parse_mode(*mode, at.full_name("mode"));
     }
+    if (const auto secured = at.flag("tls")) {
+        made.secured = *secured ? security::tls : security::none;
+    }
+    for (const std::string& each : at.words("allow")) {
+        made.users.push_back(parse_user(each, at.full_name("allow")));
+    }
     at.finish();
     return made;
 }
 
-void read_limits(section at, collector_limits& limits) {
-    const auto size = [&at](std::string_view member, std::size_t& to) {
-        to = at.size(member).value_or(to);
-    };
-    const auto seconds = [&at](std::string_view member, clock::duration& to) {
-        to = at.seconds(member).value_or(to);
-    };
-    size("head_bytes", limits.http.head_bytes_max);
-    size("body_bytes", limits.http.body_bytes_max);
-    size("decompressed_bytes", limits.decompression.bytes_max);
-    size("record_bytes", limits.json.record_bytes_max);
-    size("line_bytes", limits.line_bytes_max);
-    size("held_bytes", limits.held_bytes_max);
-    size("connections", limits.connections_max);
-    seconds("idle_seconds", limits.idle);
-    seconds("head_seconds", limits.head);
-    seconds("body_seconds", limits.body);
-    seconds("answer_seconds", limits.answer);
-    seconds("acknowledgement_seconds", limits.acknowledgement);
+void read_limits(section at, collector_options& options) {
+    for (const size_limit& each : size_limits()) {
+        if (const auto size = at.size(each.name)) {
+            each.of(options) = *size;
+        }
+    }
+    for (const time_limit& each : time_limits()) {
+        if (const auto seconds = at.seconds(each.name)) {
+            each.of(options) = *seconds;
+        }
+    }
+    at.finish();
+}
+
+void read_tls(section at, tls_options& tls) {
+    tls.certificate = credential_path(at.text("cert").value_or(""));
+    tls.key = credential_path(at.text("key").value_or(""));
+    tls.client_ca = credential_path(at.text("client_ca").value_or(""));
+    if (const auto client = at.text("client")) {
+        if (*client != "required" && *client != "optional") {
+            at.fail("client", "must be required or optional");
+        }
+        if (tls.client_ca.empty()) {
+            at.fail("client", "is for clients' certificates, and needs client_ca");
+        }
+        tls.client_is_optional = *client == "optional";
+    }
+    if (!tls.is_wanted()) {
+        at.fail("cert", "is needed, and key");
+    }
     at.finish();
 }
 
@@ -251,7 +299,8 @@ collector_options read_settings(const std::string& path) {
     at.tables("log", [&](section each) { options.logs.push_back(log_of(std::move(each))); });
     at.tables("listen",
               [&](section each) { options.listeners.push_back(listener_of(std::move(each))); });
-    at.table("limits", [&](section each) { read_limits(std::move(each), options.limits); });
+    at.table("limits", [&](section each) { read_limits(std::move(each), options); });
+    at.table("tls", [&](section each) { read_tls(std::move(each), options.tls); });
     at.table("access", [&](section each) { read_access(std::move(each), options); });
     options.drain = at.seconds("drain_seconds").value_or(options.drain);
     at.finish();

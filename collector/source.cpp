@@ -11,8 +11,9 @@ source source::network(std::string_view kind, const endpoint& peer) {
                    : fmt::format("{} {}", kind, peer.to_string())};
 }
 
-source source::process(std::string_view kind, pid_t pid, uid_t uid) {
-    return {static_cast<std::uint32_t>(pid), fmt::format("{} pid={} uid={}", kind, pid, uid)};
+source source::process(std::string_view kind, pid_t pid, uid_t uid, gid_t gid) {
+    return {static_cast<std::uint32_t>(pid),
+            fmt::format("{} pid={} uid={} gid={}", kind, pid, uid, gid)};
 }
 
 } // namespace sapwood::collector

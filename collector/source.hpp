@@ -20,12 +20,12 @@ struct note {
 struct source {
     /// The process of a peer on a Unix socket; 0 otherwise.
     std::uint32_t producer = 0;
-    /// `http 127.0.0.1:40312`, `unix pid=17 uid=1000`: printable ASCII, without brackets.
+    /// `http 127.0.0.1:40312`, `unix pid=17 uid=1000 gid=1000`: printable ASCII, without brackets.
     std::string name;
 
     /// `kind` is a word.
     [[nodiscard]] static source network(std::string_view kind, const endpoint& peer);
-    [[nodiscard]] static source process(std::string_view kind, pid_t pid, uid_t uid);
+    [[nodiscard]] static source process(std::string_view kind, pid_t pid, uid_t uid, gid_t gid);
 };
 
 } // namespace sapwood::collector

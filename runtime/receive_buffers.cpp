@@ -87,3 +87,16 @@ void give_back(received_slot& slot) noexcept {
 }
 
 } // namespace sapwood::detail
+
+namespace sapwood {
+
+received received::with_room(std::size_t bytes) {
+    detail::received_slot* const slot = detail::receive_buffers::allocate(bytes);
+    if (slot == nullptr) {
+        throw std::bad_alloc();
+    }
+    slot->size = static_cast<std::uint32_t>(bytes);
+    return received(slot);
+}
+
+} // namespace sapwood

@@ -3,6 +3,7 @@
 #include <sapwood/event_loop.hpp>
 
 #include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <limits>
@@ -94,6 +95,28 @@ void set_option(int fd, int level, int name, int value, const std::string& purpo
     if (::setsockopt(fd, level, name, &value, sizeof(value)) != 0) {
         throw_socket_error(errno, purpose);
     }
+}
+
+endpoint require_listening(int fd, const std::string& purpose) {
+    int type = 0;
+    int listens = 0;
+    socklen_t size = sizeof(type);
+    sockaddr_storage address{};
+    socklen_t address_size = sizeof(address);
+    if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 ||
+        ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ||
+        ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &address_size) != 0) {
+        throw_socket_error(errno, purpose);
+    }
+    if (type != SOCK_STREAM || listens != 1) {
+        throw_socket_error(EOPNOTSUPP, purpose);
+    }
+    const int flags = ::fcntl(fd, F_GETFL);
+    if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        throw_socket_error(errno, purpose);
+    }
+    return {reinterpret_cast<const sockaddr*>(&address), address_size};
 }
 
 void prepare_poll(io_uring_sqe& sqe, int fd, short events) noexcept {

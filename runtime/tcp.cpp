@@ -49,6 +49,15 @@ tcp_listener::tcp_listener(const endpoint& at, tcp_listen_options options)
     static_cast<owned_fd&>(*this) = std::move(made);
 }
 
+tcp_listener tcp_listener::adopt(owned_fd listening, tcp_options streams) {
+    const std::string purpose = fmt::format("cannot listen by descriptor {}", listening.fd());
+    require_internet(detail::require_listening(listening.fd(), purpose), purpose);
+    tcp_listener made;
+    made.streams_ = streams;
+    static_cast<owned_fd&>(made) = std::move(listening);
+    return made;
+}
+
 task<tcp_stream> tcp_listener::accept() {
     tcp_stream made((co_await next_connection()).release());
     // Where the peer has gone already this fails, and the first read tells.

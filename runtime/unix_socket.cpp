@@ -202,6 +202,14 @@ unix_listener::unix_listener(const endpoint& at, unix_listen_options options) {
     path_ = std::move(bound);
 }
 
+unix_listener unix_listener::adopt(owned_fd listening) {
+    const std::string purpose = fmt::format("cannot listen by descriptor {}", listening.fd());
+    require_unix(detail::require_listening(listening.fd(), purpose), purpose);
+    unix_listener made;
+    static_cast<owned_fd&>(made) = std::move(listening);
+    return made;
+}
+
 unix_listener& unix_listener::operator=(unix_listener&& other) noexcept {
     if (this != &other) {
         path_.remove();

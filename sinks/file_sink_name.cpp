@@ -42,6 +42,10 @@ void file_sink::note_in(detail::crash_file& notes) noexcept {
     notes.note(*this);
 }
 
+void file_sink::look_soon() noexcept {
+    looked_ = event_loop::current().now() - look_every;
+}
+
 bool file_sink::follow_is_due() const noexcept {
     return news_ || event_loop::current().now() - looked_ >= look_every;
 }

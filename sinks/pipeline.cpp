@@ -111,6 +111,10 @@ task<> pipeline::close() {
     return consumer::close(consumer_);
 }
 
+void pipeline::look_soon() noexcept {
+    consumer_->look_soon();
+}
+
 pipeline_counts pipeline::counts() const noexcept {
     return consumer_->counts();
 }

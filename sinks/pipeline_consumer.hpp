@@ -45,6 +45,8 @@ class pipeline::consumer final : public stop_listener {
 
     void on_loss(std::function<void(const std::string&)> tell) { on_loss_ = std::move(tell); }
 
+    void look_soon() noexcept { sink_.look_soon(); }
+
     void on_health(std::function<void(const log_health&)> tell) { on_health_ = std::move(tell); }
 
     [[nodiscard]] const log_health& health() const noexcept { return health_; }

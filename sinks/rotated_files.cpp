@@ -8,8 +8,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <map>
 #include <memory>
-#include <set>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -65,8 +65,19 @@ std::optional<log_milliseconds> parse_stamp(std::string_view stamp) {
     return when;
 }
 
+log_milliseconds modified(const struct ::stat& status) noexcept {
+    return log_milliseconds{std::chrono::seconds(status.st_mtim.tv_sec) +
+                            std::chrono::milliseconds(status.st_mtim.tv_nsec / 1'000'000)};
+}
+
+bool is_digits(std::string_view text) noexcept {
+    return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+}
+
 struct found_file {
     std::string name;
+    /// What it has in common with its compressed form, and what tells the order.
+    std::string key;
     log_milliseconds when;
     rotated_file::kind what;
     std::uint64_t bytes;
@@ -117,13 +128,23 @@ class house {
         }
         errno = 0;
         while (const dirent* const entry = ::readdir(entries.get())) {
-            const auto parsed = parse_rotated_name(entry->d_name, base_);
+            const std::string_view name = entry->d_name;
+            std::optional<rotated_file> parsed;
+            if (rules_.named == aside_name::time) {
+                parsed = parse_rotated_name(name, base_);
+            } else if (is_segment_name(name, base_)) {
+                parsed = rotated_file{{}, rotated_file::kind::plain};
+            }
 
             struct ::stat status {};
 
             if (parsed && ::fstatat(fd_, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
                 S_ISREG(status.st_mode)) {
-                files_.push_back({entry->d_name, parsed->when, parsed->what,
+                const bool is_timed = rules_.named == aside_name::time;
+                const std::string_view key =
+                    is_timed ? name.substr(0, base_.size() + 1 + stamp_chars) : name;
+                files_.push_back({std::string(name), std::string(key),
+                                  is_timed ? parsed->when : modified(status), parsed->what,
                                   static_cast<std::uint64_t>(status.st_size)});
             }
         }
@@ -143,22 +164,22 @@ class house {
 
     /// By number and by age.
     void remove_old(std::chrono::system_clock::time_point now) {
-        std::set<log_milliseconds> moments; // a file and its compressed form are one
+        std::map<std::string, log_milliseconds> all; // a file and its compressed form are one
         for (const auto& each : files_) {
-            moments.insert(each.when);
+            all.emplace(each.key, each.when);
         }
         // In seconds, of which there are enough: nanoseconds end after 292 years.
         const auto oldest_kept = std::chrono::floor<std::chrono::seconds>(now) - rules_.keep_for;
-        while (!moments.empty()) {
-            const bool too_many = rules_.keep_files > 0 && moments.size() > rules_.keep_files;
-            const bool too_old =
-                rules_.keep_for.count() > 0 &&
-                std::chrono::floor<std::chrono::seconds>(*moments.begin()) < oldest_kept;
+        while (!all.empty()) {
+            const auto& [key, when] = *all.begin();
+            const bool too_many = rules_.keep_files > 0 && all.size() > rules_.keep_files;
+            const bool too_old = rules_.keep_for.count() > 0 &&
+                                 std::chrono::floor<std::chrono::seconds>(when) < oldest_kept;
             if (!too_many && !too_old) {
                 break;
             }
-            remove_all_of(*moments.begin());
-            moments.erase(moments.begin());
+            remove_all_of(key);
+            all.erase(all.begin());
         }
     }
 
@@ -212,9 +233,9 @@ class house {
         }
     }
 
-    void remove_all_of(log_milliseconds when) {
+    void remove_all_of(const std::string& key) {
         std::erase_if(files_, [&](const found_file& each) {
-            if (each.when != when) {
+            if (each.key != key) {
                 return false;
             }
             remove(each.name);
@@ -270,6 +291,19 @@ std::optional<rotated_file> parse_rotated_name(std::string_view name, std::strin
         return rotated_file{*when, rotated_file::kind::unfinished};
     }
     return std::nullopt;
+}
+
+bool is_segment_name(std::string_view name, std::string_view base) {
+    constexpr std::size_t digits_min = 16;
+    if (!name.starts_with(base) || name.size() <= base.size() || name[base.size()] != '.') {
+        return false;
+    }
+    std::string_view number = name.substr(base.size() + 1);
+    const auto dash = std::min(number.find('-'), number.size());
+    const std::string_view again = number.substr(dash);
+    number = number.substr(0, dash);
+    return number.size() >= digits_min && is_digits(number) &&
+           (again.empty() || is_digits(again.substr(1)));
 }
 
 std::optional<log_milliseconds> newest_rotated(const std::string& path) {

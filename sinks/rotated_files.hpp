@@ -39,6 +39,19 @@ struct rotated_file {
 /// std::system_error. Blocks.
 [[nodiscard]] std::optional<log_milliseconds> newest_rotated(const std::string& path);
 
+/// Whether a pipeline has set a segment of the log `base` aside by that name:
+/// app.log.0000000000000042, with -2, -3, ... behind it where that was taken.
+[[nodiscard]] bool is_segment_name(std::string_view name, std::string_view base);
+
+/// How what was set aside is called.
+enum class aside_name : std::uint8_t {
+    /// By the time, see above.
+    time,
+    /// By the number of the first record behind it (pipeline_options::segment_bytes_max); its time
+    /// is when it was last written to.
+    number,
+};
+
 /// Zero: no limit.
 struct house_rules {
     std::size_t keep_files = 0;
@@ -46,6 +59,7 @@ struct house_rules {
     std::uint64_t keep_bytes = 0;
     bool compress = false;
     int compression_level = 3;
+    aside_name named = aside_name::time;
 };
 
 // A class for gcc 12, see log_news.

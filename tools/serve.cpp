@@ -1,12 +1,14 @@
 #include "serve.hpp"
 
 #include <collector/collector.hpp>
+#include <collector/inherited_sockets.hpp>
 #include <collector/service_manager.hpp>
 #include <collector/settings.hpp>
 
 #include <sapwood/run.hpp>
 #include <sapwood/signal_set.hpp>
-#include <sapwood/when_any.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 
 #include <chrono>
 #include <csignal>
@@ -15,7 +17,11 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <functional>
+#include <memory>
 #include <stdexcept>
+#include <string_view>
+#include <unistd.h>
+#include <utility>
 
 namespace sapwood::tools {
 
@@ -38,73 +44,160 @@ named_log_options log_of(const std::string& text) {
     return log;
 }
 
-/// `[NAME=]WHERE`, where a path is that of a Unix socket.
-collector::listen_options listener_of(collector::source_kind kind, std::string text, mode_t mode) {
+/// `[NAME=][plain:]WHERE`.
+collector::listen_options listener_of(collector::source_kind kind, std::string text) {
     collector::listen_options made;
     made.kind = kind;
-    made.mode = mode;
     if (const auto equals = text.find('=');
         equals != text.npos && collector::is_log_name(text.substr(0, equals))) {
         made.log = text.substr(0, equals);
         text.erase(0, equals + 1);
     }
-    made.at = collector::parse_place(text);
+    if (constexpr std::string_view plain = "plain:"; text.starts_with(plain)) {
+        made.secured = collector::security::none;
+        text.erase(0, plain.size());
+    }
+    collector::set_place(made, text);
     return made;
 }
 
 using read_options = std::function<collector_options()>;
 
-/// Ends it at SIGTERM and SIGINT; at SIGHUP has its tokens and hosts read anew. Where those are
-/// wrong, those that it had stay.
-task<> obey_signals(collector::collector& served, collector::service_manager& manager,
-                    read_options read) {
-    signal_set signals{SIGTERM, SIGINT, SIGHUP};
-    while (co_await signals.next() == SIGHUP) {
+/// How long it may take to end when the time to drain is over, in which logs are closed as well.
+constexpr clock::duration closing_takes_at_most = std::chrono::seconds(10);
+
+/// A collector that runs, and what signals have it do.
+class service {
+  public:
+    service(collector_options options, read_options read)
+        : options_(std::move(options)),
+          read_(std::move(read)) {}
+
+    /// The exit code. Throws std::exception where it cannot begin.
+    task<int> run() {
+        // Before it listens: whoever sees that it does may send one.
+        signal_set signals{SIGTERM, SIGINT, SIGHUP};
+        auto inherited = collector::inherited_sockets::from_environment();
+        served_ = co_await collector::collector::open(options_, &inherited);
+        for (const std::string& each : served_->warnings()) {
+            fmt::print(stderr, "sapwood: {}\n", each);
+        }
+        for (const endpoint& each : served_->endpoints()) {
+            fmt::print("listening on {}\n", each.to_string());
+        }
+        std::fflush(stdout);
+        co_await manager_.tell("READY=1");
+        auto alive = spawn(manager_.keep_alive());
+        auto obeying = spawn(obey(signals));
+        std::string failure;
         try {
-            collector_options fresh = read();
-            served.reload(std::move(fresh));
+            co_await served_->run();
+        } catch (const std::exception& why) {
+            failure = why.what();
+        }
+        for (auto* const each : {&alive, &obeying, &limit_}) {
+            co_await end(*each);
+        }
+        const int code = report(failure);
+        if (served_->is_stuck()) {
+            std::fflush(nullptr);
+            ::_exit(code); // the loop would wait for the disk
+        }
+        co_return code;
+    }
+
+  private:
+    static task<> end(join_handle<void>& which) {
+        if (which) {
+            which.cancel();
+            try {
+                co_await which;
+            } catch (const cancelled&) { // as it was told to
+            }
+        }
+    }
+
+    /// Until it is cancelled: while what is left is brought to its end, too.
+    task<> obey(signal_set& signals) {
+        for (;;) {
+            const int number = co_await signals.next();
+            if (number == SIGHUP) {
+                co_await reload();
+            } else if (std::exchange(is_stopping_, true)) {
+                end_now("it was told to end twice");
+            } else {
+                served_->stop();
+                limit_ = spawn(end_in_time());
+                co_await manager_.tell_stopping(options_.drain + 2 * closing_takes_at_most);
+            }
+        }
+    }
+
+    /// Where something is wrong with the settings, those that it had stay.
+    task<> reload() {
+        co_await manager_.tell_reloading();
+        served_->reopen_logs();
+        try {
+            collector_options fresh = read_();
+            const std::string later = collector::needs_restart(options_, fresh);
+            served_->reload(fresh);
             fmt::print(stderr, "sapwood: settings were read again\n");
+            if (!later.empty()) {
+                fmt::print(stderr,
+                           "sapwood: as they were, until it is started again, stay its {}\n",
+                           later);
+            }
         } catch (const std::exception& wrong) {
             fmt::print(stderr, "sapwood: settings stay as they were: {}\n", wrong.what());
         }
+        co_await manager_.tell("READY=1");
     }
-    co_await manager.tell("STOPPING=1");
-    served.stop();
-}
+
+    /// A disk that hangs is no reason to stay for ever.
+    task<> end_in_time() {
+        co_await sleep_for(options_.drain + closing_takes_at_most);
+        end_now("the time to end is over");
+    }
+
+    /// Without waiting for anything. What was acknowledged as durable is.
+    [[noreturn]] void end_now(std::string_view why) {
+        const auto& counts = served_->shared().counts;
+        std::string left = fmt::format("{} connections were cut off",
+                                       counts.connections_opened - counts.connections_closed);
+        for (const collector::named_log& each : served_->shared().logs) {
+            const auto now = each.log().counts();
+            left += fmt::format(", {} records of {} are not in its file",
+                                to_number(now.accepted) - to_number(now.written), each.name());
+        }
+        fmt::print(stderr, "sapwood: {}: {}\n", why, left);
+        std::fflush(nullptr);
+        ::_exit(1);
+    }
+
+    [[nodiscard]] int report(const std::string& failure) const {
+        const auto& counts = served_->shared().counts;
+        fmt::print("{} records of {} requests, {} connections cut off\n", counts.records,
+                   counts.requests, served_->cut_off());
+        for (const std::string& each : served_->left()) {
+            fmt::print(stderr, "sapwood: {}\n", each);
+        }
+        if (!failure.empty()) {
+            fmt::print(stderr, "sapwood: {}\n", failure);
+        }
+        return failure.empty() && served_->cut_off() == 0 && served_->left().empty() ? 0 : 1;
+    }
+
+    const collector_options options_;
+    const read_options read_;
+    collector::service_manager manager_;
+    std::unique_ptr<collector::collector> served_;
+    join_handle<void> limit_;
+    bool is_stopping_ = false;
+};
 
 task<int> serve(collector_options options, read_options read) {
-    auto served = co_await collector::collector::open(std::move(options));
-    for (const std::string& each : served->warnings()) {
-        fmt::print(stderr, "sapwood: {}\n", each);
-    }
-    for (const endpoint& each : served->endpoints()) {
-        fmt::print("listening on {}\n", each.to_string());
-    }
-    std::fflush(stdout);
-    collector::service_manager manager;
-    co_await manager.tell("READY=1");
-    auto alive = spawn(manager.keep_alive());
-    auto signals = spawn(obey_signals(*served, manager, std::move(read)));
-    co_await served->run();
-    for (auto* const each : {&alive, &signals}) {
-        each->cancel();
-        try {
-            co_await *each;
-        } catch (const cancelled&) { // as it was told to
-        }
-    }
-    const auto& counts = served->shared().counts;
-    fmt::print("{} records of {} requests, {} connections cut off\n", counts.records,
-               counts.requests, served->cut_off());
-    for (const std::string& each : served->left()) {
-        fmt::print(stderr, "sapwood: {}\n", each);
-    }
-    const int code = served->cut_off() == 0 && served->left().empty() ? 0 : 1;
-    if (served->is_stuck()) {
-        std::fflush(nullptr);
-        std::_Exit(code); // the loop would wait for the disk
-    }
-    co_return code;
+    service made(std::move(options), std::move(read));
+    co_return co_await made.run();
 }
 
 } // namespace
@@ -119,7 +212,8 @@ serve_command::serve_command(CLI::App& program)
     command_->add_option("--unix-datagram", unix_datagrams_,
                          "Take syslog messages at this path, as /dev/log does");
     command_->add_option("--udp", udp_, "Take syslog messages by UDP: 127.0.0.1:5514");
-    command_->add_option("--tcp", tcp_, "Take syslog messages by TCP");
+    command_->add_option("--tcp", tcp_, "Take syslog messages by TCP, or by streams at a path");
+    command_->add_option("--tcp-lines", tcp_lines_, "Take lines, text or JSON, by TCP");
     command_->add_option("--format", form_, "text, json or logfmt")->capture_default_str();
     command_
         ->add_option(
@@ -127,10 +221,31 @@ serve_command::serve_command(CLI::App& program)
             "When a log is synced: batch (before each 200), none, or every so many seconds")
         ->capture_default_str();
     command_->add_option("--ack", ack_, "What 200 means: durable, written or accepted");
+    command_->add_option("--queue-records", queue_records_,
+                         "Records of a log that wait in memory at most");
+    command_->add_option("--queue-bytes", queue_bytes_, "Their bytes at most");
+    command_->add_option("--segment-bytes", segment_bytes_,
+                         "A file that is as long as this is set aside, as LOG.NUMBER");
+    command_->add_option("--keep-segments", keep_segments_, "Of those, so many are kept");
+    command_->add_option("--keep-days", keep_days_, "... for so long");
+    command_->add_option("--keep-bytes", keep_bytes_, "... as long as all of them are no more");
     command_->add_option("--mode", mode_, "Permissions of the sockets' paths")
         ->capture_default_str();
+    command_
+        ->add_option("--unix-allow", users_,
+                     "Users, by name or number, whose processes may write by Unix sockets")
+        ->delimiter(',');
     command_->add_option("--drain", drain_seconds_,
                          "Seconds for what is under way at the end; 10 by default");
+    command_->add_option("--limit", limits_, "NAME=NUMBER: body_bytes, idle_seconds, ...")
+        ->type_name("NAME=NUMBER");
+    command_->add_option("--tls-cert", tls_.certificate,
+                         "TLS for all that comes by TCP: the certificate, PEM, with its chain");
+    command_->add_option("--tls-key", tls_.key, "Its key, PEM");
+    command_->add_option("--tls-client-ca", tls_.client_ca,
+                         "Clients show a certificate that one of these has signed");
+    command_->add_option("--tls-client", tls_client_, "required or optional")
+        ->capture_default_str();
     command_->add_option("--tokens", tokens_, "HTTP needs one of this file's tokens");
     command_->add_option("--host", hosts_,
                          "A name that HTTP requests may have for this machine besides localhost");
@@ -138,16 +253,16 @@ serve_command::serve_command(CLI::App& program)
                        "Listen beyond this machine although nobody is asked who he is");
     command_->add_option("--config", settings_, "Settings in TOML; options add to them");
     command_->add_flag("--check", only_checks_, "Say whether options and settings are well, only");
-    command_->footer("All but --http and --log may begin with NAME=, the log that it is for.\n"
-                     "Exit code: 0 where everything taken is in the logs, 1 where connections were "
-                     "cut off,\n2 where it cannot begin.");
+    command_->footer(
+        "Places to listen at are an address and port, a path, or fd:NAME, a socket that systemd "
+        "has "
+        "made.\nAll but those of --http may begin with NAME=, the log that is for; plain: before "
+        "an address is without TLS.\nExit code: 0 where everything taken is in the logs, 1 where "
+        "something was cut off or lost,\n2 where it cannot begin.");
 }
 
-collector_options serve_command::options() const {
-    collector_options options;
-    if (!settings_.empty()) {
-        options = collector::read_settings(settings_);
-    }
+/// Those of the command line: all alike.
+void serve_command::add_logs(collector_options& to) const {
     const auto form = collector::parse_log_form(form_);
     if (!form) {
         throw std::invalid_argument("--format is text, json or logfmt, not " + form_);
@@ -161,35 +276,87 @@ collector_options serve_command::options() const {
         log.form = *form;
         log.durable = collector::parse_durability(durability_, "--durability");
         log.ack = ack;
-        options.logs.push_back(std::move(log));
+        log.queue_records = queue_records_.value_or(log.queue_records);
+        log.queue_bytes = queue_bytes_.value_or(log.queue_bytes);
+        log.segment_bytes_max = segment_bytes_.value_or(0);
+        log.keep.files = keep_segments_.value_or(0);
+        log.keep.bytes = keep_bytes_.value_or(0);
+        if (keep_days_) {
+            log.keep.age = collector::age_of_days(*keep_days_, "--keep-days");
+        }
+        to.logs.push_back(std::move(log));
     }
+}
+
+void serve_command::add_listeners(collector_options& to) const {
     using collector::source_kind;
     const mode_t mode = collector::parse_mode(mode_, "--mode");
-    const auto listen = [&](source_kind kind, const std::vector<std::string>& places) {
+    std::vector<uid_t> users;
+    for (const std::string& each : users_) {
+        users.push_back(collector::parse_user(each, "--unix-allow"));
+    }
+    const auto listen = [&](source_kind kind, const std::vector<std::string>& places,
+                            bool is_unix = false) {
         for (const std::string& each : places) {
-            options.listeners.push_back(listener_of(kind, each, mode));
+            collector::listen_options made = listener_of(kind, each);
+            made.mode = mode;
+            if (is_unix || made.at.family() == AF_UNIX) {
+                made.users = users;
+            }
+            to.listeners.push_back(std::move(made));
         }
     };
     listen(source_kind::http, http_);
-    listen(source_kind::lines, unix_);
-    listen(source_kind::syslog_datagrams, unix_datagrams_);
+    listen(source_kind::lines, unix_, true);
+    listen(source_kind::syslog_datagrams, unix_datagrams_, true);
     listen(source_kind::syslog_datagrams, udp_);
     listen(source_kind::syslog, tcp_);
+    listen(source_kind::lines, tcp_lines_);
+}
+
+void serve_command::add_access(collector_options& to) const {
+    if (!tokens_.empty()) {
+        to.tokens = collector::read_tokens(tokens_);
+    }
+    to.hosts.insert(to.hosts.end(), hosts_.begin(), hosts_.end());
+    to.takes_from_anybody = to.takes_from_anybody || takes_from_anybody_;
+    for (const auto member : {&collector::tls_options::certificate, &collector::tls_options::key,
+                              &collector::tls_options::client_ca}) {
+        if (!(tls_.*member).empty()) {
+            to.tls.*member = collector::credential_path(tls_.*member);
+        }
+    }
+    if (tls_client_ != "required" && tls_client_ != "optional") {
+        throw std::invalid_argument("--tls-client is required or optional, not " + tls_client_);
+    }
+    if (tls_client_ == "optional" && to.tls.client_ca.empty()) {
+        throw std::invalid_argument("--tls-client is for clients' certificates, and needs "
+                                    "--tls-client-ca");
+    }
+    to.tls.client_is_optional = to.tls.client_is_optional || tls_client_ == "optional";
+}
+
+collector_options serve_command::options() const {
+    collector_options options;
+    if (!settings_.empty()) {
+        options = collector::read_settings(settings_);
+    }
+    add_logs(options);
+    add_listeners(options);
     if (options.logs.empty()) {
         throw std::invalid_argument("serve: say where to write: --log app.log");
     }
     if (options.listeners.empty()) {
         throw std::invalid_argument("serve: say where to listen: --http 127.0.0.1:8514, or --unix, "
-                                    "--unix-datagram, --udp, --tcp");
+                                    "--unix-datagram, --udp, --tcp, --tcp-lines");
     }
-    if (!tokens_.empty()) {
-        options.tokens = collector::read_tokens(tokens_);
-    }
-    options.hosts.insert(options.hosts.end(), hosts_.begin(), hosts_.end());
-    options.takes_from_anybody = options.takes_from_anybody || takes_from_anybody_;
+    add_access(options);
     if (drain_seconds_ >= 0) {
         options.drain = std::chrono::duration_cast<clock::duration>(
             std::chrono::duration<double>(drain_seconds_));
+    }
+    for (const std::string& each : limits_) {
+        collector::set_limit(options, each, "--limit");
     }
     collector::require_valid(options);
     return options;

@@ -6,6 +6,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,9 @@ class serve_command {
   private:
     /// Throws std::exception that names the option, or the place in the settings.
     [[nodiscard]] collector::collector_options options() const;
+    void add_logs(collector::collector_options& to) const;
+    void add_listeners(collector::collector_options& to) const;
+    void add_access(collector::collector_options& to) const;
 
     CLI::App* command_;
     std::vector<std::string> logs_;
@@ -32,11 +37,22 @@ class serve_command {
     std::vector<std::string> unix_datagrams_;
     std::vector<std::string> udp_;
     std::vector<std::string> tcp_;
+    std::vector<std::string> tcp_lines_;
+    std::vector<std::string> users_;
     std::string mode_ = "600";
     std::string form_ = "text";
     std::string durability_ = "batch";
     std::string ack_;
+    std::optional<std::size_t> queue_records_;
+    std::optional<std::size_t> queue_bytes_;
+    std::optional<std::uint64_t> segment_bytes_;
+    std::optional<std::size_t> keep_segments_;
+    std::optional<double> keep_days_;
+    std::optional<std::uint64_t> keep_bytes_;
     double drain_seconds_ = -1;
+    std::vector<std::string> limits_;
+    collector::tls_options tls_;
+    std::string tls_client_ = "required";
     std::string tokens_;
     std::vector<std::string> hosts_;
     bool takes_from_anybody_ = false;

@@ -39,6 +39,13 @@ class received {
 
     explicit received(detail::received_slot* slot) noexcept : slot_(slot) {}
 
+    /// Memory of its own for a piece of `bytes`, at least one: for who makes pieces out of what
+    /// came, as a decoder does. Throws std::bad_alloc.
+    [[nodiscard]] static received with_room(std::size_t bytes);
+
+    /// Only the first `bytes` of it, at least one, are the piece.
+    void shorten(std::size_t bytes) noexcept { slot_->size = static_cast<std::uint32_t>(bytes); }
+
     received(received&& other) noexcept : slot_(std::exchange(other.slot_, nullptr)) {}
 
     received& operator=(received&& other) noexcept {

@@ -41,6 +41,10 @@ class shutdown_op;
 /// For errors: the socket's own name.
 [[nodiscard]] std::string local_name(int fd);
 
+/// Where a stream socket that listens already does so; makes it O_NONBLOCK, and one that exec does
+/// not pass on. Throws std::system_error that names `purpose` where it is none.
+[[nodiscard]] endpoint require_listening(int fd, const std::string& purpose);
+
 void set_option(int fd, int level, int name, int value, const std::string& purpose);
 
 } // namespace detail

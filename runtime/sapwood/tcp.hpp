@@ -48,6 +48,10 @@ class tcp_listener : public listener {
     /// O_NONBLOCK. Throws std::system_error that names `at` and the reason.
     explicit tcp_listener(const endpoint& at, tcp_listen_options options = {});
 
+    /// Takes over a socket that listens already, as a service manager passes it on. Makes it
+    /// O_NONBLOCK and one that exec does not pass on. Throws std::system_error where it is none.
+    [[nodiscard]] static tcp_listener adopt(owned_fd listening, tcp_options streams = {});
+
     /// The next connection; see listener. One that comes when the accept was cancelled is the next
     /// one's.
     [[nodiscard]] task<tcp_stream> accept();

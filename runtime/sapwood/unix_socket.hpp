@@ -61,6 +61,11 @@ class unix_listener : public listener {
     /// is alive, or is no socket, is refused with EADDRINUSE. Throws std::system_error.
     explicit unix_listener(const endpoint& at, unix_listen_options options = {});
 
+    /// Takes over a socket that listens already, as a service manager passes it on; its path is
+    /// not ours to remove. Makes it O_NONBLOCK and one that exec does not pass on. Throws
+    /// std::system_error where it is none.
+    [[nodiscard]] static unix_listener adopt(owned_fd listening);
+
     unix_listener(unix_listener&&) noexcept = default;
     unix_listener& operator=(unix_listener&& other) noexcept;
 

@@ -158,6 +158,9 @@ class file_sink {
     /// Not cancelled half-way. Throws only std::bad_alloc and `cancelled`.
     [[nodiscard]] task<log_news> follow();
 
+    /// follow() looks the next time, however short a time ago it did.
+    void look_soon() noexcept;
+
     /// Whether follow() would look.
     [[nodiscard]] bool follow_is_due() const noexcept;
 

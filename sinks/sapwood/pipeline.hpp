@@ -144,6 +144,11 @@ class pipeline {
     /// sink threw if one of them is not in the file.
     [[nodiscard]] task<> close();
 
+    /// What is written from now on goes into the file that has the log's name by then, and does not
+    /// wait for the next look at it, of which there is one every half second: for who has renamed
+    /// the file and sends a signal (logrotate).
+    void look_soon() noexcept;
+
     [[nodiscard]] pipeline_counts counts() const noexcept;
 
     /// What has become of the file.

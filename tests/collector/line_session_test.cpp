@@ -66,7 +66,8 @@ TEST_SUITE("line_session") {
         co_await client.shutdown_write();
         CHECK(co_await sapwood::test::read_to_end(client) == "");
         co_await at.end();
-        const std::string from = fmt::format("[unix pid={} uid={}", ::getpid(), ::getuid());
+        const std::string from =
+            fmt::format("[unix pid={} uid={} gid={}", ::getpid(), ::getuid(), ::getgid());
         CHECK(at.lines() == lines{from + "] text", from + "] {\"level\":\"error\"}",
                                   from + "] {broken", from + "] \\x1b[31mred",
                                   from + " cut=true] no end"});
@@ -131,7 +132,8 @@ TEST_SUITE("line_session") {
         co_await at.end(); // takes what was sent before
         CHECK(at.lines().size() == 100);
         CHECK(at.lines().back() ==
-              fmt::format("[unix pid={} uid={} facility=user app=app] 99", ::getpid(), ::getuid()));
+              fmt::format("[unix pid={} uid={} gid={} facility=user app=app] 99", ::getpid(),
+                          ::getuid(), ::getgid()));
         CHECK(::access((directory / "log").c_str(), F_OK) != 0);
     }
 

@@ -503,4 +503,14 @@ TEST_SUITE("receive") {
                   co_return;
               }) == doctest::Contains("receive() was called on"));
     }
+
+    TEST_CASE("a piece may be made by who decodes a stream") {
+        auto piece = sapwood::received::with_room(100);
+        CHECK(piece.bytes().size() == 100);
+        const std::string_view text = "decoded";
+        text.copy(piece.bytes().data(), text.size());
+        piece.shorten(text.size());
+        const sapwood::received moved = std::move(piece);
+        CHECK(moved.text() == text);
+    }
 }

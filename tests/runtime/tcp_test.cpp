@@ -259,4 +259,24 @@ TEST_SUITE("tcp") {
         }
         CHECK(answered == count * 3);
     }
+
+    CO_TEST_CASE("a socket that listens already is taken over, and one that does not is refused") {
+        tcp_listener maker(loopback());
+        const endpoint at = maker.local_endpoint();
+        const int blocking = ::fcntl(maker.fd(), F_GETFL) & ~O_NONBLOCK;
+        REQUIRE(::fcntl(maker.fd(), F_SETFL, blocking) == 0);
+        REQUIRE(::fcntl(maker.fd(), F_SETFD, 0) == 0);
+        auto adopted = tcp_listener::adopt(sapwood::owned_fd(maker.release()));
+        CHECK(adopted.local_endpoint() == at);
+        CHECK((::fcntl(adopted.fd(), F_GETFL) & O_NONBLOCK) != 0);
+        CHECK(::fcntl(adopted.fd(), F_GETFD) == FD_CLOEXEC);
+        auto client = co_await tcp_stream::connect(at);
+        auto server = co_await adopted.accept();
+        CHECK(server.peer_endpoint() == client.local_endpoint());
+        CHECK(option(server, IPPROTO_TCP, TCP_NODELAY) != 0);
+        CHECK_THROWS_AS((void)tcp_listener::adopt(sapwood::owned_fd(client.release())),
+                        std::system_error);
+        CHECK_THROWS_AS((void)tcp_listener::adopt(sapwood::owned_fd(::open("/dev/null", O_RDONLY))),
+                        std::system_error);
+    }
 }

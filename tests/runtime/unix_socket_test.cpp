@@ -253,4 +253,25 @@ TEST_SUITE("unix_socket") {
         ::close(after);
         CHECK(after == before);
     }
+
+    CO_TEST_CASE("a listener that was taken over leaves its path where it is") {
+        const temporary_directory directory;
+        const std::string path = directory / "socket";
+        const int made = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const endpoint at = endpoint::unix_path(path);
+        REQUIRE(::bind(made, at.data(), at.size()) == 0);
+        REQUIRE(::listen(made, 8) == 0);
+        {
+            auto adopted = unix_listener::adopt(sapwood::owned_fd(made));
+            CHECK(adopted.local_endpoint() == at);
+            auto client = co_await unix_stream::connect(at);
+            auto server = co_await adopted.accept();
+            CHECK(server.peer_credentials().pid == ::getpid());
+            co_await adopted.close();
+        }
+        CHECK(::access(path.c_str(), F_OK) == 0);
+        const int internet = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        REQUIRE(::listen(internet, 8) == 0);
+        CHECK_THROWS_AS((void)unix_listener::adopt(sapwood::owned_fd(internet)), std::system_error);
+    }
 }

@@ -1,0 +1,221 @@
+// Tokens: what their file says, whose a secret is, and how much each may send.
+#include "support/temporary_directory.hpp"
+
+#include <collector/access.hpp>
+#include <collector/collector.hpp>
+
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <stdexcept>
+#include <string>
+#include <sys/stat.h>
+#include <system_error>
+
+namespace {
+
+using namespace std::string_literals;
+using namespace std::chrono_literals;
+using namespace sapwood;
+using namespace sapwood::collector;
+using sapwood::test::temporary_directory;
+
+access_token token(const std::string& name, const std::string& secret) {
+    access_token made;
+    made.name = name;
+    made.secret = secret;
+    return made;
+}
+
+class token_file {
+  public:
+    explicit token_file(const std::string& text, mode_t mode = 0600) {
+        test::fill(path, text);
+        ::chmod(path.c_str(), mode);
+    }
+
+    /// What is wrong with it.
+    [[nodiscard]] std::string wrong() const {
+        try {
+            (void)read_tokens(path);
+        } catch (const std::runtime_error& why) { // std::system_error is one
+            return why.what();
+        }
+        return "nothing";
+    }
+
+    temporary_directory directory;
+    std::string path = directory / "tokens";
+};
+
+bool has(std::string_view text, std::string_view what) {
+    return text.find(what) != text.npos;
+}
+
+} // namespace
+
+TEST_SUITE("access") {
+    TEST_CASE("a line is a token, with its logs and its shares") {
+        const token_file file("# who may write\n\n"
+                              "shop 0123456789abcdef logs=app,billing rate=1000 burst=5000\n"
+                              "  backup\tfedcba9876543210 bytes=1000000 burst_bytes=9000000\r\n");
+        const auto tokens = read_tokens(file.path);
+        REQUIRE(tokens.size() == 2);
+        CHECK(tokens[0].name == "shop");
+        CHECK(tokens[0].logs == std::vector{"app"s, "billing"s});
+        CHECK(tokens[0].records_per_second == 1000);
+        CHECK(tokens[0].records_at_once == 5000);
+        CHECK(tokens[0].bytes_per_second == 0);
+        CHECK(tokens[1].secret == "fedcba9876543210");
+        CHECK(tokens[1].bytes_per_second == 1'000'000);
+        CHECK(tokens[1].bytes_at_once == 9'000'000);
+        CHECK(may_write(tokens[0], "billing"));
+        CHECK(!may_write(tokens[0], "audit"));
+        CHECK(may_write(tokens[1], "audit"));
+    }
+
+    TEST_CASE("a mistake in the file is told with its line") {
+        const std::string secret = " 0123456789abcdef";
+        CHECK(has(token_file("a short").wrong(), ":1: a token is a name and a secret of at least"));
+        CHECK(
+            has(token_file("\na" + secret + " rate=many").wrong(), ":2: \"rate=many\" is neither"));
+        CHECK(has(token_file("a" + secret + " rate=0").wrong(), ":1: \"rate=0\""));
+        CHECK(has(token_file("a" + secret + " logs=").wrong(), ":1: \"logs=\""));
+        CHECK(has(token_file("a" + secret + " speed=1").wrong(), ":1: \"speed=1\""));
+        CHECK(has(token_file("a" + secret + " burst=9").wrong(), ":1: burst is of a rate"));
+        CHECK(has(token_file("a" + secret + "\na 1111111111111111").wrong(), ":2: this name"));
+        CHECK(has(token_file("a" + secret + "\nb" + secret).wrong(), ":2: this name, or this"));
+        CHECK(has(token_file("# nobody\n").wrong(), "holds no token"));
+        CHECK(has(token_file("a" + secret, 0640).wrong(), "chmod 600"));
+        CHECK(token_file("a" + secret).wrong() == "nothing");
+    }
+
+    TEST_CASE("what a service manager has put aside for us is read, whatever its mode says") {
+        const token_file file("a 0123456789abcdef", 0440); // its access list's mask
+        CHECK(has(file.wrong(), "chmod 600"));
+        CHECK_THROWS_AS((void)credential_path("credential:tokens"), std::runtime_error);
+        const std::string directory = file.path.substr(0, file.path.rfind('/'));
+        ::setenv("CREDENTIALS_DIRECTORY", directory.c_str(), 1);
+        CHECK(file.wrong() == "nothing");
+        CHECK(credential_path("credential:tokens") == file.path);
+        CHECK(read_tokens("credential:tokens").size() == 1);
+        CHECK(credential_path("/etc/tokens") == "/etc/tokens");
+        ::setenv("CREDENTIALS_DIRECTORY", (directory + "x").c_str(), 1);
+        CHECK(has(file.wrong(), "chmod 600"));
+        ::unsetenv("CREDENTIALS_DIRECTORY");
+    }
+
+    TEST_CASE("a secret is taken as bearers, Splunk's clients and basic authentication have it") {
+        access_rules rules;
+        rules.set_tokens({token("ann", "0123456789abcdef"), token("bob", "fedcba9876543210")});
+        const auto whose = [&rules](std::string_view authorization) {
+            const auto* const found = rules.find(authorization);
+            return found == nullptr ? "nobody"s : found->token.name;
+        };
+        CHECK(whose("Bearer 0123456789abcdef") == "ann");
+        CHECK(whose("bearer  fedcba9876543210") == "bob");
+        CHECK(whose("Splunk fedcba9876543210") == "bob");
+        CHECK(whose("Basic YW5uOjAxMjM0NTY3ODlhYmNkZWY=") == "ann"); // ann:0123456789abcdef
+        CHECK(whose("basic OmZlZGNiYTk4NzY1NDMyMTA=") == "bob");     // :fedcba9876543210
+        CHECK(whose("ApiKey YW5uOjAxMjM0NTY3ODlhYmNkZWY=") == "ann");
+        CHECK(whose("Basic !!!!") == "nobody");
+        CHECK(whose("Basic MDEyMzQ1Njc4OWFiY2RlZg==") == "nobody"); // without a colon
+        CHECK(whose("Basic " + std::string(100'000, 'A')) == "nobody");
+        CHECK(whose("Bearer 0123456789abcdeg") == "nobody");
+        CHECK(whose("Bearer 0123456789abcde") == "nobody");
+        CHECK(whose("Bearer 0123456789abcdef0") == "nobody");
+        CHECK(whose("Bearer") == "nobody");
+        CHECK(whose("") == "nobody");
+        CHECK(whose("Digest 0123456789abcdef") == "nobody");
+    }
+
+    TEST_CASE("a share is so much in a second and so much at once, and it is told when to come") {
+        const clock::time_point start{1h};
+        quota share(10, 30);
+        CHECK(share.wait_for(30, start) == 0s);
+        share.take(30);
+        CHECK(share.wait_for(5, start) > 499ms);
+        CHECK(share.wait_for(5, start) < 501ms);
+        CHECK(share.wait_for(5, start + 500ms) == 0s);
+        share.take(5);
+        CHECK(share.wait_for(1000, start + 3s) >
+              499ms); // of the 30 that may ever come, 25 are there
+        CHECK(share.wait_for(1000, start + 4s) == 0s);
+        share.take(1000);
+        CHECK(share.wait_for(1, start + 4s) > 97s); // it has had what is others' as well
+        CHECK(share.wait_for(1, start + 4s) < 98s);
+        quota none(0, 0);
+        CHECK(none.wait_for(1'000'000'000, start) == 0s);
+    }
+
+    TEST_CASE("what is too much of one kind is not counted of the other") {
+        access_token both = token("ann", "0123456789abcdef");
+        both.records_per_second = 10;
+        both.bytes_per_second = 100;
+        access_rules::holder who(both);
+        const clock::time_point start{1h};
+        CHECK(access_rules::wait_for(who, 1, 100, start) == 0s);
+        CHECK(access_rules::wait_for(who, 9, 50, start) > 0s); // bytes
+        CHECK(access_rules::wait_for(who, 9, 0, start) == 0s);
+        CHECK(access_rules::wait_for(who, 1, 0, start) > 0s); // records
+    }
+
+    TEST_CASE("new settings give nobody back what he has used, unless his line has changed") {
+        access_rules rules;
+        access_token ann = token("ann", "0123456789abcdef");
+        ann.records_per_second = 10;
+        rules.set_tokens({ann});
+        const clock::time_point start{1h};
+        const auto wait = [&] {
+            return access_rules::wait_for(*rules.find("Bearer 0123456789abcdef"), 10, 0, start);
+        };
+        CHECK(wait() == 0s);
+        CHECK(wait() > 0s);
+        rules.set_tokens({token("new", "fedcba9876543210"), ann});
+        CHECK(wait() > 0s);
+        ann.records_per_second = 20;
+        rules.set_tokens({ann});
+        CHECK(wait() == 0s);
+    }
+
+    TEST_CASE("who listens beyond this machine needs a token or TLS, and a datagram has neither") {
+        const auto wrong = [](source_kind kind, const char* at, bool has_tokens, bool has_tls) {
+            collector_options options;
+            named_log_options log;
+            log.name = "app";
+            log.path = "/nowhere/app.log";
+            options.logs.push_back(log);
+            auto& listener = options.listeners.emplace_back();
+            listener.kind = kind;
+            listener.at = endpoint::parse(at);
+            listener.secured = has_tls ? security::tls : security::automatic;
+            if (has_tokens) {
+                options.tokens.push_back(token("ann", "0123456789abcdef"));
+            }
+            options.tls.certificate = has_tls ? "/nowhere/cert.pem" : "";
+            options.tls.key = has_tls ? "/nowhere/key.pem" : "";
+            try {
+                require_valid(options);
+            } catch (const std::exception& why) {
+                return std::string(why.what());
+            }
+            return "nothing"s;
+        };
+        using enum source_kind;
+        for (const auto kind : {http, lines, syslog, syslog_datagrams}) {
+            CHECK(wrong(kind, "127.0.0.1:1", false, false) == "nothing");
+            CHECK(wrong(kind, "[::1]:1", false, false) == "nothing");
+            CHECK(wrong(kind, "unix:/run/x", false, false) == "nothing");
+        }
+        CHECK(has(wrong(http, "0.0.0.0:1", false, false), "give tokens (--tokens FILE) or TLS"));
+        CHECK(wrong(http, "0.0.0.0:1", true, false) == "nothing");
+        CHECK(has(wrong(lines, "[::]:1", false, false), "give it TLS"));
+        CHECK(has(wrong(lines, "[::]:1", true, false), "give it TLS")); // it asks for none
+        CHECK(has(wrong(syslog, "10.0.0.1:1", true, false), "give it TLS"));
+        CHECK(has(wrong(syslog_datagrams, "0.0.0.0:1", true, false), "--from-anybody"));
+        // The certificate is not there: that is looked at when nothing else is wrong.
+        CHECK(has(wrong(http, "0.0.0.0:1", false, true), "/nowhere/cert.pem"));
+        CHECK(has(wrong(lines, "0.0.0.0:1", false, true), "/nowhere/cert.pem"));
+        CHECK(has(wrong(syslog_datagrams, "127.0.0.1:1", false, true), "TLS is for streams"));
+        CHECK(has(wrong(http, "unix:/run/x", false, true), "TLS is for streams over TCP"));
+    }
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Whether what is installed as a service is one: the example's settings are well, and systemd has
+# nothing against the units and finds the sandbox tight. Exits with 77, Meson's word for "skipped",
+# where systemd's tools are missing.
+#
+# usage: service.sh SAPWOOD PACKAGING UNIT
+set -euo pipefail
+
+sapwood=$1
+packaging=$2
+unit=$3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+sed "s|/run/sapwood|$work|; s|/var/log/sapwood|$work|" "$packaging/serve.toml" >"$work/serve.toml"
+"$sapwood" serve --config "$work/serve.toml" --check
+# With all that is only shown, and a file for each.
+sed -i "s|^#\([a-z[]\)|\1|; s|www-data|root|; s|/etc/sapwood|$work|" "$work/serve.toml"
+said=$("$sapwood" serve --config "$work/serve.toml" --check 2>&1 || true)
+if [[ $said != *CREDENTIALS_DIRECTORY* ]]; then
+    echo "a credential without a directory for them is not told: $said" >&2
+    exit 1
+fi
+if command -v openssl >/dev/null; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=test \
+        -keyout "$work/tls.key" -out "$work/tls.pem" 2>/dev/null
+    echo "shop 0123456789abcdef" >"$work/tokens"
+    chmod 440 "$work/tokens" # as it looks with an access list
+    said=$(CREDENTIALS_DIRECTORY=$work "$sapwood" serve --config "$work/serve.toml" --check 2>&1 || true)
+    if [[ $said != *"3 places to listen at: well" && $said != *"built without OpenSSL" ]]; then
+        echo "the example's settings, all of them, are not well: $said" >&2
+        exit 1
+    fi
+fi
+
+command -v systemd-analyze >/dev/null || {
+    echo "skipped: systemd-analyze is not installed"
+    exit 77
+}
+mkdir "$work/units"
+# The program is not installed, and the user not made.
+sed "s|^\(ExecStart[a-zA-Z]*=\)[^ ]*sapwood |\1$sapwood |; s|^User=sapwood|User=root|" "$unit" \
+    >"$work/units/sapwood.service"
+cp "$packaging/sapwood.socket" "$work/units/"
+said=$(systemd-analyze verify --man=no "$work"/units/sapwood.{service,socket} 2>&1 | grep -F "$work/units" || true)
+if [[ -n $said ]]; then
+    echo "systemd has something against the units:" >&2
+    echo "$said" >&2
+    exit 1
+fi
+# 0 to 10 by its count; nobody that is not asked for anything has less than 1.
+systemd-analyze security --offline=true --threshold=20 "$unit" >"$work/security" || {
+    cat "$work/security" >&2
+    exit 1
+}
+tail -n 1 "$work/security"

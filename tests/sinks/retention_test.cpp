@@ -1,0 +1,125 @@
+// Which of the segments that a pipeline has set aside are kept.
+#include "support/log_files.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/retention.hpp>
+
+#include <chrono>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <string>
+#include <sys/stat.h>
+#include <system_error>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+using test::temporary_directory;
+using strings = std::vector<std::string>;
+
+const std::chrono::system_clock::time_point now{std::chrono::seconds(1'795'701'600)};
+
+class segments {
+  public:
+    segments() { test::fill(path(), "the present one\n"); }
+
+    [[nodiscard]] std::string path() const { return directory_ / "app.log"; }
+
+    /// A hundred bytes that were last written to so long ago.
+    std::string add(const std::string& ending, std::chrono::seconds ago = 0s) {
+        const std::string name = path() + ending;
+        test::fill(name, std::string(100, 'x'));
+        const auto when = std::chrono::system_clock::to_time_t(now - ago);
+        const timespec times[2] = {{when, 0}, {when, 0}};
+        REQUIRE(::utimensat(AT_FDCWD, name.c_str(), times, 0) == 0);
+        return name;
+    }
+
+    [[nodiscard]] std::string numbered(unsigned number) const {
+        return fmt::format(".{:016}", number);
+    }
+
+    [[nodiscard]] std::uint64_t keep(const retention& what) const {
+        const retention_report report = remove_old_segments(path(), what, now);
+        CHECK(report.failures.empty());
+        return report.removed;
+    }
+
+    [[nodiscard]] strings left() const { return test::files_like(path()); }
+
+  private:
+    temporary_directory directory_;
+};
+
+} // namespace
+
+TEST_SUITE("retention") {
+    TEST_CASE("so many segments are kept, the newest") {
+        segments log;
+        strings all;
+        for (const unsigned number : {42U, 100U, 101U, 9000U}) {
+            all.push_back(log.add(log.numbered(number)));
+        }
+        CHECK(log.keep({.files = 4}) == 0);
+        CHECK(log.keep({.files = 3}) == 1);
+        CHECK(log.left() == strings(all.begin() + 1, all.end()));
+        CHECK(log.keep({.files = 1}) == 2);
+        CHECK(log.left() == strings{all.back()});
+        CHECK(log.keep({}) == 0);
+    }
+
+    TEST_CASE("a number that was there twice is two segments, the first of them older") {
+        segments log;
+        log.add(log.numbered(7));
+        const strings kept{log.add(log.numbered(7) + "-2"), log.add(log.numbered(7) + "-3")};
+        CHECK(log.keep({.files = 2}) == 1);
+        CHECK(log.left() == kept);
+    }
+
+    TEST_CASE("they are kept for so long") {
+        segments log;
+        log.add(log.numbered(1), 3h);
+        log.add(log.numbered(2), 2h);
+        const std::string kept = log.add(log.numbered(3), 1h);
+        CHECK(log.keep({.age = 7200s}) == 1);
+        CHECK(log.keep({.age = 7199s}) == 1);
+        CHECK(log.left() == strings{kept});
+    }
+
+    TEST_CASE("they are kept as long as all of them have no more bytes") {
+        segments log;
+        log.add(log.numbered(1));
+        const strings kept{log.add(log.numbered(2)), log.add(log.numbered(3))};
+        CHECK(log.keep({.bytes = 300}) == 0);
+        CHECK(log.keep({.bytes = 299}) == 1);
+        CHECK(log.left() == kept);
+    }
+
+    TEST_CASE(
+        "nothing else is touched: the log itself, what it is about to become, and strangers'") {
+        segments log;
+        const strings others{log.add(".0000000000000009.zst"),
+                             log.add(".000000000000001"),
+                             log.add(".00000000000000x1"),
+                             log.add(".0000000000000001-"),
+                             log.add(".0000000000000001-a"),
+                             log.add(".20261126T141236.123Z"),
+                             log.add(".next"),
+                             log.add(".torn"),
+                             log.add("x.0000000000000001")};
+        const std::string directory = log.path() + log.numbered(3);
+        REQUIRE(::mkdir(directory.c_str(), 0700) == 0);
+        log.add(log.numbered(2));
+        CHECK(log.keep({.files = 0, .age = 1s, .bytes = 1}) == 1);
+        CHECK(log.left().size() == others.size() + 1);
+        CHECK(test::contents_of(log.path()) == "the present one\n");
+    }
+
+    TEST_CASE("a directory that cannot be read is told") {
+        CHECK_THROWS_AS((void)remove_old_segments("/no/such/app.log", {.files = 1}, now),
+                        std::system_error);
+    }
+}

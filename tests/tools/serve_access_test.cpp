@@ -1,0 +1,615 @@
+// sapwood serve, from outside: who is let in, and how its operator handles it.
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <collector/tls_context.hpp>
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <memory>
+#include <netinet/in.h>
+#include <string>
+#include <string_view>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace std::string_literals;
+using sapwood::test::contents_of;
+using sapwood::test::eventually;
+using sapwood::test::fill;
+using sapwood::test::program;
+using sapwood::test::run_program;
+using sapwood::test::temporary_directory;
+
+bool has(std::string_view text, std::string_view what) {
+    return text.find(what) != text.npos;
+}
+
+std::size_t lines_in(const std::string& path) {
+    const std::string text = contents_of(path);
+    return static_cast<std::size_t>(std::ranges::count(text, '\n'));
+}
+
+/// Runs a shell command; its output.
+std::string shell(const std::string& command) {
+    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
+    REQUIRE(pipe != nullptr);
+    std::string text;
+    char buffer[4096];
+    while (const auto got = std::fread(buffer, 1, sizeof(buffer), pipe.get())) {
+        text.append(buffer, got);
+    }
+    return text;
+}
+
+bool is_installed(const char* command) {
+    if (std::system(fmt::format("command -v {} >/dev/null", command).c_str()) == 0) {
+        return true;
+    }
+    MESSAGE("skipped: " << command << " is not installed");
+    return false;
+}
+
+bool has_tls() {
+    if (!sapwood::collector::tls_context::is_built()) {
+        MESSAGE("skipped: built without OpenSSL");
+        return false;
+    }
+    return is_installed("openssl");
+}
+
+/// A daemon that listens at `places`; `ports` has those of TCP, HTTP's first.
+class daemon_under_test {
+  public:
+    daemon_under_test(std::vector<std::string> arguments, unsigned places,
+                      const program::streams& with = {}) {
+        arguments.insert(arguments.begin(), {"serve", "--log", log});
+        process = std::make_unique<program>("sapwood", std::move(arguments), with);
+        eventually([&] {
+            const std::string out = process->out_so_far();
+            return std::ranges::count(out, '\n') >= places;
+        });
+        std::string out = process->out_so_far();
+        constexpr std::string_view place = "127.0.0.1:";
+        for (auto at = out.find(place); at != out.npos; at = out.find(place, at + 1)) {
+            ports.push_back(std::atoi(out.c_str() + at + place.size()));
+        }
+    }
+
+    program::outcome stop() {
+        process->signal(SIGTERM);
+        return process->wait();
+    }
+
+    temporary_directory directory;
+    std::string log = directory / "app.log";
+    std::vector<int> ports;
+    std::unique_ptr<program> process;
+};
+
+/// Certificates that `openssl` has made, in a directory.
+class authority {
+  public:
+    authority() {
+        REQUIRE(
+            shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+                  "-subj '/CN=test authority' -keyout " +
+                  (directory / "ca.key") + " -out " + ca() + " 2>/dev/null && echo well") ==
+            "well\n");
+    }
+
+    [[nodiscard]] std::string ca() const { return directory / "ca.pem"; }
+
+    [[nodiscard]] std::string cert(const std::string& name) const {
+        return directory / (name + ".pem");
+    }
+
+    [[nodiscard]] std::string key(const std::string& name) const {
+        return directory / (name + ".key");
+    }
+
+    /// For localhost and 127.0.0.1, and of `name`.
+    void issue(const std::string& name) const {
+        fill(directory / "names", "subjectAltName=DNS:" + name + ",DNS:localhost,IP:127.0.0.1\n");
+        const std::string request = directory / "request";
+        REQUIRE(shell(fmt::format(
+                    "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={0} "
+                    "-keyout {1} -out {2} 2>/dev/null && openssl x509 -req -in {2} -CA {3} -CAkey "
+                    "{4} -days 1 -extfile {5} -out {6} -CAcreateserial 2>/dev/null && echo well",
+                    name, key(name), request, ca(), directory / "ca.key", directory / "names",
+                    cert(name))) == "well\n");
+    }
+
+    temporary_directory directory;
+};
+
+/// A Unix socket of `type` that is bound to `path`, and listens where that is for streams.
+int bound(const std::string& path, int type) {
+    const int fd = ::socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    sockaddr_un at{};
+    at.sun_family = AF_UNIX;
+    path.copy(at.sun_path, sizeof(at.sun_path) - 1);
+    REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0);
+    if (type == SOCK_STREAM) {
+        REQUIRE(::listen(fd, 16) == 0);
+    }
+    return fd;
+}
+
+/// An IPv4 socket on a port that was free.
+int bound_to_loopback(int type, int& port) {
+    const int fd = ::socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(at);
+    REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&at), size) == 0);
+    if (type == SOCK_STREAM) {
+        REQUIRE(::listen(fd, 16) == 0);
+    }
+    REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+    port = ntohs(at.sin_port);
+    return fd;
+}
+
+/// Passes sockets on as systemd does: from descriptor 3 on.
+program::streams activation(std::vector<int> sockets, const std::string& names) {
+    return {.in = -1, .err = -1, .prepare = [sockets = std::move(sockets), names] {
+                constexpr int above = 100;
+                for (std::size_t i = 0; i < sockets.size(); ++i) {
+                    ::dup2(sockets[i], above + static_cast<int>(i));
+                }
+                for (std::size_t i = 0; i < sockets.size(); ++i) {
+                    ::dup2(above + static_cast<int>(i), 3 + static_cast<int>(i));
+                    ::close(above + static_cast<int>(i));
+                }
+                ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+                ::setenv("LISTEN_FDS", std::to_string(sockets.size()).c_str(), 1);
+                ::setenv("LISTEN_FDNAMES", names.c_str(), 1);
+            }};
+}
+
+/// A stream that is connected to a path; -1 where it is refused.
+int connected_to(const std::string& path) {
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un at{};
+    at.sun_family = AF_UNIX;
+    path.copy(at.sun_path, sizeof(at.sun_path) - 1);
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) != 0) {
+        ::close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+constexpr uid_t nobody = 65534;
+
+/// Sends `line` to a Unix stream as a user, and waits until the other side has closed.
+void send_as(uid_t user, const std::string& path, const std::string& line) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        if (::setuid(user) != 0) {
+            ::_exit(2);
+        }
+        const int fd = connected_to(path);
+        if (fd < 0) {
+            ::_exit(3);
+        }
+        (void)::send(fd, line.data(), line.size(), MSG_NOSIGNAL);
+        ::shutdown(fd, SHUT_WR);
+        char byte = 0;
+        (void)::recv(fd, &byte, 1, 0);
+        ::_exit(0);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WEXITSTATUS(status) == 0);
+}
+
+} // namespace
+
+TEST_SUITE("serve_access") {
+    TEST_CASE("curl, Python and openssl speak TLS to it, and certificates are asked for") {
+        if (!has_tls() || !is_installed("curl") || !is_installed("python3")) {
+            return;
+        }
+        authority ca;
+        ca.issue("server");
+        ca.issue("shop");
+        daemon_under_test at({"--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--tcp-lines",
+                              "127.0.0.1:0", "--http", "plain:127.0.0.1:0", "--tls-cert",
+                              ca.cert("server"), "--tls-key", ca.key("server"), "--tls-client-ca",
+                              ca.ca()},
+                             4);
+        REQUIRE(at.ports.size() == 4);
+        const std::string shop = fmt::format(" --cacert {} --cert {} --key {}", ca.ca(),
+                                             ca.cert("shop"), ca.key("shop"));
+        const std::string url = fmt::format(" https://localhost:{}/log", at.ports[0]);
+        CHECK(shell("curl -sS -d '{\"n\":1}'" + shop + url + " 2>&1") ==
+              R"({"status":"1","result":"success"})");
+        CHECK(shell("curl -sS -o /dev/null -w '%{http_version}' --tls-max 1.2 -d '{\"n\":2}'" +
+                    shop + url + " 2>&1") == "1.1");
+        // The handshake of 1.3 is over for the client before it is refused.
+        CHECK(has(shell("curl -sS -d '{\"n\":3}' --cacert " + ca.ca() + url + " 2>&1"), "alert"));
+        CHECK(has(shell("curl -sS --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0 -d '{}'" + shop + url +
+                        " 2>&1"),
+                  "curl: (35)"));
+        CHECK(has(shell(fmt::format("curl -sS -d '{{}}' http://127.0.0.1:{}/log", at.ports[0])),
+                  "say https, not http"));
+        CHECK(shell(fmt::format("curl -sS -d '{{\"n\":4}}' http://127.0.0.1:{}/log",
+                                at.ports[1])) == R"({"status":"1","result":"success"})");
+        const std::string client = fmt::format(
+            "openssl s_client -quiet -no_ign_eof -verify_return_error -CAfile {} -cert {} -key {} "
+            "-connect 127.0.0.1:{} 2>&1 >/dev/null",
+            ca.ca(), ca.cert("shop"), ca.key("shop"), at.ports[2]);
+        (void)shell("printf '<13>1 - web nginx - - - over TLS\\n' | " + client);
+        fill(at.directory / "client.py",
+             "import socket, ssl, sys\n"
+             "c = ssl.create_default_context(cafile=sys.argv[1])\n"
+             "c.load_cert_chain(sys.argv[2], sys.argv[3])\n"
+             "s = c.wrap_socket(socket.create_connection(('127.0.0.1', int(sys.argv[4]))), "
+             "server_hostname='localhost')\n"
+             "for i in range(1000): s.sendall(b'python %d\\n' % i)\n"
+             "s.close()\n"); // without reading, and without a close_notify
+        CHECK(shell(fmt::format("python3 {} {} {} {} {} 2>&1", at.directory / "client.py", ca.ca(),
+                                ca.cert("shop"), ca.key("shop"), at.ports[3])) == "");
+        eventually([&] { return lines_in(at.log) >= 1004; });
+        CHECK(at.stop().status == 0);
+        const std::string text = contents_of(at.log);
+        CHECK(std::ranges::count(text, '\n') == 1004);
+        CHECK(has(text, " cert=shop] {\"n\":1}\n"));
+        CHECK(has(text, " cert=shop] {\"n\":2}\n"));
+        CHECK(!has(text, "{\"n\":3}"));
+        CHECK(has(text, " cert=shop facility=user host=web app=nginx] over TLS\n"));
+        CHECK(has(text, " cert=shop] python 999\n"));
+    }
+
+    TEST_CASE("certificates are read anew under load, and no request is dropped") {
+        if (!has_tls() || !is_installed("python3")) {
+            return;
+        }
+        authority ca;
+        ca.issue("server");
+        ca.issue("other");
+        daemon_under_test at({"--http", "127.0.0.1:0", "--tls-cert", ca.cert("server"), "--tls-key",
+                              ca.key("server")},
+                             1);
+        // Half of the requests on connections that stay, half on new ones.
+        fill(at.directory / "load.py",
+             "import http.client, ssl, sys\n"
+             "c = ssl.create_default_context(cafile=sys.argv[1])\n"
+             "kept = http.client.HTTPSConnection('localhost', int(sys.argv[2]), context=c)\n"
+             "for i in range(int(sys.argv[3])):\n"
+             "    fresh = http.client.HTTPSConnection('localhost', int(sys.argv[2]), context=c)\n"
+             "    for each in (kept, fresh):\n"
+             "        each.request('POST', '/log', '{}')\n"
+             "        r = each.getresponse()\n"
+             "        r.read()\n"
+             "        if r.status != 200: print(r.status)\n"
+             "    fresh.close()\n"
+             "print('done')\n");
+        constexpr int rounds = 100;
+        std::atomic<bool> is_over{false};
+        std::string said;
+        std::thread load([&] {
+            said = shell(fmt::format("python3 {} {} {} {} 2>&1", at.directory / "load.py", ca.ca(),
+                                     at.ports[0], rounds));
+            is_over = true;
+        });
+        const auto put = [&](const std::string& name) {
+            std::filesystem::copy_file(ca.key(name), ca.key("server") + ".new");
+            std::filesystem::copy_file(ca.cert(name), ca.cert("server") + ".new");
+            std::filesystem::rename(ca.key("server") + ".new", ca.key("server"));
+            std::filesystem::rename(ca.cert("server") + ".new", ca.cert("server"));
+        };
+        ca.issue("third");
+        unsigned reloads = 0;
+        while (!is_over) {
+            put(reloads % 2 == 0 ? "other" : "third");
+            at.process->signal(SIGHUP);
+            ++reloads;
+            eventually([&] { return is_over || lines_in(at.log) > 20 * std::size_t{reloads}; });
+        }
+        load.join();
+        CHECK(said == "done\n");
+        CHECK(reloads > 3);
+        fill(ca.cert("server"), "nonsense");
+        at.process->signal(SIGHUP);
+        CHECK(shell(fmt::format("python3 {} {} {} 1 2>&1", at.directory / "load.py", ca.ca(),
+                                at.ports[0])) == "done\n");
+        const auto done = at.stop();
+        CHECK(done.status == 0);
+        CHECK(has(done.err, "settings were read again"));
+        CHECK(has(done.err, "settings stay as they were: cannot use the certificate"));
+        CHECK(lines_in(at.log) == 2 * rounds + 2);
+    }
+
+    TEST_CASE("of a Unix socket only users on the list are taken, each told by the kernel") {
+        if (::geteuid() != 0) {
+            MESSAGE("skipped: needs root, to be somebody else");
+            return;
+        }
+        const temporary_directory sockets;
+        ::chmod((sockets / "").c_str(), 0755);
+        const std::string stream = sockets / "lines";
+        daemon_under_test at({"--unix", stream, "--unix-datagram", sockets / "log", "--mode", "666",
+                              "--unix-allow", "root,4711", "--http", "127.0.0.1:0"},
+                             3);
+        send_as(0, stream, "from root\n");
+        send_as(4711, stream, "from 4711\n");
+        send_as(nobody, stream, "from nobody\n"); // who is let in by the mode, and sent away
+        if (is_installed("logger")) {
+            (void)shell(
+                fmt::format("logger -u {} 'root says'; setpriv --reuid 65534 --clear-groups "
+                            "logger -u {} 'nobody says'",
+                            sockets / "log", sockets / "log"));
+        }
+        eventually([&] { return lines_in(at.log) >= 3; });
+        const std::string metrics =
+            shell(fmt::format("curl -sS http://127.0.0.1:{}/metrics", at.ports.back()));
+        CHECK(at.stop().status == 0);
+        const std::string text = contents_of(at.log);
+        CHECK(has(text, " uid=0 gid=0] from root\n"));
+        CHECK(has(text, " uid=4711 gid=0] from 4711\n"));
+        CHECK(has(text, "] root says\n"));
+        CHECK(!has(text, "nobody"));
+        CHECK(has(metrics, "sapwood_collector_users_refused_total 2\n"));
+    }
+
+    TEST_CASE("sockets that were there before it are listened on, by name and by place") {
+        const temporary_directory sockets;
+        int http_port = 0;
+        int udp_port = 0;
+        const std::vector<int> fds{
+            bound_to_loopback(SOCK_STREAM, http_port), bound_to_loopback(SOCK_DGRAM, udp_port),
+            bound(sockets / "lines", SOCK_STREAM), bound(sockets / "log", SOCK_DGRAM)};
+        // Who came before it began waits, and is served.
+        const int early = connected_to(sockets / "lines");
+        REQUIRE(early >= 0);
+        REQUIRE(::send(early, "early\n", 6, MSG_NOSIGNAL) == 6);
+        ::shutdown(early, SHUT_WR);
+        {
+            daemon_under_test at({"--http", "fd:web", "--udp",
+                                  fmt::format("127.0.0.1:{}", udp_port), "--unix", "fd:lines",
+                                  "--unix-datagram", sockets / "log"},
+                                 4, activation(fds, "web:sapwood.socket:lines:sapwood.socket"));
+            if (is_installed("curl") && is_installed("logger")) {
+                CHECK(shell(fmt::format("curl -sS -d '{{\"by\":\"http\"}}' http://127.0.0.1:{}/log",
+                                        http_port)) == R"({"status":"1","result":"success"})");
+                (void)shell(fmt::format("logger -n 127.0.0.1 -P {} -d 'by udp'; logger -u {} 'by "
+                                        "datagram'",
+                                        udp_port, sockets / "log"));
+                eventually([&] { return lines_in(at.log) >= 4; });
+            }
+            CHECK(at.stop().status == 0);
+            const std::string text = contents_of(at.log);
+            CHECK(has(text, "] early\n"));
+            CHECK(has(text, fmt::format("[unix pid={} uid={}", ::getpid(), ::getuid())));
+            CHECK(has(text, "{\"by\":\"http\"}"));
+            CHECK(has(text, "] by udp\n"));
+            CHECK(has(text, "] by datagram\n"));
+        }
+        // They are their maker's: the paths stay, and the next one can have them.
+        CHECK(::access((sockets / "lines").c_str(), F_OK) == 0);
+        CHECK(::access((sockets / "log").c_str(), F_OK) == 0);
+        const auto said = [&](std::vector<std::string> arguments, const std::string& names) {
+            arguments.insert(arguments.begin(), {"serve", "--log", sockets / "app.log"});
+            const auto done = run_program("sapwood", std::move(arguments), activation(fds, names));
+            CHECK(done.status == 2);
+            return done.err;
+        };
+        const std::string names = "web:udp:lines:log";
+        CHECK(has(said({"--http", "fd:none"}, names), "no socket named none was passed on"));
+        CHECK(has(said({"--http", "fd:udp"}, names), "named udp is for datagrams"));
+        CHECK(has(said({"--http", "fd:web", "--unix", "fd:lines", "--udp", "fd:udp"}, names),
+                  "a socket named log at unix:"));
+        CHECK(has(
+            run_program("sapwood", {"serve", "--log", sockets / "app.log", "--http", "fd:web"}).err,
+            "no socket named web was passed on"));
+        for (const int fd : fds) {
+            ::close(fd);
+        }
+        ::close(early);
+    }
+
+    TEST_CASE("an inherited socket that others can reach is not listened on unguarded") {
+        const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sockaddr_in at{};
+        at.sin_family = AF_INET;
+        REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0);
+        REQUIRE(::listen(fd, 1) == 0);
+        const temporary_directory directory;
+        const auto done =
+            run_program("sapwood", {"serve", "--log", directory / "app.log", "--http", "fd:web"},
+                        activation({fd}, "web"));
+        CHECK(done.status == 2);
+        CHECK(has(done.err, "is to be reached from other machines"));
+        ::close(fd);
+    }
+
+    TEST_CASE("who sends more than his share is told when to come again") {
+        if (!is_installed("curl")) {
+            return;
+        }
+        const temporary_directory directory;
+        const std::string tokens = directory / "tokens";
+        fill(tokens, "ann the-first-secret rate=1 burst=3 bytes=100000\n");
+        ::chmod(tokens.c_str(), 0600);
+        daemon_under_test at({"--http", "127.0.0.1:0", "--tokens", tokens}, 1);
+        const auto post = [&](const std::string& body) {
+            return shell(fmt::format("curl -sS -i -H 'Authorization: Bearer the-first-secret' -d "
+                                     "'{}' http://127.0.0.1:{}/log",
+                                     body, at.ports[0]));
+        };
+        CHECK(has(post("[{},{},{}]"), "HTTP/1.1 200 "));
+        const std::string refused = post("[{},{},{}]");
+        CHECK(has(refused, "HTTP/1.1 429 "));
+        CHECK((has(refused, "Retry-After: 3\r\n") || has(refused, "Retry-After: 2\r\n")));
+        CHECK(lines_in(at.log) == 3);
+        CHECK(at.stop().status == 0);
+    }
+
+    TEST_CASE("told to end twice, it ends at once, and says what was left") {
+        const temporary_directory sockets;
+        daemon_under_test at(
+            {"--unix", sockets / "lines", "--drain", "60", "--http", "127.0.0.1:0"}, 2);
+        const int busy = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sockaddr_in to{};
+        to.sin_family = AF_INET;
+        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        to.sin_port = htons(static_cast<std::uint16_t>(at.ports.back()));
+        REQUIRE(::connect(busy, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+        const std::string half =
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{";
+        REQUIRE(::send(busy, half.data(), half.size(), MSG_NOSIGNAL) ==
+                static_cast<ssize_t>(half.size()));
+        // Another one is answered: so this one has been read.
+        const std::string metrics =
+            "curl -sS http://127.0.0.1:" + std::to_string(at.ports.back()) + "/metrics";
+        eventually([&] { return has(shell(metrics), "sapwood_collector_connections 2\n"); });
+        at.process->signal(SIGTERM);
+        // It lets nobody in any more, and waits for who is in the middle.
+        eventually([&] { return connected_to(sockets / "lines") < 0; });
+        at.process->signal(SIGTERM);
+        const auto done = at.process->wait();
+        CHECK(done.status == 1);
+        CHECK(has(done.err,
+                  "it was told to end twice: 1 connections were cut off, 0 records of app "
+                  "are not in its file"));
+        ::close(busy);
+    }
+
+    TEST_CASE("a signal that comes as soon as it listens ends it well") {
+        for (int i = 0; i < 5; ++i) {
+            daemon_under_test at({"--http", "127.0.0.1:0"}, 1);
+            CHECK(at.stop().status == 0);
+        }
+    }
+
+    TEST_CASE("SIGHUP goes on in the file that has the log's name, at once") {
+        const temporary_directory sockets;
+        daemon_under_test at({"--unix", sockets / "lines"}, 1);
+        send_as(::getuid(), sockets / "lines", "before\n");
+        eventually([&] { return lines_in(at.log) == 1; });
+        std::filesystem::rename(at.log, at.log + ".1");
+        at.process->signal(SIGHUP);
+        send_as(::getuid(), sockets / "lines", "after\n");
+        eventually([&] { return has(contents_of(at.log), "] after\n"); });
+        const auto done = at.stop();
+        CHECK(done.status == 0);
+        CHECK(has(contents_of(at.log + ".1"), "] before\n"));
+        CHECK(!has(contents_of(at.log + ".1"), "] after\n"));
+    }
+
+    TEST_CASE("of the segments that are set aside only so many are kept") {
+        if (!is_installed("curl")) {
+            return;
+        }
+        const temporary_directory sockets;
+        daemon_under_test at({"--unix", sockets / "lines", "--http", "127.0.0.1:0",
+                              "--segment-bytes", "1000", "--keep-segments", "2"},
+                             2);
+        for (int i = 0; i < 8; ++i) { // a write each, so seven are set aside
+            const std::string line = fmt::format("{} {}\n", std::string(1500, 'x'), i);
+            send_as(::getuid(), sockets / "lines", line);
+            eventually([&] { return has(contents_of(at.log), line); });
+        }
+        const std::string metrics =
+            fmt::format("curl -sS http://127.0.0.1:{}/metrics", at.ports[0]);
+        eventually([&] {
+            return has(shell(metrics), "sapwood_collector_log_segments_removed_total 5\n");
+        });
+        std::vector<std::string> left;
+        for (const auto& each : std::filesystem::directory_iterator(at.directory / "")) {
+            if (each.path().filename().string().starts_with("app.log.0")) {
+                left.push_back(contents_of(each.path()));
+            }
+        }
+        REQUIRE(left.size() == 2);
+        std::ranges::sort(left);
+        CHECK(has(left[0], "x 5\n"));
+        CHECK(has(left[1], "x 6\n"));
+        CHECK(at.stop().status == 0);
+    }
+
+    TEST_CASE("options and settings file know the same, and both say what is wrong") {
+        const temporary_directory directory;
+        const std::string settings = directory / "serve.toml";
+        const std::string whole = fmt::format(
+            "[[log]]\nname = 'app'\npath = '{0}/app.log'\nqueue_records = 100\n"
+            "queue_bytes = 2000000\nsegment_bytes = 1000000\nkeep_segments = 3\nkeep_days = 0.5\n"
+            "keep_bytes = 9000000\n"
+            "[[listen]]\nkind = 'lines'\nat = '{0}/lines'\nmode = '666'\nallow = ['root', 1000]\n"
+            "[[listen]]\nkind = 'http'\nat = 'fd:web'\n"
+            "[limits]\nhandshake_seconds = 5\nbody_bytes = 1000\n",
+            directory / "");
+        const auto check = [&](const std::string& text) {
+            fill(settings, text);
+            return run_program("sapwood", {"serve", "--check", "--config", settings});
+        };
+        CHECK(check(whole).err == "");
+        CHECK(check(whole).status == 0);
+        const auto wrong = [&](const std::string& from, const std::string& to) {
+            std::string text = whole;
+            text.replace(text.find(from), from.size(), to);
+            const auto done = check(text);
+            CHECK(done.status == 2);
+            return done.err;
+        };
+        CHECK(has(wrong("'root'", "'no such user'"), "there is no user no such user"));
+        CHECK(has(wrong("'root'", "1.5"), "serve.toml:14: listen.allow: must be a list of names"));
+        CHECK(has(wrong("'666'", "'600'"), "is for users whom its mode, 600, does not let in"));
+        CHECK(has(wrong("segment_bytes = 1000000\n", ""), "there are none without segment_bytes"));
+        CHECK(has(wrong("keep_days = 0.5", "keep_days = -1"), "keep_days is a number of days"));
+        CHECK(has(wrong("at = 'fd:web'", "at = 'fd:web'\ntls = true"), "give it a certificate"));
+        CHECK(has(wrong("[limits]", "[tls]\ncert = 'a'\n[limits]"), "one of them is missing"));
+        CHECK(has(wrong("[limits]", "[tls]\ncert = 'a'\nkey = 'b'\nclient = 'perhaps'\n[limits]"),
+                  "serve.toml:21: tls.client: must be required or optional"));
+        CHECK(has(wrong("[limits]", "[tls]\ncert = 'credential:a'\n[limits]"),
+                  "$CREDENTIALS_DIRECTORY"));
+
+        const auto said = [&](std::vector<std::string> arguments) {
+            arguments.insert(arguments.begin(), {"serve", "--check", "--log", directory / "b.log"});
+            return run_program("sapwood", std::move(arguments));
+        };
+        CHECK(said({"--unix",          directory / "lines",
+                    "--mode",          "666",
+                    "--unix-allow",    "root,1000",
+                    "--queue-records", "100",
+                    "--queue-bytes",   "2000000",
+                    "--segment-bytes", "1000000",
+                    "--keep-segments", "3",
+                    "--keep-days",     "0.5",
+                    "--keep-bytes",    "9000000",
+                    "--limit",         "handshake_seconds=5",
+                    "--limit",         "body_bytes=1000",
+                    "--http",          "fd:web",
+                    "--tcp-lines",     "127.0.0.1:0"})
+                  .err == "");
+        CHECK(has(said({"--http", "127.0.0.1:0", "--limit", "speed=1"}).err,
+                  "speed is no name of a limit; there are: head_bytes"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--limit", "body_bytes=0"}).err,
+                  "--limit body_bytes: a whole number"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--limit", "idle_seconds=x"}).err,
+                  "--limit idle_seconds is a number of seconds, not x"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "perhaps"}).err,
+                  "--tls-client is required or optional"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "optional"}).err,
+                  "needs --tls-client-ca"));
+    }
+}
