@@ -208,7 +208,9 @@ void http_session::take_records() {
     }
     decoded_request& decoded = intake_.decoded;
     decoded.clear();
-    if (const auto plain = intake_.plain.undo(plan_.coding, parser_.body()); plain.status != 0) {
+    const auto plain = intake_.plain.undo(plan_.coding, parser_.body());
+    const std::size_t bytes = plain.text.size();
+    if (plain.status != 0) {
         decoded.refuse(plain.status, plain.reason);
     } else {
         plan_.as->decode({.head = parser_.head(),
@@ -219,7 +221,7 @@ void http_session::take_records() {
                          decoded);
     }
     intake_.plain.trim();
-    if (decoded.status == 0 && !is_within_quota(decoded.records.size())) {
+    if (decoded.status == 0 && !is_within_quota(decoded.records.size(), bytes)) {
         decoded.refuse(429, "more comes than this token is for");
     }
     if (decoded.status != 0) {
@@ -276,7 +278,7 @@ bool http_session::must_come_again() {
     return true;
 }
 
-bool http_session::is_within_quota(std::size_t records) {
+bool http_session::is_within_quota(std::size_t records, std::size_t bytes) {
     if (!intake_.access.needs_token()) {
         return true;
     }
@@ -285,7 +287,7 @@ bool http_session::is_within_quota(std::size_t records) {
         return true;
     }
     const clock::duration wait =
-        access_rules::wait_for(*who, records, parser_.body().size(), event_loop::current().now());
+        access_rules::wait_for(*who, records, bytes, event_loop::current().now());
     if (wait == clock::duration::zero()) {
         return true;
     }
