@@ -82,10 +82,14 @@ class log_sink {
     [[nodiscard]] virtual std::unique_ptr<log_layout> default_form() const { return nullptr; }
 
     /// Writes lines from a signal handler, when the process dies. Async-signal-safe: system calls
-    /// only, no lock, no allocation; it does not block for long. False where nothing was written.
+    /// only, no lock, no allocation; it does not block for long. False where not all were written.
     /// Lines may be those that a write(), which has not returned and will not, was given, at the
     /// same address: a sink that can tell how many of them it has leaves these out.
     virtual bool write_in_crash(std::span<const char> lines) noexcept;
+
+    /// Of the lines that the last write_in_crash() was given, and that it has not written all, how
+    /// many bytes in front have been, by it or before: whole lines only. The default: none.
+    [[nodiscard]] virtual std::size_t kept_in_crash() const noexcept { return 0; }
 };
 
 } // namespace sapwood
