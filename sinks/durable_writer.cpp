@@ -341,6 +341,7 @@ task<log_news> durable_writer::follow(bool asked) {
     if (file_.counts().reopened != reopened) {
         is_poisoned_ = false;
         rewrites_unsynced_ = !unsynced_.empty();
+        is_changed_in_crash_ = is_taken_over();
     }
     crash_.note(file_);
     co_return news;
@@ -377,6 +378,7 @@ task<> durable_writer::begin_segment() {
     }
     is_poisoned_ = false;
     rewrites_unsynced_ = false;
+    is_changed_in_crash_ = is_taken_over();
     require_alone_with_text();
     if (failure) {
         // The lines are in the new file, which has yet to get its name.
@@ -422,8 +424,8 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
     is_poisoned_ = false;
     rewrites_unsynced_ = false;
     keep(text_.size());
-    is_begun_in_crash_ = is_taken_over();
-    if (is_named && !is_begun_in_crash_) {
+    is_changed_in_crash_ = is_rotated_in_crash_ = is_taken_over();
+    if (is_named && !is_rotated_in_crash_) {
         note_durable();
     } else {
         unsynced_.append(text_);
@@ -433,6 +435,7 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
 
 void durable_writer::note_durable() noexcept {
     unsynced_.clear();
+    is_rotated_in_crash_ = false;
     sync_at_ = clock::time_point::max();
     durable_last_ = static_cast<lsn>(to_number(heads_.next()) - 1);
 }

@@ -70,6 +70,10 @@ class durable_writer {
         return is_taken_over() ? clock::time_point::min() : sync_at_;
     }
 
+    /// Lines of a handler's that no sync will reach, as far as they are known: where they have no
+    /// numbers, one for all.
+    [[nodiscard]] std::uint64_t stranded() const noexcept { return stranded_; }
+
     /// The file is not to be written to any more, nor followed.
     [[nodiscard]] bool is_poisoned() const noexcept { return is_poisoned_; }
 
@@ -129,8 +133,11 @@ class durable_writer {
     /// The number of the last line that is on disk.
     lsn durable_last_;
     clock::time_point sync_at_ = clock::time_point::max();
-    /// A new file was begun, and a handler wrote meanwhile, perhaps into the one that was.
-    bool is_begun_in_crash_ = false;
+    /// Another file was begun, and a handler wrote meanwhile, perhaps into the one that was; which
+    /// has become a rotated one.
+    bool is_changed_in_crash_ = false;
+    bool is_rotated_in_crash_ = false;
+    std::uint64_t stranded_ = 0;
     /// For the next follow().
     log_news news_;
 

@@ -194,10 +194,12 @@ task<> durable_writer::look_after_file() {
     crash_.note(file_);
     if (is_numbered_) {
         gather_missing(present);
+    } else if (is_changed_in_crash_ || is_poisoned_ || file_.counts().reopened != reopened) {
+        ++stranded_;
     }
+    is_changed_in_crash_ = false;
     rewrites_unsynced_ = !unsynced_.empty();
     sync_at_ = unsynced_.empty() ? clock::time_point::max() : clock::time_point::min();
-    is_begun_in_crash_ = false;
 }
 
 /// Of the numbers that are not known to be on disk these are in the file, and on disk now. The
@@ -220,7 +222,8 @@ void durable_writer::gather_missing(const std::vector<lsn>& present) {
     std::uint64_t next = begin;
     const auto tell = [&](std::uint64_t to) {
         if (next < to) {
-            (is_begun_in_crash_ ? append_news : append_gap)(again, next, to - 1);
+            stranded_ += to - next;
+            (is_rotated_in_crash_ ? append_news : append_gap)(again, next, to - 1);
         }
     };
     for (std::string_view rest = unsynced_; !rest.empty();) {

@@ -388,6 +388,10 @@ bool rotating_log_sink::write_in_crash(std::span<const char> lines) noexcept {
     return durable_ != nullptr ? durable_->write_in_crash(lines) : crash_.write(lines);
 }
 
+std::uint64_t rotating_log_sink::lines_stranded() const noexcept {
+    return durable_ != nullptr ? durable_->stranded() : 0;
+}
+
 std::size_t rotating_log_sink::kept_in_crash() const noexcept {
     return durable_ != nullptr ? durable_->kept_in_crash() : crash_.kept();
 }

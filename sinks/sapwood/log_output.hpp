@@ -179,7 +179,10 @@ class log_output final : private log_restraint::teller {
     /// What it has taken is to survive the machine.
     [[nodiscard]] bool is_durable() const noexcept { return sink_->is_durable(); }
 
-    [[nodiscard]] std::uint64_t lines_lost() const noexcept { return counts_.lines_lost; }
+    /// Lost, or not to be had on disk any more.
+    [[nodiscard]] std::uint64_t lines_lost() const noexcept {
+        return counts_.lines_lost + sink_->lines_stranded();
+    }
 
     /// Has the sink do so with all that it was given.
     void ask_to_sync() noexcept {

@@ -65,6 +65,10 @@ class log_sink {
         return clock::time_point::max();
     }
 
+    /// How many lines a durable sink has taken so far that no sync will ever reach, and says so in
+    /// the log: what a signal's handler wrote into a file that cannot be trusted any more.
+    [[nodiscard]] virtual std::uint64_t lines_stranded() const noexcept { return 0; }
+
     /// Lets go of what it holds; it may be opened again.
     [[nodiscard]] virtual task<> close() = 0;
 

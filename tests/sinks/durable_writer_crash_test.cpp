@@ -227,6 +227,7 @@ TEST_SUITE("durable_writer_crash") {
             co_await its.sink->sync();
             CHECK(its.syncs > 0);
             CHECK(its.sink->sync_at() == clock::time_point::max());
+            CHECK(its.sink->lines_stranded() == 0);
             co_await put(*its.sink, "four\n");
             co_await its.sink->close();
         }(log));
@@ -422,6 +423,7 @@ TEST_SUITE("durable_writer_crash") {
             CHECK(how.kept == 4);
             co_await its.sink->sync();
             CHECK(its.lines() == strings{"2 two", gap(3, 3)}); // and no other line has had to come
+            CHECK(its.sink->lines_stranded() == 1);
             co_await put(*its.sink, "four\n");
             co_await its.sink->close();
         }(log));
@@ -576,6 +578,21 @@ TEST_SUITE("durable_writer_crash") {
             co_await its.sink->close();
         }(log));
         CHECK(contents_of(log.path) == "one\ntwo\none\nthree\n");
+    }
+
+    TEST_CASE("lines without numbers that stand in another file only are not acknowledged") {
+        crashing_log log(false);
+        log.loop.run([](crashing_log& its) -> task<> {
+            co_await its.sink->open();
+            co_await put(*its.sink, "one\n");
+            CHECK(crash(*its.sink, "two\n"));
+            std::filesystem::remove(its.path);
+            co_await its.sink->sync();
+            CHECK(its.sink->lines_stranded() == 1);
+            co_await put(*its.sink, "three\n");
+            co_await its.sink->close();
+        }(log));
+        CHECK(contents_of(log.path) == "three\n");
     }
 
     // --- another thread ---
