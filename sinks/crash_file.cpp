@@ -82,6 +82,7 @@ bool begin_line(int fd, std::uint64_t& begin) noexcept {
 } // namespace
 
 void crash_file::note(const file_sink& file) noexcept {
+    end_.store(file.size(), std::memory_order_relaxed); // of a write that goes on in another file
     fd_.store(file.fd(), std::memory_order_release);
 }
 

@@ -366,6 +366,7 @@ task<> durable_writer::begin_segment() {
     } else if (is_numbered_) {
         unsynced_[numbered_line::mark_at] = numbered_line::mark;
     }
+    crash_.end_write(); // to the file that was
     require_alone();
     std::exception_ptr failure;
     try {
