@@ -16,33 +16,99 @@ namespace {
 constexpr int looks_max = 300;
 constexpr timespec between_looks{.tv_sec = 0, .tv_nsec = 1'000'000};
 
+constexpr std::uint64_t unknown = ~std::uint64_t{0};
+
+/// How long the file is.
+std::uint64_t size_of(int fd) noexcept {
+    struct stat status {};
+
+    return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : unknown;
+}
+
+/// Whether the next line would be a line of its own.
+bool ends_with_line(int fd, std::uint64_t size) noexcept {
+    char last = '\n';
+    return size == 0 || size == unknown ||
+           ::pread(fd, &last, 1, static_cast<off_t>(size - 1)) != 1 || last == '\n';
+}
+
+/// How much of `text` came to the end of the file.
+std::size_t append(int fd, std::string_view text) noexcept {
+    std::size_t done = 0;
+    while (done < text.size()) {
+        const ssize_t written = ::write(fd, text.data() + done, text.size() - done);
+        if (written > 0) {
+            done += static_cast<std::size_t>(written);
+        } else if (written == 0 || errno != EINTR) {
+            break;
+        }
+    }
+    return done;
+}
+
+/// The file had grown to `end`, of which what is behind `whole` is a piece of a line. It stays,
+/// where somebody else has written meanwhile: what comes next ends it.
+void cut_off(int fd, std::uint64_t whole, std::uint64_t end) noexcept {
+    if (whole < end && size_of(fd) == end) {
+        (void)::ftruncate(fd, static_cast<off_t>(whole));
+    }
+}
+
+/// Goes on with `text`, of which `done` bytes are there already; it began at `begin` in the file.
+std::size_t append_lines(int fd, std::string_view text, std::size_t done,
+                         std::uint64_t begin) noexcept {
+    done += append(fd, text.substr(done));
+    if (done == text.size()) {
+        return done;
+    }
+    const std::size_t whole = text.substr(0, done).rfind('\n') + 1; // npos + 1 is 0
+    if (begin != unknown) {
+        cut_off(fd, begin + whole, begin + done);
+    }
+    return whole;
+}
+
+/// Where the next line begins: behind the end of what another write has left of one; nowhere where
+/// that cannot be ended.
+bool begin_line(int fd, std::uint64_t& begin) noexcept {
+    begin = size_of(fd);
+    if (ends_with_line(fd, begin)) {
+        return true;
+    }
+    ++begin;
+    return append(fd, "\n") == 1;
+}
+
 } // namespace
 
 void crash_file::note(const file_sink& file) noexcept {
-    end_.store(file.size(), std::memory_order_relaxed);
+    end_.store(file.size(), std::memory_order_relaxed); // of a write that goes on in another file
     fd_.store(file.fd(), std::memory_order_release);
 }
 
 void crash_file::begin_write(const char* batch, std::size_t done) noexcept {
+    end_.store(size_of(fd()), std::memory_order_relaxed);
     done_.store(done, std::memory_order_relaxed);
-    batch_.store(batch, std::memory_order_release);
+    batch_.store(batch, std::memory_order_seq_cst);
+}
+
+void crash_file::begin_in_child() noexcept {
+    end_write();
+    begun_.store(0, std::memory_order_relaxed);
+    ended_.store(0, std::memory_order_relaxed);
+    settled_.store(0, std::memory_order_relaxed);
 }
 
 /// How many of the `bytes` that are being written are in the file: it has grown by so many.
 std::size_t crash_file::count_written(int fd, std::size_t bytes) const noexcept {
+    const std::uint64_t begin = end_.load(std::memory_order_relaxed);
     std::size_t written = 0;
-    for (int i = 0; i < looks_max; ++i) {
-        struct stat status {};
-
-        if (::fstat(fd, &status) != 0) {
+    for (int i = 0; i < looks_max && begin != unknown; ++i) {
+        const std::uint64_t size = size_of(fd);
+        if (size == unknown || size < begin || size - begin > bytes) {
             return 0;
         }
-        const auto grown =
-            static_cast<std::uint64_t>(status.st_size) - end_.load(std::memory_order_relaxed);
-        if (grown > bytes) {
-            return 0;
-        }
-        written = static_cast<std::size_t>(grown);
+        written = static_cast<std::size_t>(size - begin);
         if (written == bytes) {
             break;
         }
@@ -51,24 +117,72 @@ std::size_t crash_file::count_written(int fd, std::size_t bytes) const noexcept 
     return written;
 }
 
-bool crash_file::write(std::span<const char> lines) noexcept {
+std::size_t crash_file::finish(std::string_view lines) noexcept {
     const int to = fd();
     if (to < 0) {
+        return 0;
+    }
+    if (lines.data() != batch_.load(std::memory_order_seq_cst)) {
+        return put(lines);
+    }
+    return go_on(to, lines);
+}
+
+/// With what is being written.
+std::size_t crash_file::go_on(int to, std::string_view lines) noexcept {
+    const std::size_t written = count_written(to, lines.size());
+    if (written == 0) {
+        return put(lines);
+    }
+    return append_lines(to, lines, written, end_.load(std::memory_order_relaxed));
+}
+
+std::size_t crash_file::put(std::string_view lines) noexcept {
+    const int to = fd();
+    std::uint64_t begin = unknown;
+    if (to < 0 || lines.empty() || !begin_line(to, begin)) {
+        return 0;
+    }
+    return append_lines(to, lines, 0, begin);
+}
+
+bool crash_file::put_line(std::string_view head, std::string_view line) noexcept {
+    const int to = fd();
+    std::uint64_t begin = unknown;
+    if (to < 0 || !begin_line(to, begin)) {
         return false;
     }
-    if (lines.data() == batch_.load(std::memory_order_acquire)) {
-        lines = lines.subspan(std::min(done_.load(std::memory_order_relaxed), lines.size()));
-        lines = lines.subspan(count_written(to, lines.size()));
-        end_write();
-    }
-    while (!lines.empty()) {
-        const ssize_t written = ::write(to, lines.data(), lines.size());
-        if (written > 0) {
-            lines = lines.subspan(static_cast<std::size_t>(written));
-        } else if (written == 0 || errno != EINTR) {
+    std::size_t done = 0;
+    std::size_t wanted = 0;
+    for (const std::string_view piece : {head, line, std::string_view("\n")}) {
+        wanted += piece.size();
+        done += append(to, piece);
+        if (done < wanted) {
+            if (begin != unknown) {
+                cut_off(to, begin, begin + done);
+            }
             return false;
         }
     }
+    return true;
+}
+
+bool crash_file::write(std::span<const char> given) noexcept {
+    const turn at_work(*this);
+    const std::string_view lines(given.data(), given.size());
+    if (lines.data() != batch_.load(std::memory_order_seq_cst)) {
+        kept_.store(put(lines), std::memory_order_relaxed);
+        return kept() == lines.size() && fd() >= 0;
+    }
+    const std::size_t before = std::min(done_.load(std::memory_order_relaxed), lines.size());
+    const int to = fd();
+    kept_.store(before + (to < 0 ? 0 : go_on(to, lines.substr(before))), std::memory_order_relaxed);
+    if (kept() < lines.size()) { // it may be called once more
+        end_.store(size_of(to), std::memory_order_relaxed);
+        done_.store(kept(), std::memory_order_relaxed);
+        return false;
+    }
+    end_write();
     return true;
 }
 

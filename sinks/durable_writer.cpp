@@ -63,7 +63,7 @@ durable_writer::durable_writer(file_sink& file, crash_file& crash,
       unsynced_bytes_max_(options.unsynced_bytes_max),
       heads_(file.last_lsn() + 1),
       durable_last_(file.last_lsn()) {
-    crash_next_.store(to_number(heads_.next()), std::memory_order_relaxed);
+    next_.store(to_number(heads_.next()), std::memory_order_relaxed);
     (void)crc32c({}); // chooses how, which a signal handler must not be the first to do
 }
 
@@ -72,7 +72,7 @@ std::unique_ptr<durable_writer> durable_writer::of_child(file_sink& file, crash_
     auto made = std::make_unique<durable_writer>(file, crash, options);
     made->is_child_ = true;
     made->heads_.set(lsn::none);
-    made->crash_next_.store(0, std::memory_order_relaxed);
+    made->next_.store(0, std::memory_order_relaxed);
     return made;
 }
 
@@ -93,17 +93,19 @@ std::size_t durable_writer::fitting(std::string_view lines, std::uint64_t room) 
 
 // --- lines ---
 
-/// What `lines` will be in the file. Their numbers are not taken before it has them.
+/// What `lines` will be in the file. Their numbers are not taken before it has them. That they are
+/// kept needs no memory any more: it is not to fail where a handler has written them.
 void durable_writer::number(std::span<const char> lines) {
     std::string_view rest(lines.data(), lines.size());
     text_.clear();
     kept_ = 0;
-    take_crash_numbers();
+    const std::size_t heads = is_numbered_ ? count_lines(rest) * numbered_line::head_bytes : 0;
+    text_.reserve(rest.size() + heads + 1);
+    unsynced_.reserve(unsynced_.size() + rest.size() + heads + 1);
     if (!is_numbered_) {
         text_.append(rest);
         return;
     }
-    text_.reserve(rest.size() + count_lines(rest) * numbered_line::head_bytes);
     line_head head = heads_;
     while (!rest.empty()) {
         const std::size_t end = std::min(rest.find('\n'), rest.size());
@@ -116,7 +118,19 @@ void durable_writer::number(std::span<const char> lines) {
         text_ += '\n';
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
-    crash_next_.store(to_number(head.next()), std::memory_order_relaxed);
+    flight_next_.store(to_number(head.next()), std::memory_order_relaxed);
+}
+
+/// Its first line says that what is above it is on disk.
+void durable_writer::mark_text() {
+    if (text_.empty() || text_[numbered_line::mark_at] == numbered_line::mark) {
+        return;
+    }
+    const std::size_t part = batch_part_.exchange(0, std::memory_order_seq_cst);
+    require_alone();
+    text_[numbered_line::mark_at] = numbered_line::mark;
+    batch_part_.store(part, std::memory_order_seq_cst);
+    require_alone();
 }
 
 /// The file has the first `bytes` of the lines: they have their numbers.
@@ -129,54 +143,62 @@ void durable_writer::keep(std::size_t bytes) noexcept {
 }
 
 void durable_writer::begin_batch(const char* batch, std::size_t done) noexcept {
-    batch_part_.store(0, std::memory_order_relaxed);
-    batch_done_.store(done, std::memory_order_relaxed);
-    batch_.store(batch, std::memory_order_release);
+    batch_part_.store(0, std::memory_order_seq_cst);
+    batch_done_.store(done, std::memory_order_seq_cst);
+    batch_.store(batch, std::memory_order_seq_cst);
 }
 
 void durable_writer::end_batch() noexcept {
-    batch_.store(nullptr, std::memory_order_release);
+    batch_.store(nullptr, std::memory_order_seq_cst);
 }
 
-/// While it lives text_, which was made of `lines`, is being written.
+/// While it lives text_, which was made of `lines`, is being written. It stays as it is then, for a
+/// handler may be reading it.
 class durable_writer::batch_part {
   public:
     batch_part(durable_writer& writer, std::span<const char> lines) noexcept
         : writer_(writer),
+          first_(to_number(writer.heads_.next())),
           is_all_(writer.batch_.load(std::memory_order_relaxed) == nullptr) {
         if (is_all_) {
             writer_.begin_batch(lines.data(), 0);
         }
-        writer_.crash_.begin_write(writer_.text_.data(), 0);
-        writer_.is_text_saved_.store(false, std::memory_order_relaxed);
-        writer_.is_text_kept_ = false;
-        writer_.batch_part_.store(lines.size(), std::memory_order_release);
+        writer_.flight_text_.store(writer_.text_.data(), std::memory_order_relaxed);
+        writer_.flight_bytes_.store(writer_.text_.size(), std::memory_order_relaxed);
+        writer_.flight_saved_.store(0, std::memory_order_relaxed);
+        writer_.batch_part_.store(lines.size(), std::memory_order_seq_cst);
     }
 
     batch_part(const batch_part&) = delete;
     batch_part& operator=(const batch_part&) = delete;
 
     ~batch_part() {
-        if (!writer_.has_crashed_.load(std::memory_order_relaxed)) {
-            writer_.crash_next_.store(to_number(writer_.heads_.next()), std::memory_order_relaxed);
-        }
-        writer_.batch_part_.store(0, std::memory_order_release);
-        writer_.text_.clear();
-        writer_.kept_ = 0;
+        // Before the text is withdrawn: who does not see that sees the number. A handler that has
+        // given itself numbers keeps them.
+        std::uint64_t mine = first_;
+        writer_.next_.compare_exchange_strong(mine, to_number(writer_.heads_.next()),
+                                              std::memory_order_seq_cst);
+        writer_.crash_.note(writer_.file_);
+        writer_.crash_.end_write();
+        writer_.batch_part_.store(0, std::memory_order_seq_cst);
         if (is_all_) {
             writer_.end_batch();
         }
-        writer_.crash_.note(writer_.file_);
-        writer_.crash_.end_write();
     }
 
   private:
     durable_writer& writer_;
+    const std::uint64_t first_;
     const bool is_all_;
 };
 
 task<> durable_writer::write(std::span<const char> lines) {
     const auto shielded = co_await shield();
+    try {
+        co_await settle();
+    } catch (const std::system_error& error) {
+        throw write_error(error.code(), what_of(error), 0);
+    }
     number(lines);
     const batch_part in_flight(*this, lines);
     try {
@@ -185,8 +207,13 @@ task<> durable_writer::write(std::span<const char> lines) {
         keep_saved_text();
         const std::size_t kept = count_lines(std::string_view(text_).substr(0, kept_));
         throw write_error(error.code(), what_of(error),
-                          is_text_kept_ ? lines.size()
-                                        : end_of_lines({lines.data(), lines.size()}, kept));
+                          end_of_lines({lines.data(), lines.size()}, kept));
+    } catch (const std::bad_alloc&) {
+        keep_saved_text();
+        if (kept_ < text_.size()) {
+            throw;
+        }
+        // A handler has written them; and sync_at() says that they are not on disk.
     }
 }
 
@@ -194,10 +221,12 @@ task<> durable_writer::write(std::span<const char> lines) {
 
 task<> durable_writer::attempt() {
     if (is_child_) {
+        crash_.begin_write(text_.data(), 0);
         co_await file_.write(text_);
         keep(text_.size());
         co_return;
     }
+    require_alone();
     if (file_.is_unnamed()) {
         co_await take_name();
     }
@@ -222,7 +251,6 @@ task<> durable_writer::attempt() {
 }
 
 task<> durable_writer::write_and_sync() {
-    co_await keep_what_crash_wrote();
     const file_end end = file_.look_at_end();
     if (end == file_end::cut) { // perhaps of what is not synced: all of that comes once more
         co_await file_.end_cut_line();
@@ -232,6 +260,7 @@ task<> durable_writer::write_and_sync() {
         }
     }
     if (rewrites_unsynced_) {
+        require_alone();
         co_await file_.write(unsynced_);
         rewrites_unsynced_ = false;
     }
@@ -239,6 +268,7 @@ task<> durable_writer::write_and_sync() {
         if (!unsynced_.empty()) {
             co_await file_.datasync();
         }
+        require_alone();
         note_durable();
         co_return;
     }
@@ -246,8 +276,10 @@ task<> durable_writer::write_and_sync() {
     const bool is_small =
         durable_.is_batch() && is_all_synced && text_.size() <= small_batch_bytes_max;
     if (is_numbered_ && is_all_synced) {
-        text_[numbered_line::mark_at] = numbered_line::mark;
+        mark_text();
     }
+    crash_.begin_write(text_.data(), 0);
+    require_alone();
     try {
         if (is_small && !makes(mistake::acknowledge_before_sync)) {
             co_await file_.write_synced(text_);
@@ -266,6 +298,7 @@ task<> durable_writer::write_and_sync() {
         keep(text_.size());
         co_return;
     }
+    require_alone_with_text();
     if (is_small) {
         keep(text_.size());
         note_durable();
@@ -277,6 +310,7 @@ task<> durable_writer::write_and_sync() {
         if (!makes(mistake::acknowledge_before_sync)) {
             co_await file_.datasync();
         }
+        require_alone_with_text();
         keep(text_.size());
         note_durable();
         co_return;
@@ -287,11 +321,18 @@ task<> durable_writer::write_and_sync() {
 }
 
 task<log_news> durable_writer::follow(bool asked) {
-    log_news news;
-    const auto reopened = file_.counts().reopened;
-    if (!file_.is_unnamed() && (asked || file_.follow_is_due())) {
-        co_await keep_what_crash_wrote(); // while the file that has it is open
+    log_news news = std::exchange(news_, log_news());
+    if (crash_.is_taken_over() && !is_child_) {
+        try {
+            co_await settle();               // which follows, too
+        } catch (const std::system_error&) { // as the next write will say
+        }
+        co_return news ? news : std::exchange(news_, log_news());
     }
+    if (news) {
+        co_return news;
+    }
+    const auto reopened = file_.counts().reopened;
     if (asked) {
         news = co_await file_.reopen();
     } else if (file_.follow_is_due()) {
@@ -300,17 +341,19 @@ task<log_news> durable_writer::follow(bool asked) {
     if (file_.counts().reopened != reopened) {
         is_poisoned_ = false;
         rewrites_unsynced_ = !unsynced_.empty();
+        is_changed_in_crash_ = is_taken_over();
     }
     crash_.note(file_);
     co_return news;
 }
 
 task<> durable_writer::sync() {
-    if (is_child_ || (unsynced_.empty() && !has_crash_lines() && !file_.is_unnamed())) {
+    const auto shielded = co_await shield();
+    co_await settle();
+    if (is_child_ || (unsynced_.empty() && !file_.is_unnamed())) {
         sync_at_ = clock::time_point::max();
         co_return;
     }
-    const auto shielded = co_await shield();
     text_.clear();
     kept_ = 0;
     co_await attempt();
@@ -318,13 +361,13 @@ task<> durable_writer::sync() {
 
 /// Everything that is not durable goes into a new file, which takes the place of the one that is.
 task<> durable_writer::begin_segment() {
-    co_await keep_what_crash_wrote();
-    if (is_numbered_) {
-        std::string& first = unsynced_.empty() ? text_ : unsynced_;
-        if (!first.empty()) {
-            first[numbered_line::mark_at] = numbered_line::mark;
-        }
+    if (is_numbered_ && unsynced_.empty()) {
+        mark_text();
+    } else if (is_numbered_) {
+        unsynced_[numbered_line::mark_at] = numbered_line::mark;
     }
+    crash_.end_write(); // to the file that was
+    require_alone();
     std::exception_ptr failure;
     try {
         co_await file_.begin_segment(unsynced_, text_, durable_last_ + 1);
@@ -336,6 +379,8 @@ task<> durable_writer::begin_segment() {
     }
     is_poisoned_ = false;
     rewrites_unsynced_ = false;
+    is_changed_in_crash_ = is_taken_over();
+    require_alone_with_text();
     if (failure) {
         // The lines are in the new file, which has yet to get its name.
         unsynced_.append(text_);
@@ -350,6 +395,7 @@ task<> durable_writer::begin_segment() {
 /// What was not synced is in the file that is to get the log's name, and on disk.
 task<> durable_writer::take_name() {
     co_await file_.begin_segment({}, {}, durable_last_ + 1);
+    require_alone();
     note_durable();
 }
 
@@ -357,23 +403,30 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
     const auto shielded = co_await shield();
     co_await sync();
     number(lines);
-    const batch_part in_flight(*this, lines);
     if (is_numbered_) {
-        text_[numbered_line::mark_at] = numbered_line::mark;
+        text_[numbered_line::mark_at] = numbered_line::mark; // nobody has it yet
     }
+    const batch_part in_flight(*this, lines);
+    require_alone();
     bool is_named = true;
     try {
         co_await file_.begin_segment(text_, {}, durable_last_ + 1, std::move(aside));
     } catch (const std::system_error&) {
         if (!file_.is_unnamed()) {
-            throw;
+            keep_saved_text();
+            if (kept_ < text_.size()) {
+                throw;
+            }
+            // Who would write them once more: a handler has done it, where they are not durable.
+            co_return;
         }
         is_named = false;
     }
     is_poisoned_ = false;
     rewrites_unsynced_ = false;
     keep(text_.size());
-    if (is_named) {
+    is_changed_in_crash_ = is_rotated_in_crash_ = is_taken_over();
+    if (is_named && !is_rotated_in_crash_) {
         note_durable();
     } else {
         unsynced_.append(text_);
@@ -383,6 +436,7 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
 
 void durable_writer::note_durable() noexcept {
     unsynced_.clear();
+    is_rotated_in_crash_ = false;
     sync_at_ = clock::time_point::max();
     durable_last_ = static_cast<lsn>(to_number(heads_.next()) - 1);
 }

@@ -2,7 +2,10 @@
 // and sync them as the durability says, keeps what is not synced, and after a sync that failed goes
 // on in a new segment with it: that file is neither written to nor synced again. What a pipeline's
 // consumer does for records, for lines that come in batches of somebody else's. One coroutine at a
-// time; on the log's loop, but for write_in_crash.
+// time; on the log's loop, but for write_in_crash. A signal's handler that writes takes the log
+// over: from the moment at which it announces itself in the crash_file nothing is acknowledged,
+// and no memory that it reads is changed, until it is gone and the file has been looked after as an
+// open would.
 #pragma once
 
 #include <sapwood/clock.hpp>
@@ -19,6 +22,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sapwood::detail {
 
@@ -62,7 +66,13 @@ class durable_writer {
     [[nodiscard]] task<log_news> follow(bool asked);
 
     /// When sync() is to be called at the latest.
-    [[nodiscard]] clock::time_point sync_at() const noexcept { return sync_at_; }
+    [[nodiscard]] clock::time_point sync_at() const noexcept {
+        return is_taken_over() ? clock::time_point::min() : sync_at_;
+    }
+
+    /// Lines of a handler's that no sync will reach, as far as they are known: where they have no
+    /// numbers, one for all.
+    [[nodiscard]] std::uint64_t stranded() const noexcept { return stranded_; }
 
     /// The file is not to be written to any more, nor followed.
     [[nodiscard]] bool is_poisoned() const noexcept { return is_poisoned_; }
@@ -75,8 +85,13 @@ class durable_writer {
     void begin_batch(const char* batch, std::size_t done) noexcept;
     void end_batch() noexcept;
 
-    /// See log_sink::write_in_crash.
+    /// See log_sink. A batch that is being written comes first, so that numbers stand in their
+    /// order, whatever the lines are.
     bool write_in_crash(std::span<const char> lines) noexcept;
+
+    [[nodiscard]] std::size_t kept_in_crash() const noexcept {
+        return kept_in_crash_.load(std::memory_order_relaxed);
+    }
 
   private:
     class batch_part;
@@ -86,14 +101,18 @@ class durable_writer {
     task<> begin_segment();
     task<> take_name();
     void keep(std::size_t bytes) noexcept;
-    void take_crash_numbers() noexcept;
-    [[nodiscard]] bool has_crash_lines() const noexcept;
-    void keep_saved_text();
-    task<> keep_what_crash_wrote();
-    void keep_crash_lines(std::string_view text, lsn first, lsn end);
-    void note_crash_begin() noexcept;
-    bool put_in_crash(std::string_view line) noexcept;
+    void mark_text();
     void note_durable() noexcept;
+    void keep_saved_text() noexcept;
+    [[nodiscard]] bool is_taken_over() const noexcept;
+    [[noreturn]] void throw_taken_over() const;
+    void require_alone() const;
+    void require_alone_with_text();
+    task<> settle();
+    task<> look_after_file();
+    void gather_missing(const std::vector<lsn>& present);
+    [[nodiscard]] bool finish_text_in_crash() noexcept;
+    bool put_in_crash(std::string_view line) noexcept;
 
     file_sink& file_;
     crash_file& crash_;
@@ -106,8 +125,6 @@ class durable_writer {
     /// The lines of this write, as they will stand in the file, and how much of them it has.
     std::string text_;
     std::size_t kept_ = 0;
-    /// A handler had written it, and it is in unsynced_.
-    bool is_text_kept_ = false;
     /// Lines in the file that are not synced, before those.
     std::string unsynced_;
     /// They are in a file that has lost its name: they come again.
@@ -116,24 +133,31 @@ class durable_writer {
     /// The number of the last line that is on disk.
     lsn durable_last_;
     clock::time_point sync_at_ = clock::time_point::max();
+    /// Another file was begun, and a handler wrote meanwhile, perhaps into the one that was; which
+    /// has become a rotated one.
+    bool is_changed_in_crash_ = false;
+    bool is_rotated_in_crash_ = false;
+    std::uint64_t stranded_ = 0;
+    /// For the next follow().
+    log_news news_;
 
-    // Any thread, in a crash.
+    // Any thread, in a crash. Before each of these is changed so that a handler could use it
+    // wrongly the loop withdraws it and asks is_taken_over(): either it sees the handler, and
+    // leaves all as it is, or the handler sees that there is nothing.
+
     std::atomic<const char*> batch_{nullptr};
     std::atomic<std::size_t> batch_done_{0};
-    /// How many bytes of the batch, behind those, text_ stands for.
+    /// How many bytes of the batch, behind those, text_ stands for; 0: it is not to be had.
     std::atomic<std::size_t> batch_part_{0};
-    /// The number of the next line that a handler writes, and whether one has.
-    std::atomic<std::uint64_t> crash_next_{0};
-    std::atomic<bool> has_crashed_{false};
-    /// How often a signal handler has written; and of how often it is in unsynced_, or was.
-    std::atomic<std::uint32_t> crash_writes_{0};
-    std::uint32_t crash_writes_kept_ = 0;
-    /// Where in the file its lines begin that are not, and with which number.
-    static constexpr std::uint64_t nowhere = ~std::uint64_t{0};
-    std::atomic<std::uint64_t> crash_begin_{nowhere};
-    std::atomic<std::uint64_t> crash_first_{0};
-    /// It has written text_, all of it.
-    std::atomic<bool> is_text_saved_{false};
+    std::atomic<const char*> flight_text_{nullptr};
+    std::atomic<std::size_t> flight_bytes_{0};
+    /// The number behind its last line.
+    std::atomic<std::uint64_t> flight_next_{0};
+    /// How much of it a handler knows in the file, whole lines.
+    std::atomic<std::size_t> flight_saved_{0};
+    /// The number of the next line that a handler writes: behind all that are in the file.
+    std::atomic<std::uint64_t> next_{0};
+    std::atomic<std::size_t> kept_in_crash_{0};
 };
 
 } // namespace sapwood::detail

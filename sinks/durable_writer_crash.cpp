@@ -1,40 +1,42 @@
 // The part of a durable_writer that deals with a signal's handler: what it does, on any thread;
-// and, where the process has survived, what becomes of the lines that it has written. They are in
-// the file, of which no sync may have succeeded: as others that are not synced they come again
-// where one fails.
+// and, where the process has survived, how the log goes on. The file is looked after as the next
+// process would, and what was not synced and is not there comes again.
 #include "durable_writer.hpp"
+
+#include <sapwood/shield.hpp>
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <sys/stat.h>
+#include <utility>
 
 namespace sapwood::detail {
 
 namespace {
 
-/// Behind the lines of numbered `text` that have lower numbers.
-std::size_t place_of(lsn number, std::string_view text) noexcept {
-    std::size_t at = 0;
-    while (at < text.size()) {
-        const std::size_t end = std::min(text.find('\n', at), text.size());
-        if (numbered_line::parse(text.substr(at, end - at)).place > number) {
-            break;
-        }
-        at = std::min(end + 1, text.size());
-    }
-    return at;
-}
+constexpr std::string_view why_missing =
+    "a signal's handler wrote them, and they are not in this file \\(log)";
 
-/// A line that stands for those that cannot be had, as others that tell of missing records.
-void append_gap(std::string& to, lsn first, lsn last) {
-    const std::uint64_t count = to_number(last) - to_number(first) + 1;
+/// A line that stands for those that are not there, as others that tell of missing records.
+void append_gap(std::string& to, std::uint64_t first, std::uint64_t last) {
+    const std::uint64_t count = last - first + 1;
     const std::size_t begin = to.size();
     to.append(numbered_line::head_bytes, ' ');
-    to += count == 1 ? fmt::format("1 record is missing here, number {}: ", to_number(last))
-                     : fmt::format("{} records are missing here, numbers {} to {}: ", count,
-                                   to_number(first), to_number(last));
-    to += "a signal's handler wrote them, and they are not in the file any more \\(log)";
-    line_head(last).put(to.data() + begin, to.size() - begin);
+    to += count == 1
+              ? fmt::format("1 record is missing here, number {}: ", last)
+              : fmt::format("{} records are missing here, numbers {} to {}: ", count, first, last);
+    to += why_missing;
+    line_head(lsn{last}).put(to.data() + begin, to.size() - begin);
+    to += '\n';
+}
+
+/// The same where the log has them, in the file before this one, which no sync of ours reaches.
+void append_news(std::string& to, std::uint64_t first, std::uint64_t last) {
+    const std::size_t begin = to.size();
+    to.append(numbered_line::head_bytes, ' ');
+    to += fmt::format("the records with the numbers {} to {} are in the file before this one, and "
+                      "perhaps not on disk: a signal's handler wrote them \\(log)",
+                      first, last);
+    line_head(lsn::none).put(to.data() + begin, to.size() - begin);
     to += '\n';
 }
 
@@ -42,145 +44,208 @@ void append_gap(std::string& to, lsn first, lsn last) {
 
 // --- the handler ---
 
-/// Where the lines begin that are the handler's, in the file and by number.
-void durable_writer::note_crash_begin() noexcept {
-    if (crash_begin_.load(std::memory_order_relaxed) != nowhere) {
-        return;
+/// The lines that the loop was writing, which have lower numbers than what comes now. False where
+/// they are not all there.
+bool durable_writer::finish_text_in_crash() noexcept {
+    const std::string_view text(flight_text_.load(std::memory_order_relaxed),
+                                flight_bytes_.load(std::memory_order_relaxed));
+    const std::size_t saved = crash_.finish(text);
+    flight_saved_.store(saved, std::memory_order_release);
+    if (saved < text.size()) {
+        return false;
     }
-
-    struct ::stat status {};
-
-    const bool is_known = ::fstat(crash_.fd(), &status) == 0;
-    crash_begin_.store(is_known ? static_cast<std::uint64_t>(status.st_size) : 0,
-                       std::memory_order_relaxed);
-    crash_first_.store(crash_next_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    next_.store(flight_next_.load(std::memory_order_relaxed), std::memory_order_seq_cst);
+    batch_part_.store(0, std::memory_order_seq_cst);
+    return true;
 }
 
 bool durable_writer::write_in_crash(std::span<const char> lines) noexcept {
-    note_crash_begin();
-    crash_writes_.fetch_add(1, std::memory_order_release);
-    std::string_view rest(lines.data(), lines.size());
-    bool is_written = false;
-    if (!rest.empty() && rest.data() == batch_.load(std::memory_order_acquire)) {
-        rest.remove_prefix(std::min(batch_done_.load(std::memory_order_relaxed), rest.size()));
-        if (const std::size_t part = batch_part_.exchange(0, std::memory_order_acquire)) {
-            if (!crash_.write(text_)) {
-                return false;
-            }
-            is_text_saved_.store(true, std::memory_order_release);
-            rest.remove_prefix(std::min(part, rest.size()));
+    const crash_file::turn at_work(crash_);
+    const std::string_view all(lines.data(), lines.size());
+    // In this order: where the loop goes on to the next piece of its batch, lines come twice then
+    // and none is left out.
+    const bool is_batch = !all.empty() && all.data() == batch_.load(std::memory_order_seq_cst);
+    std::size_t done = batch_done_.load(std::memory_order_seq_cst);
+    if (const std::size_t part = batch_part_.load(std::memory_order_seq_cst)) {
+        if (!finish_text_in_crash()) {
+            kept_in_crash_.store(is_batch ? std::min(done, all.size()) : 0,
+                                 std::memory_order_relaxed);
+            return false;
         }
-        end_batch();
-        is_written = true;
+        done += part;
+        batch_done_.store(done, std::memory_order_seq_cst);
     }
+    done = is_batch ? std::min(done, all.size()) : 0;
     if (!is_numbered_) {
-        return rest.empty() ? is_written : crash_.write(rest);
+        done += crash_.put(all.substr(done));
     }
-    has_crashed_.store(true, std::memory_order_release);
-    while (!rest.empty()) {
-        const std::size_t end = std::min(rest.find('\n'), rest.size());
-        if (!put_in_crash(rest.substr(0, end))) {
+    while (is_numbered_ && done < all.size()) {
+        const std::size_t end = std::min(all.find('\n', done), all.size());
+        if (!put_in_crash(all.substr(done, end - done))) {
             break;
         }
-        is_written = true;
-        rest.remove_prefix(std::min(end + 1, rest.size()));
+        done = std::min(end + 1, all.size());
     }
-    return is_written;
+    if (is_batch) { // it may be called once more
+        batch_done_.store(done, std::memory_order_seq_cst);
+    }
+    kept_in_crash_.store(done, std::memory_order_relaxed);
+    return done == all.size() && crash_.fd() >= 0;
 }
 
-/// Without an allocation, and a line of usual length by one system call.
+/// Without an allocation, and a line of usual length by one write.
 bool durable_writer::put_in_crash(std::string_view line) noexcept {
     char text[4096];
-    const std::uint64_t number = crash_next_.load(std::memory_order_relaxed);
-    line_head(static_cast<lsn>(number)).put_apart(text, line);
+    const std::uint64_t number = next_.load(std::memory_order_seq_cst);
+    line_head(lsn{number}).put_apart(text, line);
     std::size_t bytes = numbered_line::head_bytes;
+    bool is_there = false;
     if (line.size() < sizeof(text) - bytes) {
         bytes += line.copy(text + bytes, line.size());
         text[bytes++] = '\n';
-        if (!crash_.write({text, bytes})) {
-            return false;
-        }
-    } else if (!crash_.write({text, bytes}) || !crash_.write(line) ||
-               !crash_.write(std::string_view("\n"))) {
-        return false;
+        is_there = crash_.put({text, bytes}) == bytes;
+    } else {
+        is_there = crash_.put_line({text, bytes}, line);
     }
-    crash_next_.store(number + (is_child_ ? 0 : 1), std::memory_order_relaxed);
-    return true;
+    if (is_there && !is_child_) {
+        next_.store(number + 1, std::memory_order_seq_cst);
+    }
+    return is_there;
+}
+
+// --- the loop, meanwhile ---
+
+bool durable_writer::is_taken_over() const noexcept {
+    return !is_child_ && crash_.is_taken_over();
+}
+
+void durable_writer::throw_taken_over() const {
+    throw std::system_error(crash_file::taken_over(),
+                            fmt::format("cannot go on with {}: a signal's handler has taken the "
+                                        "log over, and nothing is acknowledged until it is gone",
+                                        file_.path()));
+}
+
+/// Whatever an operation has returned: it counts only where nobody else was at the file.
+void durable_writer::require_alone() const {
+    if (is_taken_over()) {
+        throw_taken_over();
+    }
+}
+
+/// The same where the file that is open has text_: it is there, and not more.
+void durable_writer::require_alone_with_text() {
+    if (is_taken_over()) {
+        unsynced_.append(text_, kept_);
+        keep(text_.size());
+        throw_taken_over();
+    }
+}
+
+/// What a handler has written of it does not come again.
+void durable_writer::keep_saved_text() noexcept {
+    const std::size_t saved = flight_saved_.load(std::memory_order_acquire);
+    if (saved > kept_) {
+        unsynced_.append(text_, kept_, saved - kept_);
+        keep(saved);
+    }
 }
 
 // --- who has survived it ---
 
-bool durable_writer::has_crash_lines() const noexcept {
-    return crash_writes_.load(std::memory_order_acquire) != crash_writes_kept_;
-}
-
-/// Numbers go on behind those that the handler has taken.
-void durable_writer::take_crash_numbers() noexcept {
-    if (has_crashed_.exchange(false, std::memory_order_acquire)) {
-        heads_.set(static_cast<lsn>(crash_next_.load(std::memory_order_relaxed)));
-    }
-}
-
-/// Whose batch the handler has written, all of it, will not give it once more.
-void durable_writer::keep_saved_text() {
-    if (text_.empty() || !is_text_saved_.exchange(false, std::memory_order_acquire)) {
-        return;
-    }
-    unsynced_.append(text_, kept_);
-    keep(text_.size());
-    text_.clear();
-    kept_ = 0;
-    is_text_kept_ = true;
-    sync_at_ = clock::time_point::min();
-}
-
-/// What a handler has written becomes a part of what is not synced.
-task<> durable_writer::keep_what_crash_wrote() {
-    if (is_child_ || !has_crash_lines()) [[likely]] {
+/// Where a handler has written, and is gone. Throws while one is at it.
+task<> durable_writer::settle() {
+    if (!crash_.is_taken_over()) [[likely]] {
         co_return;
     }
-    const std::uint32_t seen = crash_writes_.load(std::memory_order_acquire);
-    keep_saved_text();
-    if (text_.empty()) {
-        take_crash_numbers();
+    const std::uint32_t seen = crash_.handlers();
+    if (crash_.has_handler()) {
+        throw_taken_over();
     }
-    std::string text;
-    try {
-        text = co_await file_.read_from(crash_begin_.load(std::memory_order_relaxed));
-    } catch (const std::system_error&) { // then nothing of it is to be had
+    if (!is_child_) {
+        co_await look_after_file();
     }
-    text.resize(text.rfind('\n') + 1); // npos + 1 is 0
-    if (is_numbered_) {
-        keep_crash_lines(text, static_cast<lsn>(crash_first_.load(std::memory_order_relaxed)),
-                         heads_.next());
-    } else {
-        unsynced_.append(text);
+    std::uint64_t next = next_.load(std::memory_order_seq_cst);
+    const bool is_same = next_.compare_exchange_strong(next, to_number(heads_.next()));
+    if (!is_same || crash_.handlers() != seen) {
+        throw_taken_over(); // by another one
     }
-    crash_writes_kept_ = seen;
-    crash_begin_.store(nowhere, std::memory_order_relaxed);
-    sync_at_ = clock::time_point::min();
+    crash_.settle(seen);
 }
 
-/// Of those of `text`, what the handler has numbered from `first` on and below `end`.
-void durable_writer::keep_crash_lines(std::string_view text, lsn first, lsn end) {
-    std::string found;
-    lsn next = first;
-    while (!text.empty()) {
-        const std::size_t newline = text.find('\n');
-        const auto line = numbered_line::parse(text.substr(0, newline));
-        if (line.is == numbered_line::state::whole && line.place >= next && line.place < end) {
-            if (line.place > next) {
-                append_gap(found, next, lsn{to_number(line.place) - 1});
-            }
-            found.append(text.substr(0, newline + 1));
-            next = line.place + 1;
+task<> durable_writer::look_after_file() {
+    if (file_.is_unnamed()) {
+        co_await file_.begin_segment({}, {}, durable_last_ + 1);
+    }
+    const auto reopened = file_.counts().reopened;
+    if (log_news news = co_await file_.reopen()) {
+        news_ = std::move(news);
+    }
+    std::vector<lsn> present;
+    if (file_.counts().reopened != reopened) {
+        is_poisoned_ = false;
+    } else if (!is_poisoned_) {
+        try {
+            present = co_await file_.recover_again(durable_last_ + 1);
+        } catch (const sync_error&) {
+            is_poisoned_ = true;
         }
-        text.remove_prefix(newline + 1);
     }
-    if (next < end) {
-        append_gap(found, next, lsn{to_number(end) - 1});
+    crash_.note(file_);
+    if (is_numbered_) {
+        gather_missing(present);
+    } else if (is_changed_in_crash_ || is_poisoned_ || file_.counts().reopened != reopened) {
+        ++stranded_;
     }
-    unsynced_.insert(place_of(first, unsynced_), found);
+    is_changed_in_crash_ = false;
+    rewrites_unsynced_ = !unsynced_.empty();
+    sync_at_ = unsynced_.empty() ? clock::time_point::max() : clock::time_point::min();
+}
+
+/// Of the numbers that are not known to be on disk these are in the file, and on disk now. The
+/// others come again; or a line tells of them where nobody has theirs.
+void durable_writer::gather_missing(const std::vector<lsn>& present) {
+    const std::uint64_t end = std::max(next_.load(std::memory_order_seq_cst),
+                                       present.empty() ? 0 : to_number(present.back()) + 1);
+    std::uint64_t begin = to_number(durable_last_) + 1;
+    for (auto each = present.begin(); each != present.end() && *each == lsn{begin}; ++each) {
+        ++begin;
+    }
+    heads_.set(lsn{end});
+    if (!present.empty() && begin <= to_number(present.back())) {
+        // What is missing would stand behind higher numbers: all comes again, in another file.
+        is_poisoned_ = true;
+        begin = to_number(durable_last_) + 1;
+    }
+    durable_last_ = lsn{begin - 1};
+    std::string again;
+    std::uint64_t next = begin;
+    const auto tell = [&](std::uint64_t to) {
+        if (next < to) {
+            stranded_ += to - next;
+            (is_rotated_in_crash_ ? append_news : append_gap)(again, next, to - 1);
+        }
+    };
+    for (std::string_view rest = unsynced_; !rest.empty();) {
+        const std::size_t bytes = std::min(rest.find('\n'), rest.size() - 1) + 1;
+        const std::string_view line = rest.substr(0, bytes - 1);
+        const std::uint64_t number = to_number(numbered_line::parse(line).place);
+        if (number >= next) {
+            if (!line.ends_with(why_missing)) { // which tells of those before it, too
+                tell(number);
+            }
+            next = number + 1;
+            again.append(rest.substr(0, bytes));
+        } else if (number == 0) {
+            again.append(rest.substr(0, bytes));
+        }
+        rest.remove_prefix(bytes);
+    }
+    tell(end);
+    unsynced_ = std::move(again);
+    if (!unsynced_.empty()) {
+        unsynced_[numbered_line::mark_at] = numbered_line::mark;
+    }
 }
 
 } // namespace sapwood::detail

@@ -50,7 +50,7 @@ task<> file_log_sink::open_in_child() {
     // The parent's objects may have been in the middle of anything: they are left as they are.
     const auto& parents = *file_.release();
     (void)durable_.release();
-    crash_.end_write();
+    crash_.begin_in_child();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
     present().note_in(crash_);
     if (is_durable()) {
@@ -71,6 +71,7 @@ task<> file_log_sink::write(std::span<const char> lines) {
         ~noting() {
             sink.crash_.note(*sink.file_);
             sink.crash_.end_write();
+            sink.crash_.settle_if_alone();
         }
     } note_at_end{*this};
 
@@ -106,6 +107,14 @@ clock::time_point file_log_sink::sync_at() const noexcept {
 
 bool file_log_sink::write_in_crash(std::span<const char> lines) noexcept {
     return durable_ != nullptr ? durable_->write_in_crash(lines) : crash_.write(lines);
+}
+
+std::uint64_t file_log_sink::lines_stranded() const noexcept {
+    return durable_ != nullptr ? durable_->stranded() : 0;
+}
+
+std::size_t file_log_sink::kept_in_crash() const noexcept {
+    return durable_ != nullptr ? durable_->kept_in_crash() : crash_.kept();
 }
 
 task<> file_log_sink::close() {

@@ -4,6 +4,7 @@
 #include "open_log_file.hpp"
 #include "preallocation.hpp"
 
+#include <sapwood/crash_file.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/shield.hpp>
 
@@ -36,21 +37,6 @@ file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file
 
 file_sink::file_sink(file_sink&&) noexcept = default;
 file_sink::~file_sink() = default;
-
-task<std::string> file_sink::read_from(std::uint64_t begin) {
-    const std::uint64_t end = (co_await file_.stat()).size;
-    std::string text(end - std::min(begin, end), '\0');
-    std::size_t filled = 0;
-    while (filled < text.size()) {
-        const std::size_t got = co_await file_.read_some(
-            std::span(text.data() + filled, text.size() - filled), {begin + filled});
-        if (got == 0) { // somebody has cut it
-            text.resize(filled);
-        }
-        filled += got;
-    }
-    co_return text;
-}
 
 const std::string& file_sink::path() const noexcept {
     return settings_->path;
@@ -139,7 +125,9 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     auto rest = lines;
     while (!rest.empty()) {
         result<std::size_t> written = std::size_t{0};
-        if (synced && can_write_synced_) {
+        if (rest.size() < lines.size() && is_taken_over()) {
+            written = detail::crash_file::taken_over(); // who has gone on with the line
+        } else if (synced && can_write_synced_) {
             written = co_await as_result(file_.write_some_synced(rest));
         } else {
             written = co_await as_result(file_.write_some(rest));
@@ -154,7 +142,7 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
         }
         const std::error_code why =
             written ? make_error_code(std::errc::no_space_on_device) : written.error();
-        if (synced && can_write_synced_) {
+        if (synced && can_write_synced_ && why != detail::crash_file::taken_over()) {
             if (why == std::errc::operation_not_supported || why == std::errc::invalid_argument) {
                 can_write_synced_ = false;
                 continue;
@@ -248,7 +236,8 @@ task<bool> file_sink::has_grown() {
 }
 
 task<> file_sink::cut_off_partial_line() {
-    if (partial_line_bytes_ == 0) {
+    if (partial_line_bytes_ == 0 || is_taken_over()) { // a handler has ended it
+        partial_line_bytes_ = 0;
         co_return;
     }
     try {

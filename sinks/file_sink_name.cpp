@@ -46,6 +46,10 @@ void file_sink::look_soon() noexcept {
     looked_ = event_loop::current().now() - look_every;
 }
 
+bool file_sink::is_taken_over() const noexcept {
+    return notes_ != nullptr && notes_->is_taken_over();
+}
+
 bool file_sink::follow_is_due() const noexcept {
     return news_ || event_loop::current().now() - looked_ >= look_every;
 }

@@ -4,6 +4,7 @@
 #include "open_log_file.hpp"
 
 #include <sapwood/file_sink.hpp>
+#include <sapwood/numbered_line.hpp>
 #include <sapwood/shield.hpp>
 
 #include <algorithm>
@@ -104,6 +105,35 @@ task<> file_sink::recover_numbered() {
     co_await datasync();
 }
 
+task<std::vector<lsn>> file_sink::recover_again(lsn first) {
+    const auto shielded = co_await shield();
+    size_ = (co_await file_.stat()).size;
+    partial_line_bytes_ = 0;
+    torn_bytes_ = 0;
+    co_await recover();
+    has_cut_end_ = false;
+    has_others_lines_ = false;
+    if (log_news torn = torn_news()) {
+        tell_later(std::move(torn));
+    }
+    std::vector<lsn> found;
+    if (!settings_->numbered) {
+        co_return found;
+    }
+    const detail::log_tail tail = co_await detail::read_log_tail(file_, size_);
+    std::string_view rest = tail.text();
+    for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
+        const auto line = numbered_line::parse(rest.substr(0, end));
+        if (line.is == numbered_line::state::whole && line.place >= first) {
+            found.push_back(line.place);
+        }
+        rest.remove_prefix(end + 1);
+    }
+    std::sort(found.begin(), found.end());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    co_return found;
+}
+
 /// Writes what is at `begin` over itself.
 task<> file_sink::rewrite(std::span<const char> lines, std::uint64_t begin) {
     if (lines.empty()) {
@@ -112,7 +142,9 @@ task<> file_sink::rewrite(std::span<const char> lines, std::uint64_t begin) {
     // Ours appends, whatever offset a write names.
     file same = co_await detail::open_again(*settings_, detail::file_identity{inode_, device_});
     co_await same.write_all(lines, {begin});
-    co_await same.datasync();
+    if (const auto synced = co_await as_result(same.datasync()); !synced) {
+        throw sync_error(synced.error(), fmt::format("cannot sync {}", path()));
+    }
     co_await same.close();
 }
 

@@ -303,6 +303,7 @@ void log_output::write_batches_in_crash(bool is_exit) noexcept {
     if (!sinks.is_saved) {
         const std::string_view whole = whole_lines(sinks.rest());
         sinks.is_saved = whole.empty() || sink_->write_in_crash(whole) || is_exit;
+        sinks.saved = sinks.is_saved ? 0 : sink_->kept_in_crash();
     }
     // What is half done is made anew of the records.
     log_batch& own = filling();
@@ -311,24 +312,25 @@ void log_output::write_batches_in_crash(bool is_exit) noexcept {
     if (whole.empty()) {
         return;
     }
-    const bool is_written = sink_->write_in_crash(whole);
-    if (is_written || is_exit) {
-        const std::uint64_t lines = std::min(lines_in(whole), own.lines);
-        (is_written ? counts_.lines_written : counts_.lines_lost) += lines;
-        counts_.bytes_written += is_written ? whole.size() : 0;
-        own.lines -= lines;
-        own.done += whole.size();
-    }
+    const std::size_t kept = sink_->write_in_crash(whole) ? whole.size() : sink_->kept_in_crash();
+    const std::uint64_t lines = std::min(lines_in(whole), own.lines);
+    const std::uint64_t written = std::min(lines_in(whole.substr(0, kept)), lines);
+    counts_.lines_written += written;
+    counts_.bytes_written += kept;
+    counts_.lines_lost += is_exit ? lines - written : 0;
+    own.lines -= is_exit ? lines : written;
+    own.done += is_exit ? whole.size() : kept;
 }
 
 void log_output::write_in_crash(std::span<const char> text, std::uint64_t lines) noexcept {
-    if (sink_->write_in_crash(text)) {
-        counts_.lines_written += lines;
-        counts_.bytes_written += text.size();
-    } else {
-        counts_.lines_lost += lines;
-        lost_untold_[static_cast<std::size_t>(log_loss::no_handler)] += lines;
-    }
+    const std::string_view all(text.data(), text.size());
+    const std::size_t kept = sink_->write_in_crash(text) ? text.size() : sink_->kept_in_crash();
+    const std::uint64_t written =
+        kept == text.size() ? lines : std::min(lines_in(all.substr(0, kept)), lines);
+    counts_.lines_written += written;
+    counts_.bytes_written += kept;
+    counts_.lines_lost += lines - written;
+    lost_untold_[static_cast<std::size_t>(log_loss::no_handler)] += lines - written;
 }
 
 // --- counts ---

@@ -190,7 +190,9 @@ void log_output::end_write(std::size_t written, std::string_view why) noexcept {
     counts_.note_write(clock::now() - write_began_);
     counts_.is_failing.set(failure_ ? 1 : 0);
     // What a signal handler has written meanwhile does not come again.
-    note_written(failure_ && writing().is_saved ? writing().size() : written);
+    const std::size_t saved = writing().is_saved ? writing().size() : writing().saved;
+    note_written(failure_ ? std::max(written, saved) : written);
+    writing().saved = 0;
     if (failure_) {
         ++counts_.failures;
         if (is_stopping_) {

@@ -131,7 +131,7 @@ task<> rotating_log_sink::open_in_child() {
     std::construct_at(&house_);
     std::construct_at(&untold_);
     house_is_due_ = house_is_running_ = is_asked_to_rotate_ = false;
-    crash_.end_write();
+    crash_.begin_in_child();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
     present().note_in(crash_);
     if (is_durable()) {
@@ -203,11 +203,13 @@ struct rotating_log_sink::noting {
     rotating_log_sink& sink;
 
     ~noting() {
-        if (sink.durable_ != nullptr) {
-            sink.durable_->end_batch();
-        }
         sink.crash_.note(sink.present());
         sink.crash_.end_write();
+        if (sink.durable_ != nullptr) {
+            sink.durable_->end_batch();
+        } else {
+            sink.crash_.settle_if_alone();
+        }
     }
 };
 
@@ -384,6 +386,14 @@ clock::time_point rotating_log_sink::sync_at() const noexcept {
 
 bool rotating_log_sink::write_in_crash(std::span<const char> lines) noexcept {
     return durable_ != nullptr ? durable_->write_in_crash(lines) : crash_.write(lines);
+}
+
+std::uint64_t rotating_log_sink::lines_stranded() const noexcept {
+    return durable_ != nullptr ? durable_->stranded() : 0;
+}
+
+std::size_t rotating_log_sink::kept_in_crash() const noexcept {
+    return durable_ != nullptr ? durable_->kept_in_crash() : crash_.kept();
 }
 
 task<> rotating_log_sink::close() {

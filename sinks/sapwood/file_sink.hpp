@@ -18,6 +18,7 @@
 #include <string_view>
 #include <system_error>
 #include <type_traits>
+#include <vector>
 
 namespace sapwood {
 
@@ -184,8 +185,11 @@ class file_sink {
     [[nodiscard]] task<> begin_segment(std::span<const char> first, std::span<const char> second,
                                        lsn next, std::string aside = {});
 
-    /// What is in the file from there on, whoever has written it. Throws std::system_error.
-    [[nodiscard]] task<std::string> read_from(std::uint64_t begin);
+    /// Others have written to the file, a signal's handler say, or it is not known how far a write
+    /// of ours has come: looks after it as open() does, which has all of it on disk. Returns which
+    /// numbers from `first` on its end has, in their order. Throws std::system_error; sync_error
+    /// where what is there cannot be trusted. Where that leaves it, it can be called again.
+    [[nodiscard]] task<std::vector<lsn>> recover_again(lsn first);
 
     /// Closes the file, which gives up the lock. The destructor does it too, but blocks.
     [[nodiscard]] task<> close();
@@ -267,6 +271,7 @@ class file_sink {
     task<> take_name();
     [[nodiscard]] log_news tell_unknown(std::error_code failure);
     [[nodiscard]] log_news tell_once(const std::system_error& error);
+    [[nodiscard]] bool is_taken_over() const noexcept;
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
     std::unique_ptr<detail::log_file_settings> settings_;

@@ -86,8 +86,9 @@ struct log_batch {
     std::uint64_t lines = 0;
     /// Lines of it say of so many records that they are missing.
     std::uint64_t missing = 0;
-    /// A signal handler has had the rest written, while the sink was at it.
+    /// A signal handler has had the rest written, while the sink was at it; or so many bytes of it.
     bool is_saved = false;
+    std::size_t saved = 0;
 
     [[nodiscard]] std::size_t size() const noexcept { return text.size() - done; }
 
@@ -106,6 +107,7 @@ struct log_batch {
         lines = 0;
         missing = 0;
         is_saved = false;
+        saved = 0;
     }
 };
 
@@ -177,7 +179,10 @@ class log_output final : private log_restraint::teller {
     /// What it has taken is to survive the machine.
     [[nodiscard]] bool is_durable() const noexcept { return sink_->is_durable(); }
 
-    [[nodiscard]] std::uint64_t lines_lost() const noexcept { return counts_.lines_lost; }
+    /// Lost, or not to be had on disk any more.
+    [[nodiscard]] std::uint64_t lines_lost() const noexcept {
+        return counts_.lines_lost + sink_->lines_stranded();
+    }
 
     /// Has the sink do so with all that it was given.
     void ask_to_sync() noexcept {

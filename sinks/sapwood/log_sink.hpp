@@ -65,6 +65,10 @@ class log_sink {
         return clock::time_point::max();
     }
 
+    /// How many lines a durable sink has taken so far that no sync will ever reach, and says so in
+    /// the log: what a signal's handler wrote into a file that cannot be trusted any more.
+    [[nodiscard]] virtual std::uint64_t lines_stranded() const noexcept { return 0; }
+
     /// Lets go of what it holds; it may be opened again.
     [[nodiscard]] virtual task<> close() = 0;
 
@@ -82,10 +86,14 @@ class log_sink {
     [[nodiscard]] virtual std::unique_ptr<log_layout> default_form() const { return nullptr; }
 
     /// Writes lines from a signal handler, when the process dies. Async-signal-safe: system calls
-    /// only, no lock, no allocation; it does not block for long. False where nothing was written.
+    /// only, no lock, no allocation; it does not block for long. False where not all were written.
     /// Lines may be those that a write(), which has not returned and will not, was given, at the
     /// same address: a sink that can tell how many of them it has leaves these out.
     virtual bool write_in_crash(std::span<const char> lines) noexcept;
+
+    /// Of the lines that the last write_in_crash() was given, and that it has not written all, how
+    /// many bytes in front have been, by it or before: whole lines only. The default: none.
+    [[nodiscard]] virtual std::size_t kept_in_crash() const noexcept { return 0; }
 };
 
 } // namespace sapwood

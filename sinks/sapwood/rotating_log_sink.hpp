@@ -134,6 +134,8 @@ class rotating_log_sink final : public log_sink {
     [[nodiscard]] std::string describe() const override { return "log file " + options_.path; }
 
     bool write_in_crash(std::span<const char> lines) noexcept override;
+    [[nodiscard]] std::size_t kept_in_crash() const noexcept override;
+    [[nodiscard]] std::uint64_t lines_stranded() const noexcept override;
 
     /// On the log's loop.
     [[nodiscard]] const rotating_log_sink_counts& counts() const noexcept { return counts_; }

@@ -9,6 +9,7 @@
 #include <sapwood/json_layout.hpp>
 #include <sapwood/log_foreign.hpp>
 #include <sapwood/log_stats.hpp>
+#include <sapwood/log_verifier.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
@@ -29,6 +30,7 @@
 #include <stdexcept>
 #include <string>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
@@ -628,6 +630,86 @@ TEST_SUITE("log_crash") {
             }
             std::filesystem::remove(path);
         }
+    }
+
+    TEST_CASE("a durable log that survives a crash is whole, and goes on acknowledging") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        for (const bool waits_for_write : {false, true}) {
+            CAPTURE(waits_for_write);
+            CHECK(in_child([&]() -> std::string {
+                      std::signal(SIGABRT, [](int) { handled = 1; });
+                      bool are_counted = false;
+                      sapwood::run([&]() -> task<> {
+                          logger_options options{.path = path};
+                          options.durable = durability::batch();
+                          const logger log = co_await logger::on_this_loop(options);
+                          log_numbers(log);
+                          if (waits_for_write) {
+                              co_await yield();
+                          }
+                          std::raise(SIGABRT);
+                          log.info("after");
+                          for (bool is_durable = false; !is_durable;) {
+                              try {
+                                  co_await log.durable();
+                                  is_durable = true;
+                              } catch (const std::system_error&) { // of what the handler was at
+                              }
+                          }
+                          are_counted = adds_up(log.stats());
+                          co_await log.close();
+                      });
+                      return handled == 0   ? "not handled"
+                             : !are_counted ? "the counts do not add up"
+                                            : "lived on";
+                  }) == "lived on");
+            log_verifier verifier;
+            CHECK(verifier.verify(log_verifier::segments_of(path)).is_whole());
+            std::vector<std::string> found;
+            for (const auto& line : lines_of(contents_of(path))) {
+                if (const auto at = line.find("number "); at != line.npos) {
+                    found.push_back(line.substr(at));
+                }
+            }
+            CHECK(has_all_numbers(without_repetitions(found)));
+            std::filesystem::remove(path);
+        }
+    }
+
+    TEST_CASE("where a handler could write a part only, that is counted, and the rest is lost") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  std::signal(SIGABRT, [](int) { handled = 1; });
+                  std::signal(SIGXFSZ, SIG_IGN);
+                  std::string how = "lived on";
+                  sapwood::run([&]() -> task<> {
+                      logger_options options{.path = path, .form = test::bare_form};
+                      const logger log = co_await logger::on_this_loop(options);
+                      log_numbers(log);
+                      rlimit limit{};
+                      ::getrlimit(RLIMIT_FSIZE, &limit);
+                      rlimit small = limit;
+                      small.rlim_cur = 10'000;
+                      ::setrlimit(RLIMIT_FSIZE, &small);
+                      std::raise(SIGABRT);
+                      ::setrlimit(RLIMIT_FSIZE, &limit);
+                      log.info("after");
+                      co_await log.flush();
+                      const log_stats stats = log.stats();
+                      const auto lines = lines_of(contents_of(path));
+                      how = !adds_up(stats)              ? "the counts do not add up"
+                            : stats.outputs[0].lost == 0 ? "nothing is lost"
+                            : stats.outputs[0].written != lines.size()
+                                ? "what is written is not what is there"
+                            : stats.outputs[0].lost != test::missing_in(lines)
+                                ? "what is lost is not told"
+                                : how;
+                      co_await log.close();
+                  });
+                  return how;
+              }) == "lived on");
     }
 
     TEST_CASE("a second crash writes what a sink told after the first one") {
