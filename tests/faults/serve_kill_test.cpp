@@ -48,17 +48,18 @@ unsigned setting(const char* name, unsigned usual) {
 /// A log, its collector, and who writes.
 class scene {
   public:
-    scene(const std::string& log, std::mt19937& random)
+    scene(const std::string& log, load_promise asked, std::mt19937& random)
         : daemon(log, {"--segment-bytes", "300000", "--queue-records", "64"}),
           random_(random) {
         for (unsigned i = 0; i < clients_per_log; ++i) {
-            clients.push_back(std::make_unique<load_client>(i, random(), counts));
+            clients.push_back(std::make_unique<load_client>(i, random(), asked, counts));
         }
     }
 
     /// Starts the collector, and has `end` called at some moment while all clients send.
     void run(const std::function<void()>& end) {
         daemon.start();
+        counts.is_cut_off = false;
         sapwood::run(send_until(end));
     }
 
@@ -103,7 +104,7 @@ class scene {
 
 /// Has `cycle` called as often as it is asked for, with a new log now and then, and `look` at its
 /// end.
-void end_again_and_again(const std::function<std::string(unsigned)>& log_path,
+void end_again_and_again(const std::string& name, load_promise asked,
                          const std::function<void(scene&)>& cycle,
                          const std::function<void(scene&)>& look) {
     const unsigned seed = setting("SAPWOOD_TEST_FAULT_SEED", 42);
@@ -113,7 +114,7 @@ void end_again_and_again(const std::function<std::string(unsigned)>& log_path,
     std::size_t records = 0;
     std::size_t put_off = 0;
     for (unsigned done = 0; done < cycles;) {
-        scene now(log_path(done / cycles_per_log), random);
+        scene now(fmt::format("{}{}", name, done / cycles_per_log), asked, random);
         for (unsigned i = 0; i < cycles_per_log && done < cycles; ++i, ++done) {
             CAPTURE(seed);
             CAPTURE(done);
@@ -136,34 +137,56 @@ void end_again_and_again(const std::function<std::string(unsigned)>& log_path,
     }
 }
 
+/// What is torn at the end is cut off when it starts.
+void look_after_restart(scene& now) {
+    now.daemon.start();
+    CHECK(now.daemon.stop().status == 0);
+    now.look();
+}
+
 } // namespace
 
 TEST_SUITE("serve_kill") {
     TEST_CASE("killed under load, it listens again, and what was acknowledged is there as sent") {
         const temporary_directory folder;
-        end_again_and_again([&](unsigned number) { return folder / fmt::format("log{}", number); },
-                            [](scene& now) { now.run([&now] { now.daemon.kill(); }); },
-                            [](scene& now) {
-                                now.daemon.start(); // what is torn at the end is cut off
-                                CHECK(now.daemon.stop().status == 0);
-                                now.look();
-                            });
+        end_again_and_again(
+            folder / "log", load_promise::survives_kill,
+            [](scene& now) { now.run([&now] { now.daemon.kill(); }); }, look_after_restart);
+    }
+
+    TEST_CASE("its machine's power is cut under load: what was durable is there as sent") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 64u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        end_again_and_again(
+            *disk / "log", load_promise::survives_power_cut,
+            [&disk](scene& now) {
+                now.run([&] {
+                    now.counts.is_cut_off = true;
+                    disk->cut_power();
+                    now.daemon.kill();
+                });
+                disk->mount_again();
+            },
+            look_after_restart);
     }
 
     TEST_CASE("told to end under load, all that it has taken is there, and acknowledged") {
         const temporary_directory folder;
-        end_again_and_again([&](unsigned number) { return folder / fmt::format("log{}", number); },
-                            [](scene& now) {
-                                now.run([&now] { now.daemon.signal(SIGTERM); });
-                                const auto outcome = now.daemon.wait();
-                                CHECK(outcome.status == 0);
-                                CHECK(outcome.err == "");
-                                CHECK(outcome.out.ends_with(" 0 connections cut off\n"));
-                            },
-                            [](scene& now) {
-                                const load_findings seen = now.look();
-                                CHECK(seen.unacknowledged == 0);
-                                CHECK(seen.lines == now.counts.records_acknowledged);
-                            });
+        end_again_and_again(
+            folder / "log", load_promise::survives_kill,
+            [](scene& now) {
+                now.run([&now] { now.daemon.signal(SIGTERM); });
+                const auto outcome = now.daemon.wait();
+                CHECK(outcome.status == 0);
+                CHECK(outcome.err == "");
+                CHECK(outcome.out.ends_with(" 0 connections cut off\n"));
+            },
+            [](scene& now) {
+                const load_findings seen = now.look();
+                CHECK(seen.unacknowledged == 0);
+                CHECK(seen.lines == now.counts.records_acknowledged);
+            });
     }
 }

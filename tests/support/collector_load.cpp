@@ -40,8 +40,9 @@ std::string_view record_in(std::string_view line) {
 
 } // namespace
 
-load_client::load_client(unsigned number, unsigned seed, load_counts& counts)
+load_client::load_client(unsigned number, unsigned seed, load_promise asked, load_counts& counts)
     : number_(number),
+      asked_(asked),
       random_(seed),
       counts_(counts) {}
 
@@ -83,6 +84,9 @@ task<> load_client::exchange(stream& with) {
 }
 
 void load_client::take(const http_answer& answer, request& of) {
+    if (counts_.is_cut_off) {
+        return;
+    }
     if (answer.status == 200) {
         of.is_answered = true;
         ++counts_.requests_acknowledged;
@@ -129,7 +133,9 @@ load_client::request load_client::make_request() {
             post_request("/services/collector/event", make_records(1 + random_() % 5, "", true));
         break;
     case 3:
-        made.bytes = post_request("/log?ack=written", make_records(1, "", false));
+        made.bytes =
+            post_request(asked_ == load_promise::survives_kill ? "/log?ack=written" : "/log",
+                         make_records(1, "", false));
         break;
     default:
         made.bytes = post_request("/log", make_records(1, "", false));

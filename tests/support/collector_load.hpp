@@ -20,6 +20,14 @@
 
 namespace sapwood::test {
 
+/// What clients ask for.
+enum class load_promise {
+    /// Survives the process: requests for what is written, too.
+    survives_kill,
+    /// Survives the machine: no others than for what is durable.
+    survives_power_cut,
+};
+
 /// What all clients together have got.
 struct load_counts {
     std::size_t requests_acknowledged = 0;
@@ -28,11 +36,14 @@ struct load_counts {
     std::size_t requests_put_off = 0;
     /// Answers that there is no reason for.
     std::vector<std::string> surprises;
+    /// What is acknowledged from now on is none: nothing runs after a power cut, and a file system
+    /// that is being shut down says of a sync that meets it that it has succeeded.
+    bool is_cut_off = false;
 };
 
 class load_client {
   public:
-    load_client(unsigned number, unsigned seed, load_counts& counts);
+    load_client(unsigned number, unsigned seed, load_promise asked, load_counts& counts);
 
     struct record {
         std::string text;
@@ -64,6 +75,7 @@ class load_client {
     void take(const http_answer& answer, request& of);
 
     const unsigned number_;
+    const load_promise asked_;
     std::mt19937 random_;
     load_counts& counts_;
     std::deque<record> records_;
