@@ -54,6 +54,19 @@ task<> send_and_leave(sapwood::endpoint to, std::string request) {
     co_await connection.write_all(std::string_view(request));
 }
 
+class frozen {
+  public:
+    explicit frozen(scratch_disk& disk) : disk_(disk) { disk_.freeze(); }
+
+    frozen(const frozen&) = delete;
+    frozen& operator=(const frozen&) = delete;
+
+    ~frozen() { disk_.thaw(); }
+
+  private:
+    scratch_disk& disk_;
+};
+
 /// Its program is over: all that is left of the process waits in the kernel for the disk, or is
 /// gone.
 bool has_left(pid_t process) {
@@ -75,14 +88,15 @@ TEST_SUITE("serve_disk") {
         collector_process daemon(*disk / "app.log", {"--drain", "0.2"});
         daemon.start();
         CHECK(answer_to(daemon, post_request("/log", R"({"n":1})")).status == 200);
-        disk->freeze();
-        sapwood::run(send_and_leave(daemon.tcp(), post_request("/log", R"({"n":2})")));
-        eventually([&] { // it is taken
-            return has(answer_to(daemon, get_request("/metrics")).body, "_records_total 2\n");
-        });
-        daemon.signal(SIGTERM);
-        eventually([&] { return has_left(daemon.process().pid()); });
-        disk->thaw();
+        {
+            const frozen now(*disk);
+            sapwood::run(send_and_leave(daemon.tcp(), post_request("/log", R"({"n":2})")));
+            eventually([&] { // it is taken
+                return has(answer_to(daemon, get_request("/metrics")).body, "_records_total 2\n");
+            });
+            daemon.signal(SIGTERM);
+            eventually([&] { return has_left(daemon.process().pid()); });
+        }
         const auto outcome = daemon.wait();
         CHECK(outcome.status == 1);
         CHECK(outcome.err == fmt::format("sapwood: log app: 1 records are not in {}: its disk does "
