@@ -106,12 +106,13 @@ class scene {
 /// end.
 void end_again_and_again(const std::string& name, load_promise asked,
                          const std::function<void(scene&)>& cycle,
-                         const std::function<void(scene&)>& look) {
+                         const std::function<load_findings(scene&)>& look) {
     const unsigned seed = setting("SAPWOOD_TEST_FAULT_SEED", 42);
     const unsigned cycles = setting("SAPWOOD_TEST_FAULT_CYCLES", cycles_usual);
     const auto began = sapwood::clock::now();
     std::mt19937 random(seed);
     std::size_t records = 0;
+    std::size_t missing = 0;
     std::size_t put_off = 0;
     for (unsigned done = 0; done < cycles;) {
         scene now(fmt::format("{}{}", name, done / cycles_per_log), asked, random);
@@ -122,15 +123,15 @@ void end_again_and_again(const std::string& name, load_promise asked,
         }
         CAPTURE(seed);
         CAPTURE(done);
-        look(now);
+        missing += look(now).missing;
         records += now.counts.records_acknowledged;
         put_off += now.counts.requests_put_off;
     }
     CHECK(records > cycles);
     if (cycles != cycles_usual) {
         MESSAGE(
-            "seed " << seed << ": " << cycles << " cycles, " << records
-                    << " records acknowledged and there, " << put_off << " requests put off, in "
+            "seed " << seed << ": " << cycles << " cycles, " << records << " records acknowledged, "
+                    << missing << " of them missing, " << put_off << " requests put off, in "
                     << fmt::format(
                            "{:.1f} s",
                            std::chrono::duration<double>(sapwood::clock::now() - began).count()));
@@ -138,10 +139,10 @@ void end_again_and_again(const std::string& name, load_promise asked,
 }
 
 /// What is torn at the end is cut off when it starts.
-void look_after_restart(scene& now) {
+load_findings look_after_restart(scene& now) {
     now.daemon.start();
     CHECK(now.daemon.stop().status == 0);
-    now.look();
+    return now.look();
 }
 
 } // namespace
@@ -187,6 +188,7 @@ TEST_SUITE("serve_kill") {
                 const load_findings seen = now.look();
                 CHECK(seen.unacknowledged == 0);
                 CHECK(seen.lines == now.counts.records_acknowledged);
+                return seen;
             });
     }
 }

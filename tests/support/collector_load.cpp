@@ -169,8 +169,55 @@ std::string load_client::make_text() {
     return text;
 }
 
-load_findings findings_of(const std::string& log,
-                          const std::vector<std::unique_ptr<load_client>>& clients) {
+namespace {
+
+/// Goes through a log, line by line, with what each client knows.
+class comparison {
+  public:
+    explicit comparison(const std::vector<std::unique_ptr<load_client>>& clients)
+        : next_(clients.size()) {
+        for (std::size_t client = 0; client < clients.size(); ++client) {
+            std::size_t place = 0;
+            for (const load_client::record& each : clients[client]->records()) {
+                all_.emplace(each.text, known{&each, client, place++});
+            }
+        }
+    }
+
+    void look_at(std::string_view line) {
+        const std::string_view record = record_in(line);
+        if (!record.empty() && !places_.insert(numbered_line::parse(line).place).second) {
+            return; // a segment may begin with what the one before it ends with
+        }
+        ++seen_.lines;
+        const auto at = all_.find(record);
+        if (at == all_.end()) {
+            note(seen_.strange, "was never sent", line);
+            return;
+        }
+        known& it = at->second;
+        if (++it.found > it.record->sent) {
+            note(seen_.repeated, "is there too often", line);
+        }
+        if (it.found == 1) {
+            if (it.place < next_[it.client]) {
+                note(seen_.disordered, "is behind a later one", line);
+            }
+            next_[it.client] = it.place + 1;
+            seen_.unacknowledged += it.record->is_acknowledged ? 0 : 1;
+        }
+    }
+
+    load_findings end() {
+        for (const auto& [text, it] : all_) {
+            if (it.found == 0 && it.record->is_acknowledged) {
+                note(seen_.missing, "was acknowledged and is missing", text);
+            }
+        }
+        return seen_;
+    }
+
+  private:
     struct known {
         const load_client::record* record;
         std::size_t client;
@@ -178,56 +225,34 @@ load_findings findings_of(const std::string& log,
         unsigned found = 0;
     };
 
-    std::unordered_map<std::string_view, known> all;
-    for (std::size_t client = 0; client < clients.size(); ++client) {
-        std::size_t place = 0;
-        for (const load_client::record& each : clients[client]->records()) {
-            all.emplace(each.text, known{&each, client, place++});
+    void note(std::size_t& count, std::string_view what, std::string_view which) {
+        ++count;
+        if (seen_.example.empty()) {
+            seen_.example = fmt::format("{}: {}", what, which);
         }
     }
-    load_findings seen;
-    const auto note = [&seen](std::size_t& count, std::string_view what, std::string_view record) {
-        if (count++ == 0 && seen.example.empty()) {
-            seen.example = fmt::format("{}: {}", what, record);
-        }
-    };
-    std::vector<std::size_t> next(clients.size());
-    std::set<lsn> places; // a segment may begin with what the one before ends with
+
+    std::unordered_map<std::string_view, known> all_;
+    /// Of each client, the place behind its last record that was found.
+    std::vector<std::size_t> next_;
+    std::set<lsn> places_;
+    load_findings seen_;
+};
+
+} // namespace
+
+load_findings findings_of(const std::string& log,
+                          const std::vector<std::unique_ptr<load_client>>& clients) {
+    comparison with(clients);
     for (const std::string& path : log_verifier::segments_of(log)) {
         const std::string text = contents_of(path);
         for (std::size_t begin = 0; begin < text.size();) {
             const auto end = std::min(text.find('\n', begin), text.size());
-            const std::string_view line = std::string_view(text).substr(begin, end - begin);
+            with.look_at(std::string_view(text).substr(begin, end - begin));
             begin = end + 1;
-            const std::string_view record = record_in(line);
-            if (!record.empty() && !places.insert(numbered_line::parse(line).place).second) {
-                continue;
-            }
-            ++seen.lines;
-            const auto at = all.find(record);
-            if (at == all.end()) {
-                note(seen.strange, "was never sent", line);
-                continue;
-            }
-            known& it = at->second;
-            if (++it.found > it.record->sent) {
-                note(seen.repeated, "is there too often", line);
-            }
-            if (it.found == 1) {
-                if (it.place < next[it.client]) {
-                    note(seen.disordered, "is behind a later one", line);
-                }
-                next[it.client] = it.place + 1;
-                seen.unacknowledged += it.record->is_acknowledged ? 0 : 1;
-            }
         }
     }
-    for (const auto& [text, it] : all) {
-        if (it.found == 0 && it.record->is_acknowledged) {
-            note(seen.missing, "was acknowledged and is missing", text);
-        }
-    }
-    return seen;
+    return with.end();
 }
 
 } // namespace sapwood::test

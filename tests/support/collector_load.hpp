@@ -91,9 +91,9 @@ struct load_findings {
     std::size_t repeated = 0;
     /// Never sent, as they stand there.
     std::size_t strange = 0;
-    /// Before one of the same client that was sent earlier.
+    /// Behind one of the same client that was sent later.
     std::size_t disordered = 0;
-    /// There, and not acknowledged.
+    /// There, each once or more, and not acknowledged.
     std::size_t unacknowledged = 0;
     std::size_t lines = 0;
     /// One of the first four kinds.
