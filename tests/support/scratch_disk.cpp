@@ -178,6 +178,9 @@ void scratch_disk::mount_again() {
     }
     must(status == 0, "umount");
     is_mounted_ = false;
+    // What the file system had changed in memory, and never written, must not be read as the
+    // disk's.
+    must(::ioctl(device_, BLKFLSBUF, 0) == 0, "BLKFLSBUF");
     mount_loop();
 }
 
