@@ -6,6 +6,7 @@
 #include <sapwood/file_sink.hpp>
 #include <sapwood/shield.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -231,7 +232,7 @@ task<> file_sink::settle_segment() {
     file_sink fresh(std::move(*made), std::move(settings));
     co_await fresh.recover();
     co_await take_place(fresh, false);
-    last_lsn_ = fresh.last_lsn_;
+    last_lsn_ = std::max(last_lsn_, fresh.last_lsn_);
 }
 
 } // namespace sapwood

@@ -104,15 +104,13 @@ task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size) {
 task<lsn> first_number(file& log, std::uint64_t size) {
     const std::uint64_t look = std::min(size, tail_bytes_max + first_look_bytes);
     const std::vector<char> bytes = co_await read_range(log, 0, look);
-    std::string_view rest(bytes.data(), bytes.size());
-    for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
-        const auto line = numbered_line::parse(rest.substr(0, end));
-        if (line.is == numbered_line::state::whole && line.place != lsn::none) {
-            co_return line.place;
-        }
-        rest.remove_prefix(end + 1);
+    const std::string_view text(bytes.data(), bytes.size());
+    const auto end = text.find('\n');
+    if (end == text.npos) {
+        co_return lsn::none;
     }
-    co_return lsn::none;
+    const auto line = numbered_line::parse(text.substr(0, end));
+    co_return line.is == numbered_line::state::whole ? line.place : lsn::none;
 }
 
 task<log_tail> read_log_tail(file& log, std::uint64_t size) {

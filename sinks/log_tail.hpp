@@ -46,8 +46,8 @@ inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
 /// to the end of the file, which is that of a block. At most preallocated_bytes_max and a batch.
 [[nodiscard]] task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size);
 
-/// The first number in a log of `size` bytes, whose first line is at most tail_bytes_max long; none
-/// where there is none.
+/// The number of the first line in a log of `size` bytes; none where that line is not whole, as in
+/// a file that a power cut has caught before it was synced.
 [[nodiscard]] task<lsn> first_number(file& log, std::uint64_t size);
 
 /// Of a log of `size` bytes.
