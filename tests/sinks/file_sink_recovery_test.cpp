@@ -220,6 +220,17 @@ TEST_SUITE("file_sink_recovery") {
         CHECK(!std::filesystem::exists(folder / "log.next"));
     }
 
+    CO_TEST_CASE("a segment in the making whose first line is broken is removed, whatever follows") {
+        const temporary_directory folder;
+        std::string next = lines(6, 9);
+        next[30] ^= 1; // as where the power went off before its first sync
+        fill(folder / "log", lines(1, 3));
+        fill(folder / "log.next", next);
+        CHECK(co_await opened_and_closed(folder / "log") == outcome{3, 0});
+        CHECK(contents_of(folder / "log") == lines(1, 3));
+        CHECK(!std::filesystem::exists(folder / "log.next"));
+    }
+
     CO_TEST_CASE("a file that is called as a segment is is not a plain log's to take") {
         const temporary_directory folder;
         const std::string path = folder / "log";
