@@ -73,6 +73,7 @@ std::string& http_answers::next_text() {
 
 pending_answer& http_answers::wait_for(const answer_form& form, const http_interface& as,
                                        named_log& log, ack_level ack) {
+    last_waiting_ = pending_.size();
     pending_answer& made = pending_.emplace_back();
     made.log = &log;
     made.as = &as;

@@ -76,8 +76,8 @@ class http_answers {
 
     [[nodiscard]] bool has_pending() const noexcept { return next_ != pending_.size(); }
 
-    /// The one that was asked for last, where one is pending.
-    [[nodiscard]] pending_answer& last() noexcept { return pending_.back(); }
+    /// The one that was made by wait_for() last. Until settle(), and only where there is one.
+    [[nodiscard]] pending_answer& last_waiting() noexcept { return pending_[last_waiting_]; }
 
     /// What the first one that is pending waits for: how far its log has to get for it and for all
     /// that are pending with the same wish. Only after settle(), where one is pending.
@@ -105,6 +105,7 @@ class http_answers {
     std::vector<pending_answer> pending_;
     /// Those before it are answered.
     std::size_t next_ = 0;
+    std::size_t last_waiting_ = 0;
     std::string out_;
 };
 

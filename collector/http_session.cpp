@@ -120,15 +120,10 @@ task<> http_session::converse() {
 task<> http_session::give_blocked() {
     stage_ = stage::settling;
     set_deadline(intake_.limits.acknowledgement);
-    pending_answer& answer = answers_.last();
-    std::size_t bytes = 0;
-    const std::span<record> left = std::span(blocked_).subspan(blocked_from_);
-    for (const record& each : left) {
-        bytes += sizeof(record) + each.message().size();
-    }
-    hold(held_ + bytes);
+    // Behind it may stand what the rest of the input was told.
+    pending_answer& answer = answers_.last_waiting();
     try {
-        for (record& each : left) {
+        for (record& each : std::span(blocked_).subspan(blocked_from_)) {
             const std::size_t size = each.message().size();
             const lsn place = co_await answer.log->log().append(std::move(each));
             note_given(answer, place, size);
@@ -139,7 +134,7 @@ task<> http_session::give_blocked() {
         answer.text = failure.code().message();
     }
     std::vector<record>().swap(blocked_);
-    hold(held_ - bytes);
+    count_blocked(nullptr);
 }
 
 /// What is there is sent, if the client takes it, and then nothing more.

@@ -27,7 +27,10 @@ class http_session final : public connection {
     /// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
     http_session(intake& shared, std::unique_ptr<peer_stream> to, source from, bool is_guarded);
 
-    ~http_session() override { hold(0); }
+    ~http_session() override {
+        hold(0);
+        count_blocked(nullptr);
+    }
 
     [[nodiscard]] task<> run() override;
 
@@ -71,6 +74,7 @@ class http_session final : public connection {
     void fail(unsigned status, std::string_view why);
     void end_with(unsigned status, std::string_view why);
     void hold(std::size_t bytes) noexcept;
+    void count_blocked(named_log* of) noexcept;
 
     const std::unique_ptr<peer_stream> stream_;
     const source source_;
@@ -96,6 +100,9 @@ class http_session final : public connection {
     /// Of the request that was looked at last: for those from blocked_from_ on its log had no room.
     std::vector<record> blocked_;
     std::size_t blocked_from_ = 0;
+    /// Counted in that log, if in any; see named_log::count_blocked.
+    std::size_t blocked_bytes_ = 0;
+    named_log* blocked_log_ = nullptr;
     /// Of plan_, where it says to come again.
     std::string why_;
     /// Counted in intake_.counts.held_bytes.

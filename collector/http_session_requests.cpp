@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
+#include <span>
 #include <utility>
 
 namespace sapwood::collector {
@@ -244,6 +245,7 @@ void http_session::give(std::vector<record>& records, pending_answer& answer) {
             if (!handing_over.await_ready()) [[unlikely]] {
                 blocked_.swap(records);
                 blocked_from_ = static_cast<std::size_t>(each - blocked_.begin());
+                count_blocked(answer.log);
                 return;
             }
             note_given(answer, handing_over.await_resume(), size);
@@ -272,6 +274,8 @@ bool http_session::must_come_again() {
         why_ = "the log takes no records now: " + log.refusal().message();
     } else if (log.is_full()) {
         why_ = "more records come than the log can take";
+    } else if (log.is_over_blocked()) {
+        why_ = "too many records wait for room in the log";
     } else {
         return false;
     }
@@ -318,7 +322,22 @@ void http_session::end_with(unsigned status, std::string_view why) {
     answers_.fail({.closes = true}, as, status, why);
 }
 
-/// How many bytes of requests that are not whole, or of records without room, it has now.
+/// Those of blocked_ are counted in `of`; in none where it is null.
+void http_session::count_blocked(named_log* of) noexcept {
+    if (blocked_log_ != nullptr) {
+        blocked_log_->count_blocked(0, std::exchange(blocked_bytes_, 0));
+    }
+    blocked_log_ = of;
+    if (of != nullptr) {
+        blocked_bytes_ = sizeof(record) * blocked_.capacity();
+        for (const record& each : std::span(blocked_).subspan(blocked_from_)) {
+            blocked_bytes_ += each.message().size();
+        }
+        of->count_blocked(blocked_bytes_, 0);
+    }
+}
+
+/// How many bytes of requests that are not whole it has now.
 void http_session::hold(std::size_t bytes) noexcept {
     intake_.counts.held_bytes += bytes;
     intake_.counts.held_bytes -= std::exchange(held_, bytes);

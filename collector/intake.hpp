@@ -29,8 +29,9 @@ struct collector_limits {
     std::size_t line_bytes_max = 64u << 10;
     /// Of all sources together. More wait in the backlogs of their listeners.
     std::size_t connections_max = 10'000;
-    /// Of requests that are not whole yet, and of records for which a log has no room, together.
-    /// Past it a request that does not come in one piece is told to come again.
+    /// Of requests that are not whole yet, together. Past it a request that does not come in one
+    /// piece is told to come again. Records for which a log has no room are the log's to bound
+    /// (named_log_options::queue_bytes): nobody's slow bodies keep others from those.
     std::size_t held_bytes_max = 64u << 20;
     /// A connection that says nothing for so long is closed.
     clock::duration idle = std::chrono::seconds(75);

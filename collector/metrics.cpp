@@ -135,6 +135,9 @@ std::string metrics_page(const intake& of) {
         .put(of.gate.segments_removed);
     put_logs(page, of, gauge, "log_queued_records", "Records that wait for the file.",
              [](const named_log& log) { return log.log().counts().queued; });
+    put_logs(page, of, gauge, "log_blocked_bytes",
+             "Bytes of records of requests that wait for room in the queue.",
+             [](const named_log& log) { return log.blocked_bytes(); });
     put_logs(page, of, gauge, "log_degraded", "1 while the disk refuses the log's records.",
              [](const named_log& log) { return log.log().health().is_degraded() ? 1 : 0; });
     return page;

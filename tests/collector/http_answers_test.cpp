@@ -101,7 +101,7 @@ TEST_SUITE("http_answers") {
             answers.wait_for({}, native_interface, at.log(), ack_level::durable);
         other.first = other.last = co_await log.append(record(level::info, 0, "another's"));
         other.is_given = true;
-        co_await log.durable(answers.last().last);
+        co_await log.durable(answers.last_waiting().last);
         answers.settle();
         CHECK(count_of(answers.bytes(), "HTTP/1.1 503 ") == 1);
         CHECK(count_of(answers.bytes(), "HTTP/1.1 200 ") == 1);

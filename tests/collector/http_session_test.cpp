@@ -683,6 +683,62 @@ TEST_SUITE("http_session") {
         CHECK(paths.records() == expected);
     }
 
+    CO_TEST_CASE(
+        "what is refused behind records that wait for room is not taken for their answer") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        options.logs.front().queue_records = 1;
+        options.limits.held_bytes_max = 1;
+        served at(options);
+        co_await at.begin();
+        const std::string answers =
+            co_await at.exchange(served::post_of("[{},{},{},{},{},{},{},{}]") + get_of("/healthz"));
+        CHECK(status_of(answers) == 200);
+        CHECK(has(answers, success));
+        CHECK(count_of(answers, "HTTP/1.1 503 ") == 1);
+        CHECK(answers.find("HTTP/1.1 503 ") > answers.find(success));
+        co_await at.end();
+        CHECK(paths.records().size() == 8);
+    }
+
+    CO_TEST_CASE(
+        "records that wait for room are bounded by the log, and no slow body counts there") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        for (named_log_options& log : options.logs) {
+            log.queue_records = 1;
+            log.queue_bytes = 1u << 20;
+            log.durable = sapwood::durability::none();
+        }
+        options.limits.held_bytes_max = 1000; // of bodies
+        served at(options);
+        co_await at.begin();
+        const auto& app = at.it->shared().logs.front();
+        std::string body;
+        std::size_t records = 0;
+        for (; body.size() < 15'000; ++records) {
+            body += "{}";
+        }
+        auto first = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await first.write_all(std::string_view(served::post_of(body)));
+        while (!app.is_over_blocked()) {
+            REQUIRE(at.it->shared().counts.records < records);
+            co_await sapwood::yield();
+        }
+        CHECK(at.it->shared().counts.held_bytes == 0);
+        const std::string refused = co_await at.post("{}");
+        const std::string other = co_await at.post("{}", "/log/billing");
+        CHECK(status_of(refused) == 503);
+        CHECK(has(refused, "too many records wait for room in the log"));
+        CHECK(status_of(other) == 200);
+        CHECK(status_of(co_await read_answers(first, 1)) == 200);
+        CHECK(app.blocked_bytes() == 0);
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        co_await first.close();
+        co_await at.end();
+        CHECK(paths.records().size() == records + 1);
+    }
+
     CO_TEST_CASE("metrics count") {
         served at;
         co_await at.begin();
