@@ -69,7 +69,7 @@ class http_session final : public connection {
     void note_given(pending_answer& answer, lsn place, std::size_t bytes);
     [[nodiscard]] bool must_come_again();
     [[nodiscard]] bool is_within_quota(std::size_t records, std::size_t bytes);
-    [[nodiscard]] bool may_go_on() const noexcept;
+    [[nodiscard]] bool may_go_on() noexcept;
     [[nodiscard]] answer_form form() const noexcept;
     void fail(unsigned status, std::string_view why);
     void end_with(unsigned status, std::string_view why);

@@ -40,7 +40,7 @@ void http_session::wait_for_bytes() noexcept {
     }
 }
 
-bool http_session::may_go_on() const noexcept {
+bool http_session::may_go_on() noexcept {
     return !is_closing_ && blocked_.empty() && !answers_.is_full();
 }
 
@@ -179,7 +179,11 @@ void http_session::on_request() {
         say_text(200, "alive\n");
         break;
     case http_action::metrics:
-        say_text(200, metrics_page(intake_));
+        if (intake_.has_too_much_unsent()) [[unlikely]] {
+            say_text(503, "too many answers are not taken yet\n");
+        } else {
+            say_text(200, metrics_page(intake_));
+        }
         break;
     case http_action::ready:
         if (intake_.is_draining) {
@@ -276,6 +280,8 @@ bool http_session::must_come_again() {
         why_ = "more records come than the log can take";
     } else if (log.is_over_blocked()) {
         why_ = "too many records wait for room in the log";
+    } else if (intake_.has_too_much_unsent()) [[unlikely]] {
+        why_ = "too many answers are not taken yet";
     } else {
         return false;
     }

@@ -33,6 +33,9 @@ struct collector_limits {
     /// piece is told to come again. Records for which a log has no room are the log's to bound
     /// (named_log_options::queue_bytes): nobody's slow bodies keep others from those.
     std::size_t held_bytes_max = 64u << 20;
+    /// Of answers that are not sent, together. Past it requests are told to come again, each
+    /// connection's when it has taken what it was told before.
+    std::size_t unsent_bytes_max = 64u << 20;
     /// A connection that says nothing for so long is closed.
     clock::duration idle = std::chrono::seconds(75);
     /// From its first byte on, a request's head has to be there in this time, its body in that.
@@ -58,6 +61,8 @@ struct collector_counts {
     std::uint64_t record_bytes = 0;
     /// At the moment; see collector_limits::held_bytes_max.
     std::uint64_t held_bytes = 0;
+    /// At the moment; see collector_limits::unsent_bytes_max.
+    std::uint64_t unsent_bytes = 0;
     /// Taken from sources that are told nothing, and given to no log, because the collector ended.
     std::uint64_t records_left = 0;
     /// Datagrams that the kernel had no room for.
@@ -93,6 +98,11 @@ class intake {
         ++counts.records;
         counts.record_bytes += bytes;
         to.note_given(bytes, place);
+    }
+
+    /// See collector_limits::unsent_bytes_max.
+    [[nodiscard]] bool has_too_much_unsent() const noexcept {
+        return counts.unsent_bytes > limits.unsent_bytes_max;
     }
 
     /// What the request holds that is looked at now. Nobody keeps it while he waits.

@@ -739,6 +739,27 @@ TEST_SUITE("http_session") {
         CHECK(paths.records().size() == records + 1);
     }
 
+    CO_TEST_CASE("answers that nobody takes are bounded, all together") {
+        served at;
+        co_await at.begin();
+        auto& counts = at.it->shared().counts;
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        CHECK(counts.unsent_bytes == 0);
+        const auto others = at.it->shared().limits.unsent_bytes_max + 1;
+        counts.unsent_bytes += others; // as if others had them
+        const std::string refused =
+            co_await at.exchange(served::post_of("{}") + get_of("/metrics") + get_of("/healthz"));
+        CHECK(status_of(refused) == 503);
+        CHECK(has(refused, "too many answers are not taken yet"));
+        CHECK(count_of(refused, "HTTP/1.1 503 ") == 2);
+        CHECK(refused.ends_with("alive\n"));
+        CHECK(counts.unsent_bytes == others);
+        counts.unsent_bytes -= others;
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        co_await at.end();
+        CHECK(at.records().size() == 2);
+    }
+
     CO_TEST_CASE("metrics count") {
         served at;
         co_await at.begin();
