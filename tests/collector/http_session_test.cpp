@@ -378,6 +378,28 @@ TEST_SUITE("http_session") {
         CHECK(at.records().size() == 3);
     }
 
+    CO_TEST_CASE("a page cannot write by an image's address either") {
+        served at;
+        co_await at.begin();
+        const auto get = [](std::string fields, std::string target = "/log?level=critical&msg=x") {
+            return "GET " + target + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n";
+        };
+        for (const char* const site : {"cross-site", "same-site", "", "None"}) {
+            const std::string field = "sec-fetch-Site: "s + site + "\r\n";
+            CHECK(status_of(co_await at.exchange(get(field))) == 403);
+            CHECK(status_of(co_await at.post("{}", "/log", field)) == 403);
+            // reads nothing that a page could see
+            CHECK(status_of(co_await at.exchange(get(field, "/healthz"))) == 200);
+        }
+        CHECK(status_of(co_await at.exchange(
+                  get("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Site: none\r\n"))) == 403);
+        CHECK(status_of(co_await at.exchange(get("Sec-Fetch-Site: none\r\n"))) == 200);
+        CHECK(status_of(co_await at.exchange(get("Sec-Fetch-Site: same-origin\r\n") + get(""))) ==
+              200);
+        co_await at.end();
+        CHECK(at.records().size() == 3);
+    }
+
     CO_TEST_CASE("a token is for its logs, at its rate, and without one nothing is written") {
         const served paths;
         collector_options options = two_logs(paths);
