@@ -1,5 +1,6 @@
 #include "http_session.hpp"
 
+#include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
 
 #include <span>
@@ -73,6 +74,10 @@ task<> http_session::converse() {
             advance(input);
             keep(input);
         } else {
+            if (is_held_back_) [[unlikely]] {
+                wait_for_rest();
+                co_await yield();
+            }
             std::string_view input = rest_;
             advance(input);
             keep(input);

@@ -65,10 +65,15 @@ class http_session final : public connection {
     void end_in_the_middle();
     void expire_now();
     void wait_for_bytes() noexcept;
+    void wait_for_rest() noexcept;
+    [[nodiscard]] bool must_hold_back();
 
     void note_given(pending_answer& answer, lsn place, std::size_t bytes);
     [[nodiscard]] bool must_come_again();
+    [[nodiscard]] bool may_take_long() const noexcept;
+    [[nodiscard]] bool is_share_used_up();
     [[nodiscard]] bool is_within_quota(std::size_t records, std::size_t bytes);
+    [[nodiscard]] bool is_over_quota(clock::duration wait);
     [[nodiscard]] bool may_go_on() noexcept;
     [[nodiscard]] answer_form form() const noexcept;
     void fail(unsigned status, std::string_view why);
@@ -87,6 +92,10 @@ class http_session final : public connection {
     bool is_cut_ = false;
     /// Some of rest_ can be looked at without more.
     bool has_more_ = false;
+    /// A whole request, plan_, has to wait for a turn of the loop in which no large body was
+    /// decoded: when it began to wait, these had been.
+    bool is_held_back_ = false;
+    std::uint64_t large_bodies_seen_ = 0;
     http_plan plan_;
     /// What plan_ is a plan of, if of anything: another head of the same bytes has the same plan.
     std::uint64_t planned_at_ = 0;

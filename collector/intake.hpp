@@ -139,6 +139,16 @@ class intake {
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 
+    /// Longer bodies than this, without their Content-Encoding, that were decoded: between two of
+    /// them the loop has a turn, in which others are served.
+    static constexpr std::size_t large_body_bytes = 256u << 10;
+    std::uint64_t large_bodies = 0;
+
+    /// There was one, perhaps in this turn.
+    [[nodiscard]] bool had_large_body() const noexcept {
+        return large_bodies != large_bodies_before_;
+    }
+
     /// As of the last look at the clock, and when the next is due: no deadline comes too early.
     clock::time_point now;
 
@@ -149,6 +159,8 @@ class intake {
     std::uint64_t generation = 0;
 
   private:
+    /// At the last look at the clock.
+    std::uint64_t large_bodies_before_ = 0;
     clock::time_point may_tell_{};
     std::uint64_t untold_ = 0;
     std::string date_;
