@@ -31,7 +31,8 @@ struct collector_limits {
     std::size_t connections_max = 10'000;
     /// Of requests that are not whole yet, together. Past it a request that does not come in one
     /// piece is told to come again. Records for which a log has no room are the log's to bound
-    /// (named_log_options::queue_bytes): nobody's slow bodies keep others from those.
+    /// (named_log_options::queue_bytes): nobody's slow bodies keep others from those. As many again
+    /// are for lines that are not whole, past which one that grows is cut.
     std::size_t held_bytes_max = 64u << 20;
     /// Of answers that are not sent, together. Past it requests are told to come again, each
     /// connection's when it has taken what it was told before.
@@ -61,6 +62,8 @@ struct collector_counts {
     std::uint64_t record_bytes = 0;
     /// At the moment; see collector_limits::held_bytes_max.
     std::uint64_t held_bytes = 0;
+    /// The same of lines.
+    std::uint64_t held_line_bytes = 0;
     /// At the moment; see collector_limits::unsent_bytes_max.
     std::uint64_t unsent_bytes = 0;
     /// Taken from sources that are told nothing, and given to no log, because the collector ended.

@@ -146,7 +146,7 @@ void line_session::wait_for_more(bool is_new_line) {
         set_deadline(intake_.limits.body);
     }
     hold(lines_.held_bytes());
-    if (intake_.counts.held_bytes > intake_.limits.held_bytes_max && lines_.cut_short()) {
+    if (intake_.counts.held_line_bytes > intake_.limits.held_bytes_max && lines_.cut_short()) {
         record cut = made_of_line();
         give_or_leave(cut);
         hold(0);
@@ -177,8 +177,8 @@ void line_session::give_or_leave(record& made) {
 }
 
 void line_session::hold(std::size_t bytes) noexcept {
-    intake_.counts.held_bytes += bytes;
-    intake_.counts.held_bytes -= std::exchange(held_, bytes);
+    intake_.counts.held_line_bytes += bytes;
+    intake_.counts.held_line_bytes -= std::exchange(held_, bytes);
 }
 
 } // namespace sapwood::collector

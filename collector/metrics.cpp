@@ -62,6 +62,8 @@ void put_traffic(std::string& page, const collector_counts& counts) {
         .put(counts.datagrams_dropped);
     metric(page, gauge, "held_bytes", "Bytes of request bodies that are held.")
         .put(counts.held_bytes);
+    metric(page, gauge, "held_line_bytes", "Bytes of lines that are not whole.")
+        .put(counts.held_line_bytes);
     metric(page, gauge, "unsent_bytes", "Bytes of answers that are not sent.")
         .put(counts.unsent_bytes);
 }

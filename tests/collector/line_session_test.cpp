@@ -202,6 +202,27 @@ TEST_SUITE("line_session") {
         CHECK(at.lines().at(1).find("cut=true") != std::string::npos);
     }
 
+    CO_TEST_CASE("bodies of HTTP take nothing of what lines may hold") {
+        served at(listening(source_kind::syslog, sapwood::test::loopback()));
+        co_await at.begin();
+        auto& counts = at.it->shared().counts;
+        const auto others = at.it->shared().limits.held_bytes_max;
+        counts.held_bytes += others;
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await client.write_all("<14>in two "sv);
+        while (counts.held_line_bytes == 0) {
+            co_await sapwood::yield();
+        }
+        co_await client.write_all("pieces\n"sv);
+        co_await client.shutdown_write();
+        CHECK(co_await sapwood::test::read_to_end(client) == "");
+        CHECK(counts.held_bytes == others);
+        CHECK(counts.held_line_bytes == 0);
+        counts.held_bytes -= others;
+        co_await at.end();
+        CHECK(at.records() == lines{"in two pieces"});
+    }
+
     CO_TEST_CASE("told to end while its log is stalled and full, it ends in time and says what is "
                  "left") {
         for (const bool is_stream : {true, false}) {
