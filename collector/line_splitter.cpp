@@ -119,6 +119,9 @@ bool line_splitter::finish() {
 
 bool line_splitter::cut_short() {
     forget_told();
+    if (kept_.empty() || (framing_ == framing::counted && !is_in_frame_)) {
+        return false; // the digits of a length say where the message ends: all behind hangs on them
+    }
     is_skipping_ = true;
     return tell_kept(false);
 }
