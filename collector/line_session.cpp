@@ -103,6 +103,7 @@ task<> line_session::converse() {
         bool is_new_line = !lines_.is_in_line();
         while (lines_.next(input)) {
             is_new_line = true;
+            forget_deadline(); // the log may take longer than the line was allowed to
             record made = made_of_line();
             while (!is_ending_ && log_.is_full()) {
                 const auto room = co_await as_result(log_.room());

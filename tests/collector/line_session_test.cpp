@@ -223,6 +223,47 @@ TEST_SUITE("line_session") {
         CHECK(at.records() == lines{"in two pieces"});
     }
 
+    CO_TEST_CASE("a line in two pieces is held up by a full log for as long as that takes") {
+        collector_options options = listening(source_kind::lines, sapwood::test::loopback());
+        const sapwood::test::temporary_directory directory;
+        auto& log = options.logs.emplace_back();
+        log.name = "app";
+        log.path = directory / "app.log";
+        log.queue_records = 4;
+        served at(options);
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await client.write_all("ha"sv);
+        while (at.it->shared().counts.held_line_bytes == 0) {
+            co_await sapwood::yield();
+        }
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+        const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &none) == 0);
+        constexpr unsigned sent = 1000;
+        const std::string tail(2000, '.'); // more than the pipeline's batches have room for
+        std::string text = "lf\n";
+        for (unsigned i = 1; i < sent; ++i) {
+            text += std::to_string(i) + tail + "\n";
+        }
+        auto sending = sapwood::spawn([](tcp_stream& to, std::string_view what) -> task<> {
+            co_await to.write_all(what);
+        }(client, text));
+        co_await sapwood::sleep_for(at.it->shared().limits.body + 10s);
+        CHECK(at.it->shared().counts.records < sent);
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+        co_await sending;
+        co_await client.write_all("last\n"sv);
+        co_await client.shutdown_write();
+        CHECK(co_await sapwood::test::read_to_end(client) == "");
+        co_await at.end();
+        CHECK(at.it->shared().counts.records_left == 0);
+        CHECK(at.it->shared().counts.records == sent + 1);
+        const std::string kept = sapwood::test::contents_of(directory / "app.log");
+        CHECK(static_cast<std::size_t>(std::count(kept.begin(), kept.end(), '\n')) == sent + 1);
+    }
+
     CO_TEST_CASE("told to end while its log is stalled and full, it ends in time and says what is "
                  "left") {
         for (const bool is_stream : {true, false}) {
