@@ -154,7 +154,7 @@ task<> http_session::last_words() {
         forget_unsent(*stream_);
         co_return;
     }
-    if (is_cut_) {
+    if (is_cut_ || ends_with_collector_) {
         co_await linger();
     }
 }

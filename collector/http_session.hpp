@@ -90,6 +90,8 @@ class http_session final : public connection {
     bool is_closing_ = false;
     /// Where the next request begins is not known, or its body will not be read.
     bool is_cut_ = false;
+    /// It would go on, were it not for the collector's end: requests may be on their way.
+    bool ends_with_collector_ = false;
     /// Some of rest_ can be looked at without more.
     bool has_more_ = false;
     /// A whole request, plan_, has to wait for a turn of the loop in which no large body was

@@ -209,8 +209,11 @@ void http_session::on_request() {
         make_plan();
     }
     ++intake_.counts.requests;
-    if (!parser_.head().keeps_alive || intake_.is_draining) {
+    if (!parser_.head().keeps_alive) {
         is_closing_ = true;
+    } else if (intake_.is_draining) {
+        is_closing_ = true;
+        ends_with_collector_ = true;
     }
     const auto say_text = [this](unsigned status, std::string_view text) {
         answers_.say(form(), {.status = status, .type = text_type, .body = text});

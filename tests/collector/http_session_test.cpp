@@ -348,6 +348,38 @@ TEST_SUITE("http_session") {
         CHECK(at.records() == lines{R"({"a":1})"});
     }
 
+    CO_TEST_CASE("told to end, it is not reset under who sends one request behind the other") {
+        served at;
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        const std::string request = served::post_of("{}");
+        co_await client.write_all(std::string_view(request).substr(0, request.size() - 1));
+        co_await sapwood::sleep_for(10ms);
+        auto ending = sapwood::spawn(at.end());
+        while (!at.it->shared().is_draining) {
+            co_await sapwood::yield();
+        }
+        std::string behind = "}";
+        while (behind.size() < 200'000) {
+            behind += request;
+        }
+        co_await client.write_all(std::string_view(behind));
+        std::string said;
+        std::error_code how;
+        try {
+            said = co_await sapwood::test::read_to_end(client);
+        } catch (const std::system_error& failure) {
+            how = failure.code();
+        }
+        CHECK(how == std::error_code());
+        CHECK(status_of(said) == 503);
+        CHECK(count_of(said, "HTTP/1.1 ") == 1);
+        CHECK(has(said, "Connection: close\r\n"));
+        co_await client.close();
+        co_await ending;
+        CHECK(at.it->cut_off() == 0);
+    }
+
     CO_TEST_CASE("who has begun and does not go on is cut off when the time to drain is over") {
         served at;
         co_await at.begin();
