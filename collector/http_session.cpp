@@ -65,6 +65,7 @@ task<> http_session::converse() {
                 end_in_the_middle();
                 co_return;
             }
+            note_heard();
             std::string_view input = piece.text();
             if (!rest_.empty()) {
                 rest_ += input;

@@ -98,6 +98,7 @@ task<> line_session::converse() {
         if (!piece) {
             co_return;
         }
+        note_heard();
         rest += is_reading_ended_ ? piece.bytes().size() : 0;
         std::string_view input = piece.text();
         bool is_new_line = !lines_.is_in_line();

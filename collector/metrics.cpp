@@ -99,6 +99,9 @@ void put_gate(std::string& page, const intake& of) {
     metric(page, counter, "users_refused_total",
            "Connections and datagrams on Unix sockets by users that are not on the list.")
         .put(gate.users_refused);
+    metric(page, counter, "idle_closed_total",
+           "Connections that were closed to let others in, as they had said nothing for longest.")
+        .put(gate.idle_closed);
     metric(page, counter, "over_quota_total",
            "Requests that were refused because their token has had its share.")
         .put(gate.over_quota);

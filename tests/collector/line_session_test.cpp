@@ -264,6 +264,28 @@ TEST_SUITE("line_session") {
         CHECK(static_cast<std::size_t>(std::count(kept.begin(), kept.end(), '\n')) == sent + 1);
     }
 
+    CO_TEST_CASE("who only connects keeps nobody out") {
+        collector_options options = listening(source_kind::lines, sapwood::test::loopback());
+        options.limits.connections_max = 2;
+        served at(options);
+        co_await at.begin();
+        const endpoint to = at.it->endpoints().front();
+        auto silent = co_await tcp_stream::connect(to);
+        co_await sapwood::sleep_for(5s);
+        auto alive = co_await tcp_stream::connect(to);
+        co_await alive.write_all("alive\n"sv);
+        auto next = co_await tcp_stream::connect(to);
+        co_await next.write_all("next\n"sv);
+        co_await sapwood::sleep_for(500ms);
+        CHECK(at.it->shared().gate.idle_closed == 1);
+        CHECK(co_await sapwood::test::read_to_end(silent) == "");
+        co_await alive.write_all("still alive\n"sv);
+        co_await alive.shutdown_write();
+        CHECK(co_await sapwood::test::read_to_end(alive) == "");
+        co_await at.end();
+        CHECK(at.records() == lines{"alive", "next", "still alive"});
+    }
+
     CO_TEST_CASE("told to end while its log is stalled and full, it ends in time and says what is "
                  "left") {
         for (const bool is_stream : {true, false}) {
