@@ -130,6 +130,13 @@ TEST_SUITE("line_splitter") {
         CHECK(shown(splitter) == "second");
     }
 
+    TEST_CASE("a length that is longer than a line may be is cut like one") {
+        const std::string text = "9999999" + std::string(1000, 'x') + "\nnext\n";
+        for (std::size_t size = 1; size <= text.size(); size *= 3) {
+            CHECK(split(text, size, 3, true) == lines{"999|cut", "nex|cut"});
+        }
+    }
+
     TEST_CASE("what was cut short is told once, and its rest is left out") {
         line_splitter splitter(100, false);
         std::string_view input = "abc";
