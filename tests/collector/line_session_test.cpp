@@ -2,6 +2,8 @@
 #include "collector/served.hpp"
 #include "support/co_test.hpp"
 
+#include <collector/settings.hpp>
+
 #include <sapwood/datagram.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/sleep.hpp>
@@ -86,6 +88,15 @@ TEST_SUITE("line_session") {
         CHECK(at.lines().at(1).find("cut=true") != std::string::npos);
         CHECK(at.lines().at(3).find("cut=true") != std::string::npos);
         CHECK(at.lines().at(4).find("cut=true") == std::string::npos);
+    }
+
+    TEST_CASE("what a line may have is at least what RFC 5424 would have every receiver take") {
+        collector_options options;
+        CHECK_THROWS_WITH_AS(sapwood::collector::set_limit(options, "line_bytes=479", "--limit"),
+                             "--limit line_bytes: at least 480 is needed, not 479",
+                             std::invalid_argument);
+        sapwood::collector::set_limit(options, "line_bytes=480", "--limit");
+        CHECK(options.limits.line_bytes_max == 480);
     }
 
     CO_TEST_CASE("syslog over TCP: by length, by newline, by NUL") {
@@ -210,9 +221,8 @@ TEST_SUITE("line_session") {
         counts.held_bytes += others;
         auto client = co_await tcp_stream::connect(at.it->endpoints().front());
         co_await client.write_all("<14>in two "sv);
-        while (counts.held_line_bytes == 0) {
-            co_await sapwood::yield();
-        }
+        co_await sapwood::sleep_for(10ms);
+        CHECK(counts.held_line_bytes > 0);
         co_await client.write_all("pieces\n"sv);
         co_await client.shutdown_write();
         CHECK(co_await sapwood::test::read_to_end(client) == "");
@@ -278,11 +288,11 @@ TEST_SUITE("line_session") {
         co_await next.write_all("next\n"sv);
         co_await sapwood::sleep_for(500ms);
         CHECK(at.it->shared().gate.idle_closed == 1);
-        CHECK(co_await sapwood::test::read_to_end(silent) == "");
         co_await alive.write_all("still alive\n"sv);
         co_await alive.shutdown_write();
         CHECK(co_await sapwood::test::read_to_end(alive) == "");
         co_await at.end();
+        CHECK(co_await sapwood::test::read_to_end(silent) == "");
         CHECK(at.records() == lines{"alive", "next", "still alive"});
     }
 

@@ -106,6 +106,21 @@ TEST_SUITE("line_splitter") {
         }
     }
 
+    TEST_CASE("of a length that is longer than a line may be no more is kept than of a line") {
+        line_splitter splitter(3, true);
+        const std::string piece(100, 'x');
+        std::string_view input = "9999999";
+        CHECK_FALSE(splitter.next(input));
+        for (int i = 0; i < 100; ++i) {
+            input = piece;
+            CHECK_FALSE(splitter.next(input));
+            CHECK(splitter.held_bytes() < 64);
+        }
+        input = "\n";
+        CHECK(splitter.next(input));
+        CHECK(shown(splitter) == "999|cut");
+    }
+
     TEST_CASE("where nothing of a message is kept nothing is cut short, and the next is whole") {
         line_splitter counted(100, true);
         std::string_view input = "1";
