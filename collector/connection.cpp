@@ -8,6 +8,13 @@
 
 namespace sapwood::collector {
 
+namespace {
+
+/// Nobody is closed for others who has said something in this time.
+constexpr clock::duration idle_min = std::chrono::seconds(1);
+
+} // namespace
+
 void connections::add(std::unique_ptr<connection> peer) {
     const auto at = alive_.emplace(alive_.end());
     try {
@@ -43,7 +50,26 @@ task<> connections::run_one(place at) {
 
 task<> connections::room() {
     while (alive_.size() >= intake_.limits.connections_max) {
-        co_await changed_.wait();
+        close_longest_idle();
+        co_await changed_.wait(); // or until somebody may have been idle for long enough
+    }
+}
+
+void connections::close_longest_idle() {
+    entry* longest = nullptr;
+    std::size_t ending = 0;
+    for (entry& each : alive_) {
+        ending += each.is_cancelled ? 1 : 0;
+        if (!each.is_cancelled && each.peer->is_idle() &&
+            (longest == nullptr || each.peer->heard_at() < longest->peer->heard_at())) {
+            longest = &each;
+        }
+    }
+    const auto latest = saturating_add(
+        longest != nullptr ? longest->peer->heard_at() : clock::time_point::max(), idle_min);
+    if (alive_.size() - ending >= intake_.limits.connections_max && latest <= intake_.now) {
+        ++intake_.gate.idle_closed;
+        cancel(*longest);
     }
 }
 
@@ -64,6 +90,10 @@ task<> connections::watch() {
                 each.peer->expire();
                 cancel(each);
             }
+        }
+        if (alive_.size() >= intake_.limits.connections_max) {
+            changed_.set();
+            changed_.reset();
         }
     }
 }

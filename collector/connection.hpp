@@ -19,7 +19,7 @@ namespace sapwood::collector {
 /// cancelled, once.
 class connection {
   public:
-    explicit connection(intake& shared) noexcept : intake_(shared) {}
+    explicit connection(intake& shared) noexcept : intake_(shared), heard_at_(shared.now) {}
 
     connection(const connection&) = delete;
     connection& operator=(const connection&) = delete;
@@ -35,7 +35,12 @@ class connection {
     /// What it waits for did not come in time: run() is about to be cancelled.
     void expire() noexcept { is_expired_ = true; }
 
+    /// Since when it has had nothing of its peer's, where it is idle; within intake::look_every.
+    [[nodiscard]] clock::time_point heard_at() const noexcept { return heard_at_; }
+
   protected:
+    void note_heard() noexcept { heard_at_ = intake_.now; }
+
     /// Costs no look at the clock, and may be noticed late by twice intake::look_every.
     void set_deadline(clock::duration from_now) noexcept {
         deadline_ = saturating_add(intake_.now, from_now);
@@ -48,6 +53,7 @@ class connection {
     intake& intake_;
 
   private:
+    clock::time_point heard_at_;
     clock::time_point deadline_ = clock::time_point::max();
     bool is_expired_ = false;
 };
@@ -62,7 +68,9 @@ class connections {
     /// Runs `peer` in place of the connection that is running, which ends then.
     void hand_over(std::unique_ptr<connection> peer);
 
-    /// Waits until there may be another one.
+    /// Waits until there may be another one. Where there are as many as may be, those who have said
+    /// nothing for long make room, the one that has for longest first: who only connects could keep
+    /// everybody out.
     [[nodiscard]] task<> room();
 
     /// For ever: has those end whose deadline is over.
@@ -84,6 +92,7 @@ class connections {
     using place = std::list<entry>::iterator;
 
     task<> run_one(place at);
+    void close_longest_idle();
     static void cancel(entry& which);
 
     intake& intake_;

@@ -24,6 +24,10 @@ struct bulk_action {
 constexpr std::size_t index_bytes_max = 255;
 constexpr std::size_t id_bytes_max = 512;
 
+/// Of what an answer says of documents: many short ones that are wrong make it tens of times as
+/// long as the request.
+constexpr std::size_t items_bytes_max = 4u << 20;
+
 /// The action of a line; none, where it is no such line, and nobody can say what the next one is.
 std::optional<bulk_action> parse_action(json_document& document, std::string_view line,
                                         std::string_view index, decoded_body& scratch) {
@@ -103,6 +107,11 @@ class bulk_reader {
                 return;
             }
             take(*action, items);
+            if (items.size() > items_bytes_max) {
+                to_.fail(413, fmt::format("line {}: the answer would be longer than {} bytes: send "
+                                          "fewer documents at once",
+                                          line_, items_bytes_max));
+            }
         }
     }
 

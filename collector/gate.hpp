@@ -23,6 +23,8 @@ struct gate_counts {
     std::int64_t certificate_ends = 0;
     /// Requests with more than their token is for.
     std::uint64_t over_quota = 0;
+    /// Connections that had said nothing for long, and were closed to let others in.
+    std::uint64_t idle_closed = 0;
     /// Of logs that keep only so many.
     std::uint64_t segments_removed = 0;
     /// Peers and datagrams on Unix sockets whose user is not on the list.

@@ -73,6 +73,7 @@ std::string& http_answers::next_text() {
 
 pending_answer& http_answers::wait_for(const answer_form& form, const http_interface& as,
                                        named_log& log, ack_level ack) {
+    last_waiting_ = pending_.size();
     pending_answer& made = pending_.emplace_back();
     made.log = &log;
     made.as = &as;
@@ -83,11 +84,19 @@ pending_answer& http_answers::wait_for(const answer_form& form, const http_inter
 }
 
 void http_answers::settle() {
+    measure();
     while (has_pending() && answer(pending_[next_])) {
+        pending_answer& answered = pending_[next_];
+        if (answered.text_bytes != 0) {
+            text_bytes_ -= answered.text_bytes;
+            std::string().swap(answered.text);
+        }
         ++next_;
     }
+    hold(out_.size() + text_bytes_);
     if (!has_pending()) {
         next_ = 0;
+        measured_ = 0;
         pending_.clear();
         if (pending_.capacity() > usual_pending) {
             std::vector<pending_answer>().swap(pending_);
@@ -149,8 +158,21 @@ const pending_answer& http_answers::awaited() const noexcept {
     return *found;
 }
 
-bool http_answers::is_full() const noexcept {
-    return pending_.size() - next_ >= pending_max || out_.size() >= bytes_max;
+/// Whoever made them has filled in their texts by now.
+void http_answers::measure() noexcept {
+    for (; measured_ != pending_.size(); ++measured_) {
+        pending_answer& each = pending_[measured_];
+        each.text_bytes = each.text.size();
+        text_bytes_ += each.text_bytes;
+    }
+}
+
+bool http_answers::is_full() noexcept {
+    measure();
+    const std::size_t bytes = out_.size() + text_bytes_;
+    hold(bytes);
+    return pending_.size() - next_ >= pending_max || bytes >= bytes_max ||
+           (bytes != 0 && intake_.has_too_much_unsent());
 }
 
 void http_answers::sent() noexcept {
@@ -158,6 +180,7 @@ void http_answers::sent() noexcept {
     if (out_.capacity() > usual_bytes) {
         std::string().swap(out_);
     }
+    hold(text_bytes_);
 }
 
 void http_answers::append(const answer_form& form, const http_reply& reply, const intake& shared,
@@ -198,6 +221,12 @@ void http_answers::append(const answer_form& form, const http_reply& reply, cons
     if (!form.is_head) {
         to += reply.body;
     }
+}
+
+/// How many bytes it has that are not sent.
+void http_answers::hold(std::size_t bytes) noexcept {
+    intake_.counts.unsent_bytes += bytes;
+    intake_.counts.unsent_bytes -= std::exchange(held_, bytes);
 }
 
 void http_answers::count(unsigned status) noexcept {

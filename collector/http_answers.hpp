@@ -47,11 +47,18 @@ struct pending_answer {
     unsigned status = 0;
     /// decoded_request::reply.
     std::string text;
+    /// Of text, as they were counted.
+    std::size_t text_bytes = 0;
 };
 
 class http_answers {
   public:
     explicit http_answers(intake& shared) noexcept : intake_(shared) {}
+
+    http_answers(const http_answers&) = delete;
+    http_answers& operator=(const http_answers&) = delete;
+
+    ~http_answers() { hold(0); }
 
     /// An answer that waits for nothing but those before it.
     void say(const answer_form& form, const http_reply& reply);
@@ -76,15 +83,17 @@ class http_answers {
 
     [[nodiscard]] bool has_pending() const noexcept { return next_ != pending_.size(); }
 
-    /// The one that was asked for last, where one is pending.
-    [[nodiscard]] pending_answer& last() noexcept { return pending_.back(); }
+    /// The one that was made by wait_for() last. Until settle(), and only where there is one.
+    [[nodiscard]] pending_answer& last_waiting() noexcept { return pending_[last_waiting_]; }
 
     /// What the first one that is pending waits for: how far its log has to get for it and for all
     /// that are pending with the same wish. Only after settle(), where one is pending.
     [[nodiscard]] const pending_answer& awaited() const noexcept;
 
     /// To be answered, or already in bytes, so much that it should be sent before more is taken.
-    [[nodiscard]] bool is_full() const noexcept;
+    /// That is anything where all connections together have too much
+    /// (collector_limits::unsent_bytes_max).
+    [[nodiscard]] bool is_full() noexcept;
 
     /// What is to be sent.
     [[nodiscard]] std::string_view bytes() const noexcept { return out_; }
@@ -100,12 +109,20 @@ class http_answers {
     [[nodiscard]] std::string& next_text();
     [[nodiscard]] bool answer(pending_answer& which);
     void count(unsigned status) noexcept;
+    void measure() noexcept;
+    void hold(std::size_t bytes) noexcept;
 
     intake& intake_;
     std::vector<pending_answer> pending_;
     /// Those before it are answered.
     std::size_t next_ = 0;
+    std::size_t last_waiting_ = 0;
+    /// Of those of pending_ that are not answered, up to measured_.
+    std::size_t text_bytes_ = 0;
+    std::size_t measured_ = 0;
     std::string out_;
+    /// Counted in intake_.counts.unsent_bytes.
+    std::size_t held_ = 0;
 };
 
 } // namespace sapwood::collector

@@ -198,6 +198,9 @@ class http_parser::engine final : public http::basic_parser<true> {
         case http::field::origin:
             head_.origin = text;
             break;
+        case http::field::sec_fetch_site:
+            head_.is_of_other_site |= text != "none" && text != "same-origin";
+            break;
         case http::field::expect:
             if (!is_named(text, "100-continue")) {
                 refuse(417, "an expectation other than 100-continue", error);
@@ -260,6 +263,7 @@ void http_parser::begin() {
     }
     head_.host.clear();
     head_.origin.clear();
+    head_.is_of_other_site = false;
     head_.authorization.clear();
     head_.type = media_type::none;
     head_.coding = content_coding::identity;

@@ -35,6 +35,8 @@ struct http_head {
     std::string target;
     std::string host;
     std::string origin;
+    /// A browser says that a page of another origin has it sent, an image's address among others.
+    bool is_of_other_site = false;
     std::string authorization;
     media_type type = media_type::none;
     content_coding coding = content_coding::identity;

@@ -86,7 +86,8 @@ http_plan with_asked_ack(http_plan made, std::string_view query) {
 
 http_plan plan_for(const http_head& head, intake& shared, bool is_guarded) {
     http_plan made = plan_for_path(head, shared);
-    if (is_guarded && !head.origin.empty()) {
+    if (is_guarded &&
+        (!head.origin.empty() || (head.is_of_other_site && made.what == http_action::take))) {
         return refused(made, 403, "no web page may write to this log");
     }
     if (is_guarded && !head.host.empty() && !shared.access.is_own_host(head.host)) {

@@ -47,7 +47,7 @@ struct http_plan {
 /// `made` takes records: with the acknowledgement that `query` asks for, if it does.
 [[nodiscard]] http_plan with_asked_ack(http_plan made, std::string_view query);
 
-/// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
+/// `is_guarded`: a browser could have sent it, so Host, Origin and Sec-Fetch-Site are looked at.
 [[nodiscard]] http_plan plan_for(const http_head& head, intake& shared, bool is_guarded);
 
 } // namespace sapwood::collector

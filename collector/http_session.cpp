@@ -1,5 +1,6 @@
 #include "http_session.hpp"
 
+#include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
 
 #include <span>
@@ -64,6 +65,7 @@ task<> http_session::converse() {
                 end_in_the_middle();
                 co_return;
             }
+            note_heard();
             std::string_view input = piece.text();
             if (!rest_.empty()) {
                 rest_ += input;
@@ -73,6 +75,10 @@ task<> http_session::converse() {
             advance(input);
             keep(input);
         } else {
+            if (is_held_back_) [[unlikely]] {
+                wait_for_rest();
+                co_await yield();
+            }
             std::string_view input = rest_;
             advance(input);
             keep(input);
@@ -120,15 +126,10 @@ task<> http_session::converse() {
 task<> http_session::give_blocked() {
     stage_ = stage::settling;
     set_deadline(intake_.limits.acknowledgement);
-    pending_answer& answer = answers_.last();
-    std::size_t bytes = 0;
-    const std::span<record> left = std::span(blocked_).subspan(blocked_from_);
-    for (const record& each : left) {
-        bytes += sizeof(record) + each.message().size();
-    }
-    hold(held_ + bytes);
+    // Behind it may stand what the rest of the input was told.
+    pending_answer& answer = answers_.last_waiting();
     try {
-        for (record& each : left) {
+        for (record& each : std::span(blocked_).subspan(blocked_from_)) {
             const std::size_t size = each.message().size();
             const lsn place = co_await answer.log->log().append(std::move(each));
             note_given(answer, place, size);
@@ -139,7 +140,7 @@ task<> http_session::give_blocked() {
         answer.text = failure.code().message();
     }
     std::vector<record>().swap(blocked_);
-    hold(held_ - bytes);
+    count_blocked(nullptr);
 }
 
 /// What is there is sent, if the client takes it, and then nothing more.
@@ -154,7 +155,7 @@ task<> http_session::last_words() {
         forget_unsent(*stream_);
         co_return;
     }
-    if (is_cut_) {
+    if (is_cut_ || ends_with_collector_) {
         co_await linger();
     }
 }

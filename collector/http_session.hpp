@@ -27,7 +27,10 @@ class http_session final : public connection {
     /// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
     http_session(intake& shared, std::unique_ptr<peer_stream> to, source from, bool is_guarded);
 
-    ~http_session() override { hold(0); }
+    ~http_session() override {
+        hold(0);
+        count_blocked(nullptr);
+    }
 
     [[nodiscard]] task<> run() override;
 
@@ -62,15 +65,21 @@ class http_session final : public connection {
     void end_in_the_middle();
     void expire_now();
     void wait_for_bytes() noexcept;
+    void wait_for_rest() noexcept;
+    [[nodiscard]] bool must_hold_back();
 
     void note_given(pending_answer& answer, lsn place, std::size_t bytes);
     [[nodiscard]] bool must_come_again();
+    [[nodiscard]] bool may_take_long() const noexcept;
+    [[nodiscard]] bool is_share_used_up();
     [[nodiscard]] bool is_within_quota(std::size_t records, std::size_t bytes);
-    [[nodiscard]] bool may_go_on() const noexcept;
+    [[nodiscard]] bool is_over_quota(clock::duration wait);
+    [[nodiscard]] bool may_go_on() noexcept;
     [[nodiscard]] answer_form form() const noexcept;
     void fail(unsigned status, std::string_view why);
     void end_with(unsigned status, std::string_view why);
     void hold(std::size_t bytes) noexcept;
+    void count_blocked(named_log* of) noexcept;
 
     const std::unique_ptr<peer_stream> stream_;
     const source source_;
@@ -81,8 +90,14 @@ class http_session final : public connection {
     bool is_closing_ = false;
     /// Where the next request begins is not known, or its body will not be read.
     bool is_cut_ = false;
+    /// It would go on, were it not for the collector's end: requests may be on their way.
+    bool ends_with_collector_ = false;
     /// Some of rest_ can be looked at without more.
     bool has_more_ = false;
+    /// A whole request, plan_, has to wait for a turn of the loop in which no large body was
+    /// decoded: when it began to wait, these had been.
+    bool is_held_back_ = false;
+    std::uint64_t large_bodies_seen_ = 0;
     http_plan plan_;
     /// What plan_ is a plan of, if of anything: another head of the same bytes has the same plan.
     std::uint64_t planned_at_ = 0;
@@ -96,6 +111,9 @@ class http_session final : public connection {
     /// Of the request that was looked at last: for those from blocked_from_ on its log had no room.
     std::vector<record> blocked_;
     std::size_t blocked_from_ = 0;
+    /// Counted in that log, if in any; see named_log::count_blocked.
+    std::size_t blocked_bytes_ = 0;
+    named_log* blocked_log_ = nullptr;
     /// Of plan_, where it says to come again.
     std::string why_;
     /// Counted in intake_.counts.held_bytes.

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
+#include <span>
 #include <utility>
 
 namespace sapwood::collector {
 
 namespace {
 
+constexpr std::string_view over_quota = "more comes than this token is for";
 constexpr std::string_view text_type = "text/plain; charset=utf-8";
 
 /// Of rest_: more memory is given back.
@@ -39,13 +41,29 @@ void http_session::wait_for_bytes() noexcept {
     }
 }
 
-bool http_session::may_go_on() const noexcept {
+/// The same of a request that is held back.
+void http_session::wait_for_rest() noexcept {
+    if (stage_ != stage::reading) {
+        stage_ = stage::reading;
+        set_deadline(intake_.limits.body);
+    }
+}
+
+bool http_session::may_go_on() noexcept {
     return !is_closing_ && blocked_.empty() && !answers_.is_full();
 }
 
 /// Looks at requests until more of one has to come, or something has to be done first.
 void http_session::advance(std::string_view& input) {
     has_more_ = false;
+    if (is_held_back_) [[unlikely]] {
+        if (intake_.large_bodies != std::exchange(large_bodies_seen_, intake_.large_bodies)) {
+            has_more_ = true; // somebody else's was in this turn
+            return;
+        }
+        is_held_back_ = false;
+        on_request();
+    }
     while (may_go_on()) {
         switch (parser_.next(input)) {
         case http_parser::step::need_more:
@@ -54,6 +72,10 @@ void http_session::advance(std::string_view& input) {
             on_head(!input.empty());
             break;
         case http_parser::step::done:
+            if (may_take_long() && must_hold_back()) [[unlikely]] {
+                has_more_ = true;
+                return;
+            }
             on_request();
             break;
         case http_parser::step::failed:
@@ -70,13 +92,13 @@ void http_session::keep(std::string_view input) {
     if (is_closing_) {
         input = {};
     }
-    if (parser_.is_in_request()) {
+    if (parser_.is_in_request() || is_held_back_) {
         parser_.keep_body();
     } else {
         parser_.trim();
     }
     if (input.empty()) {
-        has_more_ = false;
+        has_more_ = is_held_back_;
         rest_.clear();
         if (rest_.capacity() > usual_bytes) {
             std::string().swap(rest_);
@@ -85,12 +107,15 @@ void http_session::keep(std::string_view input) {
         std::string kept(input);
         rest_.swap(kept);
     }
-    const std::size_t bytes = rest_.size() + parser_.held_bytes();
+    const auto held_bytes = [this] {
+        return rest_.size() + (is_held_back_ ? parser_.body().size() : parser_.held_bytes());
+    };
+    const std::size_t bytes = held_bytes();
     if (bytes > held_ && intake_.counts.held_bytes - held_ + bytes > intake_.limits.held_bytes_max)
         [[unlikely]] {
         refuse_rest();
     }
-    hold(rest_.size() + parser_.held_bytes());
+    hold(held_bytes());
 }
 
 /// There is no memory for the request that is under way.
@@ -151,6 +176,26 @@ void http_session::on_head(bool is_body_here) {
     }
 }
 
+/// Its body is long, or may be once its compression is undone.
+bool http_session::may_take_long() const noexcept {
+    return parser_.head().coding != content_coding::identity ||
+           parser_.body().size() > intake::large_body_bytes;
+}
+
+/// Where one that takes long was in this turn, and so is the request that is whole.
+bool http_session::must_hold_back() {
+    if (!intake_.had_large_body()) {
+        return false;
+    }
+    if (!has_plan_) {
+        make_plan();
+        has_plan_ = true;
+    }
+    is_held_back_ = plan_.what == http_action::take;
+    large_bodies_seen_ = intake_.large_bodies;
+    return is_held_back_;
+}
+
 void http_session::make_plan() {
     plan_ = plan_for(parser_.head(), intake_, is_guarded_);
     // What is said may be another thing the next time.
@@ -164,8 +209,11 @@ void http_session::on_request() {
         make_plan();
     }
     ++intake_.counts.requests;
-    if (!parser_.head().keeps_alive || intake_.is_draining) {
+    if (!parser_.head().keeps_alive) {
         is_closing_ = true;
+    } else if (intake_.is_draining) {
+        is_closing_ = true;
+        ends_with_collector_ = true;
     }
     const auto say_text = [this](unsigned status, std::string_view text) {
         answers_.say(form(), {.status = status, .type = text_type, .body = text});
@@ -178,7 +226,11 @@ void http_session::on_request() {
         say_text(200, "alive\n");
         break;
     case http_action::metrics:
-        say_text(200, metrics_page(intake_));
+        if (intake_.has_too_much_unsent()) [[unlikely]] {
+            say_text(503, "too many answers are not taken yet\n");
+        } else {
+            say_text(200, metrics_page(intake_));
+        }
         break;
     case http_action::ready:
         if (intake_.is_draining) {
@@ -206,10 +258,15 @@ void http_session::take_records() {
         fail(503, why_);
         return;
     }
+    if (may_take_long() && is_share_used_up()) {
+        fail(429, over_quota);
+        return;
+    }
     decoded_request& decoded = intake_.decoded;
     decoded.clear();
     const auto plain = intake_.plain.undo(plan_.coding, parser_.body());
     const std::size_t bytes = plain.text.size();
+    intake_.large_bodies += bytes > intake::large_body_bytes ? 1 : 0;
     if (plain.status != 0) {
         decoded.refuse(plain.status, plain.reason);
     } else {
@@ -222,7 +279,7 @@ void http_session::take_records() {
     }
     intake_.plain.trim();
     if (decoded.status == 0 && !is_within_quota(decoded.records.size(), bytes)) {
-        decoded.refuse(429, "more comes than this token is for");
+        decoded.refuse(429, over_quota);
     }
     if (decoded.status != 0) {
         fail(decoded.status, decoded.error);
@@ -244,6 +301,7 @@ void http_session::give(std::vector<record>& records, pending_answer& answer) {
             if (!handing_over.await_ready()) [[unlikely]] {
                 blocked_.swap(records);
                 blocked_from_ = static_cast<std::size_t>(each - blocked_.begin());
+                count_blocked(answer.log);
                 return;
             }
             note_given(answer, handing_over.await_resume(), size);
@@ -272,10 +330,25 @@ bool http_session::must_come_again() {
         why_ = "the log takes no records now: " + log.refusal().message();
     } else if (log.is_full()) {
         why_ = "more records come than the log can take";
+    } else if (log.is_over_blocked()) {
+        why_ = "too many records wait for room in the log";
+    } else if (intake_.has_too_much_unsent()) [[unlikely]] {
+        why_ = "too many answers are not taken yet";
     } else {
         return false;
     }
     return true;
+}
+
+/// Nothing more may come, whatever the body holds: it need not be looked at.
+bool http_session::is_share_used_up() {
+    auto* const who =
+        intake_.access.needs_token() ? intake_.access.find(parser_.head().authorization) : nullptr;
+    if (who == nullptr) {
+        return false;
+    }
+    const auto now = event_loop::current().now();
+    return is_over_quota(std::max(who->records.wait_for(1, now), who->bytes.wait_for(1, now)));
 }
 
 bool http_session::is_within_quota(std::size_t records, std::size_t bytes) {
@@ -286,15 +359,19 @@ bool http_session::is_within_quota(std::size_t records, std::size_t bytes) {
     if (who == nullptr) { // it was its turn when the head came
         return true;
     }
-    const clock::duration wait =
-        access_rules::wait_for(*who, records, bytes, event_loop::current().now());
+    return !is_over_quota(
+        access_rules::wait_for(*who, records, bytes, event_loop::current().now()));
+}
+
+/// `wait`: until it would not be.
+bool http_session::is_over_quota(clock::duration wait) {
     if (wait == clock::duration::zero()) {
-        return true;
+        return false;
     }
     retry_after_seconds_ = static_cast<std::uint32_t>(
         std::min<std::int64_t>(std::chrono::ceil<std::chrono::seconds>(wait).count(), 86400));
     ++intake_.gate.over_quota;
-    return false;
+    return true;
 }
 
 // --- answers ---
@@ -318,7 +395,22 @@ void http_session::end_with(unsigned status, std::string_view why) {
     answers_.fail({.closes = true}, as, status, why);
 }
 
-/// How many bytes of requests that are not whole, or of records without room, it has now.
+/// Those of blocked_ are counted in `of`; in none where it is null.
+void http_session::count_blocked(named_log* of) noexcept {
+    if (blocked_log_ != nullptr) {
+        blocked_log_->count_blocked(0, std::exchange(blocked_bytes_, 0));
+    }
+    blocked_log_ = of;
+    if (of != nullptr) {
+        blocked_bytes_ = sizeof(record) * blocked_.capacity();
+        for (const record& each : std::span(blocked_).subspan(blocked_from_)) {
+            blocked_bytes_ += each.message().size();
+        }
+        of->count_blocked(blocked_bytes_, 0);
+    }
+}
+
+/// How many bytes of requests that are not whole it has now.
 void http_session::hold(std::size_t bytes) noexcept {
     intake_.counts.held_bytes += bytes;
     intake_.counts.held_bytes -= std::exchange(held_, bytes);

@@ -91,6 +91,7 @@ void intake::tell(std::string_view what) {
 void intake::look_at_clock() {
     using namespace std::chrono;
     now = event_loop::current().now() + look_every;
+    large_bodies_before_ = large_bodies;
     const auto second = floor<seconds>(wall_clock::now());
     if (second != date_second_) {
         date_second_ = second;

@@ -29,9 +29,14 @@ struct collector_limits {
     std::size_t line_bytes_max = 64u << 10;
     /// Of all sources together. More wait in the backlogs of their listeners.
     std::size_t connections_max = 10'000;
-    /// Of requests that are not whole yet, and of records for which a log has no room, together.
-    /// Past it a request that does not come in one piece is told to come again.
+    /// Of requests that are not whole yet, together. Past it a request that does not come in one
+    /// piece is told to come again. Records for which a log has no room are the log's to bound
+    /// (named_log_options::queue_bytes): nobody's slow bodies keep others from those. As many again
+    /// are for lines that are not whole, past which one that grows is cut.
     std::size_t held_bytes_max = 64u << 20;
+    /// Of answers that are not sent, together. Past it requests are told to come again, each
+    /// connection's when it has taken what it was told before.
+    std::size_t unsent_bytes_max = 64u << 20;
     /// A connection that says nothing for so long is closed.
     clock::duration idle = std::chrono::seconds(75);
     /// From its first byte on, a request's head has to be there in this time, its body in that.
@@ -57,6 +62,10 @@ struct collector_counts {
     std::uint64_t record_bytes = 0;
     /// At the moment; see collector_limits::held_bytes_max.
     std::uint64_t held_bytes = 0;
+    /// The same of lines.
+    std::uint64_t held_line_bytes = 0;
+    /// At the moment; see collector_limits::unsent_bytes_max.
+    std::uint64_t unsent_bytes = 0;
     /// Taken from sources that are told nothing, and given to no log, because the collector ended.
     std::uint64_t records_left = 0;
     /// Datagrams that the kernel had no room for.
@@ -94,6 +103,11 @@ class intake {
         to.note_given(bytes, place);
     }
 
+    /// See collector_limits::unsent_bytes_max.
+    [[nodiscard]] bool has_too_much_unsent() const noexcept {
+        return counts.unsent_bytes > limits.unsent_bytes_max;
+    }
+
     /// What the request holds that is looked at now. Nobody keeps it while he waits.
     decoded_request decoded;
 
@@ -128,6 +142,16 @@ class intake {
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 
+    /// Longer bodies than this, without their Content-Encoding, that were decoded: between two of
+    /// them the loop has a turn, in which others are served.
+    static constexpr std::size_t large_body_bytes = 256u << 10;
+    std::uint64_t large_bodies = 0;
+
+    /// There was one, perhaps in this turn.
+    [[nodiscard]] bool had_large_body() const noexcept {
+        return large_bodies != large_bodies_before_;
+    }
+
     /// As of the last look at the clock, and when the next is due: no deadline comes too early.
     clock::time_point now;
 
@@ -138,6 +162,8 @@ class intake {
     std::uint64_t generation = 0;
 
   private:
+    /// At the last look at the clock.
+    std::uint64_t large_bodies_before_ = 0;
     clock::time_point may_tell_{};
     std::uint64_t untold_ = 0;
     std::string date_;

@@ -98,11 +98,13 @@ task<> line_session::converse() {
         if (!piece) {
             co_return;
         }
+        note_heard();
         rest += is_reading_ended_ ? piece.bytes().size() : 0;
         std::string_view input = piece.text();
         bool is_new_line = !lines_.is_in_line();
         while (lines_.next(input)) {
             is_new_line = true;
+            forget_deadline(); // the log may take longer than the line was allowed to
             record made = made_of_line();
             while (!is_ending_ && log_.is_full()) {
                 const auto room = co_await as_result(log_.room());
@@ -146,7 +148,7 @@ void line_session::wait_for_more(bool is_new_line) {
         set_deadline(intake_.limits.body);
     }
     hold(lines_.held_bytes());
-    if (intake_.counts.held_bytes > intake_.limits.held_bytes_max && lines_.cut_short()) {
+    if (intake_.counts.held_line_bytes > intake_.limits.held_bytes_max && lines_.cut_short()) {
         record cut = made_of_line();
         give_or_leave(cut);
         hold(0);
@@ -177,8 +179,8 @@ void line_session::give_or_leave(record& made) {
 }
 
 void line_session::hold(std::size_t bytes) noexcept {
-    intake_.counts.held_bytes += bytes;
-    intake_.counts.held_bytes -= std::exchange(held_, bytes);
+    intake_.counts.held_line_bytes += bytes;
+    intake_.counts.held_line_bytes -= std::exchange(held_, bytes);
 }
 
 } // namespace sapwood::collector

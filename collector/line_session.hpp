@@ -54,7 +54,7 @@ class line_session final : public connection {
     /// Its time is over, too, or its log takes nothing any more: nothing is waited for.
     bool is_ending_ = false;
     line_splitter lines_;
-    /// Counted in intake_.counts.held_bytes.
+    /// Counted in intake_.counts.held_line_bytes.
     std::size_t held_ = 0;
 };
 

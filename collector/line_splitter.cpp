@@ -119,6 +119,9 @@ bool line_splitter::finish() {
 
 bool line_splitter::cut_short() {
     forget_told();
+    if (kept_.empty() || (framing_ == framing::counted && !is_in_frame_)) {
+        return false; // the digits of a length say where the message ends: all behind hangs on them
+    }
     is_skipping_ = true;
     return tell_kept(false);
 }
@@ -128,7 +131,8 @@ void line_splitter::keep(std::string_view part) {
         return;
     }
     // One more than the longest: it may be the carriage return before a newline.
-    const std::size_t room = longest_ + 1 - kept_.size();
+    // The digits of what is no length may be more than that.
+    const std::size_t room = longest_ + 1 - std::min(kept_.size(), longest_ + 1);
     if (part.size() > room) {
         is_over_ = true;
         part = part.substr(0, room);

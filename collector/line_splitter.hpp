@@ -26,7 +26,8 @@ class line_splitter {
     /// No more is to come, or not in time: true where line() is what there is of a message.
     [[nodiscard]] bool finish();
 
-    /// The same, and what still comes of that message is left out.
+    /// The same, and what still comes of that message is left out. Nothing happens where nothing of
+    /// a message is kept, or no more than of its length.
     [[nodiscard]] bool cut_short();
 
     /// In the input, or kept, until the next call.

@@ -62,6 +62,10 @@ void put_traffic(std::string& page, const collector_counts& counts) {
         .put(counts.datagrams_dropped);
     metric(page, gauge, "held_bytes", "Bytes of request bodies that are held.")
         .put(counts.held_bytes);
+    metric(page, gauge, "held_line_bytes", "Bytes of lines that are not whole.")
+        .put(counts.held_line_bytes);
+    metric(page, gauge, "unsent_bytes", "Bytes of answers that are not sent.")
+        .put(counts.unsent_bytes);
 }
 
 void put_gate(std::string& page, const intake& of) {
@@ -95,6 +99,9 @@ void put_gate(std::string& page, const intake& of) {
     metric(page, counter, "users_refused_total",
            "Connections and datagrams on Unix sockets by users that are not on the list.")
         .put(gate.users_refused);
+    metric(page, counter, "idle_closed_total",
+           "Connections that were closed to let others in, as they had said nothing for longest.")
+        .put(gate.idle_closed);
     metric(page, counter, "over_quota_total",
            "Requests that were refused because their token has had its share.")
         .put(gate.over_quota);
@@ -135,6 +142,9 @@ std::string metrics_page(const intake& of) {
         .put(of.gate.segments_removed);
     put_logs(page, of, gauge, "log_queued_records", "Records that wait for the file.",
              [](const named_log& log) { return log.log().counts().queued; });
+    put_logs(page, of, gauge, "log_blocked_bytes",
+             "Bytes of records of requests that wait for room in the queue.",
+             [](const named_log& log) { return log.blocked_bytes(); });
     put_logs(page, of, gauge, "log_degraded", "1 while the disk refuses the log's records.",
              [](const named_log& log) { return log.log().health().is_degraded() ? 1 : 0; });
     return page;

@@ -97,6 +97,21 @@ class named_log {
     /// No more bytes are to be given to it now.
     [[nodiscard]] bool is_full() noexcept;
 
+    /// Records of so many bytes wait outside of it for room in log(), besides those that do
+    /// already; or do no longer.
+    void count_blocked(std::size_t more, std::size_t fewer) noexcept {
+        blocked_bytes_ += more;
+        blocked_bytes_ -= fewer;
+    }
+
+    /// Together. Each connection may have a request's records; see is_over_blocked().
+    [[nodiscard]] std::size_t blocked_bytes() const noexcept { return blocked_bytes_; }
+
+    /// More of them than queue_bytes do: nobody else's should.
+    [[nodiscard]] bool is_over_blocked() const noexcept {
+        return blocked_bytes_ > options_.queue_bytes;
+    }
+
     /// Waits until the oldest of what fills it is in the file, or never will be.
     [[nodiscard]] receipt room() noexcept { return log_.written(given_.front().up_to); }
 
@@ -121,6 +136,7 @@ class named_log {
     /// What may not be in the file yet, oldest first, and its bytes together.
     std::deque<piece> given_;
     std::size_t given_bytes_ = 0;
+    std::size_t blocked_bytes_ = 0;
     /// Of the record that is encoded; kept for its memory.
     std::string scratch_;
 };

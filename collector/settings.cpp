@@ -85,7 +85,8 @@ std::span<const size_limit> size_limits() noexcept {
         {"decompressed_bytes",
          [](options& of) -> auto& { return of.limits.decompression.bytes_max; }},
         {"record_bytes", [](options& of) -> auto& { return of.limits.json.record_bytes_max; }},
-        {"line_bytes", [](options& of) -> auto& { return of.limits.line_bytes_max; }},
+        // Less than RFC 5424 would have every receiver take.
+        {"line_bytes", [](options& of) -> auto& { return of.limits.line_bytes_max; }, 480},
         {"held_bytes", [](options& of) -> auto& { return of.limits.held_bytes_max; }},
         {"connections", [](options& of) -> auto& { return of.limits.connections_max; }},
     };
@@ -128,6 +129,10 @@ void set_limit(collector_options& options, std::string_view text, std::string_vi
                 throw std::invalid_argument(
                     fmt::format("{} {}: a whole number, more than nothing, is needed, not {}",
                                 option, name, value));
+            }
+            if (number < each.least) {
+                throw std::invalid_argument(fmt::format("{} {}: at least {} is needed, not {}",
+                                                        option, name, each.least, value));
             }
             return;
         }

@@ -30,6 +30,7 @@ void set_place(listen_options& of, std::string_view text);
 struct size_limit {
     std::string_view name;
     std::size_t& (*of)(collector_options& options);
+    std::size_t least = 1;
 };
 
 struct time_limit {

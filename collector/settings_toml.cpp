@@ -40,10 +40,13 @@ class section {
         return get<bool>(member, "true or false");
     }
 
-    [[nodiscard]] std::optional<std::size_t> size(std::string_view member) {
+    [[nodiscard]] std::optional<std::size_t> size(std::string_view member, std::size_t least = 1) {
         const auto number = get<std::int64_t>(member, "a whole number");
         if (number && *number <= 0) {
             fail(member, "must be more than nothing");
+        }
+        if (number && static_cast<std::size_t>(*number) < least) {
+            fail(member, fmt::format("must be at least {}", least));
         }
         return number ? std::optional(static_cast<std::size_t>(*number)) : std::nullopt;
     }
@@ -240,7 +243,7 @@ listen_options listener_of(section at) {
 
 void read_limits(section at, collector_options& options) {
     for (const size_limit& each : size_limits()) {
-        if (const auto size = at.size(each.name)) {
+        if (const auto size = at.size(each.name, each.least)) {
             each.of(options) = *size;
         }
     }

@@ -95,6 +95,20 @@ level importance_of(void (*decode)(std::string_view, decoded_body&), std::string
 } // namespace
 
 TEST_SUITE("foreign_bodies") {
+    TEST_CASE("what is said of documents that are wrong is bounded, however many they are") {
+        std::string text;
+        for (int i = 0; i < 100'000; ++i) {
+            text += "{\"index\":{}}\n{\n";
+        }
+        decoded_body body;
+        std::string reply;
+        decode_bulk(text, "app", body, reply);
+        CHECK(body.status() == 413);
+        CHECK(body.error().find("the answer would be longer than 4194304 bytes") !=
+              std::string::npos);
+        CHECK(reply.size() < (5u << 20));
+    }
+
     TEST_CASE("a stream of Loki's is a record a line, with its labels, its time and its metadata") {
         CHECK(
             loki(R"({"streams":[{"stream":{"foo":"bar2","app":"shop"},"values":[

@@ -44,6 +44,36 @@ struct one_log {
 } // namespace
 
 TEST_SUITE("http_answers") {
+    CO_TEST_CASE("answers behind one that waits are bounded by their bytes, not only by how many") {
+        one_log at;
+        co_await at.begin();
+        {
+            http_answers answers(at.shared);
+            auto& waits = answers.wait_for({}, native_interface, at.log(), ack_level::durable);
+            waits.first = waits.last = co_await at.log().log().append(record(level::info, 0, "a"));
+            waits.is_given = true;
+            const std::string page(10'000, 'x');
+            std::size_t said = 0;
+            for (; !answers.is_full(); ++said) {
+                answers.say({}, {.status = 200, .body = page});
+            }
+            CHECK(said == 7); // 64 KiB
+            CHECK(at.shared.counts.unsent_bytes > said * page.size());
+            co_await at.log().log().durable(waits.last);
+            answers.settle();
+            CHECK(at.shared.counts.unsent_bytes == answers.bytes().size());
+            CHECK(count_of(answers.bytes(), page) == said);
+            answers.sent();
+            CHECK(at.shared.counts.unsent_bytes == 0);
+            CHECK_FALSE(answers.is_full());
+            answers.say({}, {.status = 200, .body = page});
+            CHECK_FALSE(answers.is_full());
+            CHECK(at.shared.counts.unsent_bytes > page.size());
+        }
+        CHECK(at.shared.counts.unsent_bytes == 0);
+        co_await at.end();
+    }
+
     CO_TEST_CASE("one that has nothing to wait for stands behind those that wait") {
         one_log at;
         co_await at.begin();
@@ -101,7 +131,7 @@ TEST_SUITE("http_answers") {
             answers.wait_for({}, native_interface, at.log(), ack_level::durable);
         other.first = other.last = co_await log.append(record(level::info, 0, "another's"));
         other.is_given = true;
-        co_await log.durable(answers.last().last);
+        co_await log.durable(answers.last_waiting().last);
         answers.settle();
         CHECK(count_of(answers.bytes(), "HTTP/1.1 503 ") == 1);
         CHECK(count_of(answers.bytes(), "HTTP/1.1 200 ") == 1);

@@ -348,6 +348,38 @@ TEST_SUITE("http_session") {
         CHECK(at.records() == lines{R"({"a":1})"});
     }
 
+    CO_TEST_CASE("told to end, it is not reset under who sends one request behind the other") {
+        served at;
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        const std::string request = served::post_of("{}");
+        co_await client.write_all(std::string_view(request).substr(0, request.size() - 1));
+        co_await sapwood::sleep_for(10ms);
+        auto ending = sapwood::spawn(at.end());
+        while (!at.it->shared().is_draining) {
+            co_await sapwood::yield();
+        }
+        std::string behind = "}";
+        while (behind.size() < 900'000) { // of which it reads a part before it answers
+            behind += request;
+        }
+        std::string said;
+        std::error_code how;
+        try {
+            co_await client.write_all(std::string_view(behind));
+            said = co_await sapwood::test::read_to_end(client);
+        } catch (const std::system_error& failure) {
+            how = failure.code();
+        }
+        CHECK(how == std::error_code());
+        CHECK(status_of(said) == 503);
+        CHECK(count_of(said, "HTTP/1.1 ") == 1);
+        CHECK(has(said, "Connection: close\r\n"));
+        co_await client.close();
+        co_await ending;
+        CHECK(at.it->cut_off() == 0);
+    }
+
     CO_TEST_CASE("who has begun and does not go on is cut off when the time to drain is over") {
         served at;
         co_await at.begin();
@@ -374,6 +406,28 @@ TEST_SUITE("http_session") {
         CHECK(status_of(co_await at.exchange(with("Host: localhost:8514\r\n"))) == 200);
         CHECK(status_of(co_await at.exchange(with("Host: 127.0.0.1:8514\r\n"))) == 200);
         CHECK(status_of(co_await at.exchange(with("Host: [::1]:8514\r\n"))) == 200);
+        co_await at.end();
+        CHECK(at.records().size() == 3);
+    }
+
+    CO_TEST_CASE("a page cannot write by an image's address either") {
+        served at;
+        co_await at.begin();
+        const auto get = [](std::string fields, std::string target = "/log?level=critical&msg=x") {
+            return "GET " + target + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n";
+        };
+        for (const char* const site : {"cross-site", "same-site", "", "None"}) {
+            const std::string field = "sec-fetch-Site: "s + site + "\r\n";
+            CHECK(status_of(co_await at.exchange(get(field))) == 403);
+            CHECK(status_of(co_await at.post("{}", "/log", field)) == 403);
+            // reads nothing that a page could see
+            CHECK(status_of(co_await at.exchange(get(field, "/healthz"))) == 200);
+        }
+        CHECK(status_of(co_await at.exchange(
+                  get("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Site: none\r\n"))) == 403);
+        CHECK(status_of(co_await at.exchange(get("Sec-Fetch-Site: none\r\n"))) == 200);
+        CHECK(status_of(co_await at.exchange(get("Sec-Fetch-Site: same-origin\r\n") + get(""))) ==
+              200);
         co_await at.end();
         CHECK(at.records().size() == 3);
     }
@@ -681,6 +735,147 @@ TEST_SUITE("http_session") {
         expected.emplace_back("{}");
         co_await at.end();
         CHECK(paths.records() == expected);
+    }
+
+    CO_TEST_CASE(
+        "what is refused behind records that wait for room is not taken for their answer") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        options.logs.front().queue_records = 1;
+        options.limits.held_bytes_max = 1;
+        served at(options);
+        co_await at.begin();
+        const std::string answers =
+            co_await at.exchange(served::post_of("[{},{},{},{},{},{},{},{}]") + get_of("/healthz"));
+        CHECK(status_of(answers) == 200);
+        CHECK(has(answers, success));
+        CHECK(count_of(answers, "HTTP/1.1 503 ") == 1);
+        CHECK(answers.find("HTTP/1.1 503 ") > answers.find(success));
+        co_await at.end();
+        CHECK(paths.records().size() == 8);
+    }
+
+    CO_TEST_CASE(
+        "records that wait for room are bounded by the log, and no slow body counts there") {
+        const served paths;
+        collector_options options = two_logs(paths);
+        for (named_log_options& log : options.logs) {
+            log.queue_records = 1;
+            log.queue_bytes = 1u << 20;
+            log.durable = sapwood::durability::none();
+        }
+        options.limits.held_bytes_max = 1000; // of bodies
+        served at(options);
+        co_await at.begin();
+        const auto& app = at.it->shared().logs.front();
+        std::string body;
+        std::size_t records = 0;
+        for (; body.size() < 15'000; ++records) {
+            body += "{}";
+        }
+        auto first = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await first.write_all(std::string_view(served::post_of(body)));
+        while (!app.is_over_blocked()) {
+            REQUIRE(at.it->shared().counts.records < records);
+            co_await sapwood::yield();
+        }
+        CHECK(at.it->shared().counts.held_bytes == 0);
+        const std::string refused = co_await at.post("{}");
+        const std::string other = co_await at.post("{}", "/log/billing");
+        CHECK(status_of(refused) == 503);
+        CHECK(has(refused, "too many records wait for room in the log"));
+        CHECK(status_of(other) == 200);
+        CHECK(status_of(co_await read_answers(first, 1)) == 200);
+        CHECK(app.blocked_bytes() == 0);
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        co_await first.close();
+        co_await at.end();
+        CHECK(paths.records().size() == records + 1);
+    }
+
+    CO_TEST_CASE("answers that nobody takes are bounded, all together") {
+        served at;
+        co_await at.begin();
+        auto& counts = at.it->shared().counts;
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        CHECK(counts.unsent_bytes == 0);
+        const auto others = at.it->shared().limits.unsent_bytes_max + 1;
+        counts.unsent_bytes += others; // as if others had them
+        const std::string refused =
+            co_await at.exchange(served::post_of("{}") + get_of("/metrics") + get_of("/healthz"));
+        CHECK(status_of(refused) == 503);
+        CHECK(has(refused, "too many answers are not taken yet"));
+        CHECK(count_of(refused, "HTTP/1.1 503 ") == 2);
+        CHECK(refused.ends_with("alive\n"));
+        CHECK(counts.unsent_bytes == others);
+        counts.unsent_bytes -= others;
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        co_await at.end();
+        CHECK(at.records().size() == 2);
+    }
+
+    CO_TEST_CASE(
+        "of bodies that take long there is one in a turn of the loop, and small ones pass by") {
+        served at;
+        co_await at.begin();
+        const std::string request =
+            served::post_of("{\"large\":\"" + std::string(300'000, 'x') + "\"}");
+        std::vector<tcp_stream> clients;
+        for (int i = 0; i < 6; ++i) {
+            clients.push_back(co_await tcp_stream::connect(at.it->endpoints().front()));
+            co_await clients.back().write_all(
+                std::string_view(request).substr(0, request.size() - 1));
+        }
+        auto small = co_await tcp_stream::connect(at.it->endpoints().front());
+        const auto& counts = at.it->shared().counts;
+        while (counts.held_bytes < 6 * 300'000) {
+            co_await sapwood::yield();
+        }
+        for (const tcp_stream& each : clients) {
+            REQUIRE(::send(each.fd(), "}", 1, 0) == 1);
+        }
+        const std::string little = served::post_of(R"({"small":true})");
+        REQUIRE(::send(small.fd(), little.data(), little.size(), 0) ==
+                static_cast<ssize_t>(little.size()));
+        std::uint64_t before = 0;
+        std::uint64_t most = 0;
+        while (before < 6) { // the observer has a turn between any two of the loop's
+            co_await sapwood::yield();
+            const auto now = at.it->shared().large_bodies;
+            most = std::max(most, now - std::exchange(before, now));
+        }
+        CHECK(most == 1);
+        for (tcp_stream& each : clients) {
+            CHECK(status_of(co_await read_answers(each, 1)) == 200);
+            co_await each.close();
+        }
+        CHECK(status_of(co_await read_answers(small, 1)) == 200);
+        co_await small.close();
+        co_await at.end();
+        CHECK(at.records().size() == 7);
+        CHECK(at.records().back().starts_with("{\"large\""));
+    }
+
+    CO_TEST_CASE("whose share is used up is told so before his body is looked at") {
+        if (!sapwood::collector::can_decompress(sapwood::collector::content_coding::gzip)) {
+            co_return;
+        }
+        collector_options options;
+        options.tokens.resize(1);
+        options.tokens.front().name = "a";
+        options.tokens.front().secret = "secret-of-a-1234";
+        options.tokens.front().records_per_second = 2;
+        served at(options);
+        co_await at.begin();
+        const std::string token = "Authorization: Bearer secret-of-a-1234\r\n";
+        const std::string gzip = token + "Content-Encoding: gzip\r\n";
+        CHECK(status_of(co_await at.post("no gzip", "/log", gzip)) == 400);
+        CHECK(status_of(co_await at.post("[{},{}]", "/log", token)) == 200);
+        const std::string refused = co_await at.post("no gzip", "/log", gzip);
+        CHECK(status_of(refused) == 429);
+        CHECK(has(refused, "Retry-After: 1\r\n"));
+        CHECK(at.it->shared().gate.over_quota == 1);
+        co_await at.end();
     }
 
     CO_TEST_CASE("metrics count") {

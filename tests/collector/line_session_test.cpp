@@ -2,6 +2,8 @@
 #include "collector/served.hpp"
 #include "support/co_test.hpp"
 
+#include <collector/settings.hpp>
+
 #include <sapwood/datagram.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/sleep.hpp>
@@ -86,6 +88,15 @@ TEST_SUITE("line_session") {
         CHECK(at.lines().at(1).find("cut=true") != std::string::npos);
         CHECK(at.lines().at(3).find("cut=true") != std::string::npos);
         CHECK(at.lines().at(4).find("cut=true") == std::string::npos);
+    }
+
+    TEST_CASE("what a line may have is at least what RFC 5424 would have every receiver take") {
+        collector_options options;
+        CHECK_THROWS_WITH_AS(sapwood::collector::set_limit(options, "line_bytes=479", "--limit"),
+                             "--limit line_bytes: at least 480 is needed, not 479",
+                             std::invalid_argument);
+        sapwood::collector::set_limit(options, "line_bytes=480", "--limit");
+        CHECK(options.limits.line_bytes_max == 480);
     }
 
     CO_TEST_CASE("syslog over TCP: by length, by newline, by NUL") {
@@ -200,6 +211,89 @@ TEST_SUITE("line_session") {
         co_await at.end();
         CHECK(at.records() == lines{"whole", "half", "at last"});
         CHECK(at.lines().at(1).find("cut=true") != std::string::npos);
+    }
+
+    CO_TEST_CASE("bodies of HTTP take nothing of what lines may hold") {
+        served at(listening(source_kind::syslog, sapwood::test::loopback()));
+        co_await at.begin();
+        auto& counts = at.it->shared().counts;
+        const auto others = at.it->shared().limits.held_bytes_max;
+        counts.held_bytes += others;
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await client.write_all("<14>in two "sv);
+        co_await sapwood::sleep_for(10ms);
+        CHECK(counts.held_line_bytes > 0);
+        co_await client.write_all("pieces\n"sv);
+        co_await client.shutdown_write();
+        CHECK(co_await sapwood::test::read_to_end(client) == "");
+        CHECK(counts.held_bytes == others);
+        CHECK(counts.held_line_bytes == 0);
+        counts.held_bytes -= others;
+        co_await at.end();
+        CHECK(at.records() == lines{"in two pieces"});
+    }
+
+    CO_TEST_CASE("a line in two pieces is held up by a full log for as long as that takes") {
+        collector_options options = listening(source_kind::lines, sapwood::test::loopback());
+        const sapwood::test::temporary_directory directory;
+        auto& log = options.logs.emplace_back();
+        log.name = "app";
+        log.path = directory / "app.log";
+        log.queue_records = 4;
+        served at(options);
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await client.write_all("ha"sv);
+        while (at.it->shared().counts.held_line_bytes == 0) {
+            co_await sapwood::yield();
+        }
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+        const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &none) == 0);
+        constexpr unsigned sent = 1000;
+        const std::string tail(2000, '.'); // more than the pipeline's batches have room for
+        std::string text = "lf\n";
+        for (unsigned i = 1; i < sent; ++i) {
+            text += std::to_string(i) + tail + "\n";
+        }
+        auto sending = sapwood::spawn([](tcp_stream& to, std::string_view what) -> task<> {
+            co_await to.write_all(what);
+        }(client, text));
+        co_await sapwood::sleep_for(at.it->shared().limits.body + 10s);
+        CHECK(at.it->shared().counts.records < sent);
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+        co_await sending;
+        co_await client.write_all("last\n"sv);
+        co_await client.shutdown_write();
+        CHECK(co_await sapwood::test::read_to_end(client) == "");
+        co_await at.end();
+        CHECK(at.it->shared().counts.records_left == 0);
+        CHECK(at.it->shared().counts.records == sent + 1);
+        const std::string kept = sapwood::test::contents_of(directory / "app.log");
+        CHECK(static_cast<std::size_t>(std::count(kept.begin(), kept.end(), '\n')) == sent + 1);
+    }
+
+    CO_TEST_CASE("who only connects keeps nobody out") {
+        collector_options options = listening(source_kind::lines, sapwood::test::loopback());
+        options.limits.connections_max = 2;
+        served at(options);
+        co_await at.begin();
+        const endpoint to = at.it->endpoints().front();
+        auto silent = co_await tcp_stream::connect(to);
+        co_await sapwood::sleep_for(5s);
+        auto alive = co_await tcp_stream::connect(to);
+        co_await alive.write_all("alive\n"sv);
+        auto next = co_await tcp_stream::connect(to);
+        co_await next.write_all("next\n"sv);
+        co_await sapwood::sleep_for(500ms);
+        CHECK(at.it->shared().gate.idle_closed == 1);
+        co_await alive.write_all("still alive\n"sv);
+        co_await alive.shutdown_write();
+        CHECK(co_await sapwood::test::read_to_end(alive) == "");
+        co_await at.end();
+        CHECK(co_await sapwood::test::read_to_end(silent) == "");
+        CHECK(at.records() == lines{"alive", "next", "still alive"});
     }
 
     CO_TEST_CASE("told to end while its log is stalled and full, it ends in time and says what is "

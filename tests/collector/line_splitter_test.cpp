@@ -106,6 +106,52 @@ TEST_SUITE("line_splitter") {
         }
     }
 
+    TEST_CASE("of a length that is longer than a line may be no more is kept than of a line") {
+        line_splitter splitter(3, true);
+        const std::string piece(100, 'x');
+        std::string_view input = "9999999";
+        CHECK_FALSE(splitter.next(input));
+        for (int i = 0; i < 100; ++i) {
+            input = piece;
+            CHECK_FALSE(splitter.next(input));
+            CHECK(splitter.held_bytes() < 64);
+        }
+        input = "\n";
+        CHECK(splitter.next(input));
+        CHECK(shown(splitter) == "999|cut");
+    }
+
+    TEST_CASE("where nothing of a message is kept nothing is cut short, and the next is whole") {
+        line_splitter counted(100, true);
+        std::string_view input = "1";
+        CHECK_FALSE(counted.next(input));
+        CHECK_FALSE(counted.cut_short());
+        input = "2 <14>1 <8>abc6 <14>ab";
+        CHECK(counted.next(input));
+        CHECK(shown(counted) == "<14>1 <8>abc");
+        CHECK_FALSE(counted.cut_short()); // it was told, and nothing came behind it yet
+        CHECK(counted.next(input));
+        CHECK(shown(counted) == "<14>ab");
+    }
+
+    TEST_CASE("between lines nothing is cut short") {
+        line_splitter splitter(100, false);
+        std::string_view input = "first\n";
+        CHECK(splitter.next(input));
+        CHECK_FALSE(splitter.next(input));
+        CHECK_FALSE(splitter.cut_short());
+        input = "second\n";
+        CHECK(splitter.next(input));
+        CHECK(shown(splitter) == "second");
+    }
+
+    TEST_CASE("a length that is longer than a line may be is cut like one") {
+        const std::string text = "9999999" + std::string(1000, 'x') + "\nnext\n";
+        for (std::size_t size = 1; size <= text.size(); size *= 3) {
+            CHECK(split(text, size, 3, true) == lines{"999|cut", "nex|cut"});
+        }
+    }
+
     TEST_CASE("what was cut short is told once, and its rest is left out") {
         line_splitter splitter(100, false);
         std::string_view input = "abc";
