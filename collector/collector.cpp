@@ -118,26 +118,29 @@ class collector::stream_listener final : public source_listener {
                                                             std::unique_ptr<stream> peer,
                                                             source from) const {
         if (!is_secured_) {
-            return session_of(shared, std::make_unique<peer_stream>(std::move(peer)),
-                              std::move(from));
+            return session_of(kind_, unix_.is_open(), log_, shared,
+                              std::make_unique<peer_stream>(std::move(peer)), std::move(from));
         }
         const tls_use use = kind_ == source_kind::http ? tls_use::http : tls_use::one_way;
         return std::make_unique<tls_handshake>(
+        // It may come to an end when this listener is gone: it has what it needs by itself.
             shared, all, std::move(peer), tls_, use, std::move(from),
-            [this, &shared](std::unique_ptr<peer_stream> secured, source who) {
-                return session_of(shared, std::move(secured), std::move(who));
+            [kind = kind_, is_unix = unix_.is_open(), to = &log_,
+             &shared](std::unique_ptr<peer_stream> secured, source who) {
+                return session_of(kind, is_unix, *to, shared, std::move(secured), std::move(who));
             });
     }
 
-    [[nodiscard]] std::unique_ptr<connection>
-    session_of(intake& shared, std::unique_ptr<peer_stream> peer, source from) const {
-        if (kind_ == source_kind::http) {
+    [[nodiscard]] static std::unique_ptr<connection> session_of(source_kind kind, bool is_unix,
+                                                                named_log& to, intake& shared,
+                                                                std::unique_ptr<peer_stream> peer,
+                                                                source from) {
+        if (kind == source_kind::http) {
             return std::make_unique<http_session>(shared, std::move(peer), std::move(from),
-                                                  !unix_.is_open());
+                                                  !is_unix);
         }
-        const line_kind lines = kind_ == source_kind::syslog ? line_kind::syslog : line_kind::any;
-        return std::make_unique<line_session>(shared, log_, lines, std::move(peer),
-                                              std::move(from));
+        const line_kind lines = kind == source_kind::syslog ? line_kind::syslog : line_kind::any;
+        return std::make_unique<line_session>(shared, to, lines, std::move(peer), std::move(from));
     }
 
     const source_kind kind_;
