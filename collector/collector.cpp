@@ -383,10 +383,12 @@ void collector::reload(collector_options options) {
     }
     for (std::size_t i = 0; i < listening_.size(); ++i) {
         const auto same = std::ranges::find_if(options.listeners, [&](const listen_options& each) {
-            return is_same_listener(each, listening_[i]);
+            return is_same_listener(each, listening_[i]) &&
+                   std::ranges::find(taken, &each) == taken.end();
         });
         if (same != options.listeners.end()) {
-            listeners_[i]->set_users(std::move(same->users));
+            taken.push_back(&*same);
+            listeners_[i]->set_users(same->users);
         }
     }
     if (tls != nullptr) {
@@ -416,6 +418,8 @@ task<> collector::run() {
     std::exception_ptr failure;
     try {
         co_await serve();
+    // Where several are alike, as sockets that systemd has given one name, each has its own.
+    std::vector<const listen_options*> taken;
     } catch (...) {
         failure = std::current_exception();
     }

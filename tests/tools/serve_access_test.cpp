@@ -404,6 +404,44 @@ TEST_SUITE("serve_access") {
             CHECK(has(text, "] by udp\n"));
             CHECK(has(text, "] by datagram\n"));
         }
+    TEST_CASE("listeners that are alike keep their lists of users when settings are read again") {
+        const temporary_directory sockets;
+        const std::vector<int> fds{bound(sockets / "one", SOCK_STREAM),
+                                   bound(sockets / "two", SOCK_STREAM)};
+        const int err = ::open((sockets / "err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        program::streams with = activation(fds, "lines:lines");
+        with.err = err;
+        daemon_under_test at({"--unix", "fd:lines", "--unix", "fd:lines", "--unix-allow",
+                              std::to_string(::getuid() + 1)},
+                             2, with);
+        ::close(err);
+        at.process->signal(SIGHUP);
+        eventually([&] { return has(contents_of(sockets / "err"), "settings were read again"); });
+        send_as(::getuid(), sockets / "one", "by one\n");
+        send_as(::getuid(), sockets / "two", "by two\n");
+        CHECK(at.stop().status == 0);
+        CHECK(contents_of(at.log) == "");
+        for (const int fd : fds) {
+            ::close(fd);
+        }
+    }
+
+    TEST_CASE("a socket that is of another kind than records come by is refused at the start") {
+        const temporary_directory sockets;
+        const auto said = [&](int fd) {
+            const auto done =
+                run_program("sapwood", {"serve", "--log", sockets / "app.log", "--udp", "fd:x"},
+                            activation({fd}, "x"));
+            ::close(fd);
+            CHECK(done.status == 2);
+            return done.err;
+        };
+        CHECK(has(said(bound(sockets / "packets", SOCK_SEQPACKET)),
+                  "socket 3 (x) was passed on and is of no kind that records come by"));
+        CHECK(has(said(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+                  "socket 3 (x) was passed on and is of no kind that records come by"));
+    }
+
         // They are their maker's: the paths stay, and the next one can have them.
         CHECK(::access((sockets / "lines").c_str(), F_OK) == 0);
         CHECK(::access((sockets / "log").c_str(), F_OK) == 0);
