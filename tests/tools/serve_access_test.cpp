@@ -281,6 +281,37 @@ TEST_SUITE("serve_access") {
 
     TEST_CASE("certificates are read anew under load, and no request is dropped") {
         if (!has_tls() || !is_installed("python3")) {
+    TEST_CASE("a certificate is looked at in every handshake: where it is asked for, no session is "
+              "gone on with") {
+        if (!has_tls()) {
+            return;
+        }
+        authority ca;
+        ca.issue("server");
+        ca.issue("shop");
+        const auto resumed = [&](std::vector<std::string> asking, const std::string& version) {
+            asking.insert(asking.begin(), {"--http", "127.0.0.1:0", "--tls-cert", ca.cert("server"),
+                                           "--tls-key", ca.key("server")});
+            daemon_under_test at(std::move(asking), 1);
+            const std::string session = at.directory / "session";
+            const std::string client = fmt::format(
+                "printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: "
+                "close\\r\\n\\r\\n' | openssl s_client -{} -ign_eof -CAfile {} -cert {} -key {} "
+                "-connect 127.0.0.1:{} ",
+                version, ca.ca(), ca.cert("shop"), ca.key("shop"), at.ports[0]);
+            const std::string first = shell(client + "-sess_out " + session + " 2>&1");
+            const std::string second = shell(client + "-sess_in " + session + " 2>&1");
+            CHECK(has(first, "HTTP/1.1 200 "));
+            CHECK(at.stop().status == 0);
+            return has(second, "\nReused, TLS");
+        };
+        for (const std::string version : {"tls1_3", "tls1_2"}) {
+            CHECK(resumed({}, version));
+            CHECK(!resumed({"--tls-client-ca", ca.ca()}, version));
+            CHECK(!resumed({"--tls-client-ca", ca.ca(), "--tls-client", "optional"}, version));
+        }
+    }
+
             return;
         }
         authority ca;
