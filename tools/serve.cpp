@@ -351,9 +351,8 @@ collector_options serve_command::options() const {
                                     "--unix-datagram, --udp, --tcp, --tcp-lines");
     }
     add_access(options);
-    if (drain_seconds_ >= 0) {
-        options.drain = std::chrono::duration_cast<clock::duration>(
-            std::chrono::duration<double>(drain_seconds_));
+    if (drain_seconds_) {
+        options.drain = collector::parse_seconds(*drain_seconds_, "--drain");
     }
     for (const std::string& each : limits_) {
         collector::set_limit(options, each, "--limit");

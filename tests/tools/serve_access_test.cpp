@@ -684,3 +684,35 @@ TEST_SUITE("serve_access") {
                   "needs --tls-client-ca"));
     }
 }
+        for (const std::string bad :
+             {"head_bytes=4294967296", "body_bytes=4294967296",
+              "decompressed_bytes=18446744073709551615", "line_bytes=67108864",
+              "record_bytes=67108864", "connections=18446744073709551615"}) {
+            CHECK(has(said({"--http", "127.0.0.1:0", "--limit", bad}).err,
+                      fmt::format("--limit {}: a whole number, more than nothing and at most",
+                                  bad.substr(0, bad.find('=')))));
+        }
+        for (const std::string limit :
+             {"idle", "head", "body", "answer", "acknowledgement", "handshake"}) {
+            CHECK(has(said({"--http", "127.0.0.1:0", "--limit", limit + "_seconds=0"}).err,
+                      "_seconds must be more than nothing"));
+        }
+        for (const std::string drain : {"-5", "nan", "inf", "1e300", "x"}) {
+            CHECK(has(said({"--http", "127.0.0.1:0", "--drain", drain}).err,
+                      "--drain is a number of seconds, not " + drain));
+        }
+        CHECK(has(said({"--http", "fd:"}).err, "fd: is followed by the name of a socket"));
+        CHECK(has(said({"--unix", directory / "s", "--unix-allow", "4294967295"}).err,
+                  "--unix-allow: 4294967295 is no user"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--log", "other=" + (directory / "./b.log")}).err,
+                  "logs b and other both have the path"));
+        fill(directory / "tokens", "ann 0123456789abcdef logs=b,bb\n");
+        ::chmod((directory / "tokens").c_str(), 0600);
+        CHECK(has(said({"--http", "127.0.0.1:0", "--tokens", directory / "tokens"}).err,
+                  "the token of ann is for log bb, which there is not"));
+        CHECK(has(wrong("'fd:web'", "'fd:'"),
+                  "serve.toml:17: listen.at: fd: is followed by the name of a socket"));
+        CHECK(has(wrong("body_bytes = 1000", "body_bytes = 4294967296"),
+                  "serve.toml:20: limits.body_bytes: must be at most 4294967295"));
+        CHECK(has(wrong("handshake_seconds = 5", "handshake_seconds = 0"),
+                  "serve.toml:19: limits.handshake_seconds: must be more than nothing"));
