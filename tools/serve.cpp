@@ -2,6 +2,7 @@
 
 #include <collector/collector.hpp>
 #include <collector/inherited_sockets.hpp>
+#include <collector/intake.hpp>
 #include <collector/service_manager.hpp>
 #include <collector/settings.hpp>
 
@@ -14,6 +15,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <fmt/format.h>
 #include <functional>
@@ -78,9 +80,12 @@ class service {
         // Before it listens: whoever sees that it does may send one.
         signal_set signals{SIGTERM, SIGINT, SIGHUP};
         auto inherited = collector::inherited_sockets::from_environment();
-        served_ = co_await collector::collector::open(options_, &inherited);
+        if (!co_await open_unless_told_to_end(signals, inherited)) {
+            collector::say("it was told to end before it had begun");
+            co_return 0;
+        }
         for (const std::string& each : served_->warnings()) {
-            fmt::print(stderr, "sapwood: {}\n", each);
+            collector::say(each);
         }
         for (const endpoint& each : served_->endpoints()) {
             fmt::print("listening on {}\n", each.to_string());
@@ -89,6 +94,10 @@ class service {
         co_await manager_.tell("READY=1");
         auto alive = spawn(manager_.keep_alive());
         auto obeying = spawn(obey(signals));
+        if (is_stopping_) { // as soon as it had begun
+            served_->stop();
+            limit_ = spawn(end_in_time());
+        }
         std::string failure;
         try {
             co_await served_->run();
@@ -117,8 +126,51 @@ class service {
         }
     }
 
+    /// Logs that were cut off by a crash may take long to open, and nobody waits for that in order
+    /// to end it.
+    task<bool> open_unless_told_to_end(signal_set& signals,
+                                       collector::inherited_sockets& inherited) {
+        auto opening = spawn(open(inherited));
+        auto heeding = spawn(heed(signals, opening));
+        std::exception_ptr failure;
+        try {
+            co_await opening;
+        } catch (const cancelled&) {
+            failure = is_stopping_ ? nullptr : std::current_exception();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        co_await end(heeding);
+        if (failure) {
+            std::rethrow_exception(failure);
+        }
+        co_return served_ != nullptr;
+    }
+
+    task<> open(collector::inherited_sockets& inherited) {
+        served_ = co_await collector::collector::open(options_, &inherited);
+    }
+
+    /// While it is opened, until it is cancelled.
+    task<> heed(signal_set& signals, join_handle<void>& opening) {
+        for (;;) {
+            const int number = co_await signals.next();
+            if (number == SIGHUP) {
+                has_to_reload_ = true;
+            } else if (std::exchange(is_stopping_, true)) {
+                collector::say("it was told to end twice");
+                ::_exit(1);
+            } else {
+                opening.cancel();
+            }
+        }
+    }
+
     /// Until it is cancelled: while what is left is brought to its end, too.
     task<> obey(signal_set& signals) {
+        if (has_to_reload_) {
+            co_await reload();
+        }
         for (;;) {
             const int number = co_await signals.next();
             if (number == SIGHUP) {
@@ -141,14 +193,12 @@ class service {
             collector_options fresh = read_();
             const std::string later = collector::needs_restart(options_, fresh);
             served_->reload(fresh);
-            fmt::print(stderr, "sapwood: settings were read again\n");
+            collector::say("settings were read again");
             if (!later.empty()) {
-                fmt::print(stderr,
-                           "sapwood: as they were, until it is started again, stay its {}\n",
-                           later);
+                collector::say("as they were, until it is started again, stay its " + later);
             }
         } catch (const std::exception& wrong) {
-            fmt::print(stderr, "sapwood: settings stay as they were: {}\n", wrong.what());
+            collector::say(fmt::format("settings stay as they were: {}", wrong.what()));
         }
         co_await manager_.tell("READY=1");
     }
@@ -169,7 +219,7 @@ class service {
             left += fmt::format(", {} records of {} are not in its file",
                                 to_number(now.accepted) - to_number(now.written), each.name());
         }
-        fmt::print(stderr, "sapwood: {}: {}\n", why, left);
+        collector::say(fmt::format("{}: {}", why, left));
         std::fflush(nullptr);
         ::_exit(1);
     }
@@ -179,10 +229,10 @@ class service {
         fmt::print("{} records of {} requests, {} connections cut off\n", counts.records,
                    counts.requests, served_->cut_off());
         for (const std::string& each : served_->left()) {
-            fmt::print(stderr, "sapwood: {}\n", each);
+            collector::say(each);
         }
         if (!failure.empty()) {
-            fmt::print(stderr, "sapwood: {}\n", failure);
+            collector::say(failure);
         }
         return failure.empty() && served_->cut_off() == 0 && served_->left().empty() ? 0 : 1;
     }
@@ -193,6 +243,7 @@ class service {
     std::unique_ptr<collector::collector> served_;
     join_handle<void> limit_;
     bool is_stopping_ = false;
+    bool has_to_reload_ = false;
 };
 
 task<int> serve(collector_options options, read_options read) {

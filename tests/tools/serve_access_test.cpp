@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <memory>
@@ -21,6 +22,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -279,8 +281,6 @@ TEST_SUITE("serve_access") {
         CHECK(has(text, " cert=shop] python 999\n"));
     }
 
-    TEST_CASE("certificates are read anew under load, and no request is dropped") {
-        if (!has_tls() || !is_installed("python3")) {
     TEST_CASE("a certificate is looked at in every handshake: where it is asked for, no session is "
               "gone on with") {
         if (!has_tls()) {
@@ -312,6 +312,8 @@ TEST_SUITE("serve_access") {
         }
     }
 
+    TEST_CASE("certificates are read anew under load, and no request is dropped") {
+        if (!has_tls() || !is_installed("python3")) {
             return;
         }
         authority ca;
@@ -402,39 +404,6 @@ TEST_SUITE("serve_access") {
         CHECK(has(metrics, "sapwood_collector_users_refused_total 2\n"));
     }
 
-    TEST_CASE("sockets that were there before it are listened on, by name and by place") {
-        const temporary_directory sockets;
-        int http_port = 0;
-        int udp_port = 0;
-        const std::vector<int> fds{
-            bound_to_loopback(SOCK_STREAM, http_port), bound_to_loopback(SOCK_DGRAM, udp_port),
-            bound(sockets / "lines", SOCK_STREAM), bound(sockets / "log", SOCK_DGRAM)};
-        // Who came before it began waits, and is served.
-        const int early = connected_to(sockets / "lines");
-        REQUIRE(early >= 0);
-        REQUIRE(::send(early, "early\n", 6, MSG_NOSIGNAL) == 6);
-        ::shutdown(early, SHUT_WR);
-        {
-            daemon_under_test at({"--http", "fd:web", "--udp",
-                                  fmt::format("127.0.0.1:{}", udp_port), "--unix", "fd:lines",
-                                  "--unix-datagram", sockets / "log"},
-                                 4, activation(fds, "web:sapwood.socket:lines:sapwood.socket"));
-            if (is_installed("curl") && is_installed("logger")) {
-                CHECK(shell(fmt::format("curl -sS -d '{{\"by\":\"http\"}}' http://127.0.0.1:{}/log",
-                                        http_port)) == R"({"status":"1","result":"success"})");
-                (void)shell(fmt::format("logger -n 127.0.0.1 -P {} -d 'by udp'; logger -u {} 'by "
-                                        "datagram'",
-                                        udp_port, sockets / "log"));
-                eventually([&] { return lines_in(at.log) >= 4; });
-            }
-            CHECK(at.stop().status == 0);
-            const std::string text = contents_of(at.log);
-            CHECK(has(text, "] early\n"));
-            CHECK(has(text, fmt::format("[unix pid={} uid={}", ::getpid(), ::getuid())));
-            CHECK(has(text, "{\"by\":\"http\"}"));
-            CHECK(has(text, "] by udp\n"));
-            CHECK(has(text, "] by datagram\n"));
-        }
     TEST_CASE("listeners that are alike keep their lists of users when settings are read again") {
         const temporary_directory sockets;
         const std::vector<int> fds{bound(sockets / "one", SOCK_STREAM),
@@ -473,6 +442,39 @@ TEST_SUITE("serve_access") {
                   "socket 3 (x) was passed on and is of no kind that records come by"));
     }
 
+    TEST_CASE("sockets that were there before it are listened on, by name and by place") {
+        const temporary_directory sockets;
+        int http_port = 0;
+        int udp_port = 0;
+        const std::vector<int> fds{
+            bound_to_loopback(SOCK_STREAM, http_port), bound_to_loopback(SOCK_DGRAM, udp_port),
+            bound(sockets / "lines", SOCK_STREAM), bound(sockets / "log", SOCK_DGRAM)};
+        // Who came before it began waits, and is served.
+        const int early = connected_to(sockets / "lines");
+        REQUIRE(early >= 0);
+        REQUIRE(::send(early, "early\n", 6, MSG_NOSIGNAL) == 6);
+        ::shutdown(early, SHUT_WR);
+        {
+            daemon_under_test at({"--http", "fd:web", "--udp",
+                                  fmt::format("127.0.0.1:{}", udp_port), "--unix", "fd:lines",
+                                  "--unix-datagram", sockets / "log"},
+                                 4, activation(fds, "web:sapwood.socket:lines:sapwood.socket"));
+            if (is_installed("curl") && is_installed("logger")) {
+                CHECK(shell(fmt::format("curl -sS -d '{{\"by\":\"http\"}}' http://127.0.0.1:{}/log",
+                                        http_port)) == R"({"status":"1","result":"success"})");
+                (void)shell(fmt::format("logger -n 127.0.0.1 -P {} -d 'by udp'; logger -u {} 'by "
+                                        "datagram'",
+                                        udp_port, sockets / "log"));
+                eventually([&] { return lines_in(at.log) >= 4; });
+            }
+            CHECK(at.stop().status == 0);
+            const std::string text = contents_of(at.log);
+            CHECK(has(text, "] early\n"));
+            CHECK(has(text, fmt::format("[unix pid={} uid={}", ::getpid(), ::getuid())));
+            CHECK(has(text, "{\"by\":\"http\"}"));
+            CHECK(has(text, "] by udp\n"));
+            CHECK(has(text, "] by datagram\n"));
+        }
         // They are their maker's: the paths stay, and the next one can have them.
         CHECK(::access((sockets / "lines").c_str(), F_OK) == 0);
         CHECK(::access((sockets / "log").c_str(), F_OK) == 0);
@@ -568,6 +570,63 @@ TEST_SUITE("serve_access") {
             daemon_under_test at({"--http", "127.0.0.1:0"}, 1);
             CHECK(at.stop().status == 0);
         }
+    }
+
+    TEST_CASE("where nothing can be said on standard error, signals are heeded all the same") {
+        const int full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+        REQUIRE(full >= 0);
+        program::streams with;
+        with.err = full;
+        daemon_under_test at({"--http", "127.0.0.1:0"}, 1, with);
+        ::close(full);
+        at.process->signal(SIGHUP); // which it says something of
+        CHECK(at.stop().status == 0);
+    }
+
+    TEST_CASE("started without standard streams, it opens none of its files in their place") {
+        program::streams with;
+        with.prepare = [] {
+            ::close(STDIN_FILENO);
+            ::close(STDERR_FILENO);
+        };
+        daemon_under_test at({"--http", "127.0.0.1:0"}, 1, with);
+        const auto stream = [&](int fd) {
+            return std::filesystem::read_symlink(
+                       fmt::format("/proc/{}/fd/{}", at.process->pid(), fd))
+                .string();
+        };
+        CHECK(stream(STDIN_FILENO) == "/dev/null");
+        CHECK(stream(STDERR_FILENO) == "/dev/null");
+        CHECK(at.stop().status == 0);
+    }
+
+    TEST_CASE("told to end while it opens a log for long, it ends, and has changed nothing") {
+        const temporary_directory directory;
+        const std::string log = directory / "app.log";
+        // As a machine that lost its power may leave it, of which every byte is looked at.
+        constexpr std::uintmax_t bytes = std::uintmax_t{1} << 40;
+        fill(log, "");
+        std::error_code refused;
+        std::filesystem::resize_file(log, bytes, refused);
+        if (refused) {
+            MESSAGE("skipped: no file here is as long as that");
+            return;
+        }
+        program served("sapwood", {"serve", "--log", log, "--http", "127.0.0.1:0"});
+        const std::string files = fmt::format("/proc/{}/fd", served.pid());
+        eventually([&] {
+            return std::ranges::any_of(std::filesystem::directory_iterator(files),
+                                       [&](const auto& each) {
+                                           std::error_code gone;
+                                           return std::filesystem::read_symlink(each, gone) == log;
+                                       });
+        });
+        served.signal(SIGTERM);
+        const auto done = served.wait();
+        CHECK(done.status == 0);
+        CHECK(done.out == "");
+        CHECK(has(done.err, "it was told to end before it had begun"));
+        CHECK(std::filesystem::file_size(log) == bytes);
     }
 
     TEST_CASE("SIGHUP goes on in the file that has the log's name, at once") {
@@ -678,12 +737,6 @@ TEST_SUITE("serve_access") {
                   "--limit body_bytes: a whole number"));
         CHECK(has(said({"--http", "127.0.0.1:0", "--limit", "idle_seconds=x"}).err,
                   "--limit idle_seconds is a number of seconds, not x"));
-        CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "perhaps"}).err,
-                  "--tls-client is required or optional"));
-        CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "optional"}).err,
-                  "needs --tls-client-ca"));
-    }
-}
         for (const std::string bad :
              {"head_bytes=4294967296", "body_bytes=4294967296",
               "decompressed_bytes=18446744073709551615", "line_bytes=67108864",
@@ -716,3 +769,9 @@ TEST_SUITE("serve_access") {
                   "serve.toml:20: limits.body_bytes: must be at most 4294967295"));
         CHECK(has(wrong("handshake_seconds = 5", "handshake_seconds = 0"),
                   "serve.toml:19: limits.handshake_seconds: must be more than nothing"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "perhaps"}).err,
+                  "--tls-client is required or optional"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "optional"}).err,
+                  "needs --tls-client-ca"));
+    }
+}
