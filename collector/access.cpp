@@ -1,13 +1,15 @@
 #include "access.hpp"
 
+#include <sapwood/owned_fd.hpp>
+
 #include <algorithm>
 #include <arpa/inet.h>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
 #include <iterator>
 #include <netinet/in.h>
 #include <span>
@@ -15,6 +17,7 @@
 #include <stdexcept>
 #include <sys/stat.h>
 #include <system_error>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood::collector {
@@ -113,6 +116,45 @@ bool is_credential(const std::string& path) {
            path.find("/../") == path.npos;
 }
 
+/// The whole text of a file that is nobody's but ours, or root's. Nothing is waited for: a FIFO, a
+/// terminal or a device is refused.
+std::string text_of_secrets(const std::string& path) {
+    const std::string purpose = "cannot read tokens from " + path;
+    const owned_fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+
+    struct stat found {};
+
+    if (!file.is_open() || ::fstat(file.fd(), &found) != 0) {
+        throw std::system_error(errno, std::generic_category(), purpose);
+    }
+    if (!S_ISREG(found.st_mode)) {
+        throw std::system_error(EINVAL, std::generic_category(), purpose + ": it is no file");
+    }
+    if (found.st_uid != 0 && found.st_uid != ::geteuid()) {
+        throw std::system_error(
+            EACCES, std::generic_category(),
+            fmt::format("{} holds secrets, and is somebody else's, user {}'s, who can change them: "
+                        "chown it to root or to user {}",
+                        path, found.st_uid, ::geteuid()));
+    }
+    if ((found.st_mode & 0077) != 0 && !is_credential(path)) {
+        throw std::system_error(EACCES, std::generic_category(),
+                                path + " holds secrets, and others may read it: chmod 600 it");
+    }
+    std::string text;
+    char piece[4096];
+    for (;;) {
+        const ssize_t got = ::read(file.fd(), piece, sizeof(piece));
+        if (got < 0) {
+            throw std::system_error(errno, std::generic_category(), purpose);
+        }
+        if (got == 0) {
+            return text;
+        }
+        text.append(piece, static_cast<std::size_t>(got));
+    }
+}
+
 /// The value of each character of base64; 64 of one that is none.
 constexpr std::uint8_t base64_value(char c) noexcept {
     if (c >= 'A' && c <= 'Z') {
@@ -153,9 +195,13 @@ std::string_view password_of(std::string_view base64, std::span<char> into) noex
     return colon == text.npos ? std::string_view() : text.substr(colon + 1);
 }
 
-bool is_scheme(std::string_view one, std::string_view other) noexcept {
-    return std::ranges::equal(
-        one, other, [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b; });
+char lower(char c) noexcept {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+/// But for capitals.
+bool is_same_word(std::string_view one, std::string_view other) noexcept {
+    return std::ranges::equal(one, other, {}, lower, lower);
 }
 
 } // namespace
@@ -177,19 +223,7 @@ std::string credential_path(const std::string& path) {
 std::vector<access_token> read_tokens(const std::string& named) {
     const std::string path = credential_path(named);
 
-    struct stat found {};
-
-    if (::stat(path.c_str(), &found) != 0) {
-        throw std::system_error(errno, std::generic_category(), "cannot read tokens from " + path);
-    }
-    if ((found.st_mode & 0077) != 0 && !is_credential(path)) {
-        throw std::system_error(EACCES, std::generic_category(),
-                                path + " holds secrets, and others may read it: chmod 600 it");
-    }
-    std::ifstream file(path);
-    if (!file) {
-        throw std::system_error(errno, std::generic_category(), "cannot read tokens from " + path);
-    }
+    std::istringstream file(text_of_secrets(path));
     std::vector<access_token> tokens;
     unsigned number = 0;
     for (std::string line; std::getline(file, line);) {
@@ -247,9 +281,9 @@ access_rules::holder* access_rules::find(std::string_view authorization) noexcep
     const auto begin = std::min(authorization.find_first_not_of(' ', space), authorization.size());
     std::string_view secret = authorization.substr(begin);
     std::array<char, basic_bytes_max> decoded{};
-    if (is_scheme(scheme, "basic") || is_scheme(scheme, "apikey")) {
+    if (is_same_word(scheme, "basic") || is_same_word(scheme, "apikey")) {
         secret = password_of(secret, decoded);
-    } else if (!is_scheme(scheme, "bearer") && !is_scheme(scheme, "splunk")) {
+    } else if (!is_same_word(scheme, "bearer") && !is_same_word(scheme, "splunk")) {
         return nullptr;
     }
     holder* found = nullptr;
@@ -280,7 +314,8 @@ bool access_rules::is_own_host(std::string_view host) const noexcept {
         return true; // an IPv6 address, which no name server can give a meaning
     }
     host = host.substr(0, host.rfind(':'));
-    if (host == "localhost" || std::ranges::find(hosts_, host) != hosts_.end()) {
+    const auto is_it = [host](std::string_view name) { return is_same_word(host, name); };
+    if (is_it("localhost") || std::ranges::any_of(hosts_, is_it)) {
         return true;
     }
     char text[INET_ADDRSTRLEN] = {};

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <filesystem>
 #include <fmt/format.h>
 #include <stdexcept>
 #include <string_view>
@@ -118,26 +119,29 @@ class collector::stream_listener final : public source_listener {
                                                             std::unique_ptr<stream> peer,
                                                             source from) const {
         if (!is_secured_) {
-            return session_of(shared, std::make_unique<peer_stream>(std::move(peer)),
-                              std::move(from));
+            return session_of(kind_, unix_.is_open(), log_, shared,
+                              std::make_unique<peer_stream>(std::move(peer)), std::move(from));
         }
         const tls_use use = kind_ == source_kind::http ? tls_use::http : tls_use::one_way;
+        // It may come to an end when this listener is gone: it has what it needs by itself.
         return std::make_unique<tls_handshake>(
             shared, all, std::move(peer), tls_, use, std::move(from),
-            [this, &shared](std::unique_ptr<peer_stream> secured, source who) {
-                return session_of(shared, std::move(secured), std::move(who));
+            [kind = kind_, is_unix = unix_.is_open(), to = &log_,
+             &shared](std::unique_ptr<peer_stream> secured, source who) {
+                return session_of(kind, is_unix, *to, shared, std::move(secured), std::move(who));
             });
     }
 
-    [[nodiscard]] std::unique_ptr<connection>
-    session_of(intake& shared, std::unique_ptr<peer_stream> peer, source from) const {
-        if (kind_ == source_kind::http) {
+    [[nodiscard]] static std::unique_ptr<connection> session_of(source_kind kind, bool is_unix,
+                                                                named_log& to, intake& shared,
+                                                                std::unique_ptr<peer_stream> peer,
+                                                                source from) {
+        if (kind == source_kind::http) {
             return std::make_unique<http_session>(shared, std::move(peer), std::move(from),
-                                                  !unix_.is_open());
+                                                  !is_unix);
         }
-        const line_kind lines = kind_ == source_kind::syslog ? line_kind::syslog : line_kind::any;
-        return std::make_unique<line_session>(shared, log_, lines, std::move(peer),
-                                              std::move(from));
+        const line_kind lines = kind == source_kind::syslog ? line_kind::syslog : line_kind::any;
+        return std::make_unique<line_session>(shared, to, lines, std::move(peer), std::move(from));
     }
 
     const source_kind kind_;
@@ -241,6 +245,38 @@ void require_securable(const listen_options& listener, const tls_options& tls) {
     }
 }
 
+/// Two pipelines would write into each other's lines.
+void require_own_paths(const std::vector<named_log_options>& logs) {
+    std::vector<std::filesystem::path> paths;
+    for (const named_log_options& each : logs) {
+        std::error_code unknown;
+        std::filesystem::path path = std::filesystem::weakly_canonical(each.path, unknown);
+        if (unknown) {
+            path = std::filesystem::path(each.path).lexically_normal();
+        }
+        const auto same = std::ranges::find(paths, path);
+        if (same != paths.end()) {
+            throw std::invalid_argument(fmt::format(
+                "logs {} and {} both have the path {}: give each its own",
+                logs[static_cast<std::size_t>(same - paths.begin())].name, each.name, each.path));
+        }
+        paths.push_back(std::move(path));
+    }
+}
+
+/// A name that is none lets nobody write where he was to.
+void require_logs(const std::vector<access_token>& tokens,
+                  const std::vector<std::string_view>& logs) {
+    for (const access_token& each : tokens) {
+        for (const std::string& log : each.logs) {
+            if (std::ranges::find(logs, log) == logs.end()) {
+                throw std::invalid_argument(fmt::format(
+                    "the token of {} is for log {}, which there is not", each.name, log));
+            }
+        }
+    }
+}
+
 /// Of the time to drain, what logs have whose disk refuses records.
 clock::duration logs_share_of(clock::duration drain) noexcept {
     return std::min<clock::duration>(drain / 4, std::chrono::seconds(5));
@@ -296,6 +332,8 @@ void require_valid(const collector_options& options) {
         }
         names.push_back(each.name);
     }
+    require_own_paths(options.logs);
+    require_logs(options.tokens, names);
     for (const listen_options& each : options.listeners) {
         if (!each.log.empty() && std::ranges::find(names, each.log) == names.end()) {
             throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",
@@ -378,12 +416,16 @@ void collector::reload(collector_options options) {
         // It stays without TLS, whatever the new settings say of it.
         require_access(each, options, tls_ != nullptr);
     }
+    // Where several are alike, as sockets that systemd has given one name, each has its own.
+    std::vector<const listen_options*> taken;
     for (std::size_t i = 0; i < listening_.size(); ++i) {
         const auto same = std::ranges::find_if(options.listeners, [&](const listen_options& each) {
-            return is_same_listener(each, listening_[i]);
+            return is_same_listener(each, listening_[i]) &&
+                   std::ranges::find(taken, &each) == taken.end();
         });
         if (same != options.listeners.end()) {
-            listeners_[i]->set_users(std::move(same->users));
+            taken.push_back(&*same);
+            listeners_[i]->set_users(same->users);
         }
     }
     if (tls != nullptr) {

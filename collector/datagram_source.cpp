@@ -6,8 +6,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/sock_diag.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -36,12 +38,22 @@ bool is_dead(const endpoint& at) {
     return ::connect(probe.fd(), at.data(), at.size()) != 0 && errno == ECONNREFUSED;
 }
 
-void remove_dead(const endpoint& at, const std::string& path) {
+/// Removes what a dead process left. Two that start at once must not remove each other's: only who
+/// holds the lock of the folder looks and binds. The result is that lock, where it could be had.
+owned_fd remove_dead(const endpoint& at, const std::string& path) {
+    const auto slash = path.rfind('/');
+    const std::string folder = slash == path.npos ? "." : path.substr(0, slash + 1);
+    owned_fd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!lock.is_open() || ::flock(lock.fd(), LOCK_EX | LOCK_NB) != 0) {
+        return {};
+    }
+
     struct stat found {};
 
     if (::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) && is_dead(at)) {
         ::unlink(path.c_str());
     }
+    return lock;
 }
 
 /// A message, its sender and its control data.
@@ -60,13 +72,32 @@ struct received_message {
 
     iovec part;
     sockaddr_storage name{};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control{};
+    /// Where the socket is another's, times, labels and descriptors may come with the sender.
+    alignas(cmsghdr) std::array<char, 1024> control{};
     msghdr header{};
 };
 
-/// Of a Unix socket's message.
+/// Nobody is asked to send any; they would be ours, and stay.
+void close_passed(const msghdr& message) {
+    for (auto* at = CMSG_FIRSTHDR(&message); at != nullptr;
+         at = CMSG_NXTHDR(const_cast<msghdr*>(&message), at)) {
+        if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        const std::size_t bytes = at->cmsg_len - CMSG_LEN(0);
+        for (std::size_t i = 0; i + sizeof(int) <= bytes; i += sizeof(int)) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(at) + i, sizeof(fd));
+            ::close(fd);
+        }
+    }
+}
+
+constexpr uid_t nobody_knows = static_cast<uid_t>(-1);
+
+/// Of a Unix socket's message; its user is nobody_knows where the kernel has not said.
 ucred sender_of(const msghdr& message) {
-    ucred who{};
+    ucred who{.pid = 0, .uid = nobody_knows, .gid = static_cast<gid_t>(-1)};
     for (auto* at = CMSG_FIRSTHDR(&message); at != nullptr;
          at = CMSG_NXTHDR(const_cast<msghdr*>(&message), at)) {
         if (at->cmsg_level == SOL_SOCKET && at->cmsg_type == SCM_CREDENTIALS) {
@@ -83,8 +114,9 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
     const std::string purpose = fmt::format("cannot receive at {}", at.to_string());
     socket_ = socket(detail::make_socket(at.family(), SOCK_DGRAM, purpose).release());
     const std::string path = at.path();
+    owned_fd lock;
     if (!path.empty()) {
-        remove_dead(at, path);
+        lock = remove_dead(at, path);
     }
     ::setsockopt(socket_.fd(), SOL_SOCKET, SO_RCVBUF, &socket_buffer_bytes,
                  sizeof(socket_buffer_bytes));
@@ -99,8 +131,15 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
     if (bound != 0) {
         fail(error, purpose);
     }
-    path_ = path;
     is_unix_ = at.family() == AF_UNIX;
+
+    struct stat made {};
+
+    if (!path.empty() && ::lstat(path.c_str(), &made) == 0) {
+        path_ = path;
+        device_ = made.st_dev;
+        inode_ = made.st_ino;
+    }
 }
 
 datagram_source::datagram_source(owned_fd inherited)
@@ -114,7 +153,11 @@ datagram_source::datagram_source(owned_fd inherited)
 }
 
 datagram_source::~datagram_source() {
-    if (!path_.empty()) {
+    struct stat now {};
+
+    // Another may have it by now.
+    if (!path_.empty() && ::lstat(path_.c_str(), &now) == 0 && now.st_dev == device_ &&
+        now.st_ino == inode_) {
         ::unlink(path_.c_str());
     }
 }
@@ -135,6 +178,7 @@ task<> datagram_source::run(intake& shared, named_log& to) {
             }
             throw std::system_error(got.error(), "receive datagrams");
         }
+        close_passed(message.header);
         if (looked_ != shared.now) {
             note_drops(shared, to);
         }
@@ -179,6 +223,7 @@ void datagram_source::take_rest(intake& shared, named_log& to) {
         if (got < 0) {
             break;
         }
+        close_passed(message.header);
         if (!is_wanted(shared, message.header)) {
             continue;
         }
@@ -217,7 +262,11 @@ record datagram_source::made_of(const intake& shared, named_log& to, std::size_t
     source from;
     if (is_unix_) {
         const ucred who = sender_of(message);
-        from = source::process("unix", who.pid, who.uid, who.gid);
+        if (who.uid == nobody_knows) {
+            from.name = "unix";
+        } else {
+            from = source::process("unix", who.pid, who.uid, who.gid);
+        }
     } else {
         from = source::network(
             "udp", endpoint(static_cast<const sockaddr*>(message.msg_name), message.msg_namelen));
@@ -227,6 +276,7 @@ record datagram_source::made_of(const intake& shared, named_log& to, std::size_t
 
 /// Whether its sender may write.
 bool datagram_source::is_wanted(intake& shared, const msghdr& message) const {
+    // A list has no user whom nobody knows.
     const bool is_user = !is_unix_ || collector::is_user(users_, sender_of(message).uid);
     shared.gate.users_refused += is_user ? 0 : 1;
     return is_user;

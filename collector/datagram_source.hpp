@@ -33,11 +33,13 @@ class datagram_source {
     datagram_source(datagram_source&& other) noexcept
         : socket_(std::move(other.socket_)),
           path_(std::exchange(other.path_, {})),
+          device_(other.device_),
+          inode_(other.inode_),
           buffer_(std::move(other.buffer_)),
           users_(std::move(other.users_)),
           is_unix_(other.is_unix_) {}
 
-    /// Removes its path.
+    /// Removes its path, where that is its own still.
     ~datagram_source();
 
     /// Of a Unix socket: what others than these send is dropped and counted. None: nobody's is.
@@ -56,7 +58,10 @@ class datagram_source {
     void note_drops(intake& shared, named_log& to);
 
     socket socket_;
+    /// Empty where it is not ours to remove; and what it was when it was made.
     std::string path_;
+    dev_t device_ = 0;
+    ino_t inode_ = 0;
     std::unique_ptr<char[]> buffer_;
     std::vector<uid_t> users_;
     bool is_unix_ = false;

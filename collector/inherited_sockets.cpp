@@ -63,7 +63,16 @@ inherited_sockets inherited_sockets::from_environment() {
         names.remove_prefix(std::min(end + 1, names.size()));
         ::fcntl(fd, F_SETFD, FD_CLOEXEC);
         each.at = place_of(fd);
-        each.is_stream = option_of(fd, SO_TYPE) == SOCK_STREAM;
+        const int type = option_of(fd, SO_TYPE);
+        const int family = each.at.family();
+        if ((type != SOCK_STREAM && type != SOCK_DGRAM) ||
+            (family != AF_UNIX && family != AF_INET && family != AF_INET6)) {
+            throw std::runtime_error(
+                fmt::format("socket {} ({}) was passed on and is of no kind that records come by: "
+                            "say ListenStream= or ListenDatagram=, with an address or a path",
+                            fd, each.name));
+        }
+        each.is_stream = type == SOCK_STREAM;
         if (each.is_stream && option_of(fd, SO_ACCEPTCONN) != 1) {
             throw std::runtime_error(fmt::format(
                 "socket {} ({}) was passed on and does not listen: say Accept=no", fd, each.name));

@@ -75,6 +75,11 @@ void intake::forget_decoded() noexcept {
     }
 }
 
+void say(std::string_view what) {
+    const std::string line = fmt::format("sapwood: {}\n", what);
+    (void)std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
 void intake::tell(std::string_view what) {
     const auto at = event_loop::current().now();
     if (at < may_tell_) {
@@ -82,9 +87,9 @@ void intake::tell(std::string_view what) {
         return;
     }
     may_tell_ = at + std::chrono::seconds(1);
-    fmt::print(stderr, "sapwood: {}\n", what);
+    say(what);
     if (const auto left_out = std::exchange(untold_, 0); left_out > 0) {
-        fmt::print(stderr, "sapwood: {} lines more of that kind were left out before\n", left_out);
+        say(fmt::format("{} lines more of that kind were left out before", left_out));
     }
 }
 

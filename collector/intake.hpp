@@ -72,6 +72,10 @@ struct collector_counts {
     std::uint64_t datagrams_dropped = 0;
 };
 
+/// A line for who runs the collector, on standard error. Where that cannot be written to, nothing
+/// is said: it is no reason to stop serving.
+void say(std::string_view what);
+
 class intake {
   public:
     explicit intake(const collector_limits& wanted);

@@ -50,7 +50,11 @@ service_manager::service_manager() {
 task<> service_manager::tell(std::string state) {
     if (to_) {
         const std::span<const char> bytes(state);
-        (void)co_await as_result(timeout(telling_takes_at_most, socket_.send_to(bytes, *to_)));
+        const auto told =
+            co_await as_result(timeout(telling_takes_at_most, socket_.send_to(bytes, *to_)));
+        if (told.error() == std::errc::operation_canceled) {
+            throw cancelled{}; // or who says something for ever would never end
+        }
     }
 }
 

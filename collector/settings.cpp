@@ -41,6 +41,10 @@ mode_t parse_mode(std::string_view text, std::string_view option) {
 void set_place(listen_options& of, std::string_view text) {
     if (constexpr std::string_view inherited = "fd:"; text.starts_with(inherited)) {
         of.inherited = text.substr(inherited.size());
+        if (of.inherited.empty()) {
+            throw std::invalid_argument("fd: is followed by the name of a socket that systemd has "
+                                        "made, its FileDescriptorName=");
+        }
         return;
     }
     of.at = text.starts_with('/') || text.starts_with('.') ? endpoint::unix_path(text)
@@ -62,6 +66,10 @@ uid_t parse_user(std::string_view text, std::string_view option) {
     uid_t number = 0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
     if (!text.empty() && read.ec == std::errc() && read.ptr == text.data() + text.size()) {
+        if (number == static_cast<uid_t>(-1)) {
+            throw std::invalid_argument(
+                fmt::format("{}: {} is no user: it stands for none", option, number));
+        }
         return number;
     }
     passwd entry{};
@@ -79,16 +87,26 @@ uid_t parse_user(std::string_view text, std::string_view option) {
 
 std::span<const size_limit> size_limits() noexcept {
     using options = collector_options;
+    // Parsers and decompressors count in 32 bits. A line has to be a record, also where each of its
+    // bytes is written as six.
+    constexpr std::size_t bytes_most = 0xffff'ffff;
+    constexpr std::size_t line_most = 8u << 20;
+    static_assert(6 * line_most < record::message_bytes_max);
+    constexpr std::size_t line_bytes_least = 480; // RFC 5424: what every receiver takes
     static constexpr size_limit all[] = {
-        {"head_bytes", [](options& of) -> auto& { return of.limits.http.head_bytes_max; }},
-        {"body_bytes", [](options& of) -> auto& { return of.limits.http.body_bytes_max; }},
+        {"head_bytes", [](options& of) -> auto& { return of.limits.http.head_bytes_max; },
+         16u << 20},
+        {"body_bytes", [](options& of) -> auto& { return of.limits.http.body_bytes_max; },
+         bytes_most},
         {"decompressed_bytes",
-         [](options& of) -> auto& { return of.limits.decompression.bytes_max; }},
-        {"record_bytes", [](options& of) -> auto& { return of.limits.json.record_bytes_max; }},
-        // Less than RFC 5424 would have every receiver take.
-        {"line_bytes", [](options& of) -> auto& { return of.limits.line_bytes_max; }, 480},
-        {"held_bytes", [](options& of) -> auto& { return of.limits.held_bytes_max; }},
-        {"connections", [](options& of) -> auto& { return of.limits.connections_max; }},
+         [](options& of) -> auto& { return of.limits.decompression.bytes_max; }, bytes_most},
+        {"record_bytes", [](options& of) -> auto& { return of.limits.json.record_bytes_max; },
+         line_most},
+        {"line_bytes", [](options& of) -> auto& { return of.limits.line_bytes_max; }, line_most,
+         line_bytes_least},
+        {"held_bytes", [](options& of) -> auto& { return of.limits.held_bytes_max; },
+         std::size_t{1} << 40},
+        {"connections", [](options& of) -> auto& { return of.limits.connections_max; }, 1u << 20},
     };
     return all;
 }
@@ -125,10 +143,11 @@ void set_limit(collector_options& options, std::string_view text, std::string_vi
         if (each.name == name) {
             std::size_t& number = each.of(options);
             const auto read = std::from_chars(value.data(), value.data() + value.size(), number);
-            if (read.ec != std::errc() || read.ptr != value.data() + value.size() || number == 0) {
-                throw std::invalid_argument(
-                    fmt::format("{} {}: a whole number, more than nothing, is needed, not {}",
-                                option, name, value));
+            if (read.ec != std::errc() || read.ptr != value.data() + value.size() || number == 0 ||
+                number > each.most) {
+                throw std::invalid_argument(fmt::format(
+                    "{} {}: a whole number, more than nothing and at most {}, is needed, not {}",
+                    option, name, each.most, value));
             }
             if (number < each.least) {
                 throw std::invalid_argument(fmt::format("{} {}: at least {} is needed, not {}",
@@ -141,6 +160,10 @@ void set_limit(collector_options& options, std::string_view text, std::string_vi
     for (const time_limit& each : time_limits()) {
         if (each.name == name) {
             each.of(options) = parse_seconds(value, fmt::format("{} {}", option, name));
+            if (each.of(options) == clock::duration::zero()) {
+                throw std::invalid_argument(fmt::format(
+                    "{} {} must be more than nothing: nobody could be so fast", option, name));
+            }
             return;
         }
         known += fmt::format(" {}", each.name);

@@ -17,7 +17,7 @@ namespace sapwood::collector {
 [[nodiscard]] mode_t parse_mode(std::string_view text, std::string_view option);
 
 /// Where a listener is: an address and port, a path, or `fd:NAME`, a socket that is inherited.
-/// Throws std::system_error.
+/// Throws std::system_error or std::invalid_argument.
 void set_place(listen_options& of, std::string_view text);
 
 /// Throws std::invalid_argument where it is none that files could have.
@@ -30,9 +30,12 @@ void set_place(listen_options& of, std::string_view text);
 struct size_limit {
     std::string_view name;
     std::size_t& (*of)(collector_options& options);
+    /// What can be reckoned with.
+    std::size_t most;
     std::size_t least = 1;
 };
 
+/// Always more than nothing.
 struct time_limit {
     std::string_view name;
     clock::duration& (*of)(collector_options& options);

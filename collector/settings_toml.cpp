@@ -224,7 +224,7 @@ listen_options listener_of(section at) {
     }
     try {
         set_place(made, *place);
-    } catch (const std::system_error& wrong) {
+    } catch (const std::exception& wrong) {
         at.fail("at", wrong.what());
     }
     made.log = at.text("log").value_or("");
@@ -244,11 +244,17 @@ listen_options listener_of(section at) {
 void read_limits(section at, collector_options& options) {
     for (const size_limit& each : size_limits()) {
         if (const auto size = at.size(each.name, each.least)) {
+            if (*size > each.most) {
+                at.fail(each.name, fmt::format("must be at most {}", each.most));
+            }
             each.of(options) = *size;
         }
     }
     for (const time_limit& each : time_limits()) {
         if (const auto seconds = at.seconds(each.name)) {
+            if (*seconds == clock::duration::zero()) {
+                at.fail(each.name, "must be more than nothing: nobody could be so fast");
+            }
             each.of(options) = *seconds;
         }
     }

@@ -117,6 +117,10 @@ tls_context::tls_context(const tls_options& options) {
                            SSL_VERIFY_PEER |
                                (options.client_is_optional ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT),
                            nullptr);
+        // A session that is gone on with has nobody looked at again: whether his time is over,
+        // whether we believe who has signed it still.
+        SSL_CTX_set_options(made.get(), SSL_OP_NO_TICKET);
+        SSL_CTX_set_num_tickets(made.get(), 0);
     }
     // Without one, a session that has a client's certificate is not gone on with.
     static constexpr unsigned char session_context[] = "sapwood";

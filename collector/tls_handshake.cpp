@@ -56,6 +56,10 @@ task<> tls_handshake::run() {
     }
     ++intake_.gate.tls_handshakes;
     intake_.gate.tls_resumed += tls_->is_resumed() ? 1 : 0;
+    if (intake_.is_draining) { // as those that wait are
+        co_await tls_->close();
+        co_return;
+    }
     if (const std::string name = tls_->peer_name(); !name.empty()) {
         source_.name += " cert=" + name;
     }

@@ -10,8 +10,13 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
+#include <cstdio>
 #include <exception>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <string>
+#include <unistd.h>
 
 namespace {
 
@@ -23,9 +28,20 @@ int run_chosen(const Commands&... all) {
     return status;
 }
 
+/// Who starts us may have closed these; then the first files and sockets that are opened would be
+/// in their place, and what is for people would be written there.
+void open_standard_streams() noexcept {
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            (void)::open("/dev/null", O_RDWR); // the lowest number that is free
+        }
+    }
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
+    open_standard_streams();
     constexpr int usage_error = 2;
     CLI::App program{"Collects logs, and works on them."};
     program.set_version_flag("--version", SAPWOOD_VERSION);
@@ -52,7 +68,8 @@ int main(int argc, char** argv) {
 #endif
             send, tail, grep, stats, verify);
     } catch (const std::exception& error) {
-        fmt::print(stderr, "sapwood: {}\n", error.what());
+        // Whose standard error cannot be written to has the exit code.
+        std::fputs(fmt::format("sapwood: {}\n", error.what()).c_str(), stderr);
         return usage_error;
     }
 }

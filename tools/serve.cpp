@@ -1,26 +1,16 @@
 #include "serve.hpp"
 
+#include "service.hpp"
+
 #include <collector/collector.hpp>
-#include <collector/inherited_sockets.hpp>
-#include <collector/service_manager.hpp>
 #include <collector/settings.hpp>
 
 #include <sapwood/run.hpp>
-#include <sapwood/signal_set.hpp>
-#include <sapwood/sleep.hpp>
-#include <sapwood/spawn.hpp>
 
-#include <chrono>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
-#include <functional>
-#include <memory>
 #include <stdexcept>
 #include <string_view>
-#include <unistd.h>
 #include <utility>
 
 namespace sapwood::tools {
@@ -59,145 +49,6 @@ collector::listen_options listener_of(collector::source_kind kind, std::string t
     }
     collector::set_place(made, text);
     return made;
-}
-
-using read_options = std::function<collector_options()>;
-
-/// How long it may take to end when the time to drain is over, in which logs are closed as well.
-constexpr clock::duration closing_takes_at_most = std::chrono::seconds(10);
-
-/// A collector that runs, and what signals have it do.
-class service {
-  public:
-    service(collector_options options, read_options read)
-        : options_(std::move(options)),
-          read_(std::move(read)) {}
-
-    /// The exit code. Throws std::exception where it cannot begin.
-    task<int> run() {
-        // Before it listens: whoever sees that it does may send one.
-        signal_set signals{SIGTERM, SIGINT, SIGHUP};
-        auto inherited = collector::inherited_sockets::from_environment();
-        served_ = co_await collector::collector::open(options_, &inherited);
-        for (const std::string& each : served_->warnings()) {
-            fmt::print(stderr, "sapwood: {}\n", each);
-        }
-        for (const endpoint& each : served_->endpoints()) {
-            fmt::print("listening on {}\n", each.to_string());
-        }
-        std::fflush(stdout);
-        co_await manager_.tell("READY=1");
-        auto alive = spawn(manager_.keep_alive());
-        auto obeying = spawn(obey(signals));
-        std::string failure;
-        try {
-            co_await served_->run();
-        } catch (const std::exception& why) {
-            failure = why.what();
-        }
-        for (auto* const each : {&alive, &obeying, &limit_}) {
-            co_await end(*each);
-        }
-        const int code = report(failure);
-        if (served_->is_stuck()) {
-            std::fflush(nullptr);
-            ::_exit(code); // the loop would wait for the disk
-        }
-        co_return code;
-    }
-
-  private:
-    static task<> end(join_handle<void>& which) {
-        if (which) {
-            which.cancel();
-            try {
-                co_await which;
-            } catch (const cancelled&) { // as it was told to
-            }
-        }
-    }
-
-    /// Until it is cancelled: while what is left is brought to its end, too.
-    task<> obey(signal_set& signals) {
-        for (;;) {
-            const int number = co_await signals.next();
-            if (number == SIGHUP) {
-                co_await reload();
-            } else if (std::exchange(is_stopping_, true)) {
-                end_now("it was told to end twice");
-            } else {
-                served_->stop();
-                limit_ = spawn(end_in_time());
-                co_await manager_.tell_stopping(options_.drain + 2 * closing_takes_at_most);
-            }
-        }
-    }
-
-    /// Where something is wrong with the settings, those that it had stay.
-    task<> reload() {
-        co_await manager_.tell_reloading();
-        served_->reopen_logs();
-        try {
-            collector_options fresh = read_();
-            const std::string later = collector::needs_restart(options_, fresh);
-            served_->reload(fresh);
-            fmt::print(stderr, "sapwood: settings were read again\n");
-            if (!later.empty()) {
-                fmt::print(stderr,
-                           "sapwood: as they were, until it is started again, stay its {}\n",
-                           later);
-            }
-        } catch (const std::exception& wrong) {
-            fmt::print(stderr, "sapwood: settings stay as they were: {}\n", wrong.what());
-        }
-        co_await manager_.tell("READY=1");
-    }
-
-    /// A disk that hangs is no reason to stay for ever.
-    task<> end_in_time() {
-        co_await sleep_for(options_.drain + closing_takes_at_most);
-        end_now("the time to end is over");
-    }
-
-    /// Without waiting for anything. What was acknowledged as durable is.
-    [[noreturn]] void end_now(std::string_view why) {
-        const auto& counts = served_->shared().counts;
-        std::string left = fmt::format("{} connections were cut off",
-                                       counts.connections_opened - counts.connections_closed);
-        for (const collector::named_log& each : served_->shared().logs) {
-            const auto now = each.log().counts();
-            left += fmt::format(", {} records of {} are not in its file",
-                                to_number(now.accepted) - to_number(now.written), each.name());
-        }
-        fmt::print(stderr, "sapwood: {}: {}\n", why, left);
-        std::fflush(nullptr);
-        ::_exit(1);
-    }
-
-    [[nodiscard]] int report(const std::string& failure) const {
-        const auto& counts = served_->shared().counts;
-        fmt::print("{} records of {} requests, {} connections cut off\n", counts.records,
-                   counts.requests, served_->cut_off());
-        for (const std::string& each : served_->left()) {
-            fmt::print(stderr, "sapwood: {}\n", each);
-        }
-        if (!failure.empty()) {
-            fmt::print(stderr, "sapwood: {}\n", failure);
-        }
-        return failure.empty() && served_->cut_off() == 0 && served_->left().empty() ? 0 : 1;
-    }
-
-    const collector_options options_;
-    const read_options read_;
-    collector::service_manager manager_;
-    std::unique_ptr<collector::collector> served_;
-    join_handle<void> limit_;
-    bool is_stopping_ = false;
-};
-
-task<int> serve(collector_options options, read_options read) {
-    service made(std::move(options), std::move(read));
-    co_return co_await made.run();
 }
 
 } // namespace
@@ -351,9 +202,8 @@ collector_options serve_command::options() const {
                                     "--unix-datagram, --udp, --tcp, --tcp-lines");
     }
     add_access(options);
-    if (drain_seconds_ >= 0) {
-        options.drain = std::chrono::duration_cast<clock::duration>(
-            std::chrono::duration<double>(drain_seconds_));
+    if (drain_seconds_) {
+        options.drain = collector::parse_seconds(*drain_seconds_, "--drain");
     }
     for (const std::string& each : limits_) {
         collector::set_limit(options, each, "--limit");

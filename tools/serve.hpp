@@ -49,7 +49,7 @@ class serve_command {
     std::optional<std::size_t> keep_segments_;
     std::optional<double> keep_days_;
     std::optional<std::uint64_t> keep_bytes_;
-    double drain_seconds_ = -1;
+    std::optional<std::string> drain_seconds_;
     std::vector<std::string> limits_;
     collector::tls_options tls_;
     std::string tls_client_ = "required";

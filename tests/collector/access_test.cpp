@@ -10,6 +10,7 @@
 #include <string>
 #include <sys/stat.h>
 #include <system_error>
+#include <unistd.h>
 
 namespace {
 
@@ -87,6 +88,41 @@ TEST_SUITE("access") {
         CHECK(has(token_file("# nobody\n").wrong(), "holds no token"));
         CHECK(has(token_file("a" + secret, 0640).wrong(), "chmod 600"));
         CHECK(token_file("a" + secret).wrong() == "nothing");
+    }
+
+    TEST_CASE("tokens are read from a file of our own, and nothing else is waited for") {
+        const temporary_directory directory;
+        const std::string path = directory / "tokens";
+        const auto wrong = [&] {
+            try {
+                (void)read_tokens(path);
+            } catch (const std::runtime_error& why) {
+                return std::string(why.what());
+            }
+            return "nothing"s;
+        };
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0); // nobody ever writes to it
+        CHECK(has(wrong(), "is no file"));
+        REQUIRE(::unlink(path.c_str()) == 0);
+        CHECK(has(wrong(), "cannot read tokens from"));
+        test::fill(path, "a 0123456789abcdef\n");
+        ::chmod(path.c_str(), 0600);
+        CHECK(wrong() == "nothing");
+        if (::geteuid() != 0) {
+            MESSAGE("skipped: needs root, to give a file to somebody else");
+            return;
+        }
+        REQUIRE(::chown(path.c_str(), 4711, 0) == 0); // who could change it whenever he likes
+        CHECK(has(wrong(), "holds secrets, and is somebody else's"));
+    }
+
+    TEST_CASE("a name of this machine is the same in capitals") {
+        access_rules rules;
+        rules.set_hosts({"Logs.Example"});
+        CHECK(rules.is_own_host("logs.example:8514"));
+        CHECK(rules.is_own_host("LOGS.example"));
+        CHECK(rules.is_own_host("LocalHost:8514"));
+        CHECK(!rules.is_own_host("logs.example.org"));
     }
 
     TEST_CASE("what a service manager has put aside for us is read, whatever its mode says") {

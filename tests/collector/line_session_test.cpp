@@ -2,6 +2,7 @@
 #include "collector/served.hpp"
 #include "support/co_test.hpp"
 
+#include <collector/datagram_source.hpp>
 #include <collector/settings.hpp>
 
 #include <sapwood/datagram.hpp>
@@ -10,8 +11,11 @@
 #include <sapwood/unix_socket.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
@@ -30,6 +34,7 @@ using sapwood::task;
 using sapwood::tcp_stream;
 using sapwood::unix_stream;
 using sapwood::collector::collector_options;
+using sapwood::collector::datagram_source;
 using sapwood::collector::source_kind;
 using sapwood::test::served;
 
@@ -172,6 +177,86 @@ TEST_SUITE("line_session") {
         });
         CHECK(failure.first == std::errc::address_in_use);
         CHECK(::access((directory / "log").c_str(), F_OK) == 0);
+    }
+
+    CO_TEST_CASE("of whose sender the kernel says nothing is nobody's, and no user on a list") {
+        const sapwood::test::temporary_directory directory;
+        const endpoint place = endpoint::unix_path(directory / "log");
+        served at;
+        co_await at.begin();
+        for (const bool is_told : {true, false}) {
+            sapwood::unix_datagram bound(place);
+            const sapwood::owned_fd same(::fcntl(bound.fd(), F_DUPFD_CLOEXEC, 0));
+            const int yes = 1;
+            const int passes = is_told ? 1 : 0;
+            // As a unit with Timestamping= has it: it comes before the sender.
+            ::setsockopt(same.fd(), SOL_SOCKET, SO_TIMESTAMP, &yes, sizeof(yes));
+            datagram_source source(sapwood::owned_fd(::fcntl(bound.fd(), F_DUPFD_CLOEXEC, 0)));
+            source.set_users({::getuid()});
+            ::setsockopt(same.fd(), SOL_SOCKET, SO_PASSCRED, &passes, sizeof(passes));
+            auto client = sapwood::unix_datagram::make_unnamed();
+            co_await client.send_to("<14>from us"sv, place);
+            auto& logs = at.it->shared().logs;
+            auto running = sapwood::spawn(source.run(at.it->shared(), logs.front()));
+            co_await sapwood::test::settle();
+            running.cancel();
+            CHECK_THROWS_AS(co_await running, sapwood::cancelled);
+            CHECK(at.it->shared().gate.users_refused == (is_told ? 0 : 1));
+            ::unlink((directory / "log").c_str());
+        }
+        co_await at.end();
+        const std::string from =
+            fmt::format("[unix pid={} uid={} gid={}", ::getpid(), ::getuid(), ::getgid());
+        REQUIRE(at.lines().size() == 1);
+        CHECK(at.lines().front().starts_with(from));
+    }
+
+    CO_TEST_CASE("descriptors that come with a datagram are closed") {
+        const sapwood::test::temporary_directory directory;
+        const endpoint place = endpoint::unix_path(directory / "log");
+        served at(listening(source_kind::syslog_datagrams, place));
+        co_await at.begin();
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+        const sapwood::owned_fd reader(ends[0]);
+        {
+            const sapwood::owned_fd writer(ends[1]);
+            const auto client = sapwood::unix_datagram::make_unnamed();
+            char text[] = "<14>with a pipe";
+            iovec part{.iov_base = text, .iov_len = sizeof(text) - 1};
+            alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+            msghdr message{};
+            message.msg_name = const_cast<sockaddr*>(place.data());
+            message.msg_namelen = place.size();
+            message.msg_iov = &part;
+            message.msg_iovlen = 1;
+            message.msg_control = control;
+            message.msg_controllen = sizeof(control);
+            cmsghdr* const header = CMSG_FIRSTHDR(&message);
+            header->cmsg_level = SOL_SOCKET;
+            header->cmsg_type = SCM_RIGHTS;
+            header->cmsg_len = CMSG_LEN(sizeof(int));
+            std::memcpy(CMSG_DATA(header), &ends[1], sizeof(int));
+            REQUIRE(::sendmsg(client.fd(), &message, MSG_NOSIGNAL) > 0);
+        }
+        co_await sapwood::test::settle();
+        char byte = 0;
+        CHECK(::read(reader.fd(), &byte, 1) == 0); // nobody has the other end
+        co_await at.end();
+        CHECK(at.records() == lines{"with a pipe"});
+    }
+
+    CO_TEST_CASE("a path that has come to be another's is left to it") {
+        const sapwood::test::temporary_directory directory;
+        const std::string path = directory / "log";
+        auto first = std::make_unique<datagram_source>(endpoint::unix_path(path), 0600);
+        REQUIRE(::unlink(path.c_str()) == 0);
+        auto second = std::make_unique<datagram_source>(endpoint::unix_path(path), 0600);
+        first.reset();
+        CHECK(::access(path.c_str(), F_OK) == 0);
+        second.reset();
+        CHECK(::access(path.c_str(), F_OK) != 0);
+        co_return;
     }
 
     CO_TEST_CASE("datagrams that the kernel had no room for are counted, and the log says so") {

@@ -411,6 +411,45 @@ TEST_SUITE("tls_stream") {
         });
     }
 
+    TEST_CASE("told to end in the middle of handshakes, it ends them, however far they are") {
+        authority ca("a test's authority");
+        const tls_options tls = server_options(ca.issue("server"));
+        const context client = believes(ca);
+        constexpr unsigned clients = 4;
+        std::uint64_t done = 0;
+        for (int turns = 0; turns < 6; ++turns) {
+            run([&]() -> task<> {
+                served at(with_tls(tls));
+                co_await at.begin();
+                std::vector<std::unique_ptr<tls_stream>> peers;
+                std::vector<join_handle<std::error_code>> shaking;
+                for (unsigned i = 0; i < clients; ++i) {
+                    auto socket = co_await tcp_stream::connect(at.it->endpoints().front());
+                    peers.push_back(secured(std::move(socket), client));
+                }
+                for (const auto& each : peers) {
+                    shaking.push_back(spawn(shake(*each)));
+                }
+                for (int i = 0; i < turns; ++i) {
+                    co_await yield();
+                }
+                co_await at.end();
+                const auto& counts = at.it->shared().counts;
+                CHECK(counts.connections_opened == counts.connections_closed);
+                done += at.it->shared().gate.tls_handshakes;
+                at.it.reset(); // whom it had not let in yet are refused
+                for (auto& each : shaking) {
+                    (void)co_await each;
+                }
+                for (const auto& each : peers) {
+                    co_await each->close();
+                }
+            });
+        }
+        CHECK(done > 0);
+        CHECK(done < 6 * clients);
+    }
+
     TEST_CASE("new settings cannot take away what guards a listener, for TLS that it has not") {
         authority ca("a test's authority");
         const tls_options tls = server_options(ca.issue("server"));

@@ -33,6 +33,16 @@ if command -v openssl >/dev/null; then
     fi
 fi
 
+# A socket unit's path must outlast the service, and its senders be known before it is there.
+if grep -q '^Listen.*=/run/sapwood/' "$packaging/sapwood.socket"; then
+    for each in "RuntimeDirectoryPreserve=yes $unit" "PassCredentials=yes $packaging/sapwood.socket"; do
+        grep -qx "${each%% *}" "${each#* }" || {
+            echo "${each#* } must say ${each%% *}" >&2
+            exit 1
+        }
+    done
+fi
+
 command -v systemd-analyze >/dev/null || {
     echo "skipped: systemd-analyze is not installed"
     exit 77

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <memory>
@@ -21,6 +22,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -279,6 +281,37 @@ TEST_SUITE("serve_access") {
         CHECK(has(text, " cert=shop] python 999\n"));
     }
 
+    TEST_CASE("a certificate is looked at in every handshake: where it is asked for, no session is "
+              "gone on with") {
+        if (!has_tls()) {
+            return;
+        }
+        authority ca;
+        ca.issue("server");
+        ca.issue("shop");
+        const auto resumed = [&](std::vector<std::string> asking, const std::string& version) {
+            asking.insert(asking.begin(), {"--http", "127.0.0.1:0", "--tls-cert", ca.cert("server"),
+                                           "--tls-key", ca.key("server")});
+            daemon_under_test at(std::move(asking), 1);
+            const std::string session = at.directory / "session";
+            const std::string client = fmt::format(
+                "printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: "
+                "close\\r\\n\\r\\n' | openssl s_client -{} -ign_eof -CAfile {} -cert {} -key {} "
+                "-connect 127.0.0.1:{} ",
+                version, ca.ca(), ca.cert("shop"), ca.key("shop"), at.ports[0]);
+            const std::string first = shell(client + "-sess_out " + session + " 2>&1");
+            const std::string second = shell(client + "-sess_in " + session + " 2>&1");
+            CHECK(has(first, "HTTP/1.1 200 "));
+            CHECK(at.stop().status == 0);
+            return has(second, "\nReused, TLS");
+        };
+        for (const std::string version : {"tls1_3", "tls1_2"}) {
+            CHECK(resumed({}, version));
+            CHECK(!resumed({"--tls-client-ca", ca.ca()}, version));
+            CHECK(!resumed({"--tls-client-ca", ca.ca(), "--tls-client", "optional"}, version));
+        }
+    }
+
     TEST_CASE("certificates are read anew under load, and no request is dropped") {
         if (!has_tls() || !is_installed("python3")) {
             return;
@@ -369,6 +402,44 @@ TEST_SUITE("serve_access") {
         CHECK(has(text, "] root says\n"));
         CHECK(!has(text, "nobody"));
         CHECK(has(metrics, "sapwood_collector_users_refused_total 2\n"));
+    }
+
+    TEST_CASE("listeners that are alike keep their lists of users when settings are read again") {
+        const temporary_directory sockets;
+        const std::vector<int> fds{bound(sockets / "one", SOCK_STREAM),
+                                   bound(sockets / "two", SOCK_STREAM)};
+        const int err = ::open((sockets / "err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        program::streams with = activation(fds, "lines:lines");
+        with.err = err;
+        daemon_under_test at({"--unix", "fd:lines", "--unix", "fd:lines", "--unix-allow",
+                              std::to_string(::getuid() + 1)},
+                             2, with);
+        ::close(err);
+        at.process->signal(SIGHUP);
+        eventually([&] { return has(contents_of(sockets / "err"), "settings were read again"); });
+        send_as(::getuid(), sockets / "one", "by one\n");
+        send_as(::getuid(), sockets / "two", "by two\n");
+        CHECK(at.stop().status == 0);
+        CHECK(contents_of(at.log) == "");
+        for (const int fd : fds) {
+            ::close(fd);
+        }
+    }
+
+    TEST_CASE("a socket that is of another kind than records come by is refused at the start") {
+        const temporary_directory sockets;
+        const auto said = [&](int fd) {
+            const auto done =
+                run_program("sapwood", {"serve", "--log", sockets / "app.log", "--udp", "fd:x"},
+                            activation({fd}, "x"));
+            ::close(fd);
+            CHECK(done.status == 2);
+            return done.err;
+        };
+        CHECK(has(said(bound(sockets / "packets", SOCK_SEQPACKET)),
+                  "socket 3 (x) was passed on and is of no kind that records come by"));
+        CHECK(has(said(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+                  "socket 3 (x) was passed on and is of no kind that records come by"));
     }
 
     TEST_CASE("sockets that were there before it are listened on, by name and by place") {
@@ -501,6 +572,63 @@ TEST_SUITE("serve_access") {
         }
     }
 
+    TEST_CASE("where nothing can be said on standard error, signals are heeded all the same") {
+        const int full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+        REQUIRE(full >= 0);
+        program::streams with;
+        with.err = full;
+        daemon_under_test at({"--http", "127.0.0.1:0"}, 1, with);
+        ::close(full);
+        at.process->signal(SIGHUP); // which it says something of
+        CHECK(at.stop().status == 0);
+    }
+
+    TEST_CASE("started without standard streams, it opens none of its files in their place") {
+        program::streams with;
+        with.prepare = [] {
+            ::close(STDIN_FILENO);
+            ::close(STDERR_FILENO);
+        };
+        daemon_under_test at({"--http", "127.0.0.1:0"}, 1, with);
+        const auto stream = [&](int fd) {
+            return std::filesystem::read_symlink(
+                       fmt::format("/proc/{}/fd/{}", at.process->pid(), fd))
+                .string();
+        };
+        CHECK(stream(STDIN_FILENO) == "/dev/null");
+        CHECK(stream(STDERR_FILENO) == "/dev/null");
+        CHECK(at.stop().status == 0);
+    }
+
+    TEST_CASE("told to end while it opens a log for long, it ends, and has changed nothing") {
+        const temporary_directory directory;
+        const std::string log = directory / "app.log";
+        // As a machine that lost its power may leave it, of which every byte is looked at.
+        constexpr std::uintmax_t bytes = std::uintmax_t{1} << 40;
+        fill(log, "");
+        std::error_code refused;
+        std::filesystem::resize_file(log, bytes, refused);
+        if (refused) {
+            MESSAGE("skipped: no file here is as long as that");
+            return;
+        }
+        program served("sapwood", {"serve", "--log", log, "--http", "127.0.0.1:0"});
+        const std::string files = fmt::format("/proc/{}/fd", served.pid());
+        eventually([&] {
+            return std::ranges::any_of(std::filesystem::directory_iterator(files),
+                                       [&](const auto& each) {
+                                           std::error_code gone;
+                                           return std::filesystem::read_symlink(each, gone) == log;
+                                       });
+        });
+        served.signal(SIGTERM);
+        const auto done = served.wait();
+        CHECK(done.status == 0);
+        CHECK(done.out == "");
+        CHECK(has(done.err, "it was told to end before it had begun"));
+        CHECK(std::filesystem::file_size(log) == bytes);
+    }
+
     TEST_CASE("SIGHUP goes on in the file that has the log's name, at once") {
         const temporary_directory sockets;
         daemon_under_test at({"--unix", sockets / "lines"}, 1);
@@ -609,6 +737,38 @@ TEST_SUITE("serve_access") {
                   "--limit body_bytes: a whole number"));
         CHECK(has(said({"--http", "127.0.0.1:0", "--limit", "idle_seconds=x"}).err,
                   "--limit idle_seconds is a number of seconds, not x"));
+        for (const std::string bad :
+             {"head_bytes=4294967296", "body_bytes=4294967296",
+              "decompressed_bytes=18446744073709551615", "line_bytes=67108864",
+              "record_bytes=67108864", "connections=18446744073709551615"}) {
+            CHECK(has(said({"--http", "127.0.0.1:0", "--limit", bad}).err,
+                      fmt::format("--limit {}: a whole number, more than nothing and at most",
+                                  bad.substr(0, bad.find('=')))));
+        }
+        for (const std::string limit :
+             {"idle", "head", "body", "answer", "acknowledgement", "handshake"}) {
+            CHECK(has(said({"--http", "127.0.0.1:0", "--limit", limit + "_seconds=0"}).err,
+                      "_seconds must be more than nothing"));
+        }
+        for (const std::string drain : {"-5", "nan", "inf", "1e300", "x"}) {
+            CHECK(has(said({"--http", "127.0.0.1:0", "--drain", drain}).err,
+                      "--drain is a number of seconds, not " + drain));
+        }
+        CHECK(has(said({"--http", "fd:"}).err, "fd: is followed by the name of a socket"));
+        CHECK(has(said({"--unix", directory / "s", "--unix-allow", "4294967295"}).err,
+                  "--unix-allow: 4294967295 is no user"));
+        CHECK(has(said({"--http", "127.0.0.1:0", "--log", "other=" + (directory / "./b.log")}).err,
+                  "logs b and other both have the path"));
+        fill(directory / "tokens", "ann 0123456789abcdef logs=b,bb\n");
+        ::chmod((directory / "tokens").c_str(), 0600);
+        CHECK(has(said({"--http", "127.0.0.1:0", "--tokens", directory / "tokens"}).err,
+                  "the token of ann is for log bb, which there is not"));
+        CHECK(has(wrong("'fd:web'", "'fd:'"),
+                  "serve.toml:17: listen.at: fd: is followed by the name of a socket"));
+        CHECK(has(wrong("body_bytes = 1000", "body_bytes = 4294967296"),
+                  "serve.toml:20: limits.body_bytes: must be at most 4294967295"));
+        CHECK(has(wrong("handshake_seconds = 5", "handshake_seconds = 0"),
+                  "serve.toml:19: limits.handshake_seconds: must be more than nothing"));
         CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "perhaps"}).err,
                   "--tls-client is required or optional"));
         CHECK(has(said({"--http", "127.0.0.1:0", "--tls-client", "optional"}).err,

@@ -1,0 +1,217 @@
+#include "service.hpp"
+
+#include <collector/inherited_sockets.hpp>
+#include <collector/intake.hpp>
+#include <collector/service_manager.hpp>
+#include <collector/settings.hpp>
+
+#include <sapwood/signal_set.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <fmt/format.h>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+#include <utility>
+
+namespace sapwood::tools {
+
+namespace {
+
+using collector::collector_options;
+
+/// How long it may take to end when the time to drain is over, in which logs are closed as well.
+constexpr clock::duration closing_takes_at_most = std::chrono::seconds(10);
+
+/// A collector that runs, and what signals have it do.
+class service {
+  public:
+    service(collector_options options, read_options read)
+        : options_(std::move(options)),
+          read_(std::move(read)) {}
+
+    /// The exit code. Throws std::exception where it cannot begin.
+    task<int> run() {
+        // Before it listens: whoever sees that it does may send one.
+        signal_set signals{SIGTERM, SIGINT, SIGHUP};
+        auto inherited = collector::inherited_sockets::from_environment();
+        if (!co_await open_unless_told_to_end(signals, inherited)) {
+            collector::say("it was told to end before it had begun");
+            co_return 0;
+        }
+        for (const std::string& each : served_->warnings()) {
+            collector::say(each);
+        }
+        for (const endpoint& each : served_->endpoints()) {
+            fmt::print("listening on {}\n", each.to_string());
+        }
+        std::fflush(stdout);
+        co_await manager_.tell("READY=1");
+        auto alive = spawn(manager_.keep_alive());
+        auto obeying = spawn(obey(signals));
+        if (is_stopping_) { // as soon as it had begun
+            served_->stop();
+            limit_ = spawn(end_in_time());
+        }
+        std::string failure;
+        try {
+            co_await served_->run();
+        } catch (const std::exception& why) {
+            failure = why.what();
+        }
+        for (auto* const each : {&alive, &obeying, &limit_}) {
+            co_await end(*each);
+        }
+        const int code = report(failure);
+        if (served_->is_stuck()) {
+            std::fflush(nullptr);
+            ::_exit(code); // the loop would wait for the disk
+        }
+        co_return code;
+    }
+
+  private:
+    static task<> end(join_handle<void>& which) {
+        if (which) {
+            which.cancel();
+            try {
+                co_await which;
+            } catch (const cancelled&) { // as it was told to
+            }
+        }
+    }
+
+    /// Logs that were cut off by a crash may take long to open, and nobody waits for that in order
+    /// to end it.
+    task<bool> open_unless_told_to_end(signal_set& signals,
+                                       collector::inherited_sockets& inherited) {
+        auto opening = spawn(open(inherited));
+        auto heeding = spawn(heed(signals, opening));
+        std::exception_ptr failure;
+        try {
+            co_await opening;
+        } catch (const cancelled&) {
+            failure = is_stopping_ ? nullptr : std::current_exception();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        co_await end(heeding);
+        if (failure) {
+            std::rethrow_exception(failure);
+        }
+        co_return served_ != nullptr;
+    }
+
+    task<> open(collector::inherited_sockets& inherited) {
+        served_ = co_await collector::collector::open(options_, &inherited);
+    }
+
+    /// While it is opened, until it is cancelled.
+    task<> heed(signal_set& signals, join_handle<void>& opening) {
+        for (;;) {
+            const int number = co_await signals.next();
+            if (number == SIGHUP) {
+                has_to_reload_ = true;
+            } else if (std::exchange(is_stopping_, true)) {
+                collector::say("it was told to end twice");
+                ::_exit(1);
+            } else {
+                opening.cancel();
+            }
+        }
+    }
+
+    /// Until it is cancelled: while what is left is brought to its end, too.
+    task<> obey(signal_set& signals) {
+        if (has_to_reload_) {
+            co_await reload();
+        }
+        for (;;) {
+            const int number = co_await signals.next();
+            if (number == SIGHUP) {
+                co_await reload();
+            } else if (std::exchange(is_stopping_, true)) {
+                end_now("it was told to end twice");
+            } else {
+                served_->stop();
+                limit_ = spawn(end_in_time());
+                co_await manager_.tell_stopping(options_.drain + 2 * closing_takes_at_most);
+            }
+        }
+    }
+
+    /// Where something is wrong with the settings, those that it had stay.
+    task<> reload() {
+        co_await manager_.tell_reloading();
+        served_->reopen_logs();
+        try {
+            collector_options fresh = read_();
+            const std::string later = collector::needs_restart(options_, fresh);
+            served_->reload(fresh);
+            collector::say("settings were read again");
+            if (!later.empty()) {
+                collector::say("as they were, until it is started again, stay its " + later);
+            }
+        } catch (const std::exception& wrong) {
+            collector::say(fmt::format("settings stay as they were: {}", wrong.what()));
+        }
+        co_await manager_.tell("READY=1");
+    }
+
+    /// A disk that hangs is no reason to stay for ever.
+    task<> end_in_time() {
+        co_await sleep_for(options_.drain + closing_takes_at_most);
+        end_now("the time to end is over");
+    }
+
+    /// Without waiting for anything. What was acknowledged as durable is.
+    [[noreturn]] void end_now(std::string_view why) {
+        const auto& counts = served_->shared().counts;
+        std::string left = fmt::format("{} connections were cut off",
+                                       counts.connections_opened - counts.connections_closed);
+        for (const collector::named_log& each : served_->shared().logs) {
+            const auto now = each.log().counts();
+            left += fmt::format(", {} records of {} are not in its file",
+                                to_number(now.accepted) - to_number(now.written), each.name());
+        }
+        collector::say(fmt::format("{}: {}", why, left));
+        std::fflush(nullptr);
+        ::_exit(1);
+    }
+
+    [[nodiscard]] int report(const std::string& failure) const {
+        const auto& counts = served_->shared().counts;
+        fmt::print("{} records of {} requests, {} connections cut off\n", counts.records,
+                   counts.requests, served_->cut_off());
+        for (const std::string& each : served_->left()) {
+            collector::say(each);
+        }
+        if (!failure.empty()) {
+            collector::say(failure);
+        }
+        return failure.empty() && served_->cut_off() == 0 && served_->left().empty() ? 0 : 1;
+    }
+
+    const collector_options options_;
+    const read_options read_;
+    collector::service_manager manager_;
+    std::unique_ptr<collector::collector> served_;
+    join_handle<void> limit_;
+    bool is_stopping_ = false;
+    bool has_to_reload_ = false;
+};
+
+} // namespace
+
+task<int> serve(collector_options options, read_options read) {
+    service made(std::move(options), std::move(read));
+    co_return co_await made.run();
+}
+
+} // namespace sapwood::tools
