@@ -35,7 +35,8 @@ void notice_dead_peer(int fd) noexcept {
 
 } // namespace
 
-record encode_syslog(named_log& log, const source& from, std::string_view message, bool is_cut) {
+record_view encode_syslog(named_log& log, const source& from, std::string_view message,
+                          bool is_cut) {
     const auto parsed = syslog_message::parse(message);
     std::array<note, 7> notes;
     std::size_t count = 0;
@@ -68,7 +69,7 @@ line_session::line_session(intake& shared, named_log& to, line_kind kind,
 task<> line_session::run() {
     co_await converse();
     if (lines_.finish()) {
-        record last = made_of_line();
+        record last(encode_line());
         give_or_leave(last);
     }
     hold(0);
@@ -103,7 +104,11 @@ task<> line_session::converse() {
         bool is_new_line = !lines_.is_in_line();
         while (lines_.next(input)) {
             is_new_line = true;
-            record made = made_of_line();
+            const record_view line = encode_line();
+            if (!log_.is_full() && intake_.give_now(log_, line)) [[likely]] {
+                continue;
+            }
+            record made(line);
             while (!is_ending_ && log_.is_full()) {
                 const auto room = co_await as_result(log_.room());
                 is_ending_ = room.error() == std::errc::operation_canceled;
@@ -147,13 +152,13 @@ void line_session::wait_for_more(bool is_new_line) {
     }
     hold(lines_.held_bytes());
     if (intake_.counts.held_bytes > intake_.limits.held_bytes_max && lines_.cut_short()) {
-        record cut = made_of_line();
+        record cut(encode_line());
         give_or_leave(cut);
         hold(0);
     }
 }
 
-record line_session::made_of_line() {
+record_view line_session::encode_line() {
     const std::string_view line = lines_.line();
     const bool is_cut = lines_.is_cut();
     if (kind_ == line_kind::syslog) {

@@ -38,7 +38,7 @@ class line_session final : public connection {
 
   private:
     task<> converse();
-    [[nodiscard]] record made_of_line();
+    [[nodiscard]] record_view encode_line();
     void give_or_leave(record& made);
     void end_reading() noexcept;
     void wait_for_more(bool is_new_line);
@@ -58,8 +58,8 @@ class line_session final : public connection {
     std::size_t held_ = 0;
 };
 
-/// A message of syslog as a record of `log`.
-[[nodiscard]] record encode_syslog(named_log& log, const source& from, std::string_view message,
-                                   bool is_cut);
+/// A message of syslog as a record of `log`, until its next one is encoded.
+[[nodiscard]] record_view encode_syslog(named_log& log, const source& from,
+                                        std::string_view message, bool is_cut);
 
 } // namespace sapwood::collector

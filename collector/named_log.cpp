@@ -40,12 +40,6 @@ pipeline_options pipeline_options_of(const named_log_options& options) {
             .segment_bytes_max = options.segment_bytes_max};
 }
 
-/// A message is copied to where inline_bytes_max bytes may be read.
-record make_line(level importance, std::uint32_t producer, std::string_view text) {
-    return {importance, producer, text.size(), true,
-            [text](char* to) noexcept { text.copy(to, text.size()); }};
-}
-
 } // namespace
 
 std::optional<log_form> parse_log_form(std::string_view name) noexcept {
@@ -161,17 +155,15 @@ bool named_log::is_full() noexcept {
     return given_bytes_ > options_.queue_bytes;
 }
 
-record named_log::encode_json(const source& from, level importance, std::string_view json) {
+record_view named_log::encode_json(const source& from, level importance, std::string_view json) {
     if (options_.form == log_form::text && is_printable(json)) [[likely]] {
-        // Nearly all are: written once, where they stay.
-        return {importance, from.producer, from.name.size() + json.size() + 3, true,
-                [&](char* to) noexcept {
-                    *to++ = '[';
-                    to += from.name.copy(to, from.name.size());
-                    *to++ = ']';
-                    *to++ = ' ';
-                    json.copy(to, json.size());
-                }};
+        // Nearly all are: copied once, into what is written.
+        if (head_of_ != from.name) [[unlikely]] {
+            head_.clear();
+            append_text_head(from, {}, head_);
+            head_of_ = from.name;
+        }
+        return {wall_clock::now(), from.producer, importance, head_, json};
     }
     scratch_.clear();
     switch (options_.form) {
@@ -190,11 +182,11 @@ record named_log::encode_json(const source& from, level importance, std::string_
         append_logfmt_members(json, scratch_);
         break;
     }
-    return make_line(importance, from.producer, scratch_);
+    return {wall_clock::now(), from.producer, importance, scratch_, {}};
 }
 
-record named_log::encode_text(const source& from, level importance, std::string_view text,
-                              std::span<const note> notes) {
+record_view named_log::encode_text(const source& from, level importance, std::string_view text,
+                                   std::span<const note> notes) {
     scratch_.clear();
     switch (options_.form) {
     case log_form::text:
@@ -212,7 +204,7 @@ record named_log::encode_text(const source& from, level importance, std::string_
         append_logfmt_text(text, scratch_);
         break;
     }
-    return make_line(importance, from.producer, scratch_);
+    return {wall_clock::now(), from.producer, importance, scratch_, {}};
 }
 
 } // namespace sapwood::collector

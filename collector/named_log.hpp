@@ -100,13 +100,14 @@ class named_log {
     /// Waits until the oldest of what fills it is in the file, or never will be.
     [[nodiscard]] receipt room() noexcept { return log_.written(given_.front().up_to); }
 
-    /// A record as it goes into the pipeline; the time is now. `json` is a valid object. Throws
-    /// std::bad_alloc.
-    [[nodiscard]] record encode_json(const source& from, level importance, std::string_view json);
+    /// A record as it goes into the pipeline, until the next one is encoded; the time is now.
+    /// `json` is a valid object. Throws std::bad_alloc.
+    [[nodiscard]] record_view encode_json(const source& from, level importance,
+                                          std::string_view json);
 
     /// The same of a text of any bytes.
-    [[nodiscard]] record encode_text(const source& from, level importance, std::string_view text,
-                                     std::span<const note> notes = {});
+    [[nodiscard]] record_view encode_text(const source& from, level importance,
+                                          std::string_view text, std::span<const note> notes = {});
 
   private:
     /// Records that were appended one after the other.
@@ -123,6 +124,9 @@ class named_log {
     std::size_t given_bytes_ = 0;
     /// Of the record that is encoded; kept for its memory.
     std::string scratch_;
+    /// What stands before the records of the source that was the last one: `[name] `, and its name.
+    std::string head_;
+    std::string head_of_;
 };
 
 /// Whether `name` may name a log.
