@@ -263,11 +263,12 @@ void http_session::give(std::vector<record>& records, pending_answer& answer) {
 /// The same of records that need no memory of their own, as long as their log has room.
 void http_session::give(std::span<const json_item> items, pending_answer& answer) {
     named_log& log = *answer.log;
+    const auto when = wall_clock::now();
     std::size_t given = 0;
     std::size_t bytes = 0;
     lsn last = lsn::none;
     for (const json_item& each : items) {
-        const record_view made = log.encode_json(source_, each.importance, each.json);
+        const record_view made = log.encode_json(source_, each.importance, each.json, when);
         const lsn place = log.log().append_now(made);
         if (place == lsn::none) [[unlikely]] {
             break;
@@ -288,7 +289,7 @@ void http_session::give(std::span<const json_item> items, pending_answer& answer
     std::vector<record>& rest = intake_.decoded.records;
     rest.reserve(items.size() - given);
     for (const json_item& each : items.subspan(given)) {
-        rest.emplace_back(log.encode_json(source_, each.importance, each.json));
+        rest.emplace_back(log.encode_json(source_, each.importance, each.json, when));
     }
     give(rest, answer);
 }

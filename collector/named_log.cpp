@@ -20,6 +20,9 @@ constexpr std::size_t name_bytes_max = 64;
 constexpr std::size_t piece_bytes = 256u << 10;
 constexpr std::size_t queue_bytes_min = 1u << 20;
 
+/// While one batch is written this one fills: with room in it, records need no memory of their own.
+constexpr std::size_t batch_bytes = 1u << 20;
+
 ack_level default_ack_of(const named_log_options& options) {
     if (options.ack == ack_level::durable && options.durable.is_none()) {
         throw std::invalid_argument(fmt::format(
@@ -33,6 +36,7 @@ ack_level default_ack_of(const named_log_options& options) {
 
 pipeline_options pipeline_options_of(const named_log_options& options) {
     return {.queue_records = options.queue_records,
+            .batch_bytes = batch_bytes,
             .form = options.form == log_form::text ? layout::automatic : layout::verbatim,
             .durable = options.durable,
             .refused = when_refused::block,
@@ -155,7 +159,8 @@ bool named_log::is_full() noexcept {
     return given_bytes_ > options_.queue_bytes;
 }
 
-record_view named_log::encode_json(const source& from, level importance, std::string_view json) {
+record_view named_log::encode_json(const source& from, level importance, std::string_view json,
+                                   wall_clock::time_point when) {
     if (options_.form == log_form::text && is_printable(json)) [[likely]] {
         // Nearly all are: copied once, into what is written.
         if (head_of_ != from.name) [[unlikely]] {
@@ -163,7 +168,7 @@ record_view named_log::encode_json(const source& from, level importance, std::st
             append_text_head(from, {}, head_);
             head_of_ = from.name;
         }
-        return {wall_clock::now(), from.producer, importance, head_, json};
+        return {when, from.producer, importance, head_, json};
     }
     scratch_.clear();
     switch (options_.form) {
@@ -182,7 +187,7 @@ record_view named_log::encode_json(const source& from, level importance, std::st
         append_logfmt_members(json, scratch_);
         break;
     }
-    return {wall_clock::now(), from.producer, importance, scratch_, {}};
+    return {when, from.producer, importance, scratch_, {}};
 }
 
 record_view named_log::encode_text(const source& from, level importance, std::string_view text,

@@ -100,10 +100,11 @@ class named_log {
     /// Waits until the oldest of what fills it is in the file, or never will be.
     [[nodiscard]] receipt room() noexcept { return log_.written(given_.front().up_to); }
 
-    /// A record as it goes into the pipeline, until the next one is encoded; the time is now.
+    /// A record as it goes into the pipeline, until the next one is encoded; it came at `when`.
     /// `json` is a valid object. Throws std::bad_alloc.
     [[nodiscard]] record_view encode_json(const source& from, level importance,
-                                          std::string_view json);
+                                          std::string_view json,
+                                          wall_clock::time_point when = wall_clock::now());
 
     /// The same of a text of any bytes.
     [[nodiscard]] record_view encode_text(const source& from, level importance,

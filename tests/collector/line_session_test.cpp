@@ -221,7 +221,7 @@ TEST_SUITE("line_session") {
             const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
             REQUIRE(::setrlimit(RLIMIT_FSIZE, &none) == 0);
             constexpr unsigned sent = 1000;
-            const std::string long_tail(2000,
+            const std::string long_tail(3000,
                                         '.'); // more than the pipeline's batches have room for
             constexpr int room = 4 << 20;
             auto client = unix_stream();
