@@ -102,6 +102,7 @@ task<> line_session::converse() {
         rest += is_reading_ended_ ? piece.bytes().size() : 0;
         std::string_view input = piece.text();
         bool is_new_line = !lines_.is_in_line();
+        take_objects(input);
         while (lines_.next(input)) {
             is_new_line = true;
             const record_view line = encode_line();
@@ -156,6 +157,37 @@ void line_session::wait_for_more(bool is_new_line) {
         give_or_leave(cut);
         hold(0);
     }
+}
+
+/// Lines that are objects cost less together. Takes from the front of `input` those that stand
+/// there plainly, and for which there is room now; the rest goes one by one.
+void line_session::take_objects(std::string_view& input) {
+    if (!are_objects_ || is_ending_ || kind_ == line_kind::syslog || !lines_.is_at_line() ||
+        !input.starts_with('{')) {
+        return;
+    }
+    const std::string_view whole = input.substr(0, input.rfind('\n') + 1);
+    if (whole.empty()) {
+        return;
+    }
+    const auto& items = intake_.decoder.decode(whole, json_framing::lines);
+    are_objects_ = !items.empty();
+    const auto when = wall_clock::now();
+    std::size_t used = 0;
+    for (const json_item& each : items) {
+        const auto at = static_cast<std::size_t>(each.json.data() - items.front().json.data());
+        const std::string_view behind = whole.substr(at + each.json.size());
+        const std::size_t end_bytes = behind.starts_with('\n')     ? 1
+                                      : behind.starts_with("\r\n") ? 2
+                                                                   : 0;
+        if (at != used || end_bytes == 0 || each.json.size() > intake_.limits.line_bytes_max ||
+            log_.is_full() ||
+            !intake_.give_now(log_, log_.encode_json(source_, each.importance, each.json, when))) {
+            break;
+        }
+        used = at + each.json.size() + end_bytes;
+    }
+    input.remove_prefix(used);
 }
 
 record_view line_session::encode_line() {

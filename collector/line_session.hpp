@@ -38,6 +38,7 @@ class line_session final : public connection {
 
   private:
     task<> converse();
+    void take_objects(std::string_view& input);
     [[nodiscard]] record_view encode_line();
     void give_or_leave(record& made);
     void end_reading() noexcept;
@@ -54,6 +55,8 @@ class line_session final : public connection {
     /// Its time is over, too, or its log takes nothing any more: nothing is waited for.
     bool is_ending_ = false;
     line_splitter lines_;
+    /// So far, where there was more than one line.
+    bool are_objects_ = true;
     /// Counted in intake_.counts.held_bytes.
     std::size_t held_ = 0;
 };
