@@ -163,7 +163,7 @@ void line_session::wait_for_more(bool is_new_line) {
 /// there plainly, and for which there is room now; the rest goes one by one.
 void line_session::take_objects(std::string_view& input) {
     if (!are_objects_ || is_ending_ || kind_ == line_kind::syslog || !lines_.is_at_line() ||
-        !input.starts_with('{')) {
+        !input.starts_with('{') || !log_.has_room_for_many()) {
         return;
     }
     const std::string_view whole = input.substr(0, input.rfind('\n') + 1);
@@ -181,9 +181,15 @@ void line_session::take_objects(std::string_view& input) {
                                       : behind.starts_with("\r\n") ? 2
                                                                    : 0;
         if (at != used || end_bytes == 0 || each.json.size() > intake_.limits.line_bytes_max ||
-            log_.is_full() ||
-            !intake_.give_now(log_, log_.encode_json(source_, each.importance, each.json, when))) {
+            log_.is_full()) {
             break;
+        }
+        const record_view line = log_.encode_json(source_, each.importance, each.json, when);
+        if (!intake_.give_now(log_, line)) {
+            record made(line);
+            if (intake_.give_now(log_, made) != intake::given::taken) {
+                break;
+            }
         }
         used = at + each.json.size() + end_bytes;
     }

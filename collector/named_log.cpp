@@ -159,6 +159,10 @@ bool named_log::is_full() noexcept {
     return given_bytes_ > options_.queue_bytes;
 }
 
+bool named_log::has_room_for_many() const noexcept {
+    return log_.counts().queued <= options_.queue_records / 2;
+}
+
 record_view named_log::encode_json(const source& from, level importance, std::string_view json,
                                    wall_clock::time_point when) {
     if (options_.form == log_form::text && is_printable(json)) [[likely]] {

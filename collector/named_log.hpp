@@ -97,6 +97,9 @@ class named_log {
     /// No more bytes are to be given to it now.
     [[nodiscard]] bool is_full() noexcept;
 
+    /// Half of its queue is free.
+    [[nodiscard]] bool has_room_for_many() const noexcept;
+
     /// Waits until the oldest of what fills it is in the file, or never will be.
     [[nodiscard]] receipt room() noexcept { return log_.written(given_.front().up_to); }
 
