@@ -185,7 +185,11 @@ task<> datagram_source::run(intake& shared, named_log& to) {
         if (!is_wanted(shared, message.header)) {
             continue;
         }
-        record made = made_of(shared, to, *got, message.header);
+        const record_view line = made_of(shared, to, *got, message.header);
+        if (!to.is_full() && shared.give_now(to, line)) {
+            continue;
+        }
+        record made(line);
         while (!is_ending && to.is_full()) {
             const auto room = co_await as_result(to.room());
             is_ending = room.error() == std::errc::operation_canceled;
@@ -227,7 +231,7 @@ void datagram_source::take_rest(intake& shared, named_log& to) {
         if (!is_wanted(shared, message.header)) {
             continue;
         }
-        record made = made_of(shared, to, static_cast<std::size_t>(got), message.header);
+        record made(made_of(shared, to, static_cast<std::size_t>(got), message.header));
         if (shared.give_now(to, made) != intake::given::taken) {
             ++shared.counts.records_left;
         }
@@ -248,15 +252,15 @@ void datagram_source::note_drops(intake& shared, named_log& to) {
         return;
     }
     shared.counts.datagrams_dropped += more;
-    record told = to.encode_text(
+    record told(to.encode_text(
         {.producer = 0, .name = "sapwood"}, level::warning,
         fmt::format("{} datagrams that came at {} are missing here: its buffer was full", more,
-                    socket_.local_endpoint().to_string()));
+                    socket_.local_endpoint().to_string())));
     (void)shared.give_now(to, told); // or the next look has to do
 }
 
-record datagram_source::made_of(const intake& shared, named_log& to, std::size_t size,
-                                const msghdr& message) const {
+record_view datagram_source::made_of(const intake& shared, named_log& to, std::size_t size,
+                                     const msghdr& message) const {
     const std::size_t kept = std::min({size, datagram_bytes_max, shared.limits.line_bytes_max});
     const bool is_cut = kept < size || (message.msg_flags & MSG_TRUNC) != 0;
     source from;

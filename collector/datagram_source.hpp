@@ -52,8 +52,8 @@ class datagram_source {
 
   private:
     [[nodiscard]] bool is_wanted(intake& shared, const msghdr& message) const;
-    [[nodiscard]] record made_of(const intake& shared, named_log& to, std::size_t size,
-                                 const msghdr& message) const;
+    [[nodiscard]] record_view made_of(const intake& shared, named_log& to, std::size_t size,
+                                      const msghdr& message) const;
     void take_rest(intake& shared, named_log& to);
     void note_drops(intake& shared, named_log& to);
 

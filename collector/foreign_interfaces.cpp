@@ -25,7 +25,8 @@ void take(const http_request& request, decoded_request& to) {
         to.records.reserve(body.size());
         for (std::size_t i = 0; i < body.size(); ++i) {
             const json_item each = body[i];
-            to.records.push_back(request.log.encode_json(request.from, each.importance, each.json));
+            to.records.emplace_back(
+                request.log.encode_json(request.from, each.importance, each.json));
         }
     } else {
         to.refuse(body.status(), body.error());

@@ -5,11 +5,13 @@
 #pragma once
 
 #include "http_parser.hpp"
+#include "json_decoder.hpp"
 #include "named_log.hpp"
 #include "source.hpp"
 
 #include <sapwood/record.hpp>
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +48,8 @@ struct http_request {
 struct decoded_request {
     /// As they go into the log.
     std::vector<record> records;
+    /// Or, instead of those: as they were sent, until the request's decoder has another one.
+    std::span<const json_item> items;
     /// Not 0: nothing of it is taken, and this is the status, with `error` for the client.
     unsigned status = 0;
     std::string error;
@@ -61,6 +65,7 @@ struct decoded_request {
     /// For the next request; memory is kept.
     void clear() noexcept {
         records.clear();
+        items = {};
         status = 0;
         error.clear();
         reply.clear();

@@ -61,6 +61,7 @@ class http_session final : public connection {
     void on_request();
     void take_records();
     void give(std::vector<record>& records, pending_answer& answer);
+    void give(std::span<const json_item> items, pending_answer& answer);
     void refuse_rest();
     void end_in_the_middle();
     void expire_now();

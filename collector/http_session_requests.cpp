@@ -278,7 +278,8 @@ void http_session::take_records() {
                          decoded);
     }
     intake_.plain.trim();
-    if (decoded.status == 0 && !is_within_quota(decoded.records.size(), bytes)) {
+    if (decoded.status == 0 &&
+        !is_within_quota(decoded.records.size() + decoded.items.size(), bytes)) {
         decoded.refuse(429, over_quota);
     }
     if (decoded.status != 0) {
@@ -286,7 +287,11 @@ void http_session::take_records() {
     } else {
         pending_answer& answer = answers_.wait_for(form(), *plan_.as, *plan_.log, plan_.ack);
         answer.text.swap(decoded.reply);
-        give(decoded.records, answer);
+        if (decoded.items.empty()) {
+            give(decoded.records, answer);
+        } else {
+            give(decoded.items, answer);
+        }
     }
     intake_.forget_decoded();
 }
@@ -311,6 +316,40 @@ void http_session::give(std::vector<record>& records, pending_answer& answer) {
         answer.status = 503;
         answer.text = failure.code().message();
     }
+}
+
+/// The same of records that need no memory of their own, as long as their log has room.
+void http_session::give(std::span<const json_item> items, pending_answer& answer) {
+    named_log& log = *answer.log;
+    const auto when = wall_clock::now();
+    std::size_t given = 0;
+    std::size_t bytes = 0;
+    lsn last = lsn::none;
+    for (const json_item& each : items) {
+        const record_view made = log.encode_json(source_, each.importance, each.json, when);
+        const lsn place = log.log().append_now(made);
+        if (place == lsn::none) [[unlikely]] {
+            break;
+        }
+        answer.first = given == 0 ? place : answer.first;
+        last = place;
+        bytes += made.size();
+        ++given;
+    }
+    if (given != 0) {
+        answer.last = last;
+        intake_.note_given(log, last, bytes, given);
+    }
+    if (given == items.size()) [[likely]] {
+        answer.is_given = true;
+        return;
+    }
+    std::vector<record>& rest = intake_.decoded.records;
+    rest.reserve(items.size() - given);
+    for (const json_item& each : items.subspan(given)) {
+        rest.emplace_back(log.encode_json(source_, each.importance, each.json, when));
+    }
+    give(rest, answer);
 }
 
 void http_session::note_given(pending_answer& answer, lsn place, std::size_t bytes) {

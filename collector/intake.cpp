@@ -65,6 +65,15 @@ intake::given intake::give_now(named_log& to, record& made) {
     return given::taken;
 }
 
+bool intake::give_now(named_log& to, const record_view& made) noexcept {
+    const lsn place = to.log().append_now(made);
+    if (place == lsn::none) [[unlikely]] {
+        return false;
+    }
+    note_given(to, place, made.size());
+    return true;
+}
+
 void intake::forget_decoded() noexcept {
     decoded.clear();
     if (decoded.records.capacity() > usual_records) {

@@ -100,9 +100,14 @@ class intake {
     /// Gives `made` to `to` without waiting. Throws std::bad_alloc.
     [[nodiscard]] given give_now(named_log& to, record& made);
 
-    /// A record of `bytes` was appended to `to`, at `place`.
-    void note_given(named_log& to, lsn place, std::size_t bytes) noexcept {
-        ++counts.records;
+    /// The same, without a copy in between. False where it has to be a record of its own, which may
+    /// wait.
+    [[nodiscard]] bool give_now(named_log& to, const record_view& made) noexcept;
+
+    /// Records of `bytes` were appended to `to`, the last one at `place`.
+    void note_given(named_log& to, lsn place, std::size_t bytes,
+                    std::uint64_t records = 1) noexcept {
+        counts.records += records;
         counts.record_bytes += bytes;
         to.note_given(bytes, place);
     }

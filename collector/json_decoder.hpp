@@ -64,6 +64,7 @@ class json_decoder {
     bool take(std::string_view slice);
     void take_array(std::string_view body);
     void take_lines(std::string_view body);
+    bool take_lines_at_once(std::string_view lines);
     void take_sequence(std::string_view body);
     void fail(std::string_view what);
     const std::vector<json_item>& finish();

@@ -7,6 +7,9 @@
 namespace sapwood::collector {
 
 [[nodiscard]] inline std::string_view without_space(std::string_view text) noexcept {
+    if (!text.empty() && text.front() > ' ' && text.back() > ' ') [[likely]] {
+        return text;
+    }
     constexpr std::string_view spaces = " \t\r\n";
     const auto first = text.find_first_not_of(spaces);
     if (first == text.npos) {

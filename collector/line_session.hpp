@@ -38,7 +38,8 @@ class line_session final : public connection {
 
   private:
     task<> converse();
-    [[nodiscard]] record made_of_line();
+    void take_objects(std::string_view& input);
+    [[nodiscard]] record_view encode_line();
     void give_or_leave(record& made);
     void end_reading() noexcept;
     void wait_for_more(bool is_new_line);
@@ -54,12 +55,14 @@ class line_session final : public connection {
     /// Its time is over, too, or its log takes nothing any more: nothing is waited for.
     bool is_ending_ = false;
     line_splitter lines_;
+    /// So far, where there was more than one line.
+    bool are_objects_ = true;
     /// Counted in intake_.counts.held_line_bytes.
     std::size_t held_ = 0;
 };
 
-/// A message of syslog as a record of `log`.
-[[nodiscard]] record encode_syslog(named_log& log, const source& from, std::string_view message,
-                                   bool is_cut);
+/// A message of syslog as a record of `log`, until its next one is encoded.
+[[nodiscard]] record_view encode_syslog(named_log& log, const source& from,
+                                        std::string_view message, bool is_cut);
 
 } // namespace sapwood::collector

@@ -20,6 +20,9 @@ constexpr std::size_t name_bytes_max = 64;
 constexpr std::size_t piece_bytes = 256u << 10;
 constexpr std::size_t queue_bytes_min = 1u << 20;
 
+/// While one batch is written this one fills: with room in it, records need no memory of their own.
+constexpr std::size_t batch_bytes = 1u << 20;
+
 ack_level default_ack_of(const named_log_options& options) {
     if (options.ack == ack_level::durable && options.durable.is_none()) {
         throw std::invalid_argument(fmt::format(
@@ -33,17 +36,12 @@ ack_level default_ack_of(const named_log_options& options) {
 
 pipeline_options pipeline_options_of(const named_log_options& options) {
     return {.queue_records = options.queue_records,
+            .batch_bytes = batch_bytes,
             .form = options.form == log_form::text ? layout::automatic : layout::verbatim,
             .durable = options.durable,
             .refused = when_refused::block,
             .give_up_after = options.give_up_after,
             .segment_bytes_max = options.segment_bytes_max};
-}
-
-/// A message is copied to where inline_bytes_max bytes may be read.
-record make_line(level importance, std::uint32_t producer, std::string_view text) {
-    return {importance, producer, text.size(), true,
-            [text](char* to) noexcept { text.copy(to, text.size()); }};
 }
 
 } // namespace
@@ -161,17 +159,20 @@ bool named_log::is_full() noexcept {
     return given_bytes_ > options_.queue_bytes;
 }
 
-record named_log::encode_json(const source& from, level importance, std::string_view json) {
+bool named_log::has_room_for_many() const noexcept {
+    return log_.counts().queued <= options_.queue_records / 2;
+}
+
+record_view named_log::encode_json(const source& from, level importance, std::string_view json,
+                                   wall_clock::time_point when) {
     if (options_.form == log_form::text && is_printable(json)) [[likely]] {
-        // Nearly all are: written once, where they stay.
-        return {importance, from.producer, from.name.size() + json.size() + 3, true,
-                [&](char* to) noexcept {
-                    *to++ = '[';
-                    to += from.name.copy(to, from.name.size());
-                    *to++ = ']';
-                    *to++ = ' ';
-                    json.copy(to, json.size());
-                }};
+        // Nearly all are: copied once, into what is written.
+        if (head_of_ != from.name) [[unlikely]] {
+            head_.clear();
+            append_text_head(from, {}, head_);
+            head_of_ = from.name;
+        }
+        return {when, from.producer, importance, head_, json};
     }
     scratch_.clear();
     switch (options_.form) {
@@ -190,11 +191,11 @@ record named_log::encode_json(const source& from, level importance, std::string_
         append_logfmt_members(json, scratch_);
         break;
     }
-    return make_line(importance, from.producer, scratch_);
+    return {when, from.producer, importance, scratch_, {}};
 }
 
-record named_log::encode_text(const source& from, level importance, std::string_view text,
-                              std::span<const note> notes) {
+record_view named_log::encode_text(const source& from, level importance, std::string_view text,
+                                   std::span<const note> notes) {
     scratch_.clear();
     switch (options_.form) {
     case log_form::text:
@@ -212,7 +213,7 @@ record named_log::encode_text(const source& from, level importance, std::string_
         append_logfmt_text(text, scratch_);
         break;
     }
-    return make_line(importance, from.producer, scratch_);
+    return {wall_clock::now(), from.producer, importance, scratch_, {}};
 }
 
 } // namespace sapwood::collector

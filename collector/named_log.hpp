@@ -112,16 +112,21 @@ class named_log {
         return blocked_bytes_ > options_.queue_bytes;
     }
 
+    /// Half of its queue is free.
+    [[nodiscard]] bool has_room_for_many() const noexcept;
+
     /// Waits until the oldest of what fills it is in the file, or never will be.
     [[nodiscard]] receipt room() noexcept { return log_.written(given_.front().up_to); }
 
-    /// A record as it goes into the pipeline; the time is now. `json` is a valid object. Throws
-    /// std::bad_alloc.
-    [[nodiscard]] record encode_json(const source& from, level importance, std::string_view json);
+    /// A record as it goes into the pipeline, until the next one is encoded; it came at `when`.
+    /// `json` is a valid object. Throws std::bad_alloc.
+    [[nodiscard]] record_view encode_json(const source& from, level importance,
+                                          std::string_view json,
+                                          wall_clock::time_point when = wall_clock::now());
 
     /// The same of a text of any bytes.
-    [[nodiscard]] record encode_text(const source& from, level importance, std::string_view text,
-                                     std::span<const note> notes = {});
+    [[nodiscard]] record_view encode_text(const source& from, level importance,
+                                          std::string_view text, std::span<const note> notes = {});
 
   private:
     /// Records that were appended one after the other.
@@ -139,6 +144,9 @@ class named_log {
     std::size_t blocked_bytes_ = 0;
     /// Of the record that is encoded; kept for its memory.
     std::string scratch_;
+    /// What stands before the records of the source that was the last one: `[name] `, and its name.
+    std::string head_;
+    std::string head_of_;
 };
 
 /// Whether `name` may name a log.

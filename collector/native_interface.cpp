@@ -16,10 +16,7 @@ void take_items(const http_request& request, const std::vector<json_item>& items
         to.refuse(request.shared.decoder.is_too_large() ? 413 : 400, error);
         return;
     }
-    to.records.reserve(items.size());
-    for (const json_item& each : items) {
-        to.records.push_back(request.log.encode_json(request.from, each.importance, each.json));
-    }
+    to.items = items;
 }
 
 void decode_body(const http_request& request, decoded_request& to) {

@@ -102,31 +102,45 @@ void batch::render_time(record::time_point when) noexcept {
                      time.minutes().count(), time.seconds().count(), time.subseconds().count());
 }
 
+/// What stands before the message of a line that is not verbatim.
+char* batch::put_head(char* to, record::time_point when, std::uint32_t producer,
+                      std::uint64_t sequence, level importance) noexcept {
+    const auto since = static_cast<std::uint64_t>(when.time_since_epoch().count()) -
+                       static_cast<std::uint64_t>(millisecond_.time_since_epoch().count());
+    if (since >= nanoseconds_per_millisecond) [[unlikely]] {
+        render_time(when);
+    }
+    if (layout_ == layout::numbered) {
+        to += numbered_line::head_bytes;
+    }
+    std::memcpy(to, time_text_, sizeof(time_text_));
+    to = detail::decimal(producer).put(to + sizeof(time_text_));
+    if (sequence != 0 && layout_ == layout::numbered) {
+        *to++ = '#';
+        to = detail::decimal(sequence).put(to);
+    }
+    *to++ = ' ';
+    return put_level(to, importance);
+}
+
 void batch::render(const record& item) {
     char* to = memory_.get() + size_;
     if (layout_ != layout::verbatim) {
-        const auto since = static_cast<std::uint64_t>(item.when().time_since_epoch().count()) -
-                           static_cast<std::uint64_t>(millisecond_.time_since_epoch().count());
-        if (since >= nanoseconds_per_millisecond) [[unlikely]] {
-            render_time(item.when());
-        }
-        if (layout_ == layout::numbered) {
-            to += numbered_line::head_bytes;
-        }
-        std::memcpy(to, time_text_, sizeof(time_text_));
-        to = detail::decimal(item.producer()).put(to + sizeof(time_text_));
-        if (item.sequence() != 0 && layout_ == layout::numbered) {
-            *to++ = '#';
-            to = detail::decimal(item.sequence()).put(to);
-        }
-        *to++ = ' ';
-        to = put_level(to, item.importance());
+        to = put_head(to, item.when(), item.producer(), item.sequence(), item.importance());
         if (!item.is_known_plain() && !is_plain(item.message())) [[unlikely]] {
             render_escaped(to, item.message());
             return;
         }
     } else {
         lines_ += count_newlines(item.message());
+    }
+    end_line(item.copy_message(to));
+}
+
+void batch::render(const record_view& item) noexcept {
+    char* to = memory_.get() + size_;
+    if (layout_ != layout::verbatim) {
+        to = put_head(to, item.when, item.producer, 0, item.importance);
     }
     end_line(item.copy_message(to));
 }

@@ -50,6 +50,12 @@ std::uint64_t word_at(const char* from) noexcept {
         value = _mm_crc32_u64(value, word_at(at));
     }
     auto narrow = static_cast<std::uint32_t>(value);
+    if (end - at >= 4) { // or up to seven steps, each of which waits for the one before
+        std::uint32_t half = 0;
+        std::memcpy(&half, at, sizeof(half));
+        narrow = _mm_crc32_u32(narrow, half);
+        at += sizeof(half);
+    }
     for (; at != end; ++at) {
         narrow = _mm_crc32_u8(narrow, static_cast<unsigned char>(*at));
     }

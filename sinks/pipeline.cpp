@@ -83,6 +83,10 @@ bool pipeline::try_append(record&& item) {
     return consumer_->queue.try_send(std::move(item));
 }
 
+lsn pipeline::append_now(const record_view& item) noexcept {
+    return consumer_->append_now(item);
+}
+
 remote_sender<record> pipeline::remote(std::size_t capacity) {
     return {consumer_->queue, capacity};
 }

@@ -76,7 +76,8 @@ task<> pipeline::consumer::flush(std::shared_ptr<consumer> self) {
     while (!me.queue.noted_are_in()) {
         co_await me.batch_done_.wait();
     }
-    const std::uint64_t target = me.records_done_ + me.queue.unfinished();
+    const std::uint64_t target =
+        me.records_done_ + me.queue.unfinished() + me.direct_filling_ + me.direct_writing_;
     while (me.records_done_ < target) {
         co_await me.batch_done_.wait();
     }
@@ -120,6 +121,27 @@ task<> pipeline::consumer::collect(std::shared_ptr<consumer> self) {
     me.no_more_ = true;
     me.has_work_.set();
     me.gather_no_longer();
+}
+
+lsn pipeline::consumer::append_now(const record_view& item) noexcept {
+    // What is in the channel has been accepted before.
+    if (!queue.empty() || queue.is_closed() || filling_->full() || may_drop_ || gap_count_ != 0)
+        [[unlikely]] {
+        return lsn::none;
+    }
+    const lsn place = numbers_.next();
+    try {
+        filling_->push_back(item);
+    } catch (const std::bad_alloc&) {
+        return lsn::none;
+    }
+    ++counts_.records;
+    ++direct_filling_;
+    has_work_.set();
+    if (filling_->full()) {
+        gather_no_longer();
+    }
+    return place;
 }
 
 /// It takes its number, and nothing else.
@@ -220,6 +242,7 @@ void pipeline::consumer::gather_no_longer() noexcept {
 void pipeline::consumer::take_batch() noexcept {
     std::swap(filling_, writing_);
     own_writing_ = std::exchange(own_filling_, 0);
+    direct_writing_ = std::exchange(direct_filling_, 0);
     writing_last_ = numbers_.next() + static_cast<std::uint64_t>(-1);
     kept_ = 0;
     batch_taken_.set();
@@ -232,7 +255,9 @@ void pipeline::consumer::account(std::size_t kept) noexcept {
     counts_.lines_written += lines_kept;
     counts_.lines_lost += writing_->lines() - lines_kept;
     counts_.batches_written += kept > 0 ? 1 : 0;
-    done(writing_->records() - own_writing_ + std::exchange(records_unrendered_, 0));
+    const std::size_t direct = std::exchange(direct_writing_, 0);
+    records_done_ += direct;
+    done(writing_->records() - own_writing_ - direct + std::exchange(records_unrendered_, 0));
     writing_->clear();
     kept_ = 0;
 }

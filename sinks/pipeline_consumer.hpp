@@ -79,6 +79,9 @@ class pipeline::consumer final : public stop_listener {
         }
     }
 
+    /// See pipeline::append_now.
+    [[nodiscard]] lsn append_now(const record_view& item) noexcept;
+
   private:
     /// Calls a member of the consumer at a time.
     class alarm final : public timer {
@@ -173,6 +176,9 @@ class pipeline::consumer final : public stop_listener {
     /// Lines in the batches that are no producer's record.
     std::size_t own_filling_ = 0;
     std::size_t own_writing_ = 0;
+    /// Records in the batches that were not in the channel.
+    std::size_t direct_filling_ = 0;
+    std::size_t direct_writing_ = 0;
     pipeline_counts counts_;
     std::function<void(const std::string&)> on_loss_;
 

@@ -45,6 +45,16 @@ class batch {
         ++records_;
     }
 
+    /// The same of a record that is copied once, from where it stands.
+    void push_back(const record_view& item) {
+        const std::size_t bytes_needed = size_ + item.size() + line_overhead_max;
+        if (bytes_needed > capacity_) [[unlikely]] {
+            grow(bytes_needed);
+        }
+        render(item);
+        ++records_;
+    }
+
     [[nodiscard]] std::span<const char> bytes() const noexcept { return {memory_.get(), size_}; }
 
     [[nodiscard]] std::size_t records() const noexcept { return records_; }
@@ -76,6 +86,9 @@ class batch {
 
     void grow(std::size_t bytes);
     void render(const record& item);
+    void render(const record_view& item) noexcept;
+    char* put_head(char* to, record::time_point when, std::uint32_t producer,
+                   std::uint64_t sequence, level importance) noexcept;
     void render_escaped(char* to, std::string_view message);
     void end_line(char* end) noexcept;
     void render_time(record::time_point when) noexcept;

@@ -129,6 +129,11 @@ class pipeline {
     /// False, and `item` untouched, where append would have to wait.
     [[nodiscard]] bool try_append(record&& item);
 
+    /// Appends a record that is copied once, into the batch that fills, and gives its place.
+    /// lsn::none, and nothing is done, where it has to stand behind others, or is refused: append
+    /// does, or tells. At most record::message_bytes_max long.
+    [[nodiscard]] lsn append_now(const record_view& item) noexcept;
+
     /// A door for other threads, with room for `capacity` records of its own.
     [[nodiscard]] remote_sender<record> remote(std::size_t capacity = 1024);
 

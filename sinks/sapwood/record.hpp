@@ -26,6 +26,24 @@ inline constexpr std::size_t message_buffer_bytes = 512;
 
 } // namespace detail
 
+/// A record whose message somebody else owns, in two pieces. What they make is plain (see
+/// is_plain), or, where it is written verbatim, one line.
+struct record_view {
+    wall_clock::time_point when;
+    std::uint32_t producer = 0;
+    level importance = level::info;
+    std::string_view before{};
+    std::string_view text{};
+
+    [[nodiscard]] std::size_t size() const noexcept { return before.size() + text.size(); }
+
+    /// Copies the message to `to`, and returns its end.
+    char* copy_message(char* to) const noexcept {
+        to += before.copy(to, before.size());
+        return to + text.copy(to, text.size());
+    }
+};
+
 class record {
   public:
     using time_point = wall_clock::time_point;
@@ -56,6 +74,15 @@ class record {
           level_(importance),
           is_known_plain_(known_plain) {
         std::forward<Write>(write)(reserve(size));
+    }
+
+    /// Copies what `view` shows, which is known to be plain.
+    explicit record(const record_view& view)
+        : when_(view.when),
+          producer_(view.producer),
+          level_(view.importance),
+          is_known_plain_(true) {
+        view.copy_message(reserve(view.size()));
     }
 
     record(record&& other) noexcept { take(other); }

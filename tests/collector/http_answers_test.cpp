@@ -117,7 +117,7 @@ TEST_SUITE("http_answers") {
         sapwood::pipeline& log = at.log().log();
         pending_answer& several =
             answers.wait_for({}, native_interface, at.log(), ack_level::durable);
-        record large(level::info, 0, std::string(1u << 20, 'x')); // a batch has to grow for it
+        record large(level::info, 0, std::string(2u << 20, 'x')); // a batch has to grow for it
         several.first = co_await log.append(std::move(large));
         {
             const sapwood::test::failing_allocations none(1);

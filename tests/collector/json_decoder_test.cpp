@@ -87,6 +87,44 @@ TEST_SUITE("json_decoder") {
         CHECK(error("{\"a\":\0}"s) == "record 1: it is not JSON");
     }
 
+    TEST_CASE("however many lines there are, each is one record, and what is none is named") {
+        json_decoder decoder({.depth_max = 4, .records_max = 3000});
+        const auto error = [&](std::string_view body) {
+            CHECK(decoder.decode(body, json_framing::lines).empty());
+            return decoder.error();
+        };
+        std::string many;
+        std::vector<std::string> expected;
+        for (int i = 0; i < 3000; ++i) { // several times what is looked at together
+            expected.push_back(R"({"level":"warn","a":"},{\"\\","n":)" + std::to_string(i) + "}");
+            many += (i % 7 == 0 ? " \t" : "") + expected.back() + (i % 5 == 0 ? " \r\n\n" : "\n");
+        }
+        CHECK(records_of(decoder, many, json_framing::lines) == expected);
+        CHECK(decoder.decode(many, json_framing::lines).back().importance == level::warning);
+        CHECK(error(many + "{}") == "record 3001: there are more than 3000; send them in several "
+                                    "requests");
+        CHECK(decoder.is_too_large());
+
+        const std::string some = "{}\n{\"a\":1}\n";
+        CHECK(error(some + "{}{}\n{}\n") == "record 3: it is not JSON");
+        CHECK(error(some + "{\n}\n") == "record 3: it is not JSON");
+        CHECK(error(some + "{\"a\":\n1}\n{}\n") == "record 3: it is not JSON");
+        CHECK(error(some + "{},\n{}\n") == "record 3: it is not JSON");
+        CHECK(error(some + ",{}\n") == "record 3: it is not JSON");
+        CHECK(error(some + "{} x\n{}\n") == "record 3: it is not JSON");
+        CHECK(error(some + "{}x\n") == "record 3: it is not JSON");
+        CHECK(error(some + "{}\0\n"s) == "record 3: it is not JSON");
+        CHECK(error(some + "{} 1\n") == "record 3: it is not JSON");
+        CHECK(error(some + "1\n{}\n") == "record 3: it is not an object");
+        CHECK(error(some + "{\"a\":\"") == "record 3: a string does not end");
+        CHECK(error(some + "{\"a\":\"\n\"}\n") == "record 3: a string does not end");
+        CHECK(error(some + "{\"a\":\"\xff\"}\n{}\n") == "record 3: it is not UTF-8");
+        CHECK(error(some + "{\"a\":[[[[1]]]]}\n") ==
+              "record 3: objects or arrays are nested too deeply");
+        CHECK(error(some + "{") == "record 3: it is not JSON");
+        CHECK(error(some + "{\"a\":1e999}\n") == "record 3: a number is none, or too large");
+    }
+
     TEST_CASE("a hundred thousand brackets are refused, open or closed") {
         json_decoder decoder;
         const std::string open(100'000, '[');

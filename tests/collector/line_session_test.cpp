@@ -80,6 +80,45 @@ TEST_SUITE("line_session") {
                                   from + " cut=true] no end"});
     }
 
+    CO_TEST_CASE("lines that come together are what they would be one by one") {
+        const lines good{R"({"a":1})",   R"({"a":2})",       R"( {"a":3})", R"({"a":4} )", "",
+                         R"({"a":"5"})", R"({"level":"e"})", "{}",          R"({"a":6})"};
+        const lines wrong{R"({"a":1}x)", R"({"a":1}{})", "text", "{", R"({"a":1},)", "[1]"};
+        for (std::size_t which = 0; which <= wrong.size(); ++which) {
+            for (const bool has_return : {false, true}) {
+                lines found[2];
+                for (const bool is_together : {false, true}) {
+                    const sapwood::test::temporary_directory directory;
+                    auto options =
+                        listening(source_kind::lines, endpoint::unix_path(directory / "s"));
+                    options.limits.line_bytes_max = 12; // {"level":"e"} is longer
+                    served at(options);
+                    co_await at.begin();
+                    auto client = co_await unix_stream::connect(at.it->endpoints().front());
+                    std::string text;
+                    for (std::size_t i = 0; i <= good.size(); ++i) {
+                        const std::string& line = i < good.size()        ? good[i]
+                                                  : which < wrong.size() ? wrong[which]
+                                                                         : good.front();
+                        text += line + (has_return ? "\r\n" : "\n");
+                        if (!is_together) {
+                            co_await client.write_all(std::string_view(text));
+                            co_await sapwood::idle(1h); // it is read by itself
+                            text.clear();
+                        }
+                    }
+                    co_await client.write_all(std::string_view(text + "{\"end"));
+                    co_await client.shutdown_write();
+                    CHECK(co_await sapwood::test::read_to_end(client) == "");
+                    co_await at.end();
+                    found[is_together ? 1 : 0] = at.lines();
+                }
+                CHECK(found[0].size() == good.size() + 1);
+                CHECK(found[1] == found[0]);
+            }
+        }
+    }
+
     CO_TEST_CASE("a line that is too long is cut, says so, and the next one is whole") {
         collector_options options = listening(source_kind::lines, sapwood::test::loopback());
         options.limits.line_bytes_max = 10;
@@ -400,7 +439,7 @@ TEST_SUITE("line_session") {
             const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
             REQUIRE(::setrlimit(RLIMIT_FSIZE, &none) == 0);
             constexpr unsigned sent = 1000;
-            const std::string long_tail(2000,
+            const std::string long_tail(3000,
                                         '.'); // more than the pipeline's batches have room for
             constexpr int room = 4 << 20;
             auto client = unix_stream();

@@ -63,6 +63,28 @@ TEST_SUITE("batch") {
                           some_time)) == "2026-11-21 22:39:56.000 4294967295 critical \n");
     }
 
+    TEST_CASE("a record that somebody else owns has the line of one that owns its message") {
+        std::string long_text(1000, 'x');
+        for (const auto form : {layout::plain, layout::numbered, layout::verbatim}) {
+            sapwood::line_head numbers;
+            sapwood::line_head same_numbers;
+            batch lines(usual_bytes, form, &numbers);
+            batch same(usual_bytes, form, &same_numbers);
+            for (int i = 0; i < 10; ++i) { // more than fits without growing
+                const sapwood::record_view shown{some_time + i * 1ms, 17, level::warning, "[who] ",
+                                                 i % 2 == 0 ? "short"sv
+                                                            : std::string_view(long_text)};
+                lines.push_back(shown);
+                same.push_back(record(shown));
+                long_text.append(10'000, 'y');
+            }
+            CHECK(text_of(lines) == text_of(same));
+            CHECK(lines.records() == 10);
+            CHECK(lines.lines() == 10);
+            CHECK(numbers.next() == same_numbers.next());
+        }
+    }
+
     TEST_CASE("every level has its name in the line") {
         for (const auto one : {level::trace, level::debug, level::info, level::warning,
                                level::error, level::critical}) {

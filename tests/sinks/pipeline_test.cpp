@@ -422,6 +422,66 @@ TEST_SUITE("pipeline") {
         disk.run(main(disk, directory / "log"));
     }
 
+    TEST_CASE("a record that is appended now stands behind all that were appended before") {
+        const temporary_directory directory;
+        slow_disk disk;
+        const auto main = [](slow_disk& slow, const std::string& path) -> task<> {
+            auto options = verbatim();
+            options.batch_bytes = 8;
+            auto log = co_await opened(path, options);
+            const auto append_now = [&log](std::string_view before, std::string_view message) {
+                return log.append_now(
+                    {sapwood::wall_clock::now(), 1, level::info, before, message});
+            };
+            CHECK(append_now("", "one") == sapwood::lsn{1});
+            co_await append(log, "two");
+            CHECK(append_now("th", "ree") == sapwood::lsn::none); // two may be in the channel
+            co_await settle();
+            CHECK(slow.waiting() == std::vector<std::string>{"one\ntwo\n"});
+            CHECK(append_now("th", "ree") == sapwood::lsn{3});
+            CHECK(append_now("fou", "r, which is longer than the batch") == sapwood::lsn{4});
+            CHECK(append_now("", "five") == sapwood::lsn::none); // it is full
+            CHECK(log.counts().accepted == sapwood::lsn{4});
+            auto flushing = sapwood::spawn(flush(log));
+            slow.go_on();
+            co_await settle();
+            CHECK(!flushing.done());
+            CHECK(log.written(sapwood::lsn{2}).await_ready());
+            CHECK(!log.written(sapwood::lsn{3}).await_ready());
+            slow.go_on();
+            co_await flushing;
+            CHECK(log.written(sapwood::lsn{4}).await_ready());
+            co_await log.close();
+            CHECK(append_now("", "late") == sapwood::lsn::none);
+            CHECK(log.counts().records == 4);
+            CHECK(log.counts().lines_written == 4);
+            CHECK(contents_of(path) == "one\ntwo\nthree\nfour, which is longer than the batch\n");
+        };
+        disk.run(main(disk, directory / "log"));
+    }
+
+    TEST_CASE("a record that is appended now is counted, and lost, as others are") {
+        const temporary_directory directory;
+        slow_disk disk;
+        const auto main = [](slow_disk& slow, const std::string& path) -> task<> {
+            auto log = co_await opened(path, verbatim());
+            const sapwood::record_view item{sapwood::wall_clock::now(), 1, level::info, "", "x"};
+            CHECK(log.append_now(item) == sapwood::lsn{1});
+            co_await settle();
+            CHECK(log.append_now(item) == sapwood::lsn{2});
+            co_await append(log, "y");
+            slow.fail(EIO);
+            co_await settle();
+            CHECK(log.append_now(item) == sapwood::lsn::none);
+            CHECK(co_await failure_of(flush(log)) != "");
+            CHECK(co_await failure_of(
+                      [](pipeline& to_close) -> task<> { co_await to_close.close(); }(log)) != "");
+            CHECK(log.counts().records == 3);
+            CHECK(log.counts().lines_lost == 3);
+        };
+        disk.run(main(disk, directory / "log"));
+    }
+
     CO_TEST_CASE("a record longer than a batch is written") {
         const temporary_directory directory;
         auto options = verbatim();
