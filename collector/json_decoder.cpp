@@ -176,6 +176,9 @@ bool json_decoder::take(std::string_view slice) {
 /// Much cheaper than one by one, where there are several, all are records, and none of them is
 /// long. Otherwise false, and nothing is taken: then one by one tells which one is wrong.
 bool json_decoder::take_lines_at_once(std::string_view lines) {
+    if (lines.find('\n') >= lines.size() - 1) {
+        return false; // only one
+    }
     const std::size_t before = items_.size();
     std::string_view left = lines;
     const auto next_line = [&left] {
@@ -198,7 +201,10 @@ bool json_decoder::take_lines_at_once(std::string_view lines) {
         items_.push_back({importance, line});
         return true;
     });
-    if (!are_records || !next_line().empty()) {
+    // At the end something that is not whole is left out without a word. It can only stand behind
+    // the last object, in its line, which therefore is looked at again by itself.
+    if (level importance{}; !are_records || !next_line().empty() || items_.size() == before ||
+                            parser_->parse(items_.back().json, importance) != simdjson::SUCCESS) {
         items_.resize(before);
         return false;
     }

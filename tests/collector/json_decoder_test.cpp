@@ -114,6 +114,9 @@ TEST_SUITE("json_decoder") {
         CHECK(error(some + "{} x\n{}\n") == "record 3: it is not JSON");
         CHECK(error(some + "{}x\n") == "record 3: it is not JSON");
         CHECK(error(some + "{}\0\n"s) == "record 3: it is not JSON");
+        CHECK(error(some + "{}{") == "record 3: it is not JSON");
+        CHECK(error(some + "{} {\n") == "record 3: it is not JSON");
+        CHECK(error(some + "{}{\"a\":{}\n") == "record 3: it is not JSON");
         CHECK(error(some + "{} 1\n") == "record 3: it is not JSON");
         CHECK(error(some + "1\n{}\n") == "record 3: it is not an object");
         CHECK(error(some + "{\"a\":\"") == "record 3: a string does not end");
