@@ -10,8 +10,10 @@
 
 #include <CLI/CLI.hpp>
 
+#include <csignal>
 #include <exception>
 #include <fmt/format.h>
+#include <system_error>
 
 namespace {
 
@@ -27,6 +29,8 @@ int run_chosen(const Commands&... all) {
 
 int main(int argc, char** argv) {
     constexpr int usage_error = 2;
+    // Who reads no more of the output is met as EPIPE.
+    (void)std::signal(SIGPIPE, SIG_IGN);
     CLI::App program{"Collects logs, and works on them."};
     program.set_version_flag("--version", SAPWOOD_VERSION);
     program.require_subcommand(1);
@@ -51,6 +55,12 @@ int main(int argc, char** argv) {
             serve,
 #endif
             send, tail, grep, stats, verify);
+    } catch (const std::system_error& error) {
+        if (error.code() == std::errc::broken_pipe) {
+            return 0; // nobody reads the output any more
+        }
+        fmt::print(stderr, "sapwood: {}\n", error.what());
+        return usage_error;
     } catch (const std::exception& error) {
         fmt::print(stderr, "sapwood: {}\n", error.what());
         return usage_error;
