@@ -261,7 +261,8 @@ std::optional<std::string_view> line_parser::text_field(std::string_view key) {
         }
         return std::nullopt;
     }
-    for (std::string_view text : {line_.message, line_.from}) {
+    // What the collector knows of its sender, the sender does not say.
+    for (std::string_view text : {line_.from, line_.message}) {
         std::string_view found;
         std::string_view value;
         while (take_logfmt(text, found, value)) {
