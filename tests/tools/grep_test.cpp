@@ -226,7 +226,8 @@ TEST_SUITE("grep") {
     TEST_CASE("what the collector knows of a sender is not what the sender says") {
         const temporary_directory at;
         fill(at / "app.log",
-             "2026-11-21 22:39:56.000 0 info [unix pid=17 uid=1000] uid=0 rm user=7\n");
+             "2026-11-21 22:39:56.000 0 info [unix pid=17 uid=1000] uid=0 rm user=7\n"
+             "2026-11-21 22:39:56.000 0 info [unix pid=17 uid=1000] {\"uid\":0}\n");
         CHECK(grep({"--where", "uid=0", at / "app.log"}).status == 1);
         CHECK(grep({"--where", "uid=1000", at / "app.log"}).status == 0);
         CHECK(grep({"--where", "user=7", at / "app.log"}).status == 0);
