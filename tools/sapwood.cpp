@@ -56,7 +56,9 @@ int main(int argc, char** argv) {
 #endif
             send, tail, grep, stats, verify);
     } catch (const std::system_error& error) {
-        if (error.code() == std::errc::broken_pipe) {
+        const bool only_prints =
+            tail.is_chosen() || grep.is_chosen() || stats.is_chosen() || verify.is_chosen();
+        if (only_prints && error.code() == std::errc::broken_pipe) {
             return 0; // nobody reads the output any more
         }
         fmt::print(stderr, "sapwood: {}\n", error.what());
