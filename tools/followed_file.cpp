@@ -19,6 +19,9 @@ namespace {
 constexpr std::size_t block_bytes = 256u << 10;
 constexpr std::size_t compared_bytes = 64;
 
+/// Space for lines to come, and pages that are not there yet, end at a multiple of this.
+constexpr std::uint64_t page_bytes = 4096;
+
 /// A reader of pages may, for a moment, see a later one of two that are written and not the
 /// earlier.
 constexpr auto zeros_are_believed_after = std::chrono::seconds(1);
@@ -117,9 +120,30 @@ bool followed_file::may_skip_zeros(std::uint64_t at) {
     return now - zeros_since_ >= zeros_are_believed_after;
 }
 
+/// The first zeros of `text`, which stands at `at`, that are space for lines to come, a page that
+/// is not there yet, or a hole that somebody has left who cut the file. Others are a line's own:
+/// they are to make no two of it.
+followed_file::space followed_file::find_space(std::string_view text, std::uint64_t at,
+                                               std::uint64_t size) const {
+    for (std::size_t zero = text.find('\0'); zero != text.npos;) {
+        const std::uint64_t begin = at + zero;
+        std::size_t other = text.find_first_not_of('\0', zero);
+        const std::uint64_t end =
+            other == text.npos ? zeros_end(at + text.size(), size) : at + other;
+        const bool begins_line = zero == 0 ? pending_bytes_ == 0 : text[zero - 1] == '\n';
+        if (begins_line || end == size || end % page_bytes == 0) {
+            return {begin, end};
+        }
+        zero = other == text.npos ? other : text.find('\0', other);
+    }
+    return {at + text.size(), at + text.size()};
+}
+
 void followed_file::show_new(std::uint64_t end, line_view& view) {
+    is_read_ = false;
     if (fd_ < 0) {
         show_packed(view);
+        is_read_ = true;
         return;
     }
     const std::uint64_t size = this->size();
@@ -132,28 +156,28 @@ void followed_file::show_new(std::uint64_t end, line_view& view) {
         char* const to = pending_.data() + pending_bytes_;
         const auto wanted =
             static_cast<std::size_t>(std::min<std::uint64_t>(end - at, block_bytes));
-        std::string_view text(to, read(at, to, wanted));
-        const bool has_zeros = text.find('\0') != text.npos;
-        text = text.substr(0, text.find('\0'));
-        const std::uint64_t behind = at + text.size();
-        take(text, view);
-        if (has_zeros) {
-            // Space for lines to come; or a hole, which somebody has left who cut the file.
-            const std::uint64_t zeros = zeros_end(behind, size);
-            if (zeros == size || !may_skip_zeros(behind)) {
+        const std::string_view text(to, read(at, to, wanted));
+        if (text.empty()) {
+            return; // it was cut in this moment: the next look notices
+        }
+        const space zeros = find_space(text, at, size);
+        take(text.substr(0, zeros.begin - at), view);
+        if (zeros.begin != zeros.end) {
+            is_read_ = zeros.end == size;
+            if (is_read_ || !may_skip_zeros(zeros.begin)) {
                 return;
             }
             show_rest(view);
-            offset_ = at = zeros;
+            offset_ = at = zeros.end;
             before_.clear();
             continue;
         }
-        if (text.empty() || pending_bytes_ > block_reader::line_bytes_max) {
+        if (pending_bytes_ > block_reader::line_bytes_max) {
             show_rest(view);
-            return;
         }
-        at = behind;
+        at = zeros.end;
     }
+    is_read_ = end == size;
 }
 
 /// Shows what is whole of what is pending and of `text`, which stands behind it.
@@ -189,11 +213,18 @@ void followed_file::show_packed(line_view& view) {
     if (packed_.path.empty()) {
         return;
     }
-    block_reader reader(std::exchange(packed_, {}));
-    for (std::string_view block = reader.next(); !block.empty(); block = reader.next()) {
-        while (!block.empty()) {
-            view.show(take_line(block));
+    try {
+        block_reader reader(std::exchange(packed_, {}));
+        for (std::string_view block = reader.next(); !block.empty(); block = reader.next()) {
+            while (!block.empty()) {
+                view.show(take_line(block));
+            }
         }
+    } catch (const std::system_error& error) {
+        if (error.code() == std::errc::broken_pipe) {
+            throw;
+        }
+        std::fputs(fmt::format("sapwood tail: {}\n", error.what()).c_str(), stderr);
     }
 }
 

@@ -47,6 +47,9 @@ class followed_file {
         return replaced_ != clock::time_point() && replaced_ < before;
     }
 
+    /// Whether the last show_new() has come to its end, or to space for lines to come.
+    [[nodiscard]] bool is_read() const noexcept { return is_read_; }
+
     /// Shows a last line that never got its end.
     void show_rest(line_view& view);
 
@@ -58,6 +61,15 @@ class followed_file {
     [[nodiscard]] std::uint64_t zeros_end(std::uint64_t from, std::uint64_t end) const;
     void take(std::string_view text, line_view& view);
     [[nodiscard]] bool may_skip_zeros(std::uint64_t to);
+
+    /// Where zeros begin that are no part of a line, and where they end.
+    struct space {
+        std::uint64_t begin = 0;
+        std::uint64_t end = 0;
+    };
+
+    [[nodiscard]] space find_space(std::string_view text, std::uint64_t at,
+                                   std::uint64_t size) const;
 
     std::string name_;
     int fd_ = -1;
@@ -73,6 +85,7 @@ class followed_file {
     /// again.
     std::string before_;
     clock::time_point replaced_{};
+    bool is_read_ = false;
     /// Zeros with text behind them, and since when they are seen there.
     std::uint64_t zeros_at_ = 0;
     clock::time_point zeros_since_{};

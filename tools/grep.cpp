@@ -15,7 +15,9 @@ constexpr int nothing_found = 1;
 constexpr int unreadable = 2;
 
 void complain(std::string_view what) {
-    std::fputs(fmt::format("sapwood grep: {}\n", what).c_str(), stderr);
+    log_buffer shown(what.size());
+    append_shown(what, shown); // it names files
+    std::fputs(fmt::format("sapwood grep: {}\n", shown.text()).c_str(), stderr);
 }
 
 } // namespace
@@ -89,12 +91,17 @@ int grep_command::run() const {
                                      "sapwood grep ... -",
                                      each, each));
             }
+            if (search.given_up() > 0) {
+                complain(fmt::format("{}{} ({} lines in all; they are left out)", prefix,
+                                     search.why_given_up(), search.given_up()));
+                has_failed = true;
+            }
             if (search.has_met_unreadable()) {
                 complain(line_parser::why_unreadable);
             }
             if (counts_ && !is_quiet_) {
-                fmt::format_to(std::back_inserter(output.buffer()), "{}{}\n", prefix,
-                               search.found());
+                append_shown(prefix, output.buffer());
+                fmt::format_to(std::back_inserter(output.buffer()), "{}\n", search.found());
             }
             output.flush();
         } catch (const std::system_error& error) {

@@ -2,6 +2,7 @@
 #include "send_target.hpp"
 
 #include <sapwood/connect.hpp>
+#include <sapwood/escape.hpp>
 #include <sapwood/timeout.hpp>
 #include <sapwood/unix_socket.hpp>
 
@@ -86,7 +87,8 @@ class http_target final : public send_target {
                                 : fmt::format("Authorization: Bearer {}\r\n", options.token));
     }
 
-    task<send_answer> send(std::string_view batch) override {
+    task<send_answer> send(std::string_view batch, std::uint64_t /*records*/) override {
+        bool is_begun = false;
         try {
             if (peer_ == nullptr || has_news()) {
                 co_await timeout(connect_within, connect());
@@ -94,6 +96,7 @@ class http_target final : public send_target {
             const std::string head = fmt::format("{}{}\r\n\r\n", head_, batch.size());
             const std::span<const char> parts[] = {head, batch};
             http_response answer;
+            is_begun = true;
             try {
                 co_await peer_->write_all(parts);
             } catch (const std::system_error&) {
@@ -101,14 +104,23 @@ class http_target final : public send_target {
                 is_broken_ = true;
             }
             answer = co_await timeout(answer_within, http_response::read(*peer_));
-            if (answer.is_last || std::exchange(is_broken_, false)) {
+            const bool was_broken = std::exchange(is_broken_, false);
+            if (answer.is_last || was_broken) {
                 peer_.reset();
             }
-            co_return send_answer(kind_of(answer.status), text_of(answer), answer.retry_after);
+            send_answer result(kind_of(answer.status), text_of(answer), answer.retry_after);
+            if (was_broken && result.is == kind::taken) {
+                result.is = kind::again; // it answers what it has not got
+            }
+            // Of a collector that is in trouble, a part may be written.
+            result.is_doubtful = answer.status < 300 || answer.status >= 500;
+            co_return result;
         } catch (const std::system_error& error) {
             peer_.reset();
             is_broken_ = false;
-            co_return send_answer(kind::again, error.what());
+            send_answer result(kind::again, error.what());
+            result.is_doubtful = is_begun;
+            co_return result;
         } catch (const cancelled&) {
             peer_.reset();
             throw;
@@ -121,6 +133,8 @@ class http_target final : public send_target {
     }
 
     [[nodiscard]] bool is_acknowledged() const noexcept override { return true; }
+
+    [[nodiscard]] std::uint64_t may_be_lost() const noexcept override { return 0; }
 
   private:
     /// The other side has ended the connection, or says what it was not asked for.
@@ -146,7 +160,9 @@ class http_target final : public send_target {
         while (text.ends_with('\n') || text.ends_with('\r')) {
             text.remove_suffix(1);
         }
-        return fmt::format("HTTP status {}{}{}", answer.status, text.empty() ? "" : ": ", text);
+        std::string said = fmt::format("HTTP status {}{}", answer.status, text.empty() ? "" : ": ");
+        escape(text, said); // it goes to a terminal
+        return said;
     }
 
     /// Of a Unix socket; empty otherwise.

@@ -96,21 +96,30 @@ class backward_search {
 
     /// Where the first of the wanted lines begins; `end` is behind the last line.
     [[nodiscard]] std::uint64_t begin_of(std::uint64_t end) {
-        std::vector<char> block;
-        std::size_t kept = 0; // of a line whose begin has not been read
+        std::size_t kept = 0; // of a line whose begin has not been read, at the end of the block
         std::uint64_t first = end;
         for (std::uint64_t at = end; at > 0 && left_ > 0 && !is_too_early_;) {
             const std::uint64_t begin = at > piece_bytes ? at - piece_bytes : 0;
             const auto size = static_cast<std::size_t>(at - begin);
-            std::vector<char> larger(size + kept + line_padding);
-            const std::size_t got = file_.read(begin, larger.data(), size);
-            if (got < size) {
+            make_room(kept, size);
+            char* const line = block_.data() + block_.size() - line_padding - kept;
+            char* const piece = line - size;
+            if (file_.read(begin, piece, size) < size) {
                 break; // it was cut meanwhile
             }
-            std::copy_n(block.data(), kept, larger.data() + size);
-            block = std::move(larger);
-            const std::string_view text(block.data(), size + kept);
-            kept = look_at(text, begin, first);
+            const std::string_view read(piece, size);
+            const bool is_space = read.find_first_not_of('\0') == read.npos;
+            if (kept > 0 && (is_space || kept > block_reader::line_bytes_max)) {
+                // Zeros end a line, and one that is too long is taken for several.
+                (void)look_at({line, kept}, kept, at, true, first);
+                kept = 0;
+                continue;
+            }
+            kept = is_space ? 0 : look_at({piece, size + kept}, size, begin, begin == 0, first);
+            if (kept > 0) {
+                // What was read is behind what is looked at no longer.
+                std::memmove(block_.data() + block_.size() - line_padding - kept, piece, kept);
+            }
             at = begin;
         }
         return first;
@@ -119,26 +128,39 @@ class backward_search {
     [[nodiscard]] std::uint64_t left() const noexcept { return is_too_early_ ? 0 : left_; }
 
   private:
-    /// The lines of a piece, the last one first; how much of its begin is part of a line that
-    /// begins before it.
-    [[nodiscard]] std::size_t look_at(std::string_view text, std::uint64_t offset,
-                                      std::uint64_t& first) {
+    /// The lines of a piece, the last one first, of which the `fresh` first bytes are new; how much
+    /// of its begin is part of a line that begins before it, which it does not where `has_begin`.
+    [[nodiscard]] std::size_t look_at(std::string_view text, std::size_t fresh,
+                                      std::uint64_t offset, bool has_begin, std::uint64_t& first) {
         std::size_t end = text.size();
         while (end > 0 && left_ > 0 && !is_too_early_) {
-            const std::size_t newline = end >= 2 ? text.rfind('\n', end - 2) : text.npos;
-            if (newline == text.npos && offset > 0) {
+            // Behind the fresh bytes there is no newline but at the end.
+            const std::size_t newline =
+                end >= 2 ? text.rfind('\n', std::min(end - 2, fresh - 1)) : text.npos;
+            if (newline == text.npos && !has_begin) {
                 return end;
             }
-            const std::size_t begin = newline == text.npos ? 0 : newline + 1;
+            std::size_t begin = newline == text.npos ? 0 : newline + 1;
+            begin = std::min(text.find_first_not_of('\0', begin), end);
             std::string_view line = text.substr(begin, end - begin);
             line.remove_suffix(line.ends_with('\n') ? 1 : 0);
             if (is_wanted(line)) {
                 --left_;
                 first = offset + begin;
             }
-            end = begin;
+            end = newline == text.npos ? 0 : newline + 1;
         }
         return 0;
+    }
+
+    /// For so much before the `kept` bytes at the end of the block.
+    void make_room(std::size_t kept, std::size_t size) {
+        if (block_.size() < size + kept + line_padding) {
+            std::vector<char> larger(2 * (size + kept) + line_padding);
+            std::copy_n(block_.end() - static_cast<std::ptrdiff_t>(line_padding + kept), kept,
+                        larger.end() - static_cast<std::ptrdiff_t>(line_padding + kept));
+            block_ = std::move(larger);
+        }
     }
 
     [[nodiscard]] bool is_wanted(std::string_view line) {
@@ -160,6 +182,7 @@ class backward_search {
     line_view& view_;
     std::uint64_t left_;
     bool is_too_early_ = false;
+    std::vector<char> block_ = std::vector<char>(line_padding);
 };
 
 /// Shows all lines of the file from `at` to `end`.
@@ -168,7 +191,7 @@ void show(const readable_file& file, std::uint64_t at, std::uint64_t end, line_v
     std::size_t kept = 0;
     while (at < end) {
         if (block.size() - line_padding < kept + piece_bytes) {
-            block.resize(kept + 2 * piece_bytes + line_padding);
+            block.resize(2 * (kept + piece_bytes) + line_padding);
         }
         const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(end - at, piece_bytes));
         const std::size_t got = file.read(at, block.data() + kept, size);
@@ -176,19 +199,44 @@ void show(const readable_file& file, std::uint64_t at, std::uint64_t end, line_v
             break;
         }
         at += got;
-        std::string_view text(block.data(), kept + got);
-        const std::size_t last = text.rfind('\n');
-        std::string_view lines = text.substr(0, last == text.npos ? 0 : last + 1);
-        kept = text.size() - lines.size();
-        const char* const rest = lines.data() + lines.size();
-        while (!lines.empty()) {
-            view.show(take_line(lines));
+        const std::string_view read(block.data() + kept, got);
+        const bool is_space = read.find_first_not_of('\0') == read.npos;
+        if (is_space || kept > block_reader::line_bytes_max) {
+            // Zeros end a line, and one that is too long is shown in pieces.
+            if (kept > 0) {
+                view.show({block.data(), kept});
+            }
+            std::memmove(block.data(), read.data(), is_space ? 0 : got);
+            kept = is_space ? 0 : got;
+            if (is_space || std::string_view(block.data(), kept).find('\n') == read.npos) {
+                continue;
+            }
+            kept = 0;
         }
-        std::memmove(block.data(), rest, kept);
+        const std::string_view text(block.data(), kept + got);
+        const std::size_t last = text.substr(kept).rfind('\n');
+        std::string_view lines = text.substr(0, last == text.npos ? 0 : kept + last + 1);
+        std::string_view rest = text.substr(lines.size());
+        rest.remove_prefix(std::min(rest.find_first_not_of('\0'), rest.size()));
+        kept = rest.size();
+        while (!lines.empty()) {
+            std::string_view line = take_line(lines);
+            line.remove_prefix(std::min(line.find_first_not_of('\0'), line.size()));
+            view.show(line);
+        }
+        std::memmove(block.data(), rest.data(), kept);
     }
     if (kept > 0) {
         view.show({block.data(), kept});
     }
+}
+
+/// One file that cannot be read does not take the others with it.
+void complain(const std::system_error& error) {
+    if (error.code() == std::errc::broken_pipe) {
+        throw error; // nobody reads what is shown
+    }
+    std::fputs(fmt::format("sapwood tail: {}\n", error.what()).c_str(), stderr);
 }
 
 struct closed_fd {
@@ -217,36 +265,67 @@ void show_older(std::vector<log_file> older, std::uint64_t wanted, line_view& vi
         // It has no end to begin at; and what came before it is not looked for.
         constexpr auto all = std::numeric_limits<std::uint64_t>::max();
         std::deque<std::string> last;
-        block_reader reader(file);
-        for (std::string_view block = reader.next(); !block.empty(); block = reader.next()) {
-            while (!block.empty()) {
-                const std::string_view line = take_line(block);
-                if (wanted == all) {
-                    view.show(line);
-                    continue;
-                }
-                if (view.wants(line)) {
-                    last.emplace_back(line).append(line_padding, '\0');
-                }
-                if (last.size() > wanted) {
-                    last.pop_front();
+        try {
+            block_reader reader(file);
+            for (std::string_view block = reader.next(); !block.empty(); block = reader.next()) {
+                while (!block.empty()) {
+                    const std::string_view line = take_line(block);
+                    if (wanted == all) {
+                        view.show(line);
+                        continue;
+                    }
+                    if (view.wants(line)) {
+                        last.emplace_back(line).append(line_padding, '\0');
+                    }
+                    if (last.size() > wanted) {
+                        last.pop_front();
+                    }
                 }
             }
+        } catch (const std::system_error& error) {
+            complain(error);
         }
         for (const std::string& each : last) {
             view.show(std::string_view(each).substr(0, each.size() - line_padding));
         }
         return;
     }
-    const closed_fd opened(open_log(file.path));
-    const readable_file readable(opened.fd, file.path);
-    std::uint64_t lines_end = 0;
+    closed_fd opened(-1);
+    std::unique_ptr<readable_file> readable;
+    std::uint64_t begin = 0;
     std::uint64_t text_end = 0;
-    readable.find_end(lines_end, text_end);
-    backward_search search(readable, view, wanted);
-    const std::uint64_t begin = search.begin_of(text_end);
-    show_older(std::move(older), search.left(), view);
-    show(readable, begin, text_end, view);
+    std::uint64_t left = wanted;
+    try {
+        opened.fd = open_log(file.path);
+        readable = std::make_unique<readable_file>(opened.fd, file.path);
+        std::uint64_t lines_end = 0;
+        readable->find_end(lines_end, text_end);
+        backward_search search(*readable, view, wanted);
+        begin = search.begin_of(text_end);
+        left = search.left();
+    } catch (const std::system_error& error) {
+        complain(error);
+        readable.reset();
+        left = wanted;
+    }
+    show_older(std::move(older), left, view);
+    if (readable != nullptr) {
+        try {
+            show(*readable, begin, text_end, view);
+        } catch (const std::system_error& error) {
+            complain(error);
+        }
+    }
+}
+
+/// Whether the file has been renamed since it was opened as the present one.
+bool is_same(const std::string& path, int fd) {
+    struct ::stat by_name {};
+
+    struct ::stat by_fd {};
+
+    return fd >= 0 && ::stat(path.c_str(), &by_name) == 0 && ::fstat(fd, &by_fd) == 0 &&
+           by_name.st_dev == by_fd.st_dev && by_name.st_ino == by_fd.st_ino;
 }
 
 } // namespace
@@ -280,6 +359,9 @@ follow_point print_last_lines(const std::string& log, std::uint64_t wanted, bool
         try {
             older = files_of(log);
             older.pop_back();
+            const auto same = std::ranges::find_if(
+                older, [&](const log_file& each) { return is_same(each.path, present.fd); });
+            older.erase(same, older.end()); // what is behind it is newer
         } catch (const std::system_error&) {
             // Its directory may not be listed: then there is this file alone.
         }

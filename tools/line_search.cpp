@@ -3,6 +3,8 @@
 #include <sapwood/numbered_line.hpp>
 
 #include <cstring>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood::tools {
@@ -23,6 +25,15 @@ std::string_view body_of(std::string_view line) noexcept {
     return has_head(line) ? line.substr(numbered_line::head_bytes) : line;
 }
 
+/// Whether its lines come as they are written, and somebody may look at them then.
+bool is_live(const std::string& path) noexcept {
+    struct ::stat status {};
+
+    const int failed =
+        path == standard_input ? ::fstat(STDIN_FILENO, &status) : ::stat(path.c_str(), &status);
+    return failed == 0 && !S_ISREG(status.st_mode);
+}
+
 } // namespace
 
 line_search::line_search(const pattern& wanted, const line_filter& filter, search_options options,
@@ -37,10 +48,14 @@ line_search::line_search(const pattern& wanted, const line_filter& filter, searc
 void line_search::search(const log_file& file) {
     superseded_from_ = file.superseded_from;
     block_reader reader(file);
+    const bool flushes = is_live(file.path);
     const bool by_text = wanted_.is_text() && !wanted_.text().empty() && !options_.inverts;
     for (std::string_view block = reader.next(); !block.empty() && !is_done();
          block = reader.next()) {
         by_text ? search_text(block) : search_each(block);
+        if (flushes) {
+            output_.flush();
+        }
     }
 }
 
@@ -66,7 +81,16 @@ void line_search::search_each(std::string_view lines) {
 }
 
 void line_search::look_at(std::string_view line) {
-    if (wanted_.matches(body_of(line)) != options_.inverts) {
+    bool is_match = false;
+    try {
+        is_match = wanted_.matches(body_of(line));
+    } catch (const pattern_gave_up& error) {
+        if (given_up_++ == 0) {
+            why_given_up_ = error.what();
+        }
+        return;
+    }
+    if (is_match != options_.inverts) {
         take(line);
     }
 }
@@ -81,7 +105,7 @@ void line_search::take(std::string_view line) {
             return;
         }
         if (!options_.only_counts && !options_.only_asks) {
-            output_.buffer().append(prefix_);
+            append_shown(prefix_, output_.buffer());
             printer_.print(line, parsed, parser_);
             output_.flush_if_large();
         }

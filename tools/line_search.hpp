@@ -32,6 +32,11 @@ class line_search {
 
     [[nodiscard]] std::uint64_t found() const noexcept { return found_; }
 
+    /// Lines that the pattern gave up on, and why it did on the first; they are not found.
+    [[nodiscard]] std::uint64_t given_up() const noexcept { return given_up_; }
+
+    [[nodiscard]] const std::string& why_given_up() const noexcept { return why_given_up_; }
+
     /// See line_parser.
     [[nodiscard]] bool has_met_unreadable() const noexcept { return parser_.has_met_unreadable(); }
 
@@ -53,6 +58,8 @@ class line_search {
     /// Of the file that is searched.
     std::uint64_t superseded_from_ = 0;
     std::uint64_t found_ = 0;
+    std::uint64_t given_up_ = 0;
+    std::string why_given_up_;
 };
 
 } // namespace sapwood::tools

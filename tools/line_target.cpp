@@ -6,10 +6,14 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <fmt/format.h>
+#include <linux/sockios.h>
 #include <stdexcept>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 namespace sapwood::tools {
@@ -21,29 +25,64 @@ using namespace std::chrono_literals;
 /// A peer that reads to the end and keeps the connection has been told; nothing more can be known.
 constexpr auto end_within = 2s;
 
-/// Whether the other side has ended the stream, or has broken it off.
-bool is_ended(const stream& peer) noexcept {
+enum class peer_state : std::uint8_t {
+    open,
+    /// It has read all, and ended the stream.
+    done,
+    /// It has ended the stream, and not read all, or nobody knows.
+    broken,
+};
+
+/// What was written and has not arrived: of a Unix socket, what the other side has not read.
+bool has_outstanding(const stream& peer) noexcept {
+    int bytes = 0;
+    return ::ioctl(peer.fd(), SIOCOUTQ, &bytes) != 0 || bytes != 0;
+}
+
+peer_state state_of(const stream& peer) noexcept {
     char byte = 0;
     const ssize_t got = ::recv(peer.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+    if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR))) {
+        return peer_state::open;
+    }
+    // A peer of TCP that closes with unread bytes resets the connection, and one of a Unix socket
+    // as well. Where its end came before, only the error that is still pending tells.
+    int error = 0;
+    socklen_t size = sizeof(error);
+    const bool is_known =
+        got == 0 && ::getsockopt(peer.fd(), SOL_SOCKET, SO_ERROR, &error, &size) == 0;
+    return is_known && error == 0 && !has_outstanding(peer) ? peer_state::done : peer_state::broken;
 }
 
 template <class Stream>
 class line_target : public send_target {
   public:
-    task<send_answer> send(std::string_view batch) override {
+    task<send_answer> send(std::string_view batch, std::uint64_t records) override {
+        bool is_begun = false;
         try {
-            if (peer_.is_open() && is_ended(peer_)) {
-                peer_ = {};
+            if (peer_.is_open()) {
+                look_at_peer();
             }
             if (!peer_.is_open()) {
                 peer_ = co_await timeout(connect_within, connect());
             }
+            is_begun = true;
             co_await peer_.write_all(batch);
         } catch (const std::system_error& error) {
-            peer_ = {};
-            co_return send_answer(send_answer::kind::again, error.what());
+            // EPIPE of a Unix socket alone leaves in doubt whether something was lost.
+            const bool is_mere_end = std::is_same_v<Stream, unix_stream> &&
+                                     error.code() == std::errc::broken_pipe &&
+                                     state_of(peer_) == peer_state::done;
+            lost_ += is_mere_end ? 0 : unsure_;
+            drop();
+            send_answer answer(send_answer::kind::again, error.what());
+            answer.is_doubtful = is_begun;
+            co_return answer;
+        } catch (const cancelled&) {
+            drop(); // a part of the batch may be written
+            throw;
         }
+        unsure_ += records;
         co_return send_answer(send_answer::kind::taken);
     }
 
@@ -58,9 +97,13 @@ class line_target : public send_target {
                 while (co_await peer_.read_some(ignored) > 0) {
                 }
             });
+            if (state_of(peer_) == peer_state::broken) {
+                lost_ += unsure_;
+            }
         } catch (const std::system_error& error) {
             if (error.code() != std::errc::timed_out) {
-                peer_ = {};
+                lost_ += unsure_;
+                drop();
                 co_return send_answer(
                     send_answer::kind::hopeless,
                     fmt::format("the connection broke at its end, and what was under way may be "
@@ -68,17 +111,44 @@ class line_target : public send_target {
                                 error.what()));
             }
         }
-        peer_ = {};
+        drop();
         co_return send_answer(send_answer::kind::taken);
     }
 
     [[nodiscard]] bool is_acknowledged() const noexcept override { return false; }
 
+    [[nodiscard]] std::uint64_t may_be_lost() const noexcept override { return lost_; }
+
   protected:
     [[nodiscard]] virtual task<Stream> connect() = 0;
 
   private:
+    /// Drops a connection that the other side has ended, and counts what it may not have read.
+    void look_at_peer() {
+        switch (state_of(peer_)) {
+        case peer_state::open:
+            if (std::is_same_v<Stream, unix_stream> && !has_outstanding(peer_)) {
+                unsure_ = 0; // it has read all
+            }
+            return;
+        case peer_state::broken:
+            lost_ += unsure_;
+            break;
+        case peer_state::done:
+            break;
+        }
+        drop();
+    }
+
+    void drop() {
+        peer_ = {};
+        unsure_ = 0;
+    }
+
     Stream peer_;
+    /// Records that were sent by this connection, and are not known to have been read.
+    std::uint64_t unsure_ = 0;
+    std::uint64_t lost_ = 0;
 };
 
 class unix_lines final : public line_target<unix_stream> {

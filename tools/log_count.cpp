@@ -36,8 +36,12 @@ constexpr std::int64_t steps[] = {1,
 
 /// A port is another one for each connection.
 std::string_view without_port(std::string_view from) noexcept {
-    return from.starts_with("unix") ? from.substr(0, from.find(" facility="))
-                                    : from.substr(0, std::min(from.rfind(':'), from.find(' ', 5)));
+    if (from.starts_with("unix")) {
+        return from.substr(0, from.find(" facility="));
+    }
+    from = from.substr(0, from.find(' ', from.find(' ') + 1));
+    const bool is_ipv6 = from.find(':') != from.rfind(':');
+    return from.substr(0, from.rfind(is_ipv6 ? '.' : ':'));
 }
 
 } // namespace

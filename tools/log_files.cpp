@@ -85,15 +85,19 @@ std::optional<found_file> look_at(std::string_view ending) {
     return found;
 }
 
-/// The time of the first record; none where it has none.
+/// The time of the first record; none where it has none, or cannot be read: who reads it says so.
 std::optional<std::int64_t> begin_of(const log_file& file) {
-    line_parser parser;
-    block_reader reader(file);
-    std::string_view block = reader.next();
-    for (int lines = 0; lines < 10 && !block.empty(); ++lines) {
-        if (const auto time = parser.parse(take_line(block)).time_ns) {
-            return time;
+    try {
+        line_parser parser;
+        block_reader reader(file);
+        std::string_view block = reader.next();
+        for (int lines = 0; lines < 10 && !block.empty(); ++lines) {
+            if (const auto time = parser.parse(take_line(block)).time_ns) {
+                return time;
+            }
         }
+    } catch (const std::system_error&) {
+        return std::nullopt;
     }
     return std::nullopt;
 }

@@ -40,8 +40,39 @@ void complain(std::string_view what) {
     std::fputs(fmt::format("sapwood tail: {}\n", what).c_str(), stderr);
 }
 
-std::string without_packing(const log_file& file) {
-    return file.is_compressed ? file.path.substr(0, file.path.rfind('.')) : file.path;
+/// By which a file of the log is known again: its name, or, where the next rotation gives it
+/// another number, when it was written last, which neither that nor compressing changes.
+std::string identity_of(const log_file& file) {
+    const std::string name =
+        file.is_compressed ? file.path.substr(0, file.path.rfind('.')) : file.path;
+    const std::size_t digits = name.size() - (name.find_last_not_of("0123456789") + 1);
+    constexpr std::size_t digits_max = 6;
+    const bool is_numbered = digits > 0 && digits <= digits_max && digits < name.size() &&
+                             name.at(name.size() - digits - 1) == '.';
+
+    struct ::stat status {};
+
+    if (!is_numbered || ::stat(file.path.c_str(), &status) != 0) {
+        return name;
+    }
+    return fmt::format("{}.{:09}", status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+}
+
+/// Whether the packed file is what the open one was: by its begin.
+bool is_packed_of(const log_file& packed, const followed_file& open) {
+    constexpr std::size_t compared_max = 4096;
+    char begin[compared_max];
+    const ssize_t got = open.fd() < 0 ? 0 : ::pread(open.fd(), begin, compared_max, 0);
+    std::string_view text(begin, got > 0 ? static_cast<std::size_t>(got) : 0);
+    text = text.substr(0, text.find_last_not_of('\0') + 1);
+    try {
+        block_reader reader(packed);
+        const std::string_view other = reader.next();
+        const std::size_t size = std::min(text.size(), other.size());
+        return size > 0 && text.substr(0, size) == other.substr(0, size);
+    } catch (const std::system_error&) {
+        return false; // whoever shows it says why
+    }
 }
 
 /// Tells when something has happened to files: wakes, and says nothing of what it was.
@@ -96,7 +127,7 @@ class log_follower {
             is_missing_ = true;
         }
         for (const log_file& each : files_now()) {
-            known_.insert(without_packing(each));
+            known_.insert(identity_of(each));
         }
     }
 
@@ -114,7 +145,8 @@ class log_follower {
                                 view_);
         }
         view_.output().flush();
-        while (files_.size() > 1 && files_.front()->is_over(clock::now() - old_file_lasts)) {
+        while (files_.size() > 1 && files_.front()->is_read() &&
+               files_.front()->is_over(clock::now() - old_file_lasts)) {
             files_.front()->show_rest(view_);
             files_.pop_front();
         }
@@ -171,7 +203,7 @@ class log_follower {
             }
             known_.clear();
             for (const log_file& each : files) {
-                known_.insert(without_packing(each));
+                known_.insert(identity_of(each));
             }
             is_missing_ = false;
             return;
@@ -180,7 +212,7 @@ class log_follower {
 
     /// The files behind the one that is read now. Empty where one cannot be opened.
     [[nodiscard]] std::vector<std::unique_ptr<followed_file>>
-    open_behind(const std::vector<log_file>& files) const {
+    open_behind(const std::vector<log_file>& files) {
         std::size_t first = files.empty() ? 0 : files.size() - 1;
         bool is_found = false;
         for (std::size_t i = 0; i < files.size() && !files_.empty(); ++i) {
@@ -192,14 +224,16 @@ class log_follower {
             }
         }
         if (!is_found) {
-            // It has been compressed, or removed. What is new is behind it, or itself.
+            // It has been compressed, or removed. What is new is behind it.
             const auto is_new = [this](const log_file& each) {
-                return !known_.contains(without_packing(each));
+                return !known_.contains(identity_of(each));
             };
             const auto found = std::ranges::find_if(files, is_new);
             first = std::min(first, static_cast<std::size_t>(found - files.begin()));
-            if (!files_.empty() && first + 1 < files.size() && files[first].is_compressed) {
-                ++first;
+            for (std::size_t i = first; i < files.size() && !files_.empty(); ++i) {
+                if (files[i].is_compressed && is_packed_of(files[i], *files_.back())) {
+                    first = i + 1;
+                }
             }
         }
         std::vector<std::unique_ptr<followed_file>> opened;
@@ -213,8 +247,14 @@ class log_follower {
                                      : std::make_unique<followed_file>(files[i].path,
                                                                        open_log(files[i].path), 0));
             }
-        } catch (const std::system_error&) {
-            opened.clear(); // renamed in this moment
+            has_complained_ = false;
+        } catch (const std::system_error& error) {
+            opened.clear();
+            // What is not there was renamed in this moment.
+            if (error.code() != std::errc::no_such_file_or_directory &&
+                !std::exchange(has_complained_, true)) {
+                complain(fmt::format("{}; waits until it can", error.what()));
+            }
         }
         return opened;
     }
@@ -231,9 +271,11 @@ class log_follower {
     file_watch watch_;
     /// The last one has the log's name, or had it; those before may get lines for a while.
     std::deque<std::unique_ptr<followed_file>> files_;
-    /// Names that were there when files were opened last.
+    /// What was there when files were opened last.
     std::set<std::string> known_;
     bool is_missing_ = false;
+    /// Of a file that cannot be opened.
+    bool has_complained_ = false;
 };
 
 [[nodiscard]] bool has_reader_to_lose() {

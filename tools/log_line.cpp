@@ -67,6 +67,22 @@ bool is_from(std::string_view text) noexcept {
            text.starts_with("[tcp ");
 }
 
+/// A field of logfmt that has the name of one of the line's own stands behind `fields.`.
+bool is_named(std::string_view found, std::string_view key) noexcept {
+    return found == key || (found.starts_with("fields.") && found.substr(7) == key);
+}
+
+std::optional<std::string_view> logfmt_field(std::string_view text, std::string_view key) noexcept {
+    std::string_view found;
+    std::string_view value;
+    while (take_logfmt(text, found, value)) {
+        if (is_named(found, key)) {
+            return value;
+        }
+    }
+    return std::nullopt;
+}
+
 } // namespace
 
 bool take_logfmt(std::string_view& text, std::string_view& key, std::string_view& value) noexcept {
@@ -237,6 +253,12 @@ std::optional<std::string_view> line_parser::field(std::string_view key) {
     if (line_.is == log_line::form::json) {
         return json_field(key);
     }
+    // What the collector knows of its sender comes first: the sender does not say it.
+    if (line_.is == log_line::form::text) {
+        if (const auto value = logfmt_field(line_.from, key)) {
+            return value;
+        }
+    }
     if (!line_.record.empty()) {
         parse_record();
     }
@@ -249,28 +271,15 @@ std::optional<std::string_view> line_parser::field(std::string_view key) {
 }
 
 std::optional<std::string_view> line_parser::text_field(std::string_view key) {
-    // A field of logfmt that has the name of one of the line's own stands behind `fields.`.
-    const auto is_it = [key](std::string_view found) {
-        return found == key || (found.starts_with("fields.") && found.substr(7) == key);
-    };
     if (line_.is == log_line::form::logfmt) {
         for (const line_field& each : fields()) {
-            if (is_it(each.key)) {
+            if (is_named(each.key, key)) {
                 return each.value;
             }
         }
         return std::nullopt;
     }
-    for (std::string_view text : {line_.message, line_.from}) {
-        std::string_view found;
-        std::string_view value;
-        while (take_logfmt(text, found, value)) {
-            if (is_it(found)) {
-                return value;
-            }
-        }
-    }
-    return std::nullopt;
+    return logfmt_field(line_.message, key);
 }
 
 } // namespace sapwood::tools

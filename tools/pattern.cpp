@@ -58,7 +58,7 @@ struct pattern::expression {
         if (result != PCRE2_ERROR_NOMATCH) {
             PCRE2_UCHAR8 why[256];
             pcre2_get_error_message_8(result, why, sizeof(why));
-            throw std::runtime_error(
+            throw pattern_gave_up(
                 fmt::format("the pattern takes too much of a line of {} bytes: {}", line.size(),
                             reinterpret_cast<const char*>(why)));
         }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,11 @@ struct pattern_options {
     bool is_fixed = false;
     /// Of letters, whatever alphabet they are of.
     bool in_any_case = false;
+};
+
+/// An expression has taken too long on a line, or too much.
+struct pattern_gave_up : std::runtime_error {
+    using std::runtime_error::runtime_error;
 };
 
 class pattern {
@@ -29,7 +35,7 @@ class pattern {
     /// Whether a line matches that has text().
     [[nodiscard]] bool is_text() const noexcept { return is_text_; }
 
-    /// Throws std::runtime_error where an expression takes too long.
+    /// Throws pattern_gave_up.
     [[nodiscard]] bool matches(std::string_view line) const;
 
   private:

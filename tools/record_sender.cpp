@@ -26,6 +26,9 @@ using namespace std::chrono_literals;
 
 constexpr std::uint64_t refusals_told = 20;
 
+/// The last attempt before it gives up has so long at least.
+constexpr auto attempt_least = 1s;
+
 void complain(std::string_view what) {
     std::fputs(fmt::format("sapwood send: {}\n", what).c_str(), stderr);
 }
@@ -113,6 +116,7 @@ task<sender_counts> record_sender::run(std::vector<std::string> files, std::stri
     co_await when_any(send_all(), watch_signals());
     reading_.cancel();
     co_await reading_;
+    counts_.may_be_lost = target_->may_be_lost();
     if (counts_.trouble.empty() && counts_.taken + counts_.refused < counts_.read) {
         counts_.trouble = "there was no time left to send the rest";
     }
@@ -130,16 +134,33 @@ task<> record_sender::watch_signals() {
 
 /// Told to stop, ends normally: what it has read is to be sent.
 task<> record_sender::read_all(std::vector<std::string> files) {
-    try {
-        for (const std::string& each : files) {
-            co_await read_file(each);
+    // Whatever ends it, send_all is to know.
+    struct end_of_reading {
+        explicit end_of_reading(record_sender& whose) noexcept : of(whose) {}
+
+        end_of_reading(const end_of_reading&) = delete;
+        end_of_reading& operator=(const end_of_reading&) = delete;
+
+        ~end_of_reading() {
+            of.is_read_ = true;
+            of.has_work_.set();
         }
-    } catch (const std::system_error& error) {
-        counts_.trouble = error.what(); // what was read is sent all the same
-    } catch (const cancelled&) {
+
+        record_sender& of;
+    };
+
+    const end_of_reading end(*this);
+    for (const std::string& each : files) {
+        try {
+            co_await read_file(each);
+        } catch (const std::system_error& error) {
+            // What was read is sent all the same, and so are the files behind it.
+            counts_.trouble += counts_.trouble.empty() ? "" : "; ";
+            counts_.trouble += error.what();
+        } catch (const cancelled&) {
+            co_return;
+        }
     }
-    is_read_ = true;
-    has_work_.set();
 }
 
 task<> record_sender::read_file(const std::string& path) {
@@ -249,11 +270,12 @@ task<> record_sender::send_all() {
 task<bool> record_sender::deliver(batch what) {
     back_off delays;
     stuck_since_ = clock::now();
-    for (bool is_first = true;; is_first = false) {
-        if (!is_first) {
+    for (bool may_be_there = false, is_counted = false;;) {
+        if (may_be_there && !std::exchange(is_counted, true)) {
             counts_.sent_again += what.ends.size();
         }
-        const send_answer answer = co_await target_->send(what.bytes);
+        const send_answer answer = co_await attempt(what);
+        may_be_there = may_be_there || answer.is_doubtful;
         switch (answer.is) {
         case send_answer::kind::taken:
             counts_.taken += what.ends.size();
@@ -289,6 +311,22 @@ task<bool> record_sender::deliver(batch what) {
         }
         note_retry(answer.why);
         co_await sleep_for(delay);
+    }
+}
+
+/// Who neither reads nor answers does not make it last for longer than it may.
+task<send_answer> record_sender::attempt(const batch& what) {
+    if (options_.give_up_after.count() <= 0) {
+        co_return co_await target_->send(what.bytes, what.ends.size());
+    }
+    const clock::duration left = options_.give_up_after - (clock::now() - stuck_since_);
+    const clock::duration within = std::max<clock::duration>(left, attempt_least);
+    try {
+        co_return co_await timeout(within, target_->send(what.bytes, what.ends.size()));
+    } catch (const std::system_error& error) {
+        send_answer late(send_answer::kind::again, error.what());
+        late.is_doubtful = true;
+        co_return late;
     }
 }
 

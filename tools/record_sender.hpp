@@ -33,14 +33,18 @@ struct sender_counts {
     std::uint64_t read = 0;
     std::uint64_t taken = 0;
     std::uint64_t refused = 0;
-    /// Of those taken, or perhaps taken, more than once.
+    /// Of those that may be there twice: sent again where an attempt before was in doubt.
     std::uint64_t sent_again = 0;
+    /// Of those taken, at most so many by a connection that broke before they were read.
+    std::uint64_t may_be_lost = 0;
     /// It was told to end before the end of its input.
     bool was_interrupted = false;
     /// Why it has ended early, or what may be lost; empty: neither.
     std::string trouble;
 
-    [[nodiscard]] bool has_all() const noexcept { return taken == read && trouble.empty(); }
+    [[nodiscard]] bool has_all() const noexcept {
+        return taken == read && may_be_lost == 0 && trouble.empty();
+    }
 };
 
 class record_sender {
@@ -50,8 +54,8 @@ class record_sender {
                   sender_options options);
 
     /// Sends the lines of these files, `-` is standard input; or `message`, if there are none. Ends
-    /// with their end, or soon after SIGINT and SIGTERM. Throws std::system_error where a file
-    /// cannot be read.
+    /// with their end, or soon after SIGINT and SIGTERM. A file that cannot be read is left out,
+    /// and is the trouble that the answer tells.
     [[nodiscard]] task<sender_counts> run(std::vector<std::string> files, std::string message);
 
   private:
@@ -71,6 +75,7 @@ class record_sender {
     static constexpr std::size_t line_bytes_max = 1u << 20;
 
     [[nodiscard]] task<> read_all(std::vector<std::string> files);
+    [[nodiscard]] task<send_answer> attempt(const batch& what);
     [[nodiscard]] task<> read_file(const std::string& path);
     [[nodiscard]] task<bool> read_some(file& input, const std::string& path, line_input& lines);
     [[nodiscard]] task<> room();

@@ -11,11 +11,13 @@
 #include <CLI/CLI.hpp>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <string>
+#include <system_error>
 #include <unistd.h>
 
 namespace {
@@ -43,6 +45,8 @@ void open_standard_streams() noexcept {
 int main(int argc, char** argv) {
     open_standard_streams();
     constexpr int usage_error = 2;
+    // Who reads no more of the output is met as EPIPE.
+    (void)std::signal(SIGPIPE, SIG_IGN);
     CLI::App program{"Collects logs, and works on them."};
     program.set_version_flag("--version", SAPWOOD_VERSION);
     program.require_subcommand(1);
@@ -67,6 +71,14 @@ int main(int argc, char** argv) {
             serve,
 #endif
             send, tail, grep, stats, verify);
+    } catch (const std::system_error& error) {
+        const bool only_prints =
+            tail.is_chosen() || grep.is_chosen() || stats.is_chosen() || verify.is_chosen();
+        if (only_prints && error.code() == std::errc::broken_pipe) {
+            return 0; // nobody reads the output any more
+        }
+        std::fputs(fmt::format("sapwood: {}\n", error.what()).c_str(), stderr);
+        return usage_error;
     } catch (const std::exception& error) {
         // Whose standard error cannot be written to has the exit code.
         std::fputs(fmt::format("sapwood: {}\n", error.what()).c_str(), stderr);

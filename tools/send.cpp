@@ -33,11 +33,16 @@ void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_ve
     };
     if (counts.taken == counts.read && !counts.trouble.empty()) {
         say(counts.trouble);
-    } else if (!counts.has_all()) {
+    } else if (counts.taken != counts.read) {
         say(fmt::format("{} of {} records were not {}{}{}", counts.read - counts.taken, counts.read,
                         done, counts.trouble.empty() ? "" : ": ", counts.trouble));
     } else if (is_verbose) {
         say(fmt::format("{} records {}", counts.taken, done));
+    }
+    if (counts.may_be_lost != 0) {
+        say(fmt::format("a connection broke off: of the records sent, up to {} were not read, and "
+                        "may be lost",
+                        counts.may_be_lost));
     }
     if (counts.sent_again != 0) {
         say(fmt::format("{} records were sent again, and may be there twice", counts.sent_again));

@@ -40,6 +40,8 @@ struct send_answer {
     std::string why;
     /// How long the other side asks to be left alone; zero: it does not say.
     clock::duration after;
+    /// It is not `taken`, and a part of it may be there all the same.
+    bool is_doubtful = false;
 };
 
 class send_target {
@@ -47,7 +49,7 @@ class send_target {
     virtual ~send_target() = default;
 
     /// Connects where it is not connected. Throws only `cancelled`.
-    [[nodiscard]] virtual task<send_answer> send(std::string_view batch) = 0;
+    [[nodiscard]] virtual task<send_answer> send(std::string_view batch, std::uint64_t records) = 0;
 
     /// Of a stream: ends it, and waits for the other side to do so, which then has read everything.
     /// Throws only `cancelled`.
@@ -55,6 +57,10 @@ class send_target {
 
     /// Whether what is `taken` is acknowledged, and not only sent.
     [[nodiscard]] virtual bool is_acknowledged() const noexcept = 0;
+
+    /// How many records at most were `taken` by a connection that then broke before it was known
+    /// that they were read.
+    [[nodiscard]] virtual std::uint64_t may_be_lost() const noexcept = 0;
 };
 
 /// `place` is a Unix socket's path or HOST:PORT.

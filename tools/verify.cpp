@@ -1,5 +1,7 @@
 #include "verify.hpp"
 
+#include "line_printer.hpp"
+
 #include <sapwood/log_verifier.hpp>
 
 #include <chrono>
@@ -56,6 +58,13 @@ std::string range_of(lsn first, lsn last) {
                          : fmt::format("{} to {}", to_number(first), to_number(last));
 }
 
+/// A name of a file, as it may be shown.
+std::string shown(std::string_view path) {
+    log_buffer text(path.size());
+    append_shown(path, text);
+    return std::string(text.text());
+}
+
 std::string_view name_of(damaged_piece::kind kind) {
     switch (kind) {
     case damaged_piece::kind::broken:
@@ -82,7 +91,7 @@ void print_damage(const verified_log& log) {
         if (listed++ == lines_listed) {
             break;
         }
-        fmt::print("{}:{}: missing before this line: {}{}\n", each.file, each.line,
+        fmt::print("{}:{}: missing before this line: {}{}\n", shown(each.file), each.line,
                    range_of(each.which.first, each.which.last),
                    each.is_told ? " (the log says so)" : "");
     }
@@ -92,8 +101,8 @@ void print_damage(const verified_log& log) {
         if (listed++ == lines_listed) {
             break;
         }
-        fmt::print("{}:{}: {} ({} bytes from byte {} on)\n", each.file, each.line, name_of(each.is),
-                   each.bytes, each.offset);
+        fmt::print("{}:{}: {} ({} bytes from byte {} on)\n", shown(each.file), each.line,
+                   name_of(each.is), each.bytes, each.offset);
     }
     print_more(lines_listed, log.damaged_pieces);
 }
@@ -119,7 +128,7 @@ void print_producers(const verified_log& log, bool all) {
 
 void print_log(const std::string& path, const verified_log& log, bool lists_producers) {
     for (const log_segment& each : log.segments) {
-        fmt::print("{}: {} bytes{}, {} records{}\n", each.path, each.bytes,
+        fmt::print("{}: {} bytes{}, {} records{}\n", shown(each.path), each.bytes,
                    each.preallocated_bytes == 0
                        ? ""
                        : fmt::format(", {} of them preallocated", each.preallocated_bytes),
@@ -135,13 +144,13 @@ void print_log(const std::string& path, const verified_log& log, bool lists_prod
         fmt::print("{} bytes of a line that is being written now\n", log.unfinished_bytes);
     }
     if (log.is_whole()) {
-        fmt::print("{}: whole, {} records{}\n", path, log.lines,
+        fmt::print("{}: whole, {} records{}\n", shown(path), log.lines,
                    log.missing_records_told == 0
                        ? ""
                        : fmt::format("; {} more were lost, and the log says so",
                                      log.missing_records_told));
     } else {
-        fmt::print("{}: NOT WHOLE, {} records missing, {} pieces damaged ({} bytes)\n", path,
+        fmt::print("{}: NOT WHOLE, {} records missing, {} pieces damaged ({} bytes)\n", shown(path),
                    log.missing_records_untold, log.damaged_pieces, log.damaged_bytes);
     }
 }

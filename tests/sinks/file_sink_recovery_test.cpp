@@ -220,7 +220,8 @@ TEST_SUITE("file_sink_recovery") {
         CHECK(!std::filesystem::exists(folder / "log.next"));
     }
 
-    CO_TEST_CASE("a segment in the making whose first line is broken is removed, whatever follows") {
+    CO_TEST_CASE(
+        "a segment in the making whose first line is broken is removed, whatever follows") {
         const temporary_directory folder;
         std::string next = lines(6, 9);
         next[30] ^= 1; // as where the power went off before its first sync

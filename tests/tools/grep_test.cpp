@@ -19,6 +19,7 @@ namespace {
 using sapwood::line_head;
 using sapwood::lsn;
 using sapwood::numbered_line;
+using sapwood::test::eventually;
 using sapwood::test::fill;
 using sapwood::test::program;
 using sapwood::test::run_program;
@@ -179,9 +180,10 @@ TEST_SUITE("grep") {
             return;
         }
         const temporary_directory at;
-        fill(at / "app.log", std::string(60, 'a') + "!\n");
+        fill(at / "app.log", "aa\n" + std::string(60, 'a') + "!\naaa\n");
         const auto done = grep({"^(a+a+)+$", at / "app.log"});
         CHECK(done.status == 2);
+        CHECK(done.out == "aa\naaa\n"); // the others are found
         CHECK(has(done.err, "the pattern takes too much of a line"));
     }
 
@@ -207,6 +209,42 @@ TEST_SUITE("grep") {
             CHECK(run_program("sapwood", arguments, {.in = in}).out == line(2));
             ::close(in);
         }
+    }
+
+    TEST_CASE("what is found in a pipe is shown at once") {
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        program live("sapwood", {"grep", "number", "-"}, {.in = ends[0]});
+        ::close(ends[0]);
+        CHECK(::write(ends[1], line(1).data(), line(1).size()) ==
+              static_cast<ssize_t>(line(1).size()));
+        eventually([&] { return live.out_so_far() == line(1); });
+        ::close(ends[1]);
+        CHECK(live.wait().status == 0);
+    }
+
+    TEST_CASE("what the collector knows of a sender is not what the sender says") {
+        const temporary_directory at;
+        fill(at / "app.log",
+             "2026-11-21 22:39:56.000 0 info [unix pid=17 uid=1000] uid=0 rm user=7\n"
+             "2026-11-21 22:39:56.000 0 info [unix pid=17 uid=1000] {\"uid\":0}\n");
+        CHECK(grep({"--where", "uid=0", at / "app.log"}).status == 1);
+        CHECK(grep({"--where", "uid=1000", at / "app.log"}).status == 0);
+        CHECK(grep({"--where", "user=7", at / "app.log"}).status == 0);
+    }
+
+    TEST_CASE("an older file that cannot be read costs no other, and names are shown escaped") {
+        const temporary_directory at;
+        const std::string log = at / "a\x1bpp.log";
+        std::filesystem::create_symlink(at / "nowhere", log + ".1");
+        fill(log + ".20261126T141236.123Z", line(1));
+        fill(log, line(2));
+        const auto done = grep({"number", log, log});
+        CHECK(done.status == 2);
+        CHECK(has(done.out, line(1)));
+        CHECK(has(done.out, line(2)));
+        CHECK(!has(done.out + done.err, "\x1b"));
+        CHECK(has(done.out, R"(a\x1bpp.log:)"));
     }
 
     TEST_CASE("lines of any length are found, and space for lines to come is no line") {

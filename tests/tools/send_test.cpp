@@ -257,7 +257,7 @@ TEST_SUITE("send") {
         CHECK(done.status == 0);
         CHECK(to.bodies.all() == strings(4, message("one") + message("two")));
         CHECK(has(done.err, "HTTP status 503: full; tries again\n"));
-        CHECK(has(done.err, "6 records were sent again, and may be there twice\n"));
+        CHECK(has(done.err, "2 records were sent again, and may be there twice\n")); // each once
     }
 
     TEST_CASE("it waits for as long as Retry-After says") {
@@ -376,6 +376,7 @@ TEST_SUITE("send") {
         const temporary_directory at;
         collected pieces;
         std::atomic<int> connections = 0;
+        std::atomic<bool> has_ended = false;
         server to(
             [&](int peer) {
                 ++connections;
@@ -383,7 +384,9 @@ TEST_SUITE("send") {
                 while (const auto got = ::recv(peer, piece, sizeof(piece), 0)) {
                     pieces.add({piece, static_cast<std::size_t>(got)});
                     if (connections == 1) {
-                        return; // and closes
+                        ::shutdown(peer, SHUT_RDWR); // nothing that comes later is read over
+                        has_ended = true;
+                        return;
                     }
                 }
             },
@@ -392,17 +395,87 @@ TEST_SUITE("send") {
         program send("sapwood", {"send", "--unix", at / "socket", "-v"}, {.in = in.ends[0]});
         in.write("one\n");
         eventually([&] { return pieces.text() == "one\n"; });
-        // The peer's close comes with it, or a little later: then the line is sent once more.
-        eventually([&] {
-            in.write("{\"n\":2}\n");
-            return connections == 2;
-        });
+        eventually([&] { return has_ended.load(); });
+        in.write("{\"n\":2}\n");
+        eventually([&] { return connections == 2; });
         in.write("last\n");
         in.end();
         const auto done = send.wait();
         CHECK(done.status == 0);
         CHECK(has(done.err, "records sent\n")); // not "acknowledged": nobody said so
         CHECK(pieces.text().ends_with("{\"n\":2}\nlast\n"));
+    }
+
+    TEST_CASE("what a peer has not read when it goes away is told, and is no success") {
+        const temporary_directory at;
+        for (const std::string& path : {at / "socket", ""s}) {
+            std::atomic<bool> may_close = false;
+            std::atomic<int> connections = 0;
+            collected pieces;
+            server to(
+                [&](int peer) {
+                    if (++connections == 1) {
+                        char byte = 0; // of two lines, the rest is never read
+                        CHECK(::recv(peer, &byte, 1, 0) == 1);
+                        eventually([&] { return may_close.load(); });
+                        return;
+                    }
+                    char piece[4096];
+                    while (const auto got = ::recv(peer, piece, sizeof(piece), 0)) {
+                        pieces.add({piece, static_cast<std::size_t>(got)});
+                    }
+                },
+                path);
+            input_pipe in;
+            program send("sapwood", {"send", path.empty() ? "--tcp" : "--unix", to.place, "-v"},
+                         {.in = in.ends[0]});
+            in.write("one\ntwo\n");
+            eventually([&] { return connections == 1; });
+            may_close = true;
+            // What is written before the close comes is lost as well, and counted.
+            eventually([&] {
+                in.write("more\n");
+                return connections == 2;
+            });
+            in.end();
+            const auto done = send.wait();
+            CHECK(done.status == 1);
+            CHECK(has(done.err, "a connection broke off: of the records sent, up to "));
+            CHECK(has(done.err, " were not read, and may be lost\n"));
+        }
+    }
+
+    TEST_CASE("who neither reads nor answers is given up in time") {
+        const temporary_directory at;
+        std::atomic<bool> may_end = false;
+        const auto hang = [&](int) { eventually([&] { return may_end.load(); }); };
+        server lines(hang, at / "lines");
+        server http(hang);
+        fill(at / "in", std::string(4u << 20, 'x') + "\n");
+        for (const strings& to : {strings{"--unix", lines.place}, strings{"--http", http.place}}) {
+            const auto began = std::chrono::steady_clock::now();
+            strings arguments{"send", "--give-up-after", "0.1", at / "in"};
+            arguments.insert(arguments.end(), to.begin(), to.end());
+            const auto done = run_program("sapwood", arguments);
+            CHECK(done.status == 1);
+            CHECK(has(done.err, " records were not "));
+            CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(20));
+        }
+        may_end = true;
+    }
+
+    TEST_CASE("an answer's body is shown escaped, and a file that cannot be read costs no other") {
+        http_server to([](const std::string& body) {
+            return has(body, "bad") ? answer(400, "", "\x1b]0;title\x07") : answer(200);
+        });
+        const temporary_directory at;
+        fill(at / "in", "bad\ngood\n");
+        const auto done =
+            run_program("sapwood", {"send", "--http", to.url(), at / "missing", at / "in"});
+        CHECK(done.status == 1);
+        CHECK(has(done.err, R"(HTTP status 400: \x1b]0;title\x07)"));
+        CHECK(has(done.err, at / "missing"));
+        CHECK(has(to.bodies.text(), message("good")));
     }
 
     TEST_CASE("tags and levels make JSON of a stream's lines, or syslog by octet counting") {

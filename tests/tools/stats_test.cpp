@@ -110,6 +110,14 @@ TEST_SUITE("stats") {
                             "             1  33.3%  unix pid=9 uid=0\n"));
         CHECK(has(done.out, "%  shop\n"));
         CHECK(!has(done.out, "by thread"));
+        fill(at / "app.log", "2026-11-21 22:00:00.000 0 info [udp fe80::1.514 app=a:b] x\n"
+                             "2026-11-21 22:00:00.000 0 info [udp fe80::2.514] x\n"
+                             "2026-11-21 22:00:00.000 0 info [udp 10.0.0.1:7 app=a:b] x\n");
+        const auto of_ipv6 = stats({at / "app.log"});
+        for (const char* const sender :
+             {"  udp fe80::1\n", "  udp fe80::2\n", "  udp 10.0.0.1\n"}) {
+            CHECK(has(of_ipv6.out, sender));
+        }
     }
 
     TEST_CASE("names and times that somebody makes up do not take more than so much memory") {

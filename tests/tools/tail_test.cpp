@@ -9,6 +9,7 @@
 #include <sapwood/rotating_log_sink.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <doctest/doctest.h>
@@ -20,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
@@ -407,6 +409,108 @@ TEST_SUITE("tail") {
         const auto done = tail.stop();
         CHECK(done.out == lines(0, 3));
         CHECK(!has(done.err, "was cut"));
+    }
+
+    TEST_CASE("a NUL in a line makes no two of it, neither late nor forged") {
+        following tail;
+        const std::string forged = "2026-11-21 22:39:56.000 17 info a" + "\0"s +
+                                   "2026-11-21 22:39:57.000 17 error forged\n";
+        std::string many;
+        for (int i = 0; i < 50; ++i) {
+            many += forged;
+        }
+        const auto began = std::chrono::steady_clock::now();
+        append(tail.log, many + line(1));
+        tail.expect(line(1));
+        CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(20));
+        CHECK(std::ranges::count(tail.out(), '\n') == 52);
+        CHECK(!has(tail.out(), "\n2026-11-21 22:39:57"));
+    }
+
+    TEST_CASE("what logrotate compresses under a number is not shown again") {
+        if (std::system("zstd --version > /dev/null 2>&1") != 0) {
+            MESSAGE("skipped: zstd is not installed");
+            return;
+        }
+        following tail;
+        const auto run = [](const std::string& command) {
+            REQUIRE(std::system(command.c_str()) == 0);
+        };
+        append(tail.log, line(1));
+        tail.expect(line(1));
+        // Once, so that it has seen a packed file of that number.
+        run(fmt::format("zstd -q --rm {0} -o {0}.1.zst", tail.log));
+        fill(tail.log, line(2));
+        tail.expect(line(2));
+        append(tail.log, line(3));
+        tail.expect(line(3));
+        run(fmt::format("mv {0}.1.zst {0}.2.zst; zstd -q --rm {0} -o {0}.1.zst", tail.log));
+        fill(tail.log, line(4));
+        tail.expect(line(4));
+        CHECK(tail.out() == lines(0, 4));
+    }
+
+    TEST_CASE("a new file that cannot be opened is told, once") {
+        const temporary_directory at;
+        const std::string log = at / "app.log";
+        fill(log, line(0));
+        const int err = ::open((at / "err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        program tail("sapwood", {"tail", "-f", log}, {.err = err});
+        ::close(err);
+        eventually([&] { return tail.out_so_far() == line(0); });
+        std::filesystem::rename(log, log + ".1");
+        REQUIRE(::mknod(log.c_str(), S_IFSOCK | 0600, 0) == 0);
+        eventually([&] { return has(contents_of(at / "err"), "cannot open " + log); });
+        std::filesystem::remove(log);
+        fill(log, line(1));
+        eventually([&] { return tail.out_so_far() == lines(0, 1); });
+        const std::string said = contents_of(at / "err");
+        CHECK(said.find("cannot open") == said.rfind("cannot open"));
+        tail.signal(SIGTERM);
+        tail.wait();
+    }
+
+    TEST_CASE("an older file that cannot be read is told, and costs no other") {
+        const temporary_directory at;
+        fill(at / "app.log.4", lines(1, 2));
+        fill(at / "app.log.3.zst", "no zstd");
+        std::filesystem::create_directory(at / "app.log.2");
+        std::filesystem::create_symlink(at / "nowhere", at / "app.log.1");
+        fill(at / "app.log", lines(3, 4));
+        const auto done = run_program("sapwood", {"tail", at / "app.log"});
+        CHECK(done.status == 0);
+        CHECK(done.out.ends_with(lines(3, 4)));
+        for (const char* const name : {"app.log.1", "app.log.2", "app.log.3.zst"}) {
+            CHECK(has(done.err, name));
+        }
+    }
+
+    TEST_CASE("a line without an end, and zeros before one, take no more time than reading them") {
+        const temporary_directory at;
+        const std::string zeros(8u << 20, '\0');
+        const std::string filler(8u << 20, 'x');
+        fill(at / "zeros", zeros + line(1) + zeros + line(2));
+        CHECK(run_program("sapwood", {"tail", at / "zeros"}).out == lines(1, 2));
+        CHECK(run_program("sapwood", {"tail", "-n", "1", at / "zeros"}).out == line(2));
+        fill(at / "long", line(1) + filler + "\n" + line(2));
+        CHECK(run_program("sapwood", {"tail", at / "long"}).out ==
+              line(1) + filler + "\n" + line(2));
+    }
+
+    TEST_CASE("who reads the begin of many lines and goes is no failure") {
+        const temporary_directory at;
+        fill(at / "app.log", lines(1, 50000));
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        program tail("sapwood", {"tail", "-n", "50000", at / "app.log"}, {.prepare = [&] {
+                         ::dup2(ends[1], STDOUT_FILENO);
+                         ::signal(SIGPIPE, SIG_DFL);
+                     }});
+        ::close(ends[1]);
+        char byte = 0;
+        CHECK(::read(ends[0], &byte, 1) == 1);
+        ::close(ends[0]);
+        CHECK(tail.wait().status == 0);
     }
 
     TEST_CASE("when nobody reads the output any more it ends, with nothing to say") {
