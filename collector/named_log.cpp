@@ -20,8 +20,6 @@ constexpr std::size_t name_bytes_max = 64;
 constexpr std::size_t piece_bytes = 256u << 10;
 constexpr std::size_t queue_bytes_min = 1u << 20;
 
-/// While one batch is written this one fills: with room in it, records need no memory of their own.
-constexpr std::size_t batch_bytes = 1u << 20;
 
 ack_level default_ack_of(const named_log_options& options) {
     if (options.ack == ack_level::durable && options.durable.is_none()) {
@@ -36,7 +34,7 @@ ack_level default_ack_of(const named_log_options& options) {
 
 pipeline_options pipeline_options_of(const named_log_options& options) {
     return {.queue_records = options.queue_records,
-            .batch_bytes = batch_bytes,
+            .batch_bytes = options.batch_bytes,
             .form = options.form == log_form::text ? layout::automatic : layout::verbatim,
             .durable = options.durable,
             .refused = when_refused::block,

@@ -56,6 +56,9 @@ struct named_log_options {
     std::size_t queue_bytes = 64u << 20;
     /// See pipeline_options.
     clock::duration give_up_after = std::chrono::seconds(5);
+    /// While one batch is written another one fills: with room in it, records need no memory of
+    /// their own.
+    std::size_t batch_bytes = 1u << 20;
     /// See pipeline_options.
     std::uint64_t segment_bytes_max = 0;
     /// Of segments.

@@ -742,6 +742,7 @@ TEST_SUITE("http_session") {
         const served paths;
         collector_options options = two_logs(paths);
         options.logs.front().queue_records = 1;
+        options.logs.front().batch_bytes = 100;
         options.limits.held_bytes_max = 1;
         served at(options);
         co_await at.begin();
@@ -761,6 +762,7 @@ TEST_SUITE("http_session") {
         collector_options options = two_logs(paths);
         for (named_log_options& log : options.logs) {
             log.queue_records = 1;
+            log.batch_bytes = 4096;
             log.queue_bytes = 1u << 20;
             log.durable = sapwood::durability::none();
         }

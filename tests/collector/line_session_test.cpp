@@ -364,6 +364,7 @@ TEST_SUITE("line_session") {
         log.name = "app";
         log.path = directory / "app.log";
         log.queue_records = 4;
+        log.batch_bytes = 256u << 10;
         served at(options);
         co_await at.begin();
         auto client = co_await tcp_stream::connect(at.it->endpoints().front());

@@ -6,7 +6,7 @@
 # usage: service.sh SAPWOOD PACKAGING UNIT
 set -euo pipefail
 
-sapwood=$1
+sapwood=$(realpath "$1") # a unit has no folder that it begins in
 packaging=$2
 unit=$3
 work=$(mktemp -d)
