@@ -281,9 +281,9 @@ record_view datagram_source::made_of(const intake& shared, named_log& to, std::s
 /// Whether its sender may write.
 bool datagram_source::is_wanted(intake& shared, const msghdr& message) const {
     // A list has no user whom nobody knows.
-    const bool is_user = !is_unix_ || collector::is_user(users_, sender_of(message).uid);
-    shared.gate.users_refused += is_user ? 0 : 1;
-    return is_user;
+    const bool may_write = !is_unix_ || is_user(users_, sender_of(message).uid);
+    shared.gate.users_refused += may_write ? 0 : 1;
+    return may_write;
 }
 
 } // namespace sapwood::collector

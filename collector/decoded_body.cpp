@@ -11,7 +11,7 @@ namespace sapwood::collector {
 namespace {
 
 /// Up to so much memory is kept.
-constexpr std::size_t usual_bytes = 256u << 10;
+constexpr std::size_t usual_made_bytes = 256u << 10;
 constexpr std::size_t usual_items = 4096;
 
 } // namespace
@@ -22,7 +22,7 @@ void decoded_body::clear() noexcept {
     if (items_.capacity() > usual_items) {
         std::vector<item>().swap(items_);
     }
-    if (made_.capacity() > usual_bytes) {
+    if (made_.capacity() > usual_made_bytes) {
         std::string().swap(made_);
     }
     made_end_ = 0;

@@ -16,7 +16,7 @@ namespace sapwood::collector {
 namespace {
 
 /// Up to it memory is kept for the next body.
-constexpr std::size_t usual_bytes = 256u << 10;
+constexpr std::size_t usual_plain_bytes = 256u << 10;
 
 /// Up to it no ratio is looked at.
 constexpr std::size_t small_bytes = 1u << 20;
@@ -30,20 +30,17 @@ constexpr const char* trailing = "behind the compressed body stands something el
 } // namespace
 
 bool can_decompress(content_coding coding) noexcept {
-    switch (coding) {
-    case content_coding::identity:
-        return true;
 #ifdef SAPWOOD_HAS_ZLIB
-    case content_coding::gzip:
+    if (coding == content_coding::gzip) {
         return true;
+    }
 #endif
 #ifdef SAPWOOD_HAS_ZSTD
-    case content_coding::zstd:
+    if (coding == content_coding::zstd) {
         return true;
-#endif
-    default:
-        return false;
     }
+#endif
+    return coding == content_coding::identity;
 }
 
 #ifdef SAPWOOD_HAS_ZLIB
@@ -219,7 +216,7 @@ bool decompressor::make_room(std::size_t used, std::size_t body_bytes) {
     }
     // One byte more than it may be: that it is too long shows.
     const std::size_t wanted =
-        std::min(std::max(usual_bytes, 2 * capacity_), limits_.bytes_max + 1);
+        std::min(std::max(usual_plain_bytes, 2 * capacity_), limits_.bytes_max + 1);
     if (wanted <= capacity_) {
         return false;
     }
@@ -235,12 +232,12 @@ decompressor::outcome decompressor::refuse(unsigned status, const char* reason) 
 }
 
 void decompressor::trim() noexcept {
-    if (capacity_ > usual_bytes) {
+    if (capacity_ > usual_plain_bytes) {
         memory_.reset();
         capacity_ = 0;
     }
 #ifdef SAPWOOD_HAS_ZSTD
-    if (zstd_ != nullptr && ::ZSTD_sizeof_DCtx(zstd_->context) > usual_bytes) {
+    if (zstd_ != nullptr && ::ZSTD_sizeof_DCtx(zstd_->context) > usual_plain_bytes) {
         zstd_.reset();
     }
 #endif

@@ -15,8 +15,8 @@ namespace sapwood::collector {
 
 namespace {
 
-constexpr std::string_view json_type = "application/json";
-constexpr std::string_view text_type = "text/plain; charset=utf-8";
+constexpr std::string_view foreign_json_type = "application/json";
+constexpr std::string_view foreign_text_type = "text/plain; charset=utf-8";
 
 /// Gives what was decoded to the log, and the memory back.
 void take(const http_request& request, decoded_request& to) {
@@ -49,7 +49,7 @@ http_reply loki_success(ack_level, std::string_view) {
 http_reply loki_failure(unsigned status, std::string_view why, std::string& body) {
     body = why;
     body += '\n';
-    return {.status = status, .type = text_type, .body = body, .fields = {}};
+    return {.status = status, .type = foreign_text_type, .body = body, .fields = {}};
 }
 
 // --- Elasticsearch ---
@@ -71,7 +71,7 @@ void take_bulk(const http_request& request, decoded_request& to) {
 }
 
 http_reply bulk_success(ack_level, std::string_view reply) {
-    return {.status = 200, .type = json_type, .body = reply, .fields = elastic_field};
+    return {.status = 200, .type = foreign_json_type, .body = reply, .fields = elastic_field};
 }
 
 std::string_view elastic_type(unsigned status) noexcept {
@@ -95,7 +95,7 @@ http_reply bulk_failure(unsigned status, std::string_view why, std::string& body
     std::string cause = fmt::format(R"("type":"{}",)", elastic_type(status));
     append_json_member("reason", why, cause);
     body = fmt::format(R"({{"error":{{"root_cause":[{{{0}}}],{0}}},"status":{1}}})", cause, status);
-    return {.status = status, .type = json_type, .body = body, .fields = elastic_field};
+    return {.status = status, .type = foreign_json_type, .body = body, .fields = elastic_field};
 }
 
 // --- Splunk ---
@@ -113,8 +113,10 @@ void take_splunk_raw(const http_request& request, decoded_request& to) {
 }
 
 http_reply splunk_success(ack_level, std::string_view) {
-    return {
-        .status = 200, .type = json_type, .body = R"({"text":"Success","code":0})", .fields = {}};
+    return {.status = 200,
+            .type = foreign_json_type,
+            .body = R"({"text":"Success","code":0})",
+            .fields = {}};
 }
 
 struct splunk_code {
@@ -162,7 +164,7 @@ http_reply splunk_failure(unsigned status, std::string_view why, std::string& bo
     body += ',';
     append_json_member("detail", why, body);
     body += '}';
-    return {.status = status, .type = json_type, .body = body, .fields = {}};
+    return {.status = status, .type = foreign_json_type, .body = body, .fields = {}};
 }
 
 // --- OpenTelemetry ---
@@ -174,7 +176,7 @@ void take_otlp(const http_request& request, decoded_request& to) {
 }
 
 http_reply otlp_success(ack_level, std::string_view) {
-    return {.status = 200, .type = json_type, .body = "{}", .fields = {}};
+    return {.status = 200, .type = foreign_json_type, .body = "{}", .fields = {}};
 }
 
 /// Of google.rpc.Code.
@@ -201,7 +203,7 @@ http_reply otlp_failure(unsigned status, std::string_view why, std::string& body
     body = fmt::format(R"({{"code":{},)", rpc_code(status));
     append_json_member("message", why, body);
     body += '}';
-    return {.status = status, .type = json_type, .body = body, .fields = {}};
+    return {.status = status, .type = foreign_json_type, .body = body, .fields = {}};
 }
 
 } // namespace

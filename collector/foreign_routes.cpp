@@ -10,7 +10,7 @@ namespace sapwood::collector {
 
 namespace {
 
-constexpr std::string_view json_type = "application/json";
+constexpr std::string_view routed_json_type = "application/json";
 
 /// To its clients it is a version that takes documents without a type. Filebeat refuses to talk to
 /// one older than itself unless it is told; 8 is what the clients of today were written for.
@@ -38,7 +38,7 @@ http_plan refuse(const http_interface& as, unsigned status, const char* reason) 
 /// What has the form of a document of Elasticsearch's, whatever the log does.
 http_plan say(const http_interface& as, std::string_view body, std::string_view fields) {
     http_plan made{.what = http_action::say, .as = &as};
-    made.said = {.status = 200, .type = json_type, .body = body, .fields = fields};
+    made.said = {.status = 200, .type = routed_json_type, .body = body, .fields = fields};
     return made;
 }
 

@@ -20,7 +20,7 @@ constexpr std::size_t bytes_max = 64u << 10;
 
 /// More memory than this is given back.
 constexpr std::size_t usual_pending = 16;
-constexpr std::size_t usual_bytes = 4u << 10;
+constexpr std::size_t usual_answer_bytes = 4u << 10;
 
 /// How it stands with the records of an answer; nothing where that is not known yet.
 std::optional<std::error_code> outcome_of(const pending_answer& which) {
@@ -177,7 +177,7 @@ bool http_answers::is_full() noexcept {
 
 void http_answers::sent() noexcept {
     out_.clear();
-    if (out_.capacity() > usual_bytes) {
+    if (out_.capacity() > usual_answer_bytes) {
         std::string().swap(out_);
     }
     hold(text_bytes_);

@@ -17,7 +17,7 @@ constexpr std::string_view over_quota = "more comes than this token is for";
 constexpr std::string_view text_type = "text/plain; charset=utf-8";
 
 /// Of rest_: more memory is given back.
-constexpr std::size_t usual_bytes = 1u << 10;
+constexpr std::size_t usual_rest_bytes = 1u << 10;
 
 http_plan refusal(const http_plan& asked, const char* why) noexcept {
     http_plan made;
@@ -100,7 +100,7 @@ void http_session::keep(std::string_view input) {
     if (input.empty()) {
         has_more_ = is_held_back_;
         rest_.clear();
-        if (rest_.capacity() > usual_bytes) {
+        if (rest_.capacity() > usual_rest_bytes) {
             std::string().swap(rest_);
         }
     } else if (input.size() != rest_.size()) {

@@ -18,7 +18,7 @@ namespace {
 
 /// More memory than for these is given back.
 constexpr std::size_t usual_records = 1024;
-constexpr std::size_t usual_bytes = 64u << 10;
+constexpr std::size_t usual_form_bytes = 64u << 10;
 
 } // namespace
 
@@ -79,7 +79,7 @@ void intake::forget_decoded() noexcept {
     if (decoded.records.capacity() > usual_records) {
         std::vector<record>().swap(decoded.records);
     }
-    if (decoded.reply.capacity() > usual_bytes) {
+    if (decoded.reply.capacity() > usual_form_bytes) {
         std::string().swap(decoded.reply);
     }
 }

@@ -12,7 +12,7 @@ namespace sapwood::collector {
 namespace {
 
 /// Below it memory is kept for the next body.
-constexpr std::size_t usual_bytes = 256u << 10;
+constexpr std::size_t usual_body_bytes = 256u << 10;
 
 bool is_hex(char digit) noexcept {
     return (digit >= '0' && digit <= '9') || (digit >= 'a' && digit <= 'f') ||
@@ -45,7 +45,7 @@ class json_decoder::parser {
 
     /// Calls take(where it begins, level) for each of the objects that stand in `text` one after
     /// the other. False as soon as something is no object, or take returns false. `text` must be
-    /// at most usual_bytes, with simdjson's padding behind it.
+    /// at most usual_body_bytes, with simdjson's padding behind it.
     template <class Take>
     bool parse_many(std::string_view text, Take&& take) {
         simdjson::dom::document_stream all;
@@ -65,7 +65,7 @@ class json_decoder::parser {
 
     /// Memory for a long record is given back.
     void trim() {
-        if (parser_.capacity() > usual_bytes) {
+        if (parser_.capacity() > usual_body_bytes) {
             parser_ = simdjson::dom::parser();
             prepare();
         }
@@ -76,7 +76,7 @@ class json_decoder::parser {
 #ifdef SIMDJSON_THREADS_ENABLED
         parser_.threaded = false;
 #endif
-        if (parser_.allocate(usual_bytes, depth_max_) != simdjson::SUCCESS) {
+        if (parser_.allocate(usual_body_bytes, depth_max_) != simdjson::SUCCESS) {
             throw std::bad_alloc();
         }
     }
@@ -98,7 +98,7 @@ void json_decoder::begin(std::string_view body) {
     is_too_large_ = false;
     const std::size_t needed = body.size() + simdjson::SIMDJSON_PADDING;
     if (needed > capacity_) {
-        capacity_ = std::max(needed, usual_bytes);
+        capacity_ = std::max(needed, usual_body_bytes);
         memory_ = std::make_unique<char[]>(capacity_);
     }
     std::copy(body.begin(), body.end(), memory_.get());
@@ -272,7 +272,7 @@ const std::vector<json_item>& json_decoder::finish() {
     if (!error_.empty()) {
         items_.clear();
     }
-    if (capacity_ > usual_bytes && items_.empty()) {
+    if (capacity_ > usual_body_bytes && items_.empty()) {
         capacity_ = 0;
         memory_.reset();
     }

@@ -20,7 +20,6 @@ constexpr std::size_t name_bytes_max = 64;
 constexpr std::size_t piece_bytes = 256u << 10;
 constexpr std::size_t queue_bytes_min = 1u << 20;
 
-
 ack_level default_ack_of(const named_log_options& options) {
     if (options.ack == ack_level::durable && options.durable.is_none()) {
         throw std::invalid_argument(fmt::format(

@@ -17,7 +17,7 @@ constexpr std::string_view own_names[] = {"timestamp", "observed_timestamp", "se
                                           "body",      "trace_id",           "span_id",  "flags",
                                           "event_name"};
 
-bool is_own_name(std::string_view name) noexcept {
+bool is_own_otlp_name(std::string_view name) noexcept {
     return name.starts_with("resource.") || name.starts_with("scope.") ||
            std::ranges::find(own_names, name) != std::end(own_names);
 }
@@ -239,7 +239,7 @@ bool take_record(const dom::object& record, std::string_view common, decoded_bod
     append_number_member(record, "flags", "flags", made);
     append_number_member(record, "droppedAttributesCount", "dropped_attributes_count", made);
     const auto name_of = [](std::string_view key) {
-        return (is_own_name(key) ? "attributes." : "") + std::string(key);
+        return (is_own_otlp_name(key) ? "attributes." : "") + std::string(key);
     };
     if (!append_attributes(record, name_of, made)) {
         why = "its attributes are not keys and values";

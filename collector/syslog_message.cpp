@@ -17,7 +17,7 @@ constexpr std::array<level, 8> severities = {level::critical, level::critical, l
                                              level::error,    level::warning,  level::info,
                                              level::info,     level::debug};
 
-bool is_digit(char c) noexcept {
+bool is_syslog_digit(char c) noexcept {
     return c >= '0' && c <= '9';
 }
 
@@ -33,7 +33,7 @@ void take_priority(std::string_view& rest, syslog_message& to) noexcept {
     }
     int priority = 0;
     for (const char c : rest.substr(1, end - 1)) {
-        if (!is_digit(c)) {
+        if (!is_syslog_digit(c)) {
             return;
         }
         priority = priority * 10 + (c - '0');
@@ -123,9 +123,9 @@ bool take_time(std::string_view& rest) noexcept {
             case 'a':
                 return is_letter(is);
             case 'd':
-                return is == ' ' || is_digit(is);
+                return is == ' ' || is_syslog_digit(is);
             case '1':
-                return is_digit(is);
+                return is_syslog_digit(is);
             default:
                 return wanted == is;
             }
@@ -137,7 +137,7 @@ bool take_time(std::string_view& rest) noexcept {
     constexpr std::string_view date = "2026-11-26T21:05:07";
     const auto end = rest.find(' ');
     if (end == rest.npos || end < date.size() || end > 40 || rest[4] != '-' || rest[10] != 'T' ||
-        rest[13] != ':' || !is_digit(rest.front())) {
+        rest[13] != ':' || !is_syslog_digit(rest.front())) {
         return false;
     }
     rest.remove_prefix(end + 1);

@@ -23,7 +23,7 @@ std::string last_words() {
     return text;
 }
 
-[[noreturn]] void fail(std::string_view what, const std::string& path) {
+[[noreturn]] void fail_with_file(std::string_view what, const std::string& path) {
     throw std::runtime_error(fmt::format("{} {}: {}", what, path, last_words()));
 }
 
@@ -47,19 +47,19 @@ SSL_CTX* make_context(const SSL_METHOD* method) {
 
 void use_certificate(SSL_CTX* context, const std::string& certificate, const std::string& key) {
     if (SSL_CTX_use_certificate_chain_file(context, certificate.c_str()) != 1) {
-        fail("cannot use the certificate", certificate);
+        fail_with_file("cannot use the certificate", certificate);
     }
     if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) {
-        fail("cannot use the key", key);
+        fail_with_file("cannot use the key", key);
     }
     if (SSL_CTX_check_private_key(context) != 1) {
-        fail("the key is not that of " + certificate + ":", key);
+        fail_with_file("the key is not that of " + certificate + ":", key);
     }
 }
 
 void trust(SSL_CTX* context, const std::string& ca) {
     if (SSL_CTX_load_verify_locations(context, ca.c_str(), nullptr) != 1) {
-        fail("cannot use the certificates to believe in", ca);
+        fail_with_file("cannot use the certificates to believe in", ca);
     }
 }
 
@@ -67,7 +67,7 @@ void trust(SSL_CTX* context, const std::string& ca) {
 void name_trusted(SSL_CTX* context, const std::string& ca) {
     STACK_OF(X509_NAME)* const names = SSL_load_client_CA_file(ca.c_str());
     if (names == nullptr) {
-        fail("cannot use the certificates to believe in", ca);
+        fail_with_file("cannot use the certificates to believe in", ca);
     }
     SSL_CTX_set_client_CA_list(context, names);
 }

@@ -7,7 +7,7 @@ namespace sapwood::collector {
 
 namespace {
 
-[[noreturn]] void refuse() {
+[[noreturn]] void refuse_tls() {
     throw std::runtime_error("there is no TLS: this program was built without OpenSSL");
 }
 
@@ -18,11 +18,11 @@ bool tls_context::is_built() noexcept {
 }
 
 tls_context::tls_context(const tls_options&) {
-    refuse();
+    refuse_tls();
 }
 
 tls_context::tls_context(const tls_client_options&) {
-    refuse();
+    refuse_tls();
 }
 
 tls_context::~tls_context() = default;
@@ -36,7 +36,7 @@ tls_stream::tls_stream(std::unique_ptr<stream> under, std::shared_ptr<const tls_
 tls_stream::~tls_stream() = default;
 
 task<> tls_stream::handshake() {
-    refuse();
+    refuse_tls();
     co_return;
 }
 

@@ -21,7 +21,7 @@ namespace {
 constexpr std::size_t record_bytes_max = 16u << 10;
 constexpr std::size_t sent_at_once = 4 * record_bytes_max;
 
-constexpr std::size_t name_bytes_max = 256;
+constexpr std::size_t certificate_name_bytes_max = 256;
 
 /// OpenSSL gives alerts of the peer's as reasons from here on.
 constexpr int alert_of(int reason) noexcept {
@@ -66,8 +66,8 @@ tls_errc meaning_of(int reason) noexcept {
     }
 }
 
-void append_name(std::string_view name, std::string& to) {
-    for (const char c : name.substr(0, name_bytes_max)) {
+void append_certificate_name(std::string_view name, std::string& to) {
+    for (const char c : name.substr(0, certificate_name_bytes_max)) {
         if (c > ' ' && c < '\x7f' && c != '%' && c != '[' && c != ']' && c != '"' && c != '\\') {
             to += c;
         } else {
@@ -88,9 +88,9 @@ std::string first_alternative_name(const X509* certificate) {
             GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names.get(), i), &type);
         if (type == GEN_DNS || type == GEN_EMAIL || type == GEN_URI) {
             const auto* const text = static_cast<const ASN1_STRING*>(value);
-            append_name({reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
-                         static_cast<std::size_t>(ASN1_STRING_length(text))},
-                        name);
+            append_certificate_name({reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                                     static_cast<std::size_t>(ASN1_STRING_length(text))},
+                                    name);
             break;
         }
     }
@@ -104,7 +104,7 @@ std::string subject_of(const X509* certificate) {
                                                 XN_FLAG_RFC2253) >= 0) {
         char* text = nullptr;
         const long size = BIO_get_mem_data(memory.get(), &text);
-        append_name({text, static_cast<std::size_t>(size)}, name);
+        append_certificate_name({text, static_cast<std::size_t>(size)}, name);
     }
     return name;
 }

@@ -109,14 +109,16 @@ task<> read_body(reader& from, std::uint64_t length, std::string& into) {
 task<> read_chunks(reader& from, std::string& into) {
     for (std::uint64_t all = 0;;) {
         const std::string size_line = co_await read_line(from);
-        const auto size = number_of(size_line.substr(0, size_line.find(';')), 16);
-        if (!size || *size > body_bytes_max || (all += *size) > body_bytes_max) {
+        const std::uint64_t size =
+            number_of(size_line.substr(0, size_line.find(';')), 16).value_or(body_bytes_max + 1);
+        if (size > body_bytes_max || size > body_bytes_max - all) {
             refuse("a chunk has no length that can be");
         }
-        if (*size == 0) {
+        if (size == 0) {
             break;
         }
-        co_await read_body(from, *size, into);
+        all += size;
+        co_await read_body(from, size, into);
         if (const std::string end = co_await read_line(from); !end.empty()) {
             refuse("a chunk is longer than it says");
         }

@@ -172,7 +172,8 @@ class backward_search {
         const log_line& parsed = parser.parse(line);
         // Lines of several threads may be a little out of order.
         constexpr std::int64_t disorder_max = 10 * nanoseconds_per_second;
-        if (filter.since() && parsed.time_ns && *parsed.time_ns < *filter.since() - disorder_max) {
+        const auto since = filter.since();
+        if (since && parsed.time_ns && *parsed.time_ns < *since - disorder_max) {
             is_too_early_ = true;
         }
         return filter.wants(parsed, parser);
@@ -232,7 +233,7 @@ void show(const readable_file& file, std::uint64_t at, std::uint64_t end, line_v
 }
 
 /// One file that cannot be read does not take the others with it.
-void complain(const std::system_error& error) {
+void complain_of(const std::system_error& error) {
     if (error.code() == std::errc::broken_pipe) {
         throw error; // nobody reads what is shown
     }
@@ -283,7 +284,7 @@ void show_older(std::vector<log_file> older, std::uint64_t wanted, line_view& vi
                 }
             }
         } catch (const std::system_error& error) {
-            complain(error);
+            complain_of(error);
         }
         for (const std::string& each : last) {
             view.show(std::string_view(each).substr(0, each.size() - line_padding));
@@ -304,7 +305,7 @@ void show_older(std::vector<log_file> older, std::uint64_t wanted, line_view& vi
         begin = search.begin_of(text_end);
         left = search.left();
     } catch (const std::system_error& error) {
-        complain(error);
+        complain_of(error);
         readable.reset();
         left = wanted;
     }
@@ -313,13 +314,13 @@ void show_older(std::vector<log_file> older, std::uint64_t wanted, line_view& vi
         try {
             show(*readable, begin, text_end, view);
         } catch (const std::system_error& error) {
-            complain(error);
+            complain_of(error);
         }
     }
 }
 
 /// Whether the file has been renamed since it was opened as the present one.
-bool is_same(const std::string& path, int fd) {
+bool is_same_file(const std::string& path, int fd) {
     struct ::stat by_name {};
 
     struct ::stat by_fd {};
@@ -360,7 +361,7 @@ follow_point print_last_lines(const std::string& log, std::uint64_t wanted, bool
             older = files_of(log);
             older.pop_back();
             const auto same = std::ranges::find_if(
-                older, [&](const log_file& each) { return is_same(each.path, present.fd); });
+                older, [&](const log_file& each) { return is_same_file(each.path, present.fd); });
             older.erase(same, older.end()); // what is behind it is newer
         } catch (const std::system_error&) {
             // Its directory may not be listed: then there is this file alone.

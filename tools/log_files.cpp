@@ -30,7 +30,7 @@ bool has_form(std::string_view text, std::string_view form) noexcept {
            });
 }
 
-std::optional<std::uint64_t> number_of(std::string_view digits) noexcept {
+std::optional<std::uint64_t> file_number_of(std::string_view digits) noexcept {
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
     return error == std::errc() && end == digits.data() + digits.size() && !digits.empty()
@@ -65,17 +65,18 @@ std::optional<found_file> look_at(std::string_view ending) {
     const std::string_view lsn = ending.substr(0, 16);
     if (has_form(lsn, "################")) {
         const std::string_view further = ending.substr(16);
-        const auto repeated = number_of(further.substr(std::min<std::size_t>(1, further.size())));
+        const auto repeated =
+            file_number_of(further.substr(std::min<std::size_t>(1, further.size())));
         if (further.empty() || (further.front() == '-' && repeated)) {
             found.kind = 3;
             found.order = repeated ? static_cast<std::int64_t>(*repeated) : 0;
             found.name = lsn;
-            found.file.superseded_from = number_of(lsn).value_or(0);
+            found.file.superseded_from = file_number_of(lsn).value_or(0);
             return found;
         }
         return std::nullopt;
     }
-    const auto number = number_of(ending);
+    const auto number = file_number_of(ending);
     if (!number || ending.size() > 6) {
         return std::nullopt;
     }
@@ -140,6 +141,7 @@ std::vector<log_file> files_of(const std::string& path, std::vector<std::string>
                                 fmt::format("cannot read the directory {}", folder.string()));
     }
     std::vector<found_file> ordered;
+    ordered.reserve(all.size());
     for (auto& [ending, found] : all) {
         ordered.push_back(std::move(found));
     }
@@ -159,6 +161,7 @@ std::vector<log_file> files_of(const std::string& path, std::vector<std::string>
                                  [&](const found_file& each) { return begins[each.file.path]; });
     }
     std::vector<log_file> files;
+    files.reserve(ordered.size() + 1);
     for (found_file& each : ordered) {
         files.push_back(std::move(each.file));
     }

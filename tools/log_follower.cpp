@@ -36,15 +36,14 @@ constexpr auto old_file_lasts = 5s;
 /// Where nothing is told, as on a file system of another machine.
 constexpr auto look_every = 1s;
 
-void complain(std::string_view what) {
+void complain_once(std::string_view what) {
     std::fputs(fmt::format("sapwood tail: {}\n", what).c_str(), stderr);
 }
 
 /// By which a file of the log is known again: its name, or, where the next rotation gives it
 /// another number, when it was written last, which neither that nor compressing changes.
 std::string identity_of(const log_file& file) {
-    const std::string name =
-        file.is_compressed ? file.path.substr(0, file.path.rfind('.')) : file.path;
+    std::string name = file.is_compressed ? file.path.substr(0, file.path.rfind('.')) : file.path;
     const std::size_t digits = name.size() - (name.find_last_not_of("0123456789") + 1);
     constexpr std::size_t digits_max = 6;
     const bool is_numbered = digits > 0 && digits <= digits_max && digits < name.size() &&
@@ -123,7 +122,7 @@ class log_follower {
         if (from.fd >= 0) {
             add(std::make_unique<followed_file>(log_, from.fd, from.offset));
         } else {
-            complain(fmt::format("{} is not there; waits for it", log_));
+            complain_once(fmt::format("{} is not there; waits for it", log_));
             is_missing_ = true;
         }
         for (const log_file& each : files_now()) {
@@ -137,6 +136,7 @@ class log_follower {
         // What stands in a file was written behind all that is in those before it. So the ends of
         // the later ones are taken before the earlier ones are read.
         std::vector<std::uint64_t> ends;
+        ends.reserve(files_.size());
         for (const auto& each : files_) {
             ends.push_back(each->size());
         }
@@ -180,7 +180,7 @@ class log_follower {
 
         if (::stat(log_.c_str(), &status) != 0) {
             if (!std::exchange(is_missing_, true)) {
-                complain(fmt::format("{} is gone; waits for it", log_));
+                complain_once(fmt::format("{} is gone; waits for it", log_));
             }
             return;
         }
@@ -253,7 +253,7 @@ class log_follower {
             // What is not there was renamed in this moment.
             if (error.code() != std::errc::no_such_file_or_directory &&
                 !std::exchange(has_complained_, true)) {
-                complain(fmt::format("{}; waits until it can", error.what()));
+                complain_once(fmt::format("{}; waits until it can", error.what()));
             }
         }
         return opened;

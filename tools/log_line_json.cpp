@@ -96,7 +96,7 @@ std::string_view tag_of(const dom::element& value, std::string_view otherwise) {
     return tag;
 }
 
-std::optional<level> level_of(const dom::element& value) {
+std::optional<level> json_level_of(const dom::element& value) {
     std::string_view text;
     if (value.get(text) != simdjson::SUCCESS) {
         return std::nullopt;
@@ -122,7 +122,7 @@ void line_parser::parse_json(std::string_view body) {
             line_.time_ns = line_.time_ns ? line_.time_ns : time_of(value, times_);
             break;
         case meaning::level:
-            line_.importance = line_.importance ? line_.importance : level_of(value);
+            line_.importance = line_.importance ? line_.importance : json_level_of(value);
             break;
         case meaning::thread:
             if (value.get(text) == simdjson::SUCCESS) {

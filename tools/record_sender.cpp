@@ -29,7 +29,7 @@ constexpr std::uint64_t refusals_told = 20;
 /// The last attempt before it gives up has so long at least.
 constexpr auto attempt_least = 1s;
 
-void complain(std::string_view what) {
+void complain_of_sending(std::string_view what) {
     std::fputs(fmt::format("sapwood send: {}\n", what).c_str(), stderr);
 }
 
@@ -181,7 +181,7 @@ task<> record_sender::read_file(const std::string& path) {
                 }
             }
             if (lines.rest().size() > line_bytes_max) {
-                complain(
+                complain_of_sending(
                     fmt::format("line {} is too long, and is sent in pieces", counts_.read + 1));
                 add(lines.take_rest());
             }
@@ -280,7 +280,7 @@ task<bool> record_sender::deliver(batch what) {
         case send_answer::kind::taken:
             counts_.taken += what.ends.size();
             if (std::exchange(has_told_of_retry_, false)) {
-                complain("goes on");
+                complain_of_sending("goes on");
             }
             co_return true;
         case send_answer::kind::refused:
@@ -350,13 +350,13 @@ void record_sender::split(const batch& what) {
 
 void record_sender::refuse(const batch& what, const std::string& why) {
     if (++counts_.refused <= refusals_told) {
-        complain(fmt::format("record {} was refused: {}", what.first, why));
+        complain_of_sending(fmt::format("record {} was refused: {}", what.first, why));
     }
 }
 
 void record_sender::note_retry(const std::string& why) {
     if (!std::exchange(has_told_of_retry_, true)) {
-        complain(fmt::format("{}; tries again", why));
+        complain_of_sending(fmt::format("{}; tries again", why));
     }
 }
 

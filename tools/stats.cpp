@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t names_listed = 20;
 constexpr std::size_t rows_max = 60;
-constexpr std::size_t bar_width = 40;
+constexpr std::size_t histogram_width = 40;
 
 /// What `sapwood verify` would say; not looked at where it could not read all.
 struct gap_count {
@@ -167,7 +167,7 @@ class text_report {
             const auto at = rows.find(begin);
             const std::uint64_t count = at == rows.end() ? 0 : at->second;
             put("  {} {:>10} {:#<{}}\n", time_text(begin * nanoseconds_per_second, 0), count, "",
-                (count * bar_width + highest - 1) / highest);
+                (count * histogram_width + highest - 1) / highest);
         }
     }
 
