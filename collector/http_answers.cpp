@@ -43,7 +43,7 @@ std::optional<std::error_code> outcome_of(const pending_answer& which) {
         return how;
     }
     // Some record was lost meanwhile: the last one's place does not speak for those before it.
-    for (lsn place = which.first; !*how && place != which.last; place = place + 1) {
+    for (lsn place = which.first; how && !*how && place != which.last; place = place + 1) {
         how = at(place);
     }
     return how;
