@@ -34,6 +34,8 @@ class [[nodiscard]] peer_wait {
     peer_wait(const peer_wait&) = delete;
     peer_wait& operator=(const peer_wait&) = delete;
 
+    // NOLINTBEGIN(bugprone-unchecked-optional-access): one of the two is there
+
     [[nodiscard]] bool await_ready() const noexcept {
         return operation_ && operation_->await_ready();
     }
@@ -45,15 +47,13 @@ class [[nodiscard]] peer_wait {
             return operation_->await_suspend(awaiting, where);
         }
         // Not resumed from here: the answer to the operation's side is a bool.
-        child_.handle = task_.value().await_suspend(awaiting, where);
+        child_.handle = task_->await_suspend(awaiting, where);
         child_.context = awaiting.promise().context;
         child_.context->loop->resume_next(child_);
         return true;
     }
 
-    T await_resume() {
-        return operation_ ? operation_->await_resume() : task_.value().await_resume();
-    }
+    T await_resume() { return operation_ ? operation_->await_resume() : task_->await_resume(); }
 
     /// Without throwing; see as_result. Throws std::bad_alloc all the same.
     result<T> outcome() {
@@ -62,10 +62,10 @@ class [[nodiscard]] peer_wait {
         }
         try {
             if constexpr (std::is_void_v<T>) {
-                task_.value().await_resume();
+                task_->await_resume();
                 return {};
             } else {
-                return result<T>(task_.value().await_resume());
+                return result<T>(task_->await_resume());
             }
         } catch (const cancelled&) {
             return make_error_code(std::errc::operation_canceled);
@@ -73,6 +73,8 @@ class [[nodiscard]] peer_wait {
             return failure.code();
         }
     }
+
+    // NOLINTEND(bugprone-unchecked-optional-access)
 
   private:
     std::optional<Operation> operation_;
