@@ -96,7 +96,8 @@ task<> converse(std::string_view bytes, std::size_t piece, outcome& found) {
     log.durable = sapwood::durability::none();
     shared.logs.push_back(co_await named_log::open(std::move(log)));
     auto ends = unix_stream::make_pair();
-    http_session session(shared, std::make_unique<unix_stream>(std::move(ends.first)),
+    std::unique_ptr<sapwood::stream> mine = std::make_unique<unix_stream>(std::move(ends.first));
+    http_session session(shared, std::make_unique<sapwood::collector::peer_stream>(std::move(mine)),
                          source{0, "http fuzz"}, true);
     auto peer = sapwood::spawn(be_peer(ends.second, bytes, piece, found.answers));
     try {
