@@ -1,9 +1,11 @@
 // sapwood grep, from outside: a log and what was set aside of it, as one text.
+#include "support/numbered_lines.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/numbered_line.hpp>
 
+#include <cstdint>
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -16,8 +18,6 @@
 
 namespace {
 
-using sapwood::line_head;
-using sapwood::lsn;
 using sapwood::numbered_line;
 using sapwood::test::eventually;
 using sapwood::test::fill;
@@ -34,11 +34,9 @@ std::string line(int number, std::string_view importance = "info") {
 }
 
 std::string numbered(int number) {
-    std::string text(numbered_line::head_bytes, ' ');
-    text += line(number);
+    std::string text = line(number);
     text.pop_back();
-    line_head(lsn{static_cast<std::uint64_t>(number)}).put(text.data(), text.size());
-    return text + "\n";
+    return sapwood::test::numbered(static_cast<std::uint64_t>(number), text);
 }
 
 program::outcome grep(std::vector<std::string> arguments) {

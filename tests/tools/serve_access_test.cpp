@@ -1,5 +1,6 @@
 // sapwood serve, from outside: who is let in, and how its operator handles it.
 #include "support/program.hpp"
+#include "support/shell.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <collector/tls_context.hpp>
@@ -34,8 +35,10 @@ using namespace std::string_literals;
 using sapwood::test::contents_of;
 using sapwood::test::eventually;
 using sapwood::test::fill;
+using sapwood::test::is_installed;
 using sapwood::test::program;
 using sapwood::test::run_program;
+using sapwood::test::shell;
 using sapwood::test::temporary_directory;
 
 bool has(std::string_view text, std::string_view what) {
@@ -45,26 +48,6 @@ bool has(std::string_view text, std::string_view what) {
 std::size_t lines_in(const std::string& path) {
     const std::string text = contents_of(path);
     return static_cast<std::size_t>(std::ranges::count(text, '\n'));
-}
-
-/// Runs a shell command; its output.
-std::string shell(const std::string& command) {
-    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
-    REQUIRE(pipe != nullptr);
-    std::string text;
-    char buffer[4096];
-    while (const auto got = std::fread(buffer, 1, sizeof(buffer), pipe.get())) {
-        text.append(buffer, got);
-    }
-    return text;
-}
-
-bool is_installed(const char* command) {
-    if (std::system(fmt::format("command -v {} >/dev/null", command).c_str()) == 0) {
-        return true;
-    }
-    MESSAGE("skipped: " << command << " is not installed");
-    return false;
 }
 
 bool has_tls() {

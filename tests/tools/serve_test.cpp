@@ -1,5 +1,6 @@
 // sapwood serve, from outside: clients that others have written, signals, and a kill in the middle.
 #include "support/program.hpp"
+#include "support/shell.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <algorithm>
@@ -29,8 +30,10 @@ namespace {
 using namespace std::string_literals;
 using sapwood::test::contents_of;
 using sapwood::test::eventually;
+using sapwood::test::is_installed;
 using sapwood::test::program;
 using sapwood::test::run_program;
+using sapwood::test::shell;
 using sapwood::test::temporary_directory;
 
 bool has(std::string_view text, std::string_view what) {
@@ -71,26 +74,6 @@ class daemon_under_test {
   private:
     std::unique_ptr<program> process_;
 };
-
-/// Runs a shell command; its output.
-std::string shell(const std::string& command) {
-    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
-    REQUIRE(pipe != nullptr);
-    std::string text;
-    char buffer[4096];
-    while (const auto got = std::fread(buffer, 1, sizeof(buffer), pipe.get())) {
-        text.append(buffer, got);
-    }
-    return text;
-}
-
-bool is_installed(const char* command) {
-    if (std::system(fmt::format("command -v {} >/dev/null", command).c_str()) == 0) {
-        return true;
-    }
-    MESSAGE("skipped: " << command << " is not installed");
-    return false;
-}
 
 /// POSTs numbered records, one at a time, until the daemon is gone; those that got their 200.
 std::vector<std::string> post_until_killed(std::uint16_t port, int writer) {

@@ -1,9 +1,9 @@
 // sapwood stats, from outside: what it counts in a log and its segments.
+#include "support/numbered_lines.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 
-#include <sapwood/numbered_line.hpp>
-
+#include <cstdint>
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <string>
@@ -12,9 +12,6 @@
 
 namespace {
 
-using sapwood::line_head;
-using sapwood::lsn;
-using sapwood::numbered_line;
 using sapwood::test::fill;
 using sapwood::test::program;
 using sapwood::test::run_program;
@@ -30,10 +27,8 @@ std::string line(int second, int thread, std::string_view importance) {
 }
 
 std::string numbered(int number, std::string text) {
-    text.insert(0, numbered_line::head_bytes, ' ');
     text.pop_back();
-    line_head(lsn{static_cast<std::uint64_t>(number)}).put(text.data(), text.size());
-    return text + "\n";
+    return sapwood::test::numbered(static_cast<std::uint64_t>(number), text);
 }
 
 program::outcome stats(std::vector<std::string> arguments) {

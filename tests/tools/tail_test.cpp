@@ -1,6 +1,7 @@
 // sapwood tail, from outside: the last lines of a log, and each line to come once, whatever becomes
 // of its file.
 #include "support/hostile_strings.hpp"
+#include "support/numbered_lines.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -28,9 +30,6 @@
 namespace {
 
 using namespace std::string_literals;
-using sapwood::line_head;
-using sapwood::lsn;
-using sapwood::numbered_line;
 using sapwood::test::contents_of;
 using sapwood::test::eventually;
 using sapwood::test::fill;
@@ -57,11 +56,9 @@ std::string lines(int first, int last) {
 
 /// A line of a durable log.
 std::string numbered(int number) {
-    std::string text(numbered_line::head_bytes, ' ');
-    text += line(number);
+    std::string text = line(number);
     text.pop_back();
-    line_head(lsn{static_cast<std::uint64_t>(number)}).put(text.data(), text.size());
-    return text + "\n";
+    return sapwood::test::numbered(static_cast<std::uint64_t>(number), text);
 }
 
 void append(const std::string& path, std::string_view text) {
