@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <exception>
-#include <filesystem>
 #include <fmt/format.h>
 #include <stdexcept>
 #include <string_view>
@@ -175,108 +174,6 @@ class collector::datagram_listener final : public source_listener {
 
 namespace {
 
-bool is_secured(const listen_options& listener, bool has_tls) noexcept {
-    return listener.secured == security::tls ||
-           (listener.secured == security::automatic && has_tls && listener.is_stream() &&
-            listener.at.family() != AF_UNIX);
-}
-
-/// `has_tls`: what is to be secured is.
-void require_access(const listen_options& listener, const collector_options& options,
-                    bool has_tls) {
-    if (is_local(listener.at) || options.takes_from_anybody || is_secured(listener, has_tls)) {
-        return;
-    }
-    if (!listener.is_stream()) {
-        throw std::invalid_argument(fmt::format(
-            "{} is to be reached from other machines, and whoever reaches it may write: "
-            "listen on 127.0.0.1, or say --from-anybody",
-            listener.at.to_string()));
-    }
-    if (listener.kind != source_kind::http) {
-        throw std::invalid_argument(fmt::format(
-            "{} is to be reached from other machines, and whoever reaches it may write: give it "
-            "TLS (--tls-cert FILE --tls-key FILE), listen on 127.0.0.1, or say --from-anybody",
-            listener.at.to_string()));
-    }
-    if (options.tokens.empty()) {
-        throw std::invalid_argument(
-            fmt::format("{} is to be reached from other machines: give tokens (--tokens FILE) or "
-                        "TLS (--tls-cert FILE --tls-key FILE), listen on 127.0.0.1, or say "
-                        "--from-anybody",
-                        listener.at.to_string()));
-    }
-}
-
-/// Those who are to be let in must be able to get as far as that.
-void require_reachable(const listen_options& listener) {
-    if (listener.users.empty() || listener.at.family() == AF_UNSPEC) {
-        return;
-    }
-    if (listener.at.family() != AF_UNIX) {
-        throw std::invalid_argument(
-            fmt::format("{} is no Unix socket: whose process connects to it nobody knows, so there "
-                        "can be no list of users",
-                        listener.at.to_string()));
-    }
-    const bool are_others = std::ranges::any_of(
-        listener.users, [](uid_t user) { return user != 0 && user != ::geteuid(); });
-    if (are_others && (listener.mode & 0066) == 0 && listener.inherited_fd < 0) {
-        throw std::invalid_argument(fmt::format(
-            "{} is for users whom its mode, {:o}, does not let in: say 660 or 666; who is not on "
-            "the list is sent away all the same",
-            listener.at.to_string(), listener.mode));
-    }
-}
-
-void require_securable(const listen_options& listener, const tls_options& tls) {
-    if (listener.secured != security::tls) {
-        return;
-    }
-    if (!listener.is_stream() || listener.at.family() == AF_UNIX) {
-        throw std::invalid_argument(
-            fmt::format("{}: TLS is for streams over TCP", listener.at.to_string()));
-    }
-    if (!tls.is_wanted()) {
-        throw std::invalid_argument(
-            fmt::format("{} is to have TLS: give it a certificate and a key (--tls-cert FILE "
-                        "--tls-key FILE)",
-                        listener.at.to_string()));
-    }
-}
-
-/// Two pipelines would write into each other's lines.
-void require_own_paths(const std::vector<named_log_options>& logs) {
-    std::vector<std::filesystem::path> paths;
-    for (const named_log_options& each : logs) {
-        std::error_code unknown;
-        std::filesystem::path path = std::filesystem::weakly_canonical(each.path, unknown);
-        if (unknown) {
-            path = std::filesystem::path(each.path).lexically_normal();
-        }
-        const auto same = std::ranges::find(paths, path);
-        if (same != paths.end()) {
-            throw std::invalid_argument(fmt::format(
-                "logs {} and {} both have the path {}: give each its own",
-                logs[static_cast<std::size_t>(same - paths.begin())].name, each.name, each.path));
-        }
-        paths.push_back(std::move(path));
-    }
-}
-
-/// A name that is none lets nobody write where he was to.
-void require_logs(const std::vector<access_token>& tokens,
-                  const std::vector<std::string_view>& logs) {
-    for (const access_token& each : tokens) {
-        for (const std::string& log : each.logs) {
-            if (std::ranges::find(logs, log) == logs.end()) {
-                throw std::invalid_argument(fmt::format(
-                    "the token of {} is for log {}, which there is not", each.name, log));
-            }
-        }
-    }
-}
-
 /// Of the time to drain, what logs have whose disk refuses records.
 clock::duration logs_share_of(clock::duration drain) noexcept {
     return std::min<clock::duration>(drain / 4, std::chrono::seconds(5));
@@ -314,42 +211,6 @@ void fit_descriptors(collector_options& options, std::vector<std::string>& warni
 }
 
 } // namespace
-
-bool is_same_listener(const listen_options& one, const listen_options& other) noexcept {
-    return one.kind == other.kind && one.inherited == other.inherited &&
-           (!one.inherited.empty() || one.at == other.at);
-}
-
-void require_valid(const collector_options& options) {
-    if (options.logs.empty()) {
-        throw std::invalid_argument("a collector needs a log");
-    }
-    std::vector<std::string_view> names;
-    for (const named_log_options& each : options.logs) {
-        require_valid(each);
-        if (std::ranges::find(names, each.name) != names.end()) {
-            throw std::invalid_argument(fmt::format("there are two logs named {}", each.name));
-        }
-        names.push_back(each.name);
-    }
-    require_own_paths(options.logs);
-    require_logs(options.tokens, names);
-    for (const listen_options& each : options.listeners) {
-        if (!each.log.empty() && std::ranges::find(names, each.log) == names.end()) {
-            throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",
-                                                    each.at.to_string(), each.log));
-        }
-        require_securable(each, options.tls);
-        require_reachable(each);
-        if (each.at.family() !=
-            AF_UNSPEC) { // where it listens is its maker's affair, and seen then
-            require_access(each, options, options.tls.is_wanted());
-        }
-    }
-    if (options.tls.is_wanted()) {
-        const tls_context probe(options.tls);
-    }
-}
 
 collector::collector(const collector_options& options)
     : drain_(options.drain),

@@ -215,8 +215,10 @@ collector_options serve_command::options() const {
 int serve_command::run() const {
     collector_options wanted = options();
     if (only_checks_) {
-        fmt::print("serve: {} logs, {} places to listen at: well\n", wanted.logs.size(),
-                   wanted.listeners.size());
+        const auto plural = [](std::size_t count) { return count == 1 ? "" : "s"; };
+        fmt::print("serve: {} log{}, {} place{} to listen at: well\n", wanted.logs.size(),
+                   plural(wanted.logs.size()), wanted.listeners.size(),
+                   plural(wanted.listeners.size()));
         return 0;
     }
     return sapwood::run(serve(std::move(wanted), [this] { return options(); }));
