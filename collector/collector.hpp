@@ -7,6 +7,7 @@
 #include "inherited_sockets.hpp"
 #include "intake.hpp"
 #include "named_log.hpp"
+#include "source_listener.hpp"
 #include "tls_context.hpp"
 
 #include <sapwood/endpoint.hpp>
@@ -67,10 +68,6 @@ class collector {
     [[nodiscard]] std::size_t cut_off() const noexcept { return cut_off_; }
 
   private:
-    class source_listener;
-    class stream_listener;
-    class datagram_listener;
-
     explicit collector(const collector_options& options);
 
     void use_tls(std::shared_ptr<const tls_context> context, clock::duration handshake);

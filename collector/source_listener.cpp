@@ -1,0 +1,165 @@
+#include "source_listener.hpp"
+
+#include "datagram_source.hpp"
+#include "http_session.hpp"
+#include "line_session.hpp"
+#include "tls_handshake.hpp"
+
+#include <sapwood/tcp.hpp>
+#include <sapwood/unix_socket.hpp>
+
+#include <string_view>
+#include <sys/stat.h>
+#include <system_error>
+#include <utility>
+
+namespace sapwood::collector {
+
+namespace {
+
+/// A task for each connection.
+class stream_listener final : public source_listener {
+  public:
+    /// `inherited` listens already, if it is open. `tls` is the one of the moment, for connections
+    /// that come.
+    stream_listener(const listen_options& options, named_log& to, owned_fd inherited,
+                    bool is_secured, const std::shared_ptr<const tls_context>& tls)
+        : kind_(options.kind),
+          is_secured_(is_secured),
+          tls_(tls),
+          log_(to),
+          users_(options.users) {
+        const bool is_unix = options.at.family() == AF_UNIX;
+        if (inherited.is_open()) {
+            if (is_unix) {
+                unix_ = unix_listener::adopt(std::move(inherited));
+            } else {
+                tcp_ = tcp_listener::adopt(std::move(inherited));
+            }
+        } else if (is_unix) {
+            // The mode that was asked for, whatever the umask is.
+            const mode_t before = ::umask(0777 & ~options.mode);
+            try {
+                unix_ = unix_listener(options.at, {.mode = options.mode});
+            } catch (...) {
+                ::umask(before);
+                throw;
+            }
+            ::umask(before);
+        } else {
+            tcp_ = tcp_listener(options.at);
+        }
+    }
+
+    task<> run(intake& shared, connections& all) override {
+        for (;;) {
+            co_await all.room();
+            std::unique_ptr<stream> peer;
+            source from;
+            if (unix_.is_open()) {
+                auto accepted = std::make_unique<unix_stream>(co_await unix_.accept());
+                const credentials who = accepted->peer_credentials();
+                if (!is_user(users_, who.uid)) {
+                    ++shared.gate.users_refused;
+                    continue;
+                }
+                from = source::process(word(), who.pid, who.uid, who.gid);
+                peer = std::move(accepted);
+            } else {
+                auto accepted = std::make_unique<tcp_stream>(co_await tcp_.accept());
+                try {
+                    from = source::network(word(), accepted->peer_endpoint());
+                } catch (const std::system_error&) {
+                    continue; // it is gone already
+                }
+                peer = std::move(accepted);
+            }
+            all.add(connection_of(shared, all, std::move(peer), std::move(from)));
+        }
+    }
+
+    void set_users(std::vector<uid_t> users) override { users_ = std::move(users); }
+
+    [[nodiscard]] endpoint local_endpoint() const override {
+        return unix_.is_open() ? unix_.local_endpoint() : tcp_.local_endpoint();
+    }
+
+  private:
+    [[nodiscard]] std::string_view word() const noexcept {
+        if (kind_ == source_kind::http) {
+            return "http";
+        }
+        return unix_.is_open() ? "unix" : "tcp";
+    }
+
+    [[nodiscard]] std::unique_ptr<connection> connection_of(intake& shared, connections& all,
+                                                            std::unique_ptr<stream> peer,
+                                                            source from) const {
+        if (!is_secured_) {
+            return session_of(kind_, unix_.is_open(), log_, shared,
+                              std::make_unique<peer_stream>(std::move(peer)), std::move(from));
+        }
+        const tls_use use = kind_ == source_kind::http ? tls_use::http : tls_use::one_way;
+        // It may come to an end when this listener is gone: it has what it needs by itself.
+        return std::make_unique<tls_handshake>(
+            shared, all, std::move(peer), tls_, use, std::move(from),
+            [kind = kind_, is_unix = unix_.is_open(), to = &log_,
+             &shared](std::unique_ptr<peer_stream> secured, source who) {
+                return session_of(kind, is_unix, *to, shared, std::move(secured), std::move(who));
+            });
+    }
+
+    [[nodiscard]] static std::unique_ptr<connection> session_of(source_kind kind, bool is_unix,
+                                                                named_log& to, intake& shared,
+                                                                std::unique_ptr<peer_stream> peer,
+                                                                source from) {
+        if (kind == source_kind::http) {
+            return std::make_unique<http_session>(shared, std::move(peer), std::move(from),
+                                                  !is_unix);
+        }
+        const line_kind lines = kind == source_kind::syslog ? line_kind::syslog : line_kind::any;
+        return std::make_unique<line_session>(shared, to, lines, std::move(peer), std::move(from));
+    }
+
+    const source_kind kind_;
+    const bool is_secured_;
+    const std::shared_ptr<const tls_context>& tls_;
+    named_log& log_;
+    std::vector<uid_t> users_;
+    tcp_listener tcp_;
+    unix_listener unix_;
+};
+
+class datagram_listener final : public source_listener {
+  public:
+    datagram_listener(const listen_options& options, named_log& to, owned_fd inherited)
+        : source_(inherited.is_open() ? datagram_source(std::move(inherited))
+                                      : datagram_source(options.at, options.mode)),
+          log_(to) {
+        source_.set_users(options.users);
+    }
+
+    task<> run(intake& shared, connections&) override { return source_.run(shared, log_); }
+
+    [[nodiscard]] endpoint local_endpoint() const override { return source_.local_endpoint(); }
+
+    void set_users(std::vector<uid_t> users) override { source_.set_users(std::move(users)); }
+
+  private:
+    datagram_source source_;
+    named_log& log_;
+};
+
+} // namespace
+
+std::unique_ptr<source_listener> listen_at(const listen_options& options, named_log& to,
+                                           owned_fd inherited,
+                                           const std::shared_ptr<const tls_context>& tls) {
+    if (options.is_stream()) {
+        return std::make_unique<stream_listener>(options, to, std::move(inherited),
+                                                 is_secured(options, tls != nullptr), tls);
+    }
+    return std::make_unique<datagram_listener>(options, to, std::move(inherited));
+}
+
+} // namespace sapwood::collector
