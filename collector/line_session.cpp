@@ -103,12 +103,14 @@ task<> line_session::converse() {
         rest += is_reading_ended_ ? piece.bytes().size() : 0;
         std::string_view input = piece.text();
         bool is_new_line = !lines_.is_in_line();
-        take_objects(input);
+        bool is_tried = take_objects(input);
         while (lines_.next(input)) {
             is_new_line = true;
             forget_deadline(); // the log may take longer than the line was allowed to
             const record_view line = encode_line();
             if (!log_.is_full() && intake_.give_now(log_, line)) [[likely]] {
+                // The first one may have begun in the piece before.
+                is_tried = is_tried || take_objects(input);
                 continue;
             }
             record made(line);
@@ -116,8 +118,20 @@ task<> line_session::converse() {
                 const auto room = co_await as_result(log_.room());
                 is_ending_ = room.error() == std::errc::operation_canceled;
             }
+            if (!is_ending_) {
+                // The kernel keeps the rest for less than the channel would.
+                try {
+                    co_await log_.log().room_now();
+                } catch (const cancelled&) {
+                    is_ending_ = true;
+                }
+            }
             if (is_ending_) {
                 give_or_leave(made);
+                continue;
+            }
+            if (intake_.give_now(log_, made.view())) {
+                is_tried = take_objects(input);
                 continue;
             }
             const auto how = intake_.give_now(log_, made);
@@ -162,15 +176,15 @@ void line_session::wait_for_more(bool is_new_line) {
 }
 
 /// Lines that are objects cost less together. Takes from the front of `input` those that stand
-/// there plainly, and for which there is room now; the rest goes one by one.
-void line_session::take_objects(std::string_view& input) {
+/// there plainly, and for which there is room now; the rest goes one by one. Whether it looked.
+bool line_session::take_objects(std::string_view& input) {
     if (!are_objects_ || is_ending_ || kind_ == line_kind::syslog || !lines_.is_at_line() ||
         !input.starts_with('{') || !log_.has_room_for_many()) {
-        return;
+        return false;
     }
     const std::string_view whole = input.substr(0, input.rfind('\n') + 1);
     if (whole.empty()) {
-        return;
+        return false;
     }
     const auto& items = intake_.decoder.decode(whole, json_framing::lines);
     are_objects_ = !items.empty();
@@ -188,14 +202,12 @@ void line_session::take_objects(std::string_view& input) {
         }
         const record_view line = log_.encode_json(source_, each.importance, each.json, when);
         if (!intake_.give_now(log_, line)) {
-            record made(line);
-            if (intake_.give_now(log_, made) != intake::given::taken) {
-                break;
-            }
+            break;
         }
         used = at + each.json.size() + end_bytes;
     }
     input.remove_prefix(used);
+    return true;
 }
 
 record_view line_session::encode_line() {

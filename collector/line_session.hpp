@@ -38,7 +38,7 @@ class line_session final : public connection {
 
   private:
     task<> converse();
-    void take_objects(std::string_view& input);
+    bool take_objects(std::string_view& input);
     [[nodiscard]] record_view encode_line();
     void give_or_leave(record& made);
     void end_reading() noexcept;

@@ -87,6 +87,10 @@ lsn pipeline::append_now(const record_view& item) noexcept {
     return consumer_->append_now(item);
 }
 
+task<> pipeline::room_now() {
+    return consumer::room_now(consumer_);
+}
+
 remote_sender<record> pipeline::remote(std::size_t capacity) {
     return {consumer_->queue, capacity};
 }

@@ -66,6 +66,7 @@ void pipeline::consumer::end() noexcept {
         ends_at_ = saturating_add(loop_.now(), give_up_after_);
     }
     queue.close();
+    batch_taken_.set(); // who waits for room looks again
 }
 
 task<> pipeline::consumer::flush(std::shared_ptr<consumer> self) {
@@ -90,6 +91,14 @@ task<> pipeline::consumer::close(std::shared_ptr<consumer> self) {
     me.end();
     co_await me.finished_.wait();
     me.rethrow_failure();
+}
+
+task<> pipeline::consumer::room_now(std::shared_ptr<consumer> self) {
+    consumer& me = *self;
+    while (me.full() && !me.queue.is_closed() && !me.refusal()) {
+        me.batch_taken_.reset();
+        co_await me.batch_taken_.wait();
+    }
 }
 
 pipeline_counts pipeline::consumer::counts() const noexcept {
@@ -289,6 +298,7 @@ void pipeline::consumer::fail(std::exception_ptr failure, std::error_code code) 
         durable.end(code);
     }
     queue.close(code);
+    batch_taken_.set();
 }
 
 void pipeline::consumer::report_loss() const noexcept {

@@ -30,6 +30,7 @@ class pipeline::consumer final : public stop_listener {
     // Both keep the consumer: the pipeline may be destroyed while they wait.
     static task<> flush(std::shared_ptr<consumer> self);
     static task<> close(std::shared_ptr<consumer> self);
+    static task<> room_now(std::shared_ptr<consumer> self);
 
     [[nodiscard]] pipeline_counts counts() const noexcept;
 

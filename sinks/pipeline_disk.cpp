@@ -320,9 +320,6 @@ void pipeline::consumer::unset(alarm& which) noexcept {
 
 void pipeline::consumer::degrade(std::error_code why, const char* text) noexcept {
     may_drop_ = refused_ == when_refused::drop;
-    if (may_drop_) {
-        batch_taken_.set(); // collect looks again
-    }
     if (refused_ == when_refused::refuse) {
         queue.refuse_waiting(why); // as those are that come now
     }
@@ -331,6 +328,12 @@ void pipeline::consumer::degrade(std::error_code why, const char* text) noexcept
     }
     health_.is = log_health::state::degraded;
     health_.reason = why;
+    if (refused_ == when_refused::drop || refused_ == when_refused::refuse) {
+        batch_taken_.set(); // what comes now has no room to wait for: who does looks again
+    }
+    if (refused_ != when_refused::block) {
+        batch_taken_.set(); // what comes now is dropped or refused: who waits for room looks again
+    }
     try {
         health_.text = text;
     } catch (const std::bad_alloc&) {

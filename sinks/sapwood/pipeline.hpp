@@ -134,6 +134,11 @@ class pipeline {
     /// does, or tells. At most record::message_bytes_max long.
     [[nodiscard]] lsn append_now(const record_view& item) noexcept;
 
+    /// Waits while the batch that fills is full, for which append_now refuses what append would
+    /// keep in the channel; at once where it refuses for another reason. Somebody else may have
+    /// filled it again before the waiter runs. Cancelled, nothing has happened.
+    [[nodiscard]] task<> room_now();
+
     /// A door for other threads, with room for `capacity` records of its own.
     [[nodiscard]] remote_sender<record> remote(std::size_t capacity = 1024);
 

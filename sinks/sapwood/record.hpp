@@ -122,6 +122,11 @@ class record {
         sequence_low_ = static_cast<std::uint32_t>(number);
     }
 
+    /// Of a record that is known to be plain; as long as it lives and is not moved.
+    [[nodiscard]] record_view view() const noexcept {
+        return {when_, producer_, level_, message(), {}};
+    }
+
     /// Whether is_plain(message()) was seen to hold when the record was made.
     [[nodiscard]] bool is_known_plain() const noexcept { return is_known_plain_; }
 

@@ -729,6 +729,33 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("with refuse, who waits for room in the batch looks again when the disk refuses") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.batch_bytes = 1;
+            options.refused = when_refused::refuse;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_sync = [](const io_uring_sqe&) { return std::nullopt; };
+            const sapwood::record_view item{sapwood::wall_clock::now(), 7, level::info, "", "text"};
+            CHECK(log.append_now(item) == lsn{1});
+            co_await settle();
+            CHECK(log.append_now(item) == lsn{2});
+            const auto wait = [](pipeline& full) -> task<> { co_await full.room_now(); };
+            auto waiting = sapwood::spawn(wait(log));
+            co_await settle();
+            CHECK(!waiting.done());
+            the_disk.on_sync = nullptr;
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            the_disk.finish_sync(ENOSPC);
+            co_await waiting;
+            CHECK(log.health().reason == std::errc::no_space_on_device);
+            co_await log.room_now(); // nor does anybody wait now
+            the_disk.on_write = nullptr;
+            co_await log.durable(lsn{2});
+            co_await log.close();
+        });
+    }
+
     CO_TEST_CASE("where an earlier segment has the number's name, the next free one is taken") {
         const temporary_directory folder;
         const auto path = folder / "log";

@@ -105,6 +105,10 @@ task<> flush(pipeline& log) {
     co_await log.flush();
 }
 
+task<> room_now(pipeline& log) {
+    co_await log.room_now();
+}
+
 /// Returns when every other task has got as far as it can without time passing or the disk
 /// answering.
 task<> settle() {
@@ -456,6 +460,50 @@ TEST_SUITE("pipeline") {
             CHECK(log.counts().records == 4);
             CHECK(log.counts().lines_written == 4);
             CHECK(contents_of(path) == "one\ntwo\nthree\nfour, which is longer than the batch\n");
+        };
+        disk.run(main(disk, directory / "log"));
+    }
+
+    TEST_CASE("who waits for room in the batch has it when the batch is taken, or the log ends") {
+        const temporary_directory directory;
+        slow_disk disk;
+        const auto main = [](slow_disk& slow, const std::string& path) -> task<> {
+            auto options = verbatim();
+            options.batch_bytes = 8;
+            auto log = co_await opened(path, options);
+            const sapwood::record_view item{sapwood::wall_clock::now(), 1, level::info, "",
+                                            "longer than a batch"};
+            CHECK(log.append_now(item) == sapwood::lsn{1});
+            auto not_full_later = sapwood::spawn(room_now(log));
+            co_await settle(); // it is being written, and the other batch is empty
+            CHECK(not_full_later.done());
+            CHECK(log.append_now(item) == sapwood::lsn{2});
+            auto waiting = sapwood::spawn(room_now(log));
+            auto leaving = sapwood::spawn(room_now(log));
+            co_await settle();
+            CHECK(!waiting.done());
+            leaving.cancel();
+            co_await settle();
+            CHECK(leaving.done());
+            CHECK(!waiting.done());
+            slow.go_on();
+            co_await settle();
+            CHECK(waiting.done());
+            CHECK(log.append_now(item) == sapwood::lsn{3});
+            auto in_vain = sapwood::spawn(room_now(log));
+            co_await settle();
+            CHECK(!in_vain.done());
+            auto closing = sapwood::spawn(
+                [](pipeline& to_close) -> task<> { co_await to_close.close(); }(log));
+            co_await settle();
+            CHECK(in_vain.done());
+            CHECK(!closing.done());
+            CHECK(log.append_now(item) == sapwood::lsn::none);
+            slow.go_on();
+            co_await settle();
+            slow.go_on();
+            co_await closing;
+            CHECK(log.counts().lines_written == 3);
         };
         disk.run(main(disk, directory / "log"));
     }
