@@ -7,8 +7,9 @@
 
 #include <sapwood/run.hpp>
 
-#include <filesystem>
+#include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -18,21 +19,6 @@ namespace sapwood::tools {
 namespace {
 
 using collector::collector_options;
-using collector::named_log_options;
-
-/// `NAME=PATH`, or `PATH`, whose name is the file's without its extension.
-named_log_options log_of(const std::string& text) {
-    named_log_options log;
-    const auto equals = text.find('=');
-    if (equals != text.npos && collector::is_log_name(text.substr(0, equals))) {
-        log.name = text.substr(0, equals);
-        log.path = text.substr(equals + 1);
-    } else {
-        log.name = std::filesystem::path(text).stem();
-        log.path = text;
-    }
-    return log;
-}
 
 /// `[NAME=][plain:]WHERE`.
 collector::listen_options listener_of(collector::source_kind kind, std::string text) {
@@ -56,8 +42,7 @@ collector::listen_options listener_of(collector::source_kind kind, std::string t
 serve_command::serve_command(CLI::App& program)
     : command_(program.add_subcommand(
           "serve", "Collect the records of many programs into one log, or several")) {
-    command_->add_option("--log", logs_, "PATH, or NAME=PATH; the first one is the default")
-        ->type_name("[NAME=]PATH");
+    logs_.add_options(*command_);
     command_->add_option("--http", http_, "Take records by HTTP: 127.0.0.1:8514, or a path");
     command_->add_option("--unix", unix_, "Take lines, text or JSON, at this path");
     command_->add_option("--unix-datagram", unix_datagrams_,
@@ -65,21 +50,6 @@ serve_command::serve_command(CLI::App& program)
     command_->add_option("--udp", udp_, "Take syslog messages by UDP: 127.0.0.1:5514");
     command_->add_option("--tcp", tcp_, "Take syslog messages by TCP, or by streams at a path");
     command_->add_option("--tcp-lines", tcp_lines_, "Take lines, text or JSON, by TCP");
-    command_->add_option("--format", form_, "text, json or logfmt")->capture_default_str();
-    command_
-        ->add_option(
-            "--durability", durability_,
-            "When a log is synced: batch (before each 200), none, or every so many seconds")
-        ->capture_default_str();
-    command_->add_option("--ack", ack_, "What 200 means: durable, written or accepted");
-    command_->add_option("--queue-records", queue_records_,
-                         "Records of a log that wait in memory at most");
-    command_->add_option("--queue-bytes", queue_bytes_, "Their bytes at most");
-    command_->add_option("--segment-bytes", segment_bytes_,
-                         "A file that is as long as this is set aside, as LOG.NUMBER");
-    command_->add_option("--keep-segments", keep_segments_, "Of those, so many are kept");
-    command_->add_option("--keep-days", keep_days_, "... for so long");
-    command_->add_option("--keep-bytes", keep_bytes_, "... as long as all of them are no more");
     command_->add_option("--mode", mode_, "Permissions of the sockets' paths")
         ->capture_default_str();
     command_
@@ -106,37 +76,11 @@ serve_command::serve_command(CLI::App& program)
     command_->add_flag("--check", only_checks_, "Say whether options and settings are well, only");
     command_->footer(
         "Places to listen at are an address and port, a path, or fd:NAME, a socket that systemd "
-        "has "
-        "made.\nAll but those of --http may begin with NAME=, the log that is for; plain: before "
-        "an address is without TLS.\nExit code: 0 where everything taken is in the logs, 1 where "
+        "has made.\nAll but those of --http may begin with NAME=, the log that is for; plain: "
+        "before an address is without TLS.\nOptions of logs are for all that --log names, or, with "
+        "NAME= before the value, for one.\nExit code: 0 where everything taken is in the logs, 1 "
+        "where "
         "something was cut off or lost,\n2 where it cannot begin.");
-}
-
-/// Those of the command line: all alike.
-void serve_command::add_logs(collector_options& to) const {
-    const auto form = collector::parse_log_form(form_);
-    if (!form) {
-        throw std::invalid_argument("--format is text, json or logfmt, not " + form_);
-    }
-    const auto ack = collector::parse_ack_level(ack_);
-    if (!ack && !ack_.empty()) {
-        throw std::invalid_argument("--ack is durable, written or accepted, not " + ack_);
-    }
-    for (const std::string& each : logs_) {
-        named_log_options log = log_of(each);
-        log.form = *form;
-        log.durable = collector::parse_durability(durability_, "--durability");
-        log.ack = ack;
-        log.queue_records = queue_records_.value_or(log.queue_records);
-        log.queue_bytes = queue_bytes_.value_or(log.queue_bytes);
-        log.segment_bytes_max = segment_bytes_.value_or(0);
-        log.keep.files = keep_segments_.value_or(0);
-        log.keep.bytes = keep_bytes_.value_or(0);
-        if (keep_days_) {
-            log.keep.age = collector::age_of_days(*keep_days_, "--keep-days");
-        }
-        to.logs.push_back(std::move(log));
-    }
 }
 
 void serve_command::add_listeners(collector_options& to) const {
@@ -192,7 +136,7 @@ collector_options serve_command::options() const {
     if (!settings_.empty()) {
         options = collector::read_settings(settings_);
     }
-    add_logs(options);
+    std::ranges::move(logs_.chosen(), std::back_inserter(options.logs));
     add_listeners(options);
     if (options.logs.empty()) {
         throw std::invalid_argument("serve: say where to write: --log app.log");

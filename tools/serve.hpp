@@ -2,6 +2,8 @@
 // run() returns is the program's exit code.
 #pragma once
 
+#include "serve_logs.hpp"
+
 #include <collector/collector.hpp>
 
 #include <CLI/CLI.hpp>
@@ -26,12 +28,11 @@ class serve_command {
   private:
     /// Throws std::exception that names the option, or the place in the settings.
     [[nodiscard]] collector::collector_options options() const;
-    void add_logs(collector::collector_options& to) const;
     void add_listeners(collector::collector_options& to) const;
     void add_access(collector::collector_options& to) const;
 
     CLI::App* command_;
-    std::vector<std::string> logs_;
+    serve_logs logs_;
     std::vector<std::string> http_;
     std::vector<std::string> unix_;
     std::vector<std::string> unix_datagrams_;
@@ -40,15 +41,6 @@ class serve_command {
     std::vector<std::string> tcp_lines_;
     std::vector<std::string> users_;
     std::string mode_ = "600";
-    std::string form_ = "text";
-    std::string durability_ = "batch";
-    std::string ack_;
-    std::optional<std::size_t> queue_records_;
-    std::optional<std::size_t> queue_bytes_;
-    std::optional<std::uint64_t> segment_bytes_;
-    std::optional<std::size_t> keep_segments_;
-    std::optional<double> keep_days_;
-    std::optional<std::uint64_t> keep_bytes_;
     std::optional<std::string> drain_seconds_;
     std::vector<std::string> limits_;
     collector::tls_options tls_;

@@ -229,6 +229,29 @@ TEST_SUITE("serve") {
         CHECK(::access(log.c_str(), F_OK) != 0); // all that was before anything was opened
     }
 
+    TEST_CASE("an option of logs is for all of them, or for the one that it names") {
+        if (!is_installed("curl")) {
+            return;
+        }
+        const temporary_directory other;
+        daemon_under_test at({"--log", "audit=" + (other / "audit.log"), "--format", "audit=json",
+                              "--format", "logfmt", "--durability", "audit=none"});
+        for (const auto* name : {"/log", "/log/audit"}) {
+            CHECK(has(shell("curl -sS -d '{\"msg\":\"paid\"}' " + at.url() + name), "success"));
+        }
+        CHECK(
+            has(shell("curl -sS -d '{\"msg\":\"paid\"}' '" + at.url() + "/log/audit?ack=durable'"),
+                "nothing in this log is ever durable"));
+        CHECK(at.stop().status == 0);
+        CHECK(contents_of(at.log).starts_with("time="));
+        CHECK(contents_of(other / "audit.log").starts_with("{\"time\":"));
+
+        const auto said = run_program("sapwood", {"serve", "--log", other / "app.log", "--http",
+                                                  "127.0.0.1:0", "--keep-days", "apps=3"});
+        CHECK(said.status == 2);
+        CHECK(has(said.err, "--keep-days apps=3: there is no --log of that name"));
+    }
+
     TEST_CASE("settings are checked without serving, and what is wrong has its line") {
         const temporary_directory directory;
         const std::string settings = directory / "serve.toml";
