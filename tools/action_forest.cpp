@@ -11,6 +11,8 @@ namespace {
 /// Tasks that are done with lend their memory to others, if it is little.
 constexpr std::size_t spare_max = 64;
 constexpr std::size_t spare_bytes_max = 64u << 10;
+/// Of tasks that are done with, to tell what is there once more.
+constexpr std::size_t done_bytes_max = 4u << 20;
 /// What the list, the index and the allocator take for each.
 constexpr std::size_t entry_bytes = 160;
 
@@ -21,12 +23,19 @@ action_forest::action_forest(std::size_t memory_max, taker takes)
       taker_(std::move(takes)) {}
 
 void action_forest::add(const action_record& record) {
-    const entries::iterator which = entry_of(record.task);
-    action_task& task = which->task;
-    if (is_repeated(task, record)) {
+    entries::iterator which = entry_of(record.task);
+    if (is_repeated(which->task, record)) {
         ++repeated_;
         return;
     }
+    if (which->is_done) { // more of it than its end has said
+        entries out;
+        out.splice(out.end(), done_, which);
+        done_memory_ -= out.front().memory;
+        forget(out);
+        which = entry_of(record.task);
+    }
+    action_task& task = which->task;
     ++records_;
     task.add(record);
     if (task.is_complete()) {
@@ -70,6 +79,7 @@ action_forest::entries::iterator action_forest::entry_of(std::string_view id) {
     entry& made = all_.back();
     made.begun = begun_++;
     made.memory = 0;
+    made.is_done = false;
     made.parts_before = seen_.times(id);
     by_id_.emplace(made.task.id(), std::prev(all_.end()));
     return std::prev(all_.end());
@@ -91,19 +101,42 @@ bool action_forest::is_repeated(action_task& task, const action_record& record) 
 }
 
 void action_forest::hand_on(entries::iterator which, bool is_cut) {
-    // Out of the lists first: the taker may throw.
+    const bool is_complete = which->task.is_complete();
+    // Out of the list first: the taker may throw.
     entries out;
     out.splice(out.end(), all_, which);
-    by_id_.erase(which->task.id());
     memory_ -= which->memory;
-    which->task.order();
-    taker_(which->task, {.is_complete = which->task.is_complete(),
-                         .is_cut = is_cut,
-                         .parts_before = which->parts_before});
     seen_.add(which->task.id());
-    if (spare_.size() < spare_max && which->task.memory() < spare_bytes_max) {
-        spare_.splice(spare_.end(), out);
+    which->task.order();
+    taker_(which->task,
+           {.is_complete = is_complete, .is_cut = is_cut, .parts_before = which->parts_before});
+    if (is_complete) {
+        keep_done(out);
+    } else {
+        forget(out);
     }
+}
+
+void action_forest::keep_done(entries& which) {
+    entry& done = which.front();
+    done.is_done = true;
+    done.memory = done.task.memory();
+    done_memory_ += done.memory;
+    done_.splice(done_.end(), which);
+    while (done_memory_ > done_bytes_max) {
+        done_memory_ -= done_.front().memory;
+        entries out;
+        out.splice(out.end(), done_, done_.begin());
+        forget(out);
+    }
+}
+
+void action_forest::forget(entries& which) {
+    by_id_.erase(which.front().task.id());
+    if (spare_.size() < spare_max && which.front().task.memory() < spare_bytes_max) {
+        spare_.splice(spare_.end(), which);
+    }
+    which.clear();
 }
 
 } // namespace sapwood::tools

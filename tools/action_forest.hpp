@@ -55,6 +55,7 @@ class action_forest {
         std::uint64_t begun = 0;
         std::size_t memory = 0;
         std::uint32_t parts_before = 0;
+        bool is_done = false;
 
         explicit entry(std::string_view id) : task(id) {}
     };
@@ -65,10 +66,15 @@ class action_forest {
     entries::iterator entry_of(std::string_view id);
     [[nodiscard]] bool is_repeated(action_task& task, const action_record& record);
     void hand_on(entries::iterator which, bool is_cut);
+    void keep_done(entries& which);
+    void forget(entries& which);
 
     std::size_t memory_max_;
     taker taker_;
     entries all_;
+    /// The last ones that were complete: what is delivered once more often comes soon.
+    entries done_;
+    std::size_t done_memory_ = 0;
     entries spare_;
     std::unordered_map<std::string_view, entries::iterator> by_id_;
     seen_tasks seen_;

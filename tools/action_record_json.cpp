@@ -35,8 +35,8 @@ std::string_view text_in(const dom::element& value) noexcept {
     return value.get(text) == simdjson::SUCCESS ? text : std::string_view();
 }
 
-/// Seconds, as JSON has them. None where they are no number that a time or a span can be: what is
-/// here, two of them have a difference.
+/// Seconds, as JSON has them, as nanoseconds. None where they are no number that a time or a span
+/// can be: what is here, two of them have a difference.
 std::optional<std::int64_t> nanoseconds_in(const dom::element& value) noexcept {
     constexpr double seconds_max = 9.2e9;
     double seconds = 0;
@@ -44,6 +44,13 @@ std::optional<std::int64_t> nanoseconds_in(const dom::element& value) noexcept {
         return std::nullopt;
     }
     return std::llround(seconds * 1e9);
+}
+
+/// Seconds since 1970, of which a double has no more than the microseconds: 1795752000.017 is a
+/// little less than that.
+std::optional<std::int64_t> moment_in(const dom::element& value) noexcept {
+    const auto ns = nanoseconds_in(value);
+    return ns ? std::optional((*ns + 500) / 1000 * 1000) : std::nullopt;
 }
 
 /// A line whose bytes that are no UTF-8 are `\xHH`, as escape() has them, in texts of JSON.
@@ -209,16 +216,17 @@ action_reader::outcome action_reader::read_members() {
         record_.importance = found.importance;
         state.is_text_name = found.message_type.empty();
     }
+    state.has_known_status = record_.is != action_record::role::message;
     state.is_cancelled = record_.is == action_record::role::cancelled;
     if (found.timestamp) {
-        record_.time_ns = nanoseconds_in(*found.timestamp);
+        record_.time_ns = moment_in(*found.timestamp);
         state.is_sapwoods = found.time && !text_in(*found.time).empty();
         state.is_text_type = found.text == record_.type;
     }
     for (const auto& each : {found.timestamp, found.time}) {
         if (each && !record_.time_ns) {
             std::string_view text = text_in(*each);
-            record_.time_ns = text.empty() ? nanoseconds_in(*each) : state.times.take(text);
+            record_.time_ns = text.empty() ? moment_in(*each) : state.times.take(text);
         }
     }
     // One of them alone is a field that somebody has called so.
@@ -281,7 +289,7 @@ bool action_reader::json_state::is_named(std::string_view key) const noexcept {
     case 12:
         return is(key, "message_type");
     case 13:
-        return is(key, "action_status");
+        return has_known_status && is(key, "action_status");
     case 15:
         return is_sapwoods && is(key, "message_escaped");
     default:

@@ -52,10 +52,12 @@ struct action_reader::json_state {
     /// A line that is no UTF-8, with what is none escaped.
     std::string repaired;
     /// Which of the record's members are shown as something else than a field: it is an end that
-    /// tells how long it took and what was in it; its text is its name; it was cancelled; it has
+    /// tells how long it took and what was in it; its text is its name; it starts or ends an
+    /// action; it was cancelled; it has
     /// its time twice, and its thread, as sapwood's have; and its type is its text there.
     bool has_account = false;
     bool is_text_name = false;
+    bool has_known_status = false;
     bool is_cancelled = false;
     bool is_sapwoods = false;
     bool is_text_type = false;

@@ -19,6 +19,7 @@ void action_task::begin_anew(std::string_view id) {
     unfinished_ = 1;
     is_lone_ = false;
     has_failed_ = false;
+    is_contradictory_ = false;
     first_ns_.reset();
     last_ns_.reset();
 }
@@ -45,6 +46,9 @@ void action_task::add(const action_record& added) {
                             .duration_ns = added.duration_ns});
         text_.append(added.json);
         node& claimed = nodes_[place];
+        is_contradictory_ = is_contradictory_ || claimed.first_record != none ||
+                            claimed.is_action() ||
+                            (added.children && *added.children + 2 != added.level.back());
         (claimed.first_record == none ? claimed.first_record : records_[claimed.last_record].next) =
             number;
         claimed.last_record = number;
@@ -99,6 +103,7 @@ action_task::index action_task::make(index parent, std::uint32_t number) {
     nodes_.push_back({.parent = parent, .number = number});
     node& action = nodes_[parent];
     if (!action.is_action()) {
+        is_contradictory_ = is_contradictory_ || action.first_record != none;
         action.first = place;
         unfinished_ += parent == root ? 0 : 1;
     } else {

@@ -72,6 +72,9 @@ class action_task {
     /// action.
     [[nodiscard]] bool is_complete() const noexcept { return unfinished_ == 0 || is_lone_; }
 
+    /// Two records claim one place, or an end counts others than its number does.
+    [[nodiscard]] bool is_contradictory() const noexcept { return is_contradictory_; }
+
     /// The places of every action become ordered.
     void order();
 
@@ -119,6 +122,7 @@ class action_task {
     std::size_t unfinished_ = 0;
     bool is_lone_ = false;
     bool has_failed_ = false;
+    bool is_contradictory_ = false;
     std::optional<std::int64_t> first_ns_;
     std::optional<std::int64_t> last_ns_;
 

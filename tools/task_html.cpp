@@ -127,7 +127,7 @@ void task_html::put_known(std::string_view text) {
 
 void task_html::begin_task(const action_task& task, const task_state& state,
                            std::string_view name) {
-    const bool lacks = !state.is_complete || state.parts_before > 0;
+    const bool lacks = !state.is_complete || state.parts_before > 0 || task.is_contradictory();
     const bool is_open = task.has_failed() || lacks ? opened_ < opened_max : opened_ < opened_first;
     opened_ += is_open ? 1 : 0;
     first_ns_ = task.first_ns().value_or(0);
@@ -143,7 +143,10 @@ void task_html::begin_task(const action_task& task, const task_state& state,
     if (task.first_ns()) {
         to_.append(" <time>");
         times_.append(first_ns_, to_);
-        put(to_, "</time> <u>{}</u>", span_text(span_ns_));
+        to_.append("</time>");
+        if (span_ns_ > 0) {
+            put(to_, " <u>{}</u>", span_text(span_ns_));
+        }
     }
     put(to_, " <i>{} record{}</i>", task.records(), task.records() == 1 ? "" : "s");
     if (task.has_failed()) {
@@ -153,7 +156,8 @@ void task_html::begin_task(const action_task& task, const task_state& state,
         put(to_, " <span class=\"w odd\">{}</span>",
             state.is_cut             ? "cut here: unfinished tasks take more than --memory"
             : state.parts_before > 0 ? "more of a task that is above"
-                                     : "incomplete");
+            : !state.is_complete     ? "incomplete"
+                                     : "contradicts itself");
     }
     put(to_,
         "</summary><div>\n<div class=\"r\"><span class=\"h\"></span><span class=\"l x\">{}</span>"

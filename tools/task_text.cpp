@@ -124,6 +124,9 @@ void task_text::begin_task(const action_task& task, const task_state& state, std
     } else if (!state.is_complete && state.parts_before == 0) {
         put(paint::odd, " (incomplete)");
     }
+    if (task.is_contradictory()) {
+        put(paint::odd, " (contradicts itself)");
+    }
     to_.push_back('\n');
 }
 

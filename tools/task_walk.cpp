@@ -182,8 +182,9 @@ void walk::show_records(index which, bool is_last) {
         std::string miscount;
         if (each == action.end && record.children &&
             *record.children + 2 != std::uint64_t{node.number}) {
-            miscount = fmt::format("its end counts {} records and actions in it, and its place {}",
-                                   *record.children, node.number - std::min(node.number, 2U));
+            miscount = fmt::format(
+                "its end says that {} records and actions are in it, and its number says {}",
+                *record.children, node.number - std::min(node.number, 2U));
         }
         view_.show({.type = record.type,
                     .is = record.is,

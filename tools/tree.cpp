@@ -36,9 +36,11 @@ struct task_filter {
     std::optional<std::int64_t> at_least_ns;
     std::uint64_t printed = 0;
     std::uint64_t incomplete = 0;
+    std::uint64_t contradictory = 0;
 
     [[nodiscard]] bool wants(const action_task& task, const task_state& state) const {
-        return (!only_failed || task.has_failed()) && (!only_incomplete || !state.is_complete) &&
+        return (!only_failed || task.has_failed()) &&
+               (!only_incomplete || !state.is_complete || task.is_contradictory()) &&
                (!at_least_ns || task.has_taken(*at_least_ns));
     }
 };
@@ -56,16 +58,19 @@ void tell(const action_logs& logs, const action_forest& forest, const task_filte
                              twice == 1 ? "1 record is" : fmt::format("{} records are", twice)));
     }
     if (forest.cut() > 0) {
-        complain(fmt::format("{} cut in the middle: unfinished ones would take more than the {} "
-                             "bytes of --memory. More of it, or --task, shows them in one piece",
-                             forest.cut() == 1 ? "1 task was"
-                                               : fmt::format("tasks were {} times", forest.cut()),
-                             memory_max));
+        complain(fmt::format("unfinished tasks were cut {} time{}, to take no more than the {} "
+                             "bytes of --memory; more of it, or --task, shows them in one piece",
+                             forest.cut(), forest.cut() == 1 ? "" : "s", memory_max));
     }
     if (filter.incomplete > 0) {
         complain(fmt::format("{} of {} {} incomplete; each says what is missing", filter.incomplete,
                              counted(filter.printed, "task"),
                              filter.incomplete == 1 ? "is" : "are"));
+    }
+    if (filter.contradictory > 0) {
+        complain(fmt::format(
+            "{} of {} {}; each says how", filter.contradictory, counted(filter.printed, "task"),
+            filter.contradictory == 1 ? "contradicts itself" : "contradict themselves"));
     }
     if (forest.records() == 0 && logs.lines() > 0 && !logs.has_failed()) {
         complain(fmt::format("of {} none is a record of a task that was asked for: a record is "
@@ -89,7 +94,7 @@ tree_command::tree_command(CLI::App& program)
                      "Only tasks in which an action took so long: 500us, 10ms, 1.5s, 2m")
         ->option_text("SPAN");
     command_->add_flag("--incomplete", only_incomplete_,
-                       "Only tasks of which something is missing");
+                       "Only tasks of which something is missing, or that contradict themselves");
     command_->add_flag("--html", html_, "Print one page of HTML, with a time line for each task");
     command_->add_flag("--ascii", ascii_, "Draw the lines of trees with ASCII");
     command_->add_option("--color,--colour", colour_, "Colour the trees: auto, always, never")
@@ -133,6 +138,7 @@ int tree_command::run() const {
         if (filter.wants(task, state)) {
             ++filter.printed;
             filter.incomplete += state.is_complete ? 0 : 1;
+            filter.contradictory += task.is_contradictory() ? 1 : 0;
             walk_task(task, state, reader, view);
         }
     });
