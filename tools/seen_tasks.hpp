@@ -37,7 +37,7 @@ class seen_tasks {
     }
 
   private:
-    static constexpr std::uint64_t remembered_max = 1u << 18;
+    static constexpr std::uint64_t remembered_max = 1u << 16;
 
     struct place {
         std::uint64_t hash;
