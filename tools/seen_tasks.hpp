@@ -1,6 +1,6 @@
 // Tasks that have been printed and forgotten, so that a record that comes behind them is not taken
-// for one of a task that lacks its begin. Remembers about the last quarter of a million, in 4 MiB
-// of which only what is used is touched. One thread.
+// for one of a task that lacks its begin. Remembers about the last 65,000, in 1 MiB of which
+// only what is used is touched. One thread.
 #pragma once
 
 #include <cstdint>
