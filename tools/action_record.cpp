@@ -1,6 +1,7 @@
 #include "action_record.hpp"
 
 #include "action_record_json.hpp"
+#include "action_record_text.hpp"
 
 #include <cstring>
 
@@ -40,8 +41,11 @@ action_reader::outcome action_reader::read(std::string_view line) {
     if (!names_task(body)) {
         return outcome::none;
     }
-    const std::string_view record = wrappers_.parse(body).record;
-    return record.empty() ? outcome::none : read_json(record);
+    const log_line& parsed = others_.parse(body);
+    if (!parsed.record.empty()) {
+        return read_json(parsed.record);
+    }
+    return make_json_of(parsed, others_, converted_) ? read_json(converted_) : outcome::none;
 }
 
 } // namespace sapwood::tools

@@ -72,9 +72,9 @@ class action_reader {
         "trees stand in lines of JSON, and this sapwood was built without simdjson, which reads "
         "them";
 
-    /// A line without its newline, line_padding bytes behind which may be read: JSON, or a line of
-    /// the collector that holds some, behind a number or not. The answers are valid until the next
-    /// call, and as long as the line is.
+    /// A line without its newline, line_padding bytes behind which may be read: JSON, a line of the
+    /// collector that holds some, or sapwood's text or logfmt, behind a number or not. The answers
+    /// are valid until the next call, and as long as the line is.
     [[nodiscard]] outcome read(std::string_view line);
 
     /// The same for what record().json was.
@@ -107,7 +107,9 @@ class action_reader {
     outcome read_place();
 
     std::unique_ptr<json_state> json_;
-    line_parser wrappers_;
+    /// Lines that are no JSON, and what was made of one.
+    line_parser others_;
+    std::string converted_;
     log_line numbered_;
     action_record record_;
     std::vector<record_field> fields_;

@@ -182,7 +182,8 @@ action_reader::outcome action_reader::read_json(std::string_view json) {
         state.found.time = time;
         state.found.find(inner);
     }
-    if (!state.found.task && state.found.fields) {
+    state.is_place_nested = !state.found.task && state.found.fields;
+    if (state.is_place_nested) {
         const dom::object outer = state.found.all;
         const dom::object inner = *state.found.fields;
         state.found.find(inner);
@@ -339,7 +340,7 @@ void action_reader::json_state::add_fields(const dom::object& of, std::uint32_t 
         if (dom::object inner;
             key == "fields" && found.fields && value.get(inner) == simdjson::SUCCESS) {
             for (const auto [name, each] : inner) {
-                if (!is_named(name)) {
+                if (!is_place_nested || !is_named(name)) {
                     add_field(name, each, depth, to);
                 }
             }

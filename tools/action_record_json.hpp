@@ -61,6 +61,8 @@ struct action_reader::json_state {
     bool is_cancelled = false;
     bool is_sapwoods = false;
     bool is_text_type = false;
+    /// Where the place stands among the fields, these are not all the user's.
+    bool is_place_nested = false;
 #endif
 };
 

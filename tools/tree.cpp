@@ -73,8 +73,8 @@ void tell(const action_logs& logs, const action_forest& forest, const task_filte
             filter.contradictory == 1 ? "contradicts itself" : "contradict themselves"));
     }
     if (forest.records() == 0 && logs.lines() > 0 && !logs.has_failed()) {
-        complain(fmt::format("of {} none is a record of a task that was asked for: a record is "
-                             "JSON, and has a task_uuid",
+        complain(fmt::format("none of {} is a record of a task that was asked for: such a line has "
+                             "a task_uuid",
                              counted(logs.lines(), "line")));
     }
 }

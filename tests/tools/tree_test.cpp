@@ -169,6 +169,53 @@ TEST_SUITE("tree") {
                           "        └── exception: sapwood::cancelled\n\n");
     }
 
+    TEST_CASE("records in sapwood's text and logfmt are shown as those in JSON are") {
+        const std::string json =
+            R"({"time":"2026-11-27T04:00:00.017Z","level":"info","thread":7,"message":"save",)"
+            R"("task_uuid":"u","task_level":[1],"timestamp":1795752000.017,)"
+            R"("action_type":"save","action_status":"started",)"
+            R"("fields":{"order":17,"say":"a \"b\"\nc=d","level":"x"}})"
+            "\n"
+            R"({"time":"2026-11-27T04:00:00.018Z","level":"warning","thread":7,)"
+            R"("message":"it is = slow","task_uuid":"u","task_level":[2],)"
+            R"("timestamp":1795752000.018,"message_type":"it is = slow"})"
+            "\n"
+            R"({"time":"2026-11-27T04:00:00.019Z","level":"error","thread":7,"message":"save",)"
+            R"("task_uuid":"u","task_level":[3],"timestamp":1795752000.019,"action_type":"save",)"
+            R"("action_status":"failed","outcome":"cancelled","duration":0.002000001,"children":1,)"
+            R"("exception":"sapwood::cancelled","reason":"no \\ more","source":"a b.cpp:7"})"
+            "\n";
+        const std::string text =
+            "2026-11-27 04:00:00.017 7 info save order=17 say=\"a \\\"b\\\"\\nc=d\" level=x "
+            "task_uuid=u task_level=/1 action_status=started\n"
+            "2026-11-27 04:00:00.018 7 warning it is = slow task_uuid=u task_level=/2\n"
+            "2026-11-27 04:00:00.018 7 info no record order=17\n"
+            "2026-11-27 04:00:00.019 7 error save task_uuid=u task_level=/3 "
+            "action_status=cancelled action_duration=0.002000001 action_children=1 "
+            "action_exception=sapwood::cancelled action_reason=\"no \\\\ more\" "
+            "action_source=\"a b.cpp:7\" \\(cut)\n";
+        const std::string logfmt =
+            "time=2026-11-27T04:00:00.017Z level=info thread=7 task_uuid=u task_level=/1 "
+            "action_status=started message=save order=17 say=\"a \\\"b\\\"\\nc=d\" "
+            "fields.level=x\n"
+            "time=2026-11-27T04:00:00.018Z level=warning thread=7 task_uuid=u "
+            "task_level=/2 message=\"it is = slow\"\n"
+            "time=2026-11-27T04:00:00.019Z level=error thread=7 task_uuid=u task_level=/3 "
+            "action_status=cancelled action_duration=0.002000001 action_children=1 "
+            "action_exception=sapwood::cancelled action_reason=\"no \\\\ more\" "
+            "action_source=\"a b.cpp:7\" message=save\n";
+        const auto done = tree_of(json);
+        CHECK(has(done.out, "save/1 ⇒ started 2026-11-27 04:00:00.017 ⧖ 2.0ms ✗ cancelled\n"
+                            "    ├── order: 17\n"
+                            "    ├── say: a \"b\"\n"
+                            "    │   ┊ c=d\n"
+                            "    ├── level: x\n"));
+        CHECK(has(done.out, "it is = slow/2 warning"));
+        CHECK(has(done.out, "reason: no \\\\ more\n"));
+        CHECK(tree_of(text).out == done.out);
+        CHECK(tree_of(logfmt).out == done.out);
+    }
+
     TEST_CASE("a message without a type has its text for a name, and without that none") {
         const auto done = tree_of(start("u", "1", "work") +
                                   tree_record("u", "2", 0, R"("message_type":"","msg":"read")") +
