@@ -11,16 +11,36 @@ namespace {
 /// Tasks that are done with lend their memory to others, if it is little.
 constexpr std::size_t spare_max = 64;
 constexpr std::size_t spare_bytes_max = 64u << 10;
-/// Of tasks that are done with, to tell what is there once more.
-constexpr std::size_t done_bytes_max = 4u << 20;
+/// Of tasks that are complete and wait for what comes behind their end, and of those that are done
+/// with and tell what is there once more.
+constexpr std::size_t kept_bytes_max = 4u << 20;
 /// What the list, the index and the allocator take for each.
 constexpr std::size_t entry_bytes = 160;
 
 } // namespace
 
+void action_forest::stock::take(entries& from, entries::iterator which) {
+    which->memory = which->task.memory() + entry_bytes;
+    memory += which->memory;
+    all.splice(all.end(), from, which);
+}
+
+action_forest::entries action_forest::stock::drop(entries::iterator which) {
+    memory -= which->memory;
+    entries out;
+    out.splice(out.end(), all, which);
+    return out;
+}
+
 action_forest::action_forest(std::size_t memory_max, taker takes)
     : memory_max_(memory_max),
       taker_(std::move(takes)) {}
+
+action_forest::stock& action_forest::stock_of(const entry& which) noexcept {
+    return which.is == entry::stage::growing    ? growing_
+           : which.is == entry::stage::complete ? complete_
+                                                : done_;
+}
 
 void action_forest::add(const action_record& record) {
     entries::iterator which = entry_of(record.task);
@@ -28,61 +48,72 @@ void action_forest::add(const action_record& record) {
         ++repeated_;
         return;
     }
-    if (which->is_done) { // more of it than its end has said
-        entries out;
-        out.splice(out.end(), done_, which);
-        done_memory_ -= out.front().memory;
+    entries out = stock_of(*which).drop(which);
+    if (which->is == entry::stage::done) { // it is too late: the tree is there already
         forget(out);
         which = entry_of(record.task);
+        out = growing_.drop(which);
     }
-    action_task& task = which->task;
     ++records_;
-    task.add(record);
-    if (task.is_complete()) {
-        hand_on(which, false);
-        return;
-    }
-    const std::size_t memory = task.memory() + entry_bytes;
-    memory_ = memory_ - which->memory + memory;
-    which->memory = memory;
+    which->task.add(record);
+    which->is = which->task.is_complete() ? entry::stage::complete : entry::stage::growing;
     // What has had a record just now goes last.
-    all_.splice(all_.end(), all_, which);
-    while (memory_ > memory_max_) {
+    stock_of(*which).take(out, which);
+    make_room();
+}
+
+void action_forest::make_room() {
+    while (growing_.memory > memory_max_) {
         ++cut_;
-        hand_on(all_.begin(), true);
+        hand_on(growing_, true);
     }
-    memory_highest_ = std::max(memory_highest_, memory_);
+    while (complete_.memory > std::min(kept_bytes_max, memory_max_)) {
+        hand_on(complete_, false);
+    }
+    while (done_.memory > kept_bytes_max) {
+        entries out = done_.drop(done_.all.begin());
+        forget(out);
+    }
+}
+
+void action_forest::pause() {
+    while (!complete_.all.empty()) {
+        hand_on(complete_, false);
+    }
+    make_room();
 }
 
 void action_forest::finish() {
-    all_.sort([](const entry& one, const entry& other) { return one.begun < other.begun; });
-    while (!all_.empty()) {
-        hand_on(all_.begin(), false);
+    pause();
+    growing_.all.sort([](const entry& one, const entry& other) { return one.begun < other.begun; });
+    while (!growing_.all.empty()) {
+        hand_on(growing_, false);
     }
 }
 
 action_forest::entries::iterator action_forest::entry_of(std::string_view id) {
     // Records that follow each other are often of one task.
-    if (!all_.empty() && all_.back().task.id() == id) {
-        return std::prev(all_.end());
+    if (!growing_.all.empty() && growing_.all.back().task.id() == id) {
+        return std::prev(growing_.all.end());
     }
     const auto known = by_id_.find(id);
     if (known != by_id_.end()) {
         return known->second;
     }
+    entries made;
     if (spare_.empty()) {
-        all_.emplace_back(id);
+        made.emplace_back(id);
     } else {
-        all_.splice(all_.end(), spare_, spare_.begin());
-        all_.back().task.begin_anew(id);
+        made.splice(made.end(), spare_, spare_.begin());
+        made.back().task.begin_anew(id);
     }
-    entry& made = all_.back();
-    made.begun = begun_++;
-    made.memory = 0;
-    made.is_done = false;
-    made.parts_before = seen_.times(id);
-    by_id_.emplace(made.task.id(), std::prev(all_.end()));
-    return std::prev(all_.end());
+    const entries::iterator which = made.begin();
+    which->begun = begun_++;
+    which->is = entry::stage::growing;
+    which->parts_before = seen_.times(id);
+    by_id_.emplace(which->task.id(), which);
+    growing_.take(made, which);
+    return which;
 }
 
 bool action_forest::is_repeated(action_task& task, const action_record& record) {
@@ -100,33 +131,20 @@ bool action_forest::is_repeated(action_task& task, const action_record& record) 
     return judge_->are_the_same(json, record.json);
 }
 
-void action_forest::hand_on(entries::iterator which, bool is_cut) {
-    const bool is_complete = which->task.is_complete();
+/// The first one of them.
+void action_forest::hand_on(stock& from, bool is_cut) {
     // Out of the list first: the taker may throw.
-    entries out;
-    out.splice(out.end(), all_, which);
-    memory_ -= which->memory;
-    seen_.add(which->task.id());
-    which->task.order();
-    taker_(which->task,
-           {.is_complete = is_complete, .is_cut = is_cut, .parts_before = which->parts_before});
+    entries out = from.drop(from.all.begin());
+    entry& given = out.front();
+    seen_.add(given.task.id());
+    given.task.order();
+    const bool is_complete = given.is == entry::stage::complete;
+    taker_(given.task,
+           {.is_complete = is_complete, .is_cut = is_cut, .parts_before = given.parts_before});
     if (is_complete) {
-        keep_done(out);
+        given.is = entry::stage::done;
+        done_.take(out, out.begin());
     } else {
-        forget(out);
-    }
-}
-
-void action_forest::keep_done(entries& which) {
-    entry& done = which.front();
-    done.is_done = true;
-    done.memory = done.task.memory();
-    done_memory_ += done.memory;
-    done_.splice(done_.end(), which);
-    while (done_memory_ > done_bytes_max) {
-        done_memory_ -= done_.front().memory;
-        entries out;
-        out.splice(out.end(), done_, done_.begin());
         forget(out);
     }
 }

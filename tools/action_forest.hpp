@@ -35,6 +35,9 @@ class action_forest {
 
     void add(const action_record& record);
 
+    /// Hands on what is complete, because nothing comes for a while.
+    void pause();
+
     /// Hands on what is left, in the order in which the tasks began.
     void finish();
 
@@ -46,42 +49,50 @@ class action_forest {
     /// Tasks that were handed on to make room.
     [[nodiscard]] std::uint64_t cut() const noexcept { return cut_; }
 
-    /// What unfinished tasks took at most.
-    [[nodiscard]] std::size_t memory_highest() const noexcept { return memory_highest_; }
-
   private:
     struct entry {
         action_task task;
         std::uint64_t begun = 0;
         std::size_t memory = 0;
         std::uint32_t parts_before = 0;
-        bool is_done = false;
+        /// Which of the lists it is in.
+        enum class stage : std::uint8_t { growing, complete, done };
+        stage is = stage::growing;
 
         explicit entry(std::string_view id) : task(id) {}
     };
 
-    /// The one that had no record for longest is the first.
     using entries = std::list<entry>;
 
+    /// What the tasks of a list take together.
+    struct stock {
+        entries all;
+        std::size_t memory = 0;
+
+        void take(entries& from, entries::iterator which);
+        entries drop(entries::iterator which);
+    };
+
     entries::iterator entry_of(std::string_view id);
+    [[nodiscard]] stock& stock_of(const entry& which) noexcept;
     [[nodiscard]] bool is_repeated(action_task& task, const action_record& record);
-    void hand_on(entries::iterator which, bool is_cut);
-    void keep_done(entries& which);
+    void make_room();
+    void hand_on(stock& from, bool is_cut);
     void forget(entries& which);
 
     std::size_t memory_max_;
     taker taker_;
-    entries all_;
-    /// The last ones that were complete: what is delivered once more often comes soon.
-    entries done_;
-    std::size_t done_memory_ = 0;
+    /// The one that had no record for longest is the first.
+    stock growing_;
+    /// Not handed on yet.
+    stock complete_;
+    /// Handed on: what is delivered once more often comes soon.
+    stock done_;
     entries spare_;
     std::unordered_map<std::string_view, entries::iterator> by_id_;
     seen_tasks seen_;
     /// Looks at two records that claim one place.
     std::unique_ptr<action_reader> judge_;
-    std::size_t memory_ = 0;
-    std::size_t memory_highest_ = 0;
     std::uint64_t begun_ = 0;
     std::uint64_t records_ = 0;
     std::uint64_t repeated_ = 0;

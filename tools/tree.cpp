@@ -145,7 +145,11 @@ int tree_command::run() const {
     action_logs logs({.task = task_,
                       .has_one_file = has_one_file_,
                       .complain = complain,
-                      .on_pause = [&] { output.flush(); }},
+                      .on_pause =
+                          [&] {
+                              forest.pause();
+                              output.flush();
+                          }},
                      forest);
     const std::vector<std::string> names =
         logs_.empty() ? std::vector<std::string>{std::string(standard_input)} : logs_;

@@ -264,10 +264,6 @@ TEST_SUITE("tree") {
                                   wrapped(3) + first);
         CHECK(done.out == tree_of(first + record + last).out);
         CHECK(done.err == "sapwood tree: 6 records are there more than once, and shown once\n");
-        // What comes behind the end and is not there yet is shown.
-        const auto late = tree_of(first + record + last + message("u", "4", "late"));
-        CHECK(has(late.out, "u (part 2: more of a task that is above)\n└── "));
-        CHECK(has(late.out, "    └── late/4"));
     }
 
     TEST_CASE("files that were set aside come first, compressed ones as well") {
@@ -349,6 +345,18 @@ TEST_SUITE("tree") {
               "+-- alone/1 2026-11-27 04:00:00.000\n\n");
     }
 
+    TEST_CASE("what was begun in a task, and goes on behind its end, is in its tree") {
+        const std::string whole =
+            start("u", "1", "work") + message("u", "2", "step") + end("u", "3", "work");
+        const auto done = tree_of(whole + task_of("v", "succeeded", 1) + message("u", "4", "late") +
+                                  start("u", "5,1", "child") + end("u", "5,2", "child"));
+        CHECK(done.err.empty());
+        CHECK(has(done.out, "    ├── work/3 ⇒ succeeded"));
+        CHECK(has(done.out, "    ├── late/4"));
+        CHECK(has(done.out, "    └── child/5/1 ⇒ started"));
+        CHECK(trees_in(done.out).size() == 2);
+    }
+
     TEST_CASE("a task is printed as soon as it is complete, while the log is still written") {
         const temporary_directory at;
         int ends[2];
@@ -360,7 +368,12 @@ TEST_SUITE("tree") {
         REQUIRE(::write(ends[1], begun.data(), begun.size()) == static_cast<ssize_t>(begun.size()));
         REQUIRE(::write(ends[1], ended.data(), ended.size()) == static_cast<ssize_t>(ended.size()));
         eventually([&] { return has(reader.out_so_far(), "work/2"); });
+        const std::string late = message("u", "3", "late") + ended;
+        REQUIRE(::write(ends[1], late.data(), late.size()) == static_cast<ssize_t>(late.size()));
         ::close(ends[1]);
-        CHECK(reader.wait().status == 0);
+        const auto done = reader.wait();
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "u (part 2: more of a task that is above)\n└── "));
+        CHECK(has(done.out, "    └── late/3"));
     }
 }
