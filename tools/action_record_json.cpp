@@ -19,22 +19,6 @@ namespace {
 
 namespace dom = simdjson::dom;
 
-constexpr std::string_view not_utf8_ending = "_escaped";
-/// Objects in objects are members of their own down to here, and text below.
-constexpr std::uint32_t nests_max = 16;
-
-/// Whether a key of that size is this one: the size is known where this is asked, and a comparison
-/// of so many bytes takes no call.
-template <std::size_t Size>
-[[gnu::always_inline]] inline bool is(std::string_view key, const char (&name)[Size]) noexcept {
-    return std::memcmp(key.data(), name, Size - 1) == 0;
-}
-
-std::string_view text_in(const dom::element& value) noexcept {
-    std::string_view text;
-    return value.get(text) == simdjson::SUCCESS ? text : std::string_view();
-}
-
 /// Seconds, as JSON has them, as nanoseconds. None where they are no number that a time or a span
 /// can be: what is here, two of them have a difference.
 std::optional<std::int64_t> nanoseconds_in(const dom::element& value) noexcept {
@@ -81,17 +65,17 @@ void action_reader::json_state::members::find(const dom::object& in) {
         // By length first: most keys are none of these.
         switch (key.size()) {
         case 3:
-            if (is(key, "msg")) {
+            if (is_key(key, "msg")) {
                 text = text_in(value);
             }
             break;
         case 4:
-            if (is(key, "time")) {
+            if (is_key(key, "time")) {
                 time = value;
             }
             break;
         case 5:
-            if (is(key, "level")) {
+            if (is_key(key, "level")) {
                 importance = text_in(value);
                 if (!parse_level(importance)) {
                     importance = {};
@@ -99,50 +83,50 @@ void action_reader::json_state::members::find(const dom::object& in) {
             }
             break;
         case 6:
-            if (dom::object inner;
-                (is(key, "record") || is(key, "fields")) && value.get(inner) == simdjson::SUCCESS) {
-                (is(key, "record") ? record : fields) = inner;
+            if (dom::object inner; (is_key(key, "record") || is_key(key, "fields")) &&
+                                   value.get(inner) == simdjson::SUCCESS) {
+                (is_key(key, "record") ? record : fields) = inner;
             }
             break;
         case 7:
-            if (is(key, "message")) {
+            if (is_key(key, "message")) {
                 text = text_in(value);
-            } else if (is(key, "outcome")) {
+            } else if (is_key(key, "outcome")) {
                 outcome = text_in(value);
             }
             break;
         case 8:
-            if (is(key, "duration")) {
+            if (is_key(key, "duration")) {
                 duration = value;
-            } else if (is(key, "children")) {
+            } else if (is_key(key, "children")) {
                 children = value;
             }
             break;
         case 9:
-            if (is(key, "task_uuid")) {
+            if (is_key(key, "task_uuid")) {
                 task = value;
-            } else if (is(key, "timestamp")) {
+            } else if (is_key(key, "timestamp")) {
                 timestamp = value;
             }
             break;
         case 10:
-            if (is(key, "task_level")) {
+            if (is_key(key, "task_level")) {
                 level = value;
             }
             break;
         case 11:
-            if (is(key, "action_type")) {
+            if (is_key(key, "action_type")) {
                 is_action = true;
                 action_type = text_in(value);
             }
             break;
         case 12:
-            if (is(key, "message_type")) {
+            if (is_key(key, "message_type")) {
                 message_type = text_in(value);
             }
             break;
         case 13:
-            if (is(key, "action_status")) {
+            if (is_key(key, "action_status")) {
                 action_status = text_in(value);
             }
             break;
@@ -266,99 +250,6 @@ action_reader::outcome action_reader::read_place() {
     return outcome::record;
 }
 
-bool action_reader::json_state::is_named(std::string_view key) const noexcept {
-    switch (key.size()) {
-    case 3:
-        return is_text_name && is(key, "msg");
-    case 4:
-        return is_sapwoods && is(key, "time");
-    case 5:
-        return (is_sapwoods || !found.importance.empty()) && is(key, "level");
-    case 6:
-        return is_sapwoods && is(key, "thread");
-    case 7:
-        return (is_cancelled && is(key, "outcome")) ||
-               ((is_text_name || (is_sapwoods && is_text_type)) && is(key, "message"));
-    case 8:
-        return has_account && (is(key, "duration") || is(key, "children"));
-    case 9:
-        return is(key, "task_uuid") || is(key, "timestamp");
-    case 10:
-        return is(key, "task_level");
-    case 11:
-        return is(key, "action_type");
-    case 12:
-        return is(key, "message_type");
-    case 13:
-        return has_known_status && is(key, "action_status");
-    case 15:
-        return is_sapwoods && is(key, "message_escaped");
-    default:
-        return false;
-    }
-}
-
-void action_reader::json_state::add_field(std::string_view key, const dom::element& value,
-                                          std::uint32_t depth, std::vector<record_field>& to) {
-    using kind = record_field::kind;
-    std::string_view text;
-    dom::object object;
-    dom::array array;
-    if (value.get(text) == simdjson::SUCCESS) {
-        const bool is_escaped = key.ends_with(not_utf8_ending);
-        to.push_back({depth, is_escaped ? key.substr(0, key.size() - not_utf8_ending.size()) : key,
-                      text, is_escaped ? kind::escaped : kind::text});
-        return;
-    }
-    if (depth < nests_max && value.get(object) == simdjson::SUCCESS && object.size() != 0) {
-        to.push_back({depth, key, {}, kind::nest});
-        for (const auto [name, inner] : object) {
-            add_field(name, inner, depth + 1, to);
-        }
-        return;
-    }
-    if (depth < nests_max && value.get(array) == simdjson::SUCCESS) {
-        bool has_nests = false;
-        for (const dom::element each : array) {
-            has_nests = has_nests || each.is_object() || each.is_array();
-        }
-        if (has_nests) {
-            to.push_back({depth, key, {}, kind::nest});
-            std::size_t index = 0;
-            for (const dom::element each : array) {
-                add_field(texts.emplace_back(std::to_string(index++)), each, depth + 1, to);
-            }
-            return;
-        }
-    }
-    to.push_back({depth, key, texts.emplace_back(simdjson::minify(value)), kind::bare});
-}
-
-void action_reader::json_state::add_fields(const dom::object& of, std::uint32_t depth,
-                                           std::vector<record_field>& to) {
-    for (const auto [key, value] : of) {
-        if (dom::object inner;
-            key == "fields" && found.fields && value.get(inner) == simdjson::SUCCESS) {
-            for (const auto [name, each] : inner) {
-                if (!is_place_nested || !is_named(name)) {
-                    add_field(name, each, depth, to);
-                }
-            }
-        } else if (!is_named(key)) {
-            add_field(key, value, depth, to);
-        }
-    }
-}
-
-const std::vector<record_field>& action_reader::fields() {
-    fields_.clear();
-    json_->texts.clear();
-    if (json_->found.task) {
-        json_->add_fields(json_->found.all, 0, fields_);
-    }
-    return fields_;
-}
-
 bool action_reader::are_the_same(std::string_view one, std::string_view other) {
     std::string padded;
     const auto record_in = [&](std::string_view json) {
@@ -384,10 +275,6 @@ action_reader::outcome action_reader::read_members() {
 
 action_reader::outcome action_reader::read_place() {
     return outcome::none;
-}
-
-const std::vector<record_field>& action_reader::fields() {
-    return fields_;
 }
 
 bool action_reader::are_the_same(std::string_view, std::string_view) {

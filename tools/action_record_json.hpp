@@ -5,11 +5,27 @@
 #include "action_record.hpp"
 
 #ifdef SAPWOOD_HAS_SIMDJSON
+#include <cstring>
 #include <deque>
 #include <simdjson.h>
 #endif
 
 namespace sapwood::tools {
+
+#ifdef SAPWOOD_HAS_SIMDJSON
+/// Whether a key of that size is this one: the size is known where this is asked, and a comparison
+/// of so many bytes takes no call.
+template <std::size_t Size>
+[[gnu::always_inline]] inline bool is_key(std::string_view key, const char (&name)[Size]) noexcept {
+    return std::memcmp(key.data(), name, Size - 1) == 0;
+}
+
+/// Empty where it is none.
+inline std::string_view text_in(const simdjson::dom::element& value) noexcept {
+    std::string_view text;
+    return value.get(text) == simdjson::SUCCESS ? text : std::string_view();
+}
+#endif
 
 struct action_reader::json_state {
     [[nodiscard]] static std::unique_ptr<json_state> make();
