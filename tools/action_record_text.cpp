@@ -126,6 +126,22 @@ bool append_unescaped(std::string_view text, std::string& to) {
     return is_meant;
 }
 
+/// A key of logfmt: what would end it is escaped, too.
+std::string unescaped_key(std::string_view key) {
+    std::string plain;
+    while (!key.empty()) {
+        const std::string_view four = key.substr(0, 4);
+        const char meant = four == "\\x20"   ? ' '
+                           : four == "\\x22" ? '"'
+                           : four == "\\x3d" ? '='
+                                             : '\0';
+        const std::size_t taken = meant != '\0' ? 4 : four.starts_with("\\\\") ? 2 : 1;
+        plain += meant != '\0' ? std::string_view(&meant, 1) : key.substr(0, taken);
+        key.remove_prefix(std::min(taken, key.size()));
+    }
+    return plain;
+}
+
 void append_member(std::string_view key, std::string_view value, std::string& to) {
     std::string text;
     const bool is_meant = append_unescaped(value, text);
@@ -212,7 +228,7 @@ bool make_json_of(const log_line& line, line_parser& parser, std::string& to) {
         to += i == 0 ? "" : ",";
         std::string_view key = place.fields[i].key;
         key.remove_prefix(key.starts_with(user_prefix) ? user_prefix.size() : 0);
-        append_member(key, place.fields[i].value, to);
+        append_member(unescaped_key(key), place.fields[i].value, to);
     }
     to += "}}";
     to.reserve(to.size() + line_padding);

@@ -174,7 +174,7 @@ TEST_SUITE("tree") {
             R"({"time":"2026-11-27T04:00:00.017Z","level":"info","thread":7,"message":"save",)"
             R"("task_uuid":"u","task_level":[1],"timestamp":1795752000.017,)"
             R"("action_type":"save","action_status":"started",)"
-            R"("fields":{"order":17,"say":"a \"b\"\nc=d","level":"x"}})"
+            R"("fields":{"order":17,"a \\ = b":1,"say":"a \"b\"\nc=d","level":"x"}})"
             "\n"
             R"({"time":"2026-11-27T04:00:00.018Z","level":"warning","thread":7,)"
             R"("message":"it is = slow","task_uuid":"u","task_level":[2],)"
@@ -186,7 +186,8 @@ TEST_SUITE("tree") {
             R"("exception":"sapwood::cancelled","reason":"no \\ more","source":"a b.cpp:7"})"
             "\n";
         const std::string text =
-            "2026-11-27 04:00:00.017 7 info save order=17 say=\"a \\\"b\\\"\\nc=d\" level=x "
+            "2026-11-27 04:00:00.017 7 info save order=17 a\\x20\\\\\\x20\\x3d\\x20b=1 say=\"a "
+            "\\\"b\\\"\\nc=d\" level=x "
             "task_uuid=u task_level=/1 action_status=started\n"
             "2026-11-27 04:00:00.018 7 warning it is = slow task_uuid=u task_level=/2\n"
             "2026-11-27 04:00:00.018 7 info no record order=17\n"
@@ -196,7 +197,8 @@ TEST_SUITE("tree") {
             "action_source=\"a b.cpp:7\" \\(cut)\n";
         const std::string logfmt =
             "time=2026-11-27T04:00:00.017Z level=info thread=7 task_uuid=u task_level=/1 "
-            "action_status=started message=save order=17 say=\"a \\\"b\\\"\\nc=d\" "
+            "action_status=started message=save order=17 a\\x20\\\\\\x20\\x3d\\x20b=1 say=\"a "
+            "\\\"b\\\"\\nc=d\" "
             "fields.level=x\n"
             "time=2026-11-27T04:00:00.018Z level=warning thread=7 task_uuid=u "
             "task_level=/2 message=\"it is = slow\"\n"
@@ -207,6 +209,7 @@ TEST_SUITE("tree") {
         const auto done = tree_of(json);
         CHECK(has(done.out, "save/1 ⇒ started 2026-11-27 04:00:00.017 ⧖ 2.0ms ✗ cancelled\n"
                             "    ├── order: 17\n"
+                            "    ├── a \\\\ = b: 1\n"
                             "    ├── say: a \"b\"\n"
                             "    │   ┊ c=d\n"
                             "    ├── level: x\n"));
