@@ -18,7 +18,6 @@ namespace {
 
 constexpr std::array<std::string_view, 7> colours{
     "\x1b[2m", "\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[1;37;41m", ""};
-constexpr std::string_view colour_end = "\x1b[0m";
 
 /// A value of a field, as logfmt has it.
 void append_value(const line_field& field, log_buffer& to) {
@@ -39,6 +38,10 @@ void append_value(const line_field& field, log_buffer& to) {
 }
 
 } // namespace
+
+std::string_view colour_of(level importance) noexcept {
+    return colours[static_cast<std::size_t>(importance)];
+}
 
 void tool_output::flush() {
     std::string_view rest = buffer_.text();
@@ -96,7 +99,7 @@ void line_printer::print(std::string_view whole, const log_line& line, line_pars
 
 void line_printer::print_level(level importance) {
     if (colour_) {
-        to_.append(colours[static_cast<std::size_t>(importance)]);
+        to_.append(colour_of(importance));
         to_.append(to_string(importance));
         to_.append(colour_end);
     } else {
@@ -121,7 +124,7 @@ void line_printer::print_text(const log_line& line, line_parser&) {
         return;
     }
     append_shown(before.substr(0, begin + 1), to_);
-    to_.append(colours[static_cast<std::size_t>(*line.importance)]);
+    to_.append(colour_of(*line.importance));
     append_shown(before.substr(begin + 1, end - begin), to_);
     to_.append(colour_end);
     append_shown(before.substr(end + 1), to_);

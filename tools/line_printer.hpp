@@ -67,6 +67,10 @@ class line_printer {
     log_buffer& to_;
 };
 
+/// What begins the colour of a level on a terminal, and what ends any.
+[[nodiscard]] std::string_view colour_of(level importance) noexcept;
+inline constexpr std::string_view colour_end = "\x1b[0m";
+
 /// What is safe to be shown: as escape() has it, but backslashes stay as they are, since what is in
 /// a log has been escaped already.
 void append_shown(std::string_view text, log_buffer& to);

@@ -3,8 +3,6 @@
 #include <sapwood/numbered_line.hpp>
 
 #include <cstring>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 
 namespace sapwood::tools {
@@ -23,15 +21,6 @@ bool has_head(std::string_view line) noexcept {
 
 std::string_view body_of(std::string_view line) noexcept {
     return has_head(line) ? line.substr(numbered_line::head_bytes) : line;
-}
-
-/// Whether its lines come as they are written, and somebody may look at them then.
-bool is_live(const std::string& path) noexcept {
-    struct ::stat status {};
-
-    const int failed =
-        path == standard_input ? ::fstat(STDIN_FILENO, &status) : ::stat(path.c_str(), &status);
-    return failed == 0 && !S_ISREG(status.st_mode);
 }
 
 } // namespace

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <map>
 #include <optional>
+#include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
 #ifdef SAPWOOD_HAS_ZSTD
@@ -175,6 +176,14 @@ bool reads_zstd() noexcept {
 #else
     return false;
 #endif
+}
+
+bool is_live(const std::string& path) noexcept {
+    struct ::stat status {};
+
+    const int failed =
+        path == standard_input ? ::fstat(STDIN_FILENO, &status) : ::stat(path.c_str(), &status);
+    return failed == 0 && !S_ISREG(status.st_mode);
 }
 
 int open_log(const std::string& path) {

@@ -81,6 +81,9 @@ class block_reader {
     return line;
 }
 
+/// Whether its lines come as they are written, and somebody may look at them then.
+[[nodiscard]] bool is_live(const std::string& path) noexcept;
+
 /// Opened for reading, without waiting for a FIFO's other end. Throws std::system_error.
 [[nodiscard]] int open_log(const std::string& path);
 

@@ -41,26 +41,6 @@ std::string_view take_word(std::string_view& text) noexcept {
     return word;
 }
 
-/// Takes the number and the checksum of a durable log's line away. Does not compute the checksum.
-std::string_view take_number(std::string_view line, log_line& into) noexcept {
-    using form = numbered_line;
-    if (line.size() < form::head_bytes ||
-        (line[form::mark_at] != ' ' && line[form::mark_at] != form::mark) ||
-        line[form::head_bytes - 1] != ' ') {
-        return line;
-    }
-    const char* const digits = line.data();
-    const auto number = std::from_chars(digits, digits + form::lsn_digits, into.number);
-    const char* const crc = digits + form::crc_at;
-    const auto checksum = std::from_chars(crc, crc + form::crc_digits, into.checksum, 16);
-    if (number.ec != std::errc() || number.ptr != digits + form::lsn_digits ||
-        checksum.ec != std::errc() || checksum.ptr != crc + form::crc_digits) {
-        return line;
-    }
-    into.is_numbered = true;
-    return line.substr(form::head_bytes);
-}
-
 /// Whether the brackets are the collector's, which says by which way a record has come.
 bool is_from(std::string_view text) noexcept {
     return text.starts_with("[http ") || text.starts_with("[unix ") || text.starts_with("[udp ") ||
@@ -84,6 +64,25 @@ std::optional<std::string_view> logfmt_field(std::string_view text, std::string_
 }
 
 } // namespace
+
+std::string_view take_number(std::string_view line, log_line& into) noexcept {
+    using form = numbered_line;
+    if (line.size() < form::head_bytes ||
+        (line[form::mark_at] != ' ' && line[form::mark_at] != form::mark) ||
+        line[form::head_bytes - 1] != ' ') {
+        return line;
+    }
+    const char* const digits = line.data();
+    const auto number = std::from_chars(digits, digits + form::lsn_digits, into.number);
+    const char* const crc = digits + form::crc_at;
+    const auto checksum = std::from_chars(crc, crc + form::crc_digits, into.checksum, 16);
+    if (number.ec != std::errc() || number.ptr != digits + form::lsn_digits ||
+        checksum.ec != std::errc() || checksum.ptr != crc + form::crc_digits) {
+        return line;
+    }
+    into.is_numbered = true;
+    return line.substr(form::head_bytes);
+}
 
 bool take_logfmt(std::string_view& text, std::string_view& key, std::string_view& value) noexcept {
     while (!text.empty()) {

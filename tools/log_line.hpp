@@ -108,6 +108,10 @@ class line_parser {
     std::unique_ptr<json_state> json_;
 };
 
+/// Takes the number and the checksum of a durable log's line away, into `into`; all of the line
+/// where it has none. Does not compute the checksum.
+[[nodiscard]] std::string_view take_number(std::string_view line, log_line& into) noexcept;
+
 /// The next `key=value` of logfmt, a value in quotes without them and as it is escaped. False where
 /// there is none; takes it away from `text` otherwise. What is no pair is passed over.
 [[nodiscard]] bool take_logfmt(std::string_view& text, std::string_view& key,

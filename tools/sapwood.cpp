@@ -6,6 +6,7 @@
 #include "send.hpp"
 #include "stats.hpp"
 #include "tail.hpp"
+#include "tree.hpp"
 #include "verify.hpp"
 
 #include <CLI/CLI.hpp>
@@ -59,6 +60,7 @@ int main(int argc, char** argv) {
     const sapwood::tools::tail_command tail(program);
     const sapwood::tools::grep_command grep(program);
     const sapwood::tools::stats_command stats(program);
+    const sapwood::tools::tree_command tree(program);
     const sapwood::tools::verify_command verify(program);
     try {
         program.parse(argc, argv);
@@ -70,10 +72,10 @@ int main(int argc, char** argv) {
 #ifdef SAPWOOD_HAS_COLLECTOR
             serve,
 #endif
-            send, tail, grep, stats, verify);
+            send, tail, grep, stats, tree, verify);
     } catch (const std::system_error& error) {
-        const bool only_prints =
-            tail.is_chosen() || grep.is_chosen() || stats.is_chosen() || verify.is_chosen();
+        const bool only_prints = tail.is_chosen() || grep.is_chosen() || stats.is_chosen() ||
+                                 tree.is_chosen() || verify.is_chosen();
         if (only_prints && error.code() == std::errc::broken_pipe) {
             return 0; // nobody reads the output any more
         }
