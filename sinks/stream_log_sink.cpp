@@ -35,17 +35,6 @@ constexpr clock::duration farewell_at_most = std::chrono::seconds(1);
 
 } // namespace
 
-clock::duration detail::random_backoff::failed() {
-    const unsigned doublings = std::min(failures_++, 20u);
-    clock::duration bound = first_;
-    for (unsigned i = 0; i < doublings && bound < max_; ++i) {
-        bound *= 2;
-    }
-    using count = clock::duration::rep;
-    std::uniform_int_distribution<count> any(0, std::min(bound, max_).count());
-    return clock::duration(any(random_));
-}
-
 stream_log_sink::stream_log_sink(const stream_log_options& options)
     : options_(options),
       backoff_(options.retry_first, options.retry_max),

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <sapwood/clock.hpp>
+#include <sapwood/random_backoff.hpp>
 #include <sapwood/socket_log_sink.hpp>
 #include <sapwood/stream.hpp>
 
@@ -12,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,30 +51,6 @@ struct stream_log_options {
     /// connects when it first writes.
     bool must_connect = false;
 };
-
-namespace detail {
-
-/// Full jitter: a random time up to a bound that doubles.
-class random_backoff {
-  public:
-    random_backoff(clock::duration first, clock::duration max)
-        : first_(first),
-          max_(max),
-          random_(std::random_device()()) {}
-
-    void succeeded() noexcept { failures_ = 0; }
-
-    /// How long to wait before the next attempt.
-    [[nodiscard]] clock::duration failed();
-
-  private:
-    clock::duration first_;
-    clock::duration max_;
-    unsigned failures_ = 0;
-    std::minstd_rand random_;
-};
-
-} // namespace detail
 
 class stream_log_sink : public socket_log_sink {
   public:

@@ -1,0 +1,116 @@
+#include <sapwood/amqp/address.hpp>
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <stdexcept>
+
+namespace sapwood::amqp {
+
+namespace {
+
+[[nodiscard]] int hex_digit(char from) noexcept {
+    constexpr std::string_view digits = "0123456789abcdef";
+    const auto at = digits.find(from >= 'A' && from <= 'F' ? static_cast<char>(from + 32) : from);
+    return at == digits.npos ? -1 : static_cast<int>(at);
+}
+
+[[nodiscard]] std::string decoded(std::string_view part, const char* what) {
+    std::string text;
+    for (std::size_t i = 0; i < part.size(); ++i) {
+        if (part[i] != '%') {
+            text += part[i];
+            continue;
+        }
+        if (i + 2 >= part.size() || hex_digit(part[i + 1]) < 0 || hex_digit(part[i + 2]) < 0) {
+            throw std::invalid_argument(
+                fmt::format("AMQP URL: the {} has a % that two hexadecimal digits do not follow; "
+                            "a % itself is written %25",
+                            what));
+        }
+        text += static_cast<char>(hex_digit(part[i + 1]) * 16 + hex_digit(part[i + 2]));
+        i += 2;
+    }
+    return text;
+}
+
+[[nodiscard]] host_port parse_host(std::string_view from) {
+    host_port made;
+    std::string_view port;
+    if (from.starts_with('[')) {
+        const auto end = from.find(']');
+        if (end == from.npos) {
+            throw std::invalid_argument("AMQP URL: a host's [ has no ]");
+        }
+        made.host = from.substr(1, end - 1);
+        port = from.substr(end + 1);
+    } else {
+        const auto colon = std::min(from.find(':'), from.size());
+        made.host = decoded(from.substr(0, colon), "host");
+        port = from.substr(colon);
+    }
+    if (made.host.empty()) {
+        throw std::invalid_argument("AMQP URL: a host is missing: amqp://user:password@host/");
+    }
+    if (!port.empty()) {
+        port.remove_prefix(port.front() == ':' ? 1 : 0);
+        if (port.empty() || port.find_first_not_of("0123456789") != port.npos || port.size() > 5) {
+            throw std::invalid_argument(
+                fmt::format("AMQP URL: '{}' is no port of the host {}", port, made.host));
+        }
+        made.port = port;
+    }
+    return made;
+}
+
+} // namespace
+
+std::string address::to_string() const {
+    std::string text = fmt::format("amqp://{}@", user);
+    for (const host_port& each : hosts) {
+        const bool is_ipv6 = each.host.find(':') != each.host.npos;
+        text += fmt::format(fmt::runtime(is_ipv6 ? "{}[{}]:{}" : "{}{}:{}"),
+                            &each == hosts.data() ? "" : ",", each.host, each.port);
+    }
+    return text + (vhost == "/" ? "/" : "/" + vhost);
+}
+
+address parse_address(std::string_view url) {
+    constexpr std::string_view scheme = "amqp://";
+    if (!url.starts_with(scheme)) {
+        throw std::invalid_argument(
+            "AMQP URL: it begins with amqp://, as in amqp://user:password@host:5672/vhost");
+    }
+    url.remove_prefix(scheme.size());
+    const auto slash = std::min(url.find('/'), url.size());
+    std::string_view authority = url.substr(0, slash);
+    const std::string_view path = url.substr(std::min(slash + 1, url.size()));
+
+    address made;
+    if (const auto at = authority.rfind('@'); at != authority.npos) {
+        const std::string_view who = authority.substr(0, at);
+        const auto colon = std::min(who.find(':'), who.size());
+        made.user = decoded(who.substr(0, colon), "user");
+        if (colon < who.size()) {
+            made.password = decoded(who.substr(colon + 1), "password");
+        }
+        authority.remove_prefix(at + 1);
+    }
+    while (true) {
+        const auto comma = std::min(authority.find(','), authority.size());
+        made.hosts.push_back(parse_host(authority.substr(0, comma)));
+        if (comma == authority.size()) {
+            break;
+        }
+        authority.remove_prefix(comma + 1);
+    }
+    if (path.find_first_of("/?#") != path.npos) {
+        throw std::invalid_argument("AMQP URL: behind the virtual host nothing may stand; a / in "
+                                    "its name is written %2f, and a ? %3f");
+    }
+    if (!path.empty()) {
+        made.vhost = decoded(path, "virtual host");
+    }
+    return made;
+}
+
+} // namespace sapwood::amqp

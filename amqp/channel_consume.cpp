@@ -1,0 +1,181 @@
+// What a channel_state does for consumers and deliveries.
+#include "channel_state.hpp"
+#include "connection_state.hpp"
+
+#include <sapwood/amqp/errors.hpp>
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+namespace sapwood::amqp::detail {
+
+task<std::shared_ptr<consumer_state>> channel_state::consume(std::shared_ptr<consumer_state> made) {
+    const auto self = shared_from_this();
+    made->of = self;
+    consumers_.push_back(made); // deliveries may come right behind the answer
+    try {
+        (void)co_await call(made->frames, AMQP_BASIC_CONSUME_OK_METHOD, "consume", 1);
+    } catch (...) {
+        drop(*made);
+        throw;
+    }
+    made->is_begun = true;
+    co_return made;
+}
+
+task<> channel_state::cancel(std::shared_ptr<consumer_state> which) {
+    const auto self = shared_from_this();
+    if (!which->why) {
+        amqp_basic_cancel_t cancel{};
+        cancel.consumer_tag = bytes(which->tag);
+        std::string frames;
+        put_method(frames, number_, AMQP_BASIC_CANCEL_METHOD, &cancel);
+        which->is_begun = false; // not again, should the link be lost meanwhile
+        (void)co_await call(std::move(frames), AMQP_BASIC_CANCEL_OK_METHOD, "cancel a consumer");
+        while (auto left = which->inbox.try_receive()) {
+            (void)left->requeue();
+        }
+        end_consumer(*which, errc::closed, {});
+        std::erase(consumers_, which);
+    }
+}
+
+void channel_state::drop(consumer_state& which) noexcept {
+    if (which.why) {
+        return;
+    }
+    if (!is_over_ && ready_.is_set()) {
+        amqp_basic_cancel_t cancel{};
+        cancel.consumer_tag = bytes(which.tag);
+        cancel.nowait = 1;
+        put(AMQP_BASIC_CANCEL_METHOD, &cancel);
+        while (auto left = which.inbox.try_receive()) {
+            (void)left->requeue();
+        }
+    }
+    end_consumer(which, errc::closed, {});
+    std::erase_if(consumers_, [&](const auto& each) { return each.get() == &which; });
+}
+
+void channel_state::end_consumer(consumer_state& which, std::error_code why,
+                                 const std::string& text) {
+    if (!which.why) {
+        which.why = why;
+        which.text = text;
+        which.inbox.close();
+    }
+}
+
+void channel_state::take_cancel(std::string_view tag) {
+    const auto found =
+        std::ranges::find_if(consumers_, [&](const auto& each) { return each->tag == tag; });
+    if (found != consumers_.end()) {
+        end_consumer(**found, errc::consumer_ended,
+                     fmt::format("consumer '{}': its queue is gone", tag));
+        consumers_.erase(found);
+    }
+}
+
+void channel_state::take_deliver(const amqp_basic_deliver_t& said) {
+    const auto found = std::ranges::find_if(
+        consumers_, [&](const auto& each) { return each->tag == view(said.consumer_tag); });
+    if (said.delivery_tag <= last_tag_) {
+        throw std::system_error(
+            errc::protocol_broken,
+            fmt::format("delivery {} comes behind delivery {}", said.delivery_tag, last_tag_));
+    }
+    last_tag_ = said.delivery_tag;
+    arriving_ = {};
+    arriving_.at = arriving::stage::header;
+    arriving_.it = std::make_unique<delivered>();
+    arriving_.it->of = shared_from_this();
+    arriving_.it->epoch = epoch_;
+    arriving_.it->tag = said.delivery_tag;
+    arriving_.it->is_redelivered = said.redelivered != 0;
+    arriving_.it->exchange = view(said.exchange);
+    arriving_.it->routing_key = view(said.routing_key);
+    if (found != consumers_.end()) {
+        arriving_.to = *found;
+    }
+}
+
+void channel_state::take_header(const content_header& header) {
+    if (header.body_bytes > mq_->options().message_bytes_max) {
+        throw std::system_error(
+            errc::protocol_broken,
+            fmt::format("a message of {} bytes comes, and {} are the most (message_bytes_max)",
+                        header.body_bytes, mq_->options().message_bytes_max));
+    }
+    arriving_.bytes = arriving_.bytes_left = header.body_bytes;
+    if (arriving_.it != nullptr) {
+        arriving_.it->props = to_properties(*header.props);
+    } else if ((header.props->_flags & AMQP_BASIC_MESSAGE_ID_FLAG) != 0) {
+        arriving_.returned_id = view(header.props->message_id);
+    }
+    arriving_.at = arriving::stage::body;
+    if (arriving_.bytes_left == 0) {
+        finish_arriving();
+    }
+}
+
+void channel_state::take_body(std::string_view bytes) {
+    if (bytes.size() > arriving_.bytes_left) {
+        throw std::system_error(errc::protocol_broken,
+                                "a message has more bytes than its header says");
+    }
+    arriving_.bytes_left -= bytes.size();
+    if (arriving_.it != nullptr) {
+        arriving_.it->body += bytes; // grows as it comes, not as it is announced
+    }
+    if (arriving_.bytes_left == 0) {
+        finish_arriving();
+    }
+}
+
+void channel_state::finish_arriving() {
+    arriving done = std::exchange(arriving_, {});
+    if (done.it == nullptr) {
+        window_.returned(done.returned_id, done.return_reason, std::move(done.return_text));
+        return;
+    }
+    unsettled_.push_back(done.it->tag);
+    delivery made(std::move(done.it));
+    if (done.to == nullptr || done.to->why) {
+        (void)made.requeue(); // a consumer that was cancelled meanwhile
+    } else if (!done.to->inbox.try_send(std::move(made))) {
+        throw std::system_error(errc::protocol_broken,
+                                fmt::format("the broker delivers more to consumer '{}' than its "
+                                            "prefetch allows",
+                                            done.to->tag));
+    }
+}
+
+bool channel_state::settle(std::uint64_t epoch, std::uint64_t tag, settlement how) noexcept {
+    if (epoch != epoch_ || is_over_) {
+        return false;
+    }
+    const auto found = std::ranges::lower_bound(unsettled_, tag);
+    if (found == unsettled_.end() || *found != tag) {
+        return false;
+    }
+    if (how == settlement::ack_through) {
+        unsettled_.erase(unsettled_.begin(), found + 1);
+    } else {
+        unsettled_.erase(found);
+    }
+    if (how == settlement::ack || how == settlement::ack_through) {
+        amqp_basic_ack_t ack{};
+        ack.delivery_tag = tag;
+        ack.multiple = how == settlement::ack_through ? 1 : 0;
+        put(AMQP_BASIC_ACK_METHOD, &ack);
+    } else {
+        amqp_basic_reject_t reject{};
+        reject.delivery_tag = tag;
+        reject.requeue = how == settlement::requeue ? 1 : 0;
+        put(AMQP_BASIC_REJECT_METHOD, &reject);
+    }
+    return true;
+}
+
+} // namespace sapwood::amqp::detail

@@ -1,0 +1,134 @@
+// What a channel_state does for publishers.
+#include "channel_state.hpp"
+#include "connection_state.hpp"
+
+#include <sapwood/amqp/errors.hpp>
+
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <fmt/format.h>
+#include <utility>
+
+namespace sapwood::amqp::detail {
+
+outgoing_ptr channel_state::encode(std::string_view exchange, std::string_view routing_key,
+                                   std::string_view body, const publish_options& options) {
+    require_open();
+    auto made = std::make_shared<outgoing>();
+    made->message_id = options.message_id.empty() ? make_name({}) : options.message_id;
+    const publication_parts parts{number_, exchange, routing_key, body, made->message_id};
+    put_publication(made->frames, parts, options, mq_->frame_bytes_max());
+    return made;
+}
+
+bool channel_state::may_publish(std::size_t bytes) const {
+    require_open();
+    return window_.has_room(bytes) && !mq_->is_blocked();
+}
+
+task<> channel_state::wait_for_room(std::size_t bytes) {
+    while (!may_publish(bytes)) {
+        co_await room_.wait();
+    }
+}
+
+task<> channel_state::publish(outgoing_ptr it) {
+    const auto self = shared_from_this();
+    {
+        const auto first = co_await entry_.lock();
+        co_await wait_for_room(it->frames.size());
+        it->is_awaited = true;
+        window_.add(it);
+        send_published();
+    }
+    try {
+        co_await it->over.wait();
+    } catch (...) {
+        it->is_awaited = false; // what becomes of it is for confirmed() to tell
+        throw;
+    }
+    if (it->why) {
+        throw std::system_error(it->why, fmt::format("cannot publish: {}", it->text));
+    }
+}
+
+publication channel_state::publish_nowait(outgoing_ptr it) {
+    const auto first = entry_.try_lock();
+    if (!first || !may_publish(it->frames.size())) {
+        return publication::none;
+    }
+    window_.add(std::move(it));
+    send_published();
+    return static_cast<publication>(window_.last_number());
+}
+
+task<> channel_state::room() {
+    const auto self = shared_from_this();
+    const auto first = co_await entry_.lock();
+    co_await wait_for_room(0);
+}
+
+task<> channel_state::confirmed(std::uint64_t last) {
+    const auto self = shared_from_this();
+    last = last == 0 ? window_.last_number() : last;
+    while (!window_.are_settled(last)) {
+        co_await window_.progress().wait();
+    }
+    if (const std::uint64_t failed = window_.failed_untold(); failed > 0) {
+        window_.told();
+        const std::error_code why =
+            window_.failures().empty() ? why_ : window_.failures().front().why;
+        throw std::system_error(why, fmt::format("{} {} not published; the first: {}", failed,
+                                                 failed == 1 ? "message was" : "messages were",
+                                                 window_.first_failure()));
+    }
+}
+
+void channel_state::send_published() {
+    link* const to = mq_ == nullptr || !ready_.is_set() ? nullptr : mq_->up();
+    if (to != nullptr) {
+        window_.send(to->out());
+        to->flush();
+    }
+}
+
+void channel_state::wake_publishers() noexcept {
+    room_.set();
+    room_.reset();
+}
+
+task<> channel_state::retry_refused() {
+    const auto self = shared_from_this();
+    while (!is_over_ && window_.has_refused()) {
+        co_await sleep_for(retry_backoff_.failed());
+        window_.retry();
+        send_published();
+    }
+    is_retrying_ = false;
+}
+
+void channel_state::take_confirm(std::uint64_t tag, bool multiple, bool is_refused) {
+    if (!window_.confirm(tag, multiple, is_refused)) {
+        throw std::system_error(
+            errc::protocol_broken,
+            fmt::format("the broker confirms message {}, which was never sent", tag));
+    }
+    if (!is_refused) {
+        retry_backoff_.succeeded();
+    } else if (window_.has_refused() && !std::exchange(is_retrying_, true)) {
+        (void)spawn(retry_refused(), {.name = "amqp retry"});
+    }
+    wake_publishers();
+}
+
+void channel_state::take_return(const amqp_basic_return_t& said) {
+    arriving_ = {};
+    arriving_.at = arriving::stage::header;
+    arriving_.return_reason = {said.reply_code, category()};
+    arriving_.return_text =
+        fmt::format("{}: exchange '{}', routing key '{}'", view(said.reply_text),
+                    view(said.exchange), view(said.routing_key));
+}
+
+} // namespace sapwood::amqp::detail

@@ -1,0 +1,128 @@
+#include "publish_window.hpp"
+
+#include <sapwood/amqp/errors.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace sapwood::amqp::detail {
+
+void publish_window::add(outgoing_ptr it) {
+    it->number = first_open_ + is_settled_.size();
+    const std::size_t bytes = it->frames.size();
+    unsent_.push_back(std::move(it));
+    is_settled_.push_back(false);
+    ++unsettled_;
+    bytes_ += bytes;
+}
+
+void publish_window::send(std::string& out) {
+    for (outgoing_ptr& each : unsent_) {
+        out += each->frames;
+        sent_.push_back(std::move(each));
+    }
+    unsent_.clear();
+}
+
+bool publish_window::confirm(std::uint64_t tag, bool multiple, bool is_refused) {
+    if (multiple && tag == 0) { // all that there are
+        tag = first_tag_ + sent_.size() - 1;
+    }
+    if (tag >= first_tag_ + sent_.size() || tag == 0) {
+        return false;
+    }
+    if (tag < first_tag_) {
+        return true; // nothing of it is left
+    }
+    const std::uint64_t last = tag - first_tag_;
+    for (std::uint64_t i = multiple ? 0 : last; i <= last; ++i) {
+        outgoing_ptr it = std::exchange(sent_[i], nullptr);
+        if (it == nullptr) {
+            continue;
+        }
+        if (is_refused && !it->why) {
+            refused_.push_back(std::move(it));
+        } else {
+            settle(it);
+        }
+    }
+    while (!sent_.empty() && sent_.front() == nullptr) {
+        sent_.pop_front();
+        ++first_tag_;
+    }
+    drop_settled_front();
+    return true;
+}
+
+void publish_window::returned(std::string_view message_id, std::error_code why, std::string text) {
+    const auto found = std::ranges::find_if(sent_, [&](const outgoing_ptr& each) {
+        return each != nullptr && !each->why && each->message_id == message_id;
+    });
+    if (found != sent_.end()) {
+        (*found)->why = why;
+        (*found)->text = std::move(text);
+    }
+}
+
+void publish_window::retry() {
+    unsent_.insert(unsent_.end(), std::make_move_iterator(refused_.begin()),
+                   std::make_move_iterator(refused_.end()));
+    refused_.clear();
+}
+
+void publish_window::forget_sent() {
+    for (outgoing_ptr& each : sent_) {
+        if (each != nullptr) {
+            each->why = {}; // what was returned may find a queue now
+            unsent_.push_back(std::move(each));
+        }
+    }
+    sent_.clear();
+    first_tag_ = 1;
+    retry();
+    std::ranges::sort(unsent_, {}, [](const outgoing_ptr& each) { return each->number; });
+}
+
+void publish_window::fail_all(std::error_code why, const std::string& text) {
+    forget_sent();
+    for (const outgoing_ptr& each : std::exchange(unsent_, {})) {
+        each->why = why;
+        each->text = text;
+        settle(each);
+    }
+    drop_settled_front();
+}
+
+void publish_window::settle(const outgoing_ptr& it) {
+    it->is_settled = true;
+    is_settled_[it->number - first_open_] = true;
+    --unsettled_;
+    bytes_ -= it->frames.size();
+    it->over.set();
+    if (!it->why || it->is_awaited) {
+        return;
+    }
+    if (failed_untold_++ == 0) {
+        first_failure_ = it->text;
+    }
+    if (failures_.size() < failures_max) {
+        failures_.push_back(
+            {static_cast<publication>(it->number), std::move(it->message_id), it->why});
+    }
+}
+
+void publish_window::drop_settled_front() {
+    while (!is_settled_.empty() && is_settled_.front()) {
+        is_settled_.pop_front();
+        ++first_open_;
+    }
+    progress_.set();
+    progress_.reset();
+}
+
+std::vector<failed_publication> publish_window::take_failures() noexcept {
+    failed_untold_ = 0;
+    return std::exchange(failures_, {});
+}
+
+} // namespace sapwood::amqp::detail

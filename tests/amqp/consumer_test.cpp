@@ -1,0 +1,207 @@
+// Consuming: prefetch, settling, and what a lost connection makes of both.
+#include "fake_broker.hpp"
+#include "support/co_test.hpp"
+#include "support/sockets.hpp"
+
+#include <sapwood/amqp/connection.hpp>
+#include <sapwood/amqp/errors.hpp>
+
+#include <sapwood/spawn.hpp>
+
+#include <doctest/doctest.h>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace {
+
+using sapwood::task;
+using sapwood::amqp::connect;
+using sapwood::amqp::delivery;
+using sapwood::amqp::errc;
+using sapwood::test::failure_of;
+using sapwood::test::fake_broker;
+using sapwood::test::until;
+
+using texts = std::vector<std::string>;
+
+void fill(fake_broker& broker, const std::string& queue, const texts& bodies) {
+    std::string out;
+    for (const std::string& each : bodies) {
+        fake_broker::message made;
+        out.clear();
+        sapwood::amqp::detail::put_publication(out, {1, "", queue, each, "id-" + each}, {}, 4096);
+        sapwood::amqp::detail::frame_splitter splitter(1u << 20);
+        std::string_view rest = out;
+        sapwood::amqp::detail::frame one;
+        (void)splitter.next(rest, one);
+        (void)splitter.next(rest, one);
+        made.header = one.payload;
+        made.body = each;
+        made.routing_key = queue;
+        broker.queues[queue].ready.push_back(std::move(made));
+    }
+}
+
+texts done(fake_broker& broker, const std::string& queue) {
+    texts found;
+    for (const auto& each : broker.queues[queue].done) {
+        found.push_back(each.body);
+    }
+    return found;
+}
+
+} // namespace
+
+TEST_SUITE("consumer") {
+    CO_TEST_CASE("with a prefetch of one the next message comes when one is acknowledged") {
+        fake_broker broker;
+        fill(broker, "q", {"a", "b"});
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q", {.prefetch = 1});
+        auto first = co_await from.next();
+        REQUIRE(first.has_value());
+        CHECK(first->body() == "a");
+        CHECK(first->routing_key() == "q");
+        CHECK(first->props().message_id == "id-a");
+        CHECK(first->props().is_persistent);
+        CHECK_FALSE(first->is_redelivered());
+        CHECK(broker.queues["q"].ready.size() == 1);
+        CHECK(co_await first->ack());
+        CHECK_FALSE(co_await first->ack()); // the second time is none
+        auto second = co_await from.next();
+        REQUIRE(second.has_value());
+        CHECK(second->body() == "b");
+        CHECK(co_await second->reject());
+        co_await from.cancel();
+        CHECK_FALSE((co_await from.next()).has_value());
+        CHECK(done(broker, "q") == texts{"a"});
+        CHECK(broker.queues["q"].dead.size() == 1);
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a batch is acknowledged by its last, and asks for no more than the prefetch") {
+        fake_broker broker;
+        broker.does.body_piece_bytes = 3;
+        const std::string longer(10, 'x');
+        fill(broker, "q", {"a", "", longer, "d", "e"});
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q", {.prefetch = 4});
+        std::vector<delivery> batch;
+        std::size_t got = 0;
+        while (got < 4) {
+            got += co_await from.next_many(batch, 100);
+        }
+        REQUIRE(batch.size() == 4);
+        CHECK(batch[1].body().empty());
+        CHECK(batch[2].body() == longer);
+        CHECK(co_await batch[1].ack());
+        CHECK(co_await batch[3].ack_through());
+        CHECK_FALSE(co_await batch[0].ack()); // it was among them
+        auto last = co_await from.next();
+        REQUIRE(last.has_value());
+        CHECK(last->body() == "e");
+        CHECK(done(broker, "q") == texts{"", "a", longer, "d"});
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a delivery of an old connection is never acknowledged on a new one") {
+        fake_broker broker;
+        fill(broker, "q", {"a", "b"});
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q", {.prefetch = 10});
+        auto old = co_await from.next();
+        REQUIRE(old.has_value());
+        broker.hang_up();
+        co_await until([&] { return mq.times_up() >= 2; });
+        CHECK_FALSE(co_await old->ack());
+        CHECK(broker.count(AMQP_BASIC_ACK_METHOD) == 0);
+        for (const char* const body : {"a", "b"}) {
+            auto again = co_await from.next();
+            REQUIRE(again.has_value());
+            CHECK(again->body() == body);
+            CHECK(again->is_redelivered());
+            CHECK(co_await again->ack());
+        }
+        co_await on.close();
+        CHECK(done(broker, "q") == texts{"a", "b"});
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("what was declared is declared again on the next connection, in its order") {
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        co_await on.declare_exchange({.name = "x", .kind = sapwood::amqp::exchange_kind::topic});
+        (void)co_await on.declare_queue({.name = "q"});
+        (void)co_await on.declare_queue({.name = "q"}); // once is enough
+        (void)co_await on.declare_queue({.name = "other", .passive = true});
+        co_await on.bind({.queue = "q", .exchange = "x", .routing_key = "a.*"});
+        (void)co_await on.declare_queue({.name = "gone"});
+        (void)co_await on.delete_queue("gone");
+        const auto own = co_await on.declare_queue({.exclusive = true});
+        CHECK(own.name.starts_with("sapwood."));
+        auto from = co_await on.consume("q");
+        broker.methods.clear();
+        broker.hang_up();
+        co_await until([&] { return mq.times_up() >= 2; });
+        CHECK(broker.methods ==
+              std::vector<amqp_method_number_t>{
+                  AMQP_CONNECTION_START_OK_METHOD, AMQP_CONNECTION_TUNE_OK_METHOD,
+                  AMQP_CONNECTION_OPEN_METHOD, AMQP_CHANNEL_OPEN_METHOD, AMQP_CONFIRM_SELECT_METHOD,
+                  AMQP_EXCHANGE_DECLARE_METHOD, AMQP_QUEUE_DECLARE_METHOD, AMQP_QUEUE_BIND_METHOD,
+                  AMQP_QUEUE_DECLARE_METHOD, AMQP_BASIC_QOS_METHOD, AMQP_BASIC_CONSUME_METHOD});
+        CHECK(broker.queues.contains(own.name));
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a consumer whose queue is gone is told so; one that is closed just ends") {
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q", {.tag = "mine"});
+        auto other = co_await on.consume("q2");
+        const amqp_basic_cancel_t cancel{amqp_cstring_bytes("mine"), 1};
+        broker.say(1, AMQP_BASIC_CANCEL_METHOD, &cancel);
+        const auto [code, text] = co_await failure_of([&] { return from.next(); });
+        CHECK(code == errc::consumer_ended);
+        CHECK(text.find("'mine'") != text.npos);
+        auto waiting = sapwood::spawn(other.next());
+        co_await mq.close();
+        CHECK_FALSE((co_await waiting).has_value());
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a broker that delivers more than was asked for is hung up on") {
+        fake_broker broker;
+        auto options = broker.options();
+        options.reconnect = false;
+        auto mq = co_await connect(options);
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q", {.prefetch = 1, .tag = "t"});
+        for (std::uint64_t i = 1; i <= 3; ++i) {
+            amqp_basic_deliver_t delivered{};
+            delivered.consumer_tag = amqp_cstring_bytes("t");
+            delivered.delivery_tag = i;
+            broker.say(1, AMQP_BASIC_DELIVER_METHOD, &delivered);
+            broker.say(std::string_view("\2\0\1\0\0\0\16\0\x3c\0\0\0\0\0\0\0\0\0\0\0\0\xce", 22));
+        }
+        std::string said;
+        try {
+            while ((co_await from.next()).has_value()) {
+            }
+        } catch (const std::system_error& ended) {
+            said = ended.what();
+        }
+        CHECK(said.find("more to consumer 't' than its prefetch") != said.npos);
+        co_await mq.close();
+        co_await broker.end();
+    }
+}
