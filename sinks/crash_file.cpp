@@ -3,9 +3,11 @@
 #include <sapwood/file_sink.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <ctime>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace sapwood::detail {
@@ -44,6 +46,17 @@ std::size_t append(int fd, std::string_view text) noexcept {
         }
     }
     return done;
+}
+
+/// The same of a text in pieces, as far as one operation gets.
+std::size_t append_some(int fd, std::span<const std::string_view, 3> pieces) noexcept {
+    std::array<iovec, 3> vectors{};
+    for (std::size_t i = 0; i < vectors.size(); ++i) {
+        // Which is only read.
+        vectors[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
+    }
+    const ssize_t written = ::writev(fd, vectors.data(), vectors.size());
+    return written > 0 ? static_cast<std::size_t>(written) : 0;
 }
 
 /// The file had grown to `end`, of which what is behind `whole` is a piece of a line. It stays,
@@ -152,12 +165,16 @@ bool crash_file::put_line(std::string_view head, std::string_view line) noexcept
     if (to < 0 || !begin_line(to, begin)) {
         return false;
     }
-    std::size_t done = 0;
-    std::size_t wanted = 0;
-    for (const std::string_view piece : {head, line, std::string_view("\n")}) {
-        wanted += piece.size();
-        done += append(to, piece);
-        if (done < wanted) {
+    const std::array<std::string_view, 3> pieces{head, line, "\n"};
+    std::size_t done = append_some(to, pieces);
+    std::size_t had = done;
+    for (std::string_view rest : pieces) {
+        const std::size_t of_this = std::min(had, rest.size());
+        had -= of_this;
+        rest.remove_prefix(of_this);
+        const std::size_t more = append(to, rest);
+        done += more;
+        if (more < rest.size()) {
             if (begin != unknown) {
                 cut_off(to, begin, begin + done);
             }

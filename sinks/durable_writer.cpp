@@ -99,12 +99,9 @@ void durable_writer::number(std::span<const char> lines) {
     std::string_view rest(lines.data(), lines.size());
     text_.clear();
     kept_ = 0;
-    const std::size_t heads = is_numbered_ ? count_lines(rest) * numbered_line::head_bytes : 0;
-    text_.reserve(rest.size() + heads + 1);
-    unsynced_.reserve(unsynced_.size() + rest.size() + heads + 1);
     if (!is_numbered_) {
         text_.append(rest);
-        return;
+        rest = {};
     }
     line_head head = heads_;
     while (!rest.empty()) {
@@ -119,18 +116,19 @@ void durable_writer::number(std::span<const char> lines) {
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
     flight_next_.store(to_number(head.next()), std::memory_order_relaxed);
+    unsynced_.reserve(unsynced_.size() + text_.size());
 }
 
-/// Its first line says that what is above it is on disk.
+/// Its first line says that what is above it is on disk. Who calls it asks for is_taken_over()
+/// once more, for a handler that came while there was no text to be had.
 void durable_writer::mark_text() {
-    if (text_.empty() || text_[numbered_line::mark_at] == numbered_line::mark) {
+    if (text_.empty()) {
         return;
     }
     const std::size_t part = batch_part_.exchange(0, std::memory_order_seq_cst);
     require_alone();
     text_[numbered_line::mark_at] = numbered_line::mark;
     batch_part_.store(part, std::memory_order_seq_cst);
-    require_alone();
 }
 
 /// The file has the first `bytes` of the lines: they have their numbers.
@@ -143,7 +141,6 @@ void durable_writer::keep(std::size_t bytes) noexcept {
 }
 
 void durable_writer::begin_batch(const char* batch, std::size_t done) noexcept {
-    batch_part_.store(0, std::memory_order_seq_cst);
     batch_done_.store(done, std::memory_order_seq_cst);
     batch_.store(batch, std::memory_order_seq_cst);
 }
@@ -178,7 +175,6 @@ class durable_writer::batch_part {
         std::uint64_t mine = first_;
         writer_.next_.compare_exchange_strong(mine, to_number(writer_.heads_.next()),
                                               std::memory_order_seq_cst);
-        writer_.crash_.note(writer_.file_);
         writer_.crash_.end_write();
         writer_.batch_part_.store(0, std::memory_order_seq_cst);
         if (is_all_) {
@@ -222,11 +218,14 @@ task<> durable_writer::write(std::span<const char> lines) {
 task<> durable_writer::attempt() {
     if (is_child_) {
         crash_.begin_write(text_.data(), 0);
-        co_await file_.write(text_);
-        keep(text_.size());
+        try {
+            co_await file_.write(text_);
+        } catch (const write_error& error) {
+            keep(error.bytes_kept);
+            throw;
+        }
         co_return;
     }
-    require_alone();
     if (file_.is_unnamed()) {
         co_await take_name();
     }
@@ -343,7 +342,6 @@ task<log_news> durable_writer::follow(bool asked) {
         rewrites_unsynced_ = !unsynced_.empty();
         is_changed_in_crash_ = is_taken_over();
     }
-    crash_.note(file_);
     co_return news;
 }
 
@@ -351,7 +349,6 @@ task<> durable_writer::sync() {
     const auto shielded = co_await shield();
     co_await settle();
     if (is_child_ || (unsynced_.empty() && !file_.is_unnamed())) {
-        sync_at_ = clock::time_point::max();
         co_return;
     }
     text_.clear();
@@ -378,7 +375,6 @@ task<> durable_writer::begin_segment() {
         failure = std::current_exception();
     }
     is_poisoned_ = false;
-    rewrites_unsynced_ = false;
     is_changed_in_crash_ = is_taken_over();
     require_alone_with_text();
     if (failure) {
@@ -394,8 +390,7 @@ task<> durable_writer::begin_segment() {
 
 /// What was not synced is in the file that is to get the log's name, and on disk.
 task<> durable_writer::take_name() {
-    co_await file_.begin_segment({}, {}, durable_last_ + 1);
-    require_alone();
+    co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
     note_durable();
 }
 
@@ -423,7 +418,6 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
         is_named = false;
     }
     is_poisoned_ = false;
-    rewrites_unsynced_ = false;
     keep(text_.size());
     is_changed_in_crash_ = is_rotated_in_crash_ = is_taken_over();
     if (is_named && !is_rotated_in_crash_) {

@@ -138,6 +138,8 @@ class durable_writer {
     bool is_changed_in_crash_ = false;
     bool is_rotated_in_crash_ = false;
     std::uint64_t stranded_ = 0;
+    /// Numbers before this one are counted in it, if they are of those.
+    std::uint64_t told_ = 0;
     /// For the next follow().
     log_news news_;
 

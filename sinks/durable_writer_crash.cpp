@@ -93,20 +93,12 @@ bool durable_writer::write_in_crash(std::span<const char> lines) noexcept {
     return done == all.size() && crash_.fd() >= 0;
 }
 
-/// Without an allocation, and a line of usual length by one write.
+/// Without an allocation.
 bool durable_writer::put_in_crash(std::string_view line) noexcept {
-    char text[4096];
+    char head[numbered_line::head_bytes];
     const std::uint64_t number = next_.load(std::memory_order_seq_cst);
-    line_head(lsn{number}).put_apart(text, line);
-    std::size_t bytes = numbered_line::head_bytes;
-    bool is_there = false;
-    if (line.size() < sizeof(text) - bytes) {
-        bytes += line.copy(text + bytes, line.size());
-        text[bytes++] = '\n';
-        is_there = crash_.put({text, bytes}) == bytes;
-    } else {
-        is_there = crash_.put_line({text, bytes}, line);
-    }
+    line_head(lsn{number}).put_apart(head, line);
+    const bool is_there = crash_.put_line({head, sizeof(head)}, line);
     if (is_there && !is_child_) {
         next_.store(number + 1, std::memory_order_seq_cst);
     }
@@ -165,9 +157,10 @@ task<> durable_writer::settle() {
     if (!is_child_) {
         co_await look_after_file();
     }
+    // A handler that comes now keeps its numbers; and is seen, for it announces itself before.
     std::uint64_t next = next_.load(std::memory_order_seq_cst);
-    const bool is_same = next_.compare_exchange_strong(next, to_number(heads_.next()));
-    if (!is_same || crash_.handlers() != seen) {
+    next_.compare_exchange_strong(next, to_number(heads_.next()), std::memory_order_seq_cst);
+    if (crash_.handlers() != seen) {
         throw_taken_over(); // by another one
     }
     crash_.settle(seen);
@@ -175,7 +168,7 @@ task<> durable_writer::settle() {
 
 task<> durable_writer::look_after_file() {
     if (file_.is_unnamed()) {
-        co_await file_.begin_segment({}, {}, durable_last_ + 1);
+        co_await file_.begin_segment({}, {}, lsn::none); // the rest of it
     }
     const auto reopened = file_.counts().reopened;
     if (log_news news = co_await file_.reopen()) {
@@ -191,7 +184,6 @@ task<> durable_writer::look_after_file() {
             is_poisoned_ = true;
         }
     }
-    crash_.note(file_);
     if (is_numbered_) {
         gather_missing(present);
     } else if (is_changed_in_crash_ || is_poisoned_ || file_.counts().reopened != reopened) {
@@ -213,35 +205,28 @@ void durable_writer::gather_missing(const std::vector<lsn>& present) {
     }
     heads_.set(lsn{end});
     if (!present.empty() && begin <= to_number(present.back())) {
-        // What is missing would stand behind higher numbers: all comes again, in another file.
+        // What is missing would stand behind higher numbers: it comes again, in another file.
         is_poisoned_ = true;
-        begin = to_number(durable_last_) + 1;
     }
     durable_last_ = lsn{begin - 1};
     std::string again;
     std::uint64_t next = begin;
-    const auto tell = [&](std::uint64_t to) {
-        if (next < to) {
-            stranded_ += to - next;
-            (is_rotated_in_crash_ ? append_news : append_gap)(again, next, to - 1);
-        }
-    };
     for (std::string_view rest = unsynced_; !rest.empty();) {
-        const std::size_t bytes = std::min(rest.find('\n'), rest.size() - 1) + 1;
-        const std::string_view line = rest.substr(0, bytes - 1);
-        const std::uint64_t number = to_number(numbered_line::parse(line).place);
-        if (number >= next) {
-            if (!line.ends_with(why_missing)) { // which tells of those before it, too
-                tell(number);
-            }
+        const std::string_view head = rest.substr(0, numbered_line::head_bytes);
+        const std::uint64_t number = to_number(numbered_line::parse(head).place);
+        const std::size_t bytes = rest.find('\n') + 1;
+        if (number >= next) { // not what tells of a rotated file: that is told below, as it is now
+            again.append(rest.substr(0, bytes));
             next = number + 1;
-            again.append(rest.substr(0, bytes));
-        } else if (number == 0) {
-            again.append(rest.substr(0, bytes));
         }
         rest.remove_prefix(bytes);
     }
-    tell(end);
+    // Numbers that stand in none of these lines were a handler's, which came after them.
+    if (next < end) {
+        (is_rotated_in_crash_ ? append_news : append_gap)(again, next, end - 1);
+        stranded_ += end - std::max(next, told_);
+        told_ = end;
+    }
     unsynced_ = std::move(again);
     if (!unsynced_.empty()) {
         unsynced_[numbered_line::mark_at] = numbered_line::mark;

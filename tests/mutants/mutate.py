@@ -42,7 +42,7 @@ SOURCES = [
 # What is built, and what must fail: each is run in the build directory, cheap ones first.
 TARGETS = ["tests/sinks_tests", "tests/sim"]
 SUITES = [
-    "batch", "durable_writer", "durable_writer_crash", "file_sink", "file_sink_name",
+    "batch", "durable_writer", "durable_writer_crash", "durable_writer_disk", "file_sink", "file_sink_name",
     "file_sink_recovery", "log_door", "numbered_line", "pipeline", "pipeline_disk",
     "preallocated_log", "receipts",
 ]
