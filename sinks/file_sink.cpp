@@ -97,11 +97,7 @@ task<> file_sink::write(std::span<const char> lines) {
 }
 
 task<> file_sink::write_synced(std::span<const char> lines) {
-    if (can_write_synced_) {
-        co_await write_lines(lines, true);
-    } else {
-        co_await write_lines(lines, false);
-    }
+    co_await write_lines(lines, true);
     // What others have appended meanwhile is before these lines, and not synced with them.
     if (!can_write_synced_ || (preallocation_ == nullptr && is_lengthened())) {
         co_await datasync();
@@ -218,9 +214,7 @@ task<> file_sink::begin_line() {
 
 task<> file_sink::end_cut_line() {
     const auto shielded = co_await shield();
-    if (partial_line_bytes_ > 0) {
-        co_await cut_off_partial_line();
-    }
+    co_await cut_off_partial_line();
     co_await begin_line();
     co_await datasync();
 }

@@ -31,7 +31,7 @@ constexpr unsigned childs_looks_max = 20;
 
 bool may_pass(std::error_code failure) noexcept {
     return failure == std::errc::resource_unavailable_try_again ||
-           failure == std::errc::interrupted || failure == std::errc::not_enough_memory ||
+           failure == std::errc::not_enough_memory ||
            failure == std::errc::too_many_files_open_in_system;
 }
 

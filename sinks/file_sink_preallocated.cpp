@@ -53,7 +53,7 @@ task<> file_sink::write_preallocated(std::span<const char> lines, bool synced) {
     if (lines.empty()) {
         co_return;
     }
-    bool is_synced = synced && can_write_synced_;
+    const bool is_synced = synced && can_write_synced_;
     auto done = co_await preallocation_->append(file_, lines, size_, is_synced);
     const auto is_unknown = [&done] {
         return done.why == std::errc::invalid_argument ||
@@ -61,7 +61,6 @@ task<> file_sink::write_preallocated(std::span<const char> lines, bool synced) {
     };
     if (is_synced && is_unknown()) {
         can_write_synced_ = false;
-        is_synced = false;
         done = co_await preallocation_->append(file_, lines, size_, false);
     }
     if (is_unknown()) {

@@ -175,16 +175,13 @@ task<> pipeline::consumer::begin_segment() {
     }
     const auto lines = writing_->bytes();
     const lsn next = (durable_.is_none() ? written : durable).reached() + 1;
-    std::exception_ptr anothers;
+    std::exception_ptr failure;
     try {
         co_await sink_.begin_segment(unsynced_, lines, next);
-    } catch (const std::system_error& error) {
-        if (error.code().value() != ESTALE) {
-            throw;
-        }
-        anothers = std::current_exception();
+    } catch (const std::system_error&) {
+        failure = std::current_exception();
     }
-    if (anothers) { // the name is: with the next attempt the log goes on there
+    if (failure) { // another file may have the name: with the next attempt the log goes on there
         const auto reopened = sink_.counts().reopened;
         (void)co_await sink_.reopen();
         if (sink_.counts().reopened != reopened) {
@@ -192,10 +189,9 @@ task<> pipeline::consumer::begin_segment() {
             kept_ = 0;
             rewrites_unsynced_ = !unsynced_.empty();
         }
-        std::rethrow_exception(anothers);
+        std::rethrow_exception(failure);
     }
     is_poisoned_ = false;
-    rewrites_unsynced_ = false;
     kept_ = lines.size();
     ++counts_.segments_begun;
     ++counts_.syncs;
@@ -328,9 +324,6 @@ void pipeline::consumer::degrade(std::error_code why, const char* text) noexcept
     }
     health_.is = log_health::state::degraded;
     health_.reason = why;
-    if (refused_ == when_refused::drop || refused_ == when_refused::refuse) {
-        batch_taken_.set(); // what comes now has no room to wait for: who does looks again
-    }
     if (refused_ != when_refused::block) {
         batch_taken_.set(); // what comes now is dropped or refused: who waits for room looks again
     }

@@ -62,77 +62,84 @@ void repair_utf8(std::string_view line, std::string& to) {
 void action_reader::json_state::members::find(const dom::object& in) {
     all = in;
     for (const auto [key, value] : in) {
-        // By length first: most keys are none of these.
-        switch (key.size()) {
-        case 3:
-            if (is_key(key, "msg")) {
-                text = text_in(value);
-            }
-            break;
-        case 4:
-            if (is_key(key, "time")) {
-                time = value;
-            }
-            break;
-        case 5:
-            if (is_key(key, "level")) {
-                importance = text_in(value);
-                if (!parse_level(importance)) {
-                    importance = {};
-                }
-            }
-            break;
-        case 6:
-            if (dom::object inner; (is_key(key, "record") || is_key(key, "fields")) &&
-                                   value.get(inner) == simdjson::SUCCESS) {
-                (is_key(key, "record") ? record : fields) = inner;
-            }
-            break;
-        case 7:
-            if (is_key(key, "message")) {
-                text = text_in(value);
-            } else if (is_key(key, "outcome")) {
-                outcome = text_in(value);
-            }
-            break;
-        case 8:
-            if (is_key(key, "duration")) {
-                duration = value;
-            } else if (is_key(key, "children")) {
-                children = value;
-            }
-            break;
-        case 9:
-            if (is_key(key, "task_uuid")) {
-                task = value;
-            } else if (is_key(key, "timestamp")) {
-                timestamp = value;
-            }
-            break;
-        case 10:
-            if (is_key(key, "task_level")) {
-                level = value;
-            }
-            break;
-        case 11:
-            if (is_key(key, "action_type")) {
-                is_action = true;
-                action_type = text_in(value);
-            }
-            break;
-        case 12:
-            if (is_key(key, "message_type")) {
-                message_type = text_in(value);
-            }
-            break;
-        case 13:
-            if (is_key(key, "action_status")) {
-                action_status = text_in(value);
-            }
-            break;
-        default:
-            break;
+        if (key.size() >= 9) {
+            note_place(key, value);
+        } else {
+            note_other(key, value);
         }
+    }
+}
+
+/// By length first: most keys are none of these.
+void action_reader::json_state::members::note_place(std::string_view key,
+                                                    const dom::element& value) {
+    switch (key.size()) {
+    case 9:
+        if (is_key(key, "task_uuid")) {
+            task = value;
+        } else if (is_key(key, "timestamp")) {
+            timestamp = value;
+        }
+        return;
+    case 10:
+        if (is_key(key, "task_level")) {
+            level = value;
+        }
+        return;
+    case 11:
+        if (is_key(key, "action_type")) {
+            is_action = true;
+            action_type = text_in(value);
+        }
+        return;
+    case 12:
+        message_type = is_key(key, "message_type") ? text_in(value) : message_type;
+        return;
+    case 13:
+        action_status = is_key(key, "action_status") ? text_in(value) : action_status;
+        return;
+    default:
+        return;
+    }
+}
+
+void action_reader::json_state::members::note_other(std::string_view key,
+                                                    const dom::element& value) {
+    dom::object inner;
+    switch (key.size()) {
+    case 3:
+        text = is_key(key, "msg") ? text_in(value) : text;
+        return;
+    case 4:
+        if (is_key(key, "time")) {
+            time = value;
+        }
+        return;
+    case 5:
+        if (is_key(key, "level")) {
+            importance = text_in(value);
+            importance = parse_level(importance) ? importance : std::string_view();
+        }
+        return;
+    case 6:
+        if ((is_key(key, "record") || is_key(key, "fields")) &&
+            value.get(inner) == simdjson::SUCCESS) {
+            (is_key(key, "record") ? record : fields) = inner;
+        }
+        return;
+    case 7:
+        text = is_key(key, "message") ? text_in(value) : text;
+        outcome = is_key(key, "outcome") ? text_in(value) : outcome;
+        return;
+    case 8:
+        if (is_key(key, "duration")) {
+            duration = value;
+        } else if (is_key(key, "children")) {
+            children = value;
+        }
+        return;
+    default:
+        return;
     }
 }
 

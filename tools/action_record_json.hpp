@@ -52,6 +52,10 @@ struct action_reader::json_state {
         bool is_action = false;
 
         void find(const simdjson::dom::object& in);
+
+      private:
+        void note_place(std::string_view key, const simdjson::dom::element& value);
+        void note_other(std::string_view key, const simdjson::dom::element& value);
     };
 
     void add_fields(const simdjson::dom::object& of, std::uint32_t depth,

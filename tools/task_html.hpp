@@ -24,6 +24,8 @@ class task_html final : public task_view {
     void begin_page(std::string_view title);
     void end_page(std::string_view summary);
 
+    [[nodiscard]] bool wants_name() const noexcept override { return true; }
+
     void begin_task(const action_task& task, const task_state& state,
                     std::string_view name) override;
     void begin_action(const shown_action& action) override;

@@ -45,6 +45,9 @@ class task_view {
   public:
     virtual ~task_view() = default;
 
+    /// Whether begin_task() is to be told the name, for which a record is read once more.
+    [[nodiscard]] virtual bool wants_name() const noexcept { return false; }
+
     /// `name` is the type of its first action, where that is known.
     virtual void begin_task(const action_task& task, const task_state& state,
                             std::string_view name) = 0;

@@ -210,7 +210,7 @@ void walk_task(const action_task& task, const task_state& state, action_reader& 
                           : task.records() == 1 ? 0
                                                 : none;
     std::string name;
-    if (told_by != none &&
+    if (told_by != none && view.wants_name() &&
         reader.read_json(task.json_of(task.record_at(told_by))) == action_reader::outcome::record) {
         name = reader.record().type;
     }

@@ -32,13 +32,25 @@ std::string span_text(std::int64_t ns) {
     if (ns < 0) { // a clock that was put back
         return fmt::format("-{}", span_text(-ns));
     }
-    const double amount = static_cast<double>(ns);
+    const auto tenths = [ns](std::int64_t of, std::string_view unit) {
+        const std::int64_t all = (ns + of / 20) / (of / 10);
+        return fmt::format("{}.{}{}", all / 10, all % 10, unit);
+    };
     const std::int64_t seconds = ns / nanoseconds_per_second;
-    return ns < 1000          ? fmt::format("{}ns", ns)
-           : ns < 999'950     ? fmt::format("{:.1f}us", amount / 1e3)
-           : ns < 999'950'000 ? fmt::format("{:.1f}ms", amount / 1e6)
-           : seconds < 60     ? fmt::format("{:.3f}s", amount / 1e9)
-           : seconds < 60 * 60
+    if (ns < 1000) {
+        return fmt::format("{}ns", ns);
+    }
+    if (ns < 999'950) {
+        return tenths(1000, "us");
+    }
+    if (ns < 999'950'000) {
+        return tenths(1'000'000, "ms");
+    }
+    if (seconds < 60) {
+        const std::int64_t all = (ns + 500'000) / 1'000'000;
+        return fmt::format("{}.{:03}s", all / 1000, all % 1000);
+    }
+    return seconds < 60 * 60
                ? fmt::format("{}m{:02}s", seconds / 60, seconds % 60)
                : fmt::format("{}h{:02}m{:02}s", seconds / 3600, seconds / 60 % 60, seconds % 60);
 }

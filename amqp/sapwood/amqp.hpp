@@ -9,4 +9,5 @@
 #include <sapwood/amqp/errors.hpp>
 #include <sapwood/amqp/field.hpp>
 #include <sapwood/amqp/message.hpp>
+#include <sapwood/amqp/recent_ids.hpp>
 #include <sapwood/amqp/topology.hpp>

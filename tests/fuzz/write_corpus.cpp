@@ -145,5 +145,12 @@ int main(int argc, char** argv) {
     write("syslog",
           "<165>1 2026-11-26T22:14:15.003Z web app 17 ID47 [a@1 x=\"\\\"]\"][b] an event");
     write("syslog", "<13>Nov  6 21:05:07 web su[17]: it failed");
+    write("tree",
+          "{\"task_uuid\":\"u\",\"task_level\":[1],\"timestamp\":1.5,\"action_type\":\"a\","
+          "\"action_status\":\"started\",\"x\":{\"y\":[1,{}]}}\n"
+          "{\"time\":\"2026-11-21T22:39:56Z\",\"record\":{\"task_uuid\":\"u\",\"task_level\":[2,2],"
+          "\"message_type\":\"m\",\"text\":\"a\\nb\"}}\n"
+          "2026-11-21 22:39:56.123 17 info a k=\"v w\" task_uuid=u task_level=/3 "
+          "action_status=cancelled action_duration=0.5 action_children=1\n");
     return 0;
 }

@@ -4,8 +4,10 @@
 #include "support/co_test.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/directory.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/sim_world.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <cerrno>
@@ -14,6 +16,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <liburing.h>
 #include <optional>
 #include <string>
 #include <sys/file.h>
@@ -33,6 +36,8 @@ using sapwood::task;
 using sapwood::test::contents_of;
 using sapwood::test::fill;
 using sapwood::test::temporary_directory;
+
+constexpr std::uint8_t opcode_ftruncate = 55; // Linux 6.9
 
 task<file_sink> opened(const std::string& path) {
     const file_sink_options options{.path = path};
@@ -67,6 +72,91 @@ bool is_locked(const std::string& path) {
 } // namespace
 
 TEST_SUITE("file_sink_name") {
+    CO_TEST_CASE("the name is looked at twice a second, or as soon as somebody wants it") {
+        const temporary_directory folder;
+        file_sink sink = co_await opened(folder / "log");
+        CHECK(!sink.follow_is_due());
+        co_await sapwood::sleep_for(499ms);
+        CHECK(!sink.follow_is_due());
+        co_await sapwood::sleep_for(1ms);
+        CHECK(sink.follow_is_due());
+        (void)co_await sink.follow();
+        CHECK(!sink.follow_is_due());
+        sink.look_soon();
+        CHECK(sink.follow_is_due());
+        co_await sink.close();
+    }
+
+    TEST_CASE("a look that fails for want of something is told the fourth time, others at once") {
+        for (const int failure : {EAGAIN, ENOMEM, ENFILE, EACCES}) {
+            CAPTURE(failure);
+            sapwood::sim_world world({.seed = 1});
+            CHECK(world.run([](sapwood::sim_world& on, int why) -> task<> {
+                file_sink sink = co_await opened("/log");
+                on.script([why](const io_uring_sqe& sqe) {
+                    return sqe.opcode == IORING_OP_STATX ? std::optional(-why) : std::nullopt;
+                });
+                int silent = 0;
+                while (co_await news_of(sink) == "") {
+                    ++silent;
+                }
+                CHECK(silent == (why == EACCES ? 0 : 3));
+                on.script({});
+                co_await sink.close();
+            }(world, failure)));
+        }
+    }
+
+    TEST_CASE("what a failed write has left of a line does not stay in a file that lost its name") {
+        for (const bool is_never : {false, true}) { // can it be cut off
+            CAPTURE(is_never);
+            sapwood::sim_world world({.seed = 1});
+            CHECK(world.run([](sapwood::sim_world& on, bool never) -> task<> {
+                file_sink sink = co_await opened("/log");
+                on.add({.to = 1h, .error = ENOSPC, .bytes_left = 8});
+                on.script([](const io_uring_sqe& sqe) {
+                    const bool cuts = sqe.opcode == opcode_ftruncate;
+                    return cuts ? std::optional(-EIO) : std::nullopt;
+                });
+                bool has_failed = false;
+                try {
+                    co_await sink.write(std::string_view("one\ntwo and more\n"));
+                } catch (const sapwood::write_error& error) {
+                    has_failed = error.bytes_kept == 4;
+                }
+                CHECK(has_failed);
+                CHECK(on.contents("/log")->size() > 4); // it cannot be cut off now
+                if (!never) {
+                    on.script({});
+                }
+                on.heal();
+                co_await sapwood::rename_file("/log", "/log.1");
+                (void)co_await sink.reopen();
+                on.script({});
+                CHECK((on.contents("/log.1") == "one\n") == !never);
+                co_await write(sink, "two\n");
+                co_await write(sink, "three\n");
+                CHECK(on.contents("/log") == "two\nthree\n"); // nothing is cut off this one
+                co_await sink.close();
+            }(world, is_never)));
+        }
+    }
+
+    CO_TEST_CASE("of a preallocated log it is seen by its name, too, that somebody has cut it") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const file_sink_options options{
+            .path = path, .numbered = true, .preallocated_bytes = 1 << 20};
+        file_sink sink = co_await file_sink::open(options);
+        if (!sink.is_preallocated()) {
+            co_return; // the file system cannot
+        }
+        std::filesystem::resize_file(path, 10);
+        CHECK(co_await news_of(sink) == "");
+        CHECK(sink.counts().truncated == 1);
+        co_await sink.close();
+    }
+
     CO_TEST_CASE("a file that somebody has cut is told of, and how much") {
         const temporary_directory folder;
         const std::string path = folder / "log";
@@ -264,16 +354,22 @@ TEST_SUITE("file_sink_name") {
         const auto childs = [&]() -> task<int> {
             file_sink same = co_await file_sink::share(*sink, sink->fd());
             int looks = 0;
-            while (same.counts().reopened == 0 && looks < 100) {
-                ++looks;
-                (void)co_await same.reopen();
+            for (const std::uint64_t times : {1u, 2u}) { // each time as long
+                while (same.counts().reopened < times && looks < 100) {
+                    ++looks;
+                    (void)co_await same.reopen();
+                }
+                CHECK(!is_locked(path)); // the parent may follow
+                if (times == 1) {
+                    std::filesystem::rename(path, folder / "log.first");
+                }
             }
             co_await write(same, "child's\n");
             co_await same.close();
             co_return looks;
         };
         CHECK(sapwood::test::in_child([&] { return std::to_string(sapwood::run(childs())); }) ==
-              "20");
+              "40");
         CHECK(contents_of(path) == "child's\n");
         sapwood::run([](file_sink& its) -> task<> { co_await its.close(); }(*sink));
     }

@@ -1,5 +1,6 @@
 // A pipeline and its disk: what is acknowledged when, and what becomes of records that the disk
 // refuses or loses.
+#include "support/allocations.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
 #include "support/system_calls.hpp"
@@ -13,6 +14,7 @@
 #include <sapwood/spawn.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <fcntl.h>
 #include <filesystem>
@@ -992,6 +994,231 @@ TEST_SUITE("pipeline_disk") {
             CHECK(lines[0].starts_with("0 ")); // the log's own
             CHECK(lines[1] == "1 one");
             CHECK(lines[2] == "2 two");
+        });
+    }
+
+    TEST_CASE("no memory for an attempt is a reason to try again as others are, and told as such") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            std::optional<sapwood::test::failing_allocations> none;
+            int writes = 0;
+            the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                ++writes;
+                if (writes == 1) {
+                    return -ENOSPC;
+                }
+                if (writes == 2) {
+                    none.emplace(1); // for the failure's text, and for anything behind it
+                    return -ENOSPC;
+                }
+                none.reset();
+                return perform(sqe);
+            };
+            std::array<std::error_code, 3> reasons;
+            std::size_t told = 0;
+            log.on_health([&](const sapwood::log_health& now) {
+                if (told < reasons.size()) {
+                    reasons[told] = now.reason;
+                }
+                ++told;
+            });
+            co_await log.durable(co_await append(log, "one"));
+            CHECK(told == 3);
+            CHECK(reasons[0] == std::errc::no_space_on_device);
+            CHECK(reasons[1] == std::errc::not_enough_memory);
+            CHECK(!reasons[2]);
+            co_await log.close();
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one"});
+        });
+    }
+
+    TEST_CASE("whole lines that a full disk has taken are there once, however often it is full") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            co_await append(log, "one");
+            co_await append(log, "two");
+            const lsn last = co_await append(log, "six");
+            const auto bytes = 90u;
+            int writes = 0;
+            the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                ++writes; // a line and a half each time, then nothing
+                if (writes > 4) {
+                    return perform(sqe);
+                }
+                return writes % 2 == 0 ? -ENOSPC : sapwood::test::perform_some(sqe, bytes);
+            };
+            co_await log.durable(last);
+            co_await log.close();
+            CHECK(writes > 4);
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one", "2 two", "3 six"});
+        });
+    }
+
+    TEST_CASE("few lines are written and synced in one operation, more of them in two") {
+        for (const std::size_t more : {0u, 1u}) {
+            const temporary_directory folder;
+            planned_disk disk(true);
+            disk.run([](planned_disk& the_disk, const temporary_directory& in,
+                        std::size_t longer) -> task<> {
+                pipeline log = co_await opened(in / "log", durable());
+                co_await log.durable(co_await append(log, ""));
+                const std::size_t empty = contents_of(in / "log").size();
+                int synced_writes = 0;
+                the_disk.on_write = [&](const io_uring_sqe& sqe) {
+                    synced_writes += (sqe.rw_flags & RWF_DSYNC) != 0 ? 1 : 0;
+                    return perform(sqe);
+                };
+                co_await log.durable(
+                    co_await append(log, std::string((16u << 10) - empty + longer, 'x')));
+                CHECK(synced_writes == (longer == 0 ? 1 : 0));
+                co_await log.close();
+            }(disk, folder, more));
+        }
+    }
+
+    TEST_CASE(
+        "where another file has the name when a segment is begun, the log goes on in that one") {
+        for (const bool is_batch : {true, false}) {
+            CAPTURE(is_batch);
+            on_both_disks(
+                [is_batch](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+                    pipeline_options options;
+                    options.durable = is_batch ? durability::batch() : durability::interval(10ms);
+                    pipeline log = co_await opened(in / "log", options);
+                    co_await log.durable(co_await append(log, "one"));
+                    co_await sapwood::sleep_for(1s);
+                    co_await log.durable(co_await append(log, "two"));
+                    const auto began = sapwood::event_loop::current().now();
+                    if (!is_batch) {
+                        co_await log.written(co_await append(log, "three"));
+                    }
+                    std::filesystem::rename(in / "log", in / "log.1");
+                    fill(in / "log", "");
+                    the_disk.on_sync = fails_once();
+                    co_await log.durable(co_await append(log, "four"));
+                    // Sooner than it looks at its name by itself.
+                    CHECK(sapwood::event_loop::current().now() - began < 200ms);
+                    CHECK(log.counts().segments_begun == 0);
+                    co_await log.close();
+                    CHECK(lines_in(in / "log") ==
+                          (is_batch ? std::vector<std::string>{"3 four"}
+                                    : std::vector<std::string>{"3 three", "4 four"}));
+                });
+        }
+    }
+
+    TEST_CASE("a new segment begins with a mark, whatever is in it, and lines stay as they are") {
+        for (const bool is_numbered : {true, false}) {
+            CAPTURE(is_numbered);
+            on_both_disks([is_numbered](planned_disk& the_disk,
+                                        const temporary_directory& in) -> task<> {
+                pipeline_options options;
+                options.durable = durability::interval(1h);
+                options.form = is_numbered ? sapwood::layout::numbered : sapwood::layout::verbatim;
+                pipeline log = co_await opened(in / "log", options);
+                co_await log.written(co_await append(log, "a line that is longer than a head"));
+                the_disk.on_sync = fails_once();
+                const auto syncs = log.counts().syncs;
+                co_await log.close();
+                CHECK(log.counts().segments_begun == 1);
+                CHECK(log.counts().syncs == syncs + 1);
+                if (is_numbered) {
+                    CHECK(is_marked(in / "log", 0));
+                } else {
+                    CHECK(contents_of(in / "log") == "a line that is longer than a head\n");
+                }
+            });
+        }
+    }
+
+    TEST_CASE("where the log is cut, what was not synced comes again behind a mark") {
+        for (const bool is_numbered : {true, false}) {
+            for (const bool is_all_synced : {true, false}) {
+                CAPTURE(is_numbered);
+                CAPTURE(is_all_synced);
+                on_both_disks([=](planned_disk&, const temporary_directory& in) -> task<> {
+                    pipeline_options options;
+                    options.durable =
+                        is_all_synced ? durability::batch() : durability::interval(1h);
+                    options.form =
+                        is_numbered ? sapwood::layout::numbered : sapwood::layout::verbatim;
+                    pipeline log = co_await opened(in / "log", options);
+                    co_await log.written(co_await append(log, "a line that is longer than a head"));
+                    std::filesystem::resize_file(in / "log", 3);
+                    co_await log.written(co_await append(log, "one more that is not shorter"));
+                    co_await log.close();
+                    std::string found = contents_of(in / "log");
+                    CHECK(found.starts_with(is_numbered ? "000\n" : "a l\n"));
+                    found.erase(0, 4);
+                    if (!is_numbered) {
+                        CHECK(found == std::string(is_all_synced
+                                                       ? ""
+                                                       : "a line that is longer than a head\n") +
+                                           "one more that is not shorter\n");
+                        co_return;
+                    }
+                    fill(in / "log", found);
+                    CHECK(lines_in(in / "log") ==
+                          (is_all_synced
+                               ? std::vector<std::string>{"2 one more that is not shorter"}
+                               : std::vector<std::string>{"1 a line that is longer than a head",
+                                                          "2 one more that is not shorter"}));
+                    CHECK(is_marked(in / "log", 0));
+                });
+            }
+        }
+    }
+
+    TEST_CASE("as many bytes as may be not synced are synced, and a segment is full to the byte") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            std::size_t line = 0;
+            for (const std::size_t more : {0u, 1u}) {
+                pipeline_options options;
+                options.durable = durability::interval(1h);
+                {
+                    pipeline log = co_await opened(in / "measure", options);
+                    co_await append(log, "text");
+                    co_await log.close();
+                    line = contents_of(in / "measure").size();
+                    std::filesystem::remove(in / "measure");
+                }
+                options.unsynced_bytes_max = 2 * line + more;
+                pipeline log = co_await opened(in / "log", options);
+                const lsn first = log.counts().durable;
+                co_await log.written(co_await append(log, "text"));
+                co_await log.written(co_await append(log, "text"));
+                co_await settle();
+                CHECK(log.counts().durable == (more == 0 ? first + 2 : first));
+                co_await log.close();
+            }
+            pipeline_options options = durable();
+            options.segment_bytes_max = 4 * line;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "text"));
+            CHECK(log.counts().segments_begun == 1);
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("while it ends, a log tries again ten times a second, however long it was refused") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.give_up_after = 1h;
+            pipeline log = co_await opened(in / "log", options);
+            bool refuses = true;
+            the_disk.on_write = [&](const io_uring_sqe& sqe) {
+                return refuses ? std::optional(-EIO) : perform(sqe);
+            };
+            co_await append(log, "one");
+            co_await sapwood::sleep_for(1min);
+            auto closing =
+                sapwood::spawn([](pipeline& its) -> task<> { co_await its.close(); }(log));
+            co_await sapwood::sleep_for(10s);
+            refuses = false;
+            const auto began = sapwood::event_loop::current().now();
+            co_await closing;
+            CHECK(sapwood::event_loop::current().now() - began <= 100ms);
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one"});
         });
     }
 

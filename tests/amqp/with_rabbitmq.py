@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+"""The client and a real RabbitMQ, and programs that others have written (pika), both ways; the broker
+killed and started again in the middle. Under tests/amqp/rabbitmq run, one broker for all of it.
+
+usage: with_rabbitmq.py FOLDER, where amqp_hello and amqp_log are
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+try:
+    import pika
+except ImportError:
+    print("skipped: there is no pika; on Debian: apt-get install python3-pika")
+    sys.exit(77)
+
+URL = os.environ["SAPWOOD_AMQP_URL"]
+BROKER = os.environ["SAPWOOD_RABBITMQ"]
+RABBITMQ = Path(__file__).parent / "rabbitmq"
+FOLDER = Path(sys.argv[1]).resolve()
+PATIENCE = 60
+
+
+def run(*command):
+    """What a program prints, which has to succeed."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=True
+    )
+    return done.stdout.decode()
+
+
+def hello(*arguments):
+    return run(FOLDER / "amqp_hello", *arguments, "--url", URL)
+
+
+def log(*arguments):
+    return run(FOLDER / "amqp_log", *arguments, "--url", URL)
+
+
+def channel():
+    return pika.BlockingConnection(pika.URLParameters(URL)).channel()
+
+
+def expect(holds, what):
+    if not holds:
+        sys.exit(f"failed: {what}")
+    print("ok:", what)
+
+
+def lines_of(path):
+    return [line for line in Path(path).read_text().splitlines() if "id=" in line]
+
+
+def ids_of(lines):
+    return {re.search(r"id=(\S+)", line).group(1) for line in lines}
+
+
+def test_hello():
+    ours = channel()
+    ours.queue_declare("hello")
+    ours.basic_publish("", "hello", b"Hello from pika!")
+    expect("[x] Received 'Hello from pika!'" in hello("receive", "--count", "1"),
+           "what pika sends, amqp_hello receives")
+    hello("send")
+    method, properties, body = ours.basic_get("hello", auto_ack=True)
+    expect(method is not None and body == b"Hello World!", "what amqp_hello sends, pika receives")
+    expect(properties.message_id and properties.delivery_mode == 2,
+           "it is persistent and has an id")
+    ours.connection.close()
+
+
+def test_log(work):
+    log("produce", "--queue", "pika", "--count", "3", "--flag", "f")
+    ours = channel()
+    got = [ours.basic_get("pika", auto_ack=True) for _ in range(3)]
+    expect([json.loads(body) for _, _, body in got]
+           == [{"flag": "f", "number": n} for n in (1, 2, 3)],
+           "what amqp_log produces, pika consumes, in order")
+    for name in ("a", "b", "a", "c d"):
+        ours.basic_publish("pika", "record", b'{"flag":"pika"}',
+                           pika.BasicProperties(delivery_mode=2, message_id=name))
+    log("consume", "--queue", "pika", "--log", work / "pika.log", "--count", "4", "--prefetch", "9")
+    expect(ids_of(lines_of(work / "pika.log")) == {"a", "b", "c%20d"}
+           and len(lines_of(work / "pika.log")) == 3,
+           "what pika publishes, amqp_log keeps, one line for each message id")
+    ours.basic_publish("pika", "record", b"again",
+                       pika.BasicProperties(delivery_mode=2, message_id="b"))
+    log("consume", "--queue", "pika", "--log", work / "pika.log", "--count", "1")
+    expect(len(lines_of(work / "pika.log")) == 3, "a restarted consumer knows what the log has")
+    expect(ours.queue_declare("pika", passive=True).method.message_count == 0,
+           "all was acknowledged")
+    ours.connection.close()
+
+
+def test_restart(work):
+    count = 20_000
+    path = work / "restart.log"
+    with (
+        subprocess.Popen([FOLDER / "amqp_log", "consume", "--queue", "restart", "--log", path,
+                          "--prefetch", "256", "--url", URL]) as consumer,
+        subprocess.Popen([FOLDER / "amqp_log", "produce", "--queue", "restart", "--count",
+                          str(count), "--url", URL]) as producer,
+    ):
+        try:
+            while not path.exists() or len(lines_of(path)) < 500:
+                time.sleep(0.01)
+            run(RABBITMQ, "kill", BROKER)
+            expect(producer.poll() is None, "the broker is killed while records are published")
+            # Its output is no pipe that the broker would hold open.
+            subprocess.run([RABBITMQ, "start", BROKER], stdout=subprocess.DEVNULL,
+                           stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+            expect(producer.wait(PATIENCE) == 0, "the producer has a confirm of each")
+            end = time.monotonic() + PATIENCE
+            while len(ids_of(lines_of(path))) < count and time.monotonic() < end:
+                time.sleep(0.1)
+            consumer.terminate()
+            expect(consumer.wait(PATIENCE) == 0, "the consumer ends when it is told to")
+        finally:
+            consumer.kill()
+            producer.kill()
+    lines = lines_of(path)
+    expect(len(ids_of(lines)) == count, "nothing that was confirmed is missing")
+    expect(len(lines) == count, "each message is one line")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        test_hello()
+        test_log(Path(folder))
+        test_restart(Path(folder))
+
+
+main()

@@ -1,0 +1,530 @@
+// file_sink: what it makes of others who write to its file, cut it, or put one in its place.
+#include "support/co_test.hpp"
+#include "support/numbered_lines.hpp"
+#include "support/spoiled_log.hpp"
+
+#include <sapwood/directory.hpp>
+#include <sapwood/sim_world.hpp>
+#include <sapwood/sleep.hpp>
+
+#include <cerrno>
+#include <chrono>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <sys/file.h>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+using test::contents_of;
+using test::fill;
+using test::is_read;
+using test::is_rename;
+using test::is_sync;
+using test::is_write;
+using test::numbered;
+using test::perform;
+using test::spoiled_log;
+using test::sync_of;
+using test::temporary_directory;
+
+constexpr std::uint8_t opcode_ftruncate = 55; // Linux 6.9
+
+task<file_sink> opened(const std::string& path, bool is_numbered, bool has_segments = false) {
+    const file_sink_options options{
+        .path = path, .numbered = is_numbered, .has_segments = has_segments};
+    co_return co_await file_sink::open(options);
+}
+
+void append_to(const std::string& path, std::string_view text) {
+    std::ofstream(path, std::ios::app) << text;
+}
+
+task<std::string> news_of(file_sink& sink) {
+    const log_news news = co_await sink.reopen();
+    co_return news.text;
+}
+
+/// The numbers from `first` on.
+task<std::string> found_again(file_sink& sink, std::uint64_t first) {
+    const std::vector<lsn> found = co_await sink.recover_again(lsn{first});
+    std::string numbers;
+    for (const lsn each : found) {
+        numbers += fmt::format("{}{}", numbers.empty() ? "" : " ", to_number(each));
+    }
+    co_return numbers;
+}
+
+/// A numbered log into which somebody has put `half`; before each read of it `meanwhile` happens.
+/// How often it was read for `two` to be written.
+int reads_before_a_line(const std::string& path, std::string_view half,
+                        const std::function<void(int)>& meanwhile) {
+    test::loop_with_writes loop(perform);
+    int reads = 0;
+    loop.run([](test::loop_with_writes& on, const std::string& where, std::string_view theirs,
+                const std::function<void(int)>& also, int& count) -> task<> {
+        file_sink sink = co_await opened(where, true);
+        append_to(where, theirs);
+        on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            const auto done = perform(sqe);
+            if (is_read(sqe)) {
+                also(++count);
+            }
+            return done;
+        };
+        const std::string line = numbered(1, "two");
+        co_await sink.write(line);
+        co_await sink.close();
+    }(loop, path, half, meanwhile, reads));
+    return reads;
+}
+
+} // namespace
+
+TEST_SUITE("file_sink_others") {
+    // --- lines of others ---
+
+    TEST_CASE("half a line of others is waited for while it grows, and ended when it does not") {
+        const temporary_directory folder;
+        const std::string two = numbered(1, "two");
+        const auto nothing = [](int) {};
+
+        CHECK(reads_before_a_line(folder / "whole", "theirs\n", nothing) == 1);
+        CHECK(contents_of(folder / "whole") == "theirs\n" + two);
+
+        CHECK(reads_before_a_line(folder / "dead", "half", nothing) == 1);
+        CHECK(contents_of(folder / "dead") == "half\n" + two);
+
+        const std::string path = folder / "growing";
+        CHECK(reads_before_a_line(path, "ha", [&](int read) {
+                  if (read < 4) {
+                      append_to(path, read < 3 ? "-" : "lf\n");
+                  }
+              }) == 4);
+        CHECK(contents_of(path) == "ha--lf\n" + two);
+
+        const std::string endless = folder / "endless";
+        CHECK(reads_before_a_line(endless, "ha", [&](int) { append_to(endless, "-"); }) == 8);
+        CHECK(contents_of(endless) == "ha--------\n" + two);
+
+        const std::string cut = folder / "cut";
+        CHECK(reads_before_a_line(cut, "half", [&](int) { fill(cut, ""); }) == 1);
+        CHECK(contents_of(cut) == two);
+    }
+
+    CO_TEST_CASE("to a log of plain lines others write at its end, and it does not break in") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path, false);
+        append_to(path, "half ");
+        co_await sink.write(std::string_view("ours\n"));
+        CHECK(contents_of(path) == "half ours\n");
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("lines of others stay to be synced until that is done, and only those of others") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path, true);
+        const std::string line = numbered(1, "ours");
+        co_await sink.write(line);
+        CHECK(sink.look_at_end() == file_end::as_written);
+        append_to(path, "theirs\n");
+        CHECK(sink.look_at_end() == file_end::lengthened);
+        co_await sink.write(line);
+        CHECK(sink.look_at_end() == file_end::lengthened);
+        co_await sink.datasync();
+        CHECK(sink.look_at_end() == file_end::as_written);
+        std::filesystem::resize_file(path, 3);
+        CHECK((co_await news_of(sink)).find("somebody has cut") == 0);
+        CHECK(sink.look_at_end() == file_end::cut);
+        co_await sink.write(line);
+        CHECK(sink.look_at_end() == file_end::as_written);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("all that was cut off since the last look is told together") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path, false);
+        co_await sink.write(std::string_view("12345\n"));
+        std::filesystem::resize_file(path, 4);
+        co_await sink.write(std::string_view("789\n"));
+        std::filesystem::resize_file(path, 6);
+        co_await sink.write(std::string_view("0\n"));
+        CHECK(contents_of(path) == "1234\n7\n0\n");
+        CHECK(co_await news_of(sink) == "somebody has cut 5 bytes off " + path);
+        CHECK(co_await news_of(sink) == "");
+        co_await sink.close();
+    }
+
+    TEST_CASE("a cut line is ended, and what a failed write has left is cut off before, on disk") {
+        sim_world world({.seed = 1});
+        CHECK(world.run([](sim_world& on) -> task<> {
+            file_sink sink = co_await opened("/log", false, true);
+            on.add({.to = 1h, .error = ENOSPC, .bytes_left = 8});
+            on.script([](const io_uring_sqe& sqe) {
+                return sqe.opcode == opcode_ftruncate ? std::optional(-EIO) : std::nullopt;
+            });
+            std::size_t kept = 0;
+            try {
+                co_await sink.write(std::string_view("one\ntwo and more\n"));
+            } catch (const write_error& error) {
+                kept = error.bytes_kept;
+            }
+            CHECK(kept == 4);
+            on.script({});
+            on.heal();
+            co_await sink.end_cut_line();
+            CHECK(on.durable_contents("/log") == "one\n");
+            file other = co_await file::open("/log", {.flags = O_WRONLY | O_APPEND});
+            co_await other.write_all(std::string_view("half"));
+            co_await other.close();
+            co_await sink.end_cut_line();
+            CHECK(on.durable_contents("/log") == "one\nhalf\n");
+            co_await sink.close();
+        }(world)));
+    }
+
+    // --- a file that is looked after again ---
+
+    CO_TEST_CASE("looked after again, it is known which numbers are there, in their order, once") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path, true);
+        append_to(path, numbered(1, "a") + numbered(4, "b") + numbered(3, "c") + numbered(4, "b"));
+        std::filesystem::resize_file(path, std::filesystem::file_size(path));
+        CHECK(co_await found_again(sink, 2) == "3 4");
+        CHECK(sink.look_at_end() == file_end::as_written);
+        std::filesystem::resize_file(path, 3);
+        CHECK(co_await news_of(sink) != "");
+        CHECK(sink.look_at_end() == file_end::cut);
+        CHECK(co_await found_again(sink, 2) == "");
+        CHECK(sink.look_at_end() == file_end::as_written);
+        append_to(path, "theirs\n");
+        const std::string line = numbered(5, "ours");
+        co_await sink.write(line);
+        CHECK(sink.look_at_end() == file_end::lengthened);
+        CHECK(co_await found_again(sink, 2) == "5");
+        CHECK(sink.look_at_end() == file_end::as_written);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a torn end is told of when it was found, and not when nothing was") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, numbered(1, "a") + "t");
+        file_sink sink = co_await opened(path, true);
+        CHECK(sink.torn_news().text == "the last 1 byte of " + path +
+                                           ", left by an earlier writer, was no whole line and was "
+                                           "moved to " +
+                                           path + ".torn");
+        (void)co_await sink.recover_again(lsn{1});
+        CHECK(!sink.follow_is_due());
+        append_to(path, "torn");
+        (void)co_await sink.recover_again(lsn{1});
+        CHECK((co_await sink.follow()).text.find("the last 4 bytes of ") == 0);
+        co_await sink.close();
+    }
+
+    TEST_CASE("of a line that was left in part nothing is cut off any more where it was moved") {
+        sim_world world({.seed = 1});
+        CHECK(world.run([](sim_world& on) -> task<> {
+            file_sink sink = co_await opened("/log", true);
+            const std::string one = numbered(1, "one");
+            const std::string two = numbered(2, "two");
+            on.add({.to = 1h, .error = ENOSPC, .bytes_left = one.size() + 5});
+            on.script([](const io_uring_sqe& sqe) {
+                return sqe.opcode == opcode_ftruncate ? std::optional(-EIO) : std::nullopt;
+            });
+            const std::string lines = one + two;
+            std::size_t kept = 0;
+            try {
+                co_await sink.write(lines);
+            } catch (const write_error& error) {
+                kept = error.bytes_kept;
+            }
+            CHECK(kept == one.size());
+            on.script({});
+            on.heal();
+            CHECK(co_await found_again(sink, 1) == "1");
+            co_await sink.write(two);
+            CHECK(on.contents("/log") == lines);
+            co_await sink.close();
+        }(world)));
+    }
+
+    TEST_CASE("what was torn is on disk aside before it is gone from the log") {
+        for (const bool is_numbered : {true, false}) {
+            sim_world world({.seed = 1});
+            world.put("/log", numbered(1, "one") + "torn");
+            bool is_checked = false;
+            world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (sqe.opcode == opcode_ftruncate) {
+                    is_checked = true;
+                    CHECK(world.durable_contents("/log.torn") == "torn\n");
+                }
+                return std::nullopt;
+            });
+            CHECK(world.run([](bool numbers) -> task<> {
+                file_sink sink = co_await opened("/log", numbers);
+                CHECK(sink.torn_bytes() == 4);
+                co_await sink.close();
+            }(is_numbered)));
+            CHECK(is_checked);
+            CHECK(world.contents("/log") == numbered(1, "one"));
+        }
+    }
+
+    TEST_CASE("a torn end that somebody cuts off while it is moved is moved as far as it goes") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, "whole\ntorn");
+        test::loop_with_writes loop(perform);
+        int reads = 0;
+        loop.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (!is_read(sqe) || sqe.off != std::string_view("whole\n").size()) {
+                return perform(sqe);
+            }
+            return ++reads < 10 ? 0 : -EIO;
+        };
+        loop.run([](std::string where) -> task<> {
+            file_sink sink = co_await opened(where, false);
+            co_await sink.close();
+        }(path));
+        CHECK(reads == 1);
+        CHECK(contents_of(path + ".torn") == "\n");
+    }
+
+    TEST_CASE("a durable log without numbers has what it finds on disk before it goes on") {
+        for (const std::string_view found : {"", "one\n"}) {
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            fill(path, found);
+            test::loop_with_writes loop(perform);
+            int syncs = 0;
+            loop.ring().answer = [&](const io_uring_sqe& sqe) {
+                syncs += is_sync(sqe) ? 1 : 0;
+                return perform(sqe);
+            };
+            loop.run([](std::string where) -> task<> {
+                file_sink sink = co_await opened(where, false, true);
+                co_await sink.close();
+            }(path));
+            CHECK(syncs == (found.empty() ? 1 : 2)); // the directory's is one
+        }
+    }
+
+    CO_TEST_CASE("what was the matter with a file is forgotten with it, but for what was torn") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, numbered(1, "one") + "torn");
+        file_sink sink = co_await opened(path, true);
+        const std::string line = numbered(2, "two");
+        co_await sink.write(line);
+        for (const int matter : {1, 2, 3}) {
+            if (matter == 1) {
+                append_to(path, "theirs\n");
+                co_await sink.write(line);
+                CHECK(sink.look_at_end() == file_end::lengthened);
+            } else {
+                std::filesystem::resize_file(path, 4);
+                if (matter == 2) {
+                    CHECK(co_await news_of(sink) != "");
+                } else {
+                    co_await sink.write(line);
+                }
+            }
+            std::filesystem::rename(path, path + ".gone");
+            fill(path, numbered(3, "three") + "torn, too");
+            CHECK(co_await news_of(sink) == "");
+            CHECK(sink.look_at_end() == file_end::as_written);
+            CHECK(co_await news_of(sink) == "");
+            CHECK(sink.torn_bytes() == 4 + 9 * static_cast<unsigned>(matter));
+        }
+        co_await sink.close();
+    }
+
+    // --- what is put in the log's place ---
+
+    TEST_CASE("what cannot be set aside is named, and when it is gone the log has its name again") {
+        struct planted {
+            std::string_view why;
+            std::function<void(const std::string&)> plant;
+        };
+
+        int locked = -1;
+        const std::vector<planted> all{
+            {"what is there cannot be opened",
+             [](const std::string& path) { std::filesystem::create_symlink("elsewhere", path); }},
+            {"what is there is not a file",
+             [](const std::string& path) { std::filesystem::create_directory(path); }},
+            {"another process writes a log there; end that one",
+             [&locked](const std::string& path) {
+                 locked = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+                 REQUIRE(::flock(locked, LOCK_EX | LOCK_NB) == 0);
+             }},
+        };
+        for (const auto& each : all) {
+            CAPTURE(each.why);
+            spoiled_log log;
+            log.loop.run([](spoiled_log& its, const planted& theirs) -> task<> {
+                co_await its.sink->open();
+                int syncs = 0;
+                int renames = 0;
+                its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                    if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                        return -EOPNOTSUPP;
+                    }
+                    if (is_rename(sqe) && ++renames == 2) {
+                        theirs.plant(its.path);
+                    }
+                    return is_sync(sqe) && ++syncs == 1 ? std::optional(-EIO) : perform(sqe);
+                };
+                std::string what;
+                std::error_code failure;
+                try {
+                    co_await its.sink->write(std::string_view("one\n"));
+                } catch (const write_error& error) {
+                    what = error.what();
+                    failure = error.code();
+                }
+                CHECK(failure == std::errc::device_or_resource_busy);
+                CHECK(what.find(fmt::format("cannot give {} its name back: {}", its.path,
+                                            theirs.why)) == 0);
+                std::filesystem::remove(its.path);
+                CHECK(!(co_await sync_of(*its.sink)));
+                co_await its.sink->close();
+            }(log, each));
+            CHECK(contents_of(log.path) == numbered(1, "one", true));
+            if (locked >= 0) {
+                ::close(std::exchange(locked, -1));
+            }
+        }
+    }
+
+    TEST_CASE("who puts a file in the log's place again and again is waited for") {
+        spoiled_log log;
+        log.loop.run([](spoiled_log& its) -> task<> {
+            co_await its.sink->open();
+            int syncs = 0;
+            int files = 0;
+            its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                    return -EOPNOTSUPP;
+                }
+                if (syncs > 0 && is_rename(sqe) && !std::filesystem::exists(its.path)) {
+                    fill(its.path, "theirs\n");
+                    ++files;
+                }
+                return is_sync(sqe) && ++syncs == 1 ? std::optional(-EIO) : perform(sqe);
+            };
+            const auto how = co_await test::write_to(*its.sink, "one\n");
+            CHECK(how.failure == std::errc::device_or_resource_busy);
+            CHECK(files == 4);
+            its.loop.ring().answer = perform;
+            CHECK(!(co_await sync_of(*its.sink)));
+            co_await its.sink->close();
+        }(log));
+        CHECK(contents_of(log.path) == numbered(1, "one", true));
+    }
+
+    TEST_CASE("a segment whose writer was killed and that cannot be renamed is no new log") {
+        for (const bool is_taken : {false, true}) { // the name, at that moment
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            fill(path + ".next", numbered(4, "four"));
+            test::loop_with_writes loop(perform);
+            bool is_put = !is_taken;
+            loop.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (is_rename(sqe) && !std::exchange(is_put, true)) {
+                    fill(path, numbered(1, "one"));
+                }
+                return is_rename(sqe) && !is_taken ? std::optional(-EIO) : perform(sqe);
+            };
+            std::string what;
+            loop.run([](std::string where, std::string& why) -> task<> {
+                try {
+                    file_sink sink = co_await opened(where, true);
+                    co_await sink.close();
+                } catch (const std::system_error& error) {
+                    why = error.what();
+                }
+            }(path, what));
+            CHECK(what ==
+                  (is_taken
+                       ? ""
+                       : fmt::format("cannot rename {0}.next to {0}: Input/output error", path)));
+            CHECK(std::filesystem::exists(path) == is_taken);
+        }
+    }
+
+    CO_TEST_CASE("without numbers a segment in the making is the log where that is empty") {
+        for (const std::string_view made : {"", "one\n"}) {
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            fill(path, "");
+            fill(path + ".next", made);
+            file_sink sink = co_await opened(path, false, true);
+            CHECK(contents_of(path) == made);
+            CHECK(test::files_like(path).size() == (made.empty() ? 0 : 1));
+            CHECK(!std::filesystem::exists(path + ".next"));
+            co_await sink.close();
+        }
+    }
+
+    // --- space that is preallocated ---
+
+    CO_TEST_CASE("a log whose space somebody has changed is not written to again, as it may seem") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const file_sink_options options{
+            .path = path, .numbered = true, .preallocated_bytes = 1 << 16};
+        file_sink sink = co_await file_sink::open(options);
+        if (!sink.is_preallocated()) {
+            co_return; // the file system cannot
+        }
+        const std::string line = numbered(1, "one");
+        co_await sink.write(line);
+        const auto size = std::filesystem::file_size(path);
+        const std::string large = numbered(2, std::string(2 * size, 'x'));
+        for (const auto changed : {size - 10, size}) {
+            std::filesystem::resize_file(path, changed);
+            bool is_refused = false;
+            try {
+                co_await sink.write(large); // which needs more space
+            } catch (const sync_error& error) {
+                is_refused = error.code().value() == ESTALE;
+            }
+            CHECK(is_refused);
+        }
+        co_await sink.close();
+        CHECK(std::filesystem::file_size(path) == size); // what it has is not its own to cut
+    }
+
+    CO_TEST_CASE("where no space is wanted none is taken, and as much may be as an option says") {
+        const temporary_directory folder;
+        file_sink sink = co_await opened(folder / "log", true);
+        CHECK(!sink.is_preallocated());
+        co_await sink.close();
+        std::string what;
+        try {
+            const file_sink_options options{.path = "/dev/null/log",
+                                            .numbered = true,
+                                            .preallocated_bytes =
+                                                file_sink_options::preallocated_bytes_max};
+            file_sink none = co_await file_sink::open(options);
+        } catch (const std::system_error& error) { // no option's fault
+            what = error.what();
+        }
+        CHECK(what.find("/dev/null/log") != what.npos);
+    }
+}
