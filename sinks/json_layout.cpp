@@ -2,10 +2,13 @@
 
 #include "utf8.hpp"
 
+#include <sapwood/decimal.hpp>
+#include <sapwood/log_action_view.hpp>
 #include <sapwood/log_escape.hpp>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <fmt/format.h>
 #include <iterator>
 #include <string>
@@ -36,13 +39,23 @@ void append_json_text(std::string_view text, log_buffer& to) {
     }
 }
 
+/// Whether it stands in a JSON string as it is.
+bool is_json_plain(std::string_view text) noexcept {
+    return is_plain(text) &&
+           (text.empty() || std::memchr(text.data(), '"', text.size()) == nullptr);
+}
+
 void append_json_string(std::string_view text, log_buffer& to) {
-    to.push_back('"');
-    if (is_plain(text) && text.find('"') == std::string_view::npos) {
-        to.append(text);
-    } else {
-        append_json_text(text, to);
+    if (is_json_plain(text)) [[likely]] {
+        char* at = to.room(text.size() + 2);
+        *at++ = '"';
+        at = detail::put_text(at, text);
+        *at++ = '"';
+        to.take(at);
+        return;
     }
+    to.push_back('"');
+    append_json_text(text, to);
     to.push_back('"');
 }
 
@@ -50,6 +63,16 @@ constexpr std::string_view escaped_suffix = "_escaped";
 
 /// `"name":"text"`. What is not UTF-8, and what has a name that says so, is escaped.
 void append_json_member(std::string_view name, std::string_view text, log_buffer& to) {
+    if (!name.ends_with(escaped_suffix) && is_json_plain(text) && is_json_plain(name)) [[likely]] {
+        char* at = to.room(name.size() + text.size() + 5);
+        *at++ = '"';
+        at = detail::put_text(at, name);
+        std::memcpy(at, "\":\"", 3);
+        at = detail::put_text(at + 3, text);
+        *at++ = '"';
+        to.take(at);
+        return;
+    }
     if (!name.ends_with(escaped_suffix) && (is_plain(text) || is_utf8(text))) {
         append_json_string(name, to);
         to.push_back(':');
@@ -74,82 +97,181 @@ void append_json_field(const detail::log_field_view& field, log_buffer& to) {
     const bool is_bare = (field.kind == log_field_kind::number && is_json_number(field.value)) ||
                          (field.kind == log_field_kind::boolean &&
                           (field.value == "true" || field.value == "false"));
-    std::string key;
-    escape(field.key, key);
+    std::string escaped;
+    std::string_view key = field.key;
+    if (!is_plain(key)) [[unlikely]] {
+        escape(key, escaped);
+        key = escaped;
+    }
     if (is_bare) {
         append_json_string(key, to);
-        to.push_back(':');
-        to.append(field.value);
+        char* at = to.room(field.value.size() + 1);
+        *at++ = ':';
+        to.take(detail::put_text(at, field.value));
     } else {
         append_json_member(key, field.value, to);
     }
 }
 
-constexpr std::string_view context_names[] = {"location", "function", "task"};
-
-/// Calls `visit` with the name and the text of what the record says of itself.
-template <class Visit>
-void for_each_context(const log_record& record, Visit&& visit) {
-    using detail::log_field_kind;
-    detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
-        if (field.kind > log_field_kind::boolean && field.kind <= log_field_kind::task) {
-            visit(context_names[static_cast<int>(field.kind) -
-                                static_cast<int>(log_field_kind::location)],
-                  field.value);
-        }
-    });
+/// A string under this name, whatever it holds: what is not UTF-8 is as escape() has it.
+void append_json_own(std::string_view member, std::string_view text, log_buffer& to) {
+    to.append(member);
+    if (is_json_plain(text) || is_utf8(text)) {
+        append_json_string(text, to);
+        return;
+    }
+    std::string escaped;
+    escape(text, escaped);
+    append_json_string(escaped, to);
 }
 
-/// Names that a line of logfmt has itself; and what is put before a user's that is one of them.
-constexpr std::string_view logfmt_names[] = {"time",     "level", "thread", "logger",  "location",
-                                             "function", "task",  "cut",    "message", "own"};
-constexpr std::string_view logfmt_prefix = "fields.";
-
-void append_logfmt_user_fields(const log_record& record, log_buffer& to) {
-    detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
-        if (field.kind > detail::log_field_kind::boolean) {
-            return;
-        }
-        to.push_back(' ');
-        if (field.key.starts_with(logfmt_prefix) ||
-            std::ranges::find(logfmt_names, field.key) != std::end(logfmt_names)) {
-            to.append(logfmt_prefix);
-        }
-        detail::append_logfmt_key(field.key, to);
-        to.push_back('=');
-        detail::append_logfmt_value(field.value, to);
-    });
+/// Nine digits, of less than 10^9.
+char* put_nine_digits(std::uint32_t value, char* to) noexcept {
+    *to = static_cast<char>('0' + value / 100'000'000);
+    const std::uint64_t digits =
+        detail::eight_digits(value % 100'000'000) | detail::eight_ascii_zeros;
+    std::memcpy(to + 1, &digits, 8);
+    return to + 9;
 }
+
+/// Of an action's last record.
+void append_end(const detail::log_action_view& action, log_buffer& to) {
+    to.append(",\"action_status\":\"");
+    to.append(action.is_cancelled() ? "failed" : action.status); // eliot knows no other
+    to.append(action.is_cancelled() ? "\",\"outcome\":\"cancelled\",\"duration\":"
+                                    : "\",\"duration\":");
+    char* at = to.room(64);
+    to.take(at + detail::put_seconds(action.duration_ns, at).size());
+    to.append(",\"children\":");
+    at = to.room(16);
+    to.take(detail::put_decimal(at, action.children));
+    if (!action.exception.empty()) {
+        append_json_own(",\"exception\":", action.exception, to);
+        append_json_own(",\"reason\":", action.reason, to);
+        append_json_own(",\"source\":", action.source, to);
+    }
+}
+
+/// As eliot's records have it: the task, the level, the time in seconds, and what it is.
+void append_action(const detail::log_action_view& action, const log_record& record,
+                   log_buffer& to) {
+    constexpr std::string_view before_uuid = ",\"task_uuid\":\"";
+    constexpr std::string_view before_level = "\",\"task_level\":[";
+    constexpr std::string_view before_time = "],\"timestamp\":";
+    char* at = to.room(action.uuid.size() + action.level.size() + 96);
+    at += before_uuid.copy(at, before_uuid.size());
+    at += action.uuid.copy(at, action.uuid.size());
+    at += before_level.copy(at, before_level.size());
+    at = detail::put_text(at, action.level);
+    at += before_time.copy(at, before_time.size());
+    const auto ns = static_cast<std::uint64_t>(
+        std::max<std::int64_t>(record.when.time_since_epoch().count(), 0));
+    at = detail::put_decimal(at, ns / 1'000'000'000);
+    *at++ = '.';
+    at = put_nine_digits(static_cast<std::uint32_t>(ns % 1'000'000'000), at) - 3;
+    to.take(at);
+    if (action.status.empty()) {
+        append_json_own(",\"message_type\":", record.message, to);
+        return;
+    }
+    append_json_own(",\"action_type\":", record.message, to);
+    if (action.has_ended()) {
+        append_end(action, to);
+    } else {
+        to.append(",\"action_status\":\"started\"");
+    }
+}
+
+constexpr std::size_t json_sources = 64;
 
 } // namespace
 
 json_layout::json_layout(log_time_zone zone)
     : time_({.pattern = zone == log_time_zone::utc ? "{\"time\":\"%Y-%m-%dT%H:%M:%S.%FZ\""
                                                    : "{\"time\":\"%Y-%m-%dT%H:%M:%S.%F%z\"",
-             .zone = zone}) {}
+             .zone = zone}),
+      sources_(json_sources) {}
+
+void json_layout::become_childs() {
+    time_.become_childs();
+    std::ranges::fill(sources_, source());
+    second_ = -1;
+}
+
+/// All lines of a second begin alike, up to the point, and go on alike behind the digits.
+void json_layout::begin_second(const log_record& record, std::int64_t second) {
+    log_buffer text(64);
+    time_.append(record, text);
+    const std::string_view line = text.text();
+    const std::size_t digits = line.find('.') + 1;
+    before_digits_.assign(line.substr(0, digits));
+    after_digits_.assign(line.substr(digits + 9, line.size() - digits - 10)); // its newline
+    second_ = second;
+}
+
+/// What stands between the time and the message.
+void json_layout::append_source(const log_record& record, log_buffer& to) {
+    const std::uint64_t key = std::uint64_t{record.thread.ordinal} << 32 |
+                              std::uint64_t{record.logger_id} << 8 |
+                              static_cast<std::uint64_t>(record.importance);
+    source& kept = sources_[(record.thread.ordinal * 7 + record.logger_id * 5 +
+                             static_cast<std::size_t>(record.importance)) %
+                            json_sources];
+    if (kept.key != key) [[unlikely]] {
+        log_buffer text(256);
+        fmt::format_to(std::back_inserter(text), ",\"level\":\"{}\",\"thread\":{}",
+                       to_string(record.importance), record.thread.id);
+        if (!record.logger.empty()) {
+            text.push_back(',');
+            append_json_member("logger", record.logger, text);
+        }
+        if (text.size() > sizeof(kept.bytes)) {
+            to.append(text.text());
+            return;
+        }
+        kept.size = static_cast<std::uint32_t>(text.text().copy(kept.bytes, text.size()));
+        kept.key = key;
+    }
+    char* const at = to.room(sizeof(kept.bytes));
+    std::memcpy(at, kept.bytes, sizeof(kept.bytes)); // a fixed size needs no call
+    to.take(at + kept.size);
+}
 
 void json_layout::append(const log_record& record, log_buffer& to) {
     using detail::log_field_kind;
-    time_.append(record, to);
-    to.cut(to.size() - 1); // its newline
-    fmt::format_to(std::back_inserter(to), ",\"level\":\"{}\",\"thread\":{}",
-                   to_string(record.importance), record.thread.id);
-    if (!record.logger.empty()) {
-        to.push_back(',');
-        append_json_member("logger", record.logger, to);
+    const std::int64_t ns = std::max<std::int64_t>(record.when.time_since_epoch().count(), 0);
+    if (ns / 1'000'000'000 != second_) [[unlikely]] {
+        begin_second(record, ns / 1'000'000'000);
     }
+    char* at = to.room(before_digits_.size() + after_digits_.size() + 16);
+    at = detail::put_text(at, before_digits_);
+    at = put_nine_digits(static_cast<std::uint32_t>(ns % 1'000'000'000), at);
+    to.take(detail::put_text(at, after_digits_));
+    append_source(record, to);
     to.push_back(',');
     append_json_member("message", record.message, to);
-    if (record.is_truncated) {
+    if (record.is_truncated) [[unlikely]] {
         to.append(",\"cut\":true");
     }
-    if (record.is_own()) {
+    if (record.is_own()) [[unlikely]] {
         to.append(",\"own\":true");
     }
-    for_each_context(record, [&](std::string_view name, std::string_view text) {
+    if (record.fields.empty()) {
+        to.append("}\n");
+        return;
+    }
+    append_fields(record, to);
+}
+
+void json_layout::append_fields(const log_record& record, log_buffer& to) {
+    using detail::log_field_kind;
+    detail::for_each_context(record, [&](std::string_view name, std::string_view text) {
         to.push_back(',');
         append_json_member(name, text, to);
     });
+    if (const auto action = detail::log_action_view::of(record.fields)) {
+        append_action(action, record, to);
+    }
     bool has_fields = false;
     detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
         if (field.kind <= log_field_kind::boolean) {
@@ -159,37 +281,6 @@ void json_layout::append(const log_record& record, log_buffer& to) {
         }
     });
     to.append(has_fields ? "}}\n" : "}\n");
-}
-
-logfmt_layout::logfmt_layout(log_time_zone zone)
-    : time_({.pattern = zone == log_time_zone::utc
-                            ? "time=%Y-%m-%dT%H:%M:%S.%FZ level=%l thread=%t"
-                            : "time=%Y-%m-%dT%H:%M:%S.%F%z level=%l thread=%t",
-             .zone = zone}) {}
-
-void logfmt_layout::append(const log_record& record, log_buffer& to) {
-    time_.append(record, to);
-    to.cut(to.size() - 1); // its newline
-    if (!record.logger.empty()) {
-        to.append(" logger=");
-        detail::append_logfmt_value(record.logger, to);
-    }
-    for_each_context(record, [&](std::string_view name, std::string_view text) {
-        to.push_back(' ');
-        to.append(name);
-        to.push_back('=');
-        detail::append_logfmt_value(text, to);
-    });
-    if (record.is_truncated) {
-        to.append(" cut=true");
-    }
-    if (record.is_own()) {
-        to.append(" own=true");
-    }
-    to.append(" message=");
-    detail::append_logfmt_value(record.message, to);
-    append_logfmt_user_fields(record, to);
-    to.push_back('\n');
 }
 
 } // namespace sapwood
