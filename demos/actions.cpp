@@ -60,7 +60,8 @@ sapwood::task<std::string> post(service& with, std::string body) {
     if (!body.starts_with('{')) {
         throw std::invalid_argument("the body is not JSON: " + body);
     }
-    co_await with.queue.send({time_text(), body, with.log.serialize_task_id()});
+    message one{time_text(), std::move(body), with.log.serialize_task_id()};
+    co_await with.queue.send(std::move(one));
     co_return R"({"status": "1", "result": "success"})";
 }
 

@@ -19,7 +19,7 @@ std::string demangled(const char* name) {
 namespace {
 
 /// What it says, where it is something that says anything.
-std::string text_of(const std::exception_ptr& error) {
+std::string text_of_exception(const std::exception_ptr& error) {
     try {
         std::rethrow_exception(error);
     } catch (const std::exception& failure) {
@@ -33,7 +33,7 @@ std::string text_of(const std::exception_ptr& error) {
     }
 }
 
-std::string type_of(const std::exception_ptr& error) {
+std::string type_of_exception(const std::exception_ptr& error) {
 #ifdef __GLIBCXX__
     return demangled(error.__cxa_exception_type()->name());
 #else
@@ -68,8 +68,8 @@ void failure_text::read(const std::exception_ptr& error) {
         exception_ = "sapwood::cancelled";
         reason_ = "the task was asked to stop";
     } else {
-        exception_ = type_of(error);
-        reason_ = text_of(error);
+        exception_ = type_of_exception(error);
+        reason_ = text_of_exception(error);
     }
 }
 

@@ -99,7 +99,8 @@ log_place log_place::take_inside(const log_backend& backend) noexcept {
 
 void log_action::write_start(std::string_view fields) noexcept {
     own_fields own(own_bytes_max(*source_.backend));
-    own.place({this, take_number()});
+    own.place({this, 1}); // nobody else knows it yet
+    next_.store(2, std::memory_order_relaxed);
     own.add(log_field_kind::status, "started");
     put_action_record(source_, importance_, name_is_plain_, name(), own.view(), fields);
 }

@@ -18,40 +18,40 @@ void read_number(std::string_view bytes, Number& to) noexcept {
     }
 }
 
-void read_action_field(const log_field_view& field, log_action_view& to) noexcept {
+} // namespace
+
+void log_action_view::take(const log_field_view& field) noexcept {
     switch (field.kind) {
     case log_field_kind::place:
-        to.uuid = field.value.substr(0, log_place::uuid_bytes);
-        to.level = field.value.substr(std::min(log_place::uuid_bytes, field.value.size()));
+        uuid = field.value.substr(0, log_place::uuid_bytes);
+        level = field.value.substr(std::min(log_place::uuid_bytes, field.value.size()));
         return;
     case log_field_kind::status:
-        to.status = field.value;
+        status = field.value;
         return;
     case log_field_kind::exception:
-        to.exception = field.value;
+        exception = field.value;
         return;
     case log_field_kind::reason:
-        to.reason = field.value;
+        reason = field.value;
         return;
     case log_field_kind::source:
-        to.source = field.value;
+        source = field.value;
         return;
     case log_field_kind::duration:
-        read_number(field.value, to.duration_ns);
+        read_number(field.value, duration_ns);
         return;
     case log_field_kind::children:
-        read_number(field.value, to.children);
+        read_number(field.value, children);
         return;
     default:
         return;
     }
 }
 
-} // namespace
-
 log_action_view log_action_view::of(std::string_view fields) noexcept {
     log_action_view read;
-    for_each_field(fields, [&](const log_field_view& field) { read_action_field(field, read); });
+    for_each_field(fields, [&](const log_field_view& field) { read.take(field); });
     return read;
 }
 

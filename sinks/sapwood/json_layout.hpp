@@ -23,6 +23,10 @@
 
 namespace sapwood {
 
+namespace detail {
+struct log_action_view;
+}
+
 class json_layout final : public log_layout {
   public:
     /// Times are RFC 3339's, in UTC with a `Z`, in local time with its offset.
@@ -44,7 +48,9 @@ class json_layout final : public log_layout {
 
     void begin_second(const log_record& record, std::int64_t second);
     void append_source(const log_record& record, log_buffer& to);
-    static void append_fields(const log_record& record, log_buffer& to);
+    void append_action(const detail::log_action_view& action, const log_record& record,
+                       bool is_plain_text, std::uint32_t nanoseconds, log_buffer& to);
+    static void append_users(std::string_view fields, log_buffer& to);
 
     text_layout time_;
     std::int64_t second_ = -1;

@@ -29,6 +29,9 @@ struct log_action_view {
 
     [[nodiscard]] bool is_cancelled() const noexcept { return status == "cancelled"; }
 
+    /// What the field says of it, if it does.
+    void take(const log_field_view& field) noexcept;
+
     /// Of a record's fields.
     [[nodiscard]] static log_action_view of(std::string_view fields) noexcept;
 };

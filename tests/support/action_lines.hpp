@@ -86,13 +86,15 @@ struct action_line {
 /// A log of JSON into memory.
 struct action_log {
     std::shared_ptr<log_memory> memory = std::make_shared<log_memory>(256u << 20);
+    /// A loop's thread never waits for room.
+    std::size_t ring_bytes = 64u << 20;
     logger log{options()};
 
     [[nodiscard]] logger_options options() const {
         logger_options made;
         made.outputs.push_back({.sink = std::make_unique<memory_log_sink>(memory),
                                 .form = std::make_unique<json_layout>()});
-        made.ring_bytes = 64u << 20; // a loop's thread never waits for room
+        made.ring_bytes = ring_bytes;
         return made;
     }
 
