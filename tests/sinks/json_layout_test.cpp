@@ -2,6 +2,8 @@
 #include "support/child_process.hpp"
 #include "support/log_records.hpp"
 
+#include "sinks/crash_text.hpp"
+
 #include <sapwood/json_layout.hpp>
 
 #include <cstdint>
@@ -139,5 +141,26 @@ TEST_SUITE("json_layout") {
         const std::string line = line_of(logfmt, record);
         CHECK(line.substr(line.find(" task_uuid=")) ==
               " " + place + " message=save_order fields.task_uuid=mine\n");
+    }
+
+    TEST_CASE("a signal handler writes the same of a record in an action") {
+        owned_record record{.message = "save \"order\"", .logger = "db"};
+        record.with(detail::log_field_kind::place, "0af76519-16cd-43dd-8448-eb211c80319c2,31,4");
+        record.with(detail::log_field_kind::status, "cancelled");
+        record.with(detail::log_field_kind::duration, std::string("\x40\x42\x0f\0\0\0\0\0", 8));
+        record.with(detail::log_field_kind::children, std::string("\2\0\0\0", 4));
+        record.with(detail::log_field_kind::exception, "sapwood::cancelled");
+        record.with(detail::log_field_kind::source, "a.cpp:17");
+        record.with(detail::log_field_kind::reason, "the task was asked to stop");
+        record.with(kv("age", 12));
+        json_layout json;
+        logfmt_layout logfmt;
+        for (const crash_form form : {crash_form::json, crash_form::logfmt}) {
+            char memory[detail::crash_line_bytes_min];
+            detail::crash_text line(memory, sizeof(memory));
+            detail::put_crash_line(record.view(), form, line);
+            log_layout& usual = form == crash_form::json ? static_cast<log_layout&>(json) : logfmt;
+            CHECK(line.text() == line_of(usual, record));
+        }
     }
 }
