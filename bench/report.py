@@ -509,9 +509,23 @@ def collector_section(part):
                 for row in rows])]
 
 
+def actions_section(part):
+    return ["<h2>Actions</h2>",
+            "<p>A log of JSON into a file: CPU time in all, and of the thread that makes the records, per "
+            f"action or message; wall time per resumption. Median of {part['rounds']} interleaved rounds. Every "
+            "line was counted.</p>",
+            table([" sapwood", "median", "at most", " "], [
+                [html.escape(v["claim"]), number(v["value"]), number(v["mark"]),
+                 judged(v["value"] <= v["mark"])] for v in part["verdicts"]]),
+            details("All numbers", table(
+                [" case", "ns", "its thread, ns"],
+                [[html.escape(row["case"]), number(row["all_ns"]), number(row["thread_ns"])]
+                 for row in part["rows"]]))]
+
+
 SECTIONS = {"core": core_section, "writers": writers_section, "echo": echo_section,
             "memory": memory_section, "logger": logger_section, "durable": durable_section,
-            "collector": collector_section}
+            "collector": collector_section, "actions": actions_section}
 
 
 def page(parts):

@@ -8,6 +8,7 @@
 #include "json_decoder.hpp"
 #include "named_log.hpp"
 #include "source.hpp"
+#include "trace_fields.hpp"
 
 #include <sapwood/record.hpp>
 
@@ -56,6 +57,8 @@ struct decoded_request {
     /// Where the answer of a request whose records are kept is of its own, as that of _bulk is with
     /// its items: that answer's body, for success().
     std::string reply;
+    /// Memory for items of a request that belongs to a trace.
+    trace_fields traces;
 
     void refuse(unsigned with, std::string_view why) {
         status = with;

@@ -153,7 +153,7 @@ class http_parser::engine final : public http::basic_parser<true> {
         }
     }
 
-    void on_field_impl(http::field name, beast::string_view, beast::string_view value,
+    void on_field_impl(http::field name, beast::string_view text, beast::string_view value,
                        beast_error& error) override {
         if (++fields_ > limits_.fields_max) {
             refuse(431, "too many header fields", error);
@@ -162,7 +162,18 @@ class http_parser::engine final : public http::basic_parser<true> {
         if (has_head) {
             return; // a trailer: nothing in it counts
         }
+        if (name == http::field::unknown) {
+            note_unknown_field(view_of(text), view_of(value));
+            return;
+        }
         note_field(name, view_of(value), error);
+    }
+
+    /// Those that Beast has no name for.
+    void note_unknown_field(std::string_view name, std::string_view text) {
+        if (is_named(name, "traceparent")) {
+            head_.traceparent = ++traces_ == 1 ? text : std::string_view();
+        }
     }
 
     void note_field(http::field name, std::string_view text, beast_error& error) {
@@ -247,6 +258,7 @@ class http_parser::engine final : public http::basic_parser<true> {
     unsigned hosts_ = 0;
     unsigned lengths_ = 0;
     unsigned codings_ = 0;
+    unsigned traces_ = 0;
 };
 
 http_parser::http_parser(const http_limits& limits) : limits_(limits) {}
@@ -265,6 +277,7 @@ void http_parser::begin() {
     head_.origin.clear();
     head_.is_of_other_site = false;
     head_.authorization.clear();
+    head_.traceparent.clear();
     head_.type = media_type::none;
     head_.coding = content_coding::identity;
     head_.expects_continue = false;

@@ -38,6 +38,8 @@ struct http_head {
     /// A browser says that a page of another origin has it sent, an image's address among others.
     bool is_of_other_site = false;
     std::string authorization;
+    /// As it came, unless it came several times: then it is empty.
+    std::string traceparent;
     media_type type = media_type::none;
     content_coding coding = content_coding::identity;
     bool is_http_1_0 = false;

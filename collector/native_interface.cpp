@@ -16,7 +16,7 @@ void take_items(const http_request& request, const std::vector<json_item>& items
         to.refuse(request.shared.decoder.is_too_large() ? 413 : 400, error);
         return;
     }
-    to.items = items;
+    to.items = to.traces.added_to(items, request.head.traceparent);
 }
 
 void decode_body(const http_request& request, decoded_request& to) {

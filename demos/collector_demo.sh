@@ -33,12 +33,14 @@ address=$(sed -n 's/^listening on //p' "$work/out")
 echo "sapwood serve listens on $address"
 
 cat >"$work/post.py" <<'END'
-import http.client, json, sys
+import http.client, json, secrets, sys
 
 address, name, records = sys.argv[1], sys.argv[2], int(sys.argv[3])
 server = http.client.HTTPConnection(address)
+trace = secrets.token_hex(16)  # the process is a trace, and each request a span of it
 for number in range(1, records + 1):
-    server.request("POST", "/log", json.dumps({"process": name, "number": number}))
+    server.request("POST", "/log", json.dumps({"process": name, "number": number}),
+                   {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"})
     answer = json.loads(server.getresponse().read())
     assert answer == {"status": "1", "result": "success"}, answer
 print(f"{name}: {records} records, each answered {json.dumps(answer)}")
@@ -62,6 +64,7 @@ echo "The end of the log, in which they have taken turns:"
 tail -n 8 "$work/app.log"
 echo
 lines=$(wc -l <"$work/app.log")
-echo "$lines lines of $((4 * records)) records"
+traces=$(grep -o '"trace_id":"[0-9a-f]*"' "$work/app.log" | sort -u | wc -l)
+echo "$lines lines of $((4 * records)) records, $traces traces, a process each"
 "$sapwood" verify "$work/app.log" | tail -n 1 | sed "s|$work/||"
-[[ $lines == $((4 * records)) ]]
+[[ $lines == $((4 * records)) && $traces == 4 ]]

@@ -37,6 +37,15 @@ exec 3<&-
 writers=()
 
 echo
+echo '== actions, and sapwood tree'
+"$programs/actions" --log "$work/actions.json" --out "$work/requests.txt"
+if "$programs/../tools/sapwood" tree --help >/dev/null 2>&1; then
+    "$programs/../tools/sapwood" tree "$work/actions.json"
+else
+    cut -c 1-200 "$work/actions.json"
+fi
+
+echo
 echo '== log_to_file'
 mkdir "$work/in"
 

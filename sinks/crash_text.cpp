@@ -1,5 +1,7 @@
 #include "crash_text.hpp"
 
+#include "crash_action.hpp"
+
 #include "utf8.hpp"
 
 #include <algorithm>
@@ -89,6 +91,16 @@ void put_fields(const log_record& record, crash_text& to) noexcept {
     });
 }
 
+void put_action(const log_record& record, crash_text& to) noexcept {
+    for_each_action_text(log_action_view::of(record.fields),
+                         [&to](std::string_view name, std::string_view text) {
+                             to.put(' ');
+                             to.put(name);
+                             to.put('=');
+                             put_value(text, to);
+                         });
+}
+
 void put_text_line(const log_record& record, crash_text& to) noexcept {
     put_date(record, ' ', false, to);
     to.put(' ');
@@ -105,6 +117,7 @@ void put_text_line(const log_record& record, crash_text& to) noexcept {
         return;
     }
     put_fields(record, to);
+    put_action(record, to);
 }
 
 void put_logfmt_line(const log_record& record, crash_text& to) noexcept {
@@ -118,6 +131,7 @@ void put_logfmt_line(const log_record& record, crash_text& to) noexcept {
         to.put(" logger=");
         put_value(record.logger, to);
     }
+    put_action(record, to);
     to.put(" message=");
     put_value(record.message, to);
     put_fields(record, to);
@@ -149,6 +163,9 @@ void end_json_line(const log_record& record, crash_text& to, crash_text& whole) 
     const bool was_cut = to.is_cut();
     whole.put(was_cut || record.is_truncated ? "\",\"cut\":true" : "\"");
     whole.put(record.is_own() ? ",\"own\":true" : "");
+    if (!was_cut) {
+        put_crash_action_members(record, whole);
+    }
     bool has_fields = false;
     for_each_field(record.fields, [&](const log_field_view& field) {
         // At worst six bytes for one, and what stands around them.

@@ -1,5 +1,6 @@
 #include <sapwood/journal_log_sink.hpp>
 
+#include <sapwood/log_action_view.hpp>
 #include <sapwood/syslog_layout.hpp>
 
 #include <algorithm>
@@ -99,6 +100,10 @@ class journal_layout final : public log_layout {
         }
         detail::for_each_field(record.fields,
                                [&](const log_field_view& field) { append_users_field(field, to); });
+        detail::for_each_action_text(detail::log_action_view::of(record.fields),
+                                     [&](std::string_view name, std::string_view text) {
+                                         append_field(journal_field_name(name), text, to);
+                                     });
         time_.append(record, to); // ends with the newline
     }
 
@@ -121,11 +126,13 @@ class journal_layout final : public log_layout {
         case log_field_kind::task:
             append_field("TASK", field.value, to);
             return;
-        case log_field_kind::origin: // the record's time and thread have it
-        case log_field_kind::site:
-            return;
-        default:
+        case log_field_kind::text:
+        case log_field_kind::number:
+        case log_field_kind::boolean:
             append_field(journal_field_name(field.key), field.value, to);
+            return;
+        default: // the record's time and thread, or its place in an action
+            return;
         }
     }
 

@@ -44,6 +44,7 @@ log_producer::log_producer(std::size_t ring_bytes, std::uint32_t ordinal)
 
 log_backend::log_backend(const log_backend_options& options)
     : id_(last_backend_id.fetch_add(1, std::memory_order_relaxed) + 1),
+      redacted_(options.redacted),
       ticks_are_trusted_(kernel_trusts_ticks()),
       wants_location_(options.wants_location),
       wants_task_(options.wants_task),

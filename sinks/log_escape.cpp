@@ -1,5 +1,7 @@
 #include <sapwood/log_escape.hpp>
 
+#include <sapwood/log_action_view.hpp>
+
 #include <string>
 
 namespace sapwood::detail {
@@ -78,6 +80,16 @@ void append_logfmt_fields(std::string_view fields, log_buffer& to) {
             append_logfmt_value(field.value, to);
         }
     });
+}
+
+void append_action_texts(std::string_view fields, log_buffer& to) {
+    for_each_action_text(log_action_view::of(fields),
+                         [&](std::string_view name, std::string_view text) {
+                             to.push_back(' ');
+                             to.append(name);
+                             to.push_back('=');
+                             append_logfmt_value(text, to);
+                         });
 }
 
 } // namespace sapwood::detail

@@ -36,7 +36,12 @@ std::string foreign_fields(const foreign_record& record) {
 }
 
 void put_foreign(const log_core& core, const foreign_record& record) {
-    put_long_record(core, record.importance, 0, record.message, foreign_fields(record));
+    std::string fields = foreign_fields(record);
+    if (const log_place place = log_place::take(*core.backend)) {
+        char text[log_place::bytes_max]; // behind the origin, which comes first
+        fields.append(text, place.put(text));
+    }
+    put_long_record(core, record.importance, 0, record.message, fields);
 }
 
 } // namespace sapwood::detail

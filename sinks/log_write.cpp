@@ -44,23 +44,25 @@ std::string context_fields(const log_backend& backend, const std::source_locatio
 }
 
 void put_long_record(const log_core& core, level importance, std::uint8_t flags,
-                     std::string_view message, std::string_view fields) {
+                     std::string_view message, std::string_view fields, log_place place) {
     log_producer* const producer = core.backend->producer();
     if (producer != nullptr) {
-        const std::size_t room =
-            producer->writer.frame_bytes_max() - sizeof(log_frame) - 8 - log_text_overrun_bytes_max;
+        const std::size_t room = producer->writer.frame_bytes_max() - sizeof(log_frame) - 8 -
+                                 log_text_overrun_bytes_max - place.size_max();
         if (message.size() + fields.size() > room) {
             fields = fields.size() <= room / 2 ? fields : std::string_view();
             message = cut_at_character(message, room - fields.size());
             flags |= log_frame::truncated;
         }
     }
-    if (!fields.empty()) {
+    if (!fields.empty() || place) {
         flags |= log_frame::has_fields;
     }
-    put_record(core, importance, flags, message.size() + fields.size(), [&](char* to) {
+    const std::size_t bytes_max = message.size() + fields.size() + place.size_max();
+    put_record(core, importance, flags, bytes_max, [&](char* to) {
         char* const message_end = to + message.copy(to, message.size());
-        return log_text_ends{message_end, message_end + fields.copy(message_end, fields.size())};
+        char* const place_end = place ? place.put(message_end) : message_end;
+        return log_text_ends{message_end, place_end + fields.copy(place_end, fields.size())};
     });
 }
 
@@ -72,7 +74,7 @@ void put_slowly(const log_core& core, level importance, std::string_view message
         with_context += fields;
         fields = with_context;
     }
-    put_long_record(core, importance, 0, message, fields);
+    put_long_record(core, importance, 0, message, fields, log_place::take(*core.backend));
 }
 
 namespace {

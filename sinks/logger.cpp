@@ -100,6 +100,7 @@ log_owner::log_owner(logger_options options) : name_(options.name) {
         backend.is_durable |= outputs.back()->is_durable();
         keeps_from_ = std::min(keeps_from_, outputs.back()->keeps_from());
     }
+    backend.redacted = std::move(options.redact);
     backend_ = std::make_shared<log_backend>(backend);
     if (options.reopen_on_hangup) {
         backend_->requests().reopen_on_hangup();
@@ -313,6 +314,9 @@ std::shared_ptr<log_core> log_owner::core(std::string name) {
         if (auto known = each.lock(); known != nullptr && known->name == name) {
             return known;
         }
+    }
+    if (cores_.empty()) {
+        backend_->lives_by(weak_from_this());
     }
     const std::uint16_t id = names_->add(name);
     const level threshold = threshold_of(name);

@@ -1,5 +1,6 @@
 #include <sapwood/syslog_layout.hpp>
 
+#include <sapwood/log_action_view.hpp>
 #include <sapwood/log_escape.hpp>
 
 #include <algorithm>
@@ -142,19 +143,16 @@ void syslog_layout::append_rfc5424(const log_record& record, log_buffer& to) {
 /// in a line, as escape() does it.
 void syslog_layout::append_structured_data(const log_record& record, log_buffer& to) const {
     bool is_first = true;
-    detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
-        if (field.kind > detail::log_field_kind::boolean) {
-            return;
-        }
+    const auto put = [&](std::string_view key, std::string_view text) {
         if (std::exchange(is_first, false)) {
             to.push_back('[');
             to.append(options_.structured_data_id);
         }
         to.push_back(' ');
-        to.append(or_nil(printable(field.key, sd_name_bytes_max, "=]\"")));
+        to.append(or_nil(printable(key, sd_name_bytes_max, "=]\"")));
         to.append("=\"");
         std::string value;
-        escape(field.value, value);
+        escape(text, value);
         for (const char c : value) {
             if (c == '"' || c == '\\' || c == ']') {
                 to.push_back('\\');
@@ -162,7 +160,13 @@ void syslog_layout::append_structured_data(const log_record& record, log_buffer&
             to.push_back(c);
         }
         to.push_back('"');
+    };
+    detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
+        if (field.kind <= detail::log_field_kind::boolean) {
+            put(field.key, field.value);
+        }
     });
+    detail::for_each_action_text(detail::log_action_view::of(record.fields), put);
     to.append(is_first ? "- " : "] ");
 }
 

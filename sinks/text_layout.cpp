@@ -209,6 +209,7 @@ void text_layout::append_message(const log_record& record, log_buffer& to) {
     }
     if (!record.fields.empty()) {
         detail::append_logfmt_fields(record.fields, to);
+        detail::append_action_texts(record.fields, to);
     }
     if (record.is_own()) [[unlikely]] {
         to.append(log_record::own_mark);

@@ -21,6 +21,15 @@ std::atomic<std::int64_t> known_rate = 0;
 
 } // namespace
 
+std::int64_t ticks_to_ns(std::uint64_t ticks, bool trusted) noexcept {
+    if (!trusted) {
+        return static_cast<std::int64_t>(ticks);
+    }
+    __extension__ using wide = __int128;
+    return static_cast<std::int64_t>((wide{ticks} * known_rate.load(std::memory_order_relaxed)) >>
+                                     32);
+}
+
 tick_clock::tick_clock(bool trusted) : trusted_(trusted), origin_(read()) {
     base_ticks_ = origin_.ticks;
     base_ns_ = origin_.real;

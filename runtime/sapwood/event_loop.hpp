@@ -258,6 +258,9 @@ class event_loop {
     /// turns ago. The difference of two is right up to 2.2 years.
     [[nodiscard]] std::uint32_t coarse_time() const noexcept { return coarse_time_; }
 
+    /// Coroutines that it has resumed: the same as before means that none has waited meanwhile.
+    [[nodiscard]] std::uint64_t resumptions() const noexcept { return resumptions_; }
+
     /// A coroutine becomes a task of the loop: its number, from 1.
     std::uint32_t count_task_start() noexcept {
         return static_cast<std::uint32_t>(++tasks_started_);

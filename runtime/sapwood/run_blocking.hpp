@@ -3,6 +3,7 @@
 // Pool.apply_async. The calls may be made from any loop; each comes back to its own.
 #pragma once
 
+#include <sapwood/activity.hpp>
 #include <sapwood/errors.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/intrusive_list.hpp>
@@ -159,6 +160,7 @@ class [[nodiscard]] blocking_call final : public blocking_job {
 
   private:
     void perform() noexcept override {
+        const borrowed_activity as_the_task_is(*context); // which waits meanwhile
         try {
             if constexpr (is_void) {
                 work_();
@@ -169,6 +171,7 @@ class [[nodiscard]] blocking_call final : public blocking_job {
             }
         } catch (...) {
             error_ = std::current_exception();
+            as_the_task_is.failed(error_);
         }
     }
 

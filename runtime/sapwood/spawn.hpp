@@ -2,6 +2,7 @@
 // Loop thread only.
 #pragma once
 
+#include <sapwood/activity.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/named.hpp>
 #include <sapwood/task.hpp>
@@ -66,10 +67,15 @@ class spawned_task final : public root_context {
     /// The task that was spawned before it and is alive.
     [[nodiscard]] const spawned_task* next() const noexcept { return next_; }
 
-    /// Before it starts: requests to stop go to `to` and are never delivered.
+    /// Before it starts: requests to stop go to `to` and are never delivered. It serves for longer
+    /// than what its maker is doing, and begins with nothing.
     void shield_for(stop_listener& to) noexcept {
+        if (doing != nullptr) {
+            doing->let_go(doing);
+        }
         shields = 1;
         listener = &to;
+        has_listener = true;
     }
 
     void join_by(waiter& joiner) noexcept {
@@ -301,7 +307,7 @@ auto spawn(F work, spawn_options options = {}) {
 
 /// Like spawn, for a task that must come to its own end, cleaning up: it always starts, it is never
 /// stopped, and a request to stop, as the loop makes at its end, goes to `listener`, which lives as
-/// long as the task and makes it end.
+/// long as the task and makes it end. It is in no action of a log, whatever its maker is in.
 template <class T>
 join_handle<T> spawn_shielded(task<T> child, stop_listener& listener) {
     auto handle = spawn(std::move(child));

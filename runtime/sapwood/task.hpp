@@ -4,6 +4,7 @@
 // a task that has not started may be made and moved anywhere.
 #pragma once
 
+#include <sapwood/activity.hpp>
 #include <sapwood/errors.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/frame_pool.hpp>
@@ -52,7 +53,7 @@ class root_context : public task_context {
 
     /// What it inherited, and has bound for good, is no longer its.
     void drop_inherited() noexcept {
-        if (name != nullptr || locals != nullptr) [[unlikely]] {
+        if (name != nullptr || locals != nullptr || doing != nullptr) [[unlikely]] {
             drop_what_is_there();
         }
     }
@@ -76,9 +77,10 @@ class root_context : public task_context {
         started_at_ = home.coarse_time();
     }
 
-    /// Takes over the name and the task_locals of `parent`.
+    /// Takes over the name and the task_locals of `parent`, and what it is doing.
     void inherit_from(const task_context& parent) noexcept {
-        if (parent.name != nullptr || parent.locals != nullptr) [[unlikely]] {
+        if (parent.name != nullptr || parent.locals != nullptr || parent.doing != nullptr)
+            [[unlikely]] {
             share_what_is_there(parent);
         }
     }
@@ -86,6 +88,9 @@ class root_context : public task_context {
     /// The same from the task that runs right now, if one does, and whose number that is.
     std::uint32_t inherit_from_running() noexcept {
         if (running_loop == nullptr || running_loop->running_task() == nullptr) {
+            if (thread_activity != nullptr) {
+                doing = thread_activity->hand_down(&thread_activity);
+            }
             return 0;
         }
         const task_context& parent = *running_loop->running_task();
@@ -101,11 +106,16 @@ class root_context : public task_context {
     [[gnu::noinline, gnu::cold]] void drop_what_is_there() noexcept {
         drop_name(*this);
         release_inherited(std::exchange(locals, nullptr));
+        activity*& place = listener_is_busy ? listener->doing : doing;
+        if (place != nullptr && (listener_is_busy || !has_listener)) {
+            place->let_go(place);
+        }
     }
 
     [[gnu::noinline, gnu::cold]] void share_what_is_there(const task_context& parent) noexcept {
         share_name(parent, *this);
         locals = share_inherited(parent.locals);
+        doing = hand_down_activity(parent);
     }
 
     std::uint32_t started_at_ = 0;
@@ -182,7 +192,7 @@ class promise_base : public ready_node {
             const std::coroutine_handle<> parent = promise.handle;
             if (parent == nullptr) {
                 auto& root = *static_cast<root_context*>(promise.context);
-                SAPWOOD_ASSERT(root.shields == 0 || root.listener != nullptr,
+                SAPWOOD_ASSERT(root.shields == 0 || root.has_listener,
                                "a task ended while a shield of it is kept elsewhere: a shield "
                                "belongs into the coroutine that made it");
                 root.drop_inherited();
@@ -203,9 +213,22 @@ class promise_base : public ready_node {
 
     final_awaiter final_suspend() const noexcept { return {}; }
 
-    void unhandled_exception() noexcept { error = std::current_exception(); }
+    void unhandled_exception() noexcept {
+        error = std::current_exception();
+        if (context->doing != nullptr) {
+            tell_activity();
+        }
+    }
 
     std::exception_ptr error;
+
+  private:
+    [[gnu::noinline, gnu::cold]] void tell_activity() const noexcept {
+        activity*& place = context->has_listener ? context->listener->doing : context->doing;
+        if (place != nullptr) {
+            place->failed(place, error);
+        }
+    }
 };
 
 template <class T>

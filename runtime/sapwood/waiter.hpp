@@ -18,6 +18,7 @@ class waiter;
 
 namespace detail {
 
+class activity;
 class cancel_scope;
 class inherited_value;
 class root_context;
@@ -39,6 +40,9 @@ class stop_listener {
   public:
     virtual void stop_requested() noexcept = 0;
 
+    /// The task's place for what it is doing: in the task a pointer to this is in the way.
+    detail::activity* doing = nullptr;
+
   protected:
     ~stop_listener() = default;
 };
@@ -50,8 +54,14 @@ struct task_context {
     event_loop* loop = nullptr;
     /// Where the task waits right now. Null while it runs or is ready to.
     waiter* waiting = nullptr;
-    /// While the task is shielded, who is told of a request to stop. May be null.
-    stop_listener* listener = nullptr;
+
+    union {
+        /// What the task is doing, for who writes logs; see activity.hpp. Null: nothing.
+        detail::activity* doing = nullptr;
+        /// Where `has_listener`: it is shielded for life, and this one is told of requests to stop.
+        stop_listener* listener;
+    };
+
     /// The innermost of the scopes it is in that can be told to stop by themselves, such as
     /// timeouts. Mostly null.
     detail::cancel_scope* scope = nullptr;
@@ -74,6 +84,9 @@ struct task_context {
     /// It was the task itself that was asked. Looked at only where there are scopes.
     bool task_requested : 1 = false;
     bool name_is_literal : 1 = false;
+    bool has_listener : 1 = false;
+    /// The listener's place for an activity has been used.
+    bool listener_is_busy : 1 = false;
 
     /// Asks the task to stop: it throws `cancelled` at the await point where it waits, or, where
     /// it runs or already has what it waited for, at the next one where it has to wait; not
@@ -296,7 +309,7 @@ class waiter_list {
 void task_context::cancel() noexcept {
     note_cancel_request();
     if (shields > 0) {
-        if (listener != nullptr) {
+        if (has_listener) {
             listener->stop_requested();
         }
     } else if (waiting != nullptr) {

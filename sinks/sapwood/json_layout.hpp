@@ -9,13 +9,23 @@
 // itself, too, so that every name that ends so can be turned back. Keys are always as escape() has
 // them.
 // `"cut":true` and `"own":true` (what the log says itself, of gaps for example) are outside of
-// "fields", where no user can write.
+// "fields", where no user can write. So are the members by which a record in an action says where
+// it belongs, which are eliot's: "task_uuid", "task_level", "timestamp", "action_type",
+// "action_status" and so on (docs/actions.md).
 #pragma once
 
 #include <sapwood/log_record.hpp>
 #include <sapwood/text_layout.hpp>
 
+#include <cstdint>
+#include <string>
+#include <vector>
+
 namespace sapwood {
+
+namespace detail {
+struct log_action_view;
+}
 
 class json_layout final : public log_layout {
   public:
@@ -24,17 +34,36 @@ class json_layout final : public log_layout {
 
     void append(const log_record& record, log_buffer& to) override;
 
+    void become_childs() override;
+
     [[nodiscard]] crash_form in_crash() const noexcept override { return crash_form::json; }
 
   private:
+    /// Who logs, at which level, as text.
+    struct source {
+        std::uint64_t key = ~std::uint64_t{0};
+        std::uint32_t size = 0;
+        char bytes[100] = {};
+    };
+
+    void begin_second(const log_record& record, std::int64_t second);
+    void append_source(const log_record& record, log_buffer& to);
+    void append_action(const detail::log_action_view& action, const log_record& record,
+                       bool is_plain_text, std::uint32_t nanoseconds, log_buffer& to);
+    static void append_users(std::string_view fields, log_buffer& to);
+
     text_layout time_;
+    std::int64_t second_ = -1;
+    std::string before_digits_;
+    std::string after_digits_;
+    std::vector<source> sources_;
 };
 
 /// logfmt: `time=2026-11-21T22:39:56.123456789Z level=info thread=1234 logger=app.db
 /// message="cache miss" key="a b" age=12`. Escaped as text is, in quotes where it must be. What the
-/// record says of itself (location, function, task, `cut=true`, `own=true`) stands before the
-/// message; a user's key that is one of these names, or begins with `fields.`, has `fields.` put
-/// before it.
+/// record says of itself (location, function, task, `cut=true`, `own=true`; in an action task_uuid,
+/// task_level, action_status and so on) stands before the message; a user's key that is one of
+/// these names, or begins with `fields.`, has `fields.` put before it.
 class logfmt_layout final : public log_layout {
   public:
     explicit logfmt_layout(log_time_zone zone = log_time_zone::utc);

@@ -40,6 +40,16 @@ enum class log_field_kind : std::uint8_t {
     task,
     origin,
     site,
+    // Of a record in an action, see log_action.hpp: its place, which is a UUID and the numbers of
+    // its level; and of an action's first and last record what it says. `duration` is eight bytes,
+    // nanoseconds, `children` four.
+    place,
+    status,
+    exception,
+    reason,
+    source,
+    duration,
+    children,
 };
 
 /// A field in the ring: this, the key, the value; nothing is aligned.

@@ -97,6 +97,8 @@ struct log_backend_options {
     bool wants_site = false;
     /// An output is durable.
     bool is_durable = false;
+    /// Names of arguments whose values are not shown.
+    std::vector<std::string> redacted = {};
 };
 
 /// The signal that is about to end the process.
@@ -115,6 +117,17 @@ class log_backend {
     ~log_backend() = default;
 
     // --- threads that log ---
+
+    /// Of this log, in this process: a child that was forked has another one.
+    [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+
+    [[nodiscard]] const std::vector<std::string>& redacted() const noexcept { return redacted_; }
+
+    /// What keeps the log from ending while somebody has it; null where it is ending.
+    [[nodiscard]] std::shared_ptr<void> keep() const noexcept { return life_.lock(); }
+
+    /// Once, before any thread logs.
+    void lives_by(std::weak_ptr<void> life) noexcept { life_ = std::move(life); }
 
     [[nodiscard]] std::uint64_t ticks() const noexcept { return read_ticks(ticks_are_trusted_); }
 
@@ -331,6 +344,8 @@ class log_backend {
 
     // Constant after construction, but in a child process, which has another id.
     std::uint64_t id_;
+    std::weak_ptr<void> life_;
+    const std::vector<std::string> redacted_;
     const bool ticks_are_trusted_;
     const bool wants_location_;
     const bool wants_task_;

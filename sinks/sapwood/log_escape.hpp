@@ -24,6 +24,9 @@ inline void append_escaped(std::string_view text, log_buffer& to) {
 /// is empty or holds a space, a quote or an equals sign stands in quotes, in which a quote is `\"`.
 void append_logfmt_fields(std::string_view fields, log_buffer& to);
 
+/// The same of what a record in an action says of its place, if it is in one: ` task_uuid=...`.
+void append_action_texts(std::string_view fields, log_buffer& to);
+
 /// A value, quoted where it must be.
 void append_logfmt_value(std::string_view value, log_buffer& to);
 

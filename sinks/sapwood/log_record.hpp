@@ -88,6 +88,19 @@ void for_each_field(std::string_view fields, Visit&& visit) {
     }
 }
 
+/// Calls `visit` with the name and the text of where in the source, and in which task, a record was
+/// made, as far as it says so.
+template <class Visit>
+void for_each_context(const log_record& record, Visit&& visit) {
+    constexpr std::string_view names[] = {"location", "function", "task"};
+    for_each_field(record.fields, [&](const log_field_view& field) {
+        if (field.kind > log_field_kind::boolean && field.kind <= log_field_kind::task) {
+            visit(names[static_cast<int>(field.kind) - static_cast<int>(log_field_kind::location)],
+                  field.value);
+        }
+    });
+}
+
 /// When and on which thread a record was made that did not come from there straight away.
 struct log_origin {
     static constexpr std::size_t bytes = 12;

@@ -3,6 +3,7 @@
 
 #include <sapwood/log_backend.hpp>
 #include <sapwood/log_format.hpp>
+#include <sapwood/log_place.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -54,9 +55,9 @@ struct log_text_ends {
 
 /// Puts a record into the ring. `put(to)` writes the message and the fields, `text_bytes_max` at
 /// most, and returns log_text_ends; it may overwrite log_text_overrun_bytes_max bytes behind them.
-/// They must fit; see put_long_record.
-template <class Put>
-[[gnu::always_inline]] inline void put_record(const log_core& core, level importance,
+/// They must fit; see put_long_record. `core` is a log_core, or a log_action_source.
+template <class Core, class Put>
+[[gnu::always_inline]] inline void put_record(const Core& core, level importance,
                                               std::uint8_t flags, std::size_t text_bytes_max,
                                               Put&& put) {
     log_backend& backend = *core.backend;
@@ -100,7 +101,7 @@ template <class Put>
 /// The same for what is too long for a ring: cut, at the end of a character, and without fields
 /// that do not fit.
 void put_long_record(const log_core& core, level importance, std::uint8_t flags,
-                     std::string_view message, std::string_view fields);
+                     std::string_view message, std::string_view fields, log_place place = {});
 
 /// The longest text that is written in place without asking.
 inline constexpr std::size_t log_text_bytes_max = 512;
@@ -123,13 +124,13 @@ template <std::size_t Index, class Format>
 /// the first one stands behind the last literal.
 template <std::size_t Index, class Format, class Text>
 [[gnu::always_inline]] inline void put_argument(log_text_ends& ends, const Format& format,
-                                                const Text& text) noexcept {
+                                                const Text& text, log_place place) noexcept {
     if constexpr (Index < Format::message_fields) {
         ends.message = text.put(put_literal<Index>(ends.message, format));
     } else {
         if constexpr (Index == Format::message_fields) {
             ends.message = put_literal<Index>(ends.message, format);
-            ends.fields = ends.message;
+            ends.fields = place ? place.put(ends.message) : ends.message;
         }
         ends.fields = text.put(ends.fields);
     }
@@ -184,15 +185,18 @@ template <class Format, std::size_t... Indices, class... Texts>
         return false;
     }
     const bool plain = format.literals_are_plain() && ((Indices >= count || texts.plain()) && ...);
-    const auto flags = static_cast<std::uint8_t>(
-        (plain ? log_frame::plain : 0) | (sizeof...(Texts) > count ? log_frame::has_fields : 0));
+    const log_place place = log_place::take(*core.backend);
+    const auto flags =
+        static_cast<std::uint8_t>((plain ? log_frame::plain : 0) |
+                                  (sizeof...(Texts) > count || place ? log_frame::has_fields : 0));
     put_record(
-        core, importance, flags, bytes_max, [&](char* to) __attribute__((always_inline)) {
+        core, importance, flags,
+        bytes_max + place.size_max(), [&](char* to) __attribute__((always_inline)) {
             log_text_ends ends{to, to};
-            (put_argument<Indices>(ends, format, texts), ...);
+            (put_argument<Indices>(ends, format, texts, place), ...);
             if constexpr (sizeof...(Texts) == count) {
                 ends.message = put_literal<count>(ends.message, format);
-                ends.fields = ends.message;
+                ends.fields = place ? place.put(ends.message) : ends.message;
             }
             return ends;
         });

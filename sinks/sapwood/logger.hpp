@@ -11,6 +11,7 @@
 // logged written, when the last of them is gone. Any thread may use, copy and destroy one.
 #pragma once
 
+#include <sapwood/action.hpp>
 #include <sapwood/clock.hpp>
 #include <sapwood/durability.hpp>
 #include <sapwood/list_awaiter.hpp>
@@ -80,6 +81,10 @@ struct logger_options {
     /// unless it has one.
     bool crash_handler = true;
 
+    /// Arguments and results of calls that are logged (log_call.hpp) whose values are never shown:
+    /// names such as `password`.
+    std::vector<std::string> redact = {};
+
     /// SIGHUP does reopen(). A handler that is there when the log begins is called as well.
     bool reopen_on_hangup = false;
 };
@@ -112,6 +117,8 @@ class [[nodiscard]] room_awaiter final : public list_awaiter {
 struct logger_access;
 
 } // namespace detail
+
+struct log_call_options;
 
 class logger {
   public:
@@ -205,6 +212,64 @@ class logger {
         }
     }
 
+    // --- actions: any thread, see action.hpp ---
+
+    /// Begins an action where the caller is: below the action of this log that the task, or the
+    /// thread, is in, else a task of its own. Its records are of level info, one that fails is an
+    /// error. Throws std::bad_alloc.
+    template <class... T>
+    [[nodiscard]] action start_action(action_name name, const log_field<T>&... fields) const {
+        return start_action(level::info, name, fields...);
+    }
+
+    template <class... T>
+    [[nodiscard]] action start_action(level importance, action_name name,
+                                      const log_field<T>&... fields) const {
+        if (!enabled(importance)) {
+            return {};
+        }
+        const detail::rendered_fields all(fields...);
+        return begin_action(importance, name, all.view());
+    }
+
+    /// Begins an action that is a child of one elsewhere, in another process for example: `task_id`
+    /// is what serialize_task_id() gave there. Where it is none, the action is a task of its own
+    /// with a field `continues` that says what came.
+    template <class... T>
+    [[nodiscard]] action continue_task(std::string_view task_id, action_name name,
+                                       const log_field<T>&... fields) const {
+        if (!enabled(level::info)) {
+            return {};
+        }
+        const detail::rendered_fields all(fields...);
+        return continue_action(task_id, name, all.view());
+    }
+
+    /// Begins an action that somebody's request has caused: a task of its own, in the trace that
+    /// `traceparent`, the request's header, names; its fields say so, as `trace_id` and
+    /// `parent_span_id`. Where that is no such header, it is ignored, as the W3C wants it.
+    template <class... T>
+    [[nodiscard]] action continue_trace(std::string_view traceparent, action_name name,
+                                        const log_field<T>&... fields) const {
+        if (!enabled(level::info)) {
+            return {};
+        }
+        const detail::rendered_fields all(fields...);
+        return trace_action(traceparent, name, all.view());
+    }
+
+    /// Calls `work` with `args`, as an action: its arguments are the fields of the first record,
+    /// what it returns is a field `result` of the last one. Where it makes a task, this makes one,
+    /// which is the action. Defined in <sapwood/log_call.hpp>, which says more.
+    template <class F, class... Args>
+    decltype(auto) call(action_name name, F&& work, Args&&... args) const;
+    template <class F, class... Args>
+    decltype(auto) call(const log_call_options& how, F&& work, Args&&... args) const;
+
+    /// Those of the action that the caller is in, see action; empty where it is in none.
+    [[nodiscard]] std::string serialize_task_id() const;
+    [[nodiscard]] std::string traceparent() const;
+
     // --- levels: any thread ---
 
     [[nodiscard]] level threshold() const noexcept {
@@ -281,9 +346,17 @@ class logger {
     [[nodiscard]] task<> close() const;
 
   private:
+    friend struct detail::call_access;
     friend struct detail::logger_access;
 
     explicit logger(std::shared_ptr<detail::log_core> core) noexcept : core_(std::move(core)) {}
+
+    [[nodiscard]] action begin_action(level importance, const action_name& name,
+                                      std::string_view fields) const;
+    [[nodiscard]] action continue_action(std::string_view task_id, const action_name& name,
+                                         std::string_view fields) const;
+    [[nodiscard]] action trace_action(std::string_view header, const action_name& name,
+                                      std::string_view fields) const;
 
     std::shared_ptr<detail::log_core> core_;
 };

@@ -28,6 +28,9 @@ namespace sapwood::detail {
     return monotonic_ns();
 }
 
+/// How long so many ticks are, as the last tick_clock knows. Any thread.
+[[nodiscard]] std::int64_t ticks_to_ns(std::uint64_t ticks, bool trusted) noexcept;
+
 /// One thread.
 class tick_clock {
   public:

@@ -100,6 +100,20 @@ TEST_SUITE("http_session") {
                                     R"({"a":"5","b":"x y"})", R"({"a":6})", R"({"a":"7"})"});
     }
 
+    CO_TEST_CASE("records have the trace of their request") {
+        served at;
+        co_await at.begin();
+        const std::string trace =
+            "TraceParent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+        CHECK(status_of(co_await at.post(R"([{"a":1},{"trace_id":"own"}])", "/log", trace)) == 200);
+        CHECK(status_of(co_await at.post(R"({"a":2})", "/log", trace + trace)) == 200); // which?
+        CHECK(status_of(co_await at.post(R"({"a":3})")) == 200);
+        co_await at.end();
+        CHECK(at.records() == lines{R"({"a":1,"trace_id":"0af7651916cd43dd8448eb211c80319c",)"
+                                    R"("span_id":"b7ad6b7169203331"})",
+                                    R"({"trace_id":"own"})", R"({"a":2})", R"({"a":3})"});
+    }
+
     CO_TEST_CASE("where one record is wrong none is kept, and the answer names it") {
         served at;
         co_await at.begin();

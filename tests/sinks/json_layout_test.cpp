@@ -2,6 +2,8 @@
 #include "support/child_process.hpp"
 #include "support/log_records.hpp"
 
+#include "sinks/crash_text.hpp"
+
 #include <sapwood/json_layout.hpp>
 
 #include <cstdint>
@@ -110,5 +112,55 @@ TEST_SUITE("json_layout") {
         CHECK(logfmt_of(record) == "logger=db message=\"cache miss\" key=\"a\\\"b c\" age=12 "
                                    "empty=\"\" bad\\x20key\\n=\"x=y\\n\"\n");
         CHECK(logfmt_of({.message = "one", .is_truncated = true}) == "cut=true message=one\n");
+    }
+
+    TEST_CASE("what a record in an action says of it stands outside of its fields, in every form") {
+        owned_record record{.message = "save_order"};
+        record.with(detail::log_field_kind::place, "0af76519-16cd-43dd-8448-eb211c80319c2,31,4");
+        record.with(detail::log_field_kind::status, "failed");
+        record.with(detail::log_field_kind::duration, std::string("\x40\x42\x0f\0\0\0\0\0", 8));
+        record.with(detail::log_field_kind::children, std::string("\2\0\0\0", 4));
+        record.with(detail::log_field_kind::exception, "std::runtime_error");
+        record.with(detail::log_field_kind::source, "a.cpp:17");
+        record.with(detail::log_field_kind::reason, "no room");
+        record.with(kv("task_uuid", "mine"));
+        const std::string place =
+            "task_uuid=0af76519-16cd-43dd-8448-eb211c80319c task_level=/2/31/4 "
+            "action_status=failed action_duration=0.001000000 action_children=2 "
+            "action_exception=std::runtime_error action_reason=\"no room\" action_source=a.cpp:17";
+        CHECK(json_of(record) ==
+              R"("message":"save_order","task_uuid":"0af76519-16cd-43dd-8448-eb211c80319c",)"
+              R"("task_level":[2,31,4],"timestamp":1795300796.123456,"action_type":"save_order",)"
+              R"("action_status":"failed","duration":0.001000000,"children":2,)"
+              R"("exception":"std::runtime_error","reason":"no room","source":"a.cpp:17",)"
+              R"("fields":{"task_uuid":"mine"}})"
+              "\n");
+        text_layout text({.pattern = "%v"});
+        CHECK(line_of(text, record) == "save_order task_uuid=mine " + place + "\n");
+        logfmt_layout logfmt;
+        const std::string line = line_of(logfmt, record);
+        CHECK(line.substr(line.find(" task_uuid=")) ==
+              " " + place + " message=save_order fields.task_uuid=mine\n");
+    }
+
+    TEST_CASE("a signal handler writes the same of a record in an action") {
+        owned_record record{.message = "save \"order\"", .logger = "db"};
+        record.with(detail::log_field_kind::place, "0af76519-16cd-43dd-8448-eb211c80319c2,31,4");
+        record.with(detail::log_field_kind::status, "cancelled");
+        record.with(detail::log_field_kind::duration, std::string("\x40\x42\x0f\0\0\0\0\0", 8));
+        record.with(detail::log_field_kind::children, std::string("\2\0\0\0", 4));
+        record.with(detail::log_field_kind::exception, "sapwood::cancelled");
+        record.with(detail::log_field_kind::source, "a.cpp:17");
+        record.with(detail::log_field_kind::reason, "the task was asked to stop");
+        record.with(kv("age", 12));
+        json_layout json;
+        logfmt_layout logfmt;
+        for (const crash_form form : {crash_form::json, crash_form::logfmt}) {
+            char memory[detail::crash_line_bytes_min];
+            detail::crash_text line(memory, sizeof(memory));
+            detail::put_crash_line(record.view(), form, line);
+            log_layout& usual = form == crash_form::json ? static_cast<log_layout&>(json) : logfmt;
+            CHECK(line.text() == line_of(usual, record));
+        }
     }
 }

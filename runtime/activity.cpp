@@ -1,0 +1,7 @@
+#include <sapwood/activity.hpp>
+
+namespace sapwood::detail {
+
+constinit thread_local activity* thread_activity = nullptr;
+
+} // namespace sapwood::detail

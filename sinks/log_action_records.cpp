@@ -1,0 +1,144 @@
+// What actions write: their places in all records, and their first and last ones.
+#include <sapwood/log_action.hpp>
+
+#include <sapwood/log_escape.hpp>
+#include <sapwood/log_write.hpp>
+
+#include <algorithm>
+#include <cstring>
+#include <fmt/format.h>
+
+namespace sapwood::detail {
+
+namespace {
+
+/// What a record of an action says itself, in front of the user's fields: as much as fits.
+class own_fields {
+  public:
+    explicit own_fields(std::size_t room) noexcept : room_(std::min(room, sizeof(text_) - 64)) {}
+
+    void place(log_place where) noexcept {
+        size_ = static_cast<std::size_t>(where.put(text_) - text_);
+    }
+
+    void add(log_field_kind kind, std::string_view value) noexcept {
+        if (size_ + log_field_header_bytes >= room_) {
+            return;
+        }
+        value = cut_at_character(value, room_ - size_ - log_field_header_bytes);
+        char* const to = text_ + size_;
+        put_field_header(to, {static_cast<std::uint32_t>(value.size()), 0, kind});
+        value.copy(to + log_field_header_bytes, value.size());
+        size_ += log_field_header_bytes + value.size();
+    }
+
+    template <class Number>
+    void add_number(log_field_kind kind, Number value) noexcept {
+        char bytes[sizeof(value)];
+        std::memcpy(bytes, &value, sizeof(value));
+        add(kind, {bytes, sizeof(bytes)});
+    }
+
+    [[nodiscard]] std::string_view view() const noexcept { return {text_, size_}; }
+
+  private:
+    std::size_t room_;
+    std::size_t size_ = 0;
+    char text_[4096]; // NOLINT: filled where size_ says so
+};
+
+/// For own fields: half of what a ring takes at most.
+std::size_t own_bytes_max(log_backend& backend) noexcept {
+    const log_producer* const producer = backend.producer();
+    return producer != nullptr ? producer->writer.frame_bytes_max() / 2 : 512;
+}
+
+void put_action_record(const log_action_source& source, level importance, bool name_is_plain,
+                       std::string_view name, std::string_view own,
+                       std::string_view users) noexcept {
+    auto flags =
+        static_cast<std::uint8_t>(log_frame::has_fields | (name_is_plain ? log_frame::plain : 0));
+    const log_producer* const producer = source.backend->producer();
+    if (producer != nullptr) {
+        const std::size_t room = producer->writer.frame_bytes_max() - sizeof(log_frame) - 8 -
+                                 log_text_overrun_bytes_max - own.size();
+        name = cut_at_character(name, room);
+        if (users.size() > room - name.size()) [[unlikely]] {
+            users = {};
+            flags |= log_frame::truncated;
+        }
+    }
+    put_record(source, importance, flags, name.size() + own.size() + users.size(), [&](char* to) {
+        char* const message_end = to + name.copy(to, name.size());
+        std::memcpy(message_end, own.data(), own.size());
+        char* const own_end = message_end + own.size();
+        return log_text_ends{message_end, own_end + users.copy(own_end, users.size())};
+    });
+}
+
+} // namespace
+
+char* log_place::put(char* to) const noexcept {
+    char* const uuid = to + log_field_header_bytes;
+    std::memcpy(uuid, inside_->uuid().data(), uuid_bytes);
+    const std::string_view level = inside_->level_prefix();
+    char* const numbers = uuid + uuid_bytes;
+    std::memcpy(numbers, level.data(), 16); // a fixed size needs no call, and the rest is rare
+    if (level.size() > 16) {
+        std::memcpy(numbers + 16, level.data() + 16, level.size() - 16);
+    }
+    char* const end = put_decimal(numbers + level.size(), number_);
+    put_field_header(to, {static_cast<std::uint32_t>(end - uuid), 0, log_field_kind::place});
+    return end;
+}
+
+log_place log_place::take_inside(const log_backend& backend) noexcept {
+    const log_action* const inside = log_action::current(backend);
+    return inside != nullptr ? log_place(inside, inside->take_number()) : log_place();
+}
+
+void log_action::write_start(std::string_view fields) noexcept {
+    own_fields own(own_bytes_max(*source_.backend));
+    own.place({this, 1}); // nobody else knows it yet
+    next_.store(2, std::memory_order_relaxed);
+    own.add(log_field_kind::status, "started");
+    put_action_record(source_, importance_, name_is_plain_, name(), own.view(), fields);
+}
+
+void log_action::write_end(const action_failure* failure) noexcept {
+    log_backend& backend = *source_.backend;
+    if (backend.id() != backend_id_) {
+        return; // in a forked child: it is its parent's
+    }
+    const std::uint64_t ended = ended_ != 0 ? ended_ : backend.ticks();
+    const std::uint32_t number = take_number();
+    own_fields own(own_bytes_max(backend));
+    own.place({this, number});
+    own.add(log_field_kind::status, failure == nullptr                              ? "succeeded"
+                                    : failure->outcome == action_outcome::cancelled ? "cancelled"
+                                                                                    : "failed");
+    own.add_number(log_field_kind::duration,
+                   ticks_to_ns(ended - began_, backend.ticks_are_trusted()));
+    own.add_number(log_field_kind::children, number - 2);
+    level importance = importance_;
+    std::string_view users;
+    if (failure == nullptr) {
+        users = more_success_ != nullptr ? std::string_view(*more_success_)
+                                         : std::string_view(success_, success_bytes_);
+    } else {
+        own.add(log_field_kind::exception, failure->exception.substr(0, 256));
+        char place[256];
+        const std::string_view file(file_);
+        const std::string_view shown =
+            file.substr(file.size() - std::min<std::size_t>(file.size(), 200));
+        const auto end = fmt::format_to_n(place, sizeof(place), "{}:{}", shown, line_);
+        own.add(log_field_kind::source, {place, std::min(end.size, sizeof(place))});
+        own.add(log_field_kind::reason, failure->reason);
+        if (failure->outcome == action_outcome::failed) {
+            importance = std::max(importance, level::error);
+        }
+    }
+    put_action_record(source_, importance, name_is_plain_, name(), own.view(), users);
+}
+
+} // namespace sapwood::detail

@@ -1,0 +1,176 @@
+// log_action: an action that is under way, below the scope that users have of it (action.hpp): its
+// place in the tree of its task, how many records it has so far, and what is to be said at its end.
+// Counted: its scope has a share, and so have the places of the tasks and threads that are in it
+// and each action that was begun inside. Any thread may make records inside; what ends it is its
+// scope.
+#pragma once
+
+#include <sapwood/activity.hpp>
+#include <sapwood/level.hpp>
+#include <sapwood/log_place.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <string_view>
+
+namespace sapwood::detail {
+
+struct log_core;
+
+/// What a record needs to know of its logger, without keeping it.
+struct log_action_source {
+    log_backend* backend;
+    std::uint16_t id;
+    /// As a logger has it.
+    std::atomic<level> shown;
+};
+
+enum class action_outcome : std::uint8_t { succeeded, failed, cancelled };
+
+/// How an action ended, if not well.
+struct action_failure {
+    action_outcome outcome = action_outcome::failed;
+    std::string_view exception;
+    std::string_view reason;
+};
+
+class log_action final : public activity {
+  public:
+    struct beginning {
+        const log_core& core;
+        level importance;
+        std::string_view name;
+        const std::source_location& where;
+        /// Continues that task, at that place (numbers with commas); else where the caller is.
+        std::string_view uuid = {};
+        std::string_view numbers = {};
+        /// 32 hexadecimal digits, where it is in somebody else's trace.
+        std::string_view trace = {};
+        /// A task of its own, whatever the caller is in.
+        bool is_task = false;
+    };
+
+    /// Begins one where the caller is, writes its first record, and makes it what the caller is in.
+    /// Its first share is the scope's. Throws std::bad_alloc.
+    [[nodiscard]] static log_action& begin(const beginning& how, std::string_view fields);
+
+    /// The innermost one of this log that the caller is in; null where it is in none.
+    [[nodiscard]] static log_action* current(const log_backend& backend) noexcept;
+
+    // --- its scope's ---
+
+    /// For the last record, should it end well. Throws std::bad_alloc.
+    void add_success(std::string_view fields);
+
+    /// Writes the last record and takes it out of where the caller is; once. Null: it has
+    /// succeeded.
+    void end(const action_failure* failure) noexcept;
+
+    /// The same for an exception that is on its way through the scope: which one it is will be
+    /// known when somebody catches it.
+    void end_by_exception() noexcept;
+
+    /// What is logged where the caller is, is not in it any more.
+    void leave() noexcept;
+
+    /// Exceptions that were on their way when it began.
+    [[nodiscard]] int exceptions_before() const noexcept { return exceptions_before_; }
+
+    // --- anybody's who has a share ---
+
+    [[nodiscard]] std::uint32_t take_number() const noexcept {
+        return next_.fetch_add(1, std::memory_order_relaxed);
+    }
+
+    [[nodiscard]] std::string_view uuid() const noexcept { return {uuid_, sizeof(uuid_)}; }
+
+    /// Numbers, each with a comma behind it, to which a record adds its own.
+    [[nodiscard]] std::string_view level_prefix() const noexcept { return {tail(), level_bytes_}; }
+
+    [[nodiscard]] std::string_view name() const noexcept {
+        return {tail() + level_bytes_, name_bytes_};
+    }
+
+    /// What is logged where it is, is in it again.
+    void come_back() noexcept { is_left_.store(false, std::memory_order_relaxed); }
+
+    /// `<uuid>@/2/3`, as eliot writes it: the task, and the action in it.
+    [[nodiscard]] std::string task_id() const;
+
+    /// The same of a child that is to be begun elsewhere, whose number is taken.
+    [[nodiscard]] std::string take_child_id() const;
+
+    [[nodiscard]] std::string traceparent() const;
+
+    /// 32 hexadecimal digits: of the trace that it, or one that it is in, was begun in; else its
+    /// task's.
+    [[nodiscard]] std::string trace() const;
+
+    // --- activity ---
+
+    [[nodiscard]] activity* hand_down(const void* place) noexcept override;
+    void failed(activity*& place, const std::exception_ptr& error) noexcept override;
+    void let_go(activity*& place) noexcept override;
+
+  private:
+    log_action(const beginning& how, log_action* parent, std::uint32_t bytes) noexcept;
+    ~log_action() override;
+
+    void destroy() noexcept override;
+
+    [[nodiscard]] static log_action& make(const beginning& how, log_action* parent);
+    [[nodiscard]] log_action* outer() const noexcept;
+    static void settle(activity*& place, const std::exception_ptr& error) noexcept;
+    void pop(activity*& place) noexcept;
+    void write_start(std::string_view fields) noexcept;
+    void write_end(const action_failure* failure) noexcept;
+
+    [[nodiscard]] const char* tail() const noexcept {
+        return reinterpret_cast<const char*>(this) + sizeof(*this);
+    }
+
+    [[nodiscard]] char* tail() noexcept { return reinterpret_cast<char*>(this) + sizeof(*this); }
+
+    static constexpr std::size_t success_bytes_max = 160;
+
+    // Constant, but for its parent, which is what it was begun in.
+    log_action_source source_;
+    std::uint64_t backend_id_;
+    log_action* parent_;
+    std::uint64_t began_;
+    const char* file_;
+    std::uint32_t line_;
+    std::uint32_t bytes_;
+    std::uint16_t name_bytes_;
+    std::uint8_t level_bytes_;
+    level importance_;
+    std::int16_t exceptions_before_;
+    bool name_is_plain_;
+    bool has_trace_ = false;
+    char uuid_[log_place::uuid_bytes];
+
+    // Any thread.
+    mutable std::atomic<std::uint32_t> next_{1};
+    /// It is to be skipped by those that it was, or is, in the place of.
+    std::atomic<bool> is_left_{false};
+    /// Its scope is gone, by an exception that nobody has caught yet: the place that it was in,
+    /// which keeps it until it is known which one.
+    std::atomic<const void*> parked_in_{nullptr};
+
+    // Its scope's, and then, where it is parked, of the place that it is in.
+    bool has_ended_ = false;
+    std::uint16_t success_bytes_ = 0;
+    std::uint64_t ended_ = 0;
+    std::uint64_t parked_at_ = 0;
+    std::shared_ptr<void> keeper_;
+    std::unique_ptr<std::string> more_success_;
+    char success_[success_bytes_max]; // NOLINT: filled where success_bytes_ says so
+    // Behind it: the level, the name, the trace.
+};
+
+} // namespace sapwood::detail

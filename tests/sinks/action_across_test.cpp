@@ -1,0 +1,379 @@
+// action, where more than one place is in it: scopes that move, end out of order, or elsewhere;
+// several logs, processes and traces; hostile values; and what it costs.
+#include "support/action_lines.hpp"
+#include "support/allocations.hpp"
+#include "support/co_test.hpp"
+#include "support/hostile_strings.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/file_log_sink.hpp>
+#include <sapwood/logger.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/trace_parent.hpp>
+
+#include <chrono>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <memory>
+#include <optional>
+#include <string>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+using strings = std::vector<std::string>;
+using test::action_log;
+
+} // namespace
+
+TEST_SUITE("action_across") {
+
+    TEST_CASE("a scope moves, and the action goes on") {
+        action_log all;
+        action kept;
+        CHECK_FALSE(kept);
+        {
+            auto made = all.log.start_action("one");
+            kept = std::move(made);
+        }
+        CHECK(kept);
+        all.log.info("inside");
+        kept = all.log.start_action("two"); // begun before the first one ends
+        all.log.info("inside two");
+        kept.succeed();
+        all.log.info("outside");
+        CHECK(all.outline() == strings{"one+@1", "inside@2", "two+@3,1", "ones@4", "inside two@3,2",
+                                       "twos@3,3", "outside"});
+    }
+
+    TEST_CASE("scopes that end out of order leave nothing behind") {
+        action_log all;
+        auto first = std::make_unique<action>(all.log.start_action("first"));
+        auto second = std::make_unique<action>(all.log.start_action("second"));
+        first.reset();
+        all.log.info("in the second");
+        second.reset();
+        all.log.info("outside");
+        CHECK(all.outline() == strings{"first+@1", "second+@2,1", "firsts@3", "in the second@2,2",
+                                       "seconds@2,3", "outside"});
+    }
+
+    CO_TEST_CASE("an action that was left is ended by another task, and visited by it") {
+        action_log all;
+        auto action = all.log.start_action("outer");
+        action.leave();
+        all.log.info("outside");
+        const auto finish = [](const logger& log, sapwood::action given) -> task<> {
+            log.info("not yet");
+            {
+                const auto here = given.enter();
+                log.info("inside");
+            }
+            log.info("no more");
+            co_await sleep_for(1ms);
+            given.succeed();
+        };
+        auto running = spawn(finish(all.log, std::move(action)));
+        co_await running;
+        CHECK(all.outline() ==
+              strings{"outer+@1", "outside", "not yet", "inside@2", "no more", "outers@3"});
+    }
+
+    TEST_CASE("an action ends on another thread") {
+        action_log all;
+        auto action = all.log.start_action("outer");
+        std::thread other([&all, given = std::move(action)]() mutable {
+            all.log.info("elsewhere");
+            given.succeed();
+        });
+        other.join();
+        all.log.info("outside");
+        CHECK(all.outline() == strings{"outer+@1", "elsewhere", "outers@2", "outside"});
+    }
+
+    TEST_CASE("a thread that ends has its failed action told") {
+        action_log all;
+        std::thread([&all] {
+            try {
+                auto action = all.log.start_action("one");
+                throw 1;
+            } catch (int) {
+            }
+        }).join();
+        CHECK(all.outline() == strings{"one+@1", "onef@2"});
+    }
+
+    TEST_CASE("a log ends when its last failed action has been told") {
+        auto memory = std::make_shared<log_memory>(1u << 20);
+        std::thread([&memory] {
+            logger_options options;
+            options.outputs.push_back({.sink = std::make_unique<memory_log_sink>(memory),
+                                       .form = std::make_unique<json_layout>()});
+            const auto log = std::make_unique<logger>(std::move(options));
+            try {
+                auto action = log->start_action("one");
+                throw 1;
+            } catch (int) {
+            }
+        }).join(); // the logger goes first, the thread's place behind it
+        CHECK(test::lines_of(memory->text()).size() == 2);
+    }
+
+    TEST_CASE("each log has its own trees, also where one is used inside of the other") {
+        action_log app;
+        action_log audit;
+        {
+            auto outer = app.log.start_action("outer");
+            audit.log.info("in none");
+            auto inner = audit.log.start_action("inner");
+            app.log.info("in the outer");
+            audit.log.info("in the inner");
+        }
+        CHECK(app.outline() == strings{"outer+@1", "in the outer@2", "outers@3"});
+        CHECK(audit.outline() == strings{"in none", "inner+@1", "in the inner@2", "inners@3"});
+    }
+
+    TEST_CASE("an action that its logger's level does not let through is nothing") {
+        action_log all;
+        auto outer = all.log.start_action("outer");
+        const logger quiet = all.log.child("quiet");
+        quiet.set_level(level::warning);
+        auto inner = quiet.start_action("inner", kv("a", 1));
+        CHECK_FALSE(inner);
+        CHECK(inner.serialize_task_id().empty());
+        CHECK(inner.traceparent().empty());
+        all.log.info("in the outer");
+        auto loud = quiet.start_action(level::error, "loud");
+        quiet.set_level(level::critical);
+        loud.succeed(); // what has begun is ended
+        inner.fail("none", "");
+        outer.succeed();
+        CHECK(all.outline() ==
+              strings{"outer+@1", "in the outer@2", "loud+@3,1", "louds@3,2", "outers@4"});
+    }
+
+    TEST_CASE("a task's id makes the next child elsewhere, and is for one use") {
+        action_log here;
+        action_log there;
+        {
+            auto outer = here.log.start_action("outer");
+            const std::string id = outer.serialize_task_id();
+            CHECK(id == outer.task_uuid() + "@/2");
+            auto inner = here.log.start_action("inner");
+            CHECK(here.log.serialize_task_id() == outer.task_uuid() + "@/3/2");
+            auto remote = there.log.continue_task(id, "remote", kv("a", 1));
+            there.log.info("far away");
+        }
+        CHECK(here.outline() == strings{"outer+@1", "inner+@3,1", "inners@3,3", "outers@4"});
+        CHECK(there.outline() == strings{"remote+@2,1", "far away@2,2", "remotes@2,3"});
+        CHECK(there.lines()[0].uuid == here.lines()[0].uuid);
+        CHECK(here.lines().back().children == 2);
+        CHECK(here.log.serialize_task_id().empty());
+    }
+
+    TEST_CASE("what is no task's id begins a task that says what came") {
+        const std::string uuid = "0af76519-16cd-43dd-8448-eb211c80319c";
+        for (const std::string& id :
+             strings{std::string(), std::string("@/2"), uuid, uuid + "@", uuid + "@2", uuid + "@/",
+                     uuid + "@/0", uuid + "@/2/", uuid + "@/2/x", uuid + "@/12345678901",
+                     "0af76519016cd-43dd-8448-eb211c80319c@/2", "\"},{" + uuid + "@/2",
+                     std::string(5000, '/')}) {
+            CAPTURE(id);
+            action_log all;
+            { auto action = all.log.continue_task(id, "one"); }
+            CHECK(all.outline() == strings{"one+@1", "ones@2"});
+            CHECK(all.lines()[0].uuid != uuid);
+            CHECK(all.lines()[0].text.find("\"continues\":") != std::string::npos);
+        }
+        action_log all;
+        { auto action = all.log.continue_task(uuid + "@/2/31", "one"); }
+        CHECK(all.outline() == strings{"one+@2,31,1", "ones@2,31,2"});
+    }
+
+    TEST_CASE("a trace goes in and comes out, with what has made the request") {
+        action_log all;
+        const std::string header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        std::string outer_header;
+        {
+            auto outer = all.log.start_action("not of it");
+            auto action = all.log.continue_trace(header, "request", kv("path", "/"));
+            outer_header = action.traceparent();
+            auto inner = all.log.start_action("inner");
+            const auto out = trace_parent::parse(inner.traceparent());
+            REQUIRE(out);
+            CHECK(out->trace_id() == "0af7651916cd43dd8448eb211c80319c");
+            CHECK(all.log.traceparent() == inner.traceparent());
+            CHECK(inner.traceparent() != outer_header);
+        }
+        CHECK(all.outline()[1] == "request+@1"); // a task of its own
+        CHECK(all.lines()[1].text.ends_with(
+            R"("fields":{"trace_id":"0af7651916cd43dd8448eb211c80319c",)"
+            R"("parent_span_id":"b7ad6b7169203331","path":"/"}})"));
+        const auto read = trace_parent::parse(outer_header);
+        REQUIRE(read);
+        CHECK(read->text() == outer_header);
+        CHECK(read->span_id() != "b7ad6b7169203331");
+    }
+
+    TEST_CASE("without a trace from elsewhere, a task is its own") {
+        action_log all;
+        auto action = all.log.continue_trace("nonsense", "request");
+        std::string digits = action.task_uuid();
+        std::erase(digits, '-');
+        const auto read = trace_parent::parse(action.traceparent());
+        REQUIRE(read);
+        CHECK(read->trace_id() == digits);
+        CHECK(action.traceparent() == action.traceparent());
+    }
+
+    TEST_CASE("only what the W3C calls a traceparent is one") {
+        const std::string good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        CHECK(trace_parent::parse(good)->text() == good);
+        CHECK_FALSE(trace_parent::parse(good)->is_sampled);
+        CHECK(trace_parent::parse("01" + good.substr(2) + "-more")); // a later version
+        for (const std::string& bad :
+             strings{std::string(), good.substr(1), good + "-00", good + "0", "ff" + good.substr(2),
+                     "0A" + good.substr(2), "01" + good.substr(2) + "more",
+                     "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+                     "00-00000000000000000000000000000000-b7ad6b7169203331-00",
+                     "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-00",
+                     "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}) {
+            CAPTURE(bad);
+            CHECK_FALSE(trace_parent::parse(bad));
+        }
+    }
+
+    TEST_CASE("no value forges a record, a member or a place") {
+        for (const std::string& hostile : test::hostile_strings()) {
+            CAPTURE(hostile);
+            action_log all;
+            {
+                auto action =
+                    all.log.start_action(hostile, kv(hostile, hostile), kv("task_uuid", hostile));
+                all.log.info("{}", hostile);
+                action.add_success(kv("action_status", hostile));
+                action.fail(hostile, hostile);
+            }
+            const auto lines = all.lines();
+            REQUIRE(lines.size() == 3);
+            CHECK(lines[0].place == "1");
+            CHECK(lines[1].place == "2");
+            CHECK(lines[2].place == "3");
+            CHECK(lines[0].status == "started");
+            CHECK(lines[1].status.empty());
+            CHECK(lines[2].status == "failed");
+            CHECK(lines[2].uuid == lines[0].uuid);
+        }
+    }
+
+    TEST_CASE("what is deeper than a record can tell is a task of its own, linked to the one it "
+              "belongs to") {
+        action_log all;
+        std::vector<action> deep;
+        for (int i = 0; i < 200; ++i) {
+            deep.push_back(all.log.start_action("one"));
+        }
+        while (!deep.empty()) {
+            deep.pop_back();
+        }
+        all.log.info("outside");
+        std::size_t links = 0;
+        for (const auto& line : all.lines()) {
+            CHECK(line.place.size() < 220);
+            links += line.text.find("\"continues\":\"") != std::string::npos ? 1 : 0;
+        }
+        CHECK(links == 2);
+        CHECK(all.outline().back() == "outside");
+    }
+
+    TEST_CASE("long names and values are cut, and the place stays") {
+        action_log all{.ring_bytes = 512u << 10};
+        const std::string much(1u << 20, 'x');
+        {
+            auto action = all.log.start_action(much, kv("much", much));
+            all.log.info("{}", much);
+            action.fail(much, much);
+        }
+        const auto lines = all.lines();
+        REQUIRE(lines.size() == 3);
+        CHECK(lines[0].place == "1");
+        CHECK(lines[0].text.find("\"cut\":true") != std::string::npos);
+        CHECK(lines[0].type.size() == 256);
+        CHECK(lines[1].place == "2");
+        CHECK(lines[2].place == "3");
+        CHECK(lines[2].reason.starts_with("xxx"));
+    }
+
+    TEST_CASE("success fields of any size are kept") {
+        action_log all;
+        {
+            auto action = all.log.start_action("one");
+            for (int i = 0; i < 100; ++i) {
+                action.add_success(kv("number", i));
+            }
+        }
+        CHECK(all.lines().back().text.ends_with("\"number\":98,\"number\":99}}"));
+    }
+
+    TEST_CASE("an action takes no allocation once its thread is warm") {
+        if (SAPWOOD_ADDRESS_SANITIZER) {
+            return; // each frame is an allocation there
+        }
+        action_log all;
+        const auto work = [&] {
+            auto action = all.log.start_action("one", kv("a", 1), kv("b", "two"));
+            auto inner = all.log.start_action("inner");
+            all.log.info("inside {}", 1);
+            action.add_success(kv("c", 3));
+        };
+        for (int i = 0; i < 100; ++i) {
+            work();
+        }
+        const std::size_t before = test::allocations();
+        for (int i = 0; i < 100; ++i) {
+            work();
+        }
+        CHECK(test::allocations() == before);
+    }
+
+    TEST_CASE("a forked child is in none of its parent's actions, and ends none") {
+        const test::temporary_directory scratch;
+        const std::string path = scratch / "app.json";
+        logger_options options;
+        options.outputs.push_back({.sink = std::make_unique<file_log_sink>(path),
+                                   .form = std::make_unique<json_layout>()});
+        {
+            const logger log(std::move(options));
+            auto action = log.start_action("outer");
+            log.flush_blocking();
+            const std::string id = log.serialize_task_id();
+            const pid_t child = ::fork();
+            if (child == 0) {
+                {
+                    log.info("in none");
+                    auto own = log.start_action("own");
+                    auto below = log.continue_task(id, "below");
+                }
+                action.succeed();
+                log.flush_blocking();
+                ::_exit(0);
+            }
+            int status = 0;
+            ::waitpid(child, &status, 0);
+            CHECK(status == 0);
+        }
+        strings told;
+        for (const std::string& line : test::lines_of(test::contents_of(path))) {
+            const auto read = test::read_action_line(line);
+            told.push_back(read.message + read.status + "@" + read.place);
+        }
+        CHECK(told == strings{"outerstarted@1", "in none@", "ownstarted@1", "belowstarted@2,1",
+                              "belowsucceeded@2,2", "ownsucceeded@2", "outersucceeded@3"});
+    }
+}

@@ -1,0 +1,324 @@
+// action, by chance: a program of nested actions, awaited and spawned tasks, branches, groups,
+// requests to stop, exceptions and calls on other threads, which notes what it does; the tree that
+// is read out of the log is that one. Its seed is printed where it fails, and may be given in
+// SAPWOOD_TEST_SEED; SAPWOOD_TEST_ACTIONS is how many actions there are.
+#include "support/action_lines.hpp"
+#include "support/co_test.hpp"
+
+#include <sapwood/logger.hpp>
+#include <sapwood/run_blocking.hpp>
+#include <sapwood/sanitizers.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/task_group.hpp>
+#include <sapwood/when_all.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <map>
+#include <mutex>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+
+/// An action, as the program knows it and as the log tells it.
+struct node {
+    std::uint32_t parent = 0;
+    std::uint32_t messages = 0;
+    std::uint32_t children = 0;
+    /// 's', 'f', 'c'; 0: not over.
+    char outcome = 0;
+
+    bool operator==(const node&) const = default;
+};
+
+struct random_failure : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+/// Threads of the pool note their actions, too.
+class random_program {
+  public:
+    random_program(const logger& log, std::uint64_t seed, std::uint32_t actions)
+        : log_(log),
+          random_(seed),
+          nodes_(actions + 1) {}
+
+    task<> run() {
+        while (made_ + 1 < nodes_.size()) {
+            try {
+                co_await act(0, 0);
+            } catch (const random_failure&) {
+            }
+        }
+    }
+
+    [[nodiscard]] const std::vector<node>& nodes() const { return nodes_; }
+
+  private:
+    unsigned below(unsigned limit) {
+        const std::lock_guard lock(mutex_);
+        return static_cast<unsigned>(random_() % limit);
+    }
+
+    /// Below `parent`; 0 where there are enough.
+    std::uint32_t add_node(std::uint32_t parent) {
+        const std::lock_guard lock(mutex_);
+        if (made_ + 1 >= nodes_.size()) {
+            return 0;
+        }
+        nodes_[++made_].parent = parent;
+        nodes_[parent].children += parent != 0 ? 1 : 0;
+        return made_;
+    }
+
+    void end_node(std::uint32_t id, char outcome) {
+        const std::lock_guard lock(mutex_);
+        nodes_[id].outcome = outcome;
+    }
+
+    void say(std::uint32_t inside) {
+        log_.info("in {}", inside);
+        const std::lock_guard lock(mutex_);
+        nodes_[inside].messages += 1;
+    }
+
+    /// Notes how `body` ends, as who awaits it sees it.
+    task<> act(std::uint32_t parent, unsigned depth) {
+        const std::uint32_t id = add_node(parent);
+        if (id == 0) {
+            co_return;
+        }
+        try {
+            co_await body(id, depth);
+            end_node(id, 's');
+        } catch (const random_failure&) {
+            end_node(id, 'f');
+            throw;
+        } catch (const cancelled&) {
+            end_node(id, 'c');
+            throw;
+        }
+    }
+
+    task<> body(std::uint32_t id, unsigned depth) {
+        auto action = log_.start_action(std::to_string(id));
+        const unsigned steps = below(5);
+        for (unsigned i = 0; i < steps; ++i) {
+            co_await step(id, depth);
+        }
+    }
+
+    task<> step(std::uint32_t id, unsigned depth) {
+        const unsigned what = depth < 6 ? below(11) : below(3);
+        switch (what) {
+        case 0:
+            say(id);
+            break;
+        case 1:
+            co_await sleep_for(std::chrono::milliseconds(below(5)));
+            break;
+        case 2:
+            if (below(4) == 0) {
+                throw random_failure("by chance");
+            }
+            break;
+        case 3:
+        case 4:
+            co_await tolerate(act(id, depth + 1));
+            break;
+        case 5:
+            co_await act(id, depth + 1);
+            break;
+        case 6:
+            co_await when_all(tolerate(act(id, depth + 1)), tolerate(act(id, depth + 1)));
+            break;
+        case 7:
+            co_await spawn_some(id, depth);
+            break;
+        case 8:
+            co_await group_some(id, depth);
+            break;
+        case 9:
+            co_await stop_some(id, depth);
+            break;
+        default:
+            co_await pool_.run([this, id, depth] { act_on_thread(id, depth + 1); });
+        }
+    }
+
+    static task<> tolerate(task<> one) {
+        try {
+            co_await std::move(one);
+        } catch (const random_failure&) {
+        }
+    }
+
+    task<> spawn_some(std::uint32_t id, unsigned depth) {
+        auto one = spawn(tolerate(act(id, depth + 1)));
+        auto two = spawn(tolerate(act(id, depth + 1)));
+        say(id);
+        co_await two;
+        co_await one;
+    }
+
+    /// A member that fails has the others cancelled.
+    task<> group_some(std::uint32_t id, unsigned depth) {
+        co_await tolerate(with_members(id, depth));
+    }
+
+    task<> with_members(std::uint32_t id, unsigned depth) {
+        co_await with_task_group([this, id, depth](task_group& group) -> task<> {
+            group.spawn(act(id, depth + 1));
+            group.spawn(act(id, depth + 1));
+            say(id);
+            co_return;
+        });
+    }
+
+    task<> stop_some(std::uint32_t id, unsigned depth) {
+        auto one = spawn(tolerate(act(id, depth + 1)));
+        co_await sleep_for(std::chrono::milliseconds(below(3)));
+        one.cancel();
+        try {
+            co_await one;
+        } catch (const cancelled&) {
+            // it was the task that was stopped; where this one is, too, its next wait says so
+        }
+    }
+
+    void act_on_thread(std::uint32_t parent, unsigned depth) {
+        const std::uint32_t id = add_node(parent);
+        if (id == 0) {
+            return;
+        }
+        auto action = log_.start_action(std::to_string(id));
+        const unsigned steps = below(4);
+        for (unsigned i = 0; i < steps; ++i) {
+            if (depth < 6 && below(2) == 0) {
+                act_on_thread(id, depth + 1);
+            } else {
+                say(id);
+            }
+        }
+        if (below(8) == 0) {
+            action.fail("chance", "on a thread");
+            end_node(id, 'f');
+        } else {
+            end_node(id, 's');
+        }
+    }
+
+    const logger& log_;
+    blocking_pool pool_{2};
+    std::mutex mutex_;
+    std::mt19937_64 random_;
+    std::vector<node> nodes_;
+    std::uint32_t made_ = 0;
+};
+
+/// The same out of the log; throws where a line is not where it says, or one is missing.
+class read_tree {
+  public:
+    explicit read_tree(std::uint32_t actions) : nodes_(actions + 1) {}
+
+    void take(const std::string& text) {
+        const test::action_line line = test::read_action_line(text);
+        const std::size_t comma = line.place.rfind(',');
+        const std::string above = comma == line.place.npos ? "" : line.place.substr(0, comma);
+        const auto number =
+            static_cast<std::uint32_t>(std::stoul(line.place.substr(comma + 1))); // npos + 1 is 0
+        const std::string key = line.uuid + above;
+        if (line.status == "started") {
+            begin(line, key, above);
+            return;
+        }
+        const std::uint32_t id = ids_.at(key);
+        if (line.status.empty()) {
+            if (line.message != "in " + std::to_string(id)) {
+                throw std::runtime_error("in the wrong action: " + text);
+            }
+            nodes_[id].messages += 1;
+            return;
+        }
+        const auto inside = nodes_[id].messages + nodes_[id].children;
+        if (line.children != inside || number != inside + 2) {
+            throw std::runtime_error("children are missing: " + text);
+        }
+        nodes_[id].outcome = line.outcome.empty() ? line.status.front() : line.outcome.front();
+        if (nodes_[id].outcome == 'f' &&
+            line.exception.find("random_failure") == std::string::npos &&
+            line.exception != "chance") {
+            throw std::runtime_error("another exception: " + text);
+        }
+    }
+
+    [[nodiscard]] const std::vector<node>& nodes() const { return nodes_; }
+
+  private:
+    void begin(const test::action_line& line, const std::string& key, const std::string& place) {
+        const auto id = static_cast<std::uint32_t>(std::stoul(line.type));
+        ids_.emplace(key, id);
+        if (!place.empty()) {
+            const std::size_t comma = place.rfind(',');
+            const std::string above = comma == place.npos ? "" : place.substr(0, comma);
+            nodes_[id].parent = ids_.at(line.uuid + above);
+            nodes_[nodes_[id].parent].children += 1;
+        }
+    }
+
+    std::vector<node> nodes_;
+    std::unordered_map<std::string, std::uint32_t> ids_;
+};
+
+std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
+    const char* const text = std::getenv(name);
+    return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+} // namespace
+
+TEST_SUITE("action_tree") {
+
+    TEST_CASE("the tree that the log tells is the one that ran") {
+        // Twice in each of three builds: 100,000 in all.
+        constexpr std::uint64_t few = test::has_tsan                   ? 8'000
+                                      : SAPWOOD_ADDRESS_SANITIZER != 0 ? 12'000
+                                                                       : 30'000;
+        const auto actions =
+            static_cast<std::uint32_t>(from_environment("SAPWOOD_TEST_ACTIONS", few));
+        const char* const ring = std::getenv("SAPWOOD_RING");
+        const std::uint64_t seed = from_environment(
+            "SAPWOOD_TEST_SEED", actions + (ring != nullptr && *ring == 'p' ? 1 : 0));
+        CAPTURE(seed);
+        test::action_log all;
+        random_program program(all.log, seed, actions);
+        test::run_virtual(program.run());
+        all.log.flush_blocking();
+        read_tree read(actions);
+        for (const std::string& line : test::lines_of(all.memory->text())) {
+            read.take(line);
+        }
+        std::size_t wrong = 0;
+        for (std::uint32_t id = 1; id <= actions; ++id) {
+            if (read.nodes()[id] != program.nodes()[id] && ++wrong <= 5) {
+                const node& told = read.nodes()[id];
+                const node& ran = program.nodes()[id];
+                MESSAGE("action ", id, ": parent ", told.parent, " is ", ran.parent, ", messages ",
+                        told.messages, " are ", ran.messages, ", children ", told.children, " are ",
+                        ran.children, ", outcome ", told.outcome, " is ", ran.outcome);
+            }
+        }
+        CHECK(wrong == 0);
+    }
+}

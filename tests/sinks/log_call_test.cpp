@@ -1,0 +1,198 @@
+// log_call: calls as actions, of functions and of coroutines.
+#include "support/action_lines.hpp"
+#include "support/co_test.hpp"
+
+#include <sapwood/log_call.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <chrono>
+#include <doctest/doctest.h>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace call_test {
+
+struct order {
+    int id;
+};
+
+std::string log_value(const order& one) {
+    return "order " + std::to_string(one.id);
+}
+
+struct opaque {};
+
+} // namespace call_test
+
+namespace {
+
+using namespace sapwood;
+using namespace std::chrono_literals;
+using call_test::opaque;
+using call_test::order;
+using strings = std::vector<std::string>;
+using test::action_log;
+
+int twice(int number) {
+    return 2 * number;
+}
+
+double twice(double number) {
+    return 2 * number;
+}
+
+task<int> save(const logger& log, order one, std::string by) {
+    log.info("saving for {}", by);
+    co_await sleep_for(1ms);
+    co_return one.id;
+}
+
+task<> sleep_task() {
+    co_await sleep_for(1h);
+}
+
+task<> refuse(int) {
+    co_await sleep_for(1ms);
+    throw std::out_of_range("refused");
+}
+
+/// What stands behind `"fields":`.
+std::string fields_of(const action_log& all, std::size_t line) {
+    const std::string text = all.lines().at(line).text;
+    const std::size_t found = text.find("\"fields\":");
+    return found == text.npos ? "" : text.substr(found + 9);
+}
+
+} // namespace
+
+TEST_SUITE("log_call") {
+
+    TEST_CASE("a function's arguments and result are recorded") {
+        action_log all;
+        CHECK(all.log.call(
+                  "sum", [](int a, double b) { return a + b; }, 1, 2.5) == 3.5);
+        CHECK(all.outline() == strings{"sum+@1", "sums@2"});
+        CHECK(fields_of(all, 0) == R"({"arg0":1,"arg1":2.5}})");
+        CHECK(fields_of(all, 1) == R"({"result":3.5}})");
+        all.log.call("nothing", [] {});
+        CHECK(fields_of(all, 3).empty());
+    }
+
+    TEST_CASE("the macro knows names, overloads and members") {
+        action_log all;
+        int number = 4;
+        CHECK(SAPWOOD_LOG_CALL(all.log, twice, number) == 8);
+        CHECK(SAPWOOD_LOG_CALL(all.log, twice, std::max(1.5, 2.5)) == 5);
+
+        struct counter {
+            int count = 0;
+
+            int& add(int by) {
+                count += by;
+                return count;
+            }
+        } one;
+
+        SAPWOOD_LOG_CALL(all.log, one.add, number) += 1; // a reference stays one
+        CHECK(one.count == 5);
+        CHECK(all.lines()[0].message == "twice");
+        CHECK(fields_of(all, 0) == R"({"number":4}})");
+        CHECK(fields_of(all, 2) == R"x({"std::max(1.5, 2.5)":2.5}})x");
+        CHECK(all.lines()[4].message == "one.add");
+        CHECK(all.lines()[1].level == "info");
+    }
+
+    CO_TEST_CASE("a coroutine's action ends when its task does, and what it logs is inside") {
+        action_log all;
+        auto made = all.log.call("save", save, all.log, order{17}, std::string("ann"));
+        all.log.info("not begun");
+        CHECK(co_await std::move(made) == 17);
+        CHECK(all.outline() == strings{"not begun", "save+@1", "saving for ann@2", "saves@3"});
+        CHECK(fields_of(all, 1) ==
+              R"({"arg0":"<sapwood::logger>","arg1":"order 17","arg2":"ann"}})");
+        CHECK(fields_of(all, 3) == R"({"result":17}})");
+        CHECK(all.lines()[3].duration >= 0);
+    }
+
+    CO_TEST_CASE("exceptions and requests to stop are told as they are, and travel on") {
+        action_log all;
+        CHECK_THROWS_AS(co_await all.log.call("refuse", refuse, 1), std::out_of_range);
+        CHECK(all.outline() == strings{"refuse+@1", "refusef@2"});
+        CHECK(all.lines()[1].exception == "std::out_of_range");
+        auto running = spawn(all.log.call("sleep", [] { return sleep_task(); }));
+        co_await sleep_for(1ms);
+        running.cancel();
+        CHECK_THROWS_AS(co_await running, cancelled);
+        CHECK(all.lines()[3].outcome == "cancelled");
+        CHECK_THROWS_AS(all.log.call("plain", [] { throw std::runtime_error("broken"); }),
+                        std::runtime_error);
+        CHECK(all.lines()[5].reason == "broken");
+    }
+
+    CO_TEST_CASE("a lambda coroutine is kept, with what it has captured, while its task runs") {
+        action_log all;
+        const std::string captured(100, 'c');
+        auto running = spawn(all.log.call(
+            "lambda",
+            [captured](std::string argument) -> task<std::size_t> {
+                co_await sleep_for(1ms);
+                co_return captured.size() + argument.size();
+            },
+            std::string(50, 'a')));
+        CHECK(co_await running == 150);
+        CHECK(fields_of(all, 1) == R"({"result":150}})");
+    }
+
+    TEST_CASE("redacted names are never shown, be they the call's or the logger's") {
+        auto memory = std::make_shared<log_memory>(1u << 20);
+        logger_options options;
+        options.outputs.push_back({.sink = std::make_unique<memory_log_sink>(memory),
+                                   .form = std::make_unique<json_layout>()});
+        options.redact = {"token"};
+        const logger log(std::move(options));
+
+        struct {
+            std::string password = "secret1";
+            std::string token = "secret2";
+            std::string passwords = "shown";
+        } user;
+
+        const auto login = [](const auto&...) { return std::string("secret3"); };
+        SAPWOOD_LOG_CALL_WITH(log, "password, result", login, user.password, user.token,
+                              user.passwords);
+        log.call({.name = "login", .arguments = "password", .redact = "password"}, login,
+                 user.password);
+        log.flush_blocking();
+        const auto lines = test::lines_of(memory->text());
+        CHECK(lines[0].ends_with(
+            R"x("fields":{"user.password":"(redacted)","user.token":"(redacted)",)x"
+            R"x("user.passwords":"shown"}})x"));
+        CHECK(lines[1].ends_with(R"x("fields":{"result":"(redacted)"}})x"));
+        CHECK(lines[2].ends_with(R"x("fields":{"password":"(redacted)"}})x"));
+        CHECK(lines[3].ends_with(R"x("fields":{"result":"secret3"}})x"));
+    }
+
+    TEST_CASE("values are cut where they are longer than wanted") {
+        action_log all;
+        const std::string text(1000, 'x');
+        all.log.call(
+            {.name = "cut", .value_bytes_max = 10, .shows_result = false},
+            [](const auto&...) { return 1; }, text, text.c_str(), order{1}, opaque{},
+            static_cast<const char*>(nullptr), true);
+        CHECK(fields_of(all, 0) ==
+              R"x({"arg0":"xxxxxxxxxx... (1000 bytes)","arg1":"xxxxxxxxxx... (1000 bytes)",)x"
+              R"x("arg2":"order 1","arg3":"<call_test... (19 bytes)","arg4":"(null)",)x"
+              R"x("arg5":true}})x");
+        CHECK(fields_of(all, 1).empty());
+    }
+
+    TEST_CASE("below the logger's level, a call is a call") {
+        action_log all;
+        all.log.set_level(level::warning);
+        CHECK(SAPWOOD_LOG_CALL(all.log, twice, 4) == 8);
+        CHECK(all.outline().empty());
+    }
+}
