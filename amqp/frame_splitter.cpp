@@ -17,10 +17,6 @@ namespace {
     return value;
 }
 
-[[noreturn]] void refuse(const std::string& why) {
-    throw std::system_error(errc::protocol_broken, why);
-}
-
 [[nodiscard]] bool is_frame_type(char type) noexcept {
     return type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY ||
            type == AMQP_FRAME_HEARTBEAT;
@@ -36,6 +32,10 @@ namespace {
 }
 
 } // namespace
+
+void refuse(const std::string& why) {
+    throw std::system_error(errc::protocol_broken, why);
+}
 
 bool frame_splitter::next(std::string_view& piece, frame& out) {
     if (std::exchange(is_kept_given_, false)) {

@@ -266,6 +266,13 @@ class fake_broker::session {
             say(number, AMQP_CONFIRM_SELECT_OK_METHOD, amqp_confirm_select_ok_t{});
             return;
         case AMQP_QUEUE_DECLARE_METHOD: {
+            if (broker_.does.locks_declares > 0) {
+                --broker_.does.locks_declares;
+                const amqp_channel_close_t close{405, amqp_cstring_bytes("RESOURCE_LOCKED"), 50,
+                                                 10};
+                say(number, AMQP_CHANNEL_CLOSE_METHOD, close);
+                return;
+            }
             const auto& declare = said.as<amqp_queue_declare_t>();
             const auto& made = broker_.queues[std::string(view(declare.queue))];
             const amqp_queue_declare_ok_t ok{declare.queue,
