@@ -355,6 +355,11 @@ void channel_state::take_answer(const method& said) {
 void channel_state::take_close(const amqp_channel_close_t& said) {
     const std::error_code why{said.reply_code, category()};
     const std::string text(view(said.reply_text));
+    if (why == errc::resource_locked && !ready_.is_set()) {
+        // An exclusive queue is declared again, and the broker has not noticed yet that the
+        // connection is gone whose it was: on the next link, later.
+        throw std::system_error(why, text);
+    }
     amqp_channel_close_ok_t ok{};
     put(AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
     is_number_free_ = true;

@@ -32,6 +32,9 @@ inline constexpr std::uint32_t frame_bytes_least = 4096;
     return {from.size(), const_cast<char*>(from.data())};
 }
 
+/// Throws errc::protocol_broken, and says why.
+[[noreturn]] void refuse(const std::string& why);
+
 struct frame {
     std::uint8_t type = 0;
     std::uint16_t channel = 0;

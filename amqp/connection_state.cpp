@@ -141,7 +141,7 @@ task<> connection_state::restore() {
         try {
             co_await next->open();
         } catch (const std::system_error& failure) {
-            if (!next->is_over() || failure.code() == errc::resource_locked) {
+            if (!next->is_over()) {
                 throw;
             }
             tell(connection_event::kind::down,
@@ -241,7 +241,7 @@ task<std::shared_ptr<channel_state>> connection_state::open_channel() {
 
 task<> connection_state::close() {
     const auto self = shared_from_this();
-    if (is_ended_) {
+    if (is_ended_ || std::exchange(is_closing_, true)) {
         co_return;
     }
     const auto until = saturating_add(event_loop::current().now(), options_.answer_within);

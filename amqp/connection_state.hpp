@@ -70,6 +70,7 @@ class connection_state final : public std::enable_shared_from_this<connection_st
     std::size_t host_ = 0;
     bool is_restored_ = false;
     bool is_blocked_ = false;
+    bool is_closing_ = false;
     /// It is over, or about to be.
     bool is_ended_ = false;
     /// The broker has said goodbye.

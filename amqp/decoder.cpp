@@ -1,7 +1,5 @@
 #include "codec.hpp"
 
-#include <sapwood/amqp/errors.hpp>
-
 #include <algorithm>
 #include <array>
 #include <fmt/format.h>
@@ -14,10 +12,6 @@ constexpr std::size_t pool_page_bytes = 4096;
 constexpr std::size_t method_id_bytes = 4;
 /// Class, weight, size of the body, flags.
 constexpr std::size_t header_bytes_least = 14;
-
-[[noreturn]] void refuse(const std::string& why) {
-    throw std::system_error(errc::protocol_broken, why);
-}
 
 /// What a broker says on a channel, and on channel 0.
 constexpr std::array spoken_on_channels{

@@ -17,10 +17,6 @@ namespace {
     return value;
 }
 
-[[noreturn]] void refuse_bytes(const std::string& why) {
-    throw std::system_error(errc::protocol_broken, why);
-}
-
 [[nodiscard]] bool is_frame_type(char type) noexcept {
     return type == AMQP_FRAME_METHOD || type == AMQP_FRAME_HEADER || type == AMQP_FRAME_BODY ||
            type == AMQP_FRAME_HEARTBEAT;
@@ -28,7 +24,7 @@ namespace {
 
 [[nodiscard]] frame frame_of(std::string_view whole) {
     if (static_cast<unsigned char>(whole.back()) != AMQP_FRAME_END) {
-        refuse_bytes(fmt::format("a frame of {} bytes does not end where it says", whole.size()));
+        refuse(fmt::format("a frame of {} bytes does not end where it says", whole.size()));
     }
     return {static_cast<std::uint8_t>(whole.front()),
             static_cast<std::uint16_t>(big_endian(whole.substr(1, 2))),
@@ -36,6 +32,10 @@ namespace {
 }
 
 } // namespace
+
+void refuse(const std::string& why) {
+    throw std::system_error(errc::protocol_broken, why);
+}
 
 bool frame_splitter::next(std::string_view& piece, frame& out) {
     if (std::exchange(is_kept_given_, false)) {
@@ -70,9 +70,9 @@ bool frame_splitter::next(std::string_view& piece, frame& out) {
 std::size_t frame_splitter::size_of(std::string_view head) const {
     if (!head.empty() && !is_frame_type(head.front())) {
         if (head.front() == 'A') {
-            refuse_bytes("the server speaks another version of AMQP, not 0-9-1");
+            refuse("the server speaks another version of AMQP, not 0-9-1");
         }
-        refuse_bytes(fmt::format("a frame cannot have the type {}: is this an AMQP server?",
+        refuse(fmt::format("a frame cannot have the type {}: is this an AMQP server?",
                            static_cast<unsigned char>(head.front())));
     }
     if (head.size() < frame_head_bytes) {
@@ -81,7 +81,7 @@ std::size_t frame_splitter::size_of(std::string_view head) const {
     const std::size_t size =
         big_endian(head.substr(3, 4)) + std::size_t{frame_head_bytes + frame_end_bytes};
     if (size > bytes_max_) {
-        refuse_bytes(fmt::format("a frame of {} bytes came, and {} are the most that was agreed upon",
+        refuse(fmt::format("a frame of {} bytes came, and {} are the most that was agreed upon",
                            size, bytes_max_));
     }
     return size;

@@ -5,6 +5,7 @@
 
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
+#include <sapwood/amqp/recent_ids.hpp>
 
 #include <sapwood/spawn.hpp>
 
@@ -160,6 +161,45 @@ TEST_SUITE("consumer") {
         CHECK(broker.queues.contains(own.name));
         co_await mq.close();
         co_await broker.end();
+    }
+
+    CO_TEST_CASE(
+        "an exclusive queue that the broker still takes for the old connection's is waited "
+        "for") {
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        const auto own = co_await on.declare_queue({.exclusive = true});
+        auto from = co_await on.consume(own.name);
+        broker.does.locks_declares = 2;
+        broker.hang_up();
+        co_await until([&] { return mq.times_up() >= 2; });
+        CHECK(broker.connections() == 4);
+        CHECK_FALSE(on.is_closed());
+        co_await on.publish("", own.name, "x");
+        CHECK((co_await from.next()).has_value());
+        // For another one it is what it says.
+        broker.does.locks_declares = 1;
+        const auto [code, text] =
+            co_await failure_of([&] { return on.declare_queue({.name = "theirs"}); });
+        CHECK(code == errc::resource_locked);
+        CHECK(on.is_closed());
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("the newest message ids are remembered, once each") {
+        sapwood::amqp::recent_ids ids(2);
+        CHECK(ids.insert("a"));
+        CHECK(ids.insert("b"));
+        CHECK_FALSE(ids.insert("a"));
+        CHECK(ids.insert("c"));
+        CHECK(ids.size() == 2);
+        CHECK(ids.insert("a"));
+        CHECK_FALSE(ids.insert("c"));
+        CHECK(ids.insert(""));
+        CHECK(ids.insert(""));
+        co_return;
     }
 
     CO_TEST_CASE("a consumer whose queue is gone is told so; one that is closed just ends") {

@@ -58,6 +58,8 @@ class fake_broker {
         bool holds_confirms = false;
         /// Every so manieth publication is refused, once; 0: none.
         std::uint64_t refuses_every = 0;
+        /// So many declarations of queues from now on are refused: somebody else's, exclusively.
+        int locks_declares = 0;
         /// What is asked on channels is not answered.
         bool is_mute = false;
         /// It hangs up when it has sent so many bytes on a connection.
