@@ -117,7 +117,7 @@ bool log_output::passes_filter(const log_record& record) noexcept {
     } catch (...) {
         if (!std::exchange(has_told_filter_, true)) {
             tell("{}: its filter threw, and the record is written: {}", description_,
-                 failure_text::of_current().view());
+                 failure_words::of_current().view());
         }
         return true;
     }
@@ -169,7 +169,7 @@ bool log_output::render(const log_record& record) noexcept {
         to.cut(before);
         if (!std::exchange(has_told_form_, true)) {
             tell("{}: a record has no line, and counts as lost: {}", description_,
-                 failure_text::of_current().view());
+                 failure_words::of_current().view());
         }
         return false;
     }

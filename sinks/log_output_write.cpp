@@ -93,7 +93,7 @@ task<> log_output::write_out(event& progress, log_visits& visits) {
     try {
         co_await sink_->close();
     } catch (...) {
-        tell("closing {}: {}", description_, failure_text::of_current().view());
+        tell("closing {}: {}", description_, failure_words::of_current().view());
     }
     tell_summary();
     progress.set();
@@ -119,7 +119,7 @@ clock::time_point log_output::sync_due() const noexcept {
 /// Once: where it fails, it is due again.
 task<> log_output::sync(event& progress) {
     std::error_code failure;
-    failure_text why;
+    failure_words why;
     bool is_gone = false;
     const bool was_asked = std::exchange(is_sync_asked_, false); // who asks from now on has another
     is_tending_ = true;
@@ -128,7 +128,7 @@ task<> log_output::sync(event& progress) {
         co_await sink_->sync();
     } catch (...) {
         (void)bytes_kept_by_current(failure, is_gone);
-        why = failure_text::of_current();
+        why = failure_words::of_current();
     }
     is_tending_ = false;
     failure_ = failure;
@@ -156,14 +156,14 @@ task<> log_output::write_batch(event& progress, log_visits& visits) {
         const std::string_view text = writing().rest();
         std::size_t written = text.size();
         std::error_code failure;
-        failure_text why;
+        failure_words why;
         bool is_gone = false;
         begin_work();
         try {
             co_await sink_->write(std::span(text.data(), text.size()));
         } catch (...) {
             written = bytes_kept_by_current(failure, is_gone);
-            why = failure_text::of_current();
+            why = failure_words::of_current();
         }
         {
             const log_visit here(visits);
@@ -240,7 +240,7 @@ task<> log_output::tend(log_visits& visits) {
         asked_.rotate |= asked.rotate;
         throw; // it is asked again
     } catch (...) {
-        tell("{}: {}", description_, failure_text::of_current().view());
+        tell("{}: {}", description_, failure_words::of_current().view());
     }
     is_tending_ = false;
 }
@@ -261,7 +261,7 @@ void log_output::put_first(const log_news& news) noexcept {
         is_writing_ = true;
     } catch (...) {
         tell("{}: there is no line for what it tells, \"{}\": {}", description_, news.text,
-             failure_text::of_current().view());
+             failure_words::of_current().view());
     }
 }
 

@@ -25,20 +25,20 @@ void tell(fmt::format_string<Args...> format, Args&&... args) noexcept {
 }
 
 /// Why something failed, in words.
-class failure_text {
+class failure_words {
   public:
-    failure_text() = default;
+    failure_words() = default;
 
-    explicit failure_text(std::string_view why) noexcept { set(why); }
+    explicit failure_words(std::string_view why) noexcept { set(why); }
 
     /// Of the exception that is being handled.
-    [[nodiscard]] static failure_text of_current() noexcept {
+    [[nodiscard]] static failure_words of_current() noexcept {
         try {
             throw;
         } catch (const std::exception& failure) {
-            return failure_text(failure.what());
+            return failure_words(failure.what());
         } catch (...) {
-            return failure_text("what was thrown is no std::exception");
+            return failure_words("what was thrown is no std::exception");
         }
     }
 

@@ -77,11 +77,15 @@ bool followed_file::is_unchanged_before(std::uint64_t offset, std::string_view t
            std::string_view(now, size) == text.substr(text.size() - size);
 }
 
+/// Of what is pending; a file that may have grown again.
+bool followed_file::is_cut(std::uint64_t size) const {
+    return size < offset_ + pending_bytes_ ||
+           !is_unchanged_before(offset_ + pending_bytes_, {pending_.data(), pending_bytes_});
+}
+
 /// Recovery takes a torn line away, and copytruncate everything.
 void followed_file::notice_cut(std::uint64_t size) {
-    const std::string_view pending(pending_.data(), pending_bytes_);
-    if (size < offset_ + pending_bytes_ ||
-        !is_unchanged_before(offset_ + pending_bytes_, pending)) {
+    if (is_cut(size)) {
         pending_bytes_ = 0;
     }
     if (size < offset_ || !is_unchanged_before(offset_, before_)) {
@@ -157,8 +161,8 @@ void followed_file::show_new(std::uint64_t end, line_view& view) {
         const auto wanted =
             static_cast<std::size_t>(std::min<std::uint64_t>(end - at, block_bytes));
         const std::string_view text(to, read(at, to, wanted));
-        if (text.empty()) {
-            return; // it was cut in this moment: the next look notices
+        if (text.empty() || is_cut(size)) {
+            return; // in this moment: the next look notices
         }
         const space zeros = find_space(text, at, size);
         take(text.substr(0, zeros.begin - at), view);

@@ -56,6 +56,7 @@ class followed_file {
   private:
     void show_packed(line_view& view);
     void notice_cut(std::uint64_t size);
+    [[nodiscard]] bool is_cut(std::uint64_t size) const;
     [[nodiscard]] bool is_unchanged_before(std::uint64_t offset, std::string_view text) const;
     [[nodiscard]] std::size_t read(std::uint64_t at, char* to, std::size_t size) const;
     [[nodiscard]] std::uint64_t zeros_end(std::uint64_t from, std::uint64_t end) const;
