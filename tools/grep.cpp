@@ -12,9 +12,9 @@ namespace sapwood::tools {
 namespace {
 
 constexpr int nothing_found = 1;
-constexpr int unreadable = 2;
+constexpr int log_unreadable = 2;
 
-void complain(std::string_view what) {
+void complain_of_log(std::string_view what) {
     log_buffer shown(what.size());
     append_shown(what, shown); // it names files
     std::fputs(fmt::format("sapwood grep: {}\n", shown.text()).c_str(), stderr);
@@ -82,22 +82,23 @@ int grep_command::run() const {
                     if (error.code() == std::errc::broken_pipe) {
                         throw;
                     }
-                    complain(error.what());
+                    complain_of_log(error.what());
                     has_failed = true;
                 }
             }
             for (const std::string& each : left_out) {
-                complain(fmt::format("{} is left out: sapwood decompresses .zst only; zcat {} | "
-                                     "sapwood grep ... -",
-                                     each, each));
+                complain_of_log(
+                    fmt::format("{} is left out: sapwood decompresses .zst only; zcat {} | "
+                                "sapwood grep ... -",
+                                each, each));
             }
             if (search.given_up() > 0) {
-                complain(fmt::format("{}{} ({} lines in all; they are left out)", prefix,
-                                     search.why_given_up(), search.given_up()));
+                complain_of_log(fmt::format("{}{} ({} lines in all; they are left out)", prefix,
+                                            search.why_given_up(), search.given_up()));
                 has_failed = true;
             }
             if (search.has_met_unreadable()) {
-                complain(line_parser::why_unreadable);
+                complain_of_log(line_parser::why_unreadable);
             }
             if (counts_ && !is_quiet_) {
                 append_shown(prefix, output.buffer());
@@ -108,7 +109,7 @@ int grep_command::run() const {
             if (error.code() == std::errc::broken_pipe) {
                 return 0;
             }
-            complain(error.what());
+            complain_of_log(error.what());
             has_failed = true;
         }
         found += search.found();
@@ -116,7 +117,7 @@ int grep_command::run() const {
             return 0;
         }
     }
-    return has_failed ? unreadable : found > 0 ? 0 : nothing_found;
+    return has_failed ? log_unreadable : found > 0 ? 0 : nothing_found;
 }
 
 } // namespace sapwood::tools
