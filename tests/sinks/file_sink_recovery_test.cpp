@@ -165,6 +165,16 @@ TEST_SUITE("file_sink_recovery") {
         co_await check(lines(1, 2), wrong + lines(4, 5), 2);
     }
 
+    CO_TEST_CASE("a segment in the making that goes on where the log ends was not acknowledged") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, lines(1, 3));
+        fill(path + ".next", lines(4, 6));
+        CHECK(co_await opened_and_closed(path) == outcome{3, 0});
+        CHECK(contents_of(path) == lines(1, 3));
+        CHECK(!std::filesystem::exists(path + ".next"));
+    }
+
     TEST_CASE("of a segment in the making the beginning is looked at, and its first line found") {
         const temporary_directory folder;
         const std::string path = folder / "log";
