@@ -291,11 +291,11 @@ task<> durable_writer::write_and_sync() {
         if (!unsynced_.empty()) {
             sync_at_ = std::min(sync_at_, event_loop::current().now());
         }
-        if (!makes(mistake::acknowledge_failed_write)) {
-            throw;
+        if (makes(mistake::acknowledge_failed_write)) {
+            keep(text_.size());
+            co_return;
         }
-        keep(text_.size());
-        co_return;
+        throw;
     }
     require_alone_with_text();
     if (is_small) {

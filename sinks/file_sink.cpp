@@ -73,7 +73,7 @@ task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> 
         if (sink.settings_->has_segments) {
             co_await sink.settle_segment();
         }
-        co_await sink.preallocate();
+        co_await sink.preallocate(sink.path());
     }
     co_return sink;
 }

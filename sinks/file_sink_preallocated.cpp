@@ -28,8 +28,8 @@ bool file_sink::is_preallocated() const noexcept {
 }
 
 /// From now on lines go into space that is there, if the file system can; otherwise they are
-/// appended as ever, and a line says so.
-task<> file_sink::preallocate() {
+/// appended as ever, and a line says so of `name`, which the file has or will have.
+task<> file_sink::preallocate(const std::string& name) {
     if (settings_->preallocated_bytes == 0) {
         co_return;
     }
@@ -46,7 +46,7 @@ task<> file_sink::preallocate() {
     tell_later({level::warning,
                 fmt::format("cannot preallocate space for {} ({}): its lines are appended, which "
                             "takes longer where each is to be durable",
-                            path(), refused.message())});
+                            name, refused.message())});
 }
 
 task<> file_sink::write_preallocated(std::span<const char> lines, bool synced) {

@@ -58,7 +58,7 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
     try {
         detail::opened_log opened = co_await detail::open_log_file(*settings);
         file_sink fresh(std::move(opened), std::move(settings));
-        co_await fresh.preallocate();
+        co_await fresh.preallocate(path());
         co_await fresh.write(first);
         co_await fresh.write(second);
         co_await fresh.datasync();

@@ -43,8 +43,7 @@ std::size_t last_mark(std::string_view text) noexcept {
         const std::string_view line = text.substr(begin, end - begin);
         if (line.size() > numbered_line::mark_at &&
             line[numbered_line::mark_at] == numbered_line::mark) {
-            const auto found = numbered_line::parse(line);
-            if (found.is == numbered_line::state::whole && found.is_marked) {
+            if (numbered_line::parse(line).is == numbered_line::state::whole) {
                 return begin;
             }
         }
@@ -121,9 +120,11 @@ task<log_tail> read_log_tail(file& log, std::uint64_t size) {
         std::size_t from = last_mark(text);
         bool is_enough = from != text.npos || begin == 0;
         if (from == text.npos) {
-            from = begin == 0 ? 0 : text.find('\n') + 1;
-            // A line that is longer than all that was looked at must be seen from its beginning.
-            is_enough = is_enough || (look >= tail_bytes_max && from != 0);
+            const std::size_t newline = text.find('\n');
+            from = begin == 0 ? 0 : newline + 1;
+            // A line that is much of what was looked at must be seen from its beginning: it may be
+            // the last one.
+            is_enough = is_enough || (look >= tail_bytes_max && newline < look / 2);
         }
         if (is_enough) {
             const auto [good, last] = check(text.substr(from));

@@ -53,8 +53,7 @@ void preallocation::freed::operator()(char* memory) const noexcept {
 task<std::error_code> preallocation::begin(file& log, std::uint64_t size) {
     file_size_ = size;
     written_end_ = block_ceiling(size);
-    capacity_ = 2 * block_bytes;
-    blocks_.reset(static_cast<char*>(::operator new[](capacity_, block_alignment)));
+    take(2 * block_bytes, 0);
     const std::uint64_t block = block_floor(size);
     for (std::size_t filled = 0; filled < size - block;) {
         const auto got = co_await as_result(
@@ -91,9 +90,16 @@ task<preallocation::outcome> preallocation::append(file& log, std::span<const ch
     const std::uint64_t end = size + lines.size();
     std::memmove(blocks_.get(), blocks_.get() + (block_floor(end) - begin), end - block_floor(end));
     written_end_ = std::max(written_end_, begin + blocks.size());
-    file_size_ = std::max(file_size_, begin + blocks.size());
-    stale_end_ = 0;
     co_return outcome();
+}
+
+/// More memory for blocks, with the first `kept` bytes of what there is.
+void preallocation::take(std::size_t bytes, std::size_t kept) {
+    std::unique_ptr<char[], freed> fresh(
+        static_cast<char*>(::operator new[](bytes, block_alignment)));
+    std::copy_n(blocks_.get(), kept, fresh.get());
+    blocks_ = std::move(fresh);
+    capacity_ = bytes;
 }
 
 /// The blocks from the one on in which the lines begin.
@@ -103,12 +109,7 @@ std::span<const char> preallocation::lay_out(std::span<const char> lines, std::u
     const std::size_t used = before + lines.size();
     const std::size_t all = std::max(block_ceiling(begin + used), stale_end_) - begin;
     if (all > capacity_) {
-        const std::size_t larger = std::max(2 * capacity_, all);
-        std::unique_ptr<char[], freed> fresh(
-            static_cast<char*>(::operator new[](larger, block_alignment)));
-        std::memcpy(fresh.get(), blocks_.get(), before);
-        blocks_ = std::move(fresh);
-        capacity_ = larger;
+        take(std::max(2 * capacity_, all), before);
     }
     char* const to = blocks_.get();
     if (makes(mistake::forget_last_block)) {

@@ -66,6 +66,7 @@ class preallocation {
     task<std::error_code> write_zeros(file& log, std::uint64_t end);
     task<std::error_code> write_blocks(file& log, std::span<const char> blocks, std::uint64_t at,
                                        bool synced);
+    void take(std::size_t bytes, std::size_t kept);
     std::span<const char> lay_out(std::span<const char> lines, std::uint64_t size);
 
     const std::size_t ahead_;
@@ -76,7 +77,8 @@ class preallocation {
     /// Up to here blocks have been written: what is only allocated has to be noted as written when
     /// it is, which costs a journal's commit.
     std::uint64_t written_end_ = 0;
-    /// Up to here a write that failed may have left something: the next one goes over all of it.
+    /// Up to here the last write has put something, and if it failed, left that: the next one goes
+    /// over all of it.
     std::uint64_t stale_end_ = 0;
     bool is_distrusted_ = false;
 };

@@ -249,7 +249,7 @@ class file_sink {
     task<> copy_tail(file& aside, std::uint64_t begin, std::uint64_t size);
     task<> write_lines(std::span<const char> lines, bool synced);
     static void require_preallocatable(const file_sink_options& options);
-    task<> preallocate();
+    task<> preallocate(const std::string& name);
     task<> write_preallocated(std::span<const char> lines, bool synced);
     task<> give_space_back();
     task<> cut_off_zeros();

@@ -32,6 +32,7 @@ using test::is_sync;
 using test::is_write;
 using test::numbered;
 using test::perform;
+using test::put;
 using test::spoiled_log;
 using test::sync_of;
 using test::temporary_directory;
@@ -409,6 +410,62 @@ TEST_SUITE("file_sink_others") {
                 ::close(std::exchange(locked, -1));
             }
         }
+    }
+
+    TEST_CASE("what has the name of a segment in the making is not written to") {
+        spoiled_log log;
+        log.loop.run([](spoiled_log& its) -> task<> {
+            co_await its.sink->open();
+            const std::string making = its.path + ".next";
+            fill(making, "left\n"); // is removed, and so is what comes in that moment the next time
+            int syncs = 0;
+            bool is_planted = false;
+            its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                    return -EOPNOTSUPP;
+                }
+                if (syncs > 0 && test::is_open(sqe) && !std::filesystem::exists(making) &&
+                    !std::exchange(is_planted, true)) {
+                    fill(making, "planted\n");
+                }
+                return is_sync(sqe) && ++syncs == 1 ? std::optional(-EIO) : perform(sqe);
+            };
+            const auto how = co_await test::write_to(*its.sink, "one\n");
+            CHECK(is_planted);
+            CHECK(how.failure == std::errc::file_exists);
+            co_await put(*its.sink, "one\n");
+            co_await its.sink->close();
+        }(log));
+        CHECK(contents_of(log.path) == numbered(1, "one", true));
+    }
+
+    CO_TEST_CASE(
+        "what was set aside is locked no more, and names that are taken are not tried for ever") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path, true);
+        const int of_child = ::dup(sink.fd());
+        const std::string aside = path + ".0000000000000001";
+        fill(aside, "");
+        for (int i = 2; i <= 1000; ++i) {
+            fill(fmt::format("{}-{}", aside, i), "");
+        }
+        std::error_code failure;
+        try {
+            co_await sink.begin_segment({}, {}, lsn{1});
+        } catch (const std::system_error& error) {
+            failure = error.code();
+        }
+        CHECK(failure == std::errc::file_exists);
+        CHECK(!std::filesystem::exists(aside + "-1001"));
+        const std::string free = aside + "-1000";
+        std::filesystem::remove(free);
+        co_await sink.begin_segment({}, {}, lsn{1});
+        const int other = ::open(free.c_str(), O_RDWR | O_CLOEXEC);
+        CHECK(::flock(other, LOCK_EX | LOCK_NB) == 0);
+        ::close(other);
+        ::close(of_child);
+        co_await sink.close();
     }
 
     TEST_CASE("who puts a file in the log's place again and again is waited for") {

@@ -159,6 +159,47 @@ TEST_SUITE("file_sink_recovery") {
         co_await check("", wrong + lines(5, 6), 0);
     }
 
+    CO_TEST_CASE("a mark in a line with a wrong checksum says nothing") {
+        std::string wrong = numbered(3, "text", true);
+        wrong[30] ^= 1;
+        co_await check(lines(1, 2), wrong + lines(4, 5), 2);
+    }
+
+    CO_TEST_CASE("a segment in the making that goes on where the log ends was not acknowledged") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, lines(1, 3));
+        fill(path + ".next", lines(4, 6));
+        CHECK(co_await opened_and_closed(path) == outcome{3, 0});
+        CHECK(contents_of(path) == lines(1, 3));
+        CHECK(!std::filesystem::exists(path + ".next"));
+    }
+
+    TEST_CASE("of a segment in the making the beginning is looked at, and its first line found") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, lines(1, 3));
+        fill(path + ".next", lines(4, 4));
+        std::filesystem::resize_file(path + ".next", 64u << 20);
+        sapwood::test::loop_with_writes loop(&sapwood::test::perform);
+        std::uint64_t read = 0;
+        loop.ring().answer = [&read](const io_uring_sqe& sqe) {
+            read += sqe.opcode == IORING_OP_READ ? sqe.len : 0;
+            return sapwood::test::perform(sqe);
+        };
+        loop.run([](std::string of) -> task<> {
+            CHECK(co_await opened_and_closed(of) == outcome{3, 0});
+        }(path));
+        CHECK(read < (9u << 20));
+        CHECK(!std::filesystem::exists(path + ".next"));
+        fill(path + ".next", numbered(6, std::string(8u << 20, 'x')));
+        loop.run([](std::string of) -> task<> {
+            const outcome found = co_await opened_and_closed(of);
+            CHECK(found.last == 6);
+            CHECK(found.torn_bytes == 0);
+        }(path));
+    }
+
     CO_TEST_CASE("what stands above a mark was on disk: damage there is not an open's to touch") {
         std::string wrong = numbered(2, "text");
         wrong[30] ^= 1;
@@ -178,6 +219,14 @@ TEST_SUITE("file_sink_recovery") {
         const std::string message(3u << 20, 'x');
         co_await check(numbered(1, "text", true) + numbered(2, message), "", 2);
         co_await check(lines(1, 1) + numbered(2, message), message, 2);
+    }
+
+    CO_TEST_CASE(
+        "a last line that is as long as all that is looked at is found, be it torn or not") {
+        const std::string message((8u << 20) - 100, 'x');
+        const std::string log = lines(1, 4000) + numbered(4001, message);
+        co_await check(log, "", 4001);
+        co_await check(log, "torn", 4001);
     }
 
     CO_TEST_CASE(

@@ -838,6 +838,45 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("without memory to tell what was dropped, it is told with the next record") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 2;
+            options.batch_bytes = 1;
+            options.refused = when_refused::drop;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "first"));
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            for (int i = 2; i <= 20; ++i) {
+                (void)co_await append(log, "text");
+                co_await sapwood::sleep_for(1ms);
+            }
+            std::optional<sapwood::test::failing_allocations> none;
+            the_disk.on_write = [&](const io_uring_sqe& sqe) {
+                none.reset();
+                return perform(sqe);
+            };
+            the_disk.on_sync = [&](const io_uring_sqe& sqe) {
+                const auto done = succeed(sqe);
+                none.emplace(1); // until the next write
+                return done;
+            };
+            co_await sapwood::sleep_for(1min);
+            none.reset();
+            the_disk.on_sync = nullptr;
+            CHECK(!log.health().is_degraded());
+            co_await log.durable(co_await append(log, "last"));
+            co_await log.close();
+            const auto lines = lines_in(in / "log");
+            const std::uint64_t lost = log.counts().lines_lost;
+            CHECK(lost >= 15);
+            CHECK(lines.back() == "21 last");
+            CHECK(lines[lines.size() - 2].starts_with(
+                fmt::format("20 {} records are missing here, numbers {} to 20: No space left on",
+                            lost, 21 - lost)));
+        });
+    }
+
     TEST_CASE("a log that is told to end gives up in time, and says what was lost") {
         on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline_options options = durable();

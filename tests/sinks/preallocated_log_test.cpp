@@ -3,6 +3,7 @@
 // what it needs.
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
+#include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/log_verifier.hpp>
@@ -131,6 +132,114 @@ TEST_SUITE("preallocated_log") {
         CHECK(lines_of(contents_of(path)) == 40);
     }
 
+    CO_TEST_CASE("behind lines that were more than is ahead no zeros go over them") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        pipeline log = co_await opened(path);
+        std::uint64_t count = 0;
+        for (const std::size_t bytes : {20'000u, 10u, 5'000u, 10u, 100'000u, 10u}) {
+            co_await append_durably(log, std::string(bytes, 'x'));
+            CHECK(lines_of(text_of(contents_of(path))) == ++count);
+        }
+        co_await log.close();
+    }
+
+    TEST_CASE("the last block is read before it is gone on with, however short reads are") {
+        for (const bool ends : {false, true}) { // somebody cuts the file meanwhile
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            std::string found;
+            for (std::uint64_t i = 1; i <= 50; ++i) {
+                found += numbered(i, std::string(100, 'x'), i % 10 == 0);
+            }
+            fill(path, found);
+            sapwood::test::loop_with_writes loop(sapwood::test::perform);
+            loop.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                const bool is_last_block = sqe.off >= found.size() / block * block;
+                if (sqe.opcode != IORING_OP_READ || !is_last_block) {
+                    return sapwood::test::perform(sqe);
+                }
+                return ends ? 0 : sapwood::test::perform_some(sqe, 100);
+            };
+            std::string what;
+            loop.run([](std::string where, std::string& why) -> task<> {
+                const file_sink_options file{
+                    .path = where, .numbered = true, .preallocated_bytes = ahead};
+                try {
+                    file_sink sink = co_await file_sink::open(file);
+                    const std::string line = numbered(51, "text");
+                    co_await sink.write(line);
+                    co_await sink.close();
+                } catch (const std::system_error& error) {
+                    why = error.what();
+                }
+            }(path, what));
+            CHECK(what == (ends ? "cannot read the end of " + path + ": Input/output error" : ""));
+            CHECK(contents_of(path) == found + (ends ? "" : numbered(51, "text")));
+        }
+    }
+
+    TEST_CASE(
+        "a write that gets on is continued, however often, and one that does not is given up") {
+        for (const bool gets_on : {true, false}) {
+            const temporary_directory folder;
+            sapwood::test::loop_with_writes loop(sapwood::test::perform);
+            loop.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (sqe.opcode != IORING_OP_WRITE || sqe.off == ~0ull) {
+                    return sapwood::test::perform(sqe);
+                }
+                return gets_on ? sapwood::test::perform_some(sqe, block) : 512;
+            };
+            std::error_code failure;
+            loop.run([](std::string where, std::error_code& why) -> task<> {
+                const file_sink_options file{
+                    .path = where, .numbered = true, .preallocated_bytes = ahead};
+                file_sink sink = co_await file_sink::open(file);
+                CHECK(sink.is_preallocated());
+                const std::string line = numbered(1, std::string(40 * block, 'x'));
+                try {
+                    co_await sink.write(line);
+                } catch (const sapwood::write_error& error) {
+                    why = error.code();
+                }
+                co_await sink.close();
+            }(folder / "log", failure));
+            CHECK((failure == std::errc::io_error) == !gets_on);
+        }
+    }
+
+    TEST_CASE("what a write that failed has left is gone when fewer lines come in its place") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        sapwood::test::loop_with_writes loop(sapwood::test::perform);
+        bool fails = false;
+        loop.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            const auto done = sapwood::test::perform(sqe);
+            const bool is_direct = sqe.opcode == IORING_OP_WRITE && sqe.off != ~0ull;
+            return is_direct && fails ? std::optional(-ENOSPC) : done;
+        };
+        loop.run([](std::string where, bool& no) -> task<> {
+            const file_sink_options file{
+                .path = where, .numbered = true, .preallocated_bytes = ahead};
+            file_sink sink = co_await file_sink::open(file);
+            const std::string many = numbered(1, std::string(3 * block, 'x'));
+            const std::string few = numbered(1, "few");
+            no = true;
+            bool is_refused = false;
+            try {
+                co_await sink.write(many);
+            } catch (const sapwood::write_error& error) {
+                is_refused = error.bytes_kept == 0;
+            }
+            CHECK(is_refused);
+            no = false;
+            co_await sink.write(few);
+            const bool is_gone = text_of(contents_of(where)) == few;
+            CHECK(is_gone);
+            co_await sink.close();
+        }(path, fails));
+    }
+
     CO_TEST_CASE("after a restart the last block goes on where it was") {
         const temporary_directory folder;
         const std::string path = folder / "log";
@@ -220,6 +329,69 @@ TEST_SUITE("preallocated_log") {
             CHECK(lines_of(text) == 4);
             CHECK(text.find("cannot preallocate space for /log") != text.npos);
         }
+    }
+
+    TEST_CASE("where a new segment cannot have space ahead, a line of it says so") {
+        sim_world world;
+        bool refuses = false;
+        world.script([&refuses](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            const bool is_refused = refuses && sqe.opcode == IORING_OP_FALLOCATE;
+            return is_refused ? std::optional(-EOPNOTSUPP) : std::nullopt;
+        });
+        const auto body = [&]() -> task<> {
+            pipeline_options options;
+            options.segment_bytes_max = 150;
+            pipeline log = co_await opened("/log", options);
+            co_await append_durably(log, std::string(100, 'x'));
+            refuses = true;
+            co_await append_durably(log, std::string(100, 'x'));
+            co_await append_durably(log, std::string(100, 'x'));
+            co_await log.close();
+        };
+        CHECK(world.run(body()));
+        const std::string text =
+            contents_of(world, "/log") + contents_of(world, "/log.0000000000000003");
+        CHECK(text.find("cannot preallocate space for /log (") != text.npos);
+    }
+
+    TEST_CASE("with an interval no write is synced, in space ahead or behind it") {
+        for (const bool is_refused : {false, true}) { // past the page cache, later
+            sim_world world;
+            int synced = 0;
+            int direct = 0;
+            world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                synced += is_synced_write(sqe) ? 1 : 0;
+                const bool is_direct = sqe.opcode == IORING_OP_WRITE && sqe.off != ~0ull;
+                return is_refused && is_direct && ++direct > 3 ? std::optional(-EINVAL)
+                                                               : std::nullopt;
+            });
+            CHECK(world.run([]() -> task<> {
+                const file_sink_options file{.path = "/log", .preallocated_bytes = ahead};
+                pipeline_options options;
+                options.durable = durability::interval(1h);
+                pipeline log = co_await pipeline::open(file, options);
+                for (int i = 0; i < 5; ++i) {
+                    const lsn place = co_await append(log, "text");
+                    co_await log.written(place);
+                }
+                co_await log.close();
+            }()));
+            CHECK(synced == 0);
+        }
+    }
+
+    TEST_CASE("a kernel that has refused a synced write is not asked again") {
+        sim_world world;
+        int refused = 0;
+        world.script([&refused](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (!is_synced_write(sqe)) {
+                return std::nullopt;
+            }
+            ++refused;
+            return -EOPNOTSUPP;
+        });
+        CHECK(world.run(write_records(5)));
+        CHECK(refused == 1);
     }
 
     TEST_CASE("where writes past the page cache are refused later only, it goes on by appending") {

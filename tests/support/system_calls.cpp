@@ -67,6 +67,9 @@ std::optional<std::int32_t> perform(const io_uring_sqe& sqe) {
     case IORING_OP_OPENAT2:
         return outcome(::syscall(SYS_openat2, sqe.fd, pointer<const char>(sqe.addr),
                                  pointer<const void>(sqe.off), sqe.len));
+    case IORING_OP_FALLOCATE:
+        return outcome(
+            ::fallocate(sqe.fd, static_cast<int>(sqe.len), offset, static_cast<off_t>(sqe.addr)));
     case opcode_ftruncate:
         return outcome(::ftruncate(sqe.fd, offset));
     default:
