@@ -83,8 +83,9 @@ std::chrono::microseconds cpu_time_of(const std::function<void()>& run) {
     const auto now = [] {
         rusage all{};
         REQUIRE(::getrusage(RUSAGE_CHILDREN, &all) == 0);
-        return std::chrono::seconds(all.ru_utime.tv_sec) +
-               std::chrono::microseconds(all.ru_utime.tv_usec);
+        // Together they are measured; which of them it was the kernel guesses.
+        return std::chrono::seconds(all.ru_utime.tv_sec + all.ru_stime.tv_sec) +
+               std::chrono::microseconds(all.ru_utime.tv_usec + all.ru_stime.tv_usec);
     };
     const auto begin = now();
     run();
@@ -216,10 +217,13 @@ TEST_SUITE("tree_limits") {
             }
             return cpu_time_of([&] { CHECK(count(tree_of({log}).out, "── m/") == numbers); });
         };
+        const auto no_longer_than = [](std::chrono::microseconds ordinary) {
+            return 3 * ordinary + std::chrono::milliseconds(100);
+        };
         CHECK(time_of_numbers(neighbours(numbers, 64)) <
-              3 * time_of_numbers(neighbours(numbers, 1)));
+              no_longer_than(time_of_numbers(neighbours(numbers, 1))));
 
-        const std::vector<std::string> ids = texts_of_one_hash(5'000);
+        const std::vector<std::string> ids = texts_of_one_hash(10'000);
         std::set<std::size_t> hashes;
         for (const std::string& each : ids) {
             hashes.insert(std::hash<std::string_view>()(each));
@@ -233,7 +237,7 @@ TEST_SUITE("tree_limits") {
             }
             return cpu_time_of([&] { CHECK(count(tree_of({log}).out, "started") == ids.size()); });
         };
-        CHECK(time_of_ids(0) < 3 * time_of_ids('_'));
+        CHECK(time_of_ids(0) < no_longer_than(time_of_ids('_')));
     }
 
     TEST_CASE("one time in the far future does not hold its log back") {
