@@ -14,6 +14,8 @@ constexpr std::size_t spare_bytes_max = 64u << 10;
 /// Of tasks that are complete and wait for what comes behind their end, and of those that are done
 /// with and tell what is there once more.
 constexpr std::size_t kept_bytes_max = 4u << 20;
+/// Of the records that claim one place: to read them takes as long as to read a record.
+constexpr std::size_t claimants_compared_max = 8;
 /// What the list, the index and the allocator take for each.
 constexpr std::size_t entry_bytes = 160;
 
@@ -110,25 +112,34 @@ action_forest::entries::iterator action_forest::entry_of(std::string_view id) {
     const entries::iterator which = made.begin();
     which->begun = begun_++;
     which->is = entry::stage::growing;
-    which->parts_before = seen_.times(id);
+    which->before = seen_.of(id);
     by_id_.emplace(which->task.id(), which);
     growing_.take(made, which);
     return which;
 }
 
 bool action_forest::is_repeated(action_task& task, const action_record& record) {
-    const action_task::index there = task.records_at(record.level);
-    if (there == action_task::none) {
-        return false;
+    const action_task::index first = task.records_at(record.level);
+    std::size_t compared = 0;
+    for (auto each = first; each != action_task::none && compared < claimants_compared_max;
+         each = task.record_at(each).next, ++compared) {
+        if (task.json_of(task.record_at(each)) == record.json) {
+            return true;
+        }
     }
-    const std::string_view json = task.json_of(task.record_at(there));
-    if (json == record.json) {
-        return true;
+    if (first == action_task::none) {
+        return false;
     }
     if (judge_ == nullptr) {
         judge_ = std::make_unique<action_reader>();
     }
-    return judge_->are_the_same(json, record.json);
+    const std::string claim = judge_->claim_of(record.json);
+    for (auto each = first; compared-- > 0; each = task.record_at(each).next) {
+        if (!claim.empty() && judge_->claim_of(task.json_of(task.record_at(each))) == claim) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /// The first one of them.
@@ -136,12 +147,16 @@ void action_forest::hand_on(stock& from, bool is_cut) {
     // Out of the list first: the taker may throw.
     entries out = from.drop(from.all.begin());
     entry& given = out.front();
-    seen_.add(given.task.id());
+    const bool is_whole = given.is == entry::stage::complete;
+    const bool is_complete =
+        is_whole || (!is_cut && given.before.was_complete && !given.task.lacks_of_begun());
+    seen_.add(given.task.id(), is_complete);
     given.task.order();
-    const bool is_complete = given.is == entry::stage::complete;
-    taker_(given.task,
-           {.is_complete = is_complete, .is_cut = is_cut, .parts_before = given.parts_before});
-    if (is_complete) {
+    taker_(given.task, {.is_complete = is_complete,
+                        .is_cut = is_cut,
+                        .parts_before = given.before.times,
+                        .follows_complete = given.before.was_complete});
+    if (is_whole) {
         given.is = entry::stage::done;
         done_.take(out, out.begin());
     } else {

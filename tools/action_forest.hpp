@@ -4,6 +4,7 @@
 #pragma once
 
 #include "action_task.hpp"
+#include "seeded_hash.hpp"
 #include "seen_tasks.hpp"
 
 #include <cstddef>
@@ -19,11 +20,14 @@ namespace sapwood::tools {
 
 /// How a task is when it is handed on.
 struct task_state {
+    /// Nothing is missing; of a part that follows a complete task, nothing of what was begun in it.
     bool is_complete = false;
     /// It had to make room: more of it may come, as another part.
     bool is_cut = false;
     /// Parts of it that were handed on before; of a task that was complete, too.
     std::uint32_t parts_before = 0;
+    /// The part before left nothing open.
+    bool follows_complete = false;
 };
 
 class action_forest {
@@ -54,7 +58,7 @@ class action_forest {
         action_task task;
         std::uint64_t begun = 0;
         std::size_t memory = 0;
-        std::uint32_t parts_before = 0;
+        seen_tasks::account before;
         /// Which of the lists it is in.
         enum class stage : std::uint8_t { growing, complete, done };
         stage is = stage::growing;
@@ -89,7 +93,7 @@ class action_forest {
     /// Handed on: what is delivered once more often comes soon.
     stock done_;
     entries spare_;
-    std::unordered_map<std::string_view, entries::iterator> by_id_;
+    std::unordered_map<std::string_view, entries::iterator, seeded_text_hash> by_id_;
     seen_tasks seen_;
     /// Looks at two records that claim one place.
     std::unique_ptr<action_reader> judge_;

@@ -8,6 +8,13 @@
 
 namespace sapwood::tools {
 
+/// Where two of its records say that it is: one alone may have a clock that is wrong, and would
+/// hold all that follows back until the other logs are read.
+void action_logs::stream::reach(std::int64_t ns) noexcept {
+    reached_ns = std::min(ns, last_ns.value_or(ns));
+    last_ns = ns;
+}
+
 action_logs::action_logs(options wanted, action_forest& to)
     : options_(std::move(wanted)),
       to_(to) {}
@@ -103,7 +110,9 @@ void action_logs::take_line_of(stream& from, std::string_view line) {
         return;
     }
     const action_record& record = reader_.record();
-    from.reached_ns = record.time_ns.value_or(from.reached_ns);
+    if (record.time_ns) {
+        from.reach(*record.time_ns);
+    }
     const log_line& numbered = reader_.numbered();
     const std::uint64_t superseded_from = from.file().superseded_from;
     if (numbered.is_numbered && ((superseded_from != 0 && numbered.number >= superseded_from) ||

@@ -11,6 +11,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,8 +60,12 @@ class action_logs {
         seen_lines seen;
         std::uint64_t line = 0;
         std::int64_t reached_ns = std::numeric_limits<std::int64_t>::min();
+        /// Of the last record, as it says.
+        std::optional<std::int64_t> last_ns;
         bool is_live = false;
         bool is_over = false;
+
+        void reach(std::int64_t ns) noexcept;
 
         [[nodiscard]] const log_file& file() const noexcept { return files[next_file - 1]; }
     };

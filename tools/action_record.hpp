@@ -41,7 +41,8 @@ struct action_record {
 /// What stands in a record behind what action_record names. Objects, and arrays that hold some, are
 /// followed by their members, a step deeper.
 struct record_field {
-    enum class kind : std::uint8_t { text, escaped, bare, nest };
+    /// Of left_out, which has no key, the value tells what is not there.
+    enum class kind : std::uint8_t { text, escaped, bare, nest, left_out };
 
     std::uint32_t depth = 0;
     std::string_view key;
@@ -87,18 +88,22 @@ class action_reader {
 
     [[nodiscard]] std::string_view why() const noexcept { return why_; }
 
-    /// All that the record says besides.
+    /// All that the record says besides; of more than fields_max the rest is one field that tells
+    /// how many were left out.
     [[nodiscard]] const std::vector<record_field>& fields();
 
-    /// Whether two records, as record().json has them, are one that is there twice: nothing differs
-    /// but what the collector says of who has sent it and when.
-    [[nodiscard]] bool are_the_same(std::string_view one, std::string_view other);
+    /// What a record, as record().json has it, says: of one that is there twice it is the same,
+    /// since what the collector says of who has sent it and when is not in it. Empty where it is no
+    /// record. Forgets record().
+    [[nodiscard]] std::string claim_of(std::string_view json);
 
     /// A longer line is broken: its JSON would take ten times as much memory.
     static constexpr std::size_t line_bytes_max = 16u << 20;
     /// So deep a place, and such a number in one, no program has.
     static constexpr std::size_t depth_max = 1'000'000;
     static constexpr std::uint64_t number_max = 4'000'000'000;
+    /// A line of brackets has millions, which would take a gigabyte.
+    static constexpr std::size_t fields_max = 10'000;
 
   private:
     struct json_state;

@@ -65,9 +65,20 @@ bool action_reader::json_state::is_named(std::string_view key) const noexcept {
     }
 }
 
+bool action_reader::json_state::leaves_out(const std::vector<record_field>& of) noexcept {
+    if (of.size() < fields_max) {
+        return false;
+    }
+    ++left_out;
+    return true;
+}
+
 void action_reader::json_state::add_field(std::string_view key, const dom::element& value,
                                           std::uint32_t depth, std::vector<record_field>& to) {
     using kind = record_field::kind;
+    if (leaves_out(to)) {
+        return;
+    }
     std::string_view text;
     dom::object object;
     dom::array array;
@@ -93,6 +104,9 @@ void action_reader::json_state::add_field(std::string_view key, const dom::eleme
             to.push_back({depth, key, {}, kind::nest});
             std::size_t index = 0;
             for (const dom::element each : array) {
+                if (leaves_out(to)) {
+                    continue;
+                }
                 add_field(texts.emplace_back(std::to_string(index++)), each, depth + 1, to);
             }
             return;
@@ -120,8 +134,14 @@ void action_reader::json_state::add_fields(const dom::object& of, std::uint32_t 
 const std::vector<record_field>& action_reader::fields() {
     fields_.clear();
     json_->texts.clear();
+    json_->left_out = 0;
     if (json_->found.task) {
         json_->add_fields(json_->found.all, 0, fields_);
+    }
+    if (const std::uint64_t more = json_->left_out; more > 0) {
+        const std::string& told = json_->texts.emplace_back(
+            fmt::format("{} more field{} left out", more, more == 1 ? " is" : "s are"));
+        fields_.push_back({0, {}, told, record_field::kind::left_out});
     }
     return fields_;
 }

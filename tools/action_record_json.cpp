@@ -180,7 +180,12 @@ action_reader::outcome action_reader::read_json(std::string_view json) {
         state.found.find(inner);
         state.found.all = outer;
     }
-    return state.found.task ? read_members() : outcome::none;
+    if (!state.found.task) {
+        return outcome::none;
+    }
+    const outcome what = read_members();
+    // Who calls a field of a record so, which has no place, has broken nothing.
+    return what == outcome::broken && state.is_place_nested ? outcome::none : what;
 }
 
 action_reader::outcome action_reader::read_members() {
@@ -257,17 +262,12 @@ action_reader::outcome action_reader::read_place() {
     return outcome::record;
 }
 
-bool action_reader::are_the_same(std::string_view one, std::string_view other) {
-    std::string padded;
-    const auto record_in = [&](std::string_view json) {
-        padded.assign(json);
-        padded.resize(json.size() + line_padding);
-        return read_json(std::string_view(padded).substr(0, json.size())) == outcome::record
-                   ? simdjson::minify(json_->found.all)
-                   : std::string();
-    };
-    const std::string first = record_in(one);
-    return !first.empty() && first == record_in(other);
+std::string action_reader::claim_of(std::string_view json) {
+    std::string padded(json);
+    padded.resize(json.size() + line_padding);
+    return read_json(std::string_view(padded).substr(0, json.size())) == outcome::record
+               ? simdjson::minify(json_->found.all)
+               : std::string();
 }
 
 #else
@@ -284,8 +284,8 @@ action_reader::outcome action_reader::read_place() {
     return outcome::none;
 }
 
-bool action_reader::are_the_same(std::string_view, std::string_view) {
-    return false;
+std::string action_reader::claim_of(std::string_view) {
+    return {};
 }
 
 #endif

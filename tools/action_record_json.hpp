@@ -63,12 +63,15 @@ struct action_reader::json_state {
     void add_field(std::string_view key, const simdjson::dom::element& value, std::uint32_t depth,
                    std::vector<record_field>& to);
     [[nodiscard]] bool is_named(std::string_view key) const noexcept;
+    /// Whether no more of them are kept; then the one that was to come is counted.
+    [[nodiscard]] bool leaves_out(const std::vector<record_field>& of) noexcept;
 
     simdjson::dom::parser parser{line_bytes_max};
     members found;
     time_reader times;
     /// Of members that are no text.
     std::deque<std::string> texts;
+    std::uint64_t left_out = 0;
     /// A line that is no UTF-8, with what is none escaped.
     std::string repaired;
     /// Which of the record's members are shown as something else than a field: it is an end that

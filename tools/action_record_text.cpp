@@ -204,13 +204,15 @@ bool make_json_of(const log_line& line, line_parser& parser, std::string& to) {
     if (place.task.empty() || place.level.empty()) {
         return false;
     }
-    const std::int64_t ns = line.time_ns.value_or(0);
     to.assign("{");
     append_member("task_uuid", place.task, to);
     append_level_of(place.level, to);
-    fmt::format_to(std::back_inserter(to), ",\"time\":\"{}Z\",\"timestamp\":{}.{:06}",
-                   time_text(ns, 9, 'T'), ns / nanoseconds_per_second,
-                   ns % nanoseconds_per_second / 1000);
+    if (line.time_ns) {
+        const std::int64_t ns = *line.time_ns;
+        fmt::format_to(std::back_inserter(to), ",\"time\":\"{}Z\",\"timestamp\":{}.{:06}",
+                       time_text(ns, 9, 'T'), ns / nanoseconds_per_second,
+                       ns % nanoseconds_per_second / 1000);
+    }
     if (line.importance) {
         fmt::format_to(std::back_inserter(to), ",\"level\":\"{}\"", to_string(*line.importance));
     }

@@ -1,5 +1,7 @@
 #include "action_task.hpp"
 
+#include "seeded_hash.hpp"
+
 #include <algorithm>
 
 namespace sapwood::tools {
@@ -124,6 +126,11 @@ action_task::index action_task::make(index parent, std::uint32_t number) {
     return place;
 }
 
+bool action_task::lacks_of_begun() const noexcept {
+    const auto lacks = [](const node& each) { return each.start != none && !each.is_whole; };
+    return std::any_of(nodes_.begin() + root + 1, nodes_.end(), lacks);
+}
+
 /// Numbers are different and none is 0, so as many as the highest is are all of them.
 void action_task::recount(index place) noexcept {
     node& action = nodes_[place];
@@ -145,7 +152,7 @@ void action_task::index_all() {
     }
 }
 
-void action_task::put_in_index(index place) noexcept {
+void action_task::put_in_index(index place) {
     std::size_t slot = slot_of(nodes_[place].parent, nodes_[place].number);
     while (slots_[slot] != none) {
         slot = (slot + 1) & (slots_.size() - 1);
@@ -153,12 +160,9 @@ void action_task::put_in_index(index place) noexcept {
     slots_[slot] = place;
 }
 
-std::size_t action_task::slot_of(index parent, std::uint32_t number) const noexcept {
-    std::uint64_t key = std::uint64_t{parent} << 32 | number;
-    key ^= key >> 31;
-    key *= 0x9e3779b97f4a7c15;
-    key ^= key >> 29;
-    return static_cast<std::size_t>(key) & (slots_.size() - 1);
+std::size_t action_task::slot_of(index parent, std::uint32_t number) const {
+    const std::uint64_t key = std::uint64_t{parent} << 32 | number;
+    return static_cast<std::size_t>(seeded_hash(key)) & (slots_.size() - 1);
 }
 
 void action_task::order() {

@@ -72,6 +72,10 @@ class action_task {
     /// action.
     [[nodiscard]] bool is_complete() const noexcept { return unfinished_ == 0 || is_lone_; }
 
+    /// Of what was begun here, below the task's first action, something is missing: of the rest of
+    /// a task nobody can tell by a part that comes behind its end.
+    [[nodiscard]] bool lacks_of_begun() const noexcept;
+
     /// Two records claim one place, or an end counts others than its number does.
     [[nodiscard]] bool is_contradictory() const noexcept { return is_contradictory_; }
 
@@ -109,8 +113,8 @@ class action_task {
     index make(index parent, std::uint32_t number);
     void recount(index action) noexcept;
     void index_all();
-    void put_in_index(index place) noexcept;
-    [[nodiscard]] std::size_t slot_of(index parent, std::uint32_t number) const noexcept;
+    void put_in_index(index place);
+    [[nodiscard]] std::size_t slot_of(index parent, std::uint32_t number) const;
 
     std::string id_;
     log_buffer text_{initial_bytes};

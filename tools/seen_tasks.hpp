@@ -3,9 +3,10 @@
 // only what is used is touched. One thread.
 #pragma once
 
+#include "seeded_hash.hpp"
+
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <memory>
 #include <new>
 #include <string_view>
@@ -14,26 +15,32 @@ namespace sapwood::tools {
 
 class seen_tasks {
   public:
-    /// How often it has been printed.
-    [[nodiscard]] std::uint32_t times(std::string_view id) const noexcept {
+    struct account {
+        /// How often it has been printed.
+        std::uint32_t times = 0;
+        /// Nothing was missing the last time.
+        bool was_complete = false;
+    };
+
+    [[nodiscard]] account of(std::string_view id) const {
         if (places_ == nullptr) {
-            return 0;
+            return {};
         }
-        const std::uint64_t hash = hash_of(id);
+        const std::uint64_t hash = seeded_hash(id);
         const place& at = places_[hash % remembered_max];
-        return at.hash == hash ? at.times : 0;
+        return at.hash == hash ? at.is : account();
     }
 
-    void add(std::string_view id) {
+    void add(std::string_view id, bool is_complete) {
         if (places_ == nullptr) {
             places_.reset(static_cast<place*>(std::calloc(remembered_max, sizeof(place))));
             if (places_ == nullptr) {
                 throw std::bad_alloc();
             }
         }
-        const std::uint64_t hash = hash_of(id);
+        const std::uint64_t hash = seeded_hash(id);
         place& at = places_[hash % remembered_max];
-        at = {hash, at.hash == hash ? at.times + 1 : 1};
+        at = {hash, {at.hash == hash ? at.is.times + 1 : 1, is_complete}};
     }
 
   private:
@@ -41,12 +48,8 @@ class seen_tasks {
 
     struct place {
         std::uint64_t hash;
-        std::uint32_t times;
+        account is;
     };
-
-    static std::uint64_t hash_of(std::string_view id) noexcept {
-        return std::hash<std::string_view>()(id);
-    }
 
     struct freed {
         void operator()(place* memory) const noexcept { std::free(memory); }

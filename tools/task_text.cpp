@@ -5,6 +5,7 @@
 #include <sapwood/log_escape.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <fmt/format.h>
 #include <iterator>
 
@@ -30,6 +31,12 @@ constexpr std::string_view colours_of_trees[] = {"",         "\x1b[2m",    "\x1b
 /// Levels that are longer are shown without their middle.
 constexpr std::size_t level_shown_max = 24;
 constexpr std::size_t level_end_shown = 8;
+
+/// Of what ids of tasks are made of: UUIDs and the like.
+bool is_of_word(char c) noexcept {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && std::strchr("-_.:/@", c) != nullptr);
+}
 
 } // namespace
 
@@ -108,20 +115,14 @@ void task_text::pop() noexcept {
 }
 
 void task_text::begin_task(const action_task& task, const task_state& state, std::string_view) {
-    if (options_.colour) {
-        to_.append(colours_of_trees[static_cast<std::size_t>(paint::bold)]);
-    }
-    detail::append_escaped(task.id(), to_);
-    if (options_.colour) {
-        to_.append(colour_end);
-    }
+    put_id(task.id());
     if (state.parts_before > 0) {
         put(paint::odd,
             fmt::format(" (part {}: more of a task that is above)", state.parts_before + 1));
     }
     if (state.is_cut) {
         put(paint::odd, " (cut here: unfinished tasks take more than --memory)");
-    } else if (!state.is_complete && state.parts_before == 0) {
+    } else if (!state.is_complete && (state.parts_before == 0 || state.follows_complete)) {
         put(paint::odd, " (incomplete)");
     }
     if (task.is_contradictory()) {
@@ -198,6 +199,29 @@ void task_text::end_action() {
 void task_text::end_task() {
     to_.push_back('\n');
     output_.flush_if_large();
+}
+
+/// Nothing is drawn before it, so what could be a line of a tree, or have something behind it that
+/// begin_task() says, is quoted.
+void task_text::put_id(std::string_view id) {
+    const bool is_word = std::ranges::all_of(id, is_of_word);
+    if (options_.colour) {
+        to_.append(colours_of_trees[static_cast<std::size_t>(paint::bold)]);
+    }
+    if (is_word) {
+        to_.append(id);
+    } else {
+        to_.push_back('"');
+        for (std::size_t end = 0; !id.empty(); id.remove_prefix(end)) {
+            end = std::min(id.find('"', 1), id.size());
+            to_.append(id.front() == '"' ? "\\" : "");
+            detail::append_escaped(id.substr(0, end), to_);
+        }
+        to_.push_back('"');
+    }
+    if (options_.colour) {
+        to_.append(colour_end);
+    }
 }
 
 void task_text::put_name(std::string_view type) {
@@ -289,6 +313,10 @@ void task_text::put_fields(const std::vector<record_field>& fields, bool has_mor
 }
 
 void task_text::put_field(const record_field& field, bool is_last) {
+    if (field.is == record_field::kind::left_out) {
+        note(field.value, is_last);
+        return;
+    }
     begin_line(is_last);
     if (options_.colour) {
         to_.append(colours_of_trees[static_cast<std::size_t>(paint::key)]);

@@ -58,6 +58,7 @@ class task_text final : public task_view {
     void begin_line(bool is_last);
     void push(bool is_last);
     void pop() noexcept;
+    void put_id(std::string_view id);
     void put_name(std::string_view type);
     void put_level(std::span<const std::uint32_t> level);
     void put_time(std::optional<std::int64_t> ns);

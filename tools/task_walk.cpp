@@ -21,7 +21,8 @@ class walk {
   public:
     walk(const action_task& task, const task_state& state, action_reader& reader, task_view& view)
         : task_(task),
-          tells_missing_(!state.is_cut && state.parts_before == 0),
+          is_all_(!state.is_cut && state.parts_before == 0),
+          follows_complete_(!state.is_cut && state.follows_complete),
           reader_(reader),
           view_(view) {}
 
@@ -60,18 +61,25 @@ class walk {
         (void)reader_.read_json(task_.json_of(task_.record_at(record)));
     }
 
+    [[nodiscard]] std::size_t pass_unknown(index& which);
     void enter(index which, bool is_last);
+    void tell_action(index which, bool is_last, std::size_t unknown);
     void step();
     void leave();
     void show_records(index which, bool is_last);
 
+    /// Of a part of a task what is missing is elsewhere, but not of what was begun behind all else.
+    [[nodiscard]] bool tells_missing(const action_task::node& action) const noexcept {
+        return is_all_ || (follows_complete_ && action.start != none && action.parent != none);
+    }
+
     [[nodiscard]] bool ends_with_note(const action_task::node& action) const noexcept {
-        return action.end == none && tells_missing_;
+        return action.end == none && tells_missing(action);
     }
 
     const action_task& task_;
-    /// Of a part of a task what is missing is elsewhere.
-    bool tells_missing_;
+    bool is_all_;
+    bool follows_complete_;
     action_reader& reader_;
     task_view& view_;
     std::vector<place> open_;
@@ -79,13 +87,9 @@ class walk {
     const std::vector<record_field> no_fields_{};
 };
 
-void walk::enter(index which, bool is_last) {
-    const std::size_t depth = level_.size();
-    if (which != action_task::root) {
-        level_.push_back(task_.at(which).number);
-    }
+/// Actions of which nothing is there but one that is in them are one line: how many.
+std::size_t walk::pass_unknown(index& which) {
     std::size_t unknown = 0;
-    // Actions of which nothing is there but one that is in them are one line.
     for (const auto* each = &task_.at(which);
          each->start == none && each->end == none && each->first == each->last &&
          task_.at(each->first).is_action() && task_.at(each->first).first_record == none;
@@ -94,40 +98,52 @@ void walk::enter(index which, bool is_last) {
         level_.push_back(task_.at(which).number);
         ++unknown;
     }
+    return unknown;
+}
+
+void walk::enter(index which, bool is_last) {
+    const std::size_t depth = level_.size();
+    if (which != action_task::root) {
+        level_.push_back(task_.at(which).number);
+    }
+    const std::size_t unknown = pass_unknown(which);
     const action_task::node& action = task_.at(which);
     open_.push_back({.action = which, .next = action.first, .expected = 1, .depth = depth});
-    const index told_by = action.start != none ? action.start : action.end;
-    if (told_by != none) {
-        read(told_by);
-    }
-    const action_record& record = reader_.record();
-    const bool starts_first = task_.at(action.first).first_record == action.start &&
-                              action.start != none && !task_.at(action.first).is_action();
-    const bool has_rival = starts_first && task_.record_at(action.start).next != none;
-    const bool has_more = (starts_first ? task_.at(action.first).next != none : true) ||
-                          has_rival || ends_with_note(action);
-    std::vector<std::uint32_t>& level = level_;
-    level.push_back(1);
-    view_.begin_action(
-        {.begin = {.type = told_by != none ? record.type : std::string_view(),
-                   .is = role::start,
-                   .importance = {},
-                   .level = level,
-                   .time_ns = action.start != none ? record.time_ns : std::nullopt,
-                   .fields = action.start != none ? reader_.fields() : no_fields_,
-                   .is_last = is_last,
-                   .is_rival = false},
-         .has_start = action.start != none,
-         .has_end = action.end != none,
-         .outcome = action.end != none ? task_.record_at(action.end).is : role::message,
-         .end_ns = action.end != none ? task_.record_at(action.end).time_ns : std::nullopt,
-         .duration_ns = task_.duration_of(action),
-         .has_more = has_more,
-         .unknown_around = unknown});
-    level.pop_back();
-    if (action.start == none && tells_missing_) {
+    level_.push_back(1);
+    tell_action(which, is_last, unknown);
+    level_.pop_back();
+    if (action.start == none && tells_missing(action)) {
         view_.note("its start is missing", false);
     }
+}
+
+void walk::tell_action(index which, bool is_last, std::size_t unknown) {
+    const action_task::node& action = task_.at(which);
+    const bool has_start = action.start != none;
+    const bool has_end = action.end != none;
+    if (has_start || has_end) {
+        read(has_start ? action.start : action.end);
+    }
+    const action_record& record = reader_.record();
+    const action_task::node& first = task_.at(action.first);
+    const bool starts_first = has_start && first.first_record == action.start && !first.is_action();
+    const bool has_rival = starts_first && task_.record_at(action.start).next != none;
+    view_.begin_action(
+        {.begin = {.type = has_start || has_end ? record.type : std::string_view(),
+                   .is = role::start,
+                   .importance = {},
+                   .level = level_,
+                   .time_ns = has_start ? record.time_ns : std::nullopt,
+                   .fields = has_start ? reader_.fields() : no_fields_,
+                   .is_last = is_last,
+                   .is_rival = false},
+         .has_start = has_start,
+         .has_end = has_end,
+         .outcome = has_end ? task_.record_at(action.end).is : role::message,
+         .end_ns = has_end ? task_.record_at(action.end).time_ns : std::nullopt,
+         .duration_ns = task_.duration_of(action),
+         .has_more = !starts_first || first.next != none || has_rival || ends_with_note(action),
+         .unknown_around = unknown});
 }
 
 void walk::step() {
@@ -142,7 +158,7 @@ void walk::step() {
     here.next = node.next;
     // A start that is missing has been told.
     const std::uint32_t expected = here.expected == 1 && action.start == none ? 2 : here.expected;
-    if (node.number > expected && tells_missing_) {
+    if (node.number > expected && tells_missing(action)) {
         view_.note(numbers_missing(expected, node.number - 1), false);
     }
     here.expected = node.number + 1;

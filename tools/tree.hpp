@@ -21,6 +21,9 @@ class tree_command {
     [[nodiscard]] int run() const;
 
   private:
+    void add_conditions();
+    void add_style();
+
     CLI::App* command_;
     std::vector<std::string> logs_;
     std::string task_;
