@@ -371,6 +371,7 @@ void event_loop::run_ready_watched() noexcept {
         node.handle.resume();
         const auto held = ring_->now() - begin;
         if (held >= limit && tell_slow_) {
+            running_task_ = nullptr; // which may be gone; what is told may log
             tell_slow_({.name = name.text(), .held = held, .resumed_at = resumed_at});
         }
     }

@@ -65,8 +65,8 @@ action::visit::visit(detail::log_action* of) noexcept
       place_(&detail::current_activity_place()),
       before_(*place_) {
     if (inside_ != nullptr) {
-        inside_->share();
-        inside_->come_back();
+        was_left_ = inside_->come_back(*place_); // with a share for this
+        inside_->share();                        // the place's
         *place_ = inside_;
     }
 }
@@ -75,12 +75,13 @@ action::visit::~visit() {
     if (inside_ == nullptr) {
         return;
     }
-    if (*place_ != inside_ && *place_ != nullptr) {
-        (*place_)->let_go(*place_); // what was begun in the visit and goes on elsewhere
-    } else {
-        inside_->release();
-    }
+    // It may have been ended or left here, and the place may be in what goes on elsewhere.
+    const bool was_in = inside_->drop_from(*place_);
     *place_ = before_;
+    if (was_left_ || !was_in) {
+        inside_->skip_in(*place_);
+    }
+    inside_->release();
 }
 
 std::string action::serialize_task_id() const {

@@ -1,7 +1,7 @@
 #include "crash_text.hpp"
 
 #include "crash_action.hpp"
-
+#include "logfmt_names.hpp"
 #include "utf8.hpp"
 
 #include <algorithm>
@@ -80,10 +80,12 @@ void put_value(std::string_view value, crash_text& to) noexcept {
     to.put('"');
 }
 
-void put_fields(const log_record& record, crash_text& to) noexcept {
+void put_fields(const log_record& record, crash_form form, crash_text& to) noexcept {
     for_each_field(record.fields, [&](const log_field_view& field) {
         if (is_users(field)) {
             to.put(' ');
+            to.put(form == crash_form::logfmt && is_logfmt_own(field.key) ? users_prefix
+                                                                          : std::string_view());
             put_key(field.key, to);
             to.put('=');
             put_value(field.value, to);
@@ -116,7 +118,7 @@ void put_text_line(const log_record& record, crash_text& to) noexcept {
     if (record.is_truncated || to.is_cut()) {
         return;
     }
-    put_fields(record, to);
+    put_fields(record, crash_form::text, to);
     put_action(record, to);
 }
 
@@ -134,7 +136,7 @@ void put_logfmt_line(const log_record& record, crash_text& to) noexcept {
     put_action(record, to);
     to.put(" message=");
     put_value(record.message, to);
-    put_fields(record, to);
+    put_fields(record, crash_form::logfmt, to);
 }
 
 bool is_json_number(std::string_view text) noexcept {

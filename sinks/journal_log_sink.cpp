@@ -75,6 +75,23 @@ void append_field(std::string_view name, std::string_view value, log_buffer& to)
     to.push_back('\0');
 }
 
+std::string to_upper(std::string_view text) {
+    std::string made(text);
+    std::ranges::transform(made, made.begin(), [](char c) {
+        return c >= 'a' && c <= 'z' ? static_cast<char>(c - ('a' - 'A')) : c;
+    });
+    return made;
+}
+
+/// Of a name in upper case: whether a record's place in an action has it.
+bool is_actions_own(std::string_view name) {
+    std::string lower(name);
+    std::ranges::transform(lower, lower.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+    });
+    return detail::is_action_name(lower);
+}
+
 class journal_layout final : public log_layout {
   public:
     journal_layout(std::string ident, bool location)
@@ -102,7 +119,7 @@ class journal_layout final : public log_layout {
                                [&](const log_field_view& field) { append_users_field(field, to); });
         detail::for_each_action_text(detail::log_action_view::of(record.fields),
                                      [&](std::string_view name, std::string_view text) {
-                                         append_field(journal_field_name(name), text, to);
+                                         append_field(to_upper(name), text, to);
                                      });
         time_.append(record, to); // ends with the newline
     }
@@ -269,7 +286,7 @@ std::string journal_field_name(std::string_view key) {
     name.erase(0, std::min(first, name.size())); // the journal keeps those for itself
     const bool is_bad = name.empty() || (name[0] >= '0' && name[0] <= '9') ||
                         std::ranges::find(taken_names, name) != taken_names.end() ||
-                        name.starts_with("OBJECT_");
+                        name.starts_with("OBJECT_") || is_actions_own(name);
     name.insert(0, is_bad ? "FIELD_" : "");
     return name.substr(0, name_bytes_max);
 }

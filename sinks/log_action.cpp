@@ -7,10 +7,10 @@
 #include <sapwood/frame_pool.hpp>
 #include <sapwood/log_escape.hpp>
 #include <sapwood/log_write.hpp>
-#include <sapwood/trace_parent.hpp>
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <new>
 
 namespace sapwood::detail {
@@ -18,9 +18,12 @@ namespace sapwood::detail {
 namespace {
 
 constexpr std::size_t action_name_bytes_max = 256;
-constexpr std::size_t trace_bytes = 32;
 /// What is copied in one piece, and so may be read behind the tail.
 constexpr std::size_t tail_slack_bytes = 16;
+
+/// Held to look whether nobody knows an action but its scope and its place, and to visit one. A
+/// parent changes only then.
+constinit std::mutex relinking;
 
 std::uint64_t resumptions_here() noexcept {
     return running_loop != nullptr ? running_loop->resumptions() : 0;
@@ -59,44 +62,42 @@ log_action::log_action(const beginning& how, log_action* parent, std::uint32_t b
       exceptions_before_(static_cast<std::int16_t>(std::uncaught_exceptions())),
       name_is_plain_(is_plain(how.name)) {}
 
-log_action::~log_action() {
-    if (parent_ != nullptr) {
-        parent_->release();
-    }
-}
-
+/// And those that it is in, if they are nobody else's: in a loop, for there may be many.
 void log_action::destroy() noexcept {
-    const std::size_t bytes = bytes_;
-    this->~log_action();
-    free_frame(this, bytes);
+    log_action* each = this;
+    do {
+        log_action* const parent = each->parent_;
+        const std::size_t bytes = each->bytes_;
+        each->~log_action();
+        free_frame(each, bytes);
+        each = parent;
+    } while (each != nullptr && each->give_up());
 }
 
 log_action& log_action::make(const beginning& how, log_action* parent) {
     const bool is_child = how.uuid.empty() && !how.is_task;
     log_action* const above = is_child ? current(*how.core.backend) : nullptr;
-    char level[log_place::level_bytes_max + 16];
-    std::size_t level_bytes = 0;
+    const std::string_view name = cut_at_character(how.name, action_name_bytes_max);
+    const std::string_view trace = above != nullptr ? above->given_trace() : how.trace;
+    const std::size_t level_bytes =
+        above != nullptr ? above->level_prefix().size() + 11 : how.numbers.size() + 1;
+    const auto bytes = static_cast<std::uint32_t>(sizeof(log_action) + level_bytes + name.size() +
+                                                  trace.size() + tail_slack_bytes);
+    auto& made = *::new (allocate_frame(bytes)) log_action(how, parent, bytes);
+    // Nothing fails from here on, so that no number is taken for nothing.
+    char* to = made.tail();
     if (above != nullptr) {
         const std::string_view prefix = above->level_prefix();
-        char* const end =
-            put_decimal(level + prefix.copy(level, prefix.size()), above->take_number());
-        *end = ',';
-        level_bytes = static_cast<std::size_t>(end + 1 - level);
+        to = put_decimal(to + prefix.copy(to, prefix.size()), above->take_number());
+        *to++ = ',';
     } else if (!how.numbers.empty()) {
-        level_bytes = how.numbers.copy(level, log_place::level_bytes_max);
-        level[level_bytes++] = ',';
+        to += how.numbers.copy(to, log_place::level_bytes_max - 1);
+        *to++ = ',';
     }
-    const std::string_view name = cut_at_character(how.name, action_name_bytes_max);
-    const auto bytes = static_cast<std::uint32_t>(sizeof(log_action) + level_bytes + name.size() +
-                                                  how.trace.size() + tail_slack_bytes);
-    auto& made = *::new (allocate_frame(bytes)) log_action(how, parent, bytes);
-    made.level_bytes_ = static_cast<std::uint8_t>(level_bytes);
+    made.level_bytes_ = static_cast<std::uint8_t>(to - made.tail());
     made.name_bytes_ = static_cast<std::uint16_t>(name.size());
-    char* to = made.tail();
-    std::memcpy(to, level, level_bytes);
-    to += level_bytes;
     to += name.copy(to, name.size());
-    made.has_trace_ = how.trace.copy(to, trace_bytes) == trace_bytes;
+    made.has_trace_ = trace.copy(to, trace_bytes) == trace_bytes;
     if (above != nullptr) {
         std::memcpy(made.uuid_, above->uuid_, sizeof(made.uuid_));
     } else if (how.uuid.size() == sizeof(made.uuid_)) {
@@ -110,11 +111,14 @@ log_action& log_action::make(const beginning& how, log_action* parent) {
 log_action& log_action::begin(const beginning& how, std::string_view fields) {
     log_action* const above = current(*how.core.backend); // what is parked has ended now
     activity*& place = current_activity_place();
+    if (auto* const top = static_cast<log_action*>(place); top != nullptr && top->left_.has(&place))
+        [[unlikely]] {
+        top->pop(place); // or they would pile up
+    }
     auto* const parent = static_cast<log_action*>(place);
     std::string with_link;
     log_action* made = nullptr;
-    if (how.uuid.empty() && !how.is_task && above != nullptr &&
-        above->level_prefix().size() + 11 > log_place::level_bytes_max) [[unlikely]] {
+    if (how.uuid.empty() && !how.is_task && above != nullptr && above->is_deepest()) [[unlikely]] {
         // Deeper than a record can tell: a task of its own, which says where it belongs.
         const std::string link = above->task_id();
         append_field(with_link, field_text(kv("continues", link)));
@@ -122,11 +126,13 @@ log_action& log_action::begin(const beginning& how, std::string_view fields) {
         fields = with_link;
         beginning anew = how;
         anew.is_task = true;
+        anew.trace = above->given_trace();
         made = &make(anew, parent);
     } else {
         made = &make(how, parent);
     }
     made->share();
+    made->home_.store(&place, std::memory_order_relaxed);
     place = made; // with the place's share of its parent, which is now its own
     made->write_start(fields);
     return *made;
@@ -135,13 +141,12 @@ log_action& log_action::begin(const beginning& how, std::string_view fields) {
 log_action* log_action::current(const log_backend& backend) noexcept {
     activity*& place = current_activity_place();
     auto* each = static_cast<log_action*>(place);
-    if (each != nullptr && each->parked_in_.load(std::memory_order_relaxed) == &place)
-        [[unlikely]] {
-        settle(place, std::current_exception());
+    if (each != nullptr && each->is_skipped_in(place)) [[unlikely]] {
+        settle(place, std::current_exception(), settling::what_is_caught);
         each = static_cast<log_action*>(place);
     }
     for (; each != nullptr; each = each->parent_) {
-        if (each->backend_id_ == backend.id() && !each->is_left_.load(std::memory_order_relaxed)) {
+        if (each->backend_id_ == backend.id() && !each->is_skipped_in(place)) {
             return each;
         }
     }
@@ -162,9 +167,9 @@ void log_action::add_success(std::string_view fields) {
     *more_success_ += fields;
 }
 
-log_action* log_action::outer() const noexcept {
+log_action* log_action::outer(activity* const& place) const noexcept {
     log_action* each = parent_;
-    while (each != nullptr && each->is_left_.load(std::memory_order_relaxed)) {
+    while (each != nullptr && each->left_.has(&place)) {
         each = each->parent_;
     }
     return each;
@@ -172,12 +177,71 @@ log_action* log_action::outer() const noexcept {
 
 /// What is in `place` is this: now it is what this was begun in.
 void log_action::pop(activity*& place) noexcept {
-    log_action* const next = outer();
+    log_action* const next = outer(place);
     if (next != nullptr) {
         next->share();
     }
     place = next;
     release();
+}
+
+/// What is in `place` and was begun in this; null where there is nothing like that.
+log_action* log_action::next_above(activity* const& place) const noexcept {
+    auto* each = static_cast<log_action*>(place);
+    while (each != nullptr && each->parent_ != this) {
+        each = each->parent_;
+    }
+    return each;
+}
+
+bool log_action::come_back(activity* const& place) noexcept {
+    const std::lock_guard alone(relinking);
+    share();
+    const bool was_left = left_.has(&place);
+    left_.remove(&place);
+    return was_left;
+}
+
+void log_action::skip_in(activity* const& place) noexcept {
+    if (place == this || next_above(place) != nullptr) {
+        left_.add(&place);
+    }
+}
+
+/// It has ended, and whoever did not know it before need not know it: or what has begun in what
+/// has ended would pile up, as in `phase = log.start_action("phase")`.
+void log_action::step_out_from_below(log_action& above, activity* const& place) noexcept {
+    const std::lock_guard alone(relinking);
+    // Besides its scope, which it still has, and this place nobody may look at its parent.
+    if (above.shares() != 2 || above.home_.load(std::memory_order_relaxed) != &place ||
+        above.is_skipped_in(place)) {
+        return;
+    }
+    if (parent_ != nullptr) {
+        parent_->share();
+    }
+    above.parent_ = parent_;
+    release(); // the scope has another share
+}
+
+void log_action::leave_place(activity*& place) noexcept {
+    if (place == this) {
+        pop(place);
+    } else if (log_action* const above = next_above(place)) {
+        left_.add(&place);
+        if (has_ended_) {
+            step_out_from_below(*above, place);
+        }
+    }
+}
+
+/// Who has begun it is not in it any more, either.
+void log_action::leave_for_good(activity*& place) noexcept {
+    const void* const home = home_.exchange(nullptr, std::memory_order_relaxed);
+    if (home != nullptr && (home != &place || place != this)) {
+        left_.add(home);
+    }
+    leave_place(place);
 }
 
 void log_action::end(const action_failure* failure) noexcept {
@@ -186,14 +250,10 @@ void log_action::end(const action_failure* failure) noexcept {
     }
     activity*& place = current_activity_place();
     if (place != this) {
-        settle(place, std::current_exception());
+        settle(place, std::current_exception(), settling::what_is_caught);
     }
     write_end(failure);
-    if (place == this) {
-        pop(place);
-    } else {
-        is_left_.store(true, std::memory_order_relaxed);
-    }
+    leave_for_good(place);
 }
 
 void log_action::end_by_exception() noexcept {
@@ -202,8 +262,7 @@ void log_action::end_by_exception() noexcept {
     }
     activity*& place = current_activity_place();
     const auto* at = static_cast<const log_action*>(place);
-    while (at != nullptr && at != this &&
-           at->parked_in_.load(std::memory_order_relaxed) == &place) {
+    while (at != nullptr && at != this && at->is_skipped_in(place)) {
         at = at->parent_;
     }
     if (at != this) { // of another task, or not the innermost
@@ -220,11 +279,19 @@ void log_action::end_by_exception() noexcept {
     }
 }
 
-/// Ends what is parked in `place`. An exception that is known now is theirs, unless their task has
-/// waited meanwhile: then somebody has caught theirs, and said nothing.
-void log_action::settle(activity*& place, const std::exception_ptr& error) noexcept {
+/// Ends what is parked in `place`, but for what an exception that is on its way still is to be
+/// caught for. One that is known now is theirs, unless their task has waited meanwhile: then
+/// somebody has caught theirs, and said nothing.
+void log_action::settle(activity*& place, const std::exception_ptr& error,
+                        settling which) noexcept {
     while (auto* const top = static_cast<log_action*>(place)) {
-        if (top->parked_in_.load(std::memory_order_relaxed) != &place) {
+        if (top->left_.has(&place)) {
+            top->pop(place);
+            continue;
+        }
+        if (top->parked_in_.load(std::memory_order_relaxed) != &place ||
+            (which == settling::what_is_caught &&
+             std::uncaught_exceptions() > top->exceptions_before_)) {
             return;
         }
         const std::shared_ptr<void> keeper = std::move(top->keeper_);
@@ -233,24 +300,34 @@ void log_action::settle(activity*& place, const std::exception_ptr& error) noexc
         top->has_ended_ = true;
         top->parked_in_.store(nullptr, std::memory_order_relaxed);
         top->write_end(&failure);
-        top->pop(place);
+        top->leave_for_good(place);
     }
 }
 
 void log_action::leave() noexcept {
     activity*& place = current_activity_place();
-    is_left_.store(true, std::memory_order_relaxed);
-    if (place == this) {
-        pop(place);
+    const void* home = &place;
+    if (home_.compare_exchange_strong(home, nullptr, std::memory_order_relaxed) && place != this) {
+        left_.add(&place); // also where it is in another visit now
     }
+    leave_place(place);
+}
+
+bool log_action::drop_from(activity*& place) noexcept {
+    settle(place, nullptr, settling::all);
+    const bool was_in = (place == this || next_above(place) != nullptr) && !left_.has(&place);
+    if (activity* const rest = std::exchange(place, nullptr)) {
+        rest->release();
+    }
+    return was_in;
 }
 
 // --- activity ---
 
 activity* log_action::hand_down(const void* place) noexcept {
     log_action* each = this;
-    while (each != nullptr && (each->parked_in_.load(std::memory_order_relaxed) == place ||
-                               each->is_left_.load(std::memory_order_relaxed))) {
+    while (each != nullptr &&
+           (each->parked_in_.load(std::memory_order_relaxed) == place || each->left_.has(place))) {
         each = each->parent_;
     }
     if (each != nullptr) {
@@ -260,69 +337,21 @@ activity* log_action::hand_down(const void* place) noexcept {
 }
 
 void log_action::failed(activity*& place, const std::exception_ptr& error) noexcept {
-    settle(place, error);
+    settle(place, error, settling::all);
 }
 
 void log_action::let_go(activity*& place) noexcept {
-    settle(place, nullptr);
+    settle(place, nullptr, settling::all);
+    // Another place may be made where this one was.
+    for (auto* each = static_cast<log_action*>(place); each != nullptr; each = each->parent_) {
+        if (each->home_.load(std::memory_order_relaxed) == &place) {
+            each->home_.store(nullptr, std::memory_order_relaxed);
+        }
+        each->left_.remove(&place);
+    }
     if (activity* const rest = std::exchange(place, nullptr)) {
         rest->release();
     }
-}
-
-// --- what it is called ---
-
-std::string log_action::task_id() const {
-    std::string id(uuid());
-    id += "@/";
-    for (const char c : level_prefix()) {
-        id += c == ',' ? '/' : c;
-    }
-    if (id.back() == '/' && level_bytes_ > 0) {
-        id.pop_back();
-    }
-    return id;
-}
-
-std::string log_action::take_child_id() const {
-    std::string id = task_id();
-    if (level_bytes_ > 0) {
-        id += '/';
-    }
-    return id += std::to_string(take_number());
-}
-
-std::string log_action::traceparent() const {
-    // FNV-1a, 64 bits, of the task's id: whoever reads the log can do the same.
-    std::uint64_t hash = 0xcbf2'9ce4'8422'2325;
-    for (const char c : task_id()) {
-        hash = (hash ^ static_cast<unsigned char>(c)) * 0x0000'0100'0000'01b3;
-    }
-    hash += hash == 0 ? 1 : 0; // which no span may be
-    trace_parent made;
-    trace().copy(made.trace.data(), made.trace.size());
-    for (std::size_t i = 0; i < made.span.size() / 2; ++i) {
-        put_hex_byte(made.span.data() + 2 * i, static_cast<unsigned>(hash >> (56 - 8 * i)));
-    }
-    return made.text();
-}
-
-std::string log_action::trace() const {
-    for (const log_action* each = this; each != nullptr; each = each->parent_) {
-        if (each->has_trace_) {
-            return {each->tail() + each->level_bytes_ + each->name_bytes_, trace_bytes};
-        }
-        if (each->parent_ == nullptr || each->parent_->uuid() != uuid()) {
-            break;
-        }
-    }
-    std::string digits;
-    for (const char c : uuid()) {
-        if (c != '-') {
-            digits += c;
-        }
-    }
-    return digits;
 }
 
 } // namespace sapwood::detail

@@ -4,7 +4,9 @@
 #include <sapwood/log_escape.hpp>
 #include <sapwood/trace_parent.hpp>
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 namespace sapwood {
 
@@ -14,7 +16,7 @@ constexpr std::size_t shown_id_bytes_max = 256;
 
 /// `<uuid>@/2/3`, taken apart: the level as log_action has it.
 struct parsed_task_id {
-    std::string_view uuid;
+    std::string uuid;
     std::string level;
 };
 
@@ -31,14 +33,15 @@ bool is_uuid(std::string_view text) noexcept {
             return false;
         }
     }
-    return true;
+    return text.find_first_not_of("0-") != text.npos; // the nil UUID is nobody's
 }
 
 /// An empty uuid where it is none.
 parsed_task_id parse_task_id(std::string_view id) {
     const std::size_t at = id.find('@');
+    // The slash is the level's comma: what serialize_task_id() makes is no longer.
     if (at == id.npos || !is_uuid(id.substr(0, at)) ||
-        id.size() - at > detail::log_place::level_bytes_max - 16) {
+        id.size() - at - 1 > detail::log_place::level_bytes_max) {
         return {};
     }
     std::string level;
@@ -54,7 +57,14 @@ parsed_task_id parse_task_id(std::string_view id) {
         level.append(level.empty() ? "" : ",").append(number.substr(1));
         rest.remove_prefix(end);
     }
-    return level.empty() ? parsed_task_id{} : parsed_task_id{id.substr(0, at), level};
+    if (level.empty()) {
+        return {};
+    }
+    std::string uuid(id.substr(0, at)); // in upper case it would be another task
+    std::ranges::transform(uuid, uuid.begin(), [](char c) {
+        return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    return {std::move(uuid), std::move(level)};
 }
 
 } // namespace

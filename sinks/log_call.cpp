@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <exception>
+#include <new>
 
 namespace sapwood::detail {
 
@@ -19,15 +21,47 @@ std::string_view trimmed(std::string_view text) noexcept {
     return text.substr(begin, text.find_last_not_of(" \t\n") + 1 - begin);
 }
 
+bool is_of_identifier(char c) noexcept {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
+}
+
+/// The name or number that ends in front of `end`.
+std::string_view word_before(std::string_view text, std::size_t end) noexcept {
+    std::size_t begin = end;
+    while (begin > 0 && is_of_identifier(text[begin - 1])) {
+        --begin;
+    }
+    return text.substr(begin, end - begin);
+}
+
+/// Where the literal ends that begins with the quote at `at`: its last character, or the text's.
+std::size_t end_of_literal(std::string_view text, std::size_t at) noexcept {
+    const std::string_view prefix = word_before(text, at);
+    if (text[at] == '\'' && !prefix.empty() && prefix[0] >= '0' && prefix[0] <= '9') {
+        return at; // inside of 1'000
+    }
+    if (text[at] == '"' && prefix.ends_with('R')) {
+        const std::size_t open = std::min(text.find('(', at), text.size());
+        const std::string close =
+            ')' + std::string(text.substr(at + 1, open - std::min(open, at + 1))) + '"';
+        const std::size_t found = text.find(close, open);
+        return found == text.npos ? text.size() : found + close.size() - 1;
+    }
+    std::size_t end = at + 1;
+    while (end < text.size() && text[end] != text[at]) {
+        end += text[end] == '\\' ? 2 : 1;
+    }
+    return end;
+}
+
 /// Where the first comma stands that is in no brackets and no literal; the end where none does.
-std::size_t find_comma(std::string_view text) noexcept {
+/// One between `<` and `>` counts, for those may be anything.
+std::size_t find_comma(std::string_view text) {
     int depth = 0;
     for (std::size_t i = 0; i < text.size(); ++i) {
         const char c = text[i];
         if (c == '"' || c == '\'') {
-            while (++i < text.size() && text[i] != c) {
-                i += text[i] == '\\' ? 1 : 0;
-            }
+            i = end_of_literal(text, i);
         } else if (c == '(' || c == '{' || c == '[') {
             ++depth;
         } else if (c == ')' || c == '}' || c == ']') {
@@ -40,28 +74,40 @@ std::size_t find_comma(std::string_view text) noexcept {
 }
 
 /// Takes the first of a list with commas out of it.
-std::string_view take_first(std::string_view& list) noexcept {
+std::string_view take_first(std::string_view& list) {
     const std::size_t comma = find_comma(list);
     const std::string_view first = trimmed(list.substr(0, comma));
     list.remove_prefix(std::min(comma + 1, list.size()));
     return first;
 }
 
-/// Whether the expression is that name, or ends in a member of that name.
-bool is_called(std::string_view expression, std::string_view name) noexcept {
-    if (name.empty() || !expression.ends_with(name)) {
+std::size_t count_of(std::string_view list) {
+    std::size_t count = 0;
+    for (list = trimmed(list); !list.empty(); ++count) {
+        take_first(list);
+    }
+    return count;
+}
+
+/// Whether the expression has that name somewhere, as a whole one.
+bool mentions(std::string_view expression, std::string_view name) noexcept {
+    if (name.empty()) {
         return false;
     }
-    if (expression.size() == name.size()) {
-        return true;
+    for (std::size_t at = expression.find(name); at != expression.npos;
+         at = expression.find(name, at + 1)) {
+        const std::size_t end = at + name.size();
+        if ((at == 0 || !is_of_identifier(expression[at - 1])) &&
+            (end == expression.size() || !is_of_identifier(expression[end]))) {
+            return true;
+        }
     }
-    const char before = expression[expression.size() - name.size() - 1];
-    return std::isalnum(static_cast<unsigned char>(before)) == 0 && before != '_';
+    return false;
 }
 
 } // namespace
 
-call_values::call_values(const log_backend& backend, const log_call_options& how)
+call_values::call_values(const log_backend& backend, const log_call_options& how, std::size_t count)
     : backend_(&backend),
       name_(how.name),
       redact_(how.redact),
@@ -69,7 +115,15 @@ call_values::call_values(const log_backend& backend, const log_call_options& how
       value_bytes_max_(how.value_bytes_max),
       shows_result_(how.shows_result),
       importance_(how.importance),
-      where_(how.where) {}
+      where_(how.where) {
+    const bool has_names = !trimmed(arguments_).empty();
+    const bool is_one_each =
+        count_of(arguments_) == count && arguments_.find("...") == arguments_.npos;
+    if (has_names && !is_one_each) { // nobody knows which name is whose
+        hides_arguments_ = !trimmed(redact_).empty() || !backend.redacted().empty();
+        arguments_ = {};
+    }
+}
 
 std::string_view call_values::next_name() {
     const std::string_view name = take_first(arguments_);
@@ -81,8 +135,8 @@ std::string_view call_values::next_name() {
     return made_name_;
 }
 
-bool call_values::is_redacted(std::string_view name) const noexcept {
-    const auto names_it = [name](std::string_view each) { return is_called(name, each); };
+bool call_values::is_redacted(std::string_view name) const {
+    const auto names_it = [name](std::string_view each) { return mentions(name, each); };
     std::string_view list = redact_;
     while (!list.empty()) {
         if (names_it(take_first(list))) {
@@ -90,6 +144,16 @@ bool call_values::is_redacted(std::string_view name) const noexcept {
         }
     }
     return std::ranges::any_of(backend_->redacted(), names_it);
+}
+
+void call_values::put_why_not(std::string_view name) noexcept {
+    try {
+        const failure_text text(std::current_exception());
+        const action_failure why = text.failure();
+        put_text_value(
+            name, fmt::format("(not shown: {})", why.reason.empty() ? why.exception : why.reason));
+    } catch (...) { // there is no memory for it
+    }
 }
 
 void call_values::put_text_value(std::string_view name, std::string_view value) {
@@ -119,15 +183,21 @@ void call_values::put_type_value(std::string_view name, const std::type_info& ty
     put_text_value(name, '<' + demangled(type.name()) + '>');
 }
 
-action call_values::begin(const logger& log) const {
-    if (!log.enabled(importance_)) {
-        return {};
+action call_values::begin(const logger& log) const noexcept {
+    try {
+        if (log.enabled(importance_)) {
+            return call_access::begin(log, importance_, action_name(name_, where_), fields_);
+        }
+    } catch (const std::bad_alloc&) { // the call is made all the same
     }
-    return call_access::begin(log, importance_, action_name(name_, where_), fields_);
+    return {};
 }
 
-void call_values::end(action& of) {
-    call_access::add_success(of, fields_);
+void call_values::end(action& of) noexcept {
+    try {
+        call_access::add_success(of, fields_);
+    } catch (const std::bad_alloc&) { // it has succeeded all the same
+    }
     of.succeed();
 }
 

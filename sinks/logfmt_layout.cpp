@@ -1,25 +1,18 @@
 #include <sapwood/json_layout.hpp>
 
+#include "logfmt_names.hpp"
+
 #include <sapwood/log_action_view.hpp>
 #include <sapwood/log_escape.hpp>
-
-#include <algorithm>
-#include <iterator>
 
 namespace sapwood {
 
 namespace {
 
-/// Names that a line of logfmt has itself; and what is put before a user's that is one of them.
-constexpr std::string_view logfmt_names[] = {"time",     "level", "thread", "logger",  "location",
-                                             "function", "task",  "cut",    "message", "own"};
-constexpr std::string_view logfmt_prefix = "fields.";
-
 void append_logfmt_user_field(const detail::log_field_view& field, log_buffer& to) {
     to.push_back(' ');
-    if (field.key.starts_with(logfmt_prefix) || detail::is_action_name(field.key) ||
-        std::ranges::find(logfmt_names, field.key) != std::end(logfmt_names)) {
-        to.append(logfmt_prefix);
+    if (detail::is_logfmt_own(field.key)) {
+        to.append(detail::users_prefix);
     }
     detail::append_logfmt_key(field.key, to);
     to.push_back('=');

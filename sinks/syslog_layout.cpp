@@ -1,5 +1,7 @@
 #include <sapwood/syslog_layout.hpp>
 
+#include "logfmt_names.hpp"
+
 #include <sapwood/log_action_view.hpp>
 #include <sapwood/log_escape.hpp>
 
@@ -149,7 +151,7 @@ void syslog_layout::append_structured_data(const log_record& record, log_buffer&
             to.append(options_.structured_data_id);
         }
         to.push_back(' ');
-        to.append(or_nil(printable(key, sd_name_bytes_max, "=]\"")));
+        to.append(or_nil(key));
         to.append("=\"");
         std::string value;
         escape(text, value);
@@ -163,7 +165,11 @@ void syslog_layout::append_structured_data(const log_record& record, log_buffer&
     };
     detail::for_each_field(record.fields, [&](const detail::log_field_view& field) {
         if (field.kind <= detail::log_field_kind::boolean) {
-            put(field.key, field.value);
+            std::string key = printable(field.key, sd_name_bytes_max, "=]\"");
+            if (detail::is_action_name(key)) { // which it must not forge
+                key.insert(0, detail::users_prefix);
+            }
+            put(key, field.value);
         }
     });
     detail::for_each_action_text(detail::log_action_view::of(record.fields), put);

@@ -25,8 +25,7 @@ class activity {
 
     /// One share less; the last one ends it.
     void release() noexcept {
-        if (shares_.load(std::memory_order_acquire) == 1 ||
-            shares_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        if (give_up()) {
             destroy();
         }
     }
@@ -43,6 +42,16 @@ class activity {
 
   protected:
     virtual ~activity() = default;
+
+    /// One share less; true where it was the last one: who has called it destroys this.
+    [[nodiscard]] bool give_up() noexcept {
+        return shares_.load(std::memory_order_acquire) == 1 ||
+               shares_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    }
+
+    [[nodiscard]] std::uint32_t shares() const noexcept {
+        return shares_.load(std::memory_order_acquire);
+    }
 
   private:
     virtual void destroy() noexcept = 0;

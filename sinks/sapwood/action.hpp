@@ -54,6 +54,8 @@ class action_name {
 /// as failed, and as cancelled where that is `cancelled`. Which exception it is is known when it
 /// has left the coroutine, or at the next record in its handler; where it is caught in the
 /// coroutine, or in a plain function, and nothing is logged there, fail() in the handler says it.
+/// A coroutine that is given one begins with `auto here = std::move(given);`: its parameters are
+/// destroyed when the exception has left already, and the action would have succeeded.
 /// One that was moved from, or whose logger's level was too high for it, is nothing: its calls do
 /// nothing, and records hang below what was around it.
 class [[nodiscard]] action {
@@ -96,12 +98,13 @@ class [[nodiscard]] action {
     /// Ends it as cancelled.
     void cancel() noexcept;
 
-    /// What is logged here hangs below what was around it from now on, and it goes on: for an
-    /// action that another task, or a callback, is to end. Call it before the scope is given away.
+    /// What this task, or thread, logs hangs below what was around it from now on, and it goes on:
+    /// for an action that another task, or a callback, is to end. What was started in it stays in
+    /// it. Call it before the scope is given away.
     void leave() noexcept;
 
-    /// While what it returns lives, the caller is in the action, as it is where it began. Such
-    /// visits end in the reverse order, where they began.
+    /// While what it returns lives, the caller is in the action, as it is where it began, unless it
+    /// is ended or left meanwhile. Such visits end in the reverse order, where they began.
     class [[nodiscard]] visit;
     [[nodiscard]] visit enter() const noexcept;
 
@@ -150,6 +153,7 @@ class [[nodiscard]] action::visit {
     detail::log_action* const inside_;
     detail::activity** const place_;
     detail::activity* const before_;
+    bool was_left_ = false;
 };
 
 } // namespace sapwood

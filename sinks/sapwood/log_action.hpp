@@ -6,6 +6,7 @@
 #pragma once
 
 #include <sapwood/activity.hpp>
+#include <sapwood/left_places.hpp>
 #include <sapwood/level.hpp>
 #include <sapwood/log_place.hpp>
 
@@ -67,8 +68,8 @@ class log_action final : public activity {
     /// For the last record, should it end well. Throws std::bad_alloc.
     void add_success(std::string_view fields);
 
-    /// Writes the last record and takes it out of where the caller is; once. Null: it has
-    /// succeeded.
+    /// Writes the last record and takes it out of where the caller is, and of where it was begun;
+    /// once. Who else is in it goes on below it. Null: it has succeeded.
     void end(const action_failure* failure) noexcept;
 
     /// The same for an exception that is on its way through the scope: which one it is will be
@@ -96,13 +97,30 @@ class log_action final : public activity {
         return {tail() + level_bytes_, name_bytes_};
     }
 
-    /// What is logged where it is, is in it again.
-    void come_back() noexcept { is_left_.store(false, std::memory_order_relaxed); }
+    // --- a visit's, on whose place its caller is ---
+
+    /// One share more. Whether `place` had left it: not any more.
+    [[nodiscard]] bool come_back(activity* const& place) noexcept;
+
+    /// `place` is in nothing any more; what is parked there has failed by something unknown.
+    /// False where it was not in this.
+    bool drop_from(activity*& place) noexcept;
+
+    /// Where what is in `place` is in this, too: it is to skip it.
+    void skip_in(activity* const& place) noexcept;
+
+    // --- anybody's who has a share ---
+
+    /// An action in it is too deep for a record to tell.
+    [[nodiscard]] bool is_deepest() const noexcept {
+        return level_bytes_ + 11u > log_place::level_bytes_max;
+    }
 
     /// `<uuid>@/2/3`, as eliot writes it: the task, and the action in it.
     [[nodiscard]] std::string task_id() const;
 
-    /// The same of a child that is to be begun elsewhere, whose number is taken.
+    /// The same of a child that is to be begun elsewhere, whose number is taken. Ends in /0 where
+    /// that would be too deep: there a task of its own is begun.
     [[nodiscard]] std::string take_child_id() const;
 
     [[nodiscard]] std::string traceparent() const;
@@ -110,6 +128,11 @@ class log_action final : public activity {
     /// 32 hexadecimal digits: of the trace that it, or one that it is in, was begun in; else its
     /// task's.
     [[nodiscard]] std::string trace() const;
+
+    /// The same; empty where it is in nobody else's.
+    [[nodiscard]] std::string_view given_trace() const noexcept {
+        return {tail() + level_bytes_ + name_bytes_, has_trace_ ? trace_bytes : 0};
+    }
 
     // --- activity ---
 
@@ -119,14 +142,24 @@ class log_action final : public activity {
 
   private:
     log_action(const beginning& how, log_action* parent, std::uint32_t bytes) noexcept;
-    ~log_action() override;
+    ~log_action() override = default;
 
     void destroy() noexcept override;
 
     [[nodiscard]] static log_action& make(const beginning& how, log_action* parent);
-    [[nodiscard]] log_action* outer() const noexcept;
-    static void settle(activity*& place, const std::exception_ptr& error) noexcept;
+    enum class settling : std::uint8_t { what_is_caught, all };
+
+    [[nodiscard]] bool is_skipped_in(activity* const& place) const noexcept {
+        return parked_in_.load(std::memory_order_relaxed) == &place || left_.has(&place);
+    }
+
+    [[nodiscard]] log_action* outer(activity* const& place) const noexcept;
+    [[nodiscard]] log_action* next_above(activity* const& place) const noexcept;
+    void step_out_from_below(log_action& above, activity* const& place) noexcept;
+    static void settle(activity*& place, const std::exception_ptr& error, settling which) noexcept;
     void pop(activity*& place) noexcept;
+    void leave_place(activity*& place) noexcept;
+    void leave_for_good(activity*& place) noexcept;
     void write_start(std::string_view fields) noexcept;
     void write_end(const action_failure* failure) noexcept;
 
@@ -137,6 +170,7 @@ class log_action final : public activity {
     [[nodiscard]] char* tail() noexcept { return reinterpret_cast<char*>(this) + sizeof(*this); }
 
     static constexpr std::size_t success_bytes_max = 160;
+    static constexpr std::size_t trace_bytes = 32;
 
     // Constant, but for its parent, which is what it was begun in.
     log_action_source source_;
@@ -156,8 +190,9 @@ class log_action final : public activity {
 
     // Any thread.
     mutable std::atomic<std::uint32_t> next_{1};
-    /// It is to be skipped by those that it was, or is, in the place of.
-    std::atomic<bool> is_left_{false};
+    left_places left_;
+    /// The place that it was begun in, while that is in it.
+    std::atomic<const void*> home_{nullptr};
     /// Its scope is gone, by an exception that nobody has caught yet: the place that it was in,
     /// which keeps it until it is known which one.
     std::atomic<const void*> parked_in_{nullptr};

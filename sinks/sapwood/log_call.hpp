@@ -32,12 +32,15 @@ struct log_call_options {
     /// The action's type.
     std::string_view name;
 
-    /// What the arguments are called, with commas between: expressions as well as names. Those that
-    /// have none here are arg0, arg1 and so on.
+    /// What the arguments are called, with commas between: expressions as well as names. Where
+    /// there is none, or not one for each, they are arg0, arg1 and so on: a comma in a template's
+    /// `<>` counts.
     std::string_view arguments = {};
 
-    /// Whose values are never shown, with commas between: names of arguments, `user.password` being
-    /// one named `password`, and `result`. Besides logger_options::redact.
+    /// Whose values are never shown, with commas between: names that stand somewhere in an
+    /// argument's expression, such as `password` in `std::move(user.password)`, and `result`.
+    /// Besides logger_options::redact. Where it is not known which name is whose, no argument is
+    /// shown.
     std::string_view redact = {};
 
     /// A value that is longer is cut, and says how long it was.
@@ -77,19 +80,53 @@ concept has_log_value = requires(const T& value) { log_value(value); };
 /// A call's options, kept until its task is over, and the values that are shown of it.
 class call_values {
   public:
-    call_values(const log_backend& backend, const log_call_options& how);
+    /// `count` arguments are going to be added.
+    call_values(const log_backend& backend, const log_call_options& how, std::size_t count);
 
     template <class T>
-    void add_argument(const T& value) {
-        add(next_name(), value);
+    void add_argument(const T& value) noexcept {
+        try {
+            const std::string_view name = next_name();
+            if (hides_arguments_) {
+                put_text_value(name, "(redacted)");
+            } else {
+                add(name, value);
+            }
+        } catch (...) { // there is no memory for its name
+        }
     }
 
+    /// A value that cannot be shown says why: the call goes on.
     template <class T>
-    void add(std::string_view name, const T& value) {
+    void add(std::string_view name, const T& value) noexcept {
+        const std::size_t before = fields_.size();
+        try {
+            add_shown(name, value);
+        } catch (...) {
+            fields_.resize(before);
+            put_why_not(name);
+        }
+    }
+
+    [[nodiscard]] action begin(const logger& log) const noexcept;
+
+    /// Ends it well, with what was added since it began.
+    void end(action& of) noexcept;
+
+    [[nodiscard]] bool shows_result() const noexcept { return shows_result_; }
+
+    /// What is added from now on is not shown at the beginning.
+    void begin_result() noexcept { fields_.clear(); }
+
+    [[nodiscard]] std::string_view fields() const noexcept { return fields_; }
+
+  private:
+    template <class T>
+    void add_shown(std::string_view name, const T& value) {
         if (is_redacted(name)) {
             put_text_value(name, "(redacted)");
         } else if constexpr (has_log_value<T>) {
-            add(name, log_value(value));
+            add_shown(name, log_value(value));
         } else if constexpr (log_number<T> || std::same_as<T, bool>) {
             append_field(fields_, field_text(kv(name, value)));
         } else if constexpr (log_string<T>) {
@@ -101,19 +138,6 @@ class call_values {
         }
     }
 
-    [[nodiscard]] action begin(const logger& log) const;
-
-    /// Ends it well, with what was added since it began.
-    void end(action& of);
-
-    [[nodiscard]] bool shows_result() const noexcept { return shows_result_; }
-
-    /// What is added from now on is not shown at the beginning.
-    void begin_result() noexcept { fields_.clear(); }
-
-    [[nodiscard]] std::string_view fields() const noexcept { return fields_; }
-
-  private:
     template <class T>
     [[nodiscard]] static std::string_view shown(const T& value) {
         if constexpr (std::is_pointer_v<T>) {
@@ -124,7 +148,8 @@ class call_values {
     }
 
     [[nodiscard]] std::string_view next_name();
-    [[nodiscard]] bool is_redacted(std::string_view name) const noexcept;
+    [[nodiscard]] bool is_redacted(std::string_view name) const;
+    void put_why_not(std::string_view name) noexcept;
     void put_text_value(std::string_view name, std::string_view value);
     void put_formatted_value(std::string_view name, fmt::format_args value);
     void put_type_value(std::string_view name, const std::type_info& type);
@@ -139,6 +164,7 @@ class call_values {
     std::size_t value_bytes_max_;
     unsigned index_ = 0;
     bool shows_result_;
+    bool hides_arguments_ = false;
     level importance_;
     std::source_location where_;
 };
@@ -210,12 +236,14 @@ decltype(auto) make_plain_call(const logger& log, call_values values, F&& work, 
 
 /// Calls `work` here and now, whatever it makes.
 template <class F, class... Args>
-decltype(auto) call_now(const logger& log, const log_call_options& how, F&& work, Args&&... args) {
+std::invoke_result_t<F, Args...> call_now(const logger& log, const log_call_options& how, F&& work,
+                                          Args&&... args) {
     using result = std::invoke_result_t<F, Args...>;
-    call_values values(call_access::backend(log), how);
-    if (log.enabled(how.importance)) {
-        (values.add_argument(std::as_const(args)), ...);
+    if (!log.enabled(how.importance)) {
+        return std::invoke(std::forward<F>(work), std::forward<Args>(args)...);
     }
+    call_values values(call_access::backend(log), how, sizeof...(args));
+    (values.add_argument(std::as_const(args)), ...);
     if constexpr (is_task<result>) {
         return await_call(log, std::move(values),
                           std::invoke(std::forward<F>(work), std::forward<Args>(args)...));
@@ -233,7 +261,7 @@ decltype(auto) logger::call(const log_call_options& how, F&& work, Args&&... arg
     using result = std::invoke_result_t<F, Args...>;
     if constexpr (detail::is_task<result> && std::is_class_v<function> &&
                   !std::is_empty_v<function>) {
-        detail::call_values values(*core_->backend, how);
+        detail::call_values values(*core_->backend, how, sizeof...(args));
         if (enabled(how.importance)) {
             (values.add_argument(std::as_const(args)), ...);
         }

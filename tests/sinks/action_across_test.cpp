@@ -182,7 +182,8 @@ TEST_SUITE("action_across") {
         for (const std::string& id :
              strings{std::string(), std::string("@/2"), uuid, uuid + "@", uuid + "@2", uuid + "@/",
                      uuid + "@/0", uuid + "@/2/", uuid + "@/2/x", uuid + "@/12345678901",
-                     "0af76519016cd-43dd-8448-eb211c80319c@/2", "\"},{" + uuid + "@/2",
+                     "0af76519016cd-43dd-8448-eb211c80319c@/2",
+                     "00000000-0000-0000-0000-000000000000@/2", "\"},{" + uuid + "@/2",
                      std::string(5000, '/')}) {
             CAPTURE(id);
             action_log all;
@@ -192,8 +193,12 @@ TEST_SUITE("action_across") {
             CHECK(all.lines()[0].text.find("\"continues\":") != std::string::npos);
         }
         action_log all;
-        { auto action = all.log.continue_task(uuid + "@/2/31", "one"); }
+        {
+            auto action =
+                all.log.continue_task("0AF76519-16cd-43DD-8448-eb211c80319C@/2/31", "one");
+        }
         CHECK(all.outline() == strings{"one+@2,31,1", "ones@2,31,2"});
+        CHECK(all.lines()[0].uuid == uuid); // in lower case
     }
 
     TEST_CASE("a trace goes in and comes out, with what has made the request") {

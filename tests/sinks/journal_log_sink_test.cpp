@@ -204,6 +204,8 @@ TEST_SUITE("journal_log_sink") {
         CHECK(journal_field_name("coredump_user_unit") == "FIELD_COREDUMP_USER_UNIT");
         CHECK(journal_field_name("a=b\nc") == "A_B_C");
         CHECK(journal_field_name("object_pid") == "FIELD_OBJECT_PID");
+        CHECK(journal_field_name("task_uuid") == "FIELD_TASK_UUID"); // forges no place
+        CHECK(journal_field_name("action-status") == "FIELD_ACTION_STATUS");
         CHECK(journal_field_name(std::string(100, 'x')) == std::string(64, 'X'));
     }
 

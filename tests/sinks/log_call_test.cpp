@@ -1,5 +1,6 @@
 // log_call: calls as actions, of functions and of coroutines.
 #include "support/action_lines.hpp"
+#include "support/allocations.hpp"
 #include "support/co_test.hpp"
 
 #include <sapwood/log_call.hpp>
@@ -24,6 +25,12 @@ std::string log_value(const order& one) {
 }
 
 struct opaque {};
+
+struct shy {};
+
+std::string log_value(const shy&) {
+    throw std::runtime_error("shy");
+}
 
 } // namespace call_test
 
@@ -194,5 +201,50 @@ TEST_SUITE("log_call") {
         all.log.set_level(level::warning);
         CHECK(SAPWOOD_LOG_CALL(all.log, twice, 4) == 8);
         CHECK(all.outline().empty());
+    }
+
+    TEST_CASE("a redacted name is found wherever it stands in an expression") {
+        action_log all;
+        std::string password = "secret";
+        std::string passwords = "shown";
+        const auto take = [](const auto&...) {};
+        SAPWOOD_LOG_CALL_WITH(all.log, "password", take, password.c_str(), std::string(password),
+                              std::as_const(password), passwords, std::move(password));
+        CHECK(fields_of(all, 0) ==
+              R"x({"password.c_str()":"(redacted)","std::string(password)":"(redacted)",)x"
+              R"x("std::as_const(password)":"(redacted)","passwords":"shown",)x"
+              R"x("std::move(password)":"(redacted)"}})x");
+    }
+
+    TEST_CASE("literals and templates shift no name, or nothing is shown") {
+        action_log all;
+        const std::string password = "secret";
+        const auto take = [](const auto&...) {};
+        SAPWOOD_LOG_CALL_WITH(all.log, "password", take, 1'000, password, R"x(a", b)x", ',', "\"");
+        CHECK(all.lines()[0].text.find("secret") == std::string::npos);
+        CHECK(fields_of(all, 0).starts_with(R"x({"1'000":1000,"password":"(redacted)",)x"));
+        SAPWOOD_LOG_CALL_WITH(all.log, "password", take, std::pair<int, int>{1, 2}.first, password);
+        CHECK(fields_of(all, 2) == R"x({"arg0":"(redacted)","arg1":"(redacted)"}})x");
+        SAPWOOD_LOG_CALL(all.log, take, std::pair<int, int>{1, 2}.first, std::string(password));
+        CHECK(fields_of(all, 4) == R"x({"arg0":1,"arg1":"secret"}})x");
+    }
+
+    TEST_CASE("a value that cannot be shown says why, and the call goes on") {
+        action_log all;
+        all.log.call(
+            "shy", [](const call_test::shy& one) { return one; }, call_test::shy());
+        CHECK(all.outline() == strings{"shy+@1", "shys@2"});
+        CHECK(fields_of(all, 0) == R"x({"arg0":"(not shown: shy)"}})x");
+        CHECK(fields_of(all, 1) == R"x({"result":"(not shown: shy)"}})x");
+    }
+
+    TEST_CASE("below the logger's level, nothing is shown of a call's arguments") {
+        action_log all;
+        all.log.set_level(level::warning);
+        const std::string name(1000, 'n');
+        const std::size_t before = test::allocations();
+        all.log.call(
+            {.name = name, .arguments = name}, [](int) {}, 1);
+        CHECK(test::allocations() == before);
     }
 }
