@@ -124,14 +124,14 @@ task<> pipeline::consumer::write_and_sync() {
 }
 
 task<> pipeline::consumer::write_rest(file_end end, bool synced) {
-    bool is_all_synced = unsynced_.empty() && !has_own_unsynced_ && end != file_end::lengthened;
+    const bool is_all_synced =
+        unsynced_.empty() && !has_own_unsynced_ && end != file_end::lengthened;
     if (end == file_end::cut) { // perhaps of what is not synced
         co_await sink_.end_cut_line();
         rewrites_unsynced_ = !unsynced_.empty();
         if (rewrites_unsynced_ && form_ == layout::numbered) {
             unsynced_[numbered_line::mark_at] = numbered_line::mark;
         }
-        is_all_synced = unsynced_.empty();
     }
     if (rewrites_unsynced_) {
         co_await sink_.write(unsynced_);
@@ -237,7 +237,7 @@ void pipeline::consumer::note_durable() noexcept {
 
 /// The batch, whose memory is wanted for the next, may have to be written once more.
 void pipeline::consumer::keep_unsynced() {
-    if (durable_.is_none() || writing_->empty()) {
+    if (durable_.is_none()) {
         return;
     }
     const auto lines = writing_->bytes();
