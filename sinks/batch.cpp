@@ -1,5 +1,6 @@
 #include <sapwood/batch.hpp>
 
+#include <sapwood/assert.hpp>
 #include <sapwood/escape.hpp>
 
 #include <algorithm>
@@ -153,6 +154,7 @@ void batch::render_escaped(char* to, std::string_view message) {
         grow(head + escaped.size() + 1);
     }
     end_line(put(memory_.get() + head, escaped));
+    SAPWOOD_ASSERT(size_ <= capacity_, "a batch was written past the end of its memory");
 }
 
 /// The record's text ends at `end`.

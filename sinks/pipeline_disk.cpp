@@ -28,6 +28,18 @@ constexpr std::size_t small_group_bytes_max = 16u << 10;
 /// Between attempts of a log that is to end.
 constexpr clock::duration ending_delay_max = std::chrono::milliseconds(100);
 
+std::error_code reason_of(const std::exception_ptr& failure) {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::system_error& error) {
+        return error.code();
+    } catch (const std::bad_alloc&) {
+        return std::make_error_code(std::errc::not_enough_memory);
+    } catch (...) {
+        return std::make_error_code(std::errc::io_error);
+    }
+}
+
 } // namespace
 
 /// Gives the batch that is written to the sink, if there is one, and has what is due synced.
@@ -35,16 +47,9 @@ constexpr clock::duration ending_delay_max = std::chrono::milliseconds(100);
 task<> pipeline::consumer::deliver() {
     while (!failure_) {
         std::exception_ptr failure;
-        std::error_code why = std::make_error_code(std::errc::io_error);
         watch_disk();
         try {
             co_await attempt();
-        } catch (const std::system_error& error) {
-            failure = std::current_exception();
-            why = error.code();
-        } catch (const std::bad_alloc&) {
-            failure = std::current_exception();
-            why = std::make_error_code(std::errc::not_enough_memory);
         } catch (...) {
             failure = std::current_exception();
         }
@@ -53,6 +58,7 @@ task<> pipeline::consumer::deliver() {
             succeeded();
             co_return;
         }
+        const std::error_code why = reason_of(failure);
         if (!tries_again()) {
             fail(failure, why);
             co_return;
@@ -124,14 +130,14 @@ task<> pipeline::consumer::write_and_sync() {
 }
 
 task<> pipeline::consumer::write_rest(file_end end, bool synced) {
-    bool is_all_synced = unsynced_.empty() && !has_own_unsynced_ && end != file_end::lengthened;
+    const bool is_all_synced =
+        unsynced_.empty() && !has_own_unsynced_ && end != file_end::lengthened;
     if (end == file_end::cut) { // perhaps of what is not synced
         co_await sink_.end_cut_line();
         rewrites_unsynced_ = !unsynced_.empty();
         if (rewrites_unsynced_ && form_ == layout::numbered) {
             unsynced_[numbered_line::mark_at] = numbered_line::mark;
         }
-        is_all_synced = unsynced_.empty();
     }
     if (rewrites_unsynced_) {
         co_await sink_.write(unsynced_);
@@ -237,7 +243,7 @@ void pipeline::consumer::note_durable() noexcept {
 
 /// The batch, whose memory is wanted for the next, may have to be written once more.
 void pipeline::consumer::keep_unsynced() {
-    if (durable_.is_none() || writing_->empty()) {
+    if (durable_.is_none()) {
         return;
     }
     const auto lines = writing_->bytes();

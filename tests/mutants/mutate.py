@@ -11,6 +11,7 @@ import argparse
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -58,6 +59,7 @@ TESTS = [
 # four times that: a machine that is busy with something else has killed nothing.
 PATIENCE = 5
 MORE_PATIENCE = 4
+MEMORY_MAX = 4 << 30
 
 # Lines that say nothing about what is written: speed, wording, what the compiler checks.
 NOT_CODE = re.compile(
@@ -228,13 +230,19 @@ def build(directory: Path, jobs: int) -> bool:
     return made.returncode == 0
 
 
+def limit_memory():
+    """A loop that never ends, and asks for memory each time, is not to take all of the machine's."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
+
+
 def run_test(directory: Path, test, patience: float):
     """What went wrong, or None; and how long it took."""
     began = time.monotonic()
     failure = None
     with subprocess.Popen([*LAUNCHER, str(directory / test[0]), *test[1:]], cwd=directory,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, start_new_session=True) as run:
+                          stderr=subprocess.STDOUT, start_new_session=True,
+                          preexec_fn=limit_memory) as run:
         try:
             output, _ = run.communicate(timeout=patience)
         except subprocess.TimeoutExpired:

@@ -91,6 +91,11 @@ TEST_SUITE("batch") {
             CHECK(line(record(one, 0, "x", some_time)) ==
                   fmt::format("2026-11-21 22:39:56.000 0 {} x\n", to_string(one)));
         }
+        for (const int none : {6, 7, 8, 255}) {
+            CHECK(
+                line(record(static_cast<level>(none), 0, "x", some_time)) ==
+                fmt::format("2026-11-21 22:39:56.000 0 {} x\n", to_string(static_cast<level>(6))));
+        }
     }
 
     TEST_CASE("the time rolls over with the second, the day and the year") {
@@ -164,7 +169,9 @@ TEST_SUITE("batch") {
     TEST_CASE("a message that grows past the end of a batch's memory makes it grow, to the byte") {
         // All of a batch's memory, which holds 32 KiB more than its maximum.
         constexpr std::size_t memory = 16 + (32u << 10);
-        for (std::size_t size = memory - 2; size <= memory + 2; ++size) {
+        // And more than half as much again, which it takes at least.
+        for (const std::size_t size :
+             {memory - 2, memory - 1, memory, memory + 1, memory + 2, 2 * memory}) {
             CAPTURE(size);
             batch lines(16, layout::plain);
             const std::size_t head = line(record(level::info, 1, "", some_time)).size() - 1;
@@ -251,8 +258,15 @@ TEST_SUITE("batch") {
         };
         CHECK(growths() == 1);
         lines.clear();
-        CHECK(growths() == 1);
-        lines.clear();
+        const auto usual = sapwood::test::allocations_alive();
+        std::size_t grown = 0;
+        for (int time = 0; time < 10; ++time) {
+            grown += growths();
+            lines.clear();
+        }
+        const auto alive = sapwood::test::allocations_alive();
+        CHECK(grown == 10);
+        CHECK(alive == usual);
         CHECK(lines.empty());
         CHECK(!lines.full());
         CHECK(lines.lines() == 0);

@@ -475,6 +475,7 @@ TEST_SUITE("pipeline_disk") {
         planned_disk disk(true);
         disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
+            log.on_loss([](const std::string& what) { CHECK(what == "told to nobody else"); });
             co_await log.durable(co_await append(log, "one"));
             the_disk.on_close = [](const io_uring_sqe& sqe) {
                 (void)perform(sqe);
@@ -992,29 +993,47 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
-    TEST_CASE("a log without lines of its own tells on standard error that its file was taken") {
-        const temporary_directory folder;
-        const int standard_error = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-        const int file = ::open((folder / "errors").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-        ::dup2(file, STDERR_FILENO);
-        ::close(file);
-        planned_disk disk(true);
-        disk.run([](const temporary_directory& in) -> task<> {
-            pipeline_options options = durable();
-            options.form = sapwood::layout::verbatim;
-            pipeline log = co_await opened(in / "log", options);
-            co_await log.durable(co_await append(log, "one"));
-            std::filesystem::rename(in / "log", in / "log.1");
-            co_await sapwood::sleep_for(1s);
-            co_await log.durable(co_await append(log, "two"));
-            co_await log.close();
-        }(folder));
-        ::dup2(standard_error, STDERR_FILENO);
-        ::close(standard_error);
-        CHECK(contents_of(folder / "errors") ==
-              fmt::format("sapwood: {0} was renamed or removed; the log goes on in this file\n",
-                          folder / "log"));
-        CHECK(contents_of(folder / "log") == "two\n");
+    TEST_CASE("standard error is told of what a log without lines of its own has to tell, and of "
+              "warnings") {
+        for (const auto form : {sapwood::layout::verbatim, sapwood::layout::numbered}) {
+            for (const bool is_warning : {false, true}) {
+                CAPTURE(is_warning);
+                const temporary_directory folder;
+                const int standard_error = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+                const int file =
+                    ::open((folder / "errors").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+                ::dup2(file, STDERR_FILENO);
+                ::close(file);
+                planned_disk disk(true);
+                disk.run(
+                    [](const temporary_directory& in, sapwood::layout with, bool warns) -> task<> {
+                        pipeline_options options = durable();
+                        options.form = with;
+                        pipeline log = co_await opened(in / "log", options);
+                        co_await log.durable(co_await append(log, "one"));
+                        std::filesystem::rename(in / "log", in / "log.1");
+                        if (warns) { // it cannot be opened anew
+                            std::filesystem::create_directory(in / "log");
+                        }
+                        co_await sapwood::sleep_for(1s);
+                        co_await log.durable(co_await append(log, "two"));
+                        co_await log.close();
+                    }(folder, form, is_warning));
+                ::dup2(standard_error, STDERR_FILENO);
+                ::close(standard_error);
+                const std::string told = contents_of(folder / "errors");
+                if (is_warning) {
+                    CHECK(told.find("which has lost its name") != told.npos);
+                } else if (form == sapwood::layout::verbatim) {
+                    CHECK(told == fmt::format("sapwood: {0} was renamed or removed; the log goes "
+                                              "on in this file\n",
+                                              folder / "log"));
+                    CHECK(contents_of(folder / "log") == "two\n");
+                } else {
+                    CHECK(told.empty());
+                }
+            }
+        }
     }
 
     TEST_CASE("a log whose file is taken away goes on in a new one, with what was not synced") {
@@ -1074,24 +1093,66 @@ TEST_SUITE("pipeline_disk") {
     }
 
     TEST_CASE("whole lines that a full disk has taken are there once, however often it is full") {
-        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
-            pipeline log = co_await opened(in / "log", durable());
-            co_await append(log, "one");
-            co_await append(log, "two");
-            const lsn last = co_await append(log, "six");
-            const auto bytes = 90u;
-            int writes = 0;
-            the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
-                ++writes; // a line and a half each time, then nothing
-                if (writes > 4) {
-                    return perform(sqe);
+        for (const bool is_taken_away : {false, true}) { // meanwhile
+            CAPTURE(is_taken_away);
+            on_both_disks([=](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+                pipeline log = co_await opened(in / "log", durable());
+                co_await append(log, "one");
+                co_await append(log, "two");
+                const lsn last = co_await append(log, "six");
+                int writes = 0;
+                bool is_full = false;
+                the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    ++writes; // a line and a half twice, then nothing for longer
+                    if (is_full) {
+                        return -ENOSPC;
+                    }
+                    if (writes > 4) {
+                        return perform(sqe);
+                    }
+                    is_full = writes == 4;
+                    return writes % 2 == 0 ? -ENOSPC : sapwood::test::perform_some(sqe, 90);
+                };
+                co_await sapwood::sleep_for(3s);
+                if (is_taken_away) {
+                    std::filesystem::rename(in / "log", in / "log.1");
+                    co_await sapwood::sleep_for(3s);
                 }
-                return writes % 2 == 0 ? -ENOSPC : sapwood::test::perform_some(sqe, bytes);
-            };
+                is_full = false;
+                co_await log.durable(last);
+                co_await log.close();
+                CHECK(writes > 5);
+                auto lines = lines_in(in / "log");
+                if (is_taken_away) {
+                    CHECK(lines_in(in / "log.1") == std::vector<std::string>{"1 one", "2 two"});
+                    std::erase_if(lines, [](const std::string& line) {
+                        return line.starts_with("0 "); // the log's own
+                    });
+                }
+                CHECK(lines == std::vector<std::string>{"1 one", "2 two", "3 six"});
+            });
+        }
+    }
+
+    TEST_CASE("with an interval a sync that came early puts off the next") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(200ms);
+            options.unsynced_bytes_max = 1000;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.synced.clear();
+            co_await log.written(co_await append(log, "one"));
+            co_await sapwood::sleep_for(50ms);
+            co_await log.durable(co_await append(log, std::string(1000, 'x')));
+            CHECK(the_disk.synced.size() == 1);
+            co_await sapwood::sleep_for(100ms);
+            const lsn last = co_await append(log, "three");
+            co_await log.written(last);
+            co_await sapwood::sleep_for(150ms); // the first one's time is over
+            CHECK(the_disk.synced.size() == 1);
             co_await log.durable(last);
+            CHECK(the_disk.synced.size() == 2);
             co_await log.close();
-            CHECK(writes > 4);
-            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one", "2 two", "3 six"});
         });
     }
 
@@ -1120,9 +1181,10 @@ TEST_SUITE("pipeline_disk") {
     TEST_CASE(
         "where another file has the name when a segment is begun, the log goes on in that one") {
         for (const bool is_batch : {true, false}) {
-            CAPTURE(is_batch);
-            on_both_disks(
-                [is_batch](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            for (const std::size_t bytes : {10u, 20'000u}) { // in one operation, or in two
+                CAPTURE(is_batch);
+                CAPTURE(bytes);
+                on_both_disks([=](planned_disk& the_disk, const temporary_directory& in) -> task<> {
                     pipeline_options options;
                     options.durable = is_batch ? durability::batch() : durability::interval(10ms);
                     pipeline log = co_await opened(in / "log", options);
@@ -1136,15 +1198,19 @@ TEST_SUITE("pipeline_disk") {
                     std::filesystem::rename(in / "log", in / "log.1");
                     fill(in / "log", "");
                     the_disk.on_sync = fails_once();
-                    co_await log.durable(co_await append(log, "four"));
+                    const std::string four(bytes, 'x');
+                    co_await log.durable(co_await append(log, four));
                     // Sooner than it looks at its name by itself.
                     CHECK(sapwood::event_loop::current().now() - began < 200ms);
                     CHECK(log.counts().segments_begun == 0);
                     co_await log.close();
-                    CHECK(lines_in(in / "log") ==
-                          (is_batch ? std::vector<std::string>{"3 four"}
-                                    : std::vector<std::string>{"3 three", "4 four"}));
+                    std::vector<std::string> expected{(is_batch ? "3 " : "4 ") + four};
+                    if (!is_batch) {
+                        expected.insert(expected.begin(), "3 three");
+                    }
+                    CHECK(lines_in(in / "log") == expected);
                 });
+            }
         }
     }
 
@@ -1177,7 +1243,7 @@ TEST_SUITE("pipeline_disk") {
             for (const bool is_all_synced : {true, false}) {
                 CAPTURE(is_numbered);
                 CAPTURE(is_all_synced);
-                on_both_disks([=](planned_disk&, const temporary_directory& in) -> task<> {
+                on_both_disks([=](planned_disk& the_disk, const temporary_directory& in) -> task<> {
                     pipeline_options options;
                     options.durable =
                         is_all_synced ? durability::batch() : durability::interval(1h);
@@ -1186,7 +1252,10 @@ TEST_SUITE("pipeline_disk") {
                     pipeline log = co_await opened(in / "log", options);
                     co_await log.written(co_await append(log, "a line that is longer than a head"));
                     std::filesystem::resize_file(in / "log", 3);
+                    the_disk.synced.clear();
                     co_await log.written(co_await append(log, "one more that is not shorter"));
+                    // The end of the line that was cut, before what is behind it is marked.
+                    CHECK((is_all_synced || the_disk.synced.size() == 1));
                     co_await log.close();
                     std::string found = contents_of(in / "log");
                     CHECK(found.starts_with(is_numbered ? "000\n" : "a l\n"));
