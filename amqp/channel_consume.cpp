@@ -34,7 +34,7 @@ task<> channel_state::cancel(std::shared_ptr<consumer_state> which) {
         which->is_begun = false; // not again, should the link be lost meanwhile
         (void)co_await call(std::move(frames), AMQP_BASIC_CANCEL_OK_METHOD, "cancel a consumer");
         while (auto left = which->inbox.try_receive()) {
-            (void)left->requeue();
+            (void)left->requeue(); // NOLINT(bugprone-unchecked-optional-access): just looked
         }
         end_consumer(*which, errc::closed, {});
         std::erase(consumers_, which);
@@ -51,7 +51,7 @@ void channel_state::drop(consumer_state& which) noexcept {
         cancel.nowait = 1;
         put(AMQP_BASIC_CANCEL_METHOD, &cancel);
         while (auto left = which.inbox.try_receive()) {
-            (void)left->requeue();
+            (void)left->requeue(); // NOLINT(bugprone-unchecked-optional-access): just looked
         }
     }
     end_consumer(which, errc::closed, {});

@@ -42,7 +42,7 @@ void with_encoded(Encode encode, Use use) {
         use(std::string_view(few.data(), static_cast<std::size_t>(size)));
         return;
     }
-    std::vector<char> many(frame_bytes_least * 16);
+    std::vector<char> many(std::size_t{frame_bytes_least} * 16);
     size = encode(amqp_bytes_t{many.size(), many.data()});
     if (size < 0) {
         throw std::invalid_argument("AMQP: the arguments or headers are larger than a frame");

@@ -85,14 +85,21 @@ void append_json_string(std::string_view text, log_buffer& to) {
 
 constexpr std::string_view escaped_suffix = "_escaped";
 
+/// A literal, as a fixed size needs no call.
+template <std::size_t size>
+char* put_json_literal(char* to, const char (&literal)[size]) noexcept {
+    std::memcpy(to, static_cast<const char*>(literal), size - 1);
+    return to + size - 1;
+}
+
 /// `"name":"text"`. What is not UTF-8, and what has a name that says so, is escaped.
 void append_json_member(std::string_view name, std::string_view text, log_buffer& to) {
     if (!name.ends_with(escaped_suffix) && is_json_plain(text) && is_json_plain(name)) [[likely]] {
         char* at = to.room(name.size() + text.size() + 5);
         *at++ = '"';
         at = detail::put_text(at, name);
-        std::memcpy(at, "\":\"", 3);
-        at = detail::put_text(at + 3, text);
+        at = put_json_literal(at, "\":\"");
+        at = detail::put_text(at, text);
         *at++ = '"';
         to.take(at);
         return;
@@ -188,13 +195,6 @@ record_parts parts_of(std::string_view fields) noexcept {
         }
     });
     return parts;
-}
-
-/// A literal, as a fixed size needs no call.
-template <std::size_t size>
-char* put_json_literal(char* to, const char (&literal)[size]) noexcept {
-    std::memcpy(to, static_cast<const char*>(literal), size - 1);
-    return to + size - 1;
 }
 
 /// What kind of a record of an action it is, behind its type.

@@ -87,6 +87,7 @@ void serve_command::add_listeners(collector_options& to) const {
     using collector::source_kind;
     const mode_t mode = collector::parse_mode(mode_, "--mode");
     std::vector<uid_t> users;
+    users.reserve(users_.size());
     for (const std::string& each : users_) {
         users.push_back(collector::parse_user(each, "--unix-allow"));
     }

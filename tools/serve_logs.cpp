@@ -117,6 +117,7 @@ void serve_logs::add_options(CLI::App& to) {
 
 std::vector<named_log_options> serve_logs::chosen() const {
     std::vector<named_log_options> logs;
+    logs.reserve(paths_.size());
     for (const std::string& each : paths_) {
         logs.push_back(log_at(each));
     }

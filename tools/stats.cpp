@@ -59,7 +59,7 @@ gap_count gaps_of(const std::vector<log_file>& files, const log_count& count) {
 }
 
 double seconds_of(const log_count& count) {
-    return count.first_ns ? static_cast<double>(*count.last_ns - *count.first_ns) / 1e9 : 0;
+    return count.first_ns && count.last_ns ? static_cast<double>(*count.last_ns - *count.first_ns) / 1e9 : 0;
 }
 
 double share(std::uint64_t part, std::uint64_t all) {
@@ -81,7 +81,7 @@ class text_report {
         append_shown(log, to_);
         put(": {} records in {} bytes, {} file{}\n", count.records, count.bytes, count.files,
             count.files == 1 ? "" : "s");
-        if (count.first_ns) {
+        if (count.first_ns && count.last_ns) {
             const double seconds = seconds_of(count);
             put("from {} to {}, {:.3f} s{}\n", time_text(*count.first_ns),
                 time_text(*count.last_ns), seconds,
@@ -184,7 +184,7 @@ class json_report {
         append_json_text(log, to_);
         put(",\"files\":{},\"bytes\":{},\"records\":{},\"other_lines\":{},\"repeated_lines\":{}",
             count.files, count.bytes, count.records, count.others, count.repeated);
-        if (count.first_ns) {
+        if (count.first_ns && count.last_ns) {
             const double seconds = seconds_of(count);
             put(",\"first\":\"{}Z\",\"last\":\"{}Z\",\"seconds\":{:.9f}",
                 time_text(*count.first_ns, 9, 'T'), time_text(*count.last_ns, 9, 'T'), seconds);

@@ -50,7 +50,7 @@ std::string span_text(std::int64_t ns) {
         const std::int64_t all = (ns + 500'000) / 1'000'000;
         return fmt::format("{}.{:03}s", all / 1000, all % 1000);
     }
-    return seconds < 60 * 60
+    return seconds < 3600
                ? fmt::format("{}m{:02}s", seconds / 60, seconds % 60)
                : fmt::format("{}h{:02}m{:02}s", seconds / 3600, seconds / 60 % 60, seconds % 60);
 }

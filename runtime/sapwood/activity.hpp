@@ -62,17 +62,20 @@ class activity {
 /// A thread's place, for what runs outside of tasks. Null where it is not in anything.
 [[gnu::tls_model("initial-exec")]] extern constinit thread_local activity* thread_activity;
 
+/// The place of that task. The loop's thread: what other flags stand beside `is_shielded` is
+/// written there at any time.
+[[nodiscard]] inline activity*& activity_place(task_context& task) noexcept {
+    return task.is_shielded ? task.shielded->doing : task.doing;
+}
+
+[[nodiscard]] inline activity* const& activity_place(const task_context& task) noexcept {
+    return task.is_shielded ? task.shielded->doing : task.doing;
+}
+
 /// The place of the task that runs right now, or of the thread.
 [[nodiscard]] inline activity*& current_activity_place() noexcept {
     task_context* const task = running_loop != nullptr ? running_loop->running_task() : nullptr;
-    if (task == nullptr) {
-        return thread_activity;
-    }
-    if (task->has_listener) [[unlikely]] {
-        task->listener_is_busy = true;
-        return task->listener->doing;
-    }
-    return task->doing;
+    return task != nullptr ? activity_place(*task) : thread_activity;
 }
 
 /// What is there. For every record that is logged: most often it is null.
@@ -80,23 +83,22 @@ class activity {
     if (running_loop != nullptr) {
         if (const task_context* const task = running_loop->running_task()) {
             activity* const doing = task->doing;
-            return doing == nullptr || !task->has_listener ? doing : task->listener->doing;
+            return doing == nullptr || !task->is_shielded ? doing : task->shielded->doing;
         }
     }
     return thread_activity;
 }
 
-/// Of `parent`, for a task that begins below it: null where it is in nothing.
-[[nodiscard]] inline activity* hand_down_activity(const task_context& parent) noexcept {
-    activity* const& place = parent.has_listener ? parent.listener->doing : parent.doing;
+/// Of who has that place, for what begins below it: null where it is in nothing.
+[[nodiscard]] inline activity* hand_down_activity(activity* const& place) noexcept {
     return place != nullptr ? place->hand_down(&place) : nullptr;
 }
 
-/// While it lives, this thread is in what a task is in. For calls that a task waits for.
+/// While it lives, this thread is in what a task is in that waits meanwhile and has that place.
 class [[nodiscard]] borrowed_activity {
   public:
-    explicit borrowed_activity(const task_context& task) noexcept
-        : before_(std::exchange(thread_activity, hand_down_activity(task))) {}
+    explicit borrowed_activity(activity* const& place) noexcept
+        : before_(std::exchange(thread_activity, hand_down_activity(place))) {}
 
     borrowed_activity(const borrowed_activity&) = delete;
     borrowed_activity& operator=(const borrowed_activity&) = delete;

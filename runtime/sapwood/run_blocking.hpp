@@ -134,6 +134,7 @@ class [[nodiscard]] blocking_call final : public blocking_job {
             return false;
         }
         wait_in(awaiting, where);
+        place_ = &activity_place(*context);
         try {
             submit();
         } catch (...) {
@@ -160,7 +161,7 @@ class [[nodiscard]] blocking_call final : public blocking_job {
 
   private:
     void perform() noexcept override {
-        const borrowed_activity as_the_task_is(*context); // which waits meanwhile
+        const borrowed_activity as_the_task_is(*place_);
         try {
             if constexpr (is_void) {
                 work_();
@@ -178,6 +179,8 @@ class [[nodiscard]] blocking_call final : public blocking_job {
     struct nothing {};
 
     F work_;
+    /// The task's, which waits meanwhile.
+    activity* const* place_ = nullptr;
     std::exception_ptr error_;
     std::optional<
         std::conditional_t<is_void, nothing,

@@ -8,6 +8,8 @@
 #include <sapwood/task.hpp>
 #include <sapwood/task_name.hpp>
 
+#include <memory>
+
 namespace sapwood {
 
 namespace detail {
@@ -67,15 +69,15 @@ class spawned_task final : public root_context {
     /// The task that was spawned before it and is alive.
     [[nodiscard]] const spawned_task* next() const noexcept { return next_; }
 
-    /// Before it starts: requests to stop go to `to` and are never delivered. It serves for longer
-    /// than what its maker is doing, and begins with nothing.
-    void shield_for(stop_listener& to) noexcept {
+    /// Before it starts: requests to stop go to the listener and are never delivered. It serves for
+    /// longer than what its maker is doing, and begins with nothing.
+    void shield(std::unique_ptr<shielded_part> part) noexcept {
         if (doing != nullptr) {
             doing->let_go(doing);
         }
         shields = 1;
-        listener = &to;
-        has_listener = true;
+        shielded = part.release();
+        is_shielded = true;
     }
 
     void join_by(waiter& joiner) noexcept {
@@ -310,8 +312,9 @@ auto spawn(F work, spawn_options options = {}) {
 /// long as the task and makes it end. It is in no action of a log, whatever its maker is in.
 template <class T>
 join_handle<T> spawn_shielded(task<T> child, stop_listener& listener) {
+    auto part = std::make_unique<detail::shielded_part>(&listener);
     auto handle = spawn(std::move(child));
-    handle.task_->shield_for(listener);
+    handle.task_->shield(std::move(part));
     return handle;
 }
 

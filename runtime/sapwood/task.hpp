@@ -106,16 +106,20 @@ class root_context : public task_context {
     [[gnu::noinline, gnu::cold]] void drop_what_is_there() noexcept {
         drop_name(*this);
         release_inherited(std::exchange(locals, nullptr));
-        activity*& place = listener_is_busy ? listener->doing : doing;
-        if (place != nullptr && (listener_is_busy || !has_listener)) {
+        activity*& place = activity_place(*this);
+        if (place != nullptr) {
             place->let_go(place);
+        }
+        if (is_shielded) { // what asks it to stop from now on has come too late
+            is_shielded = false;
+            delete std::exchange(shielded, nullptr);
         }
     }
 
     [[gnu::noinline, gnu::cold]] void share_what_is_there(const task_context& parent) noexcept {
         share_name(parent, *this);
         locals = share_inherited(parent.locals);
-        doing = hand_down_activity(parent);
+        doing = hand_down_activity(activity_place(parent));
     }
 
     std::uint32_t started_at_ = 0;
@@ -192,7 +196,7 @@ class promise_base : public ready_node {
             const std::coroutine_handle<> parent = promise.handle;
             if (parent == nullptr) {
                 auto& root = *static_cast<root_context*>(promise.context);
-                SAPWOOD_ASSERT(root.shields == 0 || root.has_listener,
+                SAPWOOD_ASSERT(root.shields == 0 || root.is_shielded,
                                "a task ended while a shield of it is kept elsewhere: a shield "
                                "belongs into the coroutine that made it");
                 root.drop_inherited();
@@ -224,7 +228,7 @@ class promise_base : public ready_node {
 
   private:
     [[gnu::noinline, gnu::cold]] void tell_activity() const noexcept {
-        activity*& place = context->has_listener ? context->listener->doing : context->doing;
+        activity*& place = activity_place(*context);
         if (place != nullptr) {
             place->failed(place, error);
         }

@@ -381,6 +381,7 @@ class [[nodiscard]] with_task_group_awaiter final : public task_group::join_awai
     void await_suspend(std::coroutine_handle<Promise> awaiting,
                        std::source_location where = std::source_location::current()) noexcept {
         own_.body_ = &body_;
+        // NOLINTNEXTLINE(bugprone-unchecked-optional-access): the constructor has made it
         body_.start(own_, task_->coroutine);
         join_awaiter::await_suspend(awaiting, where);
     }
@@ -388,7 +389,7 @@ class [[nodiscard]] with_task_group_awaiter final : public task_group::join_awai
     T await_resume() {
         const bool was_cancelled = own_.cancelled_;
         join_awaiter::await_resume();
-        auto& promise = task_->coroutine.promise();
+        auto& promise = task_->coroutine.promise(); // NOLINT(bugprone-unchecked-optional-access)
         if (is_cancelled(promise.error)) {
             if (!was_cancelled) {
                 throw cancelled{};

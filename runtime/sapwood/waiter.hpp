@@ -40,12 +40,20 @@ class stop_listener {
   public:
     virtual void stop_requested() noexcept = 0;
 
-    /// The task's place for what it is doing: in the task a pointer to this is in the way.
-    detail::activity* doing = nullptr;
-
   protected:
     ~stop_listener() = default;
 };
+
+namespace detail {
+
+/// What a task has besides that is shielded for life.
+struct shielded_part {
+    stop_listener* listener;
+    /// Its place for what it is doing; see task_context.
+    activity* doing = nullptr;
+};
+
+} // namespace detail
 
 /// What a task and everything it awaits have in common: one per spawned task, member of a group,
 /// and branch of a when_all or when_any. A coroutine's promise points to it, and awaited children
@@ -58,8 +66,8 @@ struct task_context {
     union {
         /// What the task is doing, for who writes logs; see activity.hpp. Null: nothing.
         detail::activity* doing = nullptr;
-        /// Where `has_listener`: it is shielded for life, and this one is told of requests to stop.
-        stop_listener* listener;
+        /// Where `is_shielded`: its listener is told of requests to stop.
+        detail::shielded_part* shielded;
     };
 
     /// The innermost of the scopes it is in that can be told to stop by themselves, such as
@@ -84,9 +92,8 @@ struct task_context {
     /// It was the task itself that was asked. Looked at only where there are scopes.
     bool task_requested : 1 = false;
     bool name_is_literal : 1 = false;
-    bool has_listener : 1 = false;
-    /// The listener's place for an activity has been used.
-    bool listener_is_busy : 1 = false;
+    /// For life: from before its start to its end.
+    bool is_shielded : 1 = false;
 
     /// Asks the task to stop: it throws `cancelled` at the await point where it waits, or, where
     /// it runs or already has what it waited for, at the next one where it has to wait; not
@@ -309,8 +316,8 @@ class waiter_list {
 void task_context::cancel() noexcept {
     note_cancel_request();
     if (shields > 0) {
-        if (has_listener) {
-            listener->stop_requested();
+        if (is_shielded) {
+            shielded->listener->stop_requested();
         }
     } else if (waiting != nullptr) {
         waiting->cancel();

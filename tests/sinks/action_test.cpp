@@ -351,4 +351,26 @@ TEST_SUITE("action") {
         CHECK(all.outline() ==
               strings{"outer+@1", "service", "inner+@1", "still@2", "inners@3", "outers@2"});
     }
+
+    CO_TEST_CASE("services with one listener are each in their own") {
+        action_log all;
+
+        class deaf final : public stop_listener {
+            void stop_requested() noexcept override {}
+        } listener;
+
+        const auto serve = [](const logger& log, const char* name) -> task<> {
+            auto action = log.start_action(name);
+            co_await sleep_for(1ms);
+            log.info("in {}", name);
+            action.succeed();
+        };
+        auto one = spawn_shielded(serve(all.log, "one"), listener);
+        auto two = spawn_shielded(serve(all.log, "two"), listener);
+        co_await one;
+        co_await two;
+        CHECK(all.outline() ==
+              strings{"one+@1", "two+@1", "in one@2", "ones@3", "in two@2", "twos@3"});
+        one.cancel(); // which tells nobody
+    }
 }

@@ -81,7 +81,8 @@ std::string shell(const std::string& command) {
 TEST_SUITE("manual") {
     TEST_CASE("each command has a page, with all of its options and no other") {
         const auto all = run_program("sapwood", {"--help"});
-        for (const std::string command : {"grep", "send", "serve", "stats", "tail", "tree", "verify"}) {
+        for (const std::string command :
+             {"grep", "send", "serve", "stats", "tail", "tree", "verify"}) {
             CAPTURE(command);
             const std::string section = command == "serve" ? "8" : "1";
             const std::string page =
