@@ -1,6 +1,7 @@
 #include "pipeline_consumer.hpp"
 
 #include <sapwood/errors.hpp>
+#include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
 #include <algorithm>
@@ -14,6 +15,9 @@ namespace {
 /// Records that the consumer takes in one visit to the channel: enough to make the visit cheap,
 /// few enough that a batch is not much longer than it should be.
 constexpr std::size_t records_per_visit = 128;
+
+/// What has no memory to begin with tries again after so long.
+constexpr clock::duration without_memory = std::chrono::milliseconds(10);
 
 /// Two logs that begin together do not try again together.
 std::uint64_t seed_from(const event_loop& loop) noexcept {
@@ -204,22 +208,46 @@ task<> pipeline::consumer::write_out(std::shared_ptr<consumer> self) {
                 continue; // it is in the batch
             }
             me.done(std::exchange(me.records_unrendered_, 0));
-            if (me.has_unsynced() && (me.sync_is_due_ || me.no_more_)) {
-                co_await me.deliver();
+            if (!me.has_unsynced() || !(me.sync_is_due_ || me.no_more_)) {
+                if (me.no_more_) {
+                    break;
+                }
+                me.has_work_.reset();
                 continue;
             }
-            if (me.no_more_) {
-                break;
+        } else {
+            try {
+                co_await me.gather();
+            } catch (const std::bad_alloc&) { // for its frame, or a timer: then at once
             }
-            me.has_work_.reset();
-            continue;
+            me.take_batch();
         }
-        co_await me.gather();
-        me.take_batch();
-        co_await me.deliver();
+        for (bool has_ended = false; !has_ended;) {
+            try {
+                co_await me.deliver();
+                has_ended = true;
+            } catch (const std::bad_alloc&) { // for its frame: it had not begun
+            }
+            if (!has_ended) {
+                co_await yield(); // others may give back what is wanted
+                try {
+                    co_await sleep_for(without_memory);
+                } catch (const std::bad_alloc&) { // for a timer: then at once
+                }
+            }
+        }
         me.account(me.kept_);
     }
-    co_await me.close_sink();
+    for (bool is_closed = false; !is_closed;) {
+        try {
+            co_await me.close_sink();
+            is_closed = true;
+        } catch (const std::bad_alloc&) { // the same
+        }
+        if (!is_closed) {
+            co_await yield();
+        }
+    }
     me.report_loss();
     me.finished_.set();
 }

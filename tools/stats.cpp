@@ -59,7 +59,9 @@ gap_count gaps_of(const std::vector<log_file>& files, const log_count& count) {
 }
 
 double seconds_of(const log_count& count) {
-    return count.first_ns && count.last_ns ? static_cast<double>(*count.last_ns - *count.first_ns) / 1e9 : 0;
+    return count.first_ns && count.last_ns
+               ? static_cast<double>(*count.last_ns - *count.first_ns) / 1e9
+               : 0;
 }
 
 double share(std::uint64_t part, std::uint64_t all) {
