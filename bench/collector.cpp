@@ -76,14 +76,16 @@ struct row {
 /// A daemon with a log, until it is told to end.
 class daemon_under_test {
   public:
-    daemon_under_test(const options& chosen, int cpu, const std::string& durability)
+    daemon_under_test(const options& chosen, int cpu, const std::string& durability,
+                      const std::string& preallocated_bytes = "0")
         : folder_{chosen.directory, "bench_collector"},
           lines_at_{folder_.file() + ".sock"},
-          server_{{.arguments = {program_directory() + "/../tools/sapwood", "serve", "--log",
-                                 folder_.file(), "--http", "127.0.0.1:0", "--unix", lines_at_,
-                                 "--durability", durability},
-                   .environment = {},
-                   .cpu = cpu}} {
+          server_{
+              {.arguments = {program_directory() + "/../tools/sapwood", "serve", "--log",
+                             folder_.file(), "--http", "127.0.0.1:0", "--unix", lines_at_,
+                             "--durability", durability, "--preallocate-bytes", preallocated_bytes},
+               .environment = {},
+               .cpu = cpu}} {
         // The first of its lines names the port.
     }
 
@@ -138,8 +140,8 @@ std::size_t descriptors_of(const server_process& server) {
 
 /// What a closed load gets; figures are records per second, p99, CPU.
 void measure_posts(row& into, const options& chosen, int cpu, const std::string& durability,
-                   const http_load_shape& shape) {
-    daemon_under_test served{chosen, cpu, durability};
+                   const std::string& preallocated_bytes, const http_load_shape& shape) {
+    daemon_under_test served{chosen, cpu, durability, preallocated_bytes};
     http_load load{served.server().port(), shape};
     histogram latencies;
     (void)load.run(milliseconds{chosen.sample_ms / 5}, latencies);
@@ -236,11 +238,12 @@ void measure_churn(row& into, const options& chosen, int cpu) {
 
 std::vector<row> make_rows(const options& chosen, int cpu) {
     const auto posts = [&, cpu](const char* name, double mark, std::string durability,
-                                http_load_shape shape) {
-        return row{
-            name,
-            {{"records/s", {}, mark}, {"p99 ms", {}}, {"CPU ns/record", {}}},
-            [=, &chosen](row& into) { measure_posts(into, chosen, cpu, durability, shape); }};
+                                http_load_shape shape, std::string preallocated_bytes = "0") {
+        return row{name,
+                   {{"records/s", {}, mark}, {"p99 ms", {}}, {"CPU ns/record", {}}},
+                   [=, &chosen](row& into) {
+                       measure_posts(into, chosen, cpu, durability, preallocated_bytes, shape);
+                   }};
     };
     const auto with = [&, cpu](auto* measure) {
         return [=, &chosen](row& into) { measure(into, chosen, cpu); };
@@ -248,6 +251,7 @@ std::vector<row> make_rows(const options& chosen, int cpu) {
     return {
         posts("written: a record a request", 140e3, "1", {.target = "/log?ack=written"}),
         posts("durable: a record a request", 0.8 * 140e3, "batch", {}),
+        posts("durable: the same, preallocated", 0.8 * 140e3, "batch", {}, "1048576"),
         posts("ndjson: 100 records a request", 2.5e6, "1",
               {.records = 100, .target = "/log?ack=written"}),
         {"lines: 4 Unix streams",

@@ -108,6 +108,18 @@ void require_valid(const named_log_options& options) {
             "have logrotate rename it, which needs nothing here",
             options.name));
     }
+    if (options.preallocated_bytes != 0 &&
+        (options.durable.is_none() || options.form != log_form::text)) {
+        throw std::invalid_argument(fmt::format(
+            "log {}: preallocate_bytes is for logs that are synced and whose format is text: what "
+            "a crash leaves behind the last line of another cannot be told from lines",
+            options.name));
+    }
+    if (options.preallocated_bytes > file_sink_options::preallocated_bytes_max) {
+        throw std::invalid_argument(fmt::format("log {}: preallocate_bytes is {} at most",
+                                                options.name,
+                                                file_sink_options::preallocated_bytes_max));
+    }
     if (!options.keep.is_unlimited() && options.segment_bytes_max == 0) {
         throw std::invalid_argument(
             fmt::format("log {}: what is to be kept of its segments is said, and there are none "
@@ -119,7 +131,8 @@ void require_valid(const named_log_options& options) {
 
 task<named_log> named_log::open(named_log_options options) {
     require_valid(options);
-    const file_sink_options file{.path = options.path};
+    const file_sink_options file{.path = options.path,
+                                 .preallocated_bytes = options.preallocated_bytes};
     const pipeline_options wanted = pipeline_options_of(options);
     pipeline log = co_await pipeline::open(file, wanted);
     co_return named_log(std::move(options), std::move(log));

@@ -61,6 +61,8 @@ struct named_log_options {
     std::size_t batch_bytes = 1u << 20;
     /// See pipeline_options.
     std::uint64_t segment_bytes_max = 0;
+    /// See file_sink_options. Of logs in text that are synced only.
+    std::size_t preallocated_bytes = 0;
     /// Of segments.
     retention keep;
 };

@@ -185,6 +185,7 @@ std::string needs_restart(collector_options before, collector_options after) {
                one.ack == other.ack && one.durable == other.durable &&
                one.queue_records == other.queue_records && one.queue_bytes == other.queue_bytes &&
                one.segment_bytes_max == other.segment_bytes_max &&
+               one.preallocated_bytes == other.preallocated_bytes &&
                one.keep.files == other.keep.files && one.keep.age == other.keep.age &&
                one.keep.bytes == other.keep.bytes;
     };

@@ -192,6 +192,7 @@ named_log_options log_of(section at) {
     log.queue_records = at.size("queue_records").value_or(log.queue_records);
     log.queue_bytes = at.size("queue_bytes").value_or(log.queue_bytes);
     log.segment_bytes_max = at.size("segment_bytes").value_or(log.segment_bytes_max);
+    log.preallocated_bytes = at.size("preallocate_bytes").value_or(0);
     log.keep.files = at.size("keep_segments").value_or(0);
     log.keep.bytes = at.size("keep_bytes").value_or(0);
     if (const auto days = at.number("keep_days")) {

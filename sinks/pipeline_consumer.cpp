@@ -294,7 +294,8 @@ void pipeline::consumer::account(std::size_t kept) noexcept {
     counts_.batches_written += kept > 0 ? 1 : 0;
     const std::size_t direct = std::exchange(direct_writing_, 0);
     records_done_ += direct;
-    done(writing_->records() - own_writing_ - direct + std::exchange(records_unrendered_, 0));
+    done(writing_->records() - std::exchange(own_writing_, 0) - direct +
+         std::exchange(records_unrendered_, 0));
     writing_->clear();
     kept_ = 0;
 }

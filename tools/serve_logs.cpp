@@ -90,6 +90,10 @@ constexpr std::array<log_option, serve_logs::option_count> log_options{{
     {"--queue-bytes", "Their bytes at most", &set_size<&named_log_options::queue_bytes>},
     {"--segment-bytes", "A file that is as long as this is set aside, as LOG.NUMBER",
      &set_size<&named_log_options::segment_bytes_max>},
+    {"--preallocate-bytes",
+     "Of a text log that is synced: space is made so far ahead of its end, and a sync of few "
+     "records takes half as long",
+     &set_size<&named_log_options::preallocated_bytes>},
     {"--keep-segments", "Of those, so many are kept",
      [](named_log_options& of, std::string_view value, std::string_view flag) {
          of.keep.files = parse_number<std::size_t>(value, flag);

@@ -14,7 +14,7 @@ namespace sapwood::tools {
 
 class serve_logs {
   public:
-    static constexpr std::size_t option_count = 9;
+    static constexpr std::size_t option_count = 10;
 
     void add_options(CLI::App& to);
 

@@ -686,6 +686,10 @@ TEST_SUITE("serve_access") {
         CHECK(has(wrong("'root'", "1.5"), "serve.toml:14: listen.allow: must be a list of names"));
         CHECK(has(wrong("'666'", "'600'"), "is for users whom its mode, 600, does not let in"));
         CHECK(has(wrong("segment_bytes = 1000000\n", ""), "there are none without segment_bytes"));
+        CHECK(has(wrong("path", "preallocate_bytes = 100_000_000\npath"), "is 67108864 at most"));
+        CHECK(
+            has(wrong("path", "format = 'json'\npreallocate_bytes = 1000\npath"),
+                "log app: preallocate_bytes is for logs that are synced and whose format is text"));
         CHECK(has(wrong("keep_days = 0.5", "keep_days = -1"), "keep_days is a number of days"));
         CHECK(has(wrong("at = 'fd:web'", "at = 'fd:web'\ntls = true"), "give it a certificate"));
         CHECK(has(wrong("[limits]", "[tls]\ncert = 'a'\n[limits]"),
@@ -700,19 +704,34 @@ TEST_SUITE("serve_access") {
             arguments.insert(arguments.begin(), {"serve", "--check", "--log", directory / "b.log"});
             return run_program("sapwood", std::move(arguments));
         };
-        CHECK(said({"--unix",          directory / "lines",
-                    "--mode",          "666",
-                    "--unix-allow",    "root,1000",
-                    "--queue-records", "100",
-                    "--queue-bytes",   "2000000",
-                    "--segment-bytes", "1000000",
-                    "--keep-segments", "3",
-                    "--keep-days",     "0.5",
-                    "--keep-bytes",    "9000000",
-                    "--limit",         "handshake_seconds=5",
-                    "--limit",         "body_bytes=1000",
-                    "--http",          "fd:web",
-                    "--tcp-lines",     "127.0.0.1:0"})
+        CHECK(said({"--unix",
+                    directory / "lines",
+                    "--mode",
+                    "666",
+                    "--unix-allow",
+                    "root,1000",
+                    "--queue-records",
+                    "100",
+                    "--queue-bytes",
+                    "2000000",
+                    "--segment-bytes",
+                    "1000000",
+                    "--preallocate-bytes",
+                    "1000000",
+                    "--keep-segments",
+                    "3",
+                    "--keep-days",
+                    "0.5",
+                    "--keep-bytes",
+                    "9000000",
+                    "--limit",
+                    "handshake_seconds=5",
+                    "--limit",
+                    "body_bytes=1000",
+                    "--http",
+                    "fd:web",
+                    "--tcp-lines",
+                    "127.0.0.1:0"})
                   .err == "");
         CHECK(has(said({"--http", "127.0.0.1:0", "--limit", "speed=1"}).err,
                   "speed is no name of a limit; there are: head_bytes"));

@@ -252,6 +252,29 @@ TEST_SUITE("serve") {
         CHECK(has(said.err, "--keep-days apps=3: there is no --log of that name"));
     }
 
+    TEST_CASE("a log with space made ahead ends with it, until the daemon ends") {
+        if (!is_installed("curl")) {
+            return;
+        }
+        for (const bool is_killed : {false, true}) {
+            daemon_under_test at({"--preallocate-bytes", "1000000"});
+            CHECK(has(shell("curl -sS -d '{\"msg\":\"paid\"}' " + at.url() + "/log"), "success"));
+            const std::string lines = contents_of(at.log);
+            const std::size_t end = lines.find('\0');
+            REQUIRE(end != lines.npos); // or the file system does not know O_DIRECT
+            CHECK(lines.size() - end > 500'000);
+            CHECK(lines.find_first_not_of('\0', end) == lines.npos);
+            CHECK(lines.substr(0, end).ends_with("] {\"msg\":\"paid\"}\n"));
+            if (is_killed) {
+                at.kill();
+            } else {
+                CHECK(at.stop().status == 0);
+                CHECK(contents_of(at.log) == lines.substr(0, end));
+            }
+            CHECK(run_program("sapwood", {"verify", at.log}).status == 0);
+        }
+    }
+
     TEST_CASE("settings are checked without serving, and what is wrong has its line") {
         const temporary_directory directory;
         const std::string settings = directory / "serve.toml";
