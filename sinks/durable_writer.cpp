@@ -250,7 +250,13 @@ task<> durable_writer::attempt() {
 }
 
 task<> durable_writer::write_and_sync() {
-    const file_end end = file_.look_at_end();
+    file_end end = file_.look_at_end();
+    if (end == file_end::lengthened && is_numbered_ && unsynced_.empty() && !text_.empty()) {
+        // Synced first, so that the batch can be marked: recovery, which may find a piece of
+        // anything there, begins at the mark.
+        co_await file_.end_cut_line();
+        end = file_end::as_written;
+    }
     if (end == file_end::cut) { // perhaps of what is not synced: all of that comes once more
         co_await file_.end_cut_line();
         rewrites_unsynced_ = !unsynced_.empty();

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace sapwood {
 
@@ -99,7 +100,7 @@ task<> file_sink::write(std::span<const char> lines) {
 task<> file_sink::write_synced(std::span<const char> lines) {
     co_await write_lines(lines, true);
     // What others have appended meanwhile is before these lines, and not synced with them.
-    if (!can_write_synced_ || (preallocation_ == nullptr && is_lengthened())) {
+    if (!can_write_synced_ || has_others_lines_) {
         co_await datasync();
     }
 }
@@ -118,6 +119,7 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     if (look_at_end() == file_end::cut || (is_numbered() && is_lengthened())) {
         co_await begin_line();
     }
+    const std::uint64_t begin = size_;
     auto rest = lines;
     while (!rest.empty()) {
         result<std::size_t> written = std::size_t{0};
@@ -157,6 +159,48 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
             // The next write tries again before it writes, and the next open moves it aside.
         }
         throw write_error(why, fmt::format("cannot write {}", path()), whole);
+    }
+    if ((synced || is_numbered()) && is_lengthened()) { // before these lines, or behind them
+        has_others_lines_ = true;
+        co_await require_unmixed(lines, begin);
+    }
+}
+
+/// While the lines were on their way somebody else has appended: a piece of a line, it may be, and
+/// one of these stands behind it; or between the parts of a write that was short. `begin` is where
+/// they would be without him.
+task<> file_sink::require_unmixed(std::span<const char> lines, std::uint64_t begin) {
+    if (!is_numbered() || is_inherited() || is_taken_over()) {
+        co_return;
+    }
+    const std::string_view wanted(lines.data(), lines.size());
+    bool is_there = false;
+    try {
+        const std::uint64_t from = begin == 0 ? 0 : begin - 1; // a newline
+        const std::uint64_t size = (co_await file_.stat()).size;
+        std::vector<char> found(size - std::min(size, from));
+        std::size_t filled = 0;
+        while (filled < found.size()) {
+            const std::size_t got =
+                co_await file_.read_some(std::span(found).subspan(filled), {from + filled});
+            if (got == 0) {
+                break;
+            }
+            filled += got;
+        }
+        const std::string_view text(found.data(), filled);
+        for (auto at = text.find(wanted); at != text.npos && !is_there;
+             at = text.find(wanted, at + 1)) {
+            is_there = at == 0 ? begin == 0 : text[at - 1] == '\n';
+        }
+    } catch (const std::system_error& error) {
+        throw sync_error(error.code(), fmt::format("cannot read the end of {}", path()));
+    }
+    if (!is_there) {
+        throw sync_error(std::make_error_code(std::errc::device_or_resource_busy),
+                         fmt::format("somebody else has written to {} in the midst of a line; the "
+                                     "log goes on in a new segment",
+                                     path()));
     }
 }
 
@@ -238,6 +282,10 @@ task<> file_sink::cut_off_partial_line() {
         // It is at the end of the file, whoever has truncated it meanwhile, as long as we are its
         // only writer.
         const std::uint64_t size = (co_await file_.stat()).size;
+        if (is_numbered() && size > size_) {
+            partial_line_bytes_ = 0; // it is not: the next line is one of its own
+            co_return;
+        }
         const std::uint64_t whole = size - std::min<std::uint64_t>(size, partial_line_bytes_);
         co_await file_.truncate(whole);
         size_ = whole;

@@ -6,6 +6,7 @@
 #include <sapwood/numbered_line.hpp>
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <string_view>
 
 namespace sapwood::detail {
@@ -55,26 +56,34 @@ std::size_t last_mark(std::string_view text) noexcept {
 /// Looks at the lines of `text`: how much of it is good, and the last number in it.
 ///
 /// A line without a head is nobody's damage where numbered lines come behind it, or before the
-/// first of them: somebody has put it there, or the log was not always numbered.
-std::pair<std::size_t, lsn> check(std::string_view text) noexcept {
+/// first of them: somebody has put it there, or the log was not always numbered. Neither is a line
+/// that is broken where the numbers go on behind it as if it were not there: a line of ours that
+/// was lost would be missing among them.
+std::pair<std::size_t, lsn> check(std::string_view text) {
     std::size_t good = 0;
     lsn last = lsn::none;
     bool is_numbered = false;
+    bool is_in_doubt = false; // since a line that is broken
     for (std::size_t at = 0;;) {
         const auto newline = text.find('\n', at);
         if (newline == text.npos) {
             return {good, last};
         }
-        const auto line = numbered_line::parse(text.substr(at, newline - at));
-        if (line.is == numbered_line::state::broken) {
-            return {good, last};
-        }
+        const std::string_view line = text.substr(at, newline - at);
+        const auto parsed = numbered_line::parse(line);
         at = newline + 1;
-        if (line.is == numbered_line::state::whole) {
+        if (parsed.is == numbered_line::state::broken) {
+            is_in_doubt = true;
+        } else if (parsed.is == numbered_line::state::whole) {
+            is_in_doubt = is_in_doubt && parsed.place != last + 1 &&
+                          !tells_of_missing(line, {last + 1, parsed.place});
+            if (is_in_doubt) {
+                continue;
+            }
             is_numbered = true;
-            last = std::max(last, line.place);
+            last = std::max(last, parsed.place);
             good = at;
-        } else if (!is_numbered) {
+        } else if (!is_numbered && !is_in_doubt) {
             good = at;
         }
     }
@@ -110,6 +119,15 @@ task<lsn> first_number(file& log, std::uint64_t size) {
     }
     const auto line = numbered_line::parse(text.substr(0, end));
     co_return line.is == numbered_line::state::whole ? line.place : lsn::none;
+}
+
+bool tells_of_missing(std::string_view line, lsn_range which) {
+    const std::uint64_t first = to_number(which.first);
+    const std::uint64_t last = to_number(which.last);
+    const auto says = [line](const std::string& what) { return line.find(what) != line.npos; };
+    return line.ends_with(" \\(log)") &&
+           (says(fmt::format(" records are missing here, numbers {} to {}: ", first, last)) ||
+            (first == last && says(fmt::format(" 1 record is missing here, number {}: ", last))));
 }
 
 task<log_tail> read_log_tail(file& log, std::uint64_t size) {

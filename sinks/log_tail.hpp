@@ -4,6 +4,7 @@
 
 #include <sapwood/file.hpp>
 #include <sapwood/lsn.hpp>
+#include <sapwood/receipts.hpp>
 #include <sapwood/task.hpp>
 
 #include <cstdint>
@@ -49,6 +50,9 @@ inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
 /// The number of the first line in a log of `size` bytes; none where that line is not whole, as in
 /// a file that a power cut has caught before it was synced.
 [[nodiscard]] task<lsn> first_number(file& log, std::uint64_t size);
+
+/// Whether the line is the log's own and says that these are missing. It has the last one's number.
+[[nodiscard]] bool tells_of_missing(std::string_view line, lsn_range which);
 
 /// Of a log of `size` bytes.
 [[nodiscard]] task<log_tail> read_log_tail(file& log, std::uint64_t size);

@@ -1,5 +1,6 @@
 #include <sapwood/log_verifier.hpp>
 
+#include "log_tail.hpp"
 #include "rotated_files.hpp"
 
 #include <algorithm>
@@ -168,16 +169,6 @@ std::vector<std::string> merged(const std::vector<std::string>& segments,
     return all;
 }
 
-/// Whether the line is the log's own and says that these are missing.
-bool tells_of(std::string_view line, detail::lsn_range which) {
-    const std::uint64_t first = to_number(which.first);
-    const std::uint64_t last = to_number(which.last);
-    const auto says = [line](const std::string& what) { return line.find(what) != line.npos; };
-    return line.ends_with(" \\(log)") &&
-           (says(fmt::format(" records are missing here, numbers {} to {}: ", first, last)) ||
-            (first == last && says(fmt::format(" 1 record is missing here, number {}: ", last))));
-}
-
 } // namespace
 
 std::vector<std::string> log_verifier::segments_of(const std::string& path) {
@@ -340,7 +331,8 @@ void log_verifier::count(std::string_view line, const numbered_line& parsed, std
     } else if (place <= found_.last) {
         count_again(line, parsed, offset);
         return;
-    } else if (const detail::lsn_range to_here{found_.last + 1, place}; tells_of(line, to_here)) {
+    } else if (const detail::lsn_range to_here{found_.last + 1, place};
+               detail::tells_of_missing(line, to_here)) {
         // It has the number of the last of those that it tells of.
         note_missing(to_here, true);
         ++found_.own_lines;

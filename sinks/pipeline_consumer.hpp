@@ -106,11 +106,13 @@ class pipeline::consumer final : public stop_listener {
     task<> deliver();
     task<> attempt();
     task<> write_and_sync();
+    task<> sync_above(file_end end);
     task<> write_rest(file_end end, bool synced);
     task<> begin_segment();
     task<> follow_file();
     task<> close_sink();
     [[nodiscard]] bool wants_segment() const noexcept;
+    [[nodiscard]] bool wants_sync_above(file_end end) const noexcept;
     [[nodiscard]] bool is_small_group(file_end end) const noexcept;
     [[nodiscard]] bool is_sync_due() const noexcept;
     [[nodiscard]] bool has_unsynced() const noexcept;

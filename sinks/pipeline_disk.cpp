@@ -110,7 +110,11 @@ task<> pipeline::consumer::attempt() {
 
 task<> pipeline::consumer::write_and_sync() {
     const auto began = loop_.now();
-    const file_end end = durable_.is_none() ? file_end::as_written : sink_.look_at_end();
+    file_end end = durable_.is_none() ? file_end::as_written : sink_.look_at_end();
+    if (wants_sync_above(end)) [[unlikely]] {
+        co_await sync_above(end);
+        end = file_end::as_written;
+    }
     if (is_small_group(end)) {
         co_await write_rest(end, !makes(mistake::acknowledge_before_sync));
         note_written();
@@ -129,11 +133,29 @@ task<> pipeline::consumer::write_and_sync() {
     note_durable();
 }
 
+/// Whether lines of others, or of the log's own, stand above the batch, and are to be synced first,
+/// so that it can be marked: recovery, which may find a piece of anything there, begins at the
+/// mark.
+bool pipeline::consumer::wants_sync_above(file_end end) const noexcept {
+    const bool has_others = end == file_end::lengthened;
+    return (has_others || (has_own_unsynced_ && end != file_end::cut)) && !durable_.is_none() &&
+           form_ == layout::numbered && unsynced_.empty() && kept_ == 0 && !writing_->empty();
+}
+
+task<> pipeline::consumer::sync_above(file_end end) {
+    if (end == file_end::lengthened) {
+        co_await sink_.end_cut_line();
+    } else {
+        co_await sink_.datasync();
+    }
+    ++counts_.syncs;
+    has_own_unsynced_ = false;
+}
+
 task<> pipeline::consumer::write_rest(file_end end, bool synced) {
-    const bool is_all_synced =
-        unsynced_.empty() && !has_own_unsynced_ && end != file_end::lengthened;
     if (end == file_end::cut) { // perhaps of what is not synced
         co_await sink_.end_cut_line();
+        has_own_unsynced_ = false;
         rewrites_unsynced_ = !unsynced_.empty();
         if (rewrites_unsynced_ && form_ == layout::numbered) {
             unsynced_[numbered_line::mark_at] = numbered_line::mark;
@@ -143,6 +165,8 @@ task<> pipeline::consumer::write_rest(file_end end, bool synced) {
         co_await sink_.write(unsynced_);
         rewrites_unsynced_ = false;
     }
+    const bool is_all_synced =
+        unsynced_.empty() && !has_own_unsynced_ && end != file_end::lengthened;
     if (kept_ == 0 && is_all_synced && !durable_.is_none()) {
         writing_->mark();
     }

@@ -132,8 +132,9 @@ class file_sink {
     ~file_sink();
 
     /// Appends `lines`, which end with a newline, and returns when the kernel has them all: they
-    /// survive this process. Throws write_error. Not cancelled half-way: a request to stop is
-    /// delivered at the caller's next wait.
+    /// survive this process. Throws write_error; of a numbered log sync_error, where somebody else
+    /// has written in the midst of them. Not cancelled half-way: a request to stop is delivered at
+    /// the caller's next wait.
     [[nodiscard]] task<> write(std::span<const char> lines);
 
     /// Returns when everything written survives the machine. Throws sync_error.
@@ -259,6 +260,7 @@ class file_sink {
     task<bool> has_grown();
     [[nodiscard]] bool is_lengthened() const noexcept;
     task<> begin_line();
+    task<> require_unmixed(std::span<const char> lines, std::uint64_t begin);
     task<> cut_off_partial_line();
     task<log_news> look(bool is_asked);
     [[nodiscard]] bool is_between_names() const noexcept;

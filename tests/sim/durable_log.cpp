@@ -1,5 +1,7 @@
 #include "durable_log.hpp"
 
+#include "somebody.hpp"
+
 #include <sapwood/numbered_line.hpp>
 
 #include <charconv>
@@ -23,8 +25,10 @@ std::string_view message_of(std::string_view line) {
 
 } // namespace
 
-durable_log durable_log::read(const sim_world& world, std::string_view name, bool is_recovered) {
+durable_log durable_log::read(const sim_world& world, std::string_view name, bool is_recovered,
+                              bool may_be_torn) {
     durable_log found;
+    found.may_be_torn = may_be_torn;
     for (const std::string& each : world.names()) { // in order, as their numbers are
         std::uint64_t end = 0;
         const std::string_view ending = std::string_view(each).substr(
@@ -56,13 +60,14 @@ void durable_log::take(std::string_view text, std::uint64_t end, bool is_recover
         const numbered_line parsed = numbered_line::parse(line);
         const bool is_whole = newline != text.npos && parsed.is == numbered_line::state::whole;
         if (!is_whole) {
-            if (is_recovered && !wrong) {
+            if (is_recovered && !wrong && !may_be_torn) {
                 wrong = fmt::format("a torn line is to be seen behind {}", to_number(last));
             }
             continue;
         }
         const std::string_view message = message_of(line);
-        if (message.ends_with(own_sign) || to_number(parsed.place) >= end) {
+        if (message.ends_with(own_sign) || (parsed.place == lsn::none && is_somebodys(line)) ||
+            to_number(parsed.place) >= end) {
             continue;
         }
         const bool is_again = places.contains(parsed.place);

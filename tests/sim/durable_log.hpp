@@ -20,11 +20,14 @@ struct durable_log {
     std::optional<std::string> wrong;
 
     /// Segments that were set aside count up to the number in their name. `is_recovered`: the log
-    /// has been opened since the last crash, and has whole lines only.
+    /// has been opened since the last crash, and has whole lines only, unless it `may_be_torn`:
+    /// somebody else has written to it.
     [[nodiscard]] static durable_log read(const sim_world& world, std::string_view name,
-                                          bool is_recovered);
+                                          bool is_recovered, bool may_be_torn);
 
   private:
+    bool may_be_torn = false;
+
     void take(std::string_view text, std::uint64_t end, bool is_recovered);
 };
 

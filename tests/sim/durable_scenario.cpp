@@ -2,6 +2,7 @@
 
 #include "account.hpp"
 #include "durable_log.hpp"
+#include "somebody.hpp"
 
 #include <sapwood/errors.hpp>
 #include <sapwood/pipeline.hpp>
@@ -119,14 +120,18 @@ struct life_result {
     bool is_closed_well = false;
 };
 
-task<> life(sim_world& world, account& told, life_result& result) {
+/// `somebody` is his seed, if he comes.
+task<> life(sim_world& world, account& told, life_result& result,
+            std::optional<std::uint64_t> somebody) {
     const std::string path = fmt::format("/{}", name);
     std::optional<pipeline> log;
+    bool is_preallocated = false;
     try {
         const pipeline_options options = options_by(world.chance());
         const file_sink_options file{
             .path = path,
             .preallocated_bytes = world.chance().one_in(3) ? world.chance().between(1, 20'000) : 0};
+        is_preallocated = file.preallocated_bytes != 0;
         log.emplace(co_await pipeline::open(file, options));
     } catch (const std::system_error&) {
         co_return; // the disk would not have it
@@ -137,6 +142,9 @@ task<> life(sim_world& world, account& told, life_result& result) {
     const std::uint64_t count = world.chance().between(1, 5);
     for (std::uint32_t producer = 0; producer < count; ++producer) {
         producers.push_back(produce(on, producer, world.chance().between(1, 8)));
+    }
+    if (somebody && !is_preallocated) { // to which nobody else may append
+        producers.push_back(append_somebodys(world, path, *somebody));
     }
     co_await when_all(std::move(producers));
     bool has_failed = false;
@@ -189,8 +197,8 @@ std::optional<std::string> reopen(sim_world& world) {
 }
 
 std::optional<std::string> check(const sim_world& world, account& told, const life_result& lived,
-                                 bool is_recovered) {
-    const durable_log found = durable_log::read(world, name, is_recovered);
+                                 bool may_be_torn) {
+    const durable_log found = durable_log::read(world, name, true, may_be_torn);
     if (found.wrong) {
         return found.wrong;
     }
@@ -207,12 +215,15 @@ outcome play_durable(std::uint64_t seed, bool traces) {
     account told;
     outcome result;
     std::uint64_t evicted = 0;
+    bool had_somebody = false;
     const std::uint64_t lives = world.chance().between(1, 3);
     for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
         plan_outage(world);
         const std::optional<sim_crash> crash = plan_crash(world, 120);
         life_result lived;
-        const bool has_ended = world.run(life(world, told, lived));
+        const auto somebody = somebody_of(seed, number);
+        had_somebody = had_somebody || somebody;
+        const bool has_ended = world.run(life(world, told, lived, somebody));
         if (world.has_hung()) {
             result.violation = "the process hung";
             break;
@@ -232,7 +243,7 @@ outcome play_durable(std::uint64_t seed, bool traces) {
         if (number == lives || world.chance().one_in(2)) {
             result.violation = reopen(world);
             if (!result.violation) {
-                result.violation = check(world, told, lived, true);
+                result.violation = check(world, told, lived, had_somebody);
             }
             world.set_faults(options_of(seed, traces).faults);
         }

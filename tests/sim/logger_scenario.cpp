@@ -2,6 +2,7 @@
 
 #include "account.hpp"
 #include "durable_log.hpp"
+#include "somebody.hpp"
 
 #include <sapwood/errors.hpp>
 #include <sapwood/file_log_sink.hpp>
@@ -139,7 +140,9 @@ logger_options options_by(sim_world& world) {
     return options;
 }
 
-task<> life(sim_world& world, account& told, bool& is_closed_well) {
+/// `somebody` is his seed, if he comes.
+task<> life(sim_world& world, account& told, bool& is_closed_well,
+            std::optional<std::uint64_t> somebody) {
     std::optional<logger> log;
     try {
         logger_options options = options_by(world);
@@ -152,6 +155,9 @@ task<> life(sim_world& world, account& told, bool& is_closed_well) {
     const std::uint64_t count = world.chance().between(1, 4);
     for (std::uint32_t producer = 0; producer < count; ++producer) {
         producers.push_back(produce(on, producer, world.chance().between(1, 8)));
+    }
+    if (somebody) {
+        producers.push_back(append_somebodys(world, fmt::format("/{}", name), *somebody));
     }
     co_await when_all(std::move(producers));
     try {
@@ -202,8 +208,8 @@ bool reopen(sim_world& world) {
     }(fmt::format("/{}", name)));
 }
 
-std::optional<std::string> check(const sim_world& world, account& told) {
-    const durable_log found = durable_log::read(world, name, true);
+std::optional<std::string> check(const sim_world& world, account& told, bool may_be_torn) {
+    const durable_log found = durable_log::read(world, name, true, may_be_torn);
     if (found.wrong) {
         return found.wrong;
     }
@@ -218,12 +224,15 @@ outcome play_logger(std::uint64_t seed, bool traces) {
     account told;
     outcome result;
     std::uint64_t evicted = 0;
+    bool had_somebody = false;
     const std::uint64_t lives = world.chance().between(1, 3);
     for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
         plan_outage(world);
         const std::optional<sim_crash> crash = plan_crash(world, 120);
         bool is_closed_well = false;
-        const bool has_ended = world.run(life(world, told, is_closed_well));
+        const auto somebody = somebody_of(seed, number);
+        had_somebody = had_somebody || somebody;
+        const bool has_ended = world.run(life(world, told, is_closed_well, somebody));
         if (world.has_hung()) {
             result.violation = "the process hung";
             break;
@@ -240,7 +249,7 @@ outcome play_logger(std::uint64_t seed, bool traces) {
         if (!reopen(world)) {
             result.violation = "opening the log again did not come to an end";
         } else {
-            result.violation = check(world, told);
+            result.violation = check(world, told, had_somebody);
         }
         world.set_faults(options_of(seed, traces).faults);
     }

@@ -88,6 +88,31 @@ int reads_before_a_line(const std::string& path, std::string_view half,
     return reads;
 }
 
+/// How the write of a numbered line ends that is done so.
+std::error_code end_of_write(
+    bool is_synced,
+    std::function<std::optional<std::int32_t>(const std::string&, const io_uring_sqe&)> way) {
+    const temporary_directory folder;
+    test::loop_with_writes loop(perform);
+    std::error_code end;
+    loop.run([](test::loop_with_writes& on, std::string path, bool synced, const auto& done,
+                std::error_code& how) -> task<> {
+        file_sink sink = co_await opened(path, true);
+        on.ring().answer = [&](const io_uring_sqe& sqe) {
+            return is_write(sqe) ? done(path, sqe) : perform(sqe);
+        };
+        const std::string line = numbered(1, "ours");
+        try {
+            co_await (synced ? sink.write_synced(line) : sink.write(line));
+        } catch (const sync_error& error) {
+            how = error.code();
+        }
+        on.ring().answer = perform;
+        co_await sink.close();
+    }(loop, folder / "log", is_synced, way, end));
+    return end;
+}
+
 } // namespace
 
 TEST_SUITE("file_sink_others") {
@@ -129,6 +154,64 @@ TEST_SUITE("file_sink_others") {
         co_await sink.write(std::string_view("ours\n"));
         CHECK(contents_of(path) == "half ours\n");
         co_await sink.close();
+    }
+
+    TEST_CASE(
+        "a line that comes to stand behind half a one of somebody's is not taken for written") {
+        const auto before = [](const std::string& piece) {
+            return [piece](const std::string& path, const io_uring_sqe& sqe) {
+                append_to(path, piece);
+                return perform(sqe);
+            };
+        };
+        const auto behind = [](const std::string& path, const io_uring_sqe& sqe) {
+            const auto done = perform(sqe);
+            append_to(path, "half");
+            return done;
+        };
+        for (const bool is_synced : {false, true}) {
+            CAPTURE(is_synced);
+            CHECK(end_of_write(is_synced, before("half")) == std::errc::device_or_resource_busy);
+            CHECK(end_of_write(is_synced, before("a\nhalf")) == std::errc::device_or_resource_busy);
+            CHECK(!end_of_write(is_synced, before("whole\n")));
+            CHECK(!end_of_write(is_synced, behind));
+        }
+    }
+
+    TEST_CASE(
+        "what somebody appends between the parts of a short write is in the midst of a line") {
+        int writes = 0;
+        const auto between = [&writes](const std::string& path, const io_uring_sqe& sqe) {
+            const auto some = test::perform_some(sqe, ++writes == 1 ? 20 : 4096);
+            append_to(path, writes == 1 ? "theirs\n" : "");
+            return some;
+        };
+        CHECK(end_of_write(false, between) == std::errc::device_or_resource_busy);
+    }
+
+    TEST_CASE("a piece of ours behind which somebody has written is not cut off, and nor is his") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        test::loop_with_writes loop(perform);
+        loop.run([](std::string of, test::loop_with_writes& on) -> task<> {
+            file_sink sink = co_await opened(of, true);
+            int writes = 0;
+            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (!is_write(sqe) || ++writes > 2) {
+                    return perform(sqe);
+                }
+                if (writes == 2) {
+                    append_to(of, "half of his");
+                    return -ENOSPC;
+                }
+                return test::perform_some(sqe, 20);
+            };
+            const std::string line = numbered(1, "ours");
+            CHECK_THROWS_AS(co_await sink.write(line), write_error);
+            co_await sink.write(line);
+            CHECK(contents_of(of) == line.substr(0, 20) + "half of his\n" + line);
+            co_await sink.close();
+        }(path, loop));
     }
 
     CO_TEST_CASE("lines of others stay to be synced until that is done, and only those of others") {

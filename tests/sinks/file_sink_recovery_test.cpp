@@ -20,6 +20,7 @@
 namespace {
 
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 using namespace std::string_view_literals;
 using sapwood::file_sink;
 using sapwood::lsn;
@@ -157,6 +158,38 @@ TEST_SUITE("file_sink_recovery") {
         co_await check(lines(1, 3), wrong + lines(5, 6), 3);
         co_await check(lines(1, 3) + numbered(4, "text", true), wrong, 4);
         co_await check("", wrong + lines(5, 6), 0);
+    }
+
+    CO_TEST_CASE("somebody's broken piece takes nothing with it: the numbers go on behind it") {
+        const std::string half = "0000000000000000 deadbeef half of a li\n";
+        const std::string zero = "somebody's\0line\n"s;
+        for (const std::string& piece : {half, zero, half + zero, half + "more of it\n"}) {
+            CAPTURE(piece);
+            co_await check(lines(1, 1) + piece + lines(2, 2), "", 2);
+            co_await check(piece + lines(1, 3), "", 3);
+            co_await check(lines(1, 2) + piece + numbered(0, "a child's") + lines(3, 3), "", 3);
+            co_await check(lines(1, 3, 3) + piece + lines(4, 5) + piece + lines(6, 6), "torn", 6);
+            co_await check(lines(1, 2) + piece + lines(2, 3), "", 3); // what comes again
+            co_await check(lines(1, 2), piece + numbered(0, "a child's"), 2);
+        }
+    }
+
+    CO_TEST_CASE("behind a broken piece, what tells of lost records stands for them") {
+        const std::string piece = "0000000000000000 deadbeef half of a li\n";
+        const auto gap = [](std::uint64_t from, std::uint64_t to) {
+            return numbered(to, fmt::format("2026-11-21 22:39:56.123 0 warning {} records are "
+                                            "missing here, numbers {} to {}: no space \\(log)",
+                                            to - from + 1, from, to));
+        };
+        co_await check(lines(1, 3) + piece + gap(4, 9) + lines(10, 11), "", 11);
+        co_await check(lines(1, 3), piece + gap(5, 9) + lines(10, 11), 3);
+    }
+
+    CO_TEST_CASE("a line of ours that is broken and comes again is there") {
+        std::string wrong = numbered(3, "text");
+        wrong[30] ^= 1;
+        co_await check(lines(1, 2) + wrong + lines(4, 4) + lines(3, 4), "", 4);
+        co_await check(lines(1, 2), wrong + lines(4, 5), 2);
     }
 
     CO_TEST_CASE("a mark in a line with a wrong checksum says nothing") {
