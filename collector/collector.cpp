@@ -70,6 +70,9 @@ task<std::unique_ptr<collector>> collector::open(collector_options options,
     inherited_sockets& sockets = inherited != nullptr ? *inherited : none;
     for (listen_options& each : options.listeners) {
         sockets.claim(each);
+        if (each.has_users_where_unix && each.at.family() != AF_UNIX) {
+            each.users.clear();
+        }
     }
     require_valid(options);
     std::vector<std::string> warnings;

@@ -46,6 +46,9 @@ struct listen_options {
     security secured = security::automatic;
     /// Of a Unix socket: whose processes may write. None: everybody whom the path's mode lets in.
     std::vector<uid_t> users;
+    /// The list is for all that turn out to be Unix sockets: of an inherited one of another family
+    /// it is dropped, and not an error.
+    bool has_users_where_unix = false;
     /// A socket that was there when we were started, by its name (see inherited_sockets), in place
     /// of one that is made at `at`.
     std::string inherited;

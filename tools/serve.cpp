@@ -96,8 +96,10 @@ void serve_command::add_listeners(collector_options& to) const {
         for (const std::string& each : places) {
             collector::listen_options made = listener_of(kind, each);
             made.mode = mode;
-            if (is_unix || made.at.family() == AF_UNIX) {
+            // Of what somebody else has made the family is known when it is found.
+            if (is_unix || made.at.family() == AF_UNIX || !made.inherited.empty()) {
                 made.users = users;
+                made.has_users_where_unix = !is_unix;
             }
             to.listeners.push_back(std::move(made));
         }

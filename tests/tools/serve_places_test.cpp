@@ -1,0 +1,51 @@
+// sapwood serve, from outside: where it listens, and what of that cannot be meant.
+#include "support/program.hpp"
+#include "support/shell.hpp"
+#include "support/temporary_directory.hpp"
+#include "tools/serve_daemon.hpp"
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <string>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using sapwood::test::activation;
+using sapwood::test::bound;
+using sapwood::test::bound_to_loopback;
+using sapwood::test::contents_of;
+using sapwood::test::daemon_under_test;
+using sapwood::test::has;
+using sapwood::test::send_as;
+using sapwood::test::shell;
+using sapwood::test::temporary_directory;
+
+} // namespace
+
+TEST_SUITE("serve_places") {
+    TEST_CASE("the list of users is that of every inherited Unix socket, whatever speaks there") {
+        const temporary_directory sockets;
+        int port = 0;
+        const std::vector<int> fds{bound(sockets / "web", SOCK_STREAM),
+                                   bound(sockets / "syslog", SOCK_STREAM),
+                                   bound_to_loopback(SOCK_STREAM, port)};
+        daemon_under_test at({"--http", "fd:web", "--tcp", "fd:syslog", "--http", "fd:open",
+                              "--unix-allow", std::to_string(::getuid() + 1)},
+                             3, activation(fds, "web:syslog:open"));
+        send_as(::getuid(), sockets / "web",
+                "POST /log HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{\"by\":\"http\"}");
+        send_as(::getuid(), sockets / "syslog", "<13>by syslog\n");
+        // Whose processes connect to TCP nobody knows: there the list is none.
+        const std::string metrics =
+            shell(fmt::format("curl -sS http://127.0.0.1:{}/metrics", port));
+        CHECK(has(metrics, "sapwood_collector_users_refused_total 2\n"));
+        CHECK(at.stop().status == 0);
+        CHECK(contents_of(at.log) == "");
+        for (const int fd : fds) {
+            ::close(fd);
+        }
+    }
+}
