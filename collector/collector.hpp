@@ -8,7 +8,8 @@
 #include "intake.hpp"
 #include "named_log.hpp"
 #include "source_listener.hpp"
-#include "tls_context.hpp"
+
+#include <tls/tls_context.hpp>
 
 #include <sapwood/endpoint.hpp>
 #include <sapwood/event.hpp>

@@ -4,7 +4,8 @@
 
 #include "intake.hpp"
 #include "named_log.hpp"
-#include "tls_context.hpp"
+
+#include <tls/tls_context.hpp>
 
 #include <sapwood/endpoint.hpp>
 
@@ -15,6 +16,8 @@
 #include <vector>
 
 namespace sapwood::collector {
+
+using sapwood::tls_options;
 
 enum class source_kind : std::uint8_t {
     /// Over TCP or a Unix stream.

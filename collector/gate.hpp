@@ -2,7 +2,7 @@
 // only.
 #pragma once
 
-#include "tls_context.hpp"
+#include <tls/tls_context.hpp>
 
 #include <array>
 #include <cstddef>

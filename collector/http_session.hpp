@@ -10,8 +10,9 @@
 #include "http_parser.hpp"
 #include "http_routes.hpp"
 #include "intake.hpp"
-#include "peer_stream.hpp"
 #include "source.hpp"
+
+#include <tls/peer_stream.hpp>
 
 #include <cstddef>
 #include <cstdint>

@@ -7,8 +7,9 @@
 #include "connection.hpp"
 #include "line_splitter.hpp"
 #include "named_log.hpp"
-#include "peer_stream.hpp"
 #include "source.hpp"
+
+#include <tls/peer_stream.hpp>
 
 #include <memory>
 #include <string_view>

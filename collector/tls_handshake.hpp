@@ -3,8 +3,9 @@
 #pragma once
 
 #include "connection.hpp"
-#include "peer_stream.hpp"
 #include "source.hpp"
+
+#include <tls/peer_stream.hpp>
 
 #include <functional>
 #include <memory>

@@ -1,8 +1,8 @@
 // TLS over a pair of sockets, and over a collector's listeners, with a client of the same library.
-#include "certificates.hpp"
 #include "served.hpp"
+#include "support/certificates.hpp"
 
-#include <collector/tls_stream.hpp>
+#include <tls/tls_stream.hpp>
 
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
@@ -15,12 +15,12 @@ using namespace std::string_literals;
 using namespace std::chrono_literals;
 using namespace sapwood;
 using namespace sapwood::test;
-using collector::tls_client_options;
-using collector::tls_context;
-using collector::tls_errc;
-using collector::tls_options;
-using collector::tls_stream;
-using collector::tls_use;
+using sapwood::tls_client_options;
+using sapwood::tls_context;
+using sapwood::tls_errc;
+using sapwood::tls_options;
+using sapwood::tls_stream;
+using sapwood::tls_use;
 using context = std::shared_ptr<const tls_context>;
 
 std::unique_ptr<tls_stream> secured(tcp_stream socket, context with, tls_use use = tls_use::http) {

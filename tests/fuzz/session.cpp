@@ -97,7 +97,7 @@ task<> converse(std::string_view bytes, std::size_t piece, outcome& found) {
     shared.logs.push_back(co_await named_log::open(std::move(log)));
     auto ends = unix_stream::make_pair();
     std::unique_ptr<sapwood::stream> mine = std::make_unique<unix_stream>(std::move(ends.first));
-    http_session session(shared, std::make_unique<sapwood::collector::peer_stream>(std::move(mine)),
+    http_session session(shared, std::make_unique<sapwood::peer_stream>(std::move(mine)),
                          source{0, "http fuzz"}, true);
     auto peer = sapwood::spawn(be_peer(ends.second, bytes, piece, found.answers));
     try {

@@ -4,7 +4,7 @@
 #include "support/temporary_directory.hpp"
 #include "tools/serve_daemon.hpp"
 
-#include <collector/tls_context.hpp>
+#include <tls/tls_context.hpp>
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -51,7 +51,7 @@ using sapwood::test::shell;
 using sapwood::test::temporary_directory;
 
 bool has_tls() {
-    if (!sapwood::collector::tls_context::is_built()) {
+    if (!sapwood::tls_context::is_built()) {
         MESSAGE("skipped: built without OpenSSL");
         return false;
     }
@@ -583,8 +583,7 @@ TEST_SUITE("serve_access") {
         CHECK(has(wrong("keep_days = 0.5", "keep_days = -1"), "keep_days is a number of days"));
         CHECK(has(wrong("at = 'fd:web'", "at = 'fd:web'\ntls = true"), "give it a certificate"));
         CHECK(has(wrong("[limits]", "[tls]\ncert = 'a'\n[limits]"),
-                  sapwood::collector::tls_context::is_built() ? "one of them is missing"
-                                                              : "without OpenSSL"));
+                  sapwood::tls_context::is_built() ? "one of them is missing" : "without OpenSSL"));
         CHECK(has(wrong("[limits]", "[tls]\ncert = 'a'\nkey = 'b'\nclient = 'perhaps'\n[limits]"),
                   "serve.toml:21: tls.client: must be required or optional"));
         CHECK(has(wrong("[limits]", "[tls]\ncert = 'credential:a'\n[limits]"),

@@ -18,7 +18,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace sapwood::collector {
+namespace sapwood {
 
 /// An operation of a socket, or the task that stands for it where it is under TLS.
 template <class Operation, class T>
@@ -133,4 +133,4 @@ class peer_stream {
     const std::unique_ptr<tls_stream> secured_;
 };
 
-} // namespace sapwood::collector
+} // namespace sapwood

@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <utility>
 
-namespace sapwood::collector {
+namespace sapwood {
 
 namespace {
 
@@ -152,4 +152,4 @@ tls_context::~tls_context() {
     SSL_CTX_free(context_);
 }
 
-} // namespace sapwood::collector
+} // namespace sapwood

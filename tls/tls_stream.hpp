@@ -17,7 +17,7 @@
 
 struct ssl_st;
 
-namespace sapwood::collector {
+namespace sapwood {
 
 /// What is spoken inside.
 enum class tls_use : std::uint8_t {
@@ -101,4 +101,4 @@ class tls_stream {
     std::string failure_text_;
 };
 
-} // namespace sapwood::collector
+} // namespace sapwood

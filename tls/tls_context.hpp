@@ -12,7 +12,7 @@
 
 struct ssl_ctx_st;
 
-namespace sapwood::collector {
+namespace sapwood {
 
 struct tls_options {
     /// PEM files: the chain, ours first, and the key, without a password.
@@ -91,7 +91,7 @@ class tls_context {
     std::chrono::system_clock::time_point expiry_{};
 };
 
-} // namespace sapwood::collector
+} // namespace sapwood
 
 template <>
-struct std::is_error_code_enum<sapwood::collector::tls_errc> : std::true_type {};
+struct std::is_error_code_enum<sapwood::tls_errc> : std::true_type {};

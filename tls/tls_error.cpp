@@ -1,6 +1,6 @@
 #include "tls_context.hpp"
 
-namespace sapwood::collector {
+namespace sapwood {
 
 namespace {
 
@@ -42,4 +42,4 @@ std::error_code make_error_code(tls_errc value) noexcept {
     return {static_cast<int>(value), tls_category()};
 }
 
-} // namespace sapwood::collector
+} // namespace sapwood

@@ -3,7 +3,7 @@
 
 #include <stdexcept>
 
-namespace sapwood::collector {
+namespace sapwood {
 
 namespace {
 
@@ -68,4 +68,4 @@ task<> tls_stream::close() {
     co_return;
 }
 
-} // namespace sapwood::collector
+} // namespace sapwood
