@@ -237,6 +237,10 @@ std::size_t channel::unconfirmed() const noexcept {
     return it_->window().unsettled();
 }
 
+publication channel::settled() const noexcept {
+    return static_cast<publication>(it_->window().settled());
+}
+
 task<consumer> channel::consume(std::string_view queue, const consume_options& options) {
     if (options.prefetch == 0) {
         throw std::invalid_argument("AMQP: consume_options: prefetch must be at least 1; without a "

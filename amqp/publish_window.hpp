@@ -84,6 +84,9 @@ class publish_window {
         return first_open_ + is_settled_.size() - 1;
     }
 
+    /// All up to this number are.
+    [[nodiscard]] std::uint64_t settled() const noexcept { return first_open_ - 1; }
+
     /// All up to `number` are settled.
     [[nodiscard]] bool are_settled(std::uint64_t number) const noexcept {
         return number < first_open_;

@@ -116,45 +116,6 @@ bool is_credential(const std::string& path) {
            path.find("/../") == path.npos;
 }
 
-/// The whole text of a file that is nobody's but ours, or root's. Nothing is waited for: a FIFO, a
-/// terminal or a device is refused.
-std::string text_of_secrets(const std::string& path) {
-    const std::string purpose = "cannot read tokens from " + path;
-    const owned_fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
-
-    struct stat found {};
-
-    if (!file.is_open() || ::fstat(file.fd(), &found) != 0) {
-        throw std::system_error(errno, std::generic_category(), purpose);
-    }
-    if (!S_ISREG(found.st_mode)) {
-        throw std::system_error(EINVAL, std::generic_category(), purpose + ": it is no file");
-    }
-    if (found.st_uid != 0 && found.st_uid != ::geteuid()) {
-        throw std::system_error(
-            EACCES, std::generic_category(),
-            fmt::format("{} holds secrets, and is somebody else's, user {}'s, who can change them: "
-                        "chown it to root or to user {}",
-                        path, found.st_uid, ::geteuid()));
-    }
-    if ((found.st_mode & 0077) != 0 && !is_credential(path)) {
-        throw std::system_error(EACCES, std::generic_category(),
-                                path + " holds secrets, and others may read it: chmod 600 it");
-    }
-    std::string text;
-    char piece[4096];
-    for (;;) {
-        const ssize_t got = ::read(file.fd(), piece, sizeof(piece));
-        if (got < 0) {
-            throw std::system_error(errno, std::generic_category(), purpose);
-        }
-        if (got == 0) {
-            return text;
-        }
-        text.append(piece, static_cast<std::size_t>(got));
-    }
-}
-
 /// The value of each character of base64; 64 of one that is none.
 constexpr std::uint8_t base64_value(char c) noexcept {
     if (c >= 'A' && c <= 'Z') {
@@ -220,10 +181,48 @@ std::string credential_path(const std::string& path) {
     return fmt::format("{}/{}", directory, path.substr(prefix.size()));
 }
 
+/// Nothing is waited for: a FIFO, a terminal or a device is refused.
+std::string read_secrets(const std::string& path, std::string_view what) {
+    const std::string purpose = fmt::format("cannot read {} from {}", what, path);
+    const owned_fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+
+    struct stat found {};
+
+    if (!file.is_open() || ::fstat(file.fd(), &found) != 0) {
+        throw std::system_error(errno, std::generic_category(), purpose);
+    }
+    if (!S_ISREG(found.st_mode)) {
+        throw std::system_error(EINVAL, std::generic_category(), purpose + ": it is no file");
+    }
+    if (found.st_uid != 0 && found.st_uid != ::geteuid()) {
+        throw std::system_error(
+            EACCES, std::generic_category(),
+            fmt::format("{} holds secrets, and is somebody else's, user {}'s, who can change them: "
+                        "chown it to root or to user {}",
+                        path, found.st_uid, ::geteuid()));
+    }
+    if ((found.st_mode & 0077) != 0 && !is_credential(path)) {
+        throw std::system_error(EACCES, std::generic_category(),
+                                path + " holds secrets, and others may read it: chmod 600 it");
+    }
+    std::string text;
+    char piece[4096];
+    for (;;) {
+        const ssize_t got = ::read(file.fd(), piece, sizeof(piece));
+        if (got < 0) {
+            throw std::system_error(errno, std::generic_category(), purpose);
+        }
+        if (got == 0) {
+            return text;
+        }
+        text.append(piece, static_cast<std::size_t>(got));
+    }
+}
+
 std::vector<access_token> read_tokens(const std::string& named) {
     const std::string path = credential_path(named);
 
-    std::istringstream file(text_of_secrets(path));
+    std::istringstream file(read_secrets(path, "tokens"));
     std::vector<access_token> tokens;
     unsigned number = 0;
     for (std::string line; std::getline(file, line);) {

@@ -40,6 +40,9 @@ struct access_token {
 /// $CREDENTIALS_DIRECTORY is for us alone, whatever its mode says.
 [[nodiscard]] std::vector<access_token> read_tokens(const std::string& path);
 
+/// The text of a file that holds secrets, `what` they are: as read_tokens wants it, and throws.
+[[nodiscard]] std::string read_secrets(const std::string& path, std::string_view what);
+
 /// `credential:NAME` is that file of $CREDENTIALS_DIRECTORY (systemd's LoadCredential=); any other
 /// path is itself. Throws std::runtime_error where there is no such directory.
 [[nodiscard]] std::string credential_path(const std::string& path);

@@ -41,7 +41,8 @@ void fit_descriptors(collector_options& options, std::vector<std::string>& warni
             limit.rlim_cur = before;
         }
     }
-    const std::size_t own = own_descriptors + options.listeners.size() + 4 * options.logs.size();
+    const std::size_t own = own_descriptors + options.listeners.size() + options.queues.size() +
+                            4 * options.logs.size();
     const std::size_t room = limit.rlim_cur == RLIM_INFINITY
                                  ? options.limits.connections_max
                                  : std::max(limit.rlim_cur, own + 1) - own;
@@ -92,6 +93,9 @@ task<std::unique_ptr<collector>> collector::open(collector_options options,
         made->listen(each, sockets);
     }
     sockets.require_all_claimed();
+    for (const queue_options& each : options.queues) {
+        made->consume(each);
+    }
     co_return made;
 }
 
@@ -107,6 +111,19 @@ void collector::use_tls(std::shared_ptr<const tls_context> context, clock::durat
 void collector::listen(const listen_options& each, inherited_sockets& inherited) {
     named_log& to = *intake_.find(each.log);
     listeners_.push_back(listen_at(each, to, inherited.take(each), tls_));
+}
+
+void collector::consume(const queue_options& each) {
+    const std::string name = as_word(each.queue);
+    std::string own = name;
+    for (int number = 2;
+         std::ranges::find(intake_.queues, own, &queue_status::name) != intake_.queues.end();
+         ++number) {
+        own = fmt::format("{}/{}", name, number);
+    }
+    queue_status& status = intake_.queues.emplace_back();
+    status.name = std::move(own);
+    queues_.push_back(make_queue_source(each, intake_, *intake_.find(each.log), status));
 }
 
 void collector::reload(collector_options options) {
@@ -132,6 +149,17 @@ void collector::reload(collector_options options) {
     }
     if (tls != nullptr) {
         use_tls(std::move(tls), options.tls.handshake);
+    }
+    std::vector<const queue_options*> consumed;
+    for (const auto& each : queues_) {
+        const auto same = std::ranges::find_if(options.queues, [&](const queue_options& other) {
+            return is_same_queue(each->options(), other) &&
+                   std::ranges::find(consumed, &other) == consumed.end();
+        });
+        if (same != options.queues.end()) {
+            consumed.push_back(&*same);
+            each->change(*same);
+        }
     }
     intake_.access.set_tokens(std::move(options.tokens));
     intake_.access.set_hosts(std::move(options.hosts));
@@ -162,8 +190,13 @@ task<> collector::run() {
     }
     listeners_.clear(); // nobody new is let in
     intake_.is_draining = true;
+    for (const auto& each : queues_) {
+        each->stop();
+    }
     const auto now = event_loop::current().now();
-    cut_off_ = co_await connections_.drain(saturating_add(now, drain_ - logs_share_of(drain_)));
+    const auto until = saturating_add(now, drain_ - logs_share_of(drain_));
+    cut_off_ = co_await connections_.drain(until);
+    co_await finish_queues(until);
     co_await close_logs(saturating_add(now, drain_ + look_at_disk));
     if (failure) {
         std::rethrow_exception(failure);
@@ -180,6 +213,9 @@ task<> collector::serve() {
     for (const named_log& each : intake_.logs) {
         group.spawn(keep_segments(intake_, each));
     }
+    for (const auto& each : queues_) {
+        each->start();
+    }
     std::exception_ptr cause;
     try {
         co_await stopping_.wait();
@@ -194,6 +230,14 @@ task<> collector::serve() {
     if (cause) {
         std::rethrow_exception(cause);
     }
+}
+
+task<> collector::finish_queues(clock::time_point until) {
+    task_group group;
+    for (const auto& each : queues_) {
+        group.spawn(each->finish(until));
+    }
+    co_await group.join();
 }
 
 task<> collector::run_listener(source_listener& from) {

@@ -7,6 +7,7 @@
 #include "inherited_sockets.hpp"
 #include "intake.hpp"
 #include "named_log.hpp"
+#include "queue_source.hpp"
 #include "source_listener.hpp"
 
 #include <tls/tls_context.hpp>
@@ -40,9 +41,10 @@ class collector {
     /// not enough for. Throws what a listener failed with, or `cancelled`.
     [[nodiscard]] task<> run();
 
-    /// Goes on with the tokens, hosts, certificates and lists of users of these; logs and listeners
-    /// stay as they are, and so do connections. Throws std::exception, and has changed nothing,
-    /// where a listener would be left unguarded or a certificate cannot be used.
+    /// Goes on with the tokens, hosts, certificates, lists of users and brokers of these; logs,
+    /// listeners and queues stay as they are, and so do connections of clients. Throws
+    /// std::exception, and has changed nothing, where a listener would be left unguarded or a
+    /// certificate cannot be used.
     void reload(collector_options options);
 
     /// Records that come from now on go into the files that have the logs' names by then.
@@ -73,6 +75,8 @@ class collector {
 
     void use_tls(std::shared_ptr<const tls_context> context, clock::duration handshake);
     void listen(const listen_options& each, inherited_sockets& inherited);
+    void consume(const queue_options& each);
+    task<> finish_queues(clock::time_point until);
     task<> serve();
     task<> run_listener(source_listener& from);
     task<> close_logs(clock::time_point until);
@@ -85,6 +89,7 @@ class collector {
     std::shared_ptr<const tls_context> tls_;
     connections connections_;
     std::vector<std::unique_ptr<source_listener>> listeners_;
+    std::vector<std::unique_ptr<queue_source>> queues_;
     event stopping_;
     /// What a listener has ended by, if one has.
     std::exception_ptr failure_;

@@ -121,6 +121,10 @@ bool is_same_listener(const listen_options& one, const listen_options& other) no
            (!one.inherited.empty() || one.at == other.at);
 }
 
+bool is_same_queue(const queue_options& one, const queue_options& other) noexcept {
+    return one.queue == other.queue && one.log == other.log;
+}
+
 void require_valid(const collector_options& options) {
     if (options.logs.empty()) {
         throw std::invalid_argument("a collector needs a log");
@@ -146,6 +150,13 @@ void require_valid(const collector_options& options) {
             AF_UNSPEC) { // where it listens is its maker's affair, and seen then
             require_access(each, options, options.tls.is_wanted());
         }
+    }
+    for (const queue_options& each : options.queues) {
+        if (!each.log.empty() && std::ranges::find(names, each.log) == names.end()) {
+            throw std::invalid_argument(fmt::format("queue {} is for log {}, which there is not",
+                                                    as_word(each.queue), each.log));
+        }
+        require_valid(each);
     }
     if (options.tls.is_wanted()) {
         const tls_context probe(options.tls);

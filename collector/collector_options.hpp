@@ -4,6 +4,7 @@
 
 #include "intake.hpp"
 #include "named_log.hpp"
+#include "queue_options.hpp"
 
 #include <tls/tls_context.hpp>
 
@@ -65,6 +66,8 @@ struct collector_options {
     /// The first is the default's. Names are unique.
     std::vector<named_log_options> logs;
     std::vector<listen_options> listeners;
+    /// No two are the same queue of the same broker.
+    std::vector<queue_options> queues;
     collector_limits limits;
     /// Where there are any, HTTP needs one.
     std::vector<access_token> tokens;
@@ -82,6 +85,9 @@ struct collector_options {
 /// Whether both are the same listener, in old settings and in new ones.
 [[nodiscard]] bool is_same_listener(const listen_options& one,
                                     const listen_options& other) noexcept;
+
+/// Whether both are one queue, of whichever broker, in old settings and in new ones.
+[[nodiscard]] bool is_same_queue(const queue_options& one, const queue_options& other) noexcept;
 
 /// What open() would refuse before it opens anything: two logs of a name, a listener that others
 /// could reach, an acknowledgement that never comes, ... Throws std::invalid_argument.

@@ -238,7 +238,7 @@ void http_session::on_request() {
         } else if (const named_log* const bad = intake_.refusing_log()) {
             say_text(503, fmt::format("log {}: {}\n", bad->name(), bad->log().health().text));
         } else {
-            say_text(200, "ready\n");
+            say_text(200, ready_page(intake_));
         }
         break;
     case http_action::say:

@@ -10,6 +10,7 @@
 #include "http_parser.hpp"
 #include "json_decoder.hpp"
 #include "named_log.hpp"
+#include "queue_status.hpp"
 
 #include <sapwood/clock.hpp>
 
@@ -139,6 +140,7 @@ class intake {
 
     const collector_limits limits;
     std::deque<named_log> logs;
+    std::deque<queue_status> queues;
     json_decoder decoder;
     /// Of the request that is decoded: its body, and what other programs' interfaces make of it.
     decompressor plain;

@@ -17,8 +17,9 @@ namespace sapwood::collector {
 namespace {
 
 constexpr std::string_view prefix = "fields.";
-constexpr std::string_view head_names[] = {"time", "level",   "from", "message", "host",
-                                           "app",  "process", "kind", "data",    "facility"};
+constexpr std::string_view head_names[] = {"time", "level",    "from",      "message",
+                                           "host", "app",      "process",   "kind",
+                                           "data", "facility", "message_id"};
 
 void append_logfmt_name(std::string_view name, std::string& to) {
     if (name.starts_with(prefix) || std::ranges::find(head_names, name) != std::end(head_names)) {
@@ -65,15 +66,19 @@ void append_text_head(const source& from, std::span<const note> notes, std::stri
     to += from.name;
     for (const note& each : notes) {
         to += ' ';
-        to += each.name;
-        to += '=';
-        const std::size_t begin = to.size();
-        append_logfmt_text(each.value, to);
-        for (auto at = to.find(']', begin); at != to.npos; at = to.find(']', at)) {
-            to.replace(at, 1, "\\x5d");
-        }
+        append_text_note(each, to);
     }
     to += "] ";
+}
+
+void append_text_note(const note& of, std::string& to) {
+    to += of.name;
+    to += '=';
+    const std::size_t begin = to.size();
+    append_logfmt_text(of.value, to);
+    for (auto at = to.find(']', begin); at != to.npos; at = to.find(']', at)) {
+        to.replace(at, 1, "\\x5d");
+    }
 }
 
 void append_json_head(const source& from, level importance, std::span<const note> notes,

@@ -16,6 +16,9 @@ namespace sapwood::collector {
 /// writes. No value can end the bracket.
 void append_text_head(const source& from, std::span<const note> notes, std::string& to);
 
+/// `name=value`, as it stands there.
+void append_text_note(const note& of, std::string& to);
+
 /// `{"time":"2026-11-26T20:46:54.123456789Z","level":"info","from":"http 127.0.0.1:40312",`, and
 /// a member for each note.
 void append_json_head(const source& from, level importance, std::span<const note> notes,

@@ -28,7 +28,8 @@ class metric {
         return *this;
     }
 
-    /// Values of labels are words of ours, and names of logs, which have nothing to be escaped.
+    /// Values of labels are words of ours, and names of logs and queues, which have nothing to be
+    /// escaped.
     template <class Number>
     metric& put(std::string_view label, std::string_view is, Number value) {
         fmt::format_to(std::back_inserter(page_), "sapwood_collector_{}{{{}=\"{}\"}} {}\n", name_,
@@ -107,6 +108,38 @@ void put_gate(std::string& page, const intake& of) {
         .put(gate.over_quota);
 }
 
+void put_queues(std::string& page, const intake& of) {
+    const auto each = [&](metric_kind kind, std::string_view name, std::string_view help,
+                          auto value) {
+        metric one(page, kind, name, help);
+        for (const queue_status& queue : of.queues) {
+            one.put("queue", queue.name, value(queue));
+        }
+    };
+    const auto count = [&](std::string_view name, std::string_view help,
+                           std::uint64_t queue_status::*member) {
+        each(metric_kind::counter, name, help,
+             [member](const queue_status& queue) { return queue.*member; });
+    };
+    if (of.queues.empty()) {
+        return;
+    }
+    each(metric_kind::gauge, "queue_up", "1 while a broker's queue is consumed.",
+         [](const queue_status& queue) { return queue.is_up ? 1 : 0; });
+    count("queue_connections_total", "Times that its consumer was connected.",
+          &queue_status::connections);
+    count("queue_messages_total", "Messages that came, those that came again included.",
+          &queue_status::messages);
+    count("queue_duplicates_total", "Of those, whose record was in the log already.",
+          &queue_status::duplicates);
+    count("queue_rejected_total", "Of those, too long: cut in the log, and rejected.",
+          &queue_status::rejected);
+    count("queue_acknowledged_total", "Messages that were acknowledged.",
+          &queue_status::acknowledged);
+    each(metric_kind::gauge, "queue_unsettled", "Messages that are taken and not acknowledged.",
+         [](const queue_status& queue) { return queue.unsettled; });
+}
+
 /// A value of each log.
 template <class Value>
 void put_logs(std::string& page, const intake& of, metric_kind kind, std::string_view name,
@@ -124,6 +157,7 @@ std::string metrics_page(const intake& of) {
     std::string page;
     put_traffic(page, of.counts);
     put_gate(page, of);
+    put_queues(page, of);
     const auto count = [&](std::string_view name, std::string_view help,
                            std::uint64_t pipeline_counts::*member) {
         put_logs(page, of, counter, name, help,
@@ -147,6 +181,16 @@ std::string metrics_page(const intake& of) {
              [](const named_log& log) { return log.blocked_bytes(); });
     put_logs(page, of, gauge, "log_degraded", "1 while the disk refuses the log's records.",
              [](const named_log& log) { return log.log().health().is_degraded() ? 1 : 0; });
+    return page;
+}
+
+std::string ready_page(const intake& of) {
+    std::string page = "ready\n";
+    for (const queue_status& queue : of.queues) {
+        fmt::format_to(std::back_inserter(page), "queue {}: {}{}{}\n", queue.name,
+                       queue.is_up ? "consumed" : "not connected", queue.why.empty() ? "" : ": ",
+                       queue.why);
+    }
     return page;
 }
 

@@ -9,4 +9,7 @@ namespace sapwood::collector {
 
 [[nodiscard]] std::string metrics_page(const intake& of);
 
+/// `ready`, and a line for each queue: a broker that is away is no reason to send clients away.
+[[nodiscard]] std::string ready_page(const intake& of);
+
 } // namespace sapwood::collector

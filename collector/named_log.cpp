@@ -174,8 +174,8 @@ bool named_log::has_room_for_many() const noexcept {
 }
 
 record_view named_log::encode_json(const source& from, level importance, std::string_view json,
-                                   wall_clock::time_point when) {
-    if (options_.form == log_form::text && is_printable(json)) [[likely]] {
+                                   wall_clock::time_point when, std::span<const note> notes) {
+    if (options_.form == log_form::text && notes.empty() && is_printable(json)) [[likely]] {
         // Nearly all are: copied once, into what is written.
         if (head_of_ != from.name) [[unlikely]] {
             head_.clear();
@@ -187,17 +187,17 @@ record_view named_log::encode_json(const source& from, level importance, std::st
     scratch_.clear();
     switch (options_.form) {
     case log_form::text:
-        append_text_head(from, {}, scratch_);
+        append_text_head(from, notes, scratch_);
         append_json_line(json, scratch_);
         break;
     case log_form::json:
-        append_json_head(from, importance, {}, scratch_);
+        append_json_head(from, importance, notes, scratch_);
         scratch_ += "\"record\":";
         append_json_line(json, scratch_);
         scratch_ += '}';
         break;
     case log_form::logfmt:
-        append_logfmt_head(from, importance, {}, scratch_);
+        append_logfmt_head(from, importance, notes, scratch_);
         append_logfmt_members(json, scratch_);
         break;
     }

@@ -127,7 +127,8 @@ class named_log {
     /// `json` is a valid object. Throws std::bad_alloc.
     [[nodiscard]] record_view encode_json(const source& from, level importance,
                                           std::string_view json,
-                                          wall_clock::time_point when = wall_clock::now());
+                                          wall_clock::time_point when = wall_clock::now(),
+                                          std::span<const note> notes = {});
 
     /// The same of a text of any bytes.
     [[nodiscard]] record_view encode_text(const source& from, level importance,

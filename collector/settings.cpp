@@ -197,6 +197,7 @@ std::string needs_restart(collector_options before, collector_options after) {
     add(!std::ranges::equal(before.listeners, after.listeners, place_is_same) ||
             before.tls.is_wanted() != after.tls.is_wanted(),
         "places to listen at");
+    add(!std::ranges::equal(before.queues, after.queues, is_same_queue), "queues");
     bool limits_differ = before.drain != after.drain;
     for (const size_limit& each : size_limits()) {
         limits_differ = limits_differ || each.of(before) != each.of(after);

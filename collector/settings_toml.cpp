@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <fmt/format.h>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <toml++/toml.h>
@@ -242,6 +243,30 @@ listen_options listener_of(section at) {
     return made;
 }
 
+queue_options queue_of(section at) {
+    queue_options made;
+    try {
+        made.url = broker_url(at.text("url").value_or(""));
+    } catch (const std::exception& wrong) {
+        at.fail("url", wrong.what());
+    }
+    made.queue = at.text("queue").value_or("");
+    made.log = at.text("log").value_or("");
+    if (const auto prefetch = at.size("prefetch")) {
+        if (*prefetch > std::numeric_limits<std::uint16_t>::max()) {
+            at.fail("prefetch", "must be at most 65535");
+        }
+        made.prefetch = static_cast<std::uint16_t>(*prefetch);
+    }
+    try {
+        require_valid(made);
+    } catch (const std::exception& wrong) {
+        at.fail("queue", wrong.what());
+    }
+    at.finish();
+    return made;
+}
+
 void read_limits(section at, collector_options& options) {
     for (const size_limit& each : size_limits()) {
         if (const auto size = at.size(each.name, each.least)) {
@@ -309,6 +334,7 @@ collector_options read_settings(const std::string& path) {
     at.tables("log", [&](section each) { options.logs.push_back(log_of(std::move(each))); });
     at.tables("listen",
               [&](section each) { options.listeners.push_back(listener_of(std::move(each))); });
+    at.tables("amqp", [&](section each) { options.queues.push_back(queue_of(std::move(each))); });
     at.table("limits", [&](section each) { read_limits(std::move(each), options); });
     at.table("tls", [&](section each) { read_tls(std::move(each), options.tls); });
     at.table("access", [&](section each) { read_access(std::move(each), options); });

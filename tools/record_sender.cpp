@@ -117,6 +117,7 @@ task<sender_counts> record_sender::run(std::vector<std::string> files, std::stri
     reading_.cancel();
     co_await reading_;
     counts_.may_be_lost = target_->may_be_lost();
+    counts_.taken += target_->taken_of_unfinished();
     if (counts_.trouble.empty() && counts_.taken + counts_.refused < counts_.read) {
         counts_.trouble = "there was no time left to send the rest";
     }
@@ -325,7 +326,7 @@ task<send_answer> record_sender::attempt(const batch& what) {
         co_return co_await timeout(within, target_->send(what.bytes, what.ends.size()));
     } catch (const std::system_error& error) {
         send_answer late(send_answer::kind::again, error.what());
-        late.is_doubtful = true;
+        late.is_doubtful = !target_->goes_on();
         co_return late;
     }
 }

@@ -5,6 +5,7 @@
 #include <sapwood/run.hpp>
 
 #include <chrono>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <fstream>
 #include <stdexcept>
@@ -16,14 +17,14 @@ namespace {
 
 constexpr int not_everything = 1;
 
-std::string read_token(const std::string& path) {
+std::string first_line_of(const std::string& path, std::string_view option, std::string_view what) {
     std::ifstream from(path);
-    std::string token;
-    if (!std::getline(from, token) || token.empty()) {
+    std::string line;
+    if (!std::getline(from, line) || line.empty()) {
         throw std::invalid_argument(
-            fmt::format("--token-file {}: its first line is to be the token", path));
+            fmt::format("{} {}: its first line is to be {}", option, path, what));
     }
-    return token;
+    return line;
 }
 
 void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_verbose) {
@@ -92,6 +93,7 @@ send_command::send_command(CLI::App& program)
     command_->add_option("--level", level_, "How important they are")->option_text("LEVEL");
     command_->add_flag("--syslog", is_syslog_, "Messages of syslog (RFC 5424) instead of lines")
         ->excludes(by_http);
+    add_amqp_options();
     command_
         ->add_option("--give-up-after", give_up_seconds_,
                      "Seconds without anything taken after which it ends; 0: it never does")
@@ -101,17 +103,74 @@ send_command::send_command(CLI::App& program)
     command_->add_flag("-v,--verbose", is_verbose_, "Say how many records there were");
     command_->footer(
         "Records are sent at least once: what was not acknowledged is sent again, and may be there "
-        "twice.\nStreams of lines are never acknowledged: what the kernel has taken counts as "
+        "twice.\nMessages to a broker are there once, as long as sapwood send runs.\nStreams of "
+        "lines are never acknowledged: what the kernel has taken counts as "
         "sent.\nExit code: 0 where all that was read is acknowledged, or sent; 1 where something "
         "is not; 2 where the command line is wrong.");
 }
 
-std::unique_ptr<send_target> send_command::target() const {
+void send_command::add_amqp_options() {
+    auto* const broker =
+        command_
+            ->add_option(
+                "--amqp", amqp_,
+                "Messages to RabbitMQ, each confirmed: amqp://USER:PASSWORD@HOST/VHOST, or "
+                "a file whose first line that is; by default what $SAPWOOD_AMQP_URL says")
+            ->option_text("URL|FILE");
+    auto* const queue = command_
+                            ->add_option("--queue", queue_,
+                                         "Into this queue, which is made "
+                                         "where it is not there")
+                            ->option_text("NAME");
+    auto* const exchange =
+        command_->add_option("--exchange", exchange_, "To this exchange, which is there")
+            ->option_text("NAME")
+            ->excludes(queue);
+    auto* const key = command_->add_option("--routing-key", routing_key_, "By this key")
+                          ->option_text("KEY")
+                          ->needs(exchange);
+    for (auto* const each : {broker, queue, exchange, key}) {
+        for (const char* const other : {"--unix", "--tcp", "--http", "--syslog"}) {
+            each->excludes(command_->get_option(other));
+        }
+    }
+}
+
+std::unique_ptr<send_target> send_command::amqp_target(bool is_json) const {
+    if (!has_amqp_target()) {
+        throw std::invalid_argument("--amqp: this program was built without librabbitmq");
+    }
+    if (queue_.empty() && exchange_.empty()) {
+        throw std::invalid_argument(
+            "--amqp: say where in the broker: --queue NAME or --exchange NAME");
+    }
+    const char* const known = std::getenv("SAPWOOD_AMQP_URL");
+    std::string broker = amqp_.empty() && known != nullptr ? known : amqp_;
+    if (broker.empty()) {
+        throw std::invalid_argument("say which broker: --amqp amqp://USER:PASSWORD@HOST, or the "
+                                    "file that holds this, or $SAPWOOD_AMQP_URL");
+    }
+    if (broker.find("://") == broker.npos) {
+        broker = first_line_of(broker, "--amqp", "the broker's URL, amqp://...");
+    }
+    return make_amqp({.url = std::move(broker),
+                      .exchange = exchange_,
+                      .routing_key = exchange_.empty() ? queue_ : routing_key_,
+                      .app = tag_,
+                      .is_json = is_json});
+}
+
+std::unique_ptr<send_target> send_command::target(bool is_json) const {
+    if (is_for_broker()) {
+        return amqp_target(is_json);
+    }
     if (!http_.empty()) {
         return make_http({.url = http_,
                           .log = log_,
                           .ack = ack_,
-                          .token = token_file_.empty() ? "" : read_token(token_file_)});
+                          .token = token_file_.empty()
+                                       ? ""
+                                       : first_line_of(token_file_, "--token-file", "the token")});
     }
     if (!unix_.empty()) {
         return make_unix_lines(unix_);
@@ -119,7 +178,8 @@ std::unique_ptr<send_target> send_command::target() const {
     if (!tcp_.empty()) {
         return make_tcp_lines(tcp_);
     }
-    throw std::invalid_argument("say where to: --unix PATH, --tcp HOST:PORT or --http URL");
+    throw std::invalid_argument("say where to: --unix PATH, --tcp HOST:PORT, --http URL, or "
+                                "--queue NAME of a broker");
 }
 
 int send_command::run() const {
@@ -143,7 +203,7 @@ int send_command::run() const {
     if (files.empty() && message_.empty()) {
         files.emplace_back("-");
     }
-    std::unique_ptr<send_target> to = target();
+    std::unique_ptr<send_target> to = target(form.as == kind::json);
     const bool is_acknowledged = to->is_acknowledged();
     sender_options options;
     options.give_up_after = std::chrono::duration_cast<clock::duration>(

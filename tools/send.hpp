@@ -23,7 +23,14 @@ class send_command {
     [[nodiscard]] int run() const;
 
   private:
-    [[nodiscard]] std::unique_ptr<send_target> target() const;
+    void add_amqp_options();
+
+    [[nodiscard]] bool is_for_broker() const {
+        return !queue_.empty() || !exchange_.empty() || !amqp_.empty() || !routing_key_.empty();
+    }
+
+    [[nodiscard]] std::unique_ptr<send_target> amqp_target(bool is_json) const;
+    [[nodiscard]] std::unique_ptr<send_target> target(bool is_json) const;
 
     CLI::App* command_;
     std::vector<std::string> files_;
@@ -31,6 +38,10 @@ class send_command {
     std::string unix_;
     std::string tcp_;
     std::string http_;
+    std::string amqp_;
+    std::string queue_;
+    std::string exchange_;
+    std::string routing_key_;
     std::string log_;
     std::string ack_;
     std::string token_file_;

@@ -61,6 +61,13 @@ class send_target {
     /// How many records at most were `taken` by a connection that then broke before it was known
     /// that they were read.
     [[nodiscard]] virtual std::uint64_t may_be_lost() const noexcept = 0;
+
+    /// Whether a send() that is cancelled has not been in vain: the next one, with the same batch,
+    /// goes on with it, and nothing of it is sent twice.
+    [[nodiscard]] virtual bool goes_on() const noexcept { return false; }
+
+    /// Of a batch that is not `taken`, and will not be sent again: how many of its records are.
+    [[nodiscard]] virtual std::uint64_t taken_of_unfinished() const noexcept { return 0; }
 };
 
 /// `place` is a Unix socket's path or HOST:PORT.
@@ -80,6 +87,24 @@ struct http_options {
 
 /// Throws std::invalid_argument that says what is wrong with the URL.
 [[nodiscard]] std::unique_ptr<send_target> make_http(const http_options& options);
+
+struct amqp_send_options {
+    /// Of the broker: amqp://user:password@host/vhost. A secret.
+    std::string url;
+    /// Empty: the default one, whose routing keys are queues; this queue is declared, durable,
+    /// where it is not there.
+    std::string exchange;
+    std::string routing_key;
+    /// What the messages say of whom they are from; empty: nothing.
+    std::string app;
+    bool is_json = false;
+};
+
+/// Whether there is such a target in this build.
+[[nodiscard]] bool has_amqp_target() noexcept;
+
+/// Throws std::invalid_argument that says what is wrong with the URL.
+[[nodiscard]] std::unique_ptr<send_target> make_amqp(const amqp_send_options& options);
 
 /// A Unix socket by its path, or by an abstract name behind `@`. Throws std::system_error.
 [[nodiscard]] endpoint unix_place(std::string_view path);

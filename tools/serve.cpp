@@ -50,6 +50,7 @@ serve_command::serve_command(CLI::App& program)
     command_->add_option("--udp", udp_, "Take syslog messages by UDP: 127.0.0.1:5514");
     command_->add_option("--tcp", tcp_, "Take syslog messages by TCP, or by streams at a path");
     command_->add_option("--tcp-lines", tcp_lines_, "Take lines, text or JSON, by TCP");
+    queues_.add_options(*command_);
     command_->add_option("--mode", mode_, "Permissions of the sockets' paths")
         ->capture_default_str();
     command_
@@ -141,12 +142,13 @@ collector_options serve_command::options() const {
     }
     std::ranges::move(logs_.chosen(), std::back_inserter(options.logs));
     add_listeners(options);
+    std::ranges::move(queues_.chosen(), std::back_inserter(options.queues));
     if (options.logs.empty()) {
         throw std::invalid_argument("serve: say where to write: --log app.log");
     }
-    if (options.listeners.empty()) {
+    if (options.listeners.empty() && options.queues.empty()) {
         throw std::invalid_argument("serve: say where to listen: --http 127.0.0.1:8514, or --unix, "
-                                    "--unix-datagram, --udp, --tcp, --tcp-lines");
+                                    "--unix-datagram, --udp, --tcp, --tcp-lines, --queue");
     }
     add_access(options);
     if (drain_seconds_) {
@@ -163,9 +165,11 @@ int serve_command::run() const {
     collector_options wanted = options();
     if (only_checks_) {
         const auto plural = [](std::size_t count) { return count == 1 ? "" : "s"; };
-        fmt::print("serve: {} log{}, {} place{} to listen at: well\n", wanted.logs.size(),
+        const auto queues = wanted.queues.size();
+        fmt::print("serve: {} log{}, {} place{} to listen at{}: well\n", wanted.logs.size(),
                    plural(wanted.logs.size()), wanted.listeners.size(),
-                   plural(wanted.listeners.size()));
+                   plural(wanted.listeners.size()),
+                   queues == 0 ? "" : fmt::format(", {} queue{}", queues, plural(queues)));
         return 0;
     }
     return sapwood::run(serve(std::move(wanted), [this] { return options(); }));

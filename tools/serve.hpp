@@ -3,6 +3,7 @@
 #pragma once
 
 #include "serve_logs.hpp"
+#include "serve_queues.hpp"
 
 #include <collector/collector.hpp>
 
@@ -33,6 +34,7 @@ class serve_command {
 
     CLI::App* command_;
     serve_logs logs_;
+    serve_queues queues_;
     std::vector<std::string> http_;
     std::vector<std::string> unix_;
     std::vector<std::string> unix_datagrams_;

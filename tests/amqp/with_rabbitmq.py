@@ -2,7 +2,8 @@
 """The client and a real RabbitMQ, and programs that others have written (pika), both ways; the broker
 killed and started again in the middle. Under tests/amqp/rabbitmq run, one broker for all of it.
 
-usage: with_rabbitmq.py FOLDER, where amqp_hello and amqp_log are
+usage: with_rabbitmq.py FOLDER [SAPWOOD]: where amqp_hello and amqp_log are, and the program for logs,
+where it can serve
 """
 
 import json
@@ -19,6 +20,9 @@ try:
 except ImportError:
     print("skipped: there is no pika; on Debian: apt-get install python3-pika")
     sys.exit(77)
+
+sys.dont_write_bytecode = True
+import served  # noqa: E402
 
 URL = os.environ["SAPWOOD_AMQP_URL"]
 BROKER = os.environ["SAPWOOD_RABBITMQ"]
@@ -134,6 +138,10 @@ def main():
         test_hello()
         test_log(Path(folder))
         test_restart(Path(folder))
+        if len(sys.argv) > 2:
+            ours = channel()
+            served.test(Path(sys.argv[2]).resolve(), Path(folder), ours, expect)
+            ours.connection.close()
 
 
 main()

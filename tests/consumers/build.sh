@@ -24,7 +24,7 @@ stage() {
     export LD_LIBRARY_PATH=$libdir
 }
 
-cp "$here/answer.cpp" "$work"
+cp "$here/answer.cpp" "$here/broker.cpp" "$work"
 cd "$work"
 
 case $1 in
@@ -33,9 +33,10 @@ cmake)
     stage
     cp "$here/cmake/CMakeLists.txt" .
     cmake -G Ninja -S . -B build -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_PREFIX_PATH="$work/root$SAPWOOD_TEST_PREFIX"
+        -DCMAKE_PREFIX_PATH="$work/root$SAPWOOD_TEST_PREFIX" -DHAS_AMQP="$SAPWOOD_TEST_AMQP"
     cmake --build build
     build/answer
+    [[ $SAPWOOD_TEST_AMQP == OFF ]] || build/broker
     ;;
 pkg-config)
     tool pkg-config
@@ -45,6 +46,10 @@ pkg-config)
     # shellcheck disable=SC2046,SC2086
     $CXX -std=c++20 -O2 -o answer answer.cpp $(pkg-config --cflags --libs sapwood)
     ./answer
+    [[ $SAPWOOD_TEST_AMQP == ON ]] || exit 0
+    # shellcheck disable=SC2046,SC2086
+    $CXX -std=c++20 -O2 -o broker broker.cpp $(pkg-config --cflags --libs sapwood_amqp)
+    ./broker
     ;;
 readme)
     tool pkg-config

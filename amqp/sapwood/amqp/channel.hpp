@@ -83,6 +83,9 @@ class channel {
     /// In the window.
     [[nodiscard]] std::size_t unconfirmed() const noexcept;
 
+    /// No message up to this one waits to be confirmed: it is, or it has failed.
+    [[nodiscard]] publication settled() const noexcept;
+
     [[nodiscard]] task<consumer> consume(std::string_view queue,
                                          const consume_options& options = {});
 

@@ -1,0 +1,211 @@
+#include "message_ids.hpp"
+
+#include "json_decoder.hpp"
+#include "line_form.hpp"
+
+#include <sapwood/owned_fd.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
+#include <filesystem>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace sapwood::collector {
+
+namespace {
+
+/// Before the source there are a number, a checksum, a time, a producer and a level at most.
+constexpr std::size_t before_source_max = 160;
+
+/// How a form has what is looked for.
+struct line_marks {
+    /// Before the source's name, for the first time in a line.
+    std::string_view source;
+    /// Behind it, where something follows.
+    std::string_view source_end;
+    /// Between a name and its value.
+    std::string_view value;
+    /// Behind a value that has no quotes.
+    std::string_view value_end;
+};
+
+constexpr line_marks marks_of(log_form form) noexcept {
+    switch (form) {
+    case log_form::json:
+        return {R"("from":")", R"(",")", R"(":)", {}};
+    case log_form::logfmt:
+        return {R"( from=")", R"(" )", "=", " "};
+    case log_form::text:
+        break;
+    }
+    return {"[", " ", "=", " ]"}; // nothing before the source has a bracket
+}
+
+/// The length of a value, with the quotes that it may have.
+std::size_t value_bytes(std::string_view text, std::string_view end) noexcept {
+    if (!text.starts_with('"')) {
+        return std::min(text.find_first_of(end), text.size());
+    }
+    for (std::size_t i = 1; i < text.size(); ++i) {
+        if (text[i] == '\\') {
+            ++i;
+        } else if (text[i] == '"') {
+            return i + 1;
+        }
+    }
+    return text.size();
+}
+
+struct log_file {
+    std::string path;
+    std::filesystem::file_time_type written;
+};
+
+/// Those that the log was rotated into, the newest first: its name, a dot or a dash, and digits.
+std::vector<log_file> rotated_files_of(const std::string& path) {
+    namespace fs = std::filesystem;
+    const fs::path whole(path);
+    const std::string base = whole.filename().string();
+    const fs::path folder = whole.has_parent_path() ? whole.parent_path() : fs::path(".");
+    std::vector<log_file> found;
+    std::error_code failed;
+    for (fs::directory_iterator at(folder, failed), end; !failed && at != end;
+         at.increment(failed)) {
+        const std::string name = at->path().filename().string();
+        if (name.size() < base.size() + 2 || !name.starts_with(base)) {
+            continue;
+        }
+        const std::string_view rest = std::string_view(name).substr(base.size());
+        const bool is_rotated = (rest[0] == '.' || rest[0] == '-') &&
+                                rest.find_first_not_of("0123456789TZ.-", 1) == rest.npos;
+        std::error_code unknown;
+        if (is_rotated && at->is_regular_file(unknown)) {
+            found.push_back({at->path().string(), at->last_write_time(unknown)});
+        }
+    }
+    std::ranges::sort(found, std::ranges::greater(), &log_file::written);
+    return found;
+}
+
+/// The last `bytes` of a file, or all of it; nothing where it is not there.
+std::string read_end_of(const std::string& path, std::size_t bytes) {
+    const owned_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+
+    struct stat found {};
+
+    if (!file.is_open() || ::fstat(file.fd(), &found) != 0) {
+        if (errno == ENOENT) {
+            return {};
+        }
+        throw std::system_error(errno, std::generic_category(),
+                                "cannot read which messages are in " + path);
+    }
+    const auto size = S_ISREG(found.st_mode) ? static_cast<std::size_t>(found.st_size) : 0;
+    const std::size_t wanted = std::min(size, bytes);
+    std::string text(wanted, '\0');
+    std::size_t done = 0;
+    while (done < wanted) {
+        const ssize_t got = ::pread(file.fd(), text.data() + done, wanted - done,
+                                    static_cast<off_t>(size - wanted + done));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            throw std::system_error(errno, std::generic_category(),
+                                    "cannot read which messages are in " + path);
+        }
+        if (got == 0) {
+            break; // it has become shorter
+        }
+        done += static_cast<std::size_t>(got);
+    }
+    text.resize(done);
+    if (wanted < size) {
+        text.erase(0, text.find('\n') + 1); // a line that is not whole
+    }
+    return text;
+}
+
+/// Adds those of whole lines.
+void add_message_ids(std::string_view text, log_form form, amqp::recent_ids& to) {
+    for (auto end = text.find('\n'); end != text.npos; end = text.find('\n')) {
+        (void)to.insert(message_id_of(form, text.substr(0, end)));
+        text.remove_prefix(end + 1);
+    }
+}
+
+} // namespace
+
+std::string message_id_in(log_form form, std::string_view id) {
+    std::string text;
+    if (id.empty()) {
+        return text;
+    }
+    switch (form) {
+    case log_form::text:
+        append_text_note({message_id_name, id}, text);
+        break;
+    case log_form::json:
+        append_json_member(message_id_name, id, text);
+        text.erase(0, 1); // as message_id_of gives it
+        break;
+    case log_form::logfmt:
+        text = message_id_name;
+        text += '=';
+        append_logfmt_text(id, text);
+        break;
+    }
+    return text;
+}
+
+std::string_view message_id_of(log_form form, std::string_view line) noexcept {
+    const line_marks marks = marks_of(form);
+    const std::size_t source = line.substr(0, before_source_max).find(marks.source);
+    if (source == line.npos) {
+        return {};
+    }
+    std::string_view rest = line.substr(source + marks.source.size());
+    if (!rest.starts_with(queue_source_prefix)) {
+        return {};
+    }
+    // The queue's name, a word, ends where its source does: at a space, a bracket or a quote.
+    rest.remove_prefix(queue_source_prefix.size());
+    rest.remove_prefix(std::min(rest.find_first_of(" ]\""), rest.size()));
+    if (!rest.starts_with(marks.source_end)) {
+        return {};
+    }
+    rest.remove_prefix(marks.source_end.size());
+    const std::size_t value = rest.find(marks.value);
+    if (!rest.starts_with(message_id_name) || value == rest.npos) { // or message_id_escaped
+        return {};
+    }
+    const std::size_t begin = value + marks.value.size();
+    return rest.substr(0, begin + value_bytes(rest.substr(begin), marks.value_end));
+}
+
+amqp::recent_ids read_message_ids(const std::string& path, log_form form,
+                                  const recent_lines_limits& limits) {
+    std::vector<std::string> newest_first;
+    std::size_t left = limits.bytes;
+    newest_first.push_back(read_end_of(path, left));
+    left -= newest_first.back().size();
+    for (const log_file& each : left > 0 ? rotated_files_of(path) : std::vector<log_file>()) {
+        if (left == 0) {
+            break;
+        }
+        newest_first.push_back(read_end_of(each.path, left));
+        left -= std::min(left, newest_first.back().size());
+    }
+    amqp::recent_ids ids(limits.ids);
+    for (auto text = newest_first.rbegin(); text != newest_first.rend(); ++text) {
+        add_message_ids(*text, form, ids);
+    }
+    return ids;
+}
+
+} // namespace sapwood::collector

@@ -1,0 +1,394 @@
+// The consumer of a queue: two tasks, one that takes messages and gives them to the log, one that
+// waits until they are kept and then acknowledges them, so that messages come while the disk works.
+#include "queue_source.hpp"
+
+#include "message_ids.hpp"
+
+#include <sapwood/amqp/connection.hpp>
+#include <sapwood/amqp/errors.hpp>
+
+#include <sapwood/event.hpp>
+#include <sapwood/random_backoff.hpp>
+#include <sapwood/result.hpp>
+#include <sapwood/run_blocking.hpp>
+#include <sapwood/spawn.hpp>
+#include <sapwood/task_group.hpp>
+#include <sapwood/timeout.hpp>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <deque>
+#include <exception>
+#include <fmt/format.h>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+namespace sapwood::collector {
+
+namespace {
+
+class amqp_source final : public queue_source {
+  public:
+    amqp_source(const queue_options& options, intake& shared, named_log& to, queue_status& status)
+        : options_(options),
+          intake_(shared),
+          log_(to),
+          status_(status),
+          from_{.producer = 0, .name = std::string(queue_source_prefix) + as_word(options.queue)} {}
+
+    void start() override { working_ = spawn(run(), {.name = "queue"}); }
+
+    void stop() noexcept override {
+        is_stopping_ = true;
+        if (is_consuming_) {
+            deliveries_.reset();
+        } else if (working_) {
+            working_.cancel();
+        }
+    }
+
+    task<> finish(clock::time_point until) override {
+        if (!working_) {
+            co_return;
+        }
+        (void)co_await as_result(sapwood::deadline(until, over_.wait()));
+        working_.cancel();
+        try {
+            co_await working_;
+        } catch (const cancelled&) { // as it was told to
+        }
+        if (status_.unsettled != 0) {
+            intake_.tell(fmt::format("queue {}: {} messages are left to the broker", status_.name,
+                                     status_.unsettled));
+        }
+    }
+
+    void change(const queue_options& options) override {
+        if (options == options_) {
+            return;
+        }
+        options_ = options;
+        ++generation_;
+        deliveries_.reset();
+        changed_.set();
+    }
+
+    const queue_options& options() const noexcept override { return options_; }
+
+  private:
+    /// Messages that were given to the log one after the other.
+    struct batch {
+        std::uint64_t messages = 0;
+        lsn place = lsn::none;
+        /// Too long for a record.
+        std::vector<amqp::delivery> rejected;
+        /// Of the others.
+        std::optional<amqp::delivery> last;
+    };
+
+    task<> run();
+    task<> consume();
+    task<> read_ids();
+    task<amqp::channel> open_channel(amqp::connection& on) const;
+    task<> take();
+    task<> give(const amqp::delivery& message);
+    task<> settle();
+    void settle(batch& what);
+    [[nodiscard]] record_view encode(const amqp::delivery& message);
+    [[nodiscard]] bool is_too_long(const amqp::delivery& message) const noexcept;
+    void note_event(const amqp::connection_event& what);
+    void note_down(const std::string& why);
+    void note_up();
+
+    queue_options options_;
+    intake& intake_;
+    named_log& log_;
+    queue_status& status_;
+    const source from_;
+    join_handle<void> working_;
+    /// It is not working any more.
+    event over_;
+    bool is_stopping_ = false;
+    /// Which options are used.
+    unsigned generation_ = 0;
+    event changed_;
+    std::optional<amqp::consumer> deliveries_;
+    bool is_consuming_ = false;
+    /// What has become of records is not known: the log says which messages it has.
+    bool must_read_ids_ = true;
+    amqp::recent_ids ids_{1};
+    lsn last_ = lsn::none;
+    std::deque<batch> given_;
+    event has_given_;
+    bool is_taken_ = false;
+};
+
+/// Until it is told to stop.
+task<> amqp_source::run() {
+    struct at_end {
+        event& over;
+
+        ~at_end() { over.set(); }
+    };
+
+    const at_end end{over_};
+    detail::random_backoff delays(std::chrono::milliseconds(100), std::chrono::seconds(10));
+    while (!is_stopping_) {
+        std::string failure;
+        try {
+            co_await consume();
+        } catch (const std::exception& why) {
+            failure = why.what();
+        }
+        if (std::exchange(is_consuming_, false)) {
+            delays.succeeded();
+        }
+        deliveries_.reset();
+        given_.clear();
+        status_.unsettled = 0;
+        if (!failure.empty() && !is_stopping_) {
+            note_down(failure);
+            changed_.reset();
+            (void)co_await as_result(timeout(delays.failed(), changed_.wait()));
+        }
+    }
+}
+
+/// On one connection, which is made again where it breaks, until it is told to stop or to use
+/// another one. Throws where the broker, or the log, does not let it go on.
+task<> amqp_source::consume() {
+    if (must_read_ids_) {
+        co_await read_ids();
+    }
+    const unsigned generation = generation_;
+    amqp::connection_options wanted;
+    wanted.to = amqp::parse_address(options_.url);
+    wanted.name = "sapwood serve";
+    wanted.on_event = [this](const amqp::connection_event& what) { note_event(what); };
+    amqp::connection mq = co_await amqp::connect(wanted);
+    amqp::channel channel = co_await open_channel(mq);
+    amqp::consume_options how{.prefetch = options_.prefetch};
+    deliveries_.emplace(co_await channel.consume(options_.queue, how));
+    if (generation != generation_ || is_stopping_) {
+        deliveries_.reset();
+        co_return;
+    }
+    is_consuming_ = true;
+    note_up();
+    is_taken_ = false;
+    try {
+        co_await with_task_group([this](task_group& group) -> task<> {
+            group.spawn(settle(), {.name = "acknowledge"});
+            co_await take();
+            is_taken_ = true;
+            has_given_.set();
+        });
+    } catch (...) {
+        must_read_ids_ = true;
+        throw;
+    }
+    status_.is_up = false;
+    status_.why.clear();
+    co_await mq.close();
+}
+
+task<> amqp_source::read_ids() {
+    // What is not in the file yet may come to be in it.
+    co_await log_.log().flush();
+    const auto read = [this] {
+        recent_lines_limits limits;
+        return read_message_ids(log_.options().path, log_.options().form, limits);
+    };
+    ids_ = co_await run_blocking(read);
+    must_read_ids_ = false;
+}
+
+/// In which the queue is there.
+task<amqp::channel> amqp_source::open_channel(amqp::connection& on) const {
+    const amqp::queue_options present{.name = options_.queue, .passive = true};
+    const amqp::queue_options made{.name = options_.queue};
+    amqp::channel channel = co_await on.open_channel();
+    bool is_missing = false;
+    try {
+        (void)co_await channel.declare_queue(present);
+    } catch (const std::system_error& failure) {
+        is_missing = failure.code() == amqp::errc::not_found;
+        if (!is_missing) {
+            throw;
+        }
+    }
+    if (is_missing) {
+        channel = co_await on.open_channel(); // the broker has closed the one before
+        (void)co_await channel.declare_queue(made);
+    }
+    co_return channel;
+}
+
+task<> amqp_source::take() {
+    std::vector<amqp::delivery> messages;
+    while (deliveries_ && co_await deliveries_->next_many(messages, options_.prefetch) > 0) {
+        const auto count = static_cast<std::uint64_t>(messages.size());
+        status_.messages += count;
+        status_.unsettled += count;
+        batch made;
+        for (amqp::delivery& each : messages) {
+            co_await give(each);
+            if (is_too_long(each)) {
+                made.rejected.push_back(std::move(each));
+            } else {
+                made.last.emplace(std::move(each));
+            }
+        }
+        messages.clear();
+        made.messages = count;
+        made.place = last_;
+        given_.push_back(std::move(made));
+        has_given_.set();
+    }
+}
+
+task<> amqp_source::give(const amqp::delivery& message) {
+    const std::string id = message_id_in(log_.options().form, message.props().message_id);
+    if (!ids_.insert(id)) {
+        ++status_.duplicates;
+        co_return;
+    }
+    const record_view line = encode(message);
+    const std::size_t bytes = line.size();
+    lsn place = log_.is_full() ? lsn::none : log_.log().append_now(line);
+    if (place == lsn::none) {
+        record made(line);
+        while (log_.is_full()) {
+            co_await log_.room();
+        }
+        place = co_await log_.log().append(std::move(made));
+    }
+    intake_.note_given(log_, place, bytes);
+    last_ = place;
+}
+
+bool amqp_source::is_too_long(const amqp::delivery& message) const noexcept {
+    return message.body().size() > intake_.limits.json.record_bytes_max;
+}
+
+record_view amqp_source::encode(const amqp::delivery& message) {
+    std::array<note, 3> notes;
+    std::size_t count = 0;
+    const auto add = [&](std::string_view name, std::string_view value) {
+        if (!value.empty()) {
+            notes[count++] = {name, value};
+        }
+    };
+    add(message_id_name, message.props().message_id); // where message_id_of looks for it
+    add("app", message.props().app_id);
+    const bool is_cut = is_too_long(message);
+    add("cut", is_cut ? "true" : "");
+    const std::span<const note> all = std::span(notes).first(count);
+    std::string_view body = message.body();
+    if (const auto first = body.find_first_not_of(" \t\r\n");
+        !is_cut && first != body.npos && body[first] == '{') {
+        const auto& items = intake_.decoder.decode(body, json_framing::any);
+        if (items.size() == 1) {
+            return log_.encode_json(from_, items.front().importance, items.front().json,
+                                    wall_clock::now(), all);
+        }
+    }
+    body = body.substr(0, intake_.limits.json.record_bytes_max);
+    return log_.encode_text(from_, level::info, body, all);
+}
+
+task<> amqp_source::settle() {
+    const bool is_durable = log_.can_tell(ack_level::durable);
+    for (;;) {
+        if (given_.empty()) {
+            if (is_taken_) {
+                co_return;
+            }
+            has_given_.reset();
+            co_await has_given_.wait();
+            continue;
+        }
+        const lsn place = given_.front().place;
+        if (place != lsn::none) {
+            receipt kept = is_durable ? log_.log().durable(place) : log_.log().written(place);
+            co_await kept;
+        }
+        settle(given_.front());
+        given_.pop_front();
+    }
+}
+
+/// What is kept. Where the connection it came by is gone, it comes again, and is recognised.
+void amqp_source::settle(batch& what) {
+    for (amqp::delivery& each : what.rejected) { // before they would be acknowledged with others
+        status_.rejected += each.reject().await_resume() ? 1 : 0;
+    }
+    if (what.last && what.last->ack_through().await_resume()) {
+        status_.acknowledged += what.messages - what.rejected.size();
+    }
+    status_.unsettled -= what.messages;
+}
+
+// --- how it is ---
+
+void amqp_source::note_event(const amqp::connection_event& what) {
+    using kind = amqp::connection_event::kind;
+    if (what.what == kind::up) {
+        note_up();
+    } else if (what.what == kind::down && !is_stopping_) {
+        note_down(what.text);
+    }
+}
+
+void amqp_source::note_up() {
+    if (status_.connections++ > 0) {
+        intake_.tell(fmt::format("queue {}: it is consumed again", status_.name));
+    }
+    status_.is_up = true;
+    status_.why.clear();
+}
+
+void amqp_source::note_down(const std::string& why) {
+    if (status_.is_up || status_.why.empty()) {
+        intake_.tell(fmt::format("queue {}: {}; it is tried again", status_.name, why));
+    }
+    status_.is_up = false;
+    status_.why = why;
+}
+
+} // namespace
+
+bool can_consume_queues() noexcept {
+    return true;
+}
+
+void require_valid(const queue_options& options) {
+    constexpr std::size_t name_bytes_most = 255; // AMQP's
+    const std::string name = as_word(options.queue);
+    if (options.queue.empty() || options.queue.size() > name_bytes_most) {
+        throw std::invalid_argument(
+            fmt::format("the name of a queue has 1 to {} bytes, and \"{}\" has {}", name_bytes_most,
+                        name, options.queue.size()));
+    }
+    if (options.prefetch == 0) {
+        throw std::invalid_argument(
+            fmt::format("queue {}: prefetch is 1 to 65535: with none nothing would come", name));
+    }
+    try {
+        (void)amqp::parse_address(options.url);
+    } catch (const std::invalid_argument& wrong) {
+        throw std::invalid_argument(fmt::format("queue {}: {}", name, wrong.what()));
+    }
+}
+
+std::unique_ptr<queue_source> make_queue_source(const queue_options& options, intake& shared,
+                                                named_log& to, queue_status& status) {
+    require_valid(options);
+    return std::make_unique<amqp_source>(options, shared, to, status);
+}
+
+} // namespace sapwood::collector

@@ -1,0 +1,374 @@
+// A queue that a collector consumes: what is acknowledged, what stands in the log, and what becomes
+// of both when something breaks.
+#include "collector/served.hpp"
+#include "fake_broker.hpp"
+#include "support/co_test.hpp"
+
+#include <collector/message_ids.hpp>
+#include <collector/settings.hpp>
+
+#include <csignal>
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <fstream>
+#include <set>
+#include <string>
+#include <string_view>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using sapwood::task;
+using sapwood::collector::collector_options;
+using sapwood::collector::log_form;
+using sapwood::test::fake_broker;
+using sapwood::test::has;
+using sapwood::test::served;
+using sapwood::test::until;
+
+using texts = std::vector<std::string>;
+
+void put_message(fake_broker& broker, const std::string& queue, const std::string& body,
+                 const std::string& id) {
+    std::string out;
+    sapwood::amqp::detail::put_publication(out, {1, "", queue, body, id}, {}, 128u << 10);
+    sapwood::amqp::detail::frame_splitter splitter(1u << 20);
+    std::string_view rest = out;
+    sapwood::amqp::detail::frame one;
+    (void)splitter.next(rest, one);
+    (void)splitter.next(rest, one);
+    fake_broker::message made;
+    made.header = one.payload;
+    made.body = body;
+    made.id = id;
+    made.routing_key = queue;
+    broker.queues[queue].ready.push_back(std::move(made));
+}
+
+std::string url_of(const fake_broker& broker) {
+    return fmt::format("amqp://guest:secret@127.0.0.1:{}/", broker.options().to.hosts[0].port);
+}
+
+/// Of the log `app` in `directory`.
+collector_options consuming(const fake_broker& broker, const std::string& directory,
+                            log_form form = log_form::text) {
+    collector_options options;
+    auto& log = options.logs.emplace_back();
+    log.name = "app";
+    log.path = directory + "/app.log";
+    log.form = form;
+    auto& queue = options.queues.emplace_back();
+    queue.url = url_of(broker);
+    queue.queue = "logs";
+    return options;
+}
+
+/// The log's lines, from the source on.
+texts lines_in(const std::string& directory) {
+    texts found;
+    std::ifstream log(directory + "/app.log");
+    for (std::string line; std::getline(log, line);) {
+        const auto source = line.find("amqp ");
+        found.push_back(source == line.npos ? line : line.substr(source));
+    }
+    return found;
+}
+
+std::size_t done(fake_broker& broker) {
+    return broker.queues["logs"].done.size();
+}
+
+class limited_files {
+  public:
+    explicit limited_files(rlim_t bytes) {
+        (void)std::signal(SIGXFSZ, SIG_IGN);
+        (void)::getrlimit(RLIMIT_FSIZE, &before_);
+        const rlimit small{bytes, before_.rlim_max};
+        (void)::setrlimit(RLIMIT_FSIZE, &small);
+    }
+
+    limited_files(const limited_files&) = delete;
+    limited_files& operator=(const limited_files&) = delete;
+
+    ~limited_files() { (void)::setrlimit(RLIMIT_FSIZE, &before_); }
+
+  private:
+    rlimit before_{};
+};
+
+} // namespace
+
+TEST_SUITE("queue_source") {
+    CO_TEST_CASE("a message is a line with its id, and is acknowledged when that is durable") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        put_message(broker, "logs", R"({"level":"error","msg":"paid"})", "1");
+        put_message(broker, "logs", "plain\ntext", "2");
+        put_message(broker, "logs", R"({"msg":)", "");
+        served at(consuming(broker, directory / "."));
+        co_await at.begin();
+        std::uint64_t durable_then = 0;
+        co_await until([&] {
+            durable_then = to_number(at.it->shared().logs.front().log().counts().durable);
+            return done(broker) > 0;
+        });
+        CHECK(durable_then >= 1);
+        co_await until([&] { return done(broker) == 3; });
+        co_await at.end();
+        CHECK(lines_in(directory / ".") ==
+              texts{R"(amqp logs message_id=1] {"level":"error","msg":"paid"})",
+                    R"(amqp logs message_id=2] plain\ntext)", R"(amqp logs] {"msg":)"});
+        CHECK(has(sapwood::test::contents_of(directory / "app.log"), " error [amqp"));
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a message that comes again is one line, also for a collector that starts anew") {
+        const texts ids{"1", "a b", "a]b", R"(q"\=)", "\xff\n", "é"};
+        for (const log_form form : {log_form::text, log_form::json, log_form::logfmt}) {
+            const sapwood::test::temporary_directory directory;
+            fake_broker broker;
+            for (std::size_t round = 1; round <= 3; ++round) {
+                for (const std::string& each : ids) {
+                    put_message(broker, "logs", "x", each);
+                    put_message(broker, "logs", R"({"message_id":"other"})", each);
+                }
+                served at(consuming(broker, directory / ".", form));
+                co_await at.begin();
+                co_await until([&] { return done(broker) == round * 2 * ids.size(); });
+                CHECK(at.it->shared().queues[0].duplicates ==
+                      (round == 1 ? ids.size() : 2 * ids.size()));
+                co_await at.end();
+                CHECK(lines_in(directory / ".").size() == ids.size());
+            }
+            co_await broker.end();
+        }
+    }
+
+    TEST_CASE("nobody else's line has the id of a message") {
+        using sapwood::collector::message_id_of;
+        CHECK(message_id_of(log_form::text, "2026-11-27 1 info [amqp q message_id=7] x") ==
+              "message_id=7");
+        CHECK(message_id_of(log_form::text, "2026-11-27 1 info [http a] [amqp q message_id=7] x") ==
+              "");
+        CHECK(message_id_of(log_form::text, "2026-11-27 1 info [amqp q] message_id=7] x") == "");
+        CHECK(
+            message_id_of(
+                log_form::json,
+                R"({"time":"","from":"http","record":{"a":1,"from":"amqp q","message_id":"7"}})") ==
+            "");
+        CHECK(message_id_of(log_form::json,
+                            R"({"time":"","from":"amqp q","record":{"message_id":"7"}})") == "");
+        CHECK(message_id_of(log_form::logfmt, R"(time= from="amqp q" message=" message_id=7")") ==
+              "");
+    }
+
+    CO_TEST_CASE("ids of files that the log was rotated into count, too") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        std::ofstream(directory / "app.log.1") << "2026-11-27 1 info [amqp logs message_id=1] x\n";
+        std::ofstream(directory / "app.log.torn")
+            << "2026-11-27 1 info [amqp logs message_id=2] x\n";
+        put_message(broker, "logs", "again", "1");
+        put_message(broker, "logs", "new", "2");
+        served at(consuming(broker, directory / "."));
+        co_await at.begin();
+        co_await until([&] { return done(broker) == 2; });
+        co_await at.end();
+        CHECK(lines_in(directory / ".") == texts{"amqp logs message_id=2] new"});
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a message that is too long is cut in the log, and goes to the dead letters") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        put_message(broker, "logs", "ok", "1");
+        put_message(broker, "logs", std::string(200, 'x'), "2");
+        auto options = consuming(broker, directory / ".");
+        options.limits.json.record_bytes_max = 100;
+        for (int round = 1; round <= 2; ++round) {
+            served at(options);
+            co_await at.begin();
+            co_await until([&] {
+                return done(broker) == 1 &&
+                       broker.queues["logs"].dead.size() == static_cast<std::size_t>(round);
+            });
+            CHECK(at.it->shared().queues[0].rejected == 1);
+            co_await at.end();
+            CHECK(lines_in(directory / ".") ==
+                  texts{"amqp logs message_id=1] ok",
+                        "amqp logs message_id=2 cut=true] " + std::string(100, 'x')});
+            put_message(broker, "logs", std::string(200, 'x'), "2"); // somebody sends it again
+        }
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("while the disk refuses records nothing is acknowledged, and little is held") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        for (int i = 0; i < 50; ++i) {
+            put_message(broker, "logs", std::string(1000, 'x'), std::to_string(i));
+        }
+        auto options = consuming(broker, directory / ".");
+        options.queues[0].prefetch = 5;
+        served at(options);
+        {
+            const limited_files none(100);
+            co_await at.begin();
+            const auto& log = at.it->shared().logs.front().log();
+            co_await until([&] { return log.counts().retries > 3; });
+            CHECK(done(broker) == 0);
+            CHECK(broker.queues["logs"].ready.size() == 45);
+            CHECK(at.it->shared().queues[0].unsettled == 5);
+        }
+        co_await until([&] { return done(broker) == 50; });
+        co_await at.end();
+        CHECK(lines_in(directory / ".").size() == 50);
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("told to end, it acknowledges what it has taken, and leaves the rest") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        for (int i = 0; i < 500; ++i) {
+            put_message(broker, "logs", "x", std::to_string(i));
+        }
+        auto options = consuming(broker, directory / ".");
+        options.queues[0].prefetch = 7;
+        served at(options);
+        co_await at.begin();
+        co_await until([&] { return done(broker) > 20; });
+        co_await at.end();
+        CHECK(lines_in(directory / ".").size() == done(broker));
+        CHECK(done(broker) + broker.queues["logs"].ready.size() == 500);
+        CHECK(at.it->left().empty());
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a connection that breaks is made again, and each message is one line") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        for (int i = 0; i < 300; ++i) {
+            put_message(broker, "logs", std::to_string(i), "id-" + std::to_string(i));
+        }
+        auto options = consuming(broker, directory / ".");
+        options.queues[0].prefetch = 20;
+        served at(options);
+        broker.does.sends_at_most = 3000;
+        co_await at.begin();
+        co_await until([&] {
+            broker.does.sends_at_most += 50;
+            return done(broker) == 300;
+        });
+        CHECK(broker.connections() > 1);
+        CHECK(at.it->shared().queues[0].connections == broker.connections());
+        co_await at.end();
+        const texts lines = lines_in(directory / ".");
+        CHECK(std::set<std::string>(lines.begin(), lines.end()).size() == 300);
+        CHECK(lines.size() == 300);
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a broker that is not there yet is waited for, and readyz says so") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        broker.does.refuses_login = 403;
+        auto options = consuming(broker, directory / ".");
+        options.listeners.emplace_back().at = sapwood::test::loopback();
+        served at(options);
+        co_await at.begin();
+        co_await until([&] { return broker.connections() >= 2; });
+        const std::string before =
+            co_await at.exchange("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        CHECK(has(before, "HTTP/1.1 200"));
+        CHECK(has(before, "queue logs: not connected: "));
+        CHECK_FALSE(has(before, "secret"));
+        broker.does.refuses_login = 0;
+        put_message(broker, "logs", "x", "1");
+        co_await until([&] { return done(broker) == 1; });
+        const std::string page =
+            co_await at.exchange("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        CHECK(has(page, "sapwood_collector_queue_up{queue=\"logs\"} 1\n"));
+        CHECK(has(page, "sapwood_collector_queue_acknowledged_total{queue=\"logs\"} 1\n"));
+        CHECK(has(page, "sapwood_collector_queue_unsettled{queue=\"logs\"} 0\n"));
+        co_await at.end();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("settings that are read again may name another broker") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker one;
+        fake_broker other;
+        put_message(one, "logs", "x", "1");
+        put_message(other, "logs", "y", "2");
+        auto options = consuming(one, directory / ".");
+        served at(options);
+        co_await at.begin();
+        co_await until([&] { return done(one) == 1; });
+        at.it->reload(options);
+        CHECK(one.connections() == 1);
+        options.queues[0].url = url_of(other);
+        CHECK(sapwood::collector::needs_restart(consuming(one, directory / "."), options).empty());
+        at.it->reload(options);
+        co_await until([&] { return done(other) == 1; });
+        put_message(one, "logs", "x", "3");
+        co_await at.end();
+        CHECK(one.queues["logs"].ready.size() == 1);
+        CHECK(lines_in(directory / ".").size() == 2);
+        options.queues[0].queue = "others";
+        CHECK(sapwood::collector::needs_restart(consuming(one, directory / "."), options) ==
+              "queues");
+        co_await one.end();
+        co_await other.end();
+    }
+
+    TEST_CASE("a URL may be in a file that nobody else may read") {
+        const sapwood::test::temporary_directory directory;
+        const std::string path = directory / "url";
+        std::ofstream(path) << "amqp://u:secret@h/\n";
+        (void)::chmod(path.c_str(), 0600);
+        CHECK(sapwood::collector::broker_url(path) == "amqp://u:secret@h/");
+        (void)::chmod(path.c_str(), 0644);
+        CHECK_THROWS_WITH_AS((void)sapwood::collector::broker_url(path),
+                             doctest::Contains("others may read it"), std::system_error);
+        for (const char* const wrong : {"http://u:secret@h/", "amqp://u:secret@h/a/b"}) {
+            try {
+                require_valid(
+                    sapwood::collector::queue_options{.url = wrong, .queue = "q", .log = {}});
+                FAIL("it is none");
+            } catch (const std::invalid_argument& why) {
+                CHECK(has(why.what(), "queue q: "));
+                CHECK_FALSE(has(why.what(), "secret"));
+            }
+        }
+    }
+
+    TEST_CASE("settings name queues, and what is wrong with one is told with its line") {
+        if (!sapwood::collector::can_read_settings()) {
+            return;
+        }
+        const sapwood::test::temporary_directory directory;
+        const std::string path = directory / "serve.toml";
+        const auto read = [&](std::string_view of_queue) {
+            std::ofstream(path) << "[[log]]\nname = \"app\"\npath = \"app.log\"\n[[amqp]]\n"
+                                << "url = \"amqp://u:secret@h/\"\n"
+                                << of_queue;
+            return sapwood::collector::read_settings(path);
+        };
+        const auto good = read("queue = \"logs\"\nlog = \"app\"\nprefetch = 9\n");
+        REQUIRE(good.queues.size() == 1);
+        CHECK(good.queues[0] ==
+              sapwood::collector::queue_options{
+                  .url = "amqp://u:secret@h/", .queue = "logs", .log = "app", .prefetch = 9});
+        CHECK_THROWS_WITH((void)read("queue = \"q\"\nprefetch = 65536\n"),
+                          doctest::Contains("serve.toml:7: amqp.prefetch"));
+        CHECK_THROWS_WITH((void)read("prefetch = 1\n"), doctest::Contains("amqp.queue"));
+        CHECK_THROWS_WITH((void)read("queue = \"q\"\nquorum = true\n"),
+                          doctest::Contains("amqp.quorum: is not known here"));
+        auto wrong = good;
+        wrong.queues[0].log = "none";
+        CHECK_THROWS_WITH(require_valid(wrong), "queue logs is for log none, which there is not");
+    }
+}

@@ -1,0 +1,107 @@
+"""sapwood send --queue, a real RabbitMQ, sapwood serve --queue; the latter killed in the middle."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+PATIENCE = 60
+QUEUE = "served"
+
+
+def start_serving(sapwood, log, *options):
+    """Returns when it is ready: it prints nothing before, where it listens at a socket, too."""
+    socket = log.with_suffix(".sock")
+    served = subprocess.Popen(
+        [sapwood, "serve", "--log", log, "--queue", QUEUE, "--unix", socket, *options],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    served.stdout.readline()
+    return served
+
+
+def numbers_in(log):
+    """Of whole lines: one that is torn is not in the log, and is taken away at the next start."""
+    text = log.read_text() if log.exists() else ""
+    return [int(n) for n in re.findall(r'\[amqp served message_id=\S+\] \{"n":(\d+)\}\n', text)]
+
+
+def wait_until(holds, what):
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, f"not within {PATIENCE} s: {what}"
+        time.sleep(0.02)
+
+
+def test_kill(sapwood, work, ours, expect):
+    """Messages that are confirmed are each one line, whatever is killed."""
+    count = 15_000
+    log = work / "served.log"
+    lines = work / "lines"
+    lines.write_text("".join(f'{{"n":{n}}}\n' for n in range(count)))
+    served = start_serving(sapwood, log)
+    with subprocess.Popen([sapwood, "send", "--queue", QUEUE, lines]) as sender:
+        try:
+            for part in (0.1, 0.4, 0.7):
+                wait_until(lambda: len(numbers_in(log)) > part * count, f"{part} of all lines")
+                served.kill()
+                served.wait()
+                served = start_serving(sapwood, log)
+            expect(sender.wait(PATIENCE) == 0, "sapwood send has a confirm of each message")
+            wait_until(lambda: len(set(numbers_in(log))) == count, "all lines")
+            served.send_signal(signal.SIGTERM)
+            expect(served.wait(PATIENCE) == 0, "sapwood serve ends when it is told to")
+        finally:
+            served.kill()
+            sender.kill()
+    numbers = numbers_in(log)
+    expect(len(numbers) == count and sorted(numbers) == list(range(count)),
+           "each confirmed message is one line, although its consumer was killed three times")
+    expect(ours.queue_declare(QUEUE, passive=True).method.message_count == 0,
+           "all are acknowledged")
+
+
+def test_poison(sapwood, work, ours, expect):
+    log = work / "poison.log"
+    served = start_serving(sapwood, log, "--limit", "record_bytes=1000")
+    try:
+        ours.basic_publish("", QUEUE, b"x" * 5000)
+        ours.basic_publish("", QUEUE, b"\x00\xff")
+        wait_until(lambda: ours.queue_declare(QUEUE + ".dead", passive=True).method.message_count == 1,
+                   "a dead letter")
+        wait_until(lambda: log.read_text().count("\n") == 2, "two lines")
+        served.send_signal(signal.SIGTERM)
+        expect(served.wait(PATIENCE) == 0, "messages that are no records do not stop it")
+    finally:
+        served.kill()
+    expect(ours.queue_declare(QUEUE, passive=True).method.message_count == 0,
+           "what cannot be a record does not go round: it is a dead letter, and told in the log")
+
+
+def test_refused(sapwood, expect):
+    wrong = dict(os.environ, SAPWOOD_AMQP_URL=os.environ["SAPWOOD_AMQP_URL"].replace(":guest@", ":wr0ng@"))
+    done = subprocess.run([sapwood, "send", "--queue", QUEUE, "-m", "x"], env=wrong, timeout=PATIENCE,
+                          stderr=subprocess.PIPE, text=True)
+    expect(done.returncode == 1 and "1 of 1 records were not acknowledged" in done.stderr
+           and "wr0ng" not in done.stderr, "a password that is wrong is told, and not shown")
+    done = subprocess.run([sapwood, "send", "--exchange", "nowhere", "-m", "x"], timeout=PATIENCE,
+                          stderr=subprocess.PIPE, text=True)
+    expect(done.returncode == 1 and "nowhere" in done.stderr, "an exchange that is not there is told")
+
+
+def test(sapwood, work, ours, expect):
+    dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": QUEUE + ".dead"}
+    ours.queue_declare(QUEUE + ".dead", durable=True)
+    ours.queue_declare(QUEUE, durable=True, arguments=dead)
+    test_kill(sapwood, work, ours, expect)
+    test_poison(sapwood, work, ours, expect)
+    test_refused(sapwood, expect)
+    subprocess.run([sapwood, "send", "--queue", QUEUE, "--tag", "t", "-m", "a", "b"],
+                   timeout=PATIENCE, check=True)
+    method, properties, body = ours.basic_get(QUEUE, auto_ack=True)
+    expect(json.loads(body) == {"tag": "t", "message": "a b"} and properties.message_id
+           and properties.app_id == "t" and properties.delivery_mode == 2,
+           "what sapwood send publishes, pika reads")
