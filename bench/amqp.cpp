@@ -36,6 +36,7 @@ namespace {
 struct options {
     unsigned rounds = 3;
     std::uint64_t messages = 50'000;
+    std::string only;
     std::string json;
 };
 
@@ -202,14 +203,19 @@ void run(const options& chosen) {
                chosen.messages, chosen.rounds);
     print_facts(machine);
     fmt::print("\n");
-    const std::vector<amqp_row> ours = amqp_rows(broker, chosen.messages);
+    std::vector<amqp_row> ours = amqp_rows(broker, chosen.messages);
+    std::erase_if(ours, [&](const amqp_row& each) {
+        return each.name.find(chosen.only) == std::string::npos;
+    });
     std::vector<measured> rows;
     std::vector<std::string> names;
     for (const amqp_row& each : ours) {
         rows.push_back({"sapwood", each.name});
         names.push_back("sapwood, " + each.name);
     }
-    names.emplace_back("pika");
+    if (chosen.only.empty()) {
+        names.emplace_back("pika");
+    }
     for (const char* const name : {"published, persistent, not confirmed", "prefetch 1, acked"}) {
         rows.push_back({"pika", name});
     }
@@ -244,6 +250,7 @@ int main(int argc, char** argv) {
     app.add_option("--messages", chosen.messages, "Messages of a run")
         ->check(CLI::Range(std::uint64_t{100}, std::uint64_t{100'000'000}))
         ->capture_default_str();
+    app.add_option("--only", chosen.only, "Rows of ours whose name has this, and no peer");
     app.add_option("--json", chosen.json, "Write the results to this file, too");
     CLI11_PARSE(app, argc, argv);
     try {

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -120,12 +121,15 @@ task<std::set<std::string>> drain(sapwood::amqp::channel& on, std::string_view q
     std::set<std::string> ids;
     auto from = co_await on.consume(queue);
     std::vector<sapwood::amqp::delivery> batch;
-    while (!std::ranges::includes(ids, wanted) && co_await from.next_many(batch, 256) > 0) {
+    while (!std::ranges::includes(ids, wanted)) {
+        batch.clear();
+        if (co_await from.next_many(batch, 256) == 0) {
+            throw std::runtime_error("the consumer ended early");
+        }
         for (const auto& each : batch) {
             ids.insert(each.props().message_id);
         }
         co_await batch.back().ack_through();
-        batch.clear();
     }
     co_return ids;
 }
@@ -205,7 +209,8 @@ TEST_SUITE("rabbitmq" * doctest::skip(std::getenv("SAPWOOD_AMQP_URL") == nullptr
             co_await until([&] { return on.unconfirmed() > 0; });
             CHECK(co_await length_of(other, "full") <= 1);
             CHECK_FALSE(publishing.done());
-            const auto got = co_await drain(other, "full", names("full ", 20));
+            const auto wanted = names("full ", 20);
+            const auto got = co_await drain(other, "full", wanted);
             co_await publishing;
             CHECK(got == ids);
             co_await mq.close();
