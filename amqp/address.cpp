@@ -33,8 +33,9 @@ namespace {
     return text;
 }
 
-[[nodiscard]] host_port parse_host(std::string_view from) {
+[[nodiscard]] host_port parse_host(std::string_view from, bool is_secured) {
     host_port made;
+    made.port = is_secured ? "5671" : "5672";
     std::string_view port;
     if (from.starts_with('[')) {
         const auto end = from.find(']');
@@ -62,10 +63,73 @@ namespace {
     return made;
 }
 
+/// The scheme is taken from the front; whether it is the one with TLS.
+[[nodiscard]] bool take_scheme(std::string_view& url) {
+    for (const std::string_view scheme : {"amqp://", "amqps://"}) {
+        if (url.starts_with(scheme)) {
+            url.remove_prefix(scheme.size());
+            return scheme.size() == std::string_view("amqps://").size();
+        }
+    }
+    throw std::invalid_argument("AMQP URL: it begins with amqp:// or amqps://, as in "
+                                "amqp://user:password@host:5672/vhost");
+}
+
+void require_one_of(std::string_view key, std::string_view value, std::string_view one,
+                    std::string_view other) {
+    if (value != one && value != other) {
+        throw std::invalid_argument(
+            fmt::format("AMQP URL: {} is {} or {}, not '{}'", key, one, other, value));
+    }
+}
+
+void take_parameter(address& of, std::string_view key, const std::string& value) {
+    if (key == "cacertfile") {
+        of.tls.ca_file = value;
+    } else if (key == "certfile") {
+        of.tls.certificate_file = value;
+    } else if (key == "keyfile") {
+        of.tls.key_file = value;
+    } else if (key == "server_name_indication") {
+        of.tls.server_name = value;
+    } else if (key == "verify") {
+        require_one_of(key, value, "verify_peer", "verify_none");
+        of.tls.verify = value == "verify_peer";
+    } else if (key == "auth_mechanism") {
+        require_one_of(key, value, "plain", "external");
+        of.by = value == "external" ? login::certificate : login::password;
+    } else {
+        throw std::invalid_argument(fmt::format("AMQP URL: there is no parameter '{}'; there are "
+                                                "cacertfile, certfile, keyfile, verify, "
+                                                "server_name_indication and auth_mechanism",
+                                                key));
+    }
+}
+
+void take_parameters(address& of, std::string_view query) {
+    if (!query.empty() && !of.is_secured) {
+        throw std::invalid_argument("AMQP URL: what stands behind the ? is for TLS: say amqps:// "
+                                    "instead of amqp://; a ? in "
+                                    "a virtual host's name is written %3f");
+    }
+    while (!query.empty()) {
+        const auto end = std::min(query.find('&'), query.size());
+        const std::string_view each = query.substr(0, end);
+        query.remove_prefix(std::min(end + 1, query.size()));
+        const auto equals = each.find('=');
+        if (equals == each.npos) {
+            throw std::invalid_argument(
+                fmt::format("AMQP URL: the parameter '{}' has no value", each));
+        }
+        take_parameter(of, each.substr(0, equals), decoded(each.substr(equals + 1), "parameter"));
+    }
+}
+
 } // namespace
 
 std::string address::to_string() const {
-    std::string text = fmt::format("amqp://{}@", user);
+    std::string text = is_secured ? "amqps://" : "amqp://";
+    text += by == login::password ? user + "@" : "";
     for (const host_port& each : hosts) {
         const bool is_ipv6 = each.host.find(':') != each.host.npos;
         text += fmt::format(fmt::runtime(is_ipv6 ? "{}[{}]:{}" : "{}{}:{}"),
@@ -75,17 +139,15 @@ std::string address::to_string() const {
 }
 
 address parse_address(std::string_view url) {
-    constexpr std::string_view scheme = "amqp://";
-    if (!url.starts_with(scheme)) {
-        throw std::invalid_argument(
-            "AMQP URL: it begins with amqp://, as in amqp://user:password@host:5672/vhost");
-    }
-    url.remove_prefix(scheme.size());
+    address made;
+    made.is_secured = take_scheme(url);
+    const auto question = std::min(url.find('?'), url.size());
+    const std::string_view query = url.substr(std::min(question + 1, url.size()));
+    url = url.substr(0, question);
     const auto slash = std::min(url.find('/'), url.size());
     std::string_view authority = url.substr(0, slash);
     const std::string_view path = url.substr(std::min(slash + 1, url.size()));
 
-    address made;
     if (const auto at = authority.rfind('@'); at != authority.npos) {
         const std::string_view who = authority.substr(0, at);
         const auto colon = std::min(who.find(':'), who.size());
@@ -97,19 +159,21 @@ address parse_address(std::string_view url) {
     }
     while (true) {
         const auto comma = std::min(authority.find(','), authority.size());
-        made.hosts.push_back(parse_host(authority.substr(0, comma)));
+        made.hosts.push_back(parse_host(authority.substr(0, comma), made.is_secured));
         if (comma == authority.size()) {
             break;
         }
         authority.remove_prefix(comma + 1);
     }
-    if (path.find_first_of("/?#") != path.npos) {
-        throw std::invalid_argument("AMQP URL: behind the virtual host nothing may stand; a / in "
-                                    "its name is written %2f, and a ? %3f");
+    if (path.find_first_of("/#") != path.npos) {
+        throw std::invalid_argument(
+            "AMQP URL: behind the virtual host only ? may stand; a / in its "
+            "name is written %2f, and a # %23");
     }
     if (!path.empty()) {
         made.vhost = decoded(path, "virtual host");
     }
+    take_parameters(made, query);
     return made;
 }
 

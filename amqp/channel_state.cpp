@@ -78,6 +78,8 @@ task<> channel_state::open() {
 
 void channel_state::link_lost() noexcept {
     ready_.reset();
+    is_open_sent_ = false;
+    is_close_sent_ = false;
     ++epoch_;
     unsettled_.clear();
     last_tag_ = 0;
@@ -150,6 +152,8 @@ task<std::optional<answer>> channel_state::ask(std::string_view frames,
     calls_.push_back(&call);
     to->out() += frames;
     to->flush();
+    is_open_sent_ = is_open_sent_ || expected == AMQP_CHANNEL_OPEN_OK_METHOD;
+    is_close_sent_ = is_close_sent_ || expected == AMQP_CHANNEL_CLOSE_OK_METHOD;
     try {
         co_await call.over.wait();
     } catch (...) {
@@ -246,7 +250,8 @@ task<> channel_state::close() {
     put_method(frames, number_, AMQP_CHANNEL_CLOSE_METHOD, &close);
     if (!is_over_ && ready_.is_set()) {
         (void)co_await call(std::move(frames), AMQP_CHANNEL_CLOSE_OK_METHOD, "close a channel");
-        is_number_free_ = true;
+    } else if (!is_over_) {
+        let_go_of_number();
     }
     end(errc::closed, "the channel was closed");
 }
@@ -255,14 +260,20 @@ void channel_state::abandon() noexcept {
     if (is_over_) {
         return;
     }
-    if (ready_.is_set()) {
+    let_go_of_number();
+    end(errc::closed, "the channel was closed");
+}
+
+/// Without waiting: where the broker has the channel, or is about to, its number is free when it has
+/// answered.
+void channel_state::let_go_of_number() noexcept {
+    if (!is_open_sent_) {
+        is_number_free_ = true;
+    } else if (!std::exchange(is_close_sent_, true)) {
         amqp_channel_close_t close{};
         close.reply_code = AMQP_REPLY_SUCCESS;
         put(AMQP_CHANNEL_CLOSE_METHOD, &close);
-    } else {
-        is_number_free_ = mq_ == nullptr || mq_->up() == nullptr;
     }
-    end(errc::closed, "the channel was closed");
 }
 
 void channel_state::take(const frame& from, decoder& methods) {
@@ -336,6 +347,7 @@ void channel_state::take_answer(const method& said) {
                                 fmt::format("the broker answers {}.{} to what nobody has asked",
                                             said.id >> 16, said.id & 0xffff));
     }
+    is_number_free_ = is_number_free_ || said.id == AMQP_CHANNEL_CLOSE_OK_METHOD;
     pending_call* const call = calls_.front();
     calls_.pop_front();
     if (call == nullptr) {

@@ -178,6 +178,7 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     void finish_arriving();
     void take_cancel(std::string_view tag);
     void end_consumer(consumer_state& which, std::error_code why, const std::string& text);
+    void let_go_of_number() noexcept;
     void send_published();
     void wake_publishers() noexcept;
     [[nodiscard]] task<> retry_refused();
@@ -190,6 +191,9 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     event ready_;
     bool is_over_ = false;
     bool is_number_free_ = false;
+    /// The broker was asked to open it, on the link that is up, and then to close it.
+    bool is_open_sent_ = false;
+    bool is_close_sent_ = false;
     std::error_code why_;
     std::string text_;
 

@@ -1,5 +1,7 @@
 #include "connection_state.hpp"
 
+#include "link_tls.hpp"
+
 #include <sapwood/amqp/errors.hpp>
 
 #include <sapwood/event_loop.hpp>
@@ -31,6 +33,7 @@ void require_valid(const connection_options& options) {
     require(options.to.user.size() + options.to.password.size() < 1024 &&
                 options.to.vhost.size() < 256,
             "to has a user, password or virtual host that is too long");
+    require_securable(options.to);
 }
 
 connection_state::connection_state(connection_options options)
@@ -125,14 +128,19 @@ task<> connection_state::keep_up() {
 
 /// As long as the link lives; throws why it does no longer.
 task<> connection_state::live() {
-    co_await with_task_group([this](task_group& group) -> task<> {
+    const auto all = [this](task_group& group) -> task<> {
         group.spawn(link_->write(), {.name = "amqp write"});
         group.spawn(link_->beat(), {.name = "amqp heartbeat"});
         if (!is_restored_) {
             group.spawn(restore(), {.name = "amqp restore"});
         }
         co_await link_->read(*this);
-    });
+    };
+    try {
+        co_await with_task_group(all);
+    } catch (const std::system_error& failure) {
+        rethrow_lost(failure);
+    }
 }
 
 /// All that was on the link before.

@@ -54,6 +54,12 @@ namespace {
         return "the broker has ended the consumer";
     case errc::no_channel_left:
         return "the connection has no channel left";
+    case errc::tls_unusable:
+        return "TLS cannot be used so";
+    case errc::not_trusted:
+        return "the broker's certificate is not believed";
+    case errc::tls_failed:
+        return "no connection by TLS came about";
     }
     return nullptr;
 }

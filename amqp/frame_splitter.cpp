@@ -9,6 +9,10 @@ namespace sapwood::amqp::detail {
 
 namespace {
 
+/// What a server that speaks TLS begins with.
+constexpr char tls_alert = 21;
+constexpr char tls_handshake = 22;
+
 [[nodiscard]] std::uint32_t big_endian(std::string_view digits) noexcept {
     std::uint32_t value = 0;
     for (const char each : digits) {
@@ -71,6 +75,9 @@ std::size_t frame_splitter::size_of(std::string_view head) const {
     if (!head.empty() && !is_frame_type(head.front())) {
         if (head.front() == 'A') {
             refuse("the server speaks another version of AMQP, not 0-9-1");
+        }
+        if (head.front() == tls_alert || head.front() == tls_handshake) {
+            refuse("the server speaks TLS on this port: say amqps:// instead of amqp://");
         }
         refuse(fmt::format("a frame cannot have the type {}: is this an AMQP server?",
                            static_cast<unsigned char>(head.front())));

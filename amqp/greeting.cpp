@@ -27,28 +27,46 @@ template <class Number>
     return one == 0 || other == 0 ? std::max(one, other) : std::min(one, other);
 }
 
+[[nodiscard]] const char* name_of(login by) noexcept {
+    return by == login::certificate ? "EXTERNAL" : "PLAIN";
+}
+
+/// `offered` is words, with spaces between them.
+void require_mechanism(std::string_view offered, login by) {
+    if (fmt::format(" {} ", offered).find(fmt::format(" {} ", name_of(by))) != offered.npos) {
+        return;
+    }
+    throw std::system_error(
+        errc::access_refused,
+        by == login::certificate
+            ? fmt::format(
+                  "the broker takes no certificates as logins (EXTERNAL), only {}: RabbitMQ "
+                  "needs its plugin rabbitmq_auth_mechanism_ssl, and EXTERNAL among its "
+                  "auth_mechanisms",
+                  offered)
+            : fmt::format("the broker takes no passwords (PLAIN), only {}", offered));
+}
+
 } // namespace
 
 task<> link::greet(const connection_options& options) {
     out_ += protocol_header;
     co_await send();
-    const method greeting = co_await next_method("a greeting");
+    const method greeting = co_await next_method(
+        options.to.is_secured ? "a greeting" : "a greeting: does it want TLS (amqps://)?");
     if (greeting.id != AMQP_CONNECTION_START_METHOD) {
         throw std::system_error(errc::protocol_broken, "the broker does not begin with a greeting");
     }
-    const auto mechanisms = view(greeting.as<amqp_connection_start_t>().mechanisms);
-    if (mechanisms.find("PLAIN") == mechanisms.npos) {
-        throw std::system_error(
-            errc::access_refused,
-            fmt::format("the broker takes no passwords (PLAIN), only {}", mechanisms));
-    }
+    require_mechanism(view(greeting.as<amqp_connection_start_t>().mechanisms), options.to.by);
     answer_start(options);
     co_await send();
 
-    method said = co_await next_method("an answer to name and password");
+    method said = co_await next_method("an answer to our login");
     if (said.id == AMQP_CONNECTION_CLOSE_METHOD) {
         throw_close(said.as<amqp_connection_close_t>(),
-                    fmt::format("the broker refuses user '{}'", options.to.user));
+                    options.to.by == login::certificate
+                        ? "the broker refuses our certificate as a login"
+                        : fmt::format("the broker refuses user '{}'", options.to.user));
     }
     if (said.id != AMQP_CONNECTION_TUNE_METHOD) {
         throw std::system_error(errc::protocol_broken, "the broker does not say its limits");
@@ -81,7 +99,7 @@ task<method> link::next_method(const char* awaited) {
                     fmt::format("a frame of type {} came instead of {}", one.type, awaited));
             }
         }
-        piece_ = co_await stream_.receive();
+        piece_ = co_await stream_->receive();
         rest_ = piece_.text();
         if (piece_.empty()) {
             throw std::system_error(
@@ -103,10 +121,12 @@ void link::answer_start(const connection_options& options) {
                          {"capabilities", std::move(capabilities)}};
     table_builder tables;
     const std::string response =
-        fmt::format("{0}{1}{0}{2}", '\0', options.to.user, options.to.password);
+        options.to.by == login::certificate
+            ? std::string()
+            : fmt::format("{0}{1}{0}{2}", '\0', options.to.user, options.to.password);
     amqp_connection_start_ok_t answer{};
     answer.client_properties = tables.build(about);
-    answer.mechanism = bytes("PLAIN");
+    answer.mechanism = bytes(name_of(options.to.by));
     answer.response = bytes(response);
     answer.locale = bytes("en_US");
     put_method(out_, 0, AMQP_CONNECTION_START_OK_METHOD, &answer);

@@ -1,8 +1,9 @@
 #include "link.hpp"
 
+#include "link_tls.hpp"
+
 #include <sapwood/amqp/errors.hpp>
 
-#include <sapwood/connect.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
@@ -21,13 +22,18 @@ constexpr std::size_t kept_bytes = 1u << 20;
 } // namespace
 
 task<std::unique_ptr<link>> link::make(host_port host, const connection_options& options) {
-    auto stream = co_await connect_to(std::move(host.host), std::move(host.port));
-    auto made = std::make_unique<link>(std::move(stream), options);
-    co_await made->greet(options);
+    auto over = co_await connect_securely(host, options.to);
+    auto made = std::make_unique<link>(std::move(over), options);
+    try {
+        co_await made->greet(options);
+    } catch (const std::system_error& failure) {
+        // A certificate of ours that is refused is refused when TLS has begun, and not before.
+        rethrow_tls(failure, host, options.to);
+    }
     co_return made;
 }
 
-link::link(tcp_stream over, const connection_options& options)
+link::link(std::unique_ptr<peer_stream> over, const connection_options& options)
     : stream_(std::move(over)),
       splitter_(std::max(frame_bytes_least, options.frame_bytes_max)) {}
 
@@ -37,7 +43,7 @@ task<> link::read(link_listener& to) {
         to.take(one);
     }
     while (true) {
-        piece_ = co_await stream_.receive();
+        piece_ = co_await stream_->receive();
         if (piece_.empty()) {
             throw std::system_error(errc::connection_lost, "the broker has hung up");
         }
@@ -68,7 +74,7 @@ task<> link::send() {
         sending_.shrink_to_fit();
     }
     std::swap(sending_, out_);
-    co_await stream_.write_all(std::string_view(sending_));
+    co_await stream_->write_all(std::string_view(sending_));
     last_sent_ = event_loop::current().now();
 }
 
@@ -98,9 +104,9 @@ task<> link::beat() {
 task<> link::end() {
     if (!out_.empty() && !is_writing_) {
         (void)co_await as_result(
-            timeout(farewell_at_most, stream_.write_all(std::string_view(out_))));
+            timeout(farewell_at_most, stream_->write_all(std::string_view(out_))));
     }
-    (void)co_await as_result(stream_.close());
+    (void)co_await as_result(timeout(farewell_at_most, stream_->close()));
 }
 
 } // namespace sapwood::amqp::detail

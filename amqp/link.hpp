@@ -7,6 +7,8 @@
 
 #include <sapwood/amqp/connection.hpp>
 
+#include <tls/peer_stream.hpp>
+
 #include <sapwood/event.hpp>
 #include <sapwood/received.hpp>
 #include <sapwood/task.hpp>
@@ -30,11 +32,12 @@ class link_listener {
 
 class link {
   public:
-    /// Connects to `host`, and says who we are. Throws std::system_error, and `cancelled`.
+    /// Connects to `host`, by TLS where that is wanted, and says who we are. Throws
+    /// std::system_error, and `cancelled`.
     [[nodiscard]] static task<std::unique_ptr<link>> make(host_port host,
                                                           const connection_options& options);
 
-    explicit link(tcp_stream over, const connection_options& options);
+    link(std::unique_ptr<peer_stream> over, const connection_options& options);
 
     /// Whole frames that are to be sent; flush() after the last one.
     [[nodiscard]] std::string& out() noexcept { return out_; }
@@ -68,7 +71,7 @@ class link {
     void answer_start(const connection_options& options);
     void answer_tune(const amqp_connection_tune_t& offered, const connection_options& options);
 
-    tcp_stream stream_;
+    const std::unique_ptr<peer_stream> stream_;
     frame_splitter splitter_;
     decoder decoder_;
     /// Of the greeting: what has come and is not looked at yet.

@@ -1,161 +1,265 @@
-// Question: what does a broker take from one of our loops, and give to it, and what of that is our
-//     CPU time?
-// Method: a RabbitMQ of one's own (tests/amqp/rabbitmq run bench_amqp [MESSAGES]), messages of 130
-//     bytes, persistent, in a durable queue. The same by Python's pika in the same run. What was
-//     consumed is counted; the log of the last row is read, and has each message once.
-// Unit: messages per second; microseconds of this process's CPU time per message.
-// The broker has the same CPUs, and is the bound.
+// Question: what does a broker take from one of our loops, and give to it, what of that is our CPU
+//     time, and which of the two is the bound?
+// Method: a RabbitMQ of one's own (tests/amqp/rabbitmq run, or a URL in SAPWOOD_AMQP_URL and a
+//     process in SAPWOOD_RABBITMQ), messages of 130 bytes in durable queues. The broker's CPU time
+//     is measured beside ours, and what nobody used; more connections, a larger window and
+//     messages that need no disk show what of it is the broker's ceiling. The same by Python's
+//     pika in the same run. What was consumed is counted; the log is read, and has each message.
+// Unit: messages per second; microseconds of CPU time per message; CPUs.
 
-#include <sapwood/amqp.hpp>
-#include <sapwood/pipeline.hpp>
-#include <sapwood/run.hpp>
+#include "amqp_rows.hpp"
 
-#include <chrono>
-#include <cstdint>
-#include <cstdio>
+#include "harness/child.hpp"
+#include "harness/json.hpp"
+#include "harness/machine.hpp"
+#include "harness/rounds.hpp"
+#include "harness/summary.hpp"
+#include "harness/table.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
-#include <ctime>
 #include <exception>
-#include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
-#include <set>
+#include <map>
+#include <sstream>
 #include <stdexcept>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
-#include <unistd.h>
+namespace bench {
 
 namespace {
 
-using sapwood::task;
-
-constexpr std::string_view queue = "bench";
-
-/// Prints the row of what happens between its making and stop().
-class row {
-  public:
-    explicit row(std::string_view name) : name_(name) {}
-
-    void stop(std::uint64_t messages) const {
-        const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - began_;
-        const auto cpu = static_cast<double>(std::clock() - cpu_) / CLOCKS_PER_SEC;
-        fmt::print("{:<52} {:>9.0f}/s {:>6.2f} us\n", name_,
-                   static_cast<double>(messages) / wall.count(),
-                   cpu * 1e6 / static_cast<double>(messages));
-        std::fflush(stdout);
-    }
-
-  private:
-    std::string_view name_;
-    std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
-    std::clock_t cpu_ = std::clock();
+struct options {
+    unsigned rounds = 3;
+    std::uint64_t messages = 50'000;
+    std::string only;
+    std::string json;
 };
 
-task<> publish(sapwood::amqp::channel& to, std::uint64_t count) {
-    for (std::uint64_t i = 0; i < count; ++i) {
-        const std::string body =
-            fmt::format(R"({{"number":{:0>10},"text":"{:x<98}"}})", i, "a record ");
-        while (to.publish_nowait("", queue, body) == sapwood::amqp::publication::none) {
-            co_await to.room();
-        }
-    }
-    co_await to.confirmed();
-}
+struct measured {
+    std::string library;
+    std::string name;
+    std::vector<double> rate{};
+    std::vector<double> client_us{};
+    std::vector<double> broker_us{};
+    std::vector<double> broker_cpus{};
+    std::vector<double> idle_cpus{};
 
-task<> consume_one_by_one(sapwood::amqp::channel& on, std::uint64_t count) {
-    auto from = co_await on.consume(queue, {.prefetch = 1});
-    for (std::uint64_t i = 0; i < count; ++i) {
-        auto message = co_await from.next();
-        if (!message.has_value()) {
-            throw std::runtime_error("the consumer ended early");
-        }
-        co_await message->ack();
+    void add(const amqp_cost& cost) {
+        rate.push_back(cost.messages_per_second);
+        client_us.push_back(cost.client_us);
+        broker_us.push_back(cost.broker_us);
+        broker_cpus.push_back(cost.broker_cpus);
+        idle_cpus.push_back(cost.idle_cpus);
     }
-    co_await from.cancel();
-}
+};
 
-task<> consume_into_log(sapwood::amqp::channel& on, std::uint64_t count, std::string path) {
-    const sapwood::file_sink_options file{.path = path};
-    const sapwood::pipeline_options options{.durable = sapwood::durability::batch()};
-    sapwood::pipeline log = co_await sapwood::pipeline::open(file, options);
-    auto from = co_await on.consume(queue, {.prefetch = 256});
-    std::vector<sapwood::amqp::delivery> batch;
-    for (std::uint64_t kept = 0; kept < count; kept += batch.size()) {
-        batch.clear();
-        if (co_await from.next_many(batch, 256) == 0) {
-            throw std::runtime_error("the consumer ended early");
-        }
-        sapwood::lsn last = sapwood::lsn::none;
-        for (const auto& each : batch) {
-            sapwood::record line(sapwood::level::info, 0, each.body());
-            last = co_await log.append(std::move(line));
-        }
-        co_await log.durable(last);
-        co_await batch.back().ack_through();
-    }
-    co_await from.cancel();
-    co_await log.close();
-}
+struct verdict {
+    std::string claim;
+    double value;
+    double mark;
+    bool is_at_most;
 
-void verify(const std::string& path, std::uint64_t count) {
-    std::set<std::string> numbers;
-    std::ifstream log(path);
-    for (std::string line; std::getline(log, line);) {
-        if (const auto at = line.find("\"number\":"); at != line.npos) {
-            numbers.insert(line.substr(at, 20));
-        }
-    }
-    if (numbers.size() != count) {
+    [[nodiscard]] bool is_reached() const { return is_at_most ? value <= mark : value >= mark; }
+};
+
+amqp_broker broker_of_environment() {
+    const char* const url = std::getenv("SAPWOOD_AMQP_URL");
+    const char* const directory = std::getenv("SAPWOOD_RABBITMQ");
+    if (url == nullptr || directory == nullptr) {
         throw std::runtime_error(
-            fmt::format("the log has {} messages of {}", numbers.size(), count));
+            "there is no broker: run this by 'tests/amqp/rabbitmq run bench_amqp'");
+    }
+    amqp_broker made{.url = url};
+    std::ifstream(std::string(directory) + "/machine.pid") >> made.pid;
+    return made;
+}
+
+/// What amqp_pika.py prints: a line for each row, of numbers with its name behind them.
+std::map<std::string, amqp_cost> run_pika(std::uint64_t messages, int broker,
+                                          const interrupts& signals) {
+    const child_result done = run_child({"/usr/bin/python3", program_directory() + "/amqp_pika.py",
+                                         std::to_string(messages), std::to_string(broker)},
+                                        signals);
+    std::map<std::string, amqp_cost> rows;
+    std::istringstream lines(done.output);
+    amqp_cost cost;
+    std::string name;
+    while (lines >> cost.messages_per_second >> cost.client_us >> cost.broker_us >>
+           cost.broker_cpus) {
+        lines >> std::ws;
+        std::getline(lines, name);
+        rows[name] = cost;
+    }
+    return rows;
+}
+
+double median_of(const std::vector<measured>& rows, const std::string& library,
+                 const std::string& name, std::vector<double> measured::*what) {
+    for (const measured& each : rows) {
+        if (each.library == library && each.name == name && !(each.*what).empty()) {
+            return summarize(each.*what).median;
+        }
+    }
+    return 0;
+}
+
+std::vector<verdict> judge(const std::vector<measured>& rows) {
+    const auto ours = [&](const std::string& name, auto what) {
+        return median_of(rows, "sapwood", name, what);
+    };
+    const std::string one = "prefetch 1, acked";
+    const std::string log = "prefetch 256, batches into a durable log, acked";
+    const std::string publish = "published, persistent, confirmed";
+    std::vector<verdict> all = {
+        {"published and confirmed per second", ours(publish, &measured::rate), 60'000, false},
+        {"prefetch 256 into a durable log, per second", ours(log, &measured::rate), 50'000, false},
+        {"a message published: our CPU, us", ours(publish, &measured::client_us), 3, true},
+        {"a message into a durable log: our CPU, us", ours(log, &measured::client_us), 3, true},
+        {"a message by prefetch 1: our CPU, us", ours(one, &measured::client_us), 3, true},
+    };
+    if (const double pika = median_of(rows, "pika", one, &measured::rate); pika > 0) {
+        all.push_back({"prefetch 1: times pika", ours(one, &measured::rate) / pika, 2, false});
+    }
+    return all;
+}
+
+void print(const std::vector<measured>& rows, const std::vector<verdict>& verdicts) {
+    table shown({{"library", align::left},
+                 {"what", align::left},
+                 {"messages/s"},
+                 {"min"},
+                 {"max"},
+                 {"CPU us"},
+                 {"broker's"},
+                 {"its CPUs"},
+                 {"idle"}});
+    for (const measured& each : rows) {
+        if (each.rate.empty()) {
+            continue;
+        }
+        const summary rate = summarize(each.rate);
+        shown.add_row({each.library, each.name, fmt::format("{:.0f}", rate.median),
+                       fmt::format("{:.0f}", rate.min), fmt::format("{:.0f}", rate.max),
+                       fmt::format("{:.2f}", summarize(each.client_us).median),
+                       fmt::format("{:.1f}", summarize(each.broker_us).median),
+                       fmt::format("{:.2f}", summarize(each.broker_cpus).median),
+                       fmt::format("{:.2f}", summarize(each.idle_cpus).median)});
+    }
+    shown.print(stdout);
+    fmt::print("\n");
+    for (const verdict& each : verdicts) {
+        fmt::print("{} {:.1f}, at {} {:.0f}: {}\n", each.is_reached() ? "reached" : "MISSED ",
+                   each.value, each.is_at_most ? "most" : "least", each.mark, each.claim);
     }
 }
 
-task<> measure(std::string url, std::uint64_t count) {
-    auto mq = co_await sapwood::amqp::connect(url);
-    auto channel = co_await mq.open_channel();
-    (void)co_await channel.declare_queue({.name = queue});
-    (void)co_await channel.purge_queue(queue);
-    const std::uint64_t few = count / 10;
+void write_json(const options& chosen, const facts& machine, const std::vector<measured>& rows,
+                const std::vector<verdict>& verdicts) {
+    json_writer out;
+    out.begin_object()
+        .member("bench", "amqp")
+        .member("unit", "messages/s")
+        .member("rounds", std::uint64_t{chosen.rounds})
+        .member("messages", chosen.messages)
+        .key("machine");
+    write_facts(out, machine);
+    out.key("rows").begin_array();
+    for (const measured& each : rows) {
+        if (!each.rate.empty()) {
+            out.begin_object()
+                .member("library", each.library)
+                .member("case", each.name)
+                .member("messages_per_second", summarize(each.rate))
+                .member("client_us", summarize(each.client_us))
+                .member("broker_us", summarize(each.broker_us))
+                .member("broker_cpus", summarize(each.broker_cpus))
+                .member("idle_cpus", summarize(each.idle_cpus))
+                .end_object();
+        }
+    }
+    out.end_array().key("verdicts").begin_array();
+    for (const verdict& each : verdicts) {
+        out.begin_object()
+            .member("claim", each.claim)
+            .member("value", each.value)
+            .member("mark", each.mark)
+            .member("limit", each.is_at_most ? "at most" : "at least")
+            .end_object();
+    }
+    out.end_array().end_object().write_file(chosen.json);
+}
 
-    const row published("sapwood: published, persistent, confirmed");
-    co_await publish(channel, count);
-    published.stop(count);
-
-    const std::string path =
-        (std::filesystem::temp_directory_path() / fmt::format("bench_amqp.{}.log", ::getpid()))
-            .string();
-    const row logged("sapwood: prefetch 256, into a durable log, then acked");
-    co_await consume_into_log(channel, count, path);
-    logged.stop(count);
-    verify(path, count);
-    std::filesystem::remove(path);
-
-    co_await publish(channel, few);
-    const row one("sapwood: prefetch 1, acknowledged");
-    co_await consume_one_by_one(channel, few);
-    one.stop(few);
-    (void)co_await channel.delete_queue(queue);
-    co_await mq.close();
+void run(const options& chosen) {
+    const interrupts signals;
+    const amqp_broker broker = broker_of_environment();
+    const facts machine = machine_facts();
+    fmt::print("bench_amqp: {} messages of 130 bytes, median of {} rounds; a fifth of them where "
+               "each waits for the one before\n\n",
+               chosen.messages, chosen.rounds);
+    print_facts(machine);
+    fmt::print("\n");
+    std::vector<amqp_row> ours = amqp_rows(broker, chosen.messages);
+    std::erase_if(ours, [&](const amqp_row& each) {
+        return each.name.find(chosen.only) == std::string::npos;
+    });
+    std::vector<measured> rows;
+    std::vector<std::string> names;
+    for (const amqp_row& each : ours) {
+        rows.push_back({"sapwood", each.name});
+        names.push_back("sapwood, " + each.name);
+    }
+    if (chosen.only.empty()) {
+        names.emplace_back("pika");
+    }
+    for (const char* const name : {"published, persistent, not confirmed", "prefetch 1, acked"}) {
+        rows.push_back({"pika", name});
+    }
+    run_interleaved(chosen.rounds, names, [&](std::size_t i) {
+        signals.check();
+        if (i < ours.size()) {
+            rows[i].add(ours[i].measure());
+            return;
+        }
+        const auto theirs = run_pika(chosen.messages / 2, broker.pid, signals);
+        for (std::size_t at = ours.size(); at < rows.size(); ++at) {
+            if (const auto found = theirs.find(rows[at].name); found != theirs.end()) {
+                rows[at].add(found->second);
+            }
+        }
+    });
+    const auto verdicts = judge(rows);
+    print(rows, verdicts);
+    if (!chosen.json.empty()) {
+        write_json(chosen, machine, rows, verdicts);
+    }
 }
 
 } // namespace
 
+} // namespace bench
+
 int main(int argc, char** argv) {
-    const char* const url = std::getenv("SAPWOOD_AMQP_URL");
-    const std::uint64_t count = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 200'000;
-    if (url == nullptr || count < 10) {
-        std::fputs("usage: tests/amqp/rabbitmq run bench_amqp [MESSAGES]\n", stderr);
-        return 2;
-    }
+    bench::options chosen;
+    CLI::App app{"Measures the client for RabbitMQ, and what of it is the broker."};
+    app.add_option("--rounds", chosen.rounds, "Runs of every row")->capture_default_str();
+    app.add_option("--messages", chosen.messages, "Messages of a run")
+        ->check(CLI::Range(std::uint64_t{100}, std::uint64_t{100'000'000}))
+        ->capture_default_str();
+    app.add_option("--only", chosen.only, "Rows of ours whose name has this, and no peer");
+    app.add_option("--json", chosen.json, "Write the results to this file, too");
+    CLI11_PARSE(app, argc, argv);
     try {
-        sapwood::run(measure(url, count));
-    } catch (const std::exception& failure) {
-        fmt::print(stderr, "bench_amqp: {}\n", failure.what());
+        bench::run(chosen);
+    } catch (const bench::interrupted&) {
+        return 130;
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "bench_amqp: {}\n", error.what());
         return 1;
     }
-    const auto peer = std::filesystem::path(argv[0]).parent_path() / "amqp_pika.py";
-    return std::system(fmt::format("/usr/bin/python3 '{}' {}", peer.string(), count / 4).c_str());
+    return 0;
 }

@@ -1,6 +1,8 @@
 """The rows of bench_amqp by Python's pika: published without confirms, and consumed one by one.
 
-usage: amqp_pika.py MESSAGES, with the broker's URL in SAPWOOD_AMQP_URL
+usage: amqp_pika.py MESSAGES PID, with the broker's URL in SAPWOOD_AMQP_URL and its process; prints for
+each row messages per second, our CPU time per message and the broker's in microseconds, the broker's
+CPUs, and the row's name
 """
 
 import os
@@ -10,11 +12,11 @@ import time
 try:
     import pika
 except ImportError:
-    print("pika is not there: no peer (apt-get install python3-pika)")
+    print("bench_amqp: pika is not there: no peer (apt-get install python3-pika)", file=sys.stderr)
     sys.exit(0)
 
 count = int(sys.argv[1])
-few = max(1, count // 10)
+few = max(1, count // 5)
 connection = pika.BlockingConnection(pika.URLParameters(os.environ["SAPWOOD_AMQP_URL"]))
 channel = connection.channel()
 channel.queue_declare("pika", durable=True)
@@ -22,27 +24,36 @@ body = b"x" * 130
 persistent = pika.BasicProperties(delivery_mode=2)
 
 
-def row(name, messages, began, cpu):
-    wall = time.monotonic() - began
-    used = (time.process_time() - cpu) * 1e6 / messages
-    print(f"{name:<52} {messages / wall:9.0f}/s {used:6.2f} us", flush=True)
+def broker_cpu():
+    with open(f"/proc/{sys.argv[2]}/stat", encoding="ascii") as stat:
+        user, system = stat.read().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-began, cpu = time.monotonic(), time.process_time()
+def now():
+    return time.monotonic(), time.process_time(), broker_cpu()
+
+
+def row(name, messages, began):
+    wall, own, broker = (after - before for after, before in zip(now(), began))
+    print(messages / wall, own * 1e6 / messages, broker * 1e6 / messages, broker / wall, name)
+
+
+began = now()
 for _ in range(count):
     channel.basic_publish("", "pika", body, persistent)
-row("pika: published, persistent, not confirmed", count, began, cpu)
+row("published, persistent, not confirmed", count, began)
 while channel.queue_declare("pika", passive=True).method.message_count < count:
     time.sleep(0.1)
 
 channel.basic_qos(prefetch_count=1)
 got = 0
-began, cpu = time.monotonic(), time.process_time()
+began = now()
 for method, _, _ in channel.consume("pika"):
     channel.basic_ack(method.delivery_tag)
     got += 1
     if got == few:
         break
-row("pika: prefetch 1, acknowledged", few, began, cpu)
+row("prefetch 1, acked", few, began)
 channel.queue_delete("pika")
 connection.close()

@@ -523,9 +523,41 @@ def actions_section(part):
                  for row in part["rows"]]))]
 
 
+AMQP_COLORS = {"sapwood": "sapwood", "pika": "first"}
+
+
+def amqp_section(part):
+    rows = part["rows"]
+    groups = [(library, [Bar(row["case"], [row["messages_per_second"]["median"] / 1e3],
+                             AMQP_COLORS.get(library, "third"),
+                             spread_of(row["messages_per_second"], 1e-3))
+                         for row in rows if row["library"] == library])
+              for library in dict.fromkeys(row["library"] for row in rows)]
+    return ["<h2>By way of RabbitMQ</h2>",
+            f"<p>{count(part['messages'])} messages of 130 bytes through a broker on the same "
+            f"machine, which shares its CPUs; median of {part['rounds']} interleaved rounds. What "
+            "was consumed into a log was looked for there.</p>",
+            figure("Thousand messages per second, more is better",
+                   chart(groups, "thousand/s", label_width=330),
+                   "Thin lines: slowest and fastest round."),
+            table([" sapwood", "median", "mark", " "], [
+                [html.escape(v["claim"]), number(v["value"]), number(v["mark"]),
+                 judged(v["value"] <= v["mark"] if v["limit"] == "at most"
+                        else v["value"] >= v["mark"])] for v in part["verdicts"]]),
+            details("All numbers", table(
+                [" library", " what", "messages/s", "min", "max", "CPU us", "broker's us",
+                 "broker's CPUs", "idle CPUs"],
+                [[html.escape(row["library"]), html.escape(row["case"]),
+                  *(number(row["messages_per_second"][k]) for k in ("median", "min", "max")),
+                  *(number(row[k]["median"])
+                    for k in ("client_us", "broker_us", "broker_cpus", "idle_cpus"))]
+                 for row in rows]))]
+
+
 SECTIONS = {"core": core_section, "writers": writers_section, "echo": echo_section,
             "memory": memory_section, "logger": logger_section, "durable": durable_section,
-            "collector": collector_section, "actions": actions_section}
+            "collector": collector_section, "actions": actions_section,
+            "amqp": amqp_section}
 
 
 def page(parts):

@@ -138,6 +138,11 @@ tls_context::tls_context(const tls_client_options& options)
                                                             SSL_CTX_free);
     if (!options.ca.empty()) {
         trust(made.get(), options.ca);
+    } else if (options.believes_system && SSL_CTX_set_default_verify_paths(made.get()) != 1) {
+        throw std::runtime_error("cannot use the certificates that the system believes: " +
+                                 last_words());
+    }
+    if (!options.ca.empty() || options.believes_system) {
         SSL_CTX_set_verify(made.get(), SSL_VERIFY_PEER, nullptr);
     }
     if (!options.certificate.empty()) {

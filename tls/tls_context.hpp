@@ -30,8 +30,9 @@ struct tls_options {
 
 /// For connecting to one. What is empty is not used.
 struct tls_client_options {
-    /// Whom to believe, PEM. Empty: everybody.
+    /// Whom to believe, PEM. Empty: everybody, or those whom the system believes.
     std::string ca = {};
+    bool believes_system = false;
     std::string certificate = {};
     std::string key = {};
     /// The name or address that the server's certificate must be for.

@@ -27,6 +27,8 @@ enum class tls_use : std::uint8_t {
     /// tickets), since its system would reset the connection for what it has not read, and what it
     /// has sent could be lost with that.
     one_way,
+    /// Something else, both ways.
+    two_way,
 };
 
 class tls_stream {

@@ -32,12 +32,34 @@ TEST_SUITE("address") {
         CHECK(it.to_string() == "amqp://a@b@one:1,[::1]:2,three:5672/v/h");
     }
 
+    TEST_CASE("amqps is TLS, on its own port, with parameters as RabbitMQ's clients have them") {
+        const auto plain = parse_address("amqps://one,two:1");
+        CHECK(plain.is_secured);
+        CHECK(plain.tls.verify);
+        CHECK(plain.hosts[0].port == "5671");
+        CHECK(plain.to_string() == "amqps://guest@one:5671,two:1/");
+        const auto it = parse_address("amqps://host?cacertfile=%2Fa%20b.pem&certfile=/c&keyfile=/k&"
+                                      "verify=verify_none&server_name_indication=n.example&"
+                                      "auth_mechanism=external");
+        CHECK(it.tls.ca_file == "/a b.pem");
+        CHECK(it.tls.certificate_file == "/c");
+        CHECK(it.tls.key_file == "/k");
+        CHECK(it.tls.server_name == "n.example");
+        CHECK_FALSE(it.tls.verify);
+        CHECK(it.by == sapwood::amqp::login::certificate);
+        CHECK(it.to_string() == "amqps://host:5671/");
+        CHECK_FALSE(parse_address("amqp://host").is_secured);
+    }
+
     TEST_CASE("what is wrong with a URL is said without its password") {
         for (const char* const url :
              {"http://host", "amqp://", "amqp://user:secret@", "amqp://user:secret@host:port/",
               "amqp://user:secret%2@host", "amqp://user:secret@host/v/w",
               "amqp://user:secret@[::1/", "amqp://user:secret@host:/", "amqp://user:secret@host,/",
-              "amqp://user:secret@host/?a"}) {
+              "amqp://user:secret@host/?a", "amqp://user:secret@host/?cacertfile=a",
+              "amqps://user:secret@host/?a", "amqps://user:secret@host/?unknown=a",
+              "amqps://user:secret@host/?verify=perhaps",
+              "amqps://user:secret@host/?certfile=%1"}) {
             CAPTURE(url);
             std::string said;
             try {

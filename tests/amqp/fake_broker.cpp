@@ -126,7 +126,24 @@ task<> fake_broker::accept() {
 }
 
 task<> fake_broker::serve(tcp_stream with) {
-    session one(*this, std::move(with));
+    std::unique_ptr<stream> plain = std::make_unique<tcp_stream>(std::move(with));
+    if (does.secured == nullptr) {
+        session one(*this, std::make_unique<peer_stream>(std::move(plain)));
+        co_await one.run();
+        co_return;
+    }
+    auto secured = std::make_unique<tls_stream>(std::move(plain), does.secured, tls_use::two_way);
+    bool is_shaken = false;
+    try {
+        co_await secured->handshake();
+        is_shaken = true;
+    } catch (const std::system_error&) { // one of us does not believe the other
+    }
+    if (!is_shaken) {
+        co_await secured->close();
+        co_return;
+    }
+    session one(*this, std::make_unique<peer_stream>(std::move(secured)));
     co_await one.run();
 }
 

@@ -7,6 +7,8 @@
 #include <amqp/codec.hpp>
 #include <sapwood/amqp/connection.hpp>
 
+#include <tls/tls_context.hpp>
+
 #include <sapwood/event.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
@@ -69,11 +71,16 @@ class fake_broker {
         /// Of a delivery's body frame.
         std::size_t body_piece_bytes = 100'000;
         std::uint32_t frame_max = 128u << 10;
+        std::uint16_t channel_max = 2047;
         std::uint16_t heartbeat = 0;
         /// Said instead of everything, when a client has connected.
         std::string greeting;
         /// The reply code for whoever logs in; 0: welcome.
         std::uint16_t refuses_login = 0;
+        /// Ways to log in.
+        std::string mechanisms = "PLAIN AMQPLAIN";
+        /// It speaks TLS.
+        std::shared_ptr<const tls_context> secured;
         /// Called when a connection has begun, with its number, from 1 on.
         std::function<void(std::uint64_t)> on_connection;
     };
@@ -86,6 +93,9 @@ class fake_broker {
     std::map<std::string, queue> queues;
     /// Methods that came on channels, in order, and names of what they are about: "10.50".
     std::vector<amqp_method_number_t> methods;
+
+    /// How the last one logged in, and with what: "PLAIN \0guest\0guest".
+    std::string login;
 
     /// How many it was sent.
     int heartbeats = 0;

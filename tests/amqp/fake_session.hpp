@@ -4,10 +4,13 @@
 
 #include "fake_broker.hpp"
 
+#include <tls/peer_stream.hpp>
+
 #include <sapwood/result.hpp>
 #include <sapwood/task_group.hpp>
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <stdexcept>
 #include <utility>
 
@@ -37,7 +40,9 @@ class fake_broker::session {
     using frame = amqp::detail::frame;
 
   public:
-    session(fake_broker& of, tcp_stream with) : broker_(of), stream_(std::move(with)) {
+    session(fake_broker& of, std::unique_ptr<peer_stream> with)
+        : broker_(of),
+          stream_(std::move(with)) {
         ::init_amqp_pool(&pool_, 4096);
         broker_.sessions_.insert(this);
     }
@@ -65,7 +70,7 @@ class fake_broker::session {
             });
         } catch (const std::system_error&) { // either side has hung up
         }
-        (void)co_await as_result(stream_.close());
+        co_await stream_->close();
     }
 
     void say(std::string_view bytes) {
@@ -87,7 +92,7 @@ class fake_broker::session {
     void hang_up() {
         is_over_ = true;
         wake_.set();
-        (void)::shutdown(stream_.fd(), SHUT_RDWR);
+        (void)::shutdown(stream_->socket().fd(), SHUT_RDWR);
     }
 
     void confirm_held(bool together, bool is_refused) {
@@ -145,7 +150,7 @@ class fake_broker::session {
         }
         std::string head;
         while (true) {
-            const received piece = co_await stream_.receive();
+            const received piece = co_await stream_->receive();
             received_ += piece.bytes().size();
             if (piece.empty() || received_ > broker_.does.takes_at_most) {
                 throw std::system_error(std::make_error_code(std::errc::connection_reset));
@@ -170,7 +175,7 @@ class fake_broker::session {
         std::string sending;
         while (true) {
             if (is_over_) {
-                (void)::shutdown(stream_.fd(), SHUT_RDWR); // which the reader sees
+                (void)::shutdown(stream_->socket().fd(), SHUT_RDWR); // which the reader sees
                 co_return;
             }
             if (out_.empty()) {
@@ -183,14 +188,14 @@ class fake_broker::session {
             is_over_ = sending.size() >= left;
             sending.resize(std::min(sending.size(), left));
             sent_ += sending.size();
-            co_await stream_.write_all(std::string_view(sending));
+            co_await stream_->write_all(std::string_view(sending));
         }
     }
 
     void greet() {
         amqp_connection_start_t start{};
         start.version_minor = 9;
-        start.mechanisms = amqp::detail::bytes("PLAIN AMQPLAIN");
+        start.mechanisms = amqp::detail::bytes(broker_.does.mechanisms);
         start.locales = amqp::detail::bytes("en_US");
         say(0, AMQP_CONNECTION_START_METHOD, start);
     }
@@ -227,6 +232,11 @@ class fake_broker::session {
                 throw std::logic_error("the client says what nobody can read");
             }
             broker_.methods.push_back(id);
+            if (id == AMQP_CONNECTION_START_OK_METHOD) {
+                const auto& ok = *static_cast<amqp_connection_start_ok_t*>(it);
+                broker_.login = fmt::format("{} {}", amqp::detail::view(ok.mechanism),
+                                            amqp::detail::view(ok.response));
+            }
             if (from.channel == 0) {
                 take_connection(id);
             } else if (!broker_.does.is_mute) {
@@ -242,7 +252,8 @@ class fake_broker::session {
             close.reply_text = amqp::detail::bytes("ACCESS_REFUSED - Login was refused");
             say(0, AMQP_CONNECTION_CLOSE_METHOD, close);
         } else if (id == AMQP_CONNECTION_START_OK_METHOD) {
-            amqp_connection_tune_t tune{2047, broker_.does.frame_max, broker_.does.heartbeat};
+            amqp_connection_tune_t tune{broker_.does.channel_max, broker_.does.frame_max,
+                                        broker_.does.heartbeat};
             say(0, AMQP_CONNECTION_TUNE_METHOD, tune);
         } else if (id == AMQP_CONNECTION_OPEN_METHOD) {
             say(0, AMQP_CONNECTION_OPEN_OK_METHOD, amqp_connection_open_ok_t{});
@@ -337,7 +348,7 @@ class fake_broker::session {
     }
 
     fake_broker& broker_;
-    tcp_stream stream_;
+    const std::unique_ptr<peer_stream> stream_;
     amqp::detail::frame_splitter splitter_{1u << 20};
     amqp_pool_t pool_{};
     std::map<std::uint16_t, talk> channels_;

@@ -2,8 +2,8 @@
 """The client and a real RabbitMQ, and programs that others have written (pika), both ways; the broker
 killed and started again in the middle. Under tests/amqp/rabbitmq run, one broker for all of it.
 
-usage: with_rabbitmq.py FOLDER [SAPWOOD]: where amqp_hello and amqp_log are, and the program for logs,
-where it can serve
+usage: with_rabbitmq.py FOLDER SUITES [SAPWOOD]: where amqp_hello and amqp_log are, the program
+amqp_tests, and the program for logs, where it can serve
 """
 
 import json
@@ -28,6 +28,7 @@ URL = os.environ["SAPWOOD_AMQP_URL"]
 BROKER = os.environ["SAPWOOD_RABBITMQ"]
 RABBITMQ = Path(__file__).parent / "rabbitmq"
 FOLDER = Path(sys.argv[1]).resolve()
+SUITES = Path(sys.argv[2]).resolve()
 PATIENCE = 60
 
 
@@ -133,15 +134,45 @@ def test_restart(work):
     expect(len(lines) == count, "each message is one line")
 
 
+def test_killed_consumer(work):
+    count, path = 6_000, work / "killed.log"
+    log("produce", "--queue", "killed", "--count", str(count))
+    command = [FOLDER / "amqp_log", "consume", "--queue", "killed", "--log", path,
+               "--prefetch", "64", "--url", URL]
+    for share in (0.2, 0.4, 0.6):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as consumer:
+            while not path.exists() or len(lines_of(path)) < count * share:
+                time.sleep(0.001)
+            consumer.kill()
+    left = channel()
+    # What it had and did not acknowledge is the queue's again when the broker has noticed.
+    while left.queue_declare("killed", passive=True).method.consumer_count > 0:
+        time.sleep(0.01)
+    unacknowledged = left.queue_declare("killed", passive=True).method.message_count
+    left.connection.close()
+    log("consume", "--queue", "killed", "--log", path, "--prefetch", "64",
+        "--count", str(unacknowledged))
+    lines = lines_of(path)
+    expect(len(ids_of(lines)) == count, "a consumer that is killed at any time has lost nothing")
+    expect(len(lines) == count, "what it had written and not acknowledged is one line all the same")
+
+
+def test_suite():
+    expect(subprocess.run([SUITES, "--test-suite=rabbitmq"], timeout=2 * PATIENCE).returncode == 0,
+           "the suite «rabbitmq» of amqp_tests")
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         test_hello()
         test_log(Path(folder))
+        test_killed_consumer(Path(folder))
         test_restart(Path(folder))
-        if len(sys.argv) > 2:
+        if len(sys.argv) > 3:
             ours = channel()
-            served.test(Path(sys.argv[2]).resolve(), Path(folder), ours, expect)
+            served.test(Path(sys.argv[3]).resolve(), Path(folder), ours, expect)
             ours.connection.close()
+    test_suite()
 
 
 main()

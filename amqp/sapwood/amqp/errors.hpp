@@ -47,6 +47,12 @@ enum class errc : int {
     consumer_ended,
     /// The broker has no room for another channel.
     no_channel_left,
+    /// What TLS is to be done with (a certificate, a key) cannot be used.
+    tls_unusable,
+    /// The broker's certificate is not believed, or is for somebody else.
+    not_trusted,
+    /// No connection by TLS came about, for another reason.
+    tls_failed,
 };
 
 [[nodiscard]] const std::error_category& category() noexcept;
