@@ -38,7 +38,7 @@ def wait_until(holds, what):
 
 def test_kill(sapwood, work, ours, expect):
     """Messages that are confirmed are each one line, whatever is killed."""
-    count = 15_000
+    count = 6_000
     log = work / "served.log"
     lines = work / "lines"
     lines.write_text("".join(f'{{"n":{n}}}\n' for n in range(count)))
