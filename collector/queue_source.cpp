@@ -62,8 +62,8 @@ class amqp_source final : public queue_source {
         } catch (const cancelled&) { // as it was told to
         }
         if (status_.unsettled != 0) {
-            intake_.tell(fmt::format("queue {}: {} messages are left to the broker", status_.name,
-                                     status_.unsettled));
+            say(fmt::format("queue {}: {} messages are left to the broker", status_.name,
+                            status_.unsettled));
         }
     }
 
@@ -353,7 +353,7 @@ void amqp_source::note_up() {
 }
 
 void amqp_source::note_down(const std::string& why) {
-    if (status_.is_up || status_.why.empty()) {
+    if (status_.is_up || status_.why != why) {
         intake_.tell(fmt::format("queue {}: {}; it is tried again", status_.name, why));
     }
     status_.is_up = false;
