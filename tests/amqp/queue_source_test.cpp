@@ -3,6 +3,7 @@
 #include "collector/served.hpp"
 #include "fake_broker.hpp"
 #include "support/co_test.hpp"
+#include "support/compressed.hpp"
 
 #include <collector/message_ids.hpp>
 #include <collector/settings.hpp>
@@ -32,9 +33,9 @@ using sapwood::test::until;
 using texts = std::vector<std::string>;
 
 void put_message(fake_broker& broker, const std::string& queue, const std::string& body,
-                 const std::string& id) {
+                 const std::string& id, const sapwood::amqp::publish_options& options = {}) {
     std::string out;
-    sapwood::amqp::detail::put_publication(out, {1, "", queue, body, id}, {}, 128u << 10);
+    sapwood::amqp::detail::put_publication(out, {1, "", queue, body, id}, options, 128u << 10);
     sapwood::amqp::detail::frame_splitter splitter(1u << 20);
     std::string_view rest = out;
     sapwood::amqp::detail::frame one;
@@ -165,6 +166,29 @@ TEST_SUITE("queue_source") {
               "");
     }
 
+    CO_TEST_CASE("a body is taken as a request's is: compressed, and with its trace") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        const sapwood::amqp::table headers{
+            {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}};
+        const bool can_undo =
+            sapwood::collector::can_decompress(sapwood::collector::content_coding::gzip);
+        const std::string body = R"({"a":1})";
+        put_message(
+            broker, "logs", can_undo ? *sapwood::test::gzipped(body) : body, "1",
+            {.content_encoding = can_undo ? "gzip" : "", .headers = &headers, .app_id = "shop"});
+        put_message(broker, "logs", "no gzip", "2", {.content_encoding = "gzip"});
+        served at(consuming(broker, directory / "."));
+        co_await at.begin();
+        co_await until([&] { return done(broker) == 2; });
+        co_await at.end();
+        CHECK(lines_in(directory / ".") ==
+              texts{R"(amqp logs message_id=1 app=shop] {"a":1,"trace_id":"0af7651916cd43dd8448)"
+                    R"(eb211c80319c","span_id":"b7ad6b7169203331"})",
+                    "amqp logs message_id=2] no gzip"});
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("ids of files that the log was rotated into count, too") {
         const sapwood::test::temporary_directory directory;
         fake_broker broker;
@@ -256,12 +280,9 @@ TEST_SUITE("queue_source") {
         auto options = consuming(broker, directory / ".");
         options.queues[0].prefetch = 20;
         served at(options);
-        broker.does.sends_at_most = 3000;
+        broker.does.sends_at_most = 4000; // on each
         co_await at.begin();
-        co_await until([&] {
-            broker.does.sends_at_most += 50;
-            return done(broker) == 300;
-        });
+        co_await until([&] { return done(broker) == 300; });
         CHECK(broker.connections() > 1);
         CHECK(at.it->shared().queues[0].connections == broker.connections());
         co_await at.end();
