@@ -16,7 +16,6 @@
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <vector>
 
 namespace {
@@ -318,6 +317,19 @@ TEST_SUITE("queue_source") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("told to end while its broker is away, it ends") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        broker.does.refuses_login = 403;
+        served at(consuming(broker, directory / "."));
+        co_await at.begin();
+        co_await until([&] { return broker.connections() >= 2; });
+        co_await at.end();
+        CHECK(at.it->left().empty());
+        CHECK(lines_in(directory / ".").empty());
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("settings that are read again may name another broker") {
         const sapwood::test::temporary_directory directory;
         fake_broker one;
@@ -343,53 +355,5 @@ TEST_SUITE("queue_source") {
               "queues");
         co_await one.end();
         co_await other.end();
-    }
-
-    TEST_CASE("a URL may be in a file that nobody else may read") {
-        const sapwood::test::temporary_directory directory;
-        const std::string path = directory / "url";
-        std::ofstream(path) << "amqp://u:secret@h/\n";
-        (void)::chmod(path.c_str(), 0600);
-        CHECK(sapwood::collector::broker_url(path) == "amqp://u:secret@h/");
-        (void)::chmod(path.c_str(), 0644);
-        CHECK_THROWS_WITH_AS((void)sapwood::collector::broker_url(path),
-                             doctest::Contains("others may read it"), std::system_error);
-        for (const char* const wrong : {"http://u:secret@h/", "amqp://u:secret@h/a/b"}) {
-            try {
-                require_valid(
-                    sapwood::collector::queue_options{.url = wrong, .queue = "q", .log = {}});
-                FAIL("it is none");
-            } catch (const std::invalid_argument& why) {
-                CHECK(has(why.what(), "queue q: "));
-                CHECK_FALSE(has(why.what(), "secret"));
-            }
-        }
-    }
-
-    TEST_CASE("settings name queues, and what is wrong with one is told with its line") {
-        if (!sapwood::collector::can_read_settings()) {
-            return;
-        }
-        const sapwood::test::temporary_directory directory;
-        const std::string path = directory / "serve.toml";
-        const auto read = [&](std::string_view of_queue) {
-            std::ofstream(path) << "[[log]]\nname = \"app\"\npath = \"app.log\"\n[[amqp]]\n"
-                                << "url = \"amqp://u:secret@h/\"\n"
-                                << of_queue;
-            return sapwood::collector::read_settings(path);
-        };
-        const auto good = read("queue = \"logs\"\nlog = \"app\"\nprefetch = 9\n");
-        REQUIRE(good.queues.size() == 1);
-        CHECK(good.queues[0] ==
-              sapwood::collector::queue_options{
-                  .url = "amqp://u:secret@h/", .queue = "logs", .log = "app", .prefetch = 9});
-        CHECK_THROWS_WITH((void)read("queue = \"q\"\nprefetch = 65536\n"),
-                          doctest::Contains("serve.toml:7: amqp.prefetch"));
-        CHECK_THROWS_WITH((void)read("prefetch = 1\n"), doctest::Contains("amqp.queue"));
-        CHECK_THROWS_WITH((void)read("queue = \"q\"\nquorum = true\n"),
-                          doctest::Contains("amqp.quorum: is not known here"));
-        auto wrong = good;
-        wrong.queues[0].log = "none";
-        CHECK_THROWS_WITH(require_valid(wrong), "queue logs is for log none, which there is not");
     }
 }
