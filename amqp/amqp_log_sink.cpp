@@ -7,6 +7,7 @@
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
+#include <exception>
 #include <fmt/format.h>
 #include <memory>
 #include <stdexcept>
@@ -92,7 +93,7 @@ task<> amqp_log_sink::connect() {
     }
     event_loop& loop = event_loop::current();
     if (last_failure_ && loop.now() < next_attempt_) {
-        throw std::system_error(last_failure_, fmt::format("{} could not be reached", describe()));
+        throw std::system_error(last_failure_, "it could not be reached");
     }
     try {
         mq_ = co_await timeout(options_.give_up_after, amqp::connect(options_.connection));
@@ -135,24 +136,26 @@ task<> amqp_log_sink::write(std::span<const char> lines) {
     const auto shielded = co_await shield();
     hold({lines.data(), lines.size()});
     failure_ = {};
-    std::string why;
+    std::exception_ptr why;
     try {
         co_await connect();
         co_await timeout(options_.give_up_after, publish_held());
     } catch (const std::system_error& error) {
         failure_ = error.code();
-        why = error.what();
+        why = std::current_exception();
     }
     look_at_confirms();
     const std::size_t kept = forget_confirmed();
     if (!failure_) {
         co_return;
     }
-    why = fmt::format("publishing to {}: {}", describe(), why);
-    if (kept == 0) {
-        throw std::system_error(failure_, why);
+    if (kept != 0) {
+        throw write_error(failure_, "publishing", kept);
     }
-    throw write_error(failure_, why, kept);
+    if (why) {
+        std::rethrow_exception(why);
+    }
+    throw std::system_error(failure_, "publishing");
 }
 
 /// What has failed before comes again in front: that part is known.

@@ -2,6 +2,7 @@
 // waits until they are kept and then acknowledges them, so that messages come while the disk works.
 #include "queue_source.hpp"
 
+#include "message_encoder.hpp"
 #include "message_ids.hpp"
 
 #include <sapwood/amqp/connection.hpp>
@@ -16,13 +17,11 @@
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <deque>
 #include <exception>
 #include <fmt/format.h>
 #include <optional>
-#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -38,7 +37,7 @@ class amqp_source final : public queue_source {
           intake_(shared),
           log_(to),
           status_(status),
-          from_{.producer = 0, .name = std::string(queue_source_prefix) + as_word(options.queue)} {}
+          encoder_(shared, to, options.queue) {}
 
     void start() override { working_ = spawn(run(), {.name = "queue"}); }
 
@@ -62,8 +61,8 @@ class amqp_source final : public queue_source {
         } catch (const cancelled&) { // as it was told to
         }
         if (status_.unsettled != 0) {
-            intake_.tell(fmt::format("queue {}: {} messages are left to the broker", status_.name,
-                                     status_.unsettled));
+            say(fmt::format("queue {}: {} messages are left to the broker", status_.name,
+                            status_.unsettled));
         }
     }
 
@@ -95,11 +94,9 @@ class amqp_source final : public queue_source {
     task<> read_ids();
     task<amqp::channel> open_channel(amqp::connection& on) const;
     task<> take();
-    task<> give(const amqp::delivery& message);
+    task<> give(const amqp::delivery& message, std::string_view body);
     task<> settle();
     void settle(batch& what);
-    [[nodiscard]] record_view encode(const amqp::delivery& message);
-    [[nodiscard]] bool is_too_long(const amqp::delivery& message) const noexcept;
     void note_event(const amqp::connection_event& what);
     void note_down(const std::string& why);
     void note_up();
@@ -108,7 +105,7 @@ class amqp_source final : public queue_source {
     intake& intake_;
     named_log& log_;
     queue_status& status_;
-    const source from_;
+    message_encoder encoder_;
     join_handle<void> working_;
     /// It is not working any more.
     event over_;
@@ -236,8 +233,10 @@ task<> amqp_source::take() {
         status_.unsettled += count;
         batch made;
         for (amqp::delivery& each : messages) {
-            co_await give(each);
-            if (is_too_long(each)) {
+            const std::string_view body = encoder_.body_of(each);
+            const bool is_rejected = encoder_.is_too_long(body);
+            co_await give(each, body);
+            if (is_rejected) {
                 made.rejected.push_back(std::move(each));
             } else {
                 made.last.emplace(std::move(each));
@@ -251,13 +250,14 @@ task<> amqp_source::take() {
     }
 }
 
-task<> amqp_source::give(const amqp::delivery& message) {
+/// The record is made before anything is waited for: until then `body` is there.
+task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
     const std::string id = message_id_in(log_.options().form, message.props().message_id);
     if (!ids_.insert(id)) {
         ++status_.duplicates;
         co_return;
     }
-    const record_view line = encode(message);
+    const record_view line = encoder_.encode(message, body);
     const std::size_t bytes = line.size();
     lsn place = log_.is_full() ? lsn::none : log_.log().append_now(line);
     if (place == lsn::none) {
@@ -269,36 +269,6 @@ task<> amqp_source::give(const amqp::delivery& message) {
     }
     intake_.note_given(log_, place, bytes);
     last_ = place;
-}
-
-bool amqp_source::is_too_long(const amqp::delivery& message) const noexcept {
-    return message.body().size() > intake_.limits.json.record_bytes_max;
-}
-
-record_view amqp_source::encode(const amqp::delivery& message) {
-    std::array<note, 3> notes;
-    std::size_t count = 0;
-    const auto add = [&](std::string_view name, std::string_view value) {
-        if (!value.empty()) {
-            notes[count++] = {name, value};
-        }
-    };
-    add(message_id_name, message.props().message_id); // where message_id_of looks for it
-    add("app", message.props().app_id);
-    const bool is_cut = is_too_long(message);
-    add("cut", is_cut ? "true" : "");
-    const std::span<const note> all = std::span(notes).first(count);
-    std::string_view body = message.body();
-    if (const auto first = body.find_first_not_of(" \t\r\n");
-        !is_cut && first != body.npos && body[first] == '{') {
-        const auto& items = intake_.decoder.decode(body, json_framing::any);
-        if (items.size() == 1) {
-            return log_.encode_json(from_, items.front().importance, items.front().json,
-                                    wall_clock::now(), all);
-        }
-    }
-    body = body.substr(0, intake_.limits.json.record_bytes_max);
-    return log_.encode_text(from_, level::info, body, all);
 }
 
 task<> amqp_source::settle() {
@@ -353,7 +323,7 @@ void amqp_source::note_up() {
 }
 
 void amqp_source::note_down(const std::string& why) {
-    if (status_.is_up || status_.why.empty()) {
+    if (status_.is_up || status_.why != why) {
         intake_.tell(fmt::format("queue {}: {}; it is tried again", status_.name, why));
     }
     status_.is_up = false;

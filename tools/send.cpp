@@ -178,7 +178,7 @@ std::unique_ptr<send_target> send_command::target(bool is_json) const {
     if (!tcp_.empty()) {
         return make_tcp_lines(tcp_);
     }
-    throw std::invalid_argument("say where to: --unix PATH, --tcp HOST:PORT, --http URL, or "
+    throw std::invalid_argument("say where to: --unix PATH, --tcp HOST:PORT or --http URL, or "
                                 "--queue NAME of a broker");
 }
 

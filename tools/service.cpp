@@ -51,6 +51,9 @@ class service {
         for (const endpoint& each : served_->endpoints()) {
             fmt::print("listening on {}\n", each.to_string());
         }
+        for (const collector::queue_status& each : served_->shared().queues) {
+            fmt::print("consuming queue {}\n", each.name);
+        }
         std::fflush(stdout);
         co_await manager_.tell("READY=1");
         auto alive = spawn(manager_.keep_alive());

@@ -3,6 +3,7 @@
 #include "collector/served.hpp"
 #include "fake_broker.hpp"
 #include "support/co_test.hpp"
+#include "support/compressed.hpp"
 
 #include <collector/message_ids.hpp>
 #include <collector/settings.hpp>
@@ -15,7 +16,6 @@
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <vector>
 
 namespace {
@@ -32,9 +32,9 @@ using sapwood::test::until;
 using texts = std::vector<std::string>;
 
 void put_message(fake_broker& broker, const std::string& queue, const std::string& body,
-                 const std::string& id) {
+                 const std::string& id, const sapwood::amqp::publish_options& options = {}) {
     std::string out;
-    sapwood::amqp::detail::put_publication(out, {1, "", queue, body, id}, {}, 128u << 10);
+    sapwood::amqp::detail::put_publication(out, {1, "", queue, body, id}, options, 128u << 10);
     sapwood::amqp::detail::frame_splitter splitter(1u << 20);
     std::string_view rest = out;
     sapwood::amqp::detail::frame one;
@@ -165,6 +165,29 @@ TEST_SUITE("queue_source") {
               "");
     }
 
+    CO_TEST_CASE("a body is taken as a request's is: compressed, and with its trace") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        const sapwood::amqp::table headers{
+            {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}};
+        const bool can_undo =
+            sapwood::collector::can_decompress(sapwood::collector::content_coding::gzip);
+        const std::string body = R"({"a":1})";
+        put_message(
+            broker, "logs", can_undo ? *sapwood::test::gzipped(body) : body, "1",
+            {.content_encoding = can_undo ? "gzip" : "", .headers = &headers, .app_id = "shop"});
+        put_message(broker, "logs", "no gzip", "2", {.content_encoding = "gzip"});
+        served at(consuming(broker, directory / "."));
+        co_await at.begin();
+        co_await until([&] { return done(broker) == 2; });
+        co_await at.end();
+        CHECK(lines_in(directory / ".") ==
+              texts{R"(amqp logs message_id=1 app=shop] {"a":1,"trace_id":"0af7651916cd43dd8448)"
+                    R"(eb211c80319c","span_id":"b7ad6b7169203331"})",
+                    "amqp logs message_id=2] no gzip"});
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("ids of files that the log was rotated into count, too") {
         const sapwood::test::temporary_directory directory;
         fake_broker broker;
@@ -256,12 +279,9 @@ TEST_SUITE("queue_source") {
         auto options = consuming(broker, directory / ".");
         options.queues[0].prefetch = 20;
         served at(options);
-        broker.does.sends_at_most = 3000;
+        broker.does.sends_at_most = 4000; // on each
         co_await at.begin();
-        co_await until([&] {
-            broker.does.sends_at_most += 50;
-            return done(broker) == 300;
-        });
+        co_await until([&] { return done(broker) == 300; });
         CHECK(broker.connections() > 1);
         CHECK(at.it->shared().queues[0].connections == broker.connections());
         co_await at.end();
@@ -297,6 +317,19 @@ TEST_SUITE("queue_source") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("told to end while its broker is away, it ends") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        broker.does.refuses_login = 403;
+        served at(consuming(broker, directory / "."));
+        co_await at.begin();
+        co_await until([&] { return broker.connections() >= 2; });
+        co_await at.end();
+        CHECK(at.it->left().empty());
+        CHECK(lines_in(directory / ".").empty());
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("settings that are read again may name another broker") {
         const sapwood::test::temporary_directory directory;
         fake_broker one;
@@ -322,53 +355,5 @@ TEST_SUITE("queue_source") {
               "queues");
         co_await one.end();
         co_await other.end();
-    }
-
-    TEST_CASE("a URL may be in a file that nobody else may read") {
-        const sapwood::test::temporary_directory directory;
-        const std::string path = directory / "url";
-        std::ofstream(path) << "amqp://u:secret@h/\n";
-        (void)::chmod(path.c_str(), 0600);
-        CHECK(sapwood::collector::broker_url(path) == "amqp://u:secret@h/");
-        (void)::chmod(path.c_str(), 0644);
-        CHECK_THROWS_WITH_AS((void)sapwood::collector::broker_url(path),
-                             doctest::Contains("others may read it"), std::system_error);
-        for (const char* const wrong : {"http://u:secret@h/", "amqp://u:secret@h/a/b"}) {
-            try {
-                require_valid(
-                    sapwood::collector::queue_options{.url = wrong, .queue = "q", .log = {}});
-                FAIL("it is none");
-            } catch (const std::invalid_argument& why) {
-                CHECK(has(why.what(), "queue q: "));
-                CHECK_FALSE(has(why.what(), "secret"));
-            }
-        }
-    }
-
-    TEST_CASE("settings name queues, and what is wrong with one is told with its line") {
-        if (!sapwood::collector::can_read_settings()) {
-            return;
-        }
-        const sapwood::test::temporary_directory directory;
-        const std::string path = directory / "serve.toml";
-        const auto read = [&](std::string_view of_queue) {
-            std::ofstream(path) << "[[log]]\nname = \"app\"\npath = \"app.log\"\n[[amqp]]\n"
-                                << "url = \"amqp://u:secret@h/\"\n"
-                                << of_queue;
-            return sapwood::collector::read_settings(path);
-        };
-        const auto good = read("queue = \"logs\"\nlog = \"app\"\nprefetch = 9\n");
-        REQUIRE(good.queues.size() == 1);
-        CHECK(good.queues[0] ==
-              sapwood::collector::queue_options{
-                  .url = "amqp://u:secret@h/", .queue = "logs", .log = "app", .prefetch = 9});
-        CHECK_THROWS_WITH((void)read("queue = \"q\"\nprefetch = 65536\n"),
-                          doctest::Contains("serve.toml:7: amqp.prefetch"));
-        CHECK_THROWS_WITH((void)read("prefetch = 1\n"), doctest::Contains("amqp.queue"));
-        CHECK_THROWS_WITH((void)read("queue = \"q\"\nquorum = true\n"),
-                          doctest::Contains("amqp.quorum: is not known here"));
-        auto wrong = good;
-        wrong.queues[0].log = "none";
-        CHECK_THROWS_WITH(require_valid(wrong), "queue logs is for log none, which there is not");
     }
 }

@@ -1,0 +1,143 @@
+// sapwood serve and sapwood send, from outside: what they say of a broker on their command lines.
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <collector/collector_options.hpp>
+#include <collector/settings.hpp>
+
+#include <cstdlib>
+#include <doctest/doctest.h>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <sys/stat.h>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using sapwood::test::program;
+using sapwood::test::run_program;
+using words = std::vector<std::string>;
+
+/// Where nothing is listening.
+constexpr const char* nowhere = "amqp://u:pa55w0rd@127.0.0.1:1/";
+
+program::outcome run_without_broker(words arguments) {
+    program::streams plain;
+    plain.prepare = [] { (void)::unsetenv("SAPWOOD_AMQP_URL"); };
+    program::outcome done = run_program("sapwood", std::move(arguments), plain);
+    CHECK((done.out + done.err).find("pa55w0rd") == std::string::npos);
+    return done;
+}
+
+/// What is said of a command line that is wrong.
+std::string said_of(words arguments) {
+    const program::outcome done = run_without_broker(std::move(arguments));
+    CHECK(done.status == 2);
+    return done.err;
+}
+
+bool holds(std::string_view text, std::string_view what) {
+    return text.find(what) != text.npos;
+}
+
+} // namespace
+
+TEST_SUITE("broker_options") {
+    TEST_CASE("send says which of broker, queue and exchange is missing") {
+        CHECK(holds(said_of({"send", "--queue", "q", "-m", "x"}), "say which broker: --amqp"));
+        CHECK(holds(said_of({"send", "--amqp", nowhere, "-m", "x"}), "--queue NAME or --exchange"));
+        CHECK(holds(said_of({"send", "--queue", "q", "--unix", "/x", "-m", "x"}), "excludes"));
+        CHECK(holds(said_of({"send", "--routing-key", "k", "-m", "x"}), "requires --exchange"));
+        CHECK(holds(said_of({"send", "--amqp", "/none", "--queue", "q", "-m", "x"}), "/none"));
+        CHECK(holds(said_of({"send", "--amqp", "http://u:pa55w0rd@h", "--queue", "q", "-m", "x"}),
+                    "begins with amqp"));
+    }
+
+    TEST_CASE("what cannot be sent to a broker is counted, and the exit code is 1") {
+        const sapwood::test::temporary_directory at;
+        std::ofstream(at / "broker") << nowhere << "\n";
+        const auto done = run_without_broker({"send", "--amqp", at / "broker", "--queue", "q",
+                                              "--give-up-after", "0.01", "-m", "x"});
+        CHECK(done.status == 1);
+        CHECK(holds(done.err, "1 of 1 records were not acknowledged: cannot connect to amqp://u@"));
+    }
+
+    TEST_CASE("serve checks its queues, and what is wrong with one is said") {
+        const sapwood::test::temporary_directory at;
+        const auto serve = [&](words more) {
+            words all{"serve", "--check", "--log", at / "app.log"};
+            all.insert(all.end(), more.begin(), more.end());
+            return all;
+        };
+        const auto well =
+            run_without_broker(serve({"--amqp", nowhere, "--queue", "q", "--queue", "app=other"}));
+        CHECK(well.status == 0);
+        CHECK(holds(well.out, "1 log, 0 places to listen at, 2 queues: well"));
+        CHECK(holds(said_of(serve({"--queue", "q"})), "say which broker's: --amqp"));
+        CHECK(holds(said_of(serve({"--amqp", nowhere})), "say which queue of it"));
+        CHECK(holds(said_of(serve({"--amqp", nowhere, "--queue", "none=q"})),
+                    "queue q is for log none, which there is not"));
+        CHECK(holds(said_of(serve({"--amqp", nowhere, "--queue", "q", "--prefetch", "0"})),
+                    "--prefetch"));
+        CHECK(holds(said_of(serve({"--amqp", "http://u:pa55w0rd@h", "--queue", "q"})),
+                    "queue q: AMQP URL: it begins with amqp"));
+        std::ofstream(at / "broker") << nowhere << "\n";
+        (void)::chmod((at / "broker").c_str(), 0644);
+        CHECK(
+            holds(said_of(serve({"--amqp", at / "broker", "--queue", "q"})), "others may read it"));
+        (void)::chmod((at / "broker").c_str(), 0600);
+        CHECK(run_without_broker(serve({"--amqp", at / "broker", "--queue", "q"})).status == 0);
+    }
+
+    TEST_CASE("a URL may be in a file that nobody else may read") {
+        const sapwood::test::temporary_directory directory;
+        const std::string path = directory / "url";
+        std::ofstream(path) << "amqp://u:secret@h/\n";
+        (void)::chmod(path.c_str(), 0600);
+        CHECK(sapwood::collector::broker_url(path) == "amqp://u:secret@h/");
+        (void)::chmod(path.c_str(), 0644);
+        CHECK_THROWS_WITH_AS((void)sapwood::collector::broker_url(path),
+                             doctest::Contains("others may read it"), std::system_error);
+        for (const char* const wrong : {"http://u:secret@h/", "amqp://u:secret@h/a/b"}) {
+            try {
+                require_valid(
+                    sapwood::collector::queue_options{.url = wrong, .queue = "q", .log = {}});
+                FAIL("it is none");
+            } catch (const std::invalid_argument& why) {
+                CHECK(holds(why.what(), "queue q: "));
+                CHECK_FALSE(holds(why.what(), "secret"));
+            }
+        }
+    }
+
+    TEST_CASE("settings name queues, and what is wrong with one is told with its line") {
+        if (!sapwood::collector::can_read_settings()) {
+            return;
+        }
+        const sapwood::test::temporary_directory directory;
+        const std::string path = directory / "serve.toml";
+        const auto read = [&](std::string_view of_queue) {
+            std::ofstream(path) << "[[log]]\nname = \"app\"\npath = \"app.log\"\n[[amqp]]\n"
+                                << "url = \"amqp://u:secret@h/\"\n"
+                                << of_queue;
+            return sapwood::collector::read_settings(path);
+        };
+        const auto good = read("queue = \"logs\"\nlog = \"app\"\nprefetch = 9\n");
+        REQUIRE(good.queues.size() == 1);
+        CHECK(good.queues[0] ==
+              sapwood::collector::queue_options{
+                  .url = "amqp://u:secret@h/", .queue = "logs", .log = "app", .prefetch = 9});
+        CHECK_THROWS_WITH((void)read("queue = \"q\"\nprefetch = 65536\n"),
+                          doctest::Contains("serve.toml:7: amqp.prefetch"));
+        CHECK_THROWS_WITH((void)read("prefetch = 1\n"), doctest::Contains("amqp.queue"));
+        CHECK_THROWS_WITH((void)read("queue = \"q\"\nquorum = true\n"),
+                          doctest::Contains("amqp.quorum: is not known here"));
+        auto wrong = good;
+        wrong.queues[0].log = "none";
+        CHECK_THROWS_WITH(require_valid(wrong), "queue logs is for log none, which there is not");
+    }
+}
