@@ -293,7 +293,8 @@ void log_action::end_by_exception() noexcept {
         at = at->parent_;
     }
     if (at != this) { // of another task, or not the innermost
-        const action_failure unknown = failure_text().failure();
+        const failure_text text; // which the failure borrows
+        const action_failure unknown = text.failure();
         end(&unknown);
         return;
     }

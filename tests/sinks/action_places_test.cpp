@@ -257,6 +257,22 @@ TEST_SUITE("action_places") {
         CHECK(all.lines().back().uuid.empty());
     }
 
+    TEST_CASE("an exception through an action that others are in says that it is not known") {
+        action_log all;
+        action inner;
+        try {
+            auto outer = all.log.start_action("outer");
+            inner = all.log.start_action("inner");
+            throw std::runtime_error("lost");
+        } catch (const std::runtime_error&) {
+        }
+        inner.succeed();
+        const auto lines = all.lines();
+        CHECK(all.outline() == strings{"outer+@1", "inner+@2,1", "outerf@3", "inners@2,2"});
+        CHECK(lines[2].exception == "unknown");
+        CHECK(lines[2].reason.starts_with("an exception that was handled without a record: "));
+    }
+
     CO_TEST_CASE("what loses in when_any is cancelled, and is told before who waits goes on") {
         action_log all;
         {
