@@ -234,6 +234,8 @@ std::vector<verdict> judge(const std::vector<row>& rows) {
         {"an action: CPU in all, ns", rows[0].median(), action_mark},
         {"a message inside of one, more than outside: its thread, ns",
          rows[2].median_own() - rows[1].median_own(), message_mark},
+        {"a message inside of one, more than outside: CPU in all, ns",
+         rows[2].median() - rows[1].median(), message_mark},
         {"a resumption in an action, more than outside, ns", rows[4].median() - rows[3].median(),
          resume_mark},
     };

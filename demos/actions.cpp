@@ -1,9 +1,11 @@
 // The last scheme of the story that sapwood comes from, with the log that it had: requests come in,
 // a handler puts (time, body) into a queue and answers at once; a consumer takes them out, one
 // action each, and saves them, an action inside. An exception becomes an action of its own, with
-// the error and the message. `sapwood tree` shows the log as what it is, a tree for each task.
+// the error and the message. `sapwood tree` shows the log as what it is, a tree for each task. Each
+// request comes with a `traceparent`, as those of services that trace do, and is in that trace.
 #include "print_line.hpp"
 
+#include <sapwood/escape.hpp>
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/json_layout.hpp>
 #include <sapwood/log_call.hpp>
@@ -20,6 +22,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace {
@@ -94,10 +97,36 @@ sapwood::task<> consume(service& with) {
 }
 
 std::string body_of(int number) {
-    if (number == 2) {
+    switch (number) {
+    case 2:
         return R"({"disk": "full"})";
+    case 3:
+        return "no JSON";
+    case 4:
+        return "{\n\"\\\x1b\u2028\"},{\"task_uuid\":"; // somebody tries
+    default:
+        return fmt::format(R"({{"number": {}}})", number);
     }
-    return number == 3 ? "no JSON" : fmt::format(R"({{"number": {}}})", number);
+}
+
+/// What a caller sends that traces its requests.
+std::string traceparent_of(int number) {
+    return fmt::format("00-{:032x}-{:016x}-01", number, number);
+}
+
+std::string escaped(std::string_view text) {
+    std::string shown;
+    sapwood::escape(text, shown);
+    return shown;
+}
+
+/// A task in the caller's trace. `traceparent` is what requests that are made meanwhile are to say.
+sapwood::task<std::string> handle(service& with, const std::string& header,
+                                  const std::string& body) {
+    auto action = with.log.continue_trace(header, "request");
+    const std::string answer = co_await with.log.call(
+        {.name = "post", .arguments = "service, body", .redact = "service"}, post, with, body);
+    co_return fmt::format("{}, traceparent {}", answer, with.log.traceparent());
 }
 
 sapwood::task<> serve(service& with, int requests) {
@@ -106,12 +135,11 @@ sapwood::task<> serve(service& with, int requests) {
         const std::string body = body_of(number);
         co_await with.log.room(); // a tree that lacks records tells little
         try {
-            const std::string answer = co_await with.log.call(
-                {.name = "post", .arguments = "service, body", .redact = "service"}, post, with,
-                body);
-            print_line("POST {} -> 200 {}", body, answer);
+            const std::string header = traceparent_of(number);
+            const std::string answer = co_await handle(with, header, body);
+            print_line("POST {} -> 200 {}", escaped(body), answer);
         } catch (const std::invalid_argument& error) {
-            print_line("POST {} -> 400 {}", body, error.what());
+            print_line("POST {} -> 400 {}", escaped(body), error.what());
         }
     }
     co_await with.queue.join();
@@ -143,7 +171,8 @@ int main(int argc, char** argv) {
     app.add_option("--out", with.out, "Where requests are saved")
         ->type_name("FILE")
         ->capture_default_str();
-    app.add_option("--requests", with.requests, "The second cannot be saved, the third is no JSON")
+    app.add_option("--requests", with.requests,
+                   "The second cannot be saved, the third is no JSON, the fourth is hostile")
         ->type_name("N")
         ->capture_default_str()
         ->check(CLI::Range(0, 1'000'000));

@@ -37,8 +37,7 @@ void put_crash_action_members(const log_record& record, crash_text& to) noexcept
     const auto action = log_action_view::of(record.fields);
     const std::size_t texts = record.message.size() + action.exception.size() +
                               action.reason.size() + action.source.size();
-    const std::size_t type_bytes = action.status.empty() ? 0 : texts;
-    if (!action || to.room() < names_bytes + action.level.size() + json_growth * type_bytes) {
+    if (!action || to.room() < names_bytes + action.level.size() + json_growth * texts) {
         return;
     }
     const auto ns = static_cast<std::uint64_t>(
@@ -51,6 +50,7 @@ void put_crash_action_members(const log_record& record, crash_text& to) noexcept
     to.put('.');
     to.put_decimal(ns / 1'000 % 1'000'000, 6);
     if (action.status.empty()) {
+        put_text_member(",\"message_type\":", record.message, to);
         return;
     }
     put_text_member(",\"action_type\":", record.message, to);

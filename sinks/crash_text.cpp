@@ -115,9 +115,10 @@ void put_text_line(const log_record& record, crash_text& to) noexcept {
         to.put(' ');
     }
     to.put_escaped(record.message);
-    if (record.is_truncated || to.is_cut()) {
+    if (to.is_cut()) {
         return;
     }
+    to.put(record.is_truncated ? log_record::cut_mark : std::string_view());
     put_fields(record, crash_form::text, to);
     put_action(record, to);
 }
@@ -307,7 +308,7 @@ void put_crash_line(const log_record& record, crash_form form, crash_text& to) n
         end_json_line(record, body, to);
         return;
     }
-    if (record.is_truncated || body.is_cut()) {
+    if ((record.is_truncated && form != crash_form::text) || body.is_cut()) {
         to.put(log_record::cut_mark);
     }
     if (record.is_own()) {

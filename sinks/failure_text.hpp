@@ -20,9 +20,11 @@ class failure_text {
     explicit failure_text(const std::exception_ptr& error) noexcept;
 
     /// Borrows the texts.
-    [[nodiscard]] action_failure failure() const noexcept {
+    [[nodiscard]] action_failure failure() const& noexcept {
         return {.outcome = outcome_, .exception = exception_, .reason = reason_};
     }
+
+    action_failure failure() const&& = delete;
 
   private:
     void read(const std::exception_ptr& error);

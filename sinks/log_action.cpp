@@ -29,7 +29,7 @@ std::uint64_t resumptions_here() noexcept {
     return running_loop != nullptr ? running_loop->resumptions() : 0;
 }
 
-/// A thread that ends has nobody left to catch what it is parked for.
+/// A thread that ends has nobody left to catch what it is parked for, or to end what it is in.
 class thread_activity_end {
   public:
     ~thread_activity_end() {
@@ -41,26 +41,31 @@ class thread_activity_end {
     void touch() const noexcept {}
 };
 
-void let_go_when_thread_ends() noexcept {
+[[gnu::tls_model("initial-exec")]] constinit thread_local bool is_let_go_at_end = false;
+
+[[gnu::noinline]] void let_go_when_thread_ends() noexcept {
     thread_local const thread_activity_end end;
     end.touch();
+    is_let_go_at_end = true;
 }
 
 } // namespace
 
 // --- its beginning ---
 
-log_action::log_action(const beginning& how, log_action* parent, std::uint32_t bytes) noexcept
-    : source_{how.core.backend, how.core.id, how.core.shown.load(std::memory_order_relaxed)},
+log_action::log_action(const beginning& how, log_action* parent, bool is_kept_only,
+                       std::uint32_t bytes) noexcept
+    : source_{how.core.backend, how.core.id},
       backend_id_(how.core.backend->id()),
       parent_(parent),
       began_(how.core.backend->ticks()),
-      file_(how.where.file_name()),
-      line_(how.where.line()),
+      where_(how.where),
       bytes_(bytes),
       importance_(how.importance),
       exceptions_before_(static_cast<std::int16_t>(std::uncaught_exceptions())),
-      name_is_plain_(is_plain(how.name)) {}
+      name_is_plain_(is_plain(how.name)),
+      is_sampled_(how.is_sampled),
+      is_kept_only_(is_kept_only) {}
 
 /// And those that it is in, if they are nobody else's: in a loop, for there may be many.
 void log_action::destroy() noexcept {
@@ -74,16 +79,16 @@ void log_action::destroy() noexcept {
     } while (each != nullptr && each->give_up());
 }
 
-log_action& log_action::make(const beginning& how, log_action* parent) {
-    const bool is_child = how.uuid.empty() && !how.is_task;
-    log_action* const above = is_child ? current(*how.core.backend) : nullptr;
+/// As a child of `above`; null: a task of its own, or one that is continued.
+log_action& log_action::make(const beginning& how, log_action* parent, log_action* above,
+                             bool is_kept_only) {
     const std::string_view name = cut_at_character(how.name, action_name_bytes_max);
     const std::string_view trace = above != nullptr ? above->given_trace() : how.trace;
     const std::size_t level_bytes =
         above != nullptr ? above->level_prefix().size() + 11 : how.numbers.size() + 1;
     const auto bytes = static_cast<std::uint32_t>(sizeof(log_action) + level_bytes + name.size() +
                                                   trace.size() + tail_slack_bytes);
-    auto& made = *::new (allocate_frame(bytes)) log_action(how, parent, bytes);
+    auto& made = *::new (allocate_frame(bytes)) log_action(how, parent, is_kept_only, bytes);
     // Nothing fails from here on, so that no number is taken for nothing.
     char* to = made.tail();
     if (above != nullptr) {
@@ -100,6 +105,7 @@ log_action& log_action::make(const beginning& how, log_action* parent) {
     made.has_trace_ = trace.copy(to, trace_bytes) == trace_bytes;
     if (above != nullptr) {
         std::memcpy(made.uuid_, above->uuid_, sizeof(made.uuid_));
+        made.is_sampled_ = above->is_sampled_;
     } else if (how.uuid.size() == sizeof(made.uuid_)) {
         std::memcpy(made.uuid_, how.uuid.data(), sizeof(made.uuid_));
     } else {
@@ -108,8 +114,21 @@ log_action& log_action::make(const beginning& how, log_action* parent) {
     return made;
 }
 
+/// A task of its own, but in the trace of another one.
+log_action& log_action::make_in_trace_of(const log_action& other, const beginning& how,
+                                         log_action* parent, bool is_kept_only) {
+    const std::string trace = other.trace();
+    beginning anew = how;
+    anew.trace = trace;
+    anew.is_sampled = other.is_sampled_;
+    return make(anew, parent, nullptr, is_kept_only);
+}
+
 log_action& log_action::begin(const beginning& how, std::string_view fields) {
-    log_action* const above = current(*how.core.backend); // what is parked has ended now
+    const bool is_kept_only = kept_only_flag(how.core, how.importance) != 0;
+    // What is parked has ended when it is known.
+    log_action* const above =
+        current(*how.core.backend, is_kept_only ? log_seen::all : log_seen::shown);
     activity*& place = current_activity_place();
     if (auto* const top = static_cast<log_action*>(place); top != nullptr && top->left_.has(&place))
         [[unlikely]] {
@@ -118,18 +137,25 @@ log_action& log_action::begin(const beginning& how, std::string_view fields) {
     auto* const parent = static_cast<log_action*>(place);
     std::string with_link;
     log_action* made = nullptr;
-    if (how.uuid.empty() && !how.is_task && above != nullptr && above->is_deepest()) [[unlikely]] {
-        // Deeper than a record can tell: a task of its own, which says where it belongs.
+    if (!how.uuid.empty() || how.is_task) {
+        made = &make(how, parent, nullptr, is_kept_only);
+    } else if (above != nullptr && (is_kept_only || above->is_deepest())) [[unlikely]] {
+        // Deeper than a record can tell, or of those that have no numbers: a task of its own, which
+        // says where it belongs.
         const std::string link = above->task_id();
         append_field(with_link, field_text(kv("continues", link)));
         with_link += fields;
         fields = with_link;
-        beginning anew = how;
-        anew.is_task = true;
-        anew.trace = above->given_trace();
-        made = &make(anew, parent);
+        made = &make_in_trace_of(*above, how, parent, is_kept_only);
+    } else if (const log_action* const hidden = // what it is in is kept only
+               above == nullptr && parent != nullptr ? current(*how.core.backend, log_seen::all)
+                                                     : nullptr) [[unlikely]] {
+        made = &make_in_trace_of(*hidden, how, parent, is_kept_only);
     } else {
-        made = &make(how, parent);
+        made = &make(how, parent, above, is_kept_only);
+    }
+    if (&place == &thread_activity && !is_let_go_at_end) [[unlikely]] {
+        let_go_when_thread_ends();
     }
     made->share();
     made->home_.store(&place, std::memory_order_relaxed);
@@ -138,7 +164,7 @@ log_action& log_action::begin(const beginning& how, std::string_view fields) {
     return *made;
 }
 
-log_action* log_action::current(const log_backend& backend) noexcept {
+log_action* log_action::current(const log_backend& backend, log_seen which) noexcept {
     activity*& place = current_activity_place();
     auto* each = static_cast<log_action*>(place);
     if (each != nullptr && each->is_skipped_in(place)) [[unlikely]] {
@@ -146,7 +172,8 @@ log_action* log_action::current(const log_backend& backend) noexcept {
         each = static_cast<log_action*>(place);
     }
     for (; each != nullptr; each = each->parent_) {
-        if (each->backend_id_ == backend.id() && !each->is_skipped_in(place)) {
+        if (each->backend_id_ == backend.id() && !each->is_skipped_in(place) &&
+            (which == log_seen::all || !each->is_kept_only_)) {
             return each;
         }
     }
@@ -266,7 +293,8 @@ void log_action::end_by_exception() noexcept {
         at = at->parent_;
     }
     if (at != this) { // of another task, or not the innermost
-        const action_failure unknown = failure_text().failure();
+        const failure_text text; // which the failure borrows
+        const action_failure unknown = text.failure();
         end(&unknown);
         return;
     }
@@ -274,9 +302,6 @@ void log_action::end_by_exception() noexcept {
     parked_at_ = resumptions_here();
     keeper_ = source_.backend->keep();
     parked_in_.store(&place, std::memory_order_relaxed);
-    if (&place == &thread_activity) {
-        let_go_when_thread_ends();
-    }
 }
 
 /// Ends what is parked in `place`, but for what an exception that is on its way still is to be

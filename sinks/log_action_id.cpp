@@ -11,16 +11,25 @@
 
 namespace sapwood::detail {
 
+log_action* log_action::current_for_others(const log_backend& backend) noexcept {
+    log_action* const inside = current(backend, log_seen::shown);
+    return inside != nullptr ? inside : current(backend, log_seen::all);
+}
+
+char* log_action::put_task_id(char* to) const noexcept {
+    to += uuid().copy(to, uuid().size());
+    *to++ = '@';
+    *to++ = '/';
+    const std::string_view level = level_prefix().substr(0, level_bytes_ - (level_bytes_ > 0));
+    for (const char c : level) {
+        *to++ = c == ',' ? '/' : c;
+    }
+    return to;
+}
+
 std::string log_action::task_id() const {
-    std::string id(uuid());
-    id += "@/";
-    for (const char c : level_prefix()) {
-        id += c == ',' ? '/' : c;
-    }
-    if (id.back() == '/' && level_bytes_ > 0) {
-        id.pop_back();
-    }
-    return id;
+    char id[task_id_bytes_max];
+    return {id, put_task_id(id)};
 }
 
 std::string log_action::take_child_id() const {
@@ -28,12 +37,13 @@ std::string log_action::take_child_id() const {
     if (level_bytes_ > 0) {
         id += '/';
     }
-    if (is_deepest()) {
+    if (is_deepest() || is_kept_only_) {
         return id += '0'; // a number that nothing has
     }
     char number[24]; // behind what may throw, so that none is taken for nothing
     id.reserve(id.size() + sizeof(number));
-    return id.append(number, put_decimal(number, take_number()));
+    id.append(number, put_decimal(number, take_number()));
+    return id;
 }
 
 std::string log_action::traceparent() const {
@@ -45,6 +55,7 @@ std::string log_action::traceparent() const {
     hash += hash == 0 ? 1 : 0; // which no span may be
     trace_parent made;
     trace().copy(made.trace.data(), made.trace.size());
+    made.is_sampled = is_sampled_;
     for (std::size_t i = 0; i < made.span.size() / 2; ++i) {
         put_hex_byte(made.span.data() + 2 * i, static_cast<unsigned>(hash >> (56 - 8 * i)));
     }

@@ -2,11 +2,14 @@
 #include <sapwood/log_action.hpp>
 
 #include <sapwood/log_escape.hpp>
+#include <sapwood/log_record.hpp>
 #include <sapwood/log_write.hpp>
 
 #include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
+#include <new>
+#include <string>
 
 namespace sapwood::detail {
 
@@ -53,11 +56,25 @@ std::size_t own_bytes_max(log_backend& backend) noexcept {
     return producer != nullptr ? producer->writer.frame_bytes_max() / 2 : 512;
 }
 
-void put_action_record(const log_action_source& source, level importance, bool name_is_plain,
+/// Where the action was begun, and what else the consumer wants to know. Without memory for it, a
+/// record does without.
+void add_context(own_fields& own, const log_backend& backend, const std::source_location& where,
+                 bool is_end) noexcept {
+    if (!backend.wants_context()) [[likely]] {
+        return;
+    }
+    try {
+        const std::string context = context_fields(backend, where, is_end);
+        for_each_field(context,
+                       [&](const log_field_view& field) { own.add(field.kind, field.value); });
+    } catch (const std::bad_alloc&) { // of the text
+    }
+}
+
+void put_action_record(const log_action_source& source, level importance, std::uint8_t flags,
                        std::string_view name, std::string_view own,
                        std::string_view users) noexcept {
-    auto flags =
-        static_cast<std::uint8_t>(log_frame::has_fields | (name_is_plain ? log_frame::plain : 0));
+    flags |= log_frame::has_fields;
     const log_producer* const producer = source.backend->producer();
     if (producer != nullptr) {
         const std::size_t room = producer->writer.frame_bytes_max() - sizeof(log_frame) - 8 -
@@ -79,6 +96,9 @@ void put_action_record(const log_action_source& source, level importance, bool n
 } // namespace
 
 char* log_place::put(char* to) const noexcept {
+    if (number_ == 0) [[unlikely]] {
+        return put_inside(to);
+    }
     char* const uuid = to + log_field_header_bytes;
     std::memcpy(uuid, inside_->uuid().data(), uuid_bytes);
     const std::string_view level = inside_->level_prefix();
@@ -92,9 +112,27 @@ char* log_place::put(char* to) const noexcept {
     return end;
 }
 
-log_place log_place::take_inside(const log_backend& backend) noexcept {
-    const log_action* const inside = log_action::current(backend);
-    return inside != nullptr ? log_place(inside, inside->take_number()) : log_place();
+char* log_place::put_inside(char* to) const noexcept {
+    constexpr std::string_view name = "inside";
+    static_assert(bytes_max >=
+                  log_field_header_bytes + name.size() + log_action::task_id_bytes_max);
+    char* const id =
+        to + log_field_header_bytes + name.copy(to + log_field_header_bytes, name.size());
+    char* const end = inside_->put_task_id(id);
+    put_field_header(to, {static_cast<std::uint32_t>(end - id), name.size(), log_field_kind::text});
+    return end;
+}
+
+log_place log_place::take_inside(const log_backend& backend, bool is_kept_only) noexcept {
+    const log_action* const inside =
+        log_action::current(backend, is_kept_only ? log_seen::all : log_seen::shown);
+    return inside == nullptr ? log_place()
+                             : log_place(inside, is_kept_only ? 0 : inside->take_number());
+}
+
+std::uint8_t log_action::frame_flags() const noexcept {
+    return static_cast<std::uint8_t>((name_is_plain_ ? log_frame::plain : 0) |
+                                     (is_kept_only_ ? log_frame::kept_only : 0));
 }
 
 void log_action::write_start(std::string_view fields) noexcept {
@@ -102,7 +140,8 @@ void log_action::write_start(std::string_view fields) noexcept {
     own.place({this, 1}); // nobody else knows it yet
     next_.store(2, std::memory_order_relaxed);
     own.add(log_field_kind::status, "started");
-    put_action_record(source_, importance_, name_is_plain_, name(), own.view(), fields);
+    add_context(own, *source_.backend, where_, false);
+    put_action_record(source_, importance_, frame_flags(), name(), own.view(), fields);
 }
 
 void log_action::write_end(const action_failure* failure) noexcept {
@@ -120,6 +159,7 @@ void log_action::write_end(const action_failure* failure) noexcept {
     own.add_number(log_field_kind::duration,
                    ticks_to_ns(ended - began_, backend.ticks_are_trusted()));
     own.add_number(log_field_kind::children, number - 2);
+    add_context(own, backend, where_, true);
     level importance = importance_;
     std::string_view users;
     if (failure == nullptr) {
@@ -128,17 +168,17 @@ void log_action::write_end(const action_failure* failure) noexcept {
     } else {
         own.add(log_field_kind::exception, failure->exception.substr(0, 256));
         char place[256];
-        const std::string_view file(file_);
+        const std::string_view file(where_.file_name());
         const std::string_view shown =
             file.substr(file.size() - std::min<std::size_t>(file.size(), 200));
-        const auto end = fmt::format_to_n(place, sizeof(place), "{}:{}", shown, line_);
+        const auto end = fmt::format_to_n(place, sizeof(place), "{}:{}", shown, where_.line());
         own.add(log_field_kind::source, {place, std::min(end.size, sizeof(place))});
         own.add(log_field_kind::reason, failure->reason);
         if (failure->outcome == action_outcome::failed) {
             importance = std::max(importance, level::error);
         }
     }
-    put_action_record(source_, importance, name_is_plain_, name(), own.view(), users);
+    put_action_record(source_, importance, frame_flags(), name(), own.view(), users);
 }
 
 } // namespace sapwood::detail

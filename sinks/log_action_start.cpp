@@ -5,7 +5,10 @@
 #include <sapwood/trace_parent.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <string>
+#include <system_error>
 #include <utility>
 
 namespace sapwood {
@@ -48,9 +51,11 @@ parsed_task_id parse_task_id(std::string_view id) {
     for (std::string_view rest = id.substr(at + 1); !rest.empty();) {
         const std::size_t end = std::min(rest.find('/', 1), rest.size());
         const std::string_view number = rest.substr(0, end);
-        const bool is_number = number.size() >= 2 && number.size() <= 10 && number[0] == '/' &&
-                               number[1] != '0' &&
-                               number.find_first_not_of("0123456789", 1) == number.npos;
+        std::uint32_t value = 0;
+        const char* const number_end = number.data() + number.size();
+        const bool is_number = number.size() >= 2 && number[0] == '/' && number[1] != '0' &&
+                               std::from_chars(number.data() + 1, number_end, value) ==
+                                   std::from_chars_result{number_end, std::errc()};
         if (!is_number) {
             return {};
         }
@@ -84,7 +89,12 @@ action logger::continue_action(std::string_view task_id, const action_name& name
         const std::string_view shown = detail::cut_at_character(task_id, shown_id_bytes_max);
         detail::append_field(with_link, detail::field_text(kv("continues", shown)));
         with_link += fields;
-        return begin_action(level::info, name, with_link);
+        return action(detail::log_action::begin({.core = *core_,
+                                                 .importance = level::info,
+                                                 .name = name.text(),
+                                                 .where = name.where(),
+                                                 .is_task = true},
+                                                with_link));
     }
     return action(detail::log_action::begin({.core = *core_,
                                              .importance = level::info,
@@ -111,17 +121,18 @@ action logger::trace_action(std::string_view header, const action_name& name,
                                    .name = name.text(),
                                    .where = name.where(),
                                    .trace = parent ? parent->trace_id() : std::string_view(),
-                                   .is_task = parent.has_value()},
+                                   .is_sampled = !parent || parent->is_sampled,
+                                   .is_task = true},
                                   with_trace));
 }
 
 std::string logger::serialize_task_id() const {
-    const detail::log_action* const inside = detail::log_action::current(*core_->backend);
+    const auto* const inside = detail::log_action::current_for_others(*core_->backend);
     return inside != nullptr ? inside->take_child_id() : std::string();
 }
 
 std::string logger::traceparent() const {
-    const detail::log_action* const inside = detail::log_action::current(*core_->backend);
+    const auto* const inside = detail::log_action::current_for_others(*core_->backend);
     return inside != nullptr ? inside->traceparent() : std::string();
 }
 

@@ -13,6 +13,9 @@ namespace sapwood::detail {
 
 namespace {
 
+/// More than a record takes.
+constexpr std::size_t value_bytes_limit = 1u << 20;
+
 std::string_view trimmed(std::string_view text) noexcept {
     const std::size_t begin = text.find_first_not_of(" \t\n");
     if (begin == text.npos) {
@@ -107,22 +110,42 @@ bool mentions(std::string_view expression, std::string_view name) noexcept {
 
 } // namespace
 
-call_values::call_values(const log_backend& backend, const log_call_options& how, std::size_t count)
+call_values::call_values(const log_backend& backend, const log_call_options& how,
+                         std::size_t count) noexcept
     : backend_(&backend),
-      name_(how.name),
-      redact_(how.redact),
       arguments_(how.arguments),
-      value_bytes_max_(how.value_bytes_max),
+      value_bytes_max_(std::min(how.value_bytes_max, value_bytes_limit)),
       shows_result_(how.shows_result),
       importance_(how.importance),
       where_(how.where) {
-    const bool has_names = !trimmed(arguments_).empty();
-    const bool is_one_each =
-        count_of(arguments_) == count && arguments_.find("...") == arguments_.npos;
-    if (has_names && !is_one_each) { // nobody knows which name is whose
-        hides_arguments_ = !trimmed(redact_).empty() || !backend.redacted().empty();
+    try {
+        name_ = how.name;
+        redact_ = how.redact;
+        if (count > 0 &&
+            (count_of(arguments_) != count || arguments_.find("...") != arguments_.npos)) {
+            arguments_ = {}; // nobody knows which name is whose
+            hides_arguments_ = redacts_by_name();
+        }
+    } catch (const std::bad_alloc&) { // the call is made all the same
+        name_ = how.name.substr(0, 12);
         arguments_ = {};
+        hides_arguments_ = true;
+        shows_result_ = false;
     }
+}
+
+/// Whether what is never shown has another name than one that the log itself gives.
+bool call_values::redacts_by_name() const {
+    const auto is_made = [](std::string_view name) {
+        return name == "result" || (name.size() > 3 && name.starts_with("arg") &&
+                                    name.find_first_not_of("0123456789", 3) == name.npos);
+    };
+    for (std::string_view list = redact_; !list.empty();) {
+        if (const std::string_view name = take_first(list); !name.empty() && !is_made(name)) {
+            return true;
+        }
+    }
+    return !std::ranges::all_of(backend_->redacted(), is_made);
 }
 
 std::string_view call_values::next_name() {
@@ -167,13 +190,12 @@ void call_values::put_text_value(std::string_view name, std::string_view value) 
 }
 
 void call_values::put_formatted_value(std::string_view name, fmt::format_args value) {
-    std::string text(value_bytes_max_, '\0');
+    std::string text(value_bytes_max_ + 1, '\0'); // whether a character ends there
     const auto made = fmt::vformat_to_n(text.data(), text.size(), "{}", value);
-    if (made.size <= text.size()) {
+    if (made.size <= value_bytes_max_) {
         text.resize(made.size);
     } else {
-        text.resize(
-            cut_at_character(text, text.size() - std::min<std::size_t>(text.size(), 1)).size());
+        text.resize(cut_at_character(text, value_bytes_max_).size());
         text += fmt::format("... ({} bytes)", made.size);
     }
     append_field(fields_, field_text(kv(name, text)));

@@ -37,7 +37,8 @@ std::string foreign_fields(const foreign_record& record) {
 
 void put_foreign(const log_core& core, const foreign_record& record) {
     std::string fields = foreign_fields(record);
-    if (const log_place place = log_place::take(*core.backend)) {
+    fields.reserve(fields.size() + log_place::bytes_max); // nothing fails when it is taken
+    if (const log_place place = log_place::take(*core.backend, false)) {
         char text[log_place::bytes_max]; // behind the origin, which comes first
         fields.append(text, place.put(text));
     }

@@ -22,7 +22,8 @@ void add_field(std::string& to, log_field_kind kind, std::string_view value) {
 
 } // namespace
 
-std::string context_fields(const log_backend& backend, const std::source_location& where) {
+std::string context_fields(const log_backend& backend, const std::source_location& where,
+                           bool is_end) {
     std::string fields;
     if (backend.wants_location()) {
         add_field(fields, log_field_kind::location,
@@ -31,7 +32,8 @@ std::string context_fields(const log_backend& backend, const std::source_locatio
     }
     if (backend.wants_site()) {
         const std::uint64_t site = (reinterpret_cast<std::uintptr_t>(where.file_name()) << 24) ^
-                                   (std::uint64_t{where.line()} << 8) ^ where.column();
+                                   (std::uint64_t{where.line()} << 8) ^ where.column() ^
+                                   (std::uint64_t{is_end} << 63);
         char bytes[sizeof(site)];
         std::memcpy(bytes, &site, sizeof(site));
         add_field(fields, log_field_kind::site, {bytes, sizeof(bytes)});
@@ -74,7 +76,9 @@ void put_slowly(const log_core& core, level importance, std::string_view message
         with_context += fields;
         fields = with_context;
     }
-    put_long_record(core, importance, 0, message, fields, log_place::take(*core.backend));
+    const std::uint8_t kept_only = kept_only_flag(core, importance);
+    put_long_record(core, importance, kept_only, message, fields,
+                    log_place::take(*core.backend, kept_only != 0));
 }
 
 namespace {

@@ -64,27 +64,51 @@ std::optional<pair> take_pair(std::string_view& text) noexcept {
     return take_logfmt(text, found.key, found.value) ? std::optional(found) : std::nullopt;
 }
 
-/// The message is what stands before the last pairs.
-void read_text(std::string_view text, place_of_text& to) {
-    const std::string_view all = text;
-    std::size_t message_bytes = 0;
+/// Calls `visit` with each pair and where it begins, and with none for a word that is no pair and
+/// where that ends.
+template <class Visit>
+void for_each_pair(std::string_view text, Visit&& visit) {
+    const std::size_t bytes = text.size();
     while (!text.empty()) {
+        const std::size_t at = bytes - text.size();
         if (text.front() == ' ') {
             text.remove_prefix(1);
         } else if (const auto found = take_pair(text)) {
-            if (!to.take(*found)) {
-                to.fields.push_back(*found);
-            }
+            visit(found, at);
         } else {
             text.remove_prefix(std::min(text.find(' '), text.size()));
-            // The log's own marks stand behind a place.
-            if (to.task.empty() || to.level.empty()) {
-                message_bytes = all.size() - text.size();
-                to.fields.clear();
-            }
+            visit(std::nullopt, bytes - text.size());
         }
     }
-    to.message = all.substr(0, message_bytes);
+}
+
+/// The log writes a place last, behind whatever a message and its fields say: what stands in front
+/// of the last `task_uuid` is those. The message is what stands before the last pairs of them.
+void read_text(std::string_view text, place_of_text& to) {
+    std::size_t place_at = text.npos;
+    for_each_pair(text, [&](const std::optional<pair>& found, std::size_t at) {
+        place_at = found && found->key == "task_uuid" ? at : place_at;
+    });
+    const std::string_view said = text.substr(0, place_at);
+    std::size_t message_bytes = 0;
+    for_each_pair(said, [&](const std::optional<pair>& found, std::size_t at) {
+        if (found) {
+            to.fields.push_back(*found);
+        } else {
+            message_bytes = at;
+            to.fields.clear();
+        }
+    });
+    to.message = said.substr(0, message_bytes);
+    if (place_at == text.npos) {
+        return;
+    }
+    // The log's own marks stand behind it.
+    for_each_pair(text.substr(place_at), [&](const std::optional<pair>& found, std::size_t) {
+        if (found && !to.take(*found)) {
+            to.fields.push_back(*found);
+        }
+    });
 }
 
 /// A text of JSON that says what `text`, which is escaped, was; false where JSON cannot, and it

@@ -3,11 +3,10 @@
 // the tasks, branches and members that it starts, and in the calls of run_blocking. Two tasks that
 // take turns never mix. Outside of tasks the same holds for the thread.
 //
-//     auto action = log.start_action("save_order", kv("order", id));   // a record: it has started
-//     co_await db.insert(order);                                       // records inside hang below
+//     auto action = log.start_action("save_order", kv("order", id));  // a record: it has started
+//     co_await db.insert(order);                  // records inside hang below
 //     action.add_success(kv("receipt", r.id));
-//     co_return r;                                                     // a record: it has
-//     succeeded
+//     co_return r;                                // a record: it has succeeded
 //
 // The records are eliot's: task_uuid, task_level, action_type, action_status. The log, by any of
 // its loggers, has to outlive its actions.

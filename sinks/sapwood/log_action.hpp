@@ -27,9 +27,10 @@ struct log_core;
 struct log_action_source {
     log_backend* backend;
     std::uint16_t id;
-    /// As a logger has it.
-    std::atomic<level> shown;
 };
+
+/// Which actions are looked for: all, or those that are not made for keeping only (log_recent).
+enum class log_seen : std::uint8_t { all, shown };
 
 enum class action_outcome : std::uint8_t { succeeded, failed, cancelled };
 
@@ -52,6 +53,7 @@ class log_action final : public activity {
         std::string_view numbers = {};
         /// 32 hexadecimal digits, where it is in somebody else's trace.
         std::string_view trace = {};
+        bool is_sampled = true;
         /// A task of its own, whatever the caller is in.
         bool is_task = false;
     };
@@ -61,7 +63,10 @@ class log_action final : public activity {
     [[nodiscard]] static log_action& begin(const beginning& how, std::string_view fields);
 
     /// The innermost one of this log that the caller is in; null where it is in none.
-    [[nodiscard]] static log_action* current(const log_backend& backend) noexcept;
+    [[nodiscard]] static log_action* current(const log_backend& backend, log_seen which) noexcept;
+
+    /// The same for what others are to know: one that is shown, if there is one.
+    [[nodiscard]] static log_action* current_for_others(const log_backend& backend) noexcept;
 
     // --- its scope's ---
 
@@ -116,7 +121,12 @@ class log_action final : public activity {
         return level_bytes_ + 11u > log_place::level_bytes_max;
     }
 
-    /// `<uuid>@/2/3`, as eliot writes it: the task, and the action in it.
+    /// `<uuid>@/2/3`, as eliot writes it: the task, and the action in it. In place of what is at
+    /// `to`, task_id_bytes_max at most; its end.
+    char* put_task_id(char* to) const noexcept;
+    static constexpr std::size_t task_id_bytes_max =
+        log_place::uuid_bytes + 2 + log_place::level_bytes_max;
+
     [[nodiscard]] std::string task_id() const;
 
     /// The same of a child that is to be begun elsewhere, whose number is taken. Ends in /0 where
@@ -141,12 +151,16 @@ class log_action final : public activity {
     void let_go(activity*& place) noexcept override;
 
   private:
-    log_action(const beginning& how, log_action* parent, std::uint32_t bytes) noexcept;
+    log_action(const beginning& how, log_action* parent, bool is_kept_only,
+               std::uint32_t bytes) noexcept;
     ~log_action() override = default;
 
     void destroy() noexcept override;
 
-    [[nodiscard]] static log_action& make(const beginning& how, log_action* parent);
+    [[nodiscard]] static log_action& make(const beginning& how, log_action* parent,
+                                          log_action* above, bool is_kept_only);
+    [[nodiscard]] static log_action& make_in_trace_of(const log_action& other, const beginning& how,
+                                                      log_action* parent, bool is_kept_only);
     enum class settling : std::uint8_t { what_is_caught, all };
 
     [[nodiscard]] bool is_skipped_in(activity* const& place) const noexcept {
@@ -160,6 +174,7 @@ class log_action final : public activity {
     void pop(activity*& place) noexcept;
     void leave_place(activity*& place) noexcept;
     void leave_for_good(activity*& place) noexcept;
+    [[nodiscard]] std::uint8_t frame_flags() const noexcept;
     void write_start(std::string_view fields) noexcept;
     void write_end(const action_failure* failure) noexcept;
 
@@ -177,8 +192,7 @@ class log_action final : public activity {
     std::uint64_t backend_id_;
     log_action* parent_;
     std::uint64_t began_;
-    const char* file_;
-    std::uint32_t line_;
+    std::source_location where_;
     std::uint32_t bytes_;
     std::uint16_t name_bytes_;
     std::uint8_t level_bytes_;
@@ -186,6 +200,10 @@ class log_action final : public activity {
     std::int16_t exceptions_before_;
     bool name_is_plain_;
     bool has_trace_ = false;
+    bool is_sampled_ = true;
+    /// Of a level that is made for outputs only that keep such, and so are its records. It takes no
+    /// number, and gives none.
+    bool is_kept_only_;
     char uuid_[log_place::uuid_bytes];
 
     // Any thread.

@@ -4,11 +4,12 @@
 //
 //     auto r = co_await log.call("save_order", save_order, order);        // arg0, result
 //     auto r = co_await SAPWOOD_LOG_CALL(log, save_order, order);         // order, result
-//     log.call({.name = "login", .arguments = "user, password", .redact = "password"}, login, u,
-//     p);
+//     log.call({.name = "login", .arguments = "u, p", .redact = "p"}, login, u, p);
 //
 // Values are shown as fmt formats them by `{}`; those of a type that has a function
 // `log_value(const T&)` beside it as what that returns; others by the type's name. Any thread.
+// A lambda that makes a task is kept, and its arguments are, as copies: not those that it wants by
+// reference, or that cannot be copied, which have to live as long as for a call without a log.
 #pragma once
 
 #include <sapwood/logger.hpp>
@@ -39,8 +40,8 @@ struct log_call_options {
 
     /// Whose values are never shown, with commas between: names that stand somewhere in an
     /// argument's expression, such as `password` in `std::move(user.password)`, and `result`.
-    /// Besides logger_options::redact. Where it is not known which name is whose, no argument is
-    /// shown.
+    /// Besides logger_options::redact. Where it is not known which name is whose, as without
+    /// `arguments`, and another name than `result` and `arg<N>` is redacted, no argument is shown.
     std::string_view redact = {};
 
     /// A value that is longer is cut, and says how long it was.
@@ -81,7 +82,8 @@ concept has_log_value = requires(const T& value) { log_value(value); };
 class call_values {
   public:
     /// `count` arguments are going to be added.
-    call_values(const log_backend& backend, const log_call_options& how, std::size_t count);
+    call_values(const log_backend& backend, const log_call_options& how,
+                std::size_t count) noexcept;
 
     template <class T>
     void add_argument(const T& value) noexcept {
@@ -147,6 +149,7 @@ class call_values {
         }
     }
 
+    [[nodiscard]] bool redacts_by_name() const;
     [[nodiscard]] std::string_view next_name();
     [[nodiscard]] bool is_redacted(std::string_view name) const;
     void put_why_not(std::string_view name) noexcept;
@@ -197,6 +200,30 @@ task<T> await_call(logger log, call_values values, task<T> work) {
         here.fail(std::current_exception());
         throw;
     }
+}
+
+/// Whether argument `Index` may be a copy of the call's own: not where the function wants the
+/// caller's, as a `service&`, and where it cannot be copied.
+template <std::size_t Index, class F, class... Args, std::size_t... Indices>
+[[nodiscard]] consteval bool may_copy(std::index_sequence<Indices...>) {
+    using argument = std::tuple_element_t<Index, std::tuple<Args...>>;
+    if constexpr (std::is_constructible_v<std::decay_t<argument>, argument>) {
+        return std::is_invocable_v<
+            F&, std::conditional_t<Index == Indices, std::decay_t<Args>, Args>...>;
+    } else {
+        return false;
+    }
+}
+
+template <std::size_t Index, class F, class... Args>
+using kept_argument =
+    std::conditional_t<may_copy<Index, F, Args...>(std::index_sequence_for<Args...>()),
+                       std::decay_t<std::tuple_element_t<Index, std::tuple<Args...>>>,
+                       std::tuple_element_t<Index, std::tuple<Args...>>>;
+
+template <class F, class... Args, std::size_t... Indices>
+auto keep_arguments(std::index_sequence<Indices...>, Args&&... args) {
+    return std::tuple<kept_argument<Indices, F, Args...>...>(std::forward<Args>(args)...);
 }
 
 /// Keeps what a lambda coroutine has captured, and its arguments, until it is over.
@@ -267,7 +294,8 @@ decltype(auto) logger::call(const log_call_options& how, F&& work, Args&&... arg
         }
         return detail::await_kept_call<typename result::value_type>(
             *this, std::move(values), function(std::forward<F>(work)),
-            std::tuple<std::decay_t<Args>...>(std::forward<Args>(args)...));
+            detail::keep_arguments<function, Args...>(std::index_sequence_for<Args...>(),
+                                                      std::forward<Args>(args)...));
     } else {
         return detail::call_now(*this, how, std::forward<F>(work), std::forward<Args>(args)...);
     }

@@ -32,12 +32,14 @@ class log_place {
 
     /// The next one in the action of this log that the task, or the thread, is in; none where it is
     /// in none. It is taken for good: who takes it and makes no record leaves a gap that readers
-    /// see.
-    [[nodiscard, gnu::always_inline]] static log_place take(const log_backend& backend) noexcept {
+    /// see. A record that is kept only (log_recent) takes none of those that readers of the log
+    /// count: it says where it was, by a field `inside`.
+    [[nodiscard, gnu::always_inline]] static log_place take(const log_backend& backend,
+                                                            bool is_kept_only) noexcept {
         if (current_activity() == nullptr) [[likely]] {
             return {};
         }
-        return take_inside(backend);
+        return take_inside(backend, is_kept_only);
     }
 
     explicit operator bool() const noexcept { return inside_ != nullptr; }
@@ -50,10 +52,12 @@ class log_place {
     char* put(char* to) const noexcept;
 
   private:
-    [[nodiscard]] static log_place take_inside(const log_backend& backend) noexcept;
+    [[nodiscard]] static log_place take_inside(const log_backend& backend,
+                                               bool is_kept_only) noexcept;
+    char* put_inside(char* to) const noexcept;
 
     const log_action* inside_ = nullptr;
-    std::uint32_t number_ = 0;
+    std::uint32_t number_ = 0; // of the record; 0: it has none
 };
 
 } // namespace sapwood::detail

@@ -30,6 +30,13 @@ struct log_core {
     std::atomic<level> shown;
 };
 
+/// The flag of a record that is made for outputs only that keep such.
+[[nodiscard, gnu::always_inline]] inline std::uint8_t kept_only_flag(const log_core& core,
+                                                                     level importance) noexcept {
+    return importance < core.shown.load(std::memory_order_relaxed) ? log_frame::kept_only
+                                                                   : std::uint8_t{0};
+}
+
 [[nodiscard]] constexpr std::size_t frame_bytes(std::size_t text_bytes) noexcept {
     return (sizeof(log_frame) + text_bytes + 7) & ~std::size_t{7};
 }
@@ -83,9 +90,6 @@ template <class Core, class Put>
     const auto text_bytes = static_cast<std::size_t>(ends.fields - text);
     const std::size_t bytes = frame_bytes(text_bytes);
     const std::size_t padding = bytes - sizeof(log_frame) - text_bytes;
-    if (importance < core.shown.load(std::memory_order_relaxed)) [[unlikely]] {
-        flags |= log_frame::kept_only;
-    }
     put_frame_header(
         place, {.bytes = static_cast<std::uint32_t>(bytes),
                 .sequence = static_cast<std::uint32_t>(ring.sequence()),
@@ -106,8 +110,10 @@ void put_long_record(const log_core& core, level importance, std::uint8_t flags,
 /// The longest text that is written in place without asking.
 inline constexpr std::size_t log_text_bytes_max = 512;
 
-/// What the consumer wants to know besides: where the call stands, which task it is in.
-std::string context_fields(const log_backend& backend, const std::source_location& where);
+/// What the consumer wants to know besides: where the call stands, which task it is in. An action's
+/// last record has the place of its first one, and a rate of its own.
+std::string context_fields(const log_backend& backend, const std::source_location& where,
+                           bool is_end = false);
 
 /// Everything but the quickest: messages that fmt makes, long ones, ones with context.
 void put_slowly(const log_core& core, level importance, std::string_view message,
@@ -185,9 +191,10 @@ template <class Format, std::size_t... Indices, class... Texts>
         return false;
     }
     const bool plain = format.literals_are_plain() && ((Indices >= count || texts.plain()) && ...);
-    const log_place place = log_place::take(*core.backend);
+    const std::uint8_t kept_only = kept_only_flag(core, importance);
+    const log_place place = log_place::take(*core.backend, kept_only != 0);
     const auto flags =
-        static_cast<std::uint8_t>((plain ? log_frame::plain : 0) |
+        static_cast<std::uint8_t>((plain ? log_frame::plain : 0) | kept_only |
                                   (sizeof...(Texts) > count || place ? log_frame::has_fields : 0));
     put_record(
         core, importance, flags,

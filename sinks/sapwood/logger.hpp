@@ -247,7 +247,8 @@ class logger {
 
     /// Begins an action that somebody's request has caused: a task of its own, in the trace that
     /// `traceparent`, the request's header, names; its fields say so, as `trace_id` and
-    /// `parent_span_id`. Where that is no such header, it is ignored, as the W3C wants it.
+    /// `parent_span_id`. What is no such header is ignored, as the W3C wants it: a task in a trace
+    /// of its own.
     template <class... T>
     [[nodiscard]] action continue_trace(std::string_view traceparent, action_name name,
                                         const log_field<T>&... fields) const {

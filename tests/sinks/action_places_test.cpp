@@ -10,6 +10,7 @@
 #include <sapwood/logger.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
+#include <sapwood/when_any.hpp>
 
 #include <chrono>
 #include <doctest/doctest.h>
@@ -24,6 +25,7 @@
 namespace {
 
 using namespace sapwood;
+using namespace std::chrono_literals;
 using strings = std::vector<std::string>;
 using test::action_log;
 
@@ -253,6 +255,38 @@ TEST_SUITE("action_places") {
             },
             all);
         CHECK(all.lines().back().uuid.empty());
+    }
+
+    TEST_CASE("an exception through an action that others are in says that it is not known") {
+        action_log all;
+        action inner;
+        try {
+            auto outer = all.log.start_action("outer");
+            inner = all.log.start_action("inner");
+            throw std::runtime_error("lost");
+        } catch (const std::runtime_error&) {
+        }
+        inner.succeed();
+        const auto lines = all.lines();
+        CHECK(all.outline() == strings{"outer+@1", "inner+@2,1", "outerf@3", "inners@2,2"});
+        CHECK(lines[2].exception == "unknown");
+        CHECK(lines[2].reason.starts_with("an exception that was handled without a record: "));
+    }
+
+    CO_TEST_CASE("what loses in when_any is cancelled, and is told before who waits goes on") {
+        action_log all;
+        {
+            auto outer = all.log.start_action("outer");
+            const auto sleep_in = [](const logger& log, const char* name,
+                                     clock::duration how_long) -> task<> {
+                auto action = log.start_action(name);
+                co_await sleep_for(how_long);
+            };
+            co_await when_any(sleep_in(all.log, "quick", 1ms), sleep_in(all.log, "slow", 1h));
+            all.log.info("after");
+        }
+        CHECK(all.outline() == strings{"outer+@1", "quick+@2,1", "slow+@3,1", "quicks@2,2",
+                                       "slowc@3,2", "after@4", "outers@5"});
     }
 
     CO_TEST_CASE("an action that is given to a coroutine fails by what leaves it") {

@@ -1,16 +1,18 @@
 """Reads a log of actions with nothing of sapwood's, and says what is wrong with it.
 
-usage: action_reader.py PROGRAM [REQUESTS]: runs demos/actions, and reads the log that it has written;
-of more requests than three each is rebuilt, and what hangs below it must be its own.
+usage: action_reader.py PROGRAM REQUESTS [TREE]: runs demos/actions, and reads the log that it has
+written; each request is rebuilt, and what hangs below it must be its own. TREE, tools/sapwood, must
+show the same trees.
 
 Each task is rebuilt from its records, whatever their order; the numbers of each action's records are
 1, 2, 3 and so on, its end's is the last, and says how many there are between. Where python3-eliot is
-installed, its parser reads the log as well.
+installed, its parser reads the log of few requests as well.
 """
 
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -79,64 +81,91 @@ def outline(actions, key, depth=0):
 
 
 SAVED = """\
-post succeeded
-  consume_msg succeeded
-    save_request_body succeeded"""
+request succeeded
+  post succeeded
+    consume_msg succeeded
+      save_request_body succeeded"""
 NOT_SAVED = """\
-post succeeded
-  consume_msg succeeded
-    save_request_body failed
-    exception succeeded"""
-REFUSED = "post failed"
+request succeeded
+  post succeeded
+    consume_msg succeeded
+      save_request_body failed
+      exception succeeded"""
+REFUSED = """\
+request failed
+  post failed"""
 
 
 def body_of(number):
-    return {2: '{"disk": "full"}', 3: "no JSON"}.get(number, f'{{"number": {number}}}')
+    special = {2: '{"disk": "full"}', 3: "no JSON", 4: '{\n"\\\x1b\u2028"},{"task_uuid":'}
+    return special.get(number, f'{{"number": {number}}}')
 
 
 def check_trees(actions, requests):
-    """Each request has its tree, in which everything tells of its own body."""
-    expected = {body_of(number): SAVED for number in range(1, requests + 1)}
-    expected |= {body_of(2): NOT_SAVED, body_of(3): REFUSED}
+    """Each request has its tree, in the trace that it came with, in which everything tells of its
+    own body. Returns the trees."""
+    expected = {number: SAVED for number in range(1, requests + 1)} | {2: NOT_SAVED, 3: REFUSED}
+    trees = []
     for key, inside in actions.items():
         if key[1] != ():
             continue
-        body = inside[1]["fields"]["body"]
+        caller = inside[1]["fields"]
+        number = int(caller["trace_id"], 16)
+        require(caller["parent_span_id"] == f"{number:016x}", "another caller", caller)
         told = "\n".join(outline(actions, key))
-        require(told == expected.pop(body, ""), "another tree, or once more", (body, told))
+        require(told == expected.pop(number, ""), "another tree, or once more", (number, told))
+        body = actions[key[0], (2,)][1]["fields"]["body"]
+        require(body == body_of(number), "another body", body)
         if told != REFUSED:
-            saved = actions[key[0], (2, 2)][1]
+            saved = actions[key[0], (2, 2, 2)][1]
             require(saved["fields"]["msg"] == body, "it is in the tree of another", saved)
+        trees.append(told)
     require(not expected, "requests are missing", list(expected)[:3])
+    return trees
 
 
-def check_with_eliot(records):
+def check_with_tree(tool, path, trees):
+    """What `sapwood tree` shows, less fields, places, times and lines, is the same."""
+    ran = subprocess.run([tool, "tree", "--ascii", path], capture_output=True, text=True, check=False)
+    require(ran.returncode == 0 and ran.stderr == "", "sapwood tree complains", ran)
+    shown = []
+    for line in ran.stdout.split("\n"):
+        start = re.match(r"((?:[| ]   )*)[|+`]-- (\S+?)/[\d/]+ => (?:started|(\S+))", line)
+        if start and start[3] is None:
+            shown.append("  " * (len(start[1]) // 4) + start[2])
+    told = [re.sub(r" \S+$", "", line) for tree in trees for line in tree.split("\n")]
+    require(sorted(shown) == sorted(told), "sapwood tree shows others", (shown, told))
+
+
+def check_with_eliot(records, requests):
     try:
         from eliot.parse import Parser
     except ImportError:
         print("eliot's own parser is left out: python3-eliot is not installed")
         return
     tasks = list(Parser.parse_stream(records))
-    require(len(tasks) == 3, f"eliot sees {len(tasks)} tasks")
+    require(len(tasks) == requests, f"eliot sees {len(tasks)} tasks")
     for task in tasks:
         require(task.is_complete(), f"eliot sees a task that is not complete: {task.root()}")
 
 
 def main():
-    requests = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    requests = int(sys.argv[2])
     gc.disable()  # what was read is kept, and looking through it takes as long as all else
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "actions.json")
         subprocess.run([sys.argv[1], "--log", path, "--out", os.path.join(directory, "out.txt"),
                         "--requests", str(requests)], check=True, stdout=subprocess.DEVNULL)
         records = [record for record in read_log(path) if "task_uuid" in record]
-    actions = build(records)
-    for key, inside in actions.items():
-        check_action(key, inside)
-    check_trees(actions, requests)
+        actions = build(records)
+        for key, inside in actions.items():
+            check_action(key, inside)
+        trees = check_trees(actions, requests)
+        if len(sys.argv) > 3:
+            check_with_tree(sys.argv[3], path, trees)
     print(f"{len(actions)} actions are those of {requests} requests")
-    if requests == 3:
-        check_with_eliot(records)
+    if requests <= 10:
+        check_with_eliot(records, requests)
 
 
 main()

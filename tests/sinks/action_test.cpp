@@ -352,11 +352,15 @@ TEST_SUITE("action") {
               strings{"outer+@1", "service", "inner+@1", "still@2", "inners@3", "outers@2"});
     }
 
-    CO_TEST_CASE("services with one listener are each in their own") {
+    CO_TEST_CASE("services with one listener are each in their own, and the listener is told") {
         action_log all;
 
-        class deaf final : public stop_listener {
-            void stop_requested() noexcept override {}
+        class counting final : public stop_listener {
+          public:
+            int asked = 0;
+
+          private:
+            void stop_requested() noexcept override { ++asked; }
         } listener;
 
         const auto serve = [](const logger& log, const char* name) -> task<> {
@@ -367,10 +371,12 @@ TEST_SUITE("action") {
         };
         auto one = spawn_shielded(serve(all.log, "one"), listener);
         auto two = spawn_shielded(serve(all.log, "two"), listener);
+        co_await yield();
+        one.cancel(); // they go on
+        CHECK(listener.asked == 1);
         co_await one;
         co_await two;
         CHECK(all.outline() ==
               strings{"one+@1", "two+@1", "in one@2", "ones@3", "in two@2", "twos@3"});
-        one.cancel(); // which tells nobody
     }
 }

@@ -5,6 +5,8 @@
 #include "sinks/crash_text.hpp"
 
 #include <sapwood/json_layout.hpp>
+#include <sapwood/syslog_layout.hpp>
+#include <sapwood/text_layout.hpp>
 
 #include <cstdint>
 #include <cstdlib>
@@ -35,6 +37,18 @@ std::string logfmt_of(const owned_record& record) {
     const std::string_view begin = "time=2026-11-21T22:39:56.123456789Z level=info thread=1234 ";
     REQUIRE(line.starts_with(begin));
     return line.substr(begin.size());
+}
+
+std::string line_of_json(const owned_record& record) {
+    json_layout form;
+    return line_of(form, record);
+}
+
+std::string crash_line_of(crash_form form, const log_record& record) {
+    char memory[detail::crash_line_bytes_min];
+    detail::crash_text line(memory, sizeof(memory));
+    detail::put_crash_line(record, form, line);
+    return std::string(line.text());
 }
 
 } // namespace
@@ -141,6 +155,16 @@ TEST_SUITE("json_layout") {
         const std::string line = line_of(logfmt, record);
         CHECK(line.substr(line.find(" task_uuid=")) ==
               " " + place + " message=save_order fields.task_uuid=mine\n");
+        syslog_layout syslog({.format = syslog_format::rfc5424});
+        const std::string sent = line_of(syslog, record);
+        CHECK(sent.find(" fields.task_uuid=\"mine\"") != std::string::npos);
+        CHECK(sent.find(" task_uuid=\"0af76519-16cd-43dd-8448-eb211c80319c\" "
+                        "task_level=\"/2/31/4\"") != std::string::npos);
+        CHECK(sent.find(" task_uuid=\"mine\"") == std::string::npos);
+        CHECK(crash_line_of(crash_form::text, record.view())
+                  .ends_with(" info save_order task_uuid=mine " + place + "\n"));
+        CHECK(crash_line_of(crash_form::json, record.view()) == line_of_json(record));
+        CHECK(crash_line_of(crash_form::logfmt, record.view()) == line);
     }
 
     TEST_CASE("a signal handler writes the same of a record in an action") {
@@ -153,14 +177,16 @@ TEST_SUITE("json_layout") {
         record.with(detail::log_field_kind::source, "a.cpp:17");
         record.with(detail::log_field_kind::reason, "the task was asked to stop");
         record.with(kv("age", 12));
-        json_layout json;
-        logfmt_layout logfmt;
-        for (const crash_form form : {crash_form::json, crash_form::logfmt}) {
-            char memory[detail::crash_line_bytes_min];
-            detail::crash_text line(memory, sizeof(memory));
-            detail::put_crash_line(record.view(), form, line);
-            log_layout& usual = form == crash_form::json ? static_cast<log_layout&>(json) : logfmt;
-            CHECK(line.text() == line_of(usual, record));
+        owned_record message{.message = "it is \"slow\"", .is_truncated = true};
+        message.with(detail::log_field_kind::place, "0af76519-16cd-43dd-8448-eb211c80319c2,5");
+        message.with(kv("age", 12));
+        for (const owned_record& each : {record, message}) {
+            CHECK(crash_line_of(crash_form::json, each.view()) == line_of_json(each));
         }
+        logfmt_layout logfmt;
+        CHECK(crash_line_of(crash_form::logfmt, record.view()) == line_of(logfmt, record));
+        text_layout text({.pattern = "%v"});
+        CHECK(crash_line_of(crash_form::text, message.view())
+                  .ends_with(" info " + line_of(text, message)));
     }
 }

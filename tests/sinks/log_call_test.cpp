@@ -3,14 +3,17 @@
 #include "support/allocations.hpp"
 #include "support/co_test.hpp"
 
+#include <sapwood/channel.hpp>
 #include <sapwood/log_call.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
 #include <chrono>
 #include <doctest/doctest.h>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,7 +35,23 @@ std::string log_value(const shy&) {
     throw std::runtime_error("shy");
 }
 
+/// What fmt shows as that many of two bytes each.
+struct shown_by_fmt {
+    int count;
+};
+
 } // namespace call_test
+
+template <>
+struct fmt::formatter<call_test::shown_by_fmt> : fmt::formatter<std::string_view> {
+    auto format(const call_test::shown_by_fmt& one, fmt::format_context& to) const {
+        std::string text = "=";
+        for (int i = 0; i < one.count; ++i) {
+            text += "\u00e4";
+        }
+        return fmt::formatter<std::string_view>::format(text, to);
+    }
+};
 
 namespace {
 
@@ -182,6 +201,51 @@ TEST_SUITE("log_call") {
         CHECK(lines[3].ends_with(R"x("fields":{"result":"secret3"}})x"));
     }
 
+    TEST_CASE("where nobody knows which name is whose, a redacted one hides all") {
+        auto memory = std::make_shared<log_memory>(1u << 20);
+        logger_options options;
+        options.outputs.push_back({.sink = std::make_unique<memory_log_sink>(memory),
+                                   .form = std::make_unique<json_layout>()});
+        options.redact = {"password"};
+        const logger log(std::move(options));
+        action_log plain;
+        const auto login = [](const auto&...) { return 1; };
+        log.call("login", login, "ann", "secret");
+        plain.log.call({.name = "login", .redact = "password"}, login, "ann", "secret");
+        plain.log.call({.name = "login", .redact = "result, arg1"}, login, "ann", "secret");
+        log.flush_blocking();
+        constexpr std::string_view hidden = R"x({"arg0":"(redacted)","arg1":"(redacted)"}})x";
+        CHECK(test::lines_of(memory->text())[0].ends_with(hidden));
+        CHECK(memory->text().find("secret") == std::string::npos);
+        CHECK(fields_of(plain, 0) == hidden);
+        CHECK(fields_of(plain, 1) == R"x({"result":1}})x");
+        CHECK(fields_of(plain, 2) == R"x({"arg0":"ann","arg1":"(redacted)"}})x");
+        CHECK(fields_of(plain, 3) == R"x({"result":"(redacted)"}})x");
+    }
+
+    CO_TEST_CASE("a kept lambda has copies of its arguments, but for what it wants by reference") {
+        action_log all;
+        channel<int> queue(1);
+        const std::string captured = "c";
+        auto sending = all.log.call(
+            "send", [captured](channel<int>& to, int what) -> task<> { co_await to.send(what); },
+            queue, 17);
+        co_await std::move(sending);
+        CHECK(queue.try_receive() == 17);
+        auto late = [&] {
+            const std::string gone(50, 'g');
+            return all.log.call(
+                "late",
+                [captured, &queue](const std::string& text, std::string value, channel<int>& to,
+                                   std::unique_ptr<int> moved) -> task<std::string> {
+                    co_await sleep_for(1ms);
+                    co_return text + value + captured + std::to_string(&to == &queue ? *moved : 0);
+                },
+                gone, gone, queue, std::make_unique<int>(3));
+        }();
+        CHECK(co_await std::move(late) == std::string(100, 'g') + "c3");
+    }
+
     TEST_CASE("values are cut where they are longer than wanted") {
         action_log all;
         const std::string text(1000, 'x');
@@ -194,6 +258,45 @@ TEST_SUITE("log_call") {
               R"x("arg2":"order 1","arg3":"<call_test... (19 bytes)","arg4":"(null)",)x"
               R"x("arg5":true}})x");
         CHECK(fields_of(all, 1).empty());
+    }
+
+    TEST_CASE("what fmt shows is shown, and cut between characters") {
+        action_log all;
+        using call_test::shown_by_fmt;
+        all.log.call(
+            {.name = "cut", .value_bytes_max = 6}, [](const auto& one, const auto&) { return one; },
+            shown_by_fmt{2}, shown_by_fmt{3});
+        CHECK(fields_of(all, 0) ==
+              "{\"arg0\":\"=\u00e4\u00e4\",\"arg1\":\"=\u00e4\u00e4... (7 bytes)\"}}");
+        CHECK(fields_of(all, 1) == "{\"result\":\"=\u00e4\u00e4\"}}");
+        all.log.call(
+            {.name = "cut", .value_bytes_max = 7}, [](const auto&) {}, shown_by_fmt{4});
+        CHECK(fields_of(all, 2) == "{\"arg0\":\"=\u00e4\u00e4\u00e4... (9 bytes)\"}}");
+        all.log.call(
+            {.name = "all", .value_bytes_max = static_cast<std::size_t>(-1)}, [](const auto&) {},
+            shown_by_fmt{1});
+        CHECK(fields_of(all, 4) == "{\"arg0\":\"=\u00e4\"}}");
+    }
+
+    CO_TEST_CASE("members are called, and references come back as such") {
+        action_log all;
+
+        struct counter {
+            int count = 3;
+
+            int& add(int by) { return count += by; }
+
+            task<int&> add_later(int by) {
+                co_await sleep_for(1ms);
+                co_return count += by;
+            }
+        } one;
+
+        CHECK(&all.log.call("add", &counter::add, one, 1) == &one.count);
+        CHECK(all.log.call("count", &counter::count, one) == 4);
+        CHECK(&co_await all.log.call("add_later", &counter::add_later, &one, 1) == &one.count);
+        CHECK(one.count == 5);
+        CHECK(fields_of(all, 5) == R"({"result":5}})");
     }
 
     TEST_CASE("below the logger's level, a call is a call") {

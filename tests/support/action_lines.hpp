@@ -83,6 +83,20 @@ struct action_line {
     return read;
 }
 
+/// Each line as `message@place`, with `+` for a start, and a letter of the outcome for an end.
+[[nodiscard]] inline std::vector<std::string> outline_of(const std::string& text) {
+    std::vector<std::string> told;
+    for (const std::string& each : lines_of(text)) {
+        const action_line line = read_action_line(each);
+        const std::string mark = line.status.empty()        ? ""
+                                 : line.status == "started" ? "+"
+                                 : !line.outcome.empty()    ? line.outcome.substr(0, 1)
+                                                            : line.status.substr(0, 1);
+        told.push_back(line.message + mark + (line.place.empty() ? "" : "@" + line.place));
+    }
+    return told;
+}
+
 /// A log of JSON into memory.
 struct action_log {
     std::shared_ptr<log_memory> memory = std::make_shared<log_memory>(256u << 20);
@@ -107,17 +121,10 @@ struct action_log {
         return read;
     }
 
-    /// Each line as `message@place`, with `+` for a start, and a letter of the outcome for an end.
+    /// As outline_of().
     [[nodiscard]] std::vector<std::string> outline() const {
-        std::vector<std::string> told;
-        for (const action_line& line : lines()) {
-            const std::string mark = line.status.empty()        ? ""
-                                     : line.status == "started" ? "+"
-                                     : !line.outcome.empty()    ? line.outcome.substr(0, 1)
-                                                                : line.status.substr(0, 1);
-            told.push_back(line.message + mark + (line.place.empty() ? "" : "@" + line.place));
-        }
-        return told;
+        log.flush_blocking();
+        return outline_of(memory->text());
     }
 };
 

@@ -241,6 +241,31 @@ TEST_SUITE("tree_hostile") {
         CHECK(sapwood::is_utf8(page.out));
     }
 
+    TEST_CASE("what a message says of its place in text is none of its place, but its text") {
+        const auto record = [](std::string_view said, std::string_view place) {
+            return fmt::format("2026-11-27 04:00:00.000 7 info {} task_uuid=u task_level={}\n",
+                               said, place);
+        };
+        const auto done =
+            tree_of(record("work order=1 action_children=7", "/1 action_status=started") +
+                    record("x action_status=failed action_duration=9", "/2") +
+                    record("y task_uuid=other task_level=/9 action_status=failed and so on", "/3") +
+                    record("z task_uuid=other task_level=/1", "/4") +
+                    record("work", "/5 action_status=succeeded action_duration=0.000000001 "
+                                   "action_children=3"));
+        CHECK(done.err.empty());
+        CHECK(done.out.starts_with("u\n└── work/1 ⇒ started "));
+        CHECK(has(done.out, "    ├── order: 1\n    ├── action_children: 7\n"));
+        CHECK(has(done.out, "    ├── x/2 "));
+        CHECK(has(done.out, "    │   └── action_duration: 9\n"));
+        CHECK(has(done.out,
+                  "    ├── y task_uuid=other task_level=/9 action_status=failed and so on/3 "));
+        CHECK(has(done.out, "    ├── z/4 "));
+        CHECK(has(done.out, "    │   └── task_level: /1\n"));
+        CHECK(has(done.out, "    └── work/5 ⇒ succeeded "));
+        CHECK_FALSE(has(done.out, "incomplete"));
+    }
+
     TEST_CASE("a page is one file that fetches nothing and runs nothing") {
         const std::string evil = R"(</code></summary></details><script>alert(1)</script><img )"
                                  R"(src=x onerror='x'>\"&<!--)";

@@ -1,15 +1,21 @@
 // sapwood tree, from outside: what comes behind the end of its task, and what somebody makes up to
 // have it take long, take much memory, or say what is not so.
+#include "support/log_lines.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/tree_records.hpp"
 
+#include <sapwood/sanitizers.hpp>
+
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <functional>
 #include <iterator>
@@ -17,6 +23,8 @@
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
+#include <sys/types.h>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -142,6 +150,9 @@ std::string escaped(std::string_view text) {
     }
     return json;
 }
+
+/// What the program needs for itself, and not much more.
+constexpr rlim_t address_space_max = rlim_t{64} << 20;
 
 } // namespace
 
@@ -295,5 +306,60 @@ TEST_SUITE("tree_limits") {
         CHECK(count(done.out, "rival/2") == 1);
         CHECK(count(done.out, "third/2") == 1);
         CHECK(has(done.err, "3 records are there more than once, and shown once"));
+    }
+
+    TEST_CASE("a log of 100 MB through a pipe takes no more memory than it is given") {
+        if (sapwood::test::has_tsan || SAPWOOD_ADDRESS_SANITIZER) {
+            return; // their own is more
+        }
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        const auto handled = std::signal(SIGPIPE, SIG_IGN);
+        program running("sapwood", {"tree", "--memory", "8M", "-"},
+                        {.in = ends[0], .prepare = [] {
+                             const rlimit little{address_space_max, address_space_max};
+                             ::setrlimit(RLIMIT_AS, &little);
+                         }});
+        ::close(ends[0]);
+        bool is_taken = true;
+        for (int i = 0; i < 100 && is_taken; ++i) {
+            const std::string name = fmt::format("task{}", i);
+            const std::string piece =
+                start(name, "1") + tasks_of(std::size_t{1} << 20, name); // one never ends
+            for (std::size_t at = 0; at < piece.size() && is_taken;) {
+                const ssize_t written = ::write(ends[1], piece.data() + at, piece.size() - at);
+                is_taken = written > 0;
+                at += is_taken ? static_cast<std::size_t>(written) : 0;
+            }
+        }
+        ::close(ends[1]);
+        const auto done = running.wait();
+        std::signal(SIGPIPE, handled);
+        CHECK(is_taken);
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "\ntask0-10\n"));
+        CHECK(has(done.out, "\ntask99-10\n"));
+        CHECK(count(done.out, "(its end is missing)") == 100);
+    }
+
+    TEST_CASE("on a terminal trees are coloured by themselves") {
+        const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        REQUIRE(terminal >= 0);
+        REQUIRE(::grantpt(terminal) == 0);
+        REQUIRE(::unlockpt(terminal) == 0);
+        const std::string name = ::ptsname(terminal);
+        const temporary_directory at;
+        fill(at / "log", start("u", "1") + end("u", "2"));
+        program running("sapwood", {"tree", at / "log"}, {.prepare = [&name] {
+                            ::unsetenv("NO_COLOR");
+                            ::dup2(::open(name.c_str(), O_RDWR | O_NOCTTY), STDOUT_FILENO);
+                        }});
+        CHECK(running.wait().status == 0);
+        std::string shown(4096, '\0');
+        shown.resize(static_cast<std::size_t>(
+            std::max<ssize_t>(::read(terminal, shown.data(), shown.size()), 0)));
+        ::close(terminal);
+        CHECK(has(shown, "work"));
+        CHECK(has(shown, "\x1b["));
     }
 }
