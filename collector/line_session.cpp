@@ -186,7 +186,7 @@ bool line_session::take_objects(std::string_view& input) {
     if (whole.empty()) {
         return false;
     }
-    const auto& items = intake_.decoder.decode(whole, json_framing::lines);
+    const auto& items = intake_.usual.decoder.decode(whole, json_framing::lines);
     are_objects_ = !items.empty();
     const auto when = wall_clock::now();
     std::size_t used = 0;
@@ -217,7 +217,7 @@ record_view line_session::encode_line() {
         return encode_syslog(log_, source_, line, is_cut);
     }
     if (!is_cut && line.front() == '{') {
-        const auto& items = intake_.decoder.decode(line, json_framing::any);
+        const auto& items = intake_.usual.decoder.decode(line, json_framing::any);
         if (items.size() == 1) {
             return log_.encode_json(source_, items.front().importance, items.front().json);
         }
