@@ -26,7 +26,8 @@ void require_reachable(const listen_options& listener) {
     }
     const bool are_others = std::ranges::any_of(
         listener.users, [](uid_t user) { return user != 0 && user != ::geteuid(); });
-    if (are_others && (listener.mode & 0066) == 0 && listener.inherited_fd < 0) {
+    if (are_others && (listener.mode & 0066) == 0 && listener.inherited_fd < 0 &&
+        !listener.at.path().empty()) {
         throw std::invalid_argument(fmt::format(
             "{} is for users whom its mode, {:o}, does not let in: say 660 or 666; who is not on "
             "the list is sent away all the same",
@@ -92,6 +93,13 @@ bool is_secured(const listen_options& listener, bool has_tls) noexcept {
 
 void require_access(const listen_options& listener, const collector_options& options,
                     bool has_tls) {
+    const bool is_abstract = listener.at.family() == AF_UNIX && listener.at.path().empty();
+    if (is_abstract && listener.users.empty() && !options.takes_from_anybody) {
+        throw std::invalid_argument(fmt::format(
+            "{} has no path, and so no mode: every user of this machine may write there; give it a "
+            "list of users (--unix-allow), a path, or say --from-anybody",
+            listener.at.to_string()));
+    }
     if (is_local(listener.at) || options.takes_from_anybody || is_secured(listener, has_tls)) {
         return;
     }
@@ -143,6 +151,12 @@ void require_valid(const collector_options& options) {
         if (!each.log.empty() && std::ranges::find(names, each.log) == names.end()) {
             throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",
                                                     each.at.to_string(), each.log));
+        }
+        if (each.kind == source_kind::http && !each.log.empty()) {
+            throw std::invalid_argument(
+                fmt::format("{} is for HTTP, whose requests name their log: have clients POST to "
+                            "/log/{}, or give tokens that are for it",
+                            each.at.to_string(), each.log));
         }
         require_securable(each, options.tls);
         require_reachable(each);

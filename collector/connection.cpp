@@ -57,9 +57,14 @@ task<> connections::room() {
 
 void connections::close_longest_idle() {
     entry* longest = nullptr;
+    entry* slowest = nullptr;
     std::size_t ending = 0;
     for (entry& each : alive_) {
         ending += each.is_cancelled ? 1 : 0;
+        if (!each.is_cancelled && each.peer->is_slow() &&
+            (slowest == nullptr || each.peer->deadline() < slowest->peer->deadline())) {
+            slowest = &each;
+        }
         if (!each.is_cancelled && each.peer->is_idle() &&
             (longest == nullptr || each.peer->heard_at() < longest->peer->heard_at())) {
             longest = &each;
@@ -67,9 +72,10 @@ void connections::close_longest_idle() {
     }
     const auto latest = saturating_add(
         longest != nullptr ? longest->peer->heard_at() : clock::time_point::max(), idle_min);
-    if (alive_.size() - ending >= intake_.limits.connections_max && latest <= intake_.now) {
+    entry* const chosen = latest <= intake_.now ? longest : slowest;
+    if (alive_.size() - ending >= intake_.limits.connections_max && chosen != nullptr) {
         ++intake_.gate.idle_closed;
-        cancel(*longest);
+        cancel(*chosen);
     }
 }
 

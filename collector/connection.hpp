@@ -30,6 +30,10 @@ class connection {
     /// It may be closed at once, and nothing is lost: it waits for its peer to begin.
     [[nodiscard]] virtual bool is_idle() const noexcept = 0;
 
+    /// It has had a second for what takes none, and others may have its place where there is no
+    /// other one: its sender has begun, and does not go on.
+    [[nodiscard]] virtual bool is_slow() const noexcept { return false; }
+
     [[nodiscard]] clock::time_point deadline() const noexcept { return deadline_; }
 
     /// What it waits for did not come in time: run() is about to be cancelled.

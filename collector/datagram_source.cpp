@@ -248,15 +248,18 @@ void datagram_source::note_drops(intake& shared, named_log& to) {
     }
     const std::uint32_t more =
         info[SK_MEMINFO_DROPS] - std::exchange(drops_, info[SK_MEMINFO_DROPS]);
-    if (more == 0) {
+    shared.counts.datagrams_dropped += more;
+    untold_ += more;
+    if (untold_ == 0) {
         return;
     }
-    shared.counts.datagrams_dropped += more;
     record told(to.encode_text(
         {.producer = 0, .name = "sapwood"}, level::warning,
-        fmt::format("{} datagrams that came at {} are missing here: its buffer was full", more,
+        fmt::format("{} datagrams that came at {} are missing here: its buffer was full", untold_,
                     socket_.local_endpoint().to_string())));
-    (void)shared.give_now(to, told); // or the next look has to do
+    if (shared.give_now(to, told) == intake::given::taken) {
+        untold_ = 0; // or the next look has to do
+    }
 }
 
 record_view datagram_source::made_of(const intake& shared, named_log& to, std::size_t size,

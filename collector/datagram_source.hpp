@@ -68,6 +68,8 @@ class datagram_source {
     /// The kernel's count, as of the last look, and when that was.
     std::uint32_t drops_ = 0;
     clock::time_point looked_{};
+    /// Dropped, and not told of yet: the log had no room for that either.
+    std::uint64_t untold_ = 0;
 };
 
 } // namespace sapwood::collector

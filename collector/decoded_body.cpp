@@ -1,7 +1,7 @@
 #include "decoded_body.hpp"
 
 #include <charconv>
-#include <chrono>
+#include <ctime>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <iterator>
@@ -27,6 +27,7 @@ void decoded_body::clear() noexcept {
     }
     made_end_ = 0;
     status_ = 0;
+    is_long_ = false;
     error_.clear();
 }
 
@@ -72,6 +73,11 @@ bool decoded_body::add_made(level importance) {
     if (!has_room(size)) {
         return false;
     }
+    if (is_well() && made_.size() > limits.made_bytes_here &&
+        limits.made_bytes_here < limits.made_bytes_max) {
+        is_long_ = true;
+        return fail(413, "");
+    }
     if (made_.size() > limits.made_bytes_max) {
         return fail(413, fmt::format("the body's records are longer than {} bytes, together with "
                                      "what they have in common",
@@ -83,11 +89,13 @@ bool decoded_body::add_made(level importance) {
 }
 
 void append_unix_time(std::int64_t nanoseconds, std::string& to) {
-    using namespace std::chrono;
-    const sys_time<std::chrono::nanoseconds> when{std::chrono::nanoseconds(nanoseconds)};
-    const auto second = floor<seconds>(when);
+    // By numbers: chrono would multiply what it has rounded down, beyond the smallest of them.
+    constexpr std::int64_t in_second = 1'000'000'000;
+    const std::int64_t second = nanoseconds / in_second - (nanoseconds % in_second < 0 ? 1 : 0);
+    const std::int64_t rest = nanoseconds % in_second;
     fmt::format_to(std::back_inserter(to), "{:%Y-%m-%dT%H:%M:%S}.{:09}Z",
-                   fmt::gmtime(system_clock::to_time_t(second)), (when - second).count());
+                   fmt::gmtime(static_cast<std::time_t>(second)),
+                   rest < 0 ? rest + in_second : rest);
 }
 
 bool parse_integer(std::string_view text, std::int64_t& number) noexcept {

@@ -19,6 +19,8 @@ struct body_limits {
     json_limits json{};
     /// Of records that are made, together.
     std::size_t made_bytes_max = 64u << 20;
+    /// Of those where they are made now; see is_long().
+    std::size_t made_bytes_here = made_bytes_max;
     /// Members and elements of a body that is one document, which a parser needs 16 bytes each for.
     std::size_t values_max = 4u << 20;
 };
@@ -37,6 +39,9 @@ class decoded_body {
     [[nodiscard]] unsigned status() const noexcept { return status_; }
 
     [[nodiscard]] const std::string& error() const noexcept { return error_; }
+
+    /// It is not well because more comes of it than may be made here, whatever else it holds.
+    [[nodiscard]] bool is_long() const noexcept { return is_long_; }
 
     [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
 
@@ -73,6 +78,7 @@ class decoded_body {
     std::string made_;
     std::size_t made_end_ = 0;
     unsigned status_ = 0;
+    bool is_long_ = false;
     std::string error_;
 };
 

@@ -61,7 +61,7 @@ struct decompressor::gzip_state {
     z_stream stream{};
 };
 
-decompressor::outcome decompressor::undo_gzip(std::string_view body) {
+decompressor::outcome decompressor::undo_gzip(std::string_view body, std::size_t wanted) {
     if (gzip_ == nullptr) {
         gzip_ = std::make_unique<gzip_state>();
     } else {
@@ -73,10 +73,13 @@ decompressor::outcome decompressor::undo_gzip(std::string_view body) {
     stream.avail_in = static_cast<uInt>(body.size());
     std::size_t used = 0;
     for (;;) {
+        if (used > wanted) {
+            return {.text = {}, .is_long = true};
+        }
         if (!make_room(used, body.size())) {
             return refuse(413, used >= limits_.bytes_max ? too_long : too_dense);
         }
-        const std::size_t room = std::min<std::size_t>(capacity_ - used, 1u << 30);
+        const std::size_t room = room_behind(used, wanted);
         stream.next_out = reinterpret_cast<Bytef*>(memory_.get() + used);
         stream.avail_out = static_cast<uInt>(room);
         const int how = ::inflate(&stream, Z_NO_FLUSH);
@@ -97,6 +100,9 @@ decompressor::outcome decompressor::undo_gzip(std::string_view body) {
             return refuse(400, damaged);
         }
     }
+    if (used > wanted) {
+        return {.text = {}, .is_long = true};
+    }
     if (used > limits_.bytes_max) {
         return refuse(413, too_long);
     }
@@ -107,7 +113,7 @@ decompressor::outcome decompressor::undo_gzip(std::string_view body) {
 
 struct decompressor::gzip_state {};
 
-decompressor::outcome decompressor::undo_gzip(std::string_view) {
+decompressor::outcome decompressor::undo_gzip(std::string_view, std::size_t) {
     return refuse(415, "this collector was built without gzip");
 }
 
@@ -133,7 +139,7 @@ struct decompressor::zstd_state {
     ZSTD_DCtx* context;
 };
 
-decompressor::outcome decompressor::undo_zstd(std::string_view body) {
+decompressor::outcome decompressor::undo_zstd(std::string_view body, std::size_t wanted) {
     if (zstd_ == nullptr) {
         zstd_ = std::make_unique<zstd_state>();
     } else {
@@ -145,10 +151,13 @@ decompressor::outcome decompressor::undo_zstd(std::string_view body) {
     std::size_t left = 1;
     bool is_first = true;
     while (left != 0 || in.pos < in.size) {
+        if (used > wanted) {
+            return {.text = {}, .is_long = true};
+        }
         if (!make_room(used, body.size())) {
             return refuse(413, used >= limits_.bytes_max ? too_long : too_dense);
         }
-        ZSTD_outBuffer out{memory_.get() + used, capacity_ - used, 0};
+        ZSTD_outBuffer out{memory_.get() + used, room_behind(used, wanted), 0};
         const std::size_t before = in.pos;
         left = ::ZSTD_decompressStream(zstd_->context, &out, &in);
         used += out.pos;
@@ -172,6 +181,9 @@ decompressor::outcome decompressor::undo_zstd(std::string_view body) {
             return refuse(400, damaged);
         }
     }
+    if (used > wanted) {
+        return {.text = {}, .is_long = true};
+    }
     if (used > limits_.bytes_max) {
         return refuse(413, too_long);
     }
@@ -182,7 +194,7 @@ decompressor::outcome decompressor::undo_zstd(std::string_view body) {
 
 struct decompressor::zstd_state {};
 
-decompressor::outcome decompressor::undo_zstd(std::string_view) {
+decompressor::outcome decompressor::undo_zstd(std::string_view, std::size_t) {
     return refuse(415, "this collector was built without zstd");
 }
 
@@ -192,14 +204,15 @@ decompressor::decompressor(const decompression_limits& limits) noexcept : limits
 
 decompressor::~decompressor() = default;
 
-decompressor::outcome decompressor::undo(content_coding coding, std::string_view body) {
+decompressor::outcome decompressor::undo(content_coding coding, std::string_view body,
+                                         std::size_t wanted) {
     switch (coding) {
     case content_coding::identity:
         return {.text = body};
     case content_coding::gzip:
-        return undo_gzip(body);
+        return undo_gzip(body, wanted);
     case content_coding::zstd:
-        return undo_zstd(body);
+        return undo_zstd(body, wanted);
     default:
         return refuse(415, "the body's Content-Encoding is not known here");
     }
@@ -225,6 +238,13 @@ bool decompressor::make_room(std::size_t used, std::size_t body_bytes) {
     memory_ = std::move(larger);
     capacity_ = wanted;
     return true;
+}
+
+/// No more than `wanted` and a byte come out, by which it shows that there is more.
+std::size_t decompressor::room_behind(std::size_t used, std::size_t wanted) const noexcept {
+    constexpr std::size_t most = 1u << 30; // zlib counts in 32 bits
+    const std::size_t room = std::min(capacity_ - used, most);
+    return wanted - used < room ? wanted - used + 1 : room;
 }
 
 decompressor::outcome decompressor::refuse(unsigned status, const char* reason) noexcept {

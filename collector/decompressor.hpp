@@ -7,6 +7,7 @@
 #include "http_parser.hpp"
 
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <string_view>
 
@@ -31,6 +32,8 @@ class decompressor {
         /// Not 0: there is no text. 400, 413 or 415, and why, for the client.
         unsigned status = 0;
         const char* reason = "";
+        /// It is longer than was asked for: neither of the others is meant.
+        bool is_long = false;
     };
 
     explicit decompressor(const decompression_limits& limits = {}) noexcept;
@@ -39,8 +42,10 @@ class decompressor {
     ~decompressor();
 
     /// `body` as it came: one gzip member or zstd frame, or several one after the other, and
-    /// nothing else. Identity is the body itself. Throws std::bad_alloc.
-    [[nodiscard]] outcome undo(content_coding coding, std::string_view body);
+    /// nothing else. Identity is the body itself. No more comes out than `wanted`, and with a byte
+    /// more it is_long. Throws std::bad_alloc.
+    [[nodiscard]] outcome undo(content_coding coding, std::string_view body,
+                               std::size_t wanted = std::numeric_limits<std::size_t>::max());
 
     /// Memory for a long body is given back; what undo() returned is gone.
     void trim() noexcept;
@@ -52,9 +57,10 @@ class decompressor {
     struct gzip_state;
     struct zstd_state;
 
-    [[nodiscard]] outcome undo_gzip(std::string_view body);
-    [[nodiscard]] outcome undo_zstd(std::string_view body);
+    [[nodiscard]] outcome undo_gzip(std::string_view body, std::size_t wanted);
+    [[nodiscard]] outcome undo_zstd(std::string_view body, std::size_t wanted);
     [[nodiscard]] bool make_room(std::size_t used, std::size_t body_bytes);
+    [[nodiscard]] std::size_t room_behind(std::size_t used, std::size_t wanted) const noexcept;
     [[nodiscard]] static outcome refuse(unsigned status, const char* reason) noexcept;
 
     const decompression_limits limits_;

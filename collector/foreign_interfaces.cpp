@@ -1,7 +1,7 @@
 #include "foreign_interfaces.hpp"
 
+#include "body_decoding.hpp"
 #include "elasticsearch.hpp"
-#include "intake.hpp"
 #include "loki.hpp"
 #include "otlp.hpp"
 #include "splunk.hpp"
@@ -10,6 +10,7 @@
 #include <charconv>
 #include <fmt/format.h>
 #include <iterator>
+#include <vector>
 
 namespace sapwood::collector {
 
@@ -18,27 +19,28 @@ namespace {
 constexpr std::string_view foreign_json_type = "application/json";
 constexpr std::string_view foreign_text_type = "text/plain; charset=utf-8";
 
-/// Gives what was decoded to the log, and the memory back.
+/// What was decoded is the request's.
 void take(const http_request& request, decoded_request& to) {
-    decoded_body& body = request.shared.foreign_body;
-    if (body.is_well()) {
-        to.records.reserve(body.size());
-        for (std::size_t i = 0; i < body.size(); ++i) {
-            const json_item each = body[i];
-            to.records.emplace_back(
-                request.log.encode_json(request.from, each.importance, each.json));
-        }
-    } else {
+    const decoded_body& body = request.with.foreign_body;
+    to.is_long = body.is_long();
+    if (!body.is_well()) {
         to.refuse(body.status(), body.error());
+        return;
     }
-    body.clear();
+    std::vector<json_item>& items = request.with.foreign_items;
+    items.clear();
+    items.reserve(body.size());
+    for (std::size_t i = 0; i < body.size(); ++i) {
+        items.push_back(body[i]);
+    }
+    to.items = items;
 }
 
 // --- Loki ---
 
 void take_loki(const http_request& request, decoded_request& to) {
-    request.shared.foreign_body.clear();
-    decode_loki(request.body, request.shared.foreign_body);
+    request.with.foreign_body.clear();
+    decode_loki(request.body, request.with.foreign_body);
     take(request, to);
 }
 
@@ -63,10 +65,10 @@ std::string_view index_of(std::string_view target) noexcept {
 }
 
 void take_bulk(const http_request& request, decoded_request& to) {
-    request.shared.foreign_body.clear();
+    request.with.foreign_body.clear();
     std::string_view index = index_of(request.head.target);
-    decode_bulk(request.body, index.empty() ? request.log.name() : index,
-                request.shared.foreign_body, to.reply);
+    decode_bulk(request.body, index.empty() ? request.log.name() : index, request.with.foreign_body,
+                to.reply);
     take(request, to);
 }
 
@@ -101,14 +103,14 @@ http_reply bulk_failure(unsigned status, std::string_view why, std::string& body
 // --- Splunk ---
 
 void take_splunk_events(const http_request& request, decoded_request& to) {
-    request.shared.foreign_body.clear();
-    decode_splunk_events(request.body, request.shared.foreign_body);
+    request.with.foreign_body.clear();
+    decode_splunk_events(request.body, request.with.foreign_body);
     take(request, to);
 }
 
 void take_splunk_raw(const http_request& request, decoded_request& to) {
-    request.shared.foreign_body.clear();
-    decode_splunk_raw(request.body, request.query(), request.shared.foreign_body);
+    request.with.foreign_body.clear();
+    decode_splunk_raw(request.body, request.query(), request.with.foreign_body);
     take(request, to);
 }
 
@@ -170,8 +172,8 @@ http_reply splunk_failure(unsigned status, std::string_view why, std::string& bo
 // --- OpenTelemetry ---
 
 void take_otlp(const http_request& request, decoded_request& to) {
-    request.shared.foreign_body.clear();
-    decode_otlp(request.body, request.shared.foreign_body);
+    request.with.foreign_body.clear();
+    decode_otlp(request.body, request.with.foreign_body);
     take(request, to);
 }
 

@@ -79,9 +79,12 @@ std::optional<http_plan> plan_for_elastic_probe(const http_head& head, std::stri
         for (const std::string_view prefix :
              {"/_ilm/", "/_index_template/", "/_component_template/", "/_template/", "/_ingest/"}) {
             if (path.starts_with(prefix)) {
-                return refuse(bulk_interface, 405,
-                              "this is a log and keeps no templates, policies or pipelines: tell "
-                              "the client not to set them up");
+                http_plan made =
+                    refuse(bulk_interface, 405,
+                           "this is a log and keeps no templates, policies or pipelines: tell "
+                           "the client not to set them up");
+                made.allow = "GET, HEAD";
+                return made;
             }
         }
         return std::nullopt;

@@ -210,7 +210,9 @@ void http_answers::append(const answer_form& form, const http_reply& reply, cons
         to += "WWW-Authenticate: Bearer\r\n";
     }
     if (status == 405) {
-        to += "Allow: POST\r\n";
+        to += "Allow: ";
+        to += form.allow;
+        to += "\r\n";
     }
     if (form.closes) {
         to += "Connection: close\r\n";

@@ -26,6 +26,8 @@ struct answer_form {
     bool closes = false;
     /// Of 429 and 503: when it is worth to try again.
     std::uint32_t retry_after_seconds = 1;
+    /// Of 405: the methods that the path has.
+    const char* allow = "POST, PUT";
 
     [[nodiscard]] bool is_usual() const noexcept { return !is_head && !is_http_1_0 && !closes; }
 };

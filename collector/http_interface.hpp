@@ -1,25 +1,22 @@
 // http_interface: in which words records come by HTTP, and in which they are answered: the
 // collector's own, or those of a program whose clients are to feel at home. One constant per
 // interface, in a file of its own; http_routes says which path belongs to which. Functions are
-// plain and make no system call. Loop thread only.
+// plain and make no system call. Loop thread only, but for decode, which long bodies have on
+// another.
 #pragma once
 
 #include "http_parser.hpp"
 #include "json_decoder.hpp"
 #include "named_log.hpp"
-#include "source.hpp"
 #include "trace_fields.hpp"
-
-#include <sapwood/record.hpp>
 
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace sapwood::collector {
 
-class intake;
+struct body_decoding;
 
 /// What an answer says, apart from what the connection adds to each (Date, Content-Length,
 /// Connection, Retry-After). What it views lives until it is written into the answers' buffer.
@@ -37,9 +34,8 @@ struct http_request {
     const http_head& head;
     /// Without its Content-Encoding.
     std::string_view body;
-    named_log& log;
-    const source& from;
-    intake& shared;
+    const named_log& log;
+    body_decoding& with;
 
     /// Of the target, behind the question mark.
     [[nodiscard]] std::string_view query() const noexcept;
@@ -47,9 +43,7 @@ struct http_request {
 
 /// What a request turned out to hold.
 struct decoded_request {
-    /// As they go into the log.
-    std::vector<record> records;
-    /// Or, instead of those: as they were sent, until the request's decoder has another one.
+    /// Its records, until what they were decoded with is used for another one.
     std::span<const json_item> items;
     /// Not 0: nothing of it is taken, and this is the status, with `error` for the client.
     unsigned status = 0;
@@ -57,6 +51,8 @@ struct decoded_request {
     /// Where the answer of a request whose records are kept is of its own, as that of _bulk is with
     /// its items: that answer's body, for success().
     std::string reply;
+    /// It is too much for the loop: nothing else is said of it, and it is to be decoded elsewhere.
+    bool is_long = false;
     /// Memory for items of a request that belongs to a trace.
     trace_fields traces;
 
@@ -67,16 +63,17 @@ struct decoded_request {
 
     /// For the next request; memory is kept.
     void clear() noexcept {
-        records.clear();
         items = {};
         status = 0;
         error.clear();
         reply.clear();
+        is_long = false;
     }
 };
 
 struct http_interface {
-    /// Appends the request's records, or says why there are none. Throws std::bad_alloc.
+    /// Finds the request's records, or says why there are none. Throws std::bad_alloc. Knows
+    /// nothing but what it is given: any thread.
     void (*decode)(const http_request& request, decoded_request& to);
     /// The records are kept, as far as `ack` says. `reply` is decoded_request::reply.
     http_reply (*success)(ack_level ack, std::string_view reply);

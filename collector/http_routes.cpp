@@ -22,7 +22,7 @@ http_plan plan_for_log(const http_head& head, intake& shared, std::string_view n
         return made;
     }
     if (head.method != http_method::post && head.method != http_method::put) {
-        return {.status = 405, .reason = "POST records to this path"};
+        return {.status = 405, .reason = "POST records to this path", .allow = "GET, POST, PUT"};
     }
     made.coding = head.coding;
     if (!can_decompress(head.coding)) {
@@ -52,7 +52,7 @@ http_plan plan_for_path(const http_head& head, intake& shared) {
     }
     if (path == "/healthz" || path == "/readyz" || path == "/metrics") {
         if (!is_get) {
-            return {.status = 405, .reason = "GET this path"};
+            return {.status = 405, .reason = "GET this path", .allow = "GET, HEAD"};
         }
         return {.what = path == "/healthz"  ? http_action::health
                         : path == "/readyz" ? http_action::ready

@@ -40,6 +40,8 @@ struct http_plan {
     /// Of `refuse`. `reason` is a literal.
     unsigned status = 400;
     const char* reason = "";
+    /// Of `refuse` with 405: the methods that the path has.
+    const char* allow = "POST, PUT";
     /// Of `say`: views literals.
     http_reply said{};
 };

@@ -1,6 +1,5 @@
 #include "http_session.hpp"
 
-#include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
 
 #include <span>
@@ -76,8 +75,8 @@ task<> http_session::converse() {
             keep(input);
         } else {
             if (is_held_back_) [[unlikely]] {
-                wait_for_rest();
-                co_await yield();
+                co_await take_long();
+                is_held_back_ = false;
             }
             std::string_view input = rest_;
             advance(input);
@@ -116,7 +115,7 @@ task<> http_session::converse() {
             co_await stream_->write_all(std::span<const char>(answers_.bytes()));
             answers_.sent();
         }
-        if (is_closing_) {
+        if (is_closing_ && !is_held_back_) {
             co_return;
         }
     }

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,12 @@ class http_session final : public connection {
 
     [[nodiscard]] bool is_idle() const noexcept override { return stage_ == stage::idle; }
 
+    [[nodiscard]] bool is_slow() const noexcept override {
+        constexpr clock::duration head_takes = std::chrono::seconds(1);
+        return stage_ == stage::reading && !parser_.is_in_body() && !is_held_back_ &&
+               deadline() - intake_.limits.head + head_takes <= intake_.now;
+    }
+
   private:
     /// What it waits for, and so what its deadline means.
     enum class stage : std::uint8_t {
@@ -51,6 +58,9 @@ class http_session final : public connection {
     };
 
     task<> converse();
+    task<> take_long();
+    task<> decode_long(body_decoding& with);
+    task<> give_slices(std::span<const json_item> items, pending_answer& answer);
     task<> give_blocked();
     task<> last_words();
     task<> linger();
@@ -61,18 +71,17 @@ class http_session final : public connection {
     void make_plan();
     void on_request();
     void take_records();
-    void give(std::vector<record>& records, pending_answer& answer);
-    void give(std::span<const json_item> items, pending_answer& answer);
+    std::size_t decode(body_decoding& with, std::size_t wanted) const;
+    [[nodiscard]] pending_answer* answer_to(decoded_request& decoded, std::size_t bytes);
+    [[nodiscard]] bool give(std::span<const json_item> items, pending_answer& answer);
+    [[nodiscard]] bool give_records(std::span<const json_item> items, pending_answer& answer);
     void refuse_rest();
     void end_in_the_middle();
     void expire_now();
     void wait_for_bytes() noexcept;
-    void wait_for_rest() noexcept;
-    [[nodiscard]] bool must_hold_back();
 
     void note_given(pending_answer& answer, lsn place, std::size_t bytes);
     [[nodiscard]] bool must_come_again();
-    [[nodiscard]] bool may_take_long() const noexcept;
     [[nodiscard]] bool is_share_used_up();
     [[nodiscard]] bool is_within_quota(std::size_t records, std::size_t bytes);
     [[nodiscard]] bool is_over_quota(clock::duration wait);
@@ -96,10 +105,8 @@ class http_session final : public connection {
     bool ends_with_collector_ = false;
     /// Some of rest_ can be looked at without more.
     bool has_more_ = false;
-    /// A whole request, plan_, has to wait for a turn of the loop in which no large body was
-    /// decoded: when it began to wait, these had been.
+    /// A whole request, plan_, takes long, and is the next thing to do: see take_long.
     bool is_held_back_ = false;
-    std::uint64_t large_bodies_seen_ = 0;
     http_plan plan_;
     /// What plan_ is a plan of, if of anything: another head of the same bytes has the same plan.
     std::uint64_t planned_at_ = 0;

@@ -41,29 +41,13 @@ void http_session::wait_for_bytes() noexcept {
     }
 }
 
-/// The same of a request that is held back.
-void http_session::wait_for_rest() noexcept {
-    if (stage_ != stage::reading) {
-        stage_ = stage::reading;
-        set_deadline(intake_.limits.body);
-    }
-}
-
 bool http_session::may_go_on() noexcept {
-    return !is_closing_ && blocked_.empty() && !answers_.is_full();
+    return !is_closing_ && !is_held_back_ && blocked_.empty() && !answers_.is_full();
 }
 
 /// Looks at requests until more of one has to come, or something has to be done first.
 void http_session::advance(std::string_view& input) {
     has_more_ = false;
-    if (is_held_back_) [[unlikely]] {
-        if (intake_.large_bodies != std::exchange(large_bodies_seen_, intake_.large_bodies)) {
-            has_more_ = true; // somebody else's was in this turn
-            return;
-        }
-        is_held_back_ = false;
-        on_request();
-    }
     while (may_go_on()) {
         switch (parser_.next(input)) {
         case http_parser::step::need_more:
@@ -72,10 +56,6 @@ void http_session::advance(std::string_view& input) {
             on_head(!input.empty());
             break;
         case http_parser::step::done:
-            if (may_take_long() && must_hold_back()) [[unlikely]] {
-                has_more_ = true;
-                return;
-            }
             on_request();
             break;
         case http_parser::step::failed:
@@ -121,6 +101,13 @@ void http_session::keep(std::string_view input) {
 /// There is no memory for the request that is under way.
 void http_session::refuse_rest() {
     constexpr const char* why = "too many requests are under way";
+    if (is_held_back_) {
+        is_held_back_ = false;
+        has_more_ = !rest_.empty();
+        fail(503, why);
+        parser_.trim();
+        return;
+    }
     if (has_plan_) {
         // Its end is known: it is answered then, and the connection goes on.
         plan_ = refusal(plan_, why);
@@ -146,6 +133,9 @@ void http_session::expire_now() {
     is_cut_ = true;
     if (stage_ == stage::settling) {
         answers_.give_up();
+    } else if (is_held_back_) {
+        is_closing_ = true;
+        fail(503, "too many long requests are under way");
     } else {
         end_with(408, "the request did not come in time");
     }
@@ -153,6 +143,7 @@ void http_session::expire_now() {
 
 /// The head is there, and a body is to come.
 void http_session::on_head(bool is_body_here) {
+    retry_after_seconds_ = 1;
     set_deadline(intake_.limits.body);
     make_plan();
     has_plan_ = true;
@@ -176,26 +167,6 @@ void http_session::on_head(bool is_body_here) {
     }
 }
 
-/// Its body is long, or may be once its compression is undone.
-bool http_session::may_take_long() const noexcept {
-    return parser_.head().coding != content_coding::identity ||
-           parser_.body().size() > intake::large_body_bytes;
-}
-
-/// Where one that takes long was in this turn, and so is the request that is whole.
-bool http_session::must_hold_back() {
-    if (!intake_.had_large_body()) {
-        return false;
-    }
-    if (!has_plan_) {
-        make_plan();
-        has_plan_ = true;
-    }
-    is_held_back_ = plan_.what == http_action::take;
-    large_bodies_seen_ = intake_.large_bodies;
-    return is_held_back_;
-}
-
 void http_session::make_plan() {
     plan_ = plan_for(parser_.head(), intake_, is_guarded_);
     // What is said may be another thing the next time.
@@ -204,6 +175,7 @@ void http_session::make_plan() {
 }
 
 void http_session::on_request() {
+    retry_after_seconds_ = 1;
     if (!std::exchange(has_plan_, false) &&
         !(parser_.is_repeated() && is_plan_good_ && planned_at_ == intake_.generation)) {
         make_plan();
@@ -253,73 +225,62 @@ void http_session::on_request() {
 // --- records ---
 
 void http_session::take_records() {
-    retry_after_seconds_ = 1;
     if (must_come_again()) {
         fail(503, why_);
         return;
     }
-    if (may_take_long() && is_share_used_up()) {
+    const bool is_long = parser_.body().size() > intake::long_body_bytes;
+    if ((is_long || plan_.coding != content_coding::identity) && is_share_used_up()) {
         fail(429, over_quota);
         return;
     }
-    decoded_request& decoded = intake_.decoded;
+    if (is_long) [[unlikely]] {
+        is_held_back_ = true;
+        return;
+    }
+    body_decoding& with = intake_.usual;
+    const std::size_t bytes = decode(with, intake::long_body_bytes);
+    if (with.decoded.is_long) [[unlikely]] {
+        is_held_back_ = true;
+    } else if (pending_answer* const answer = answer_to(with.decoded, bytes)) {
+        answer->is_given = give(with.decoded.items, *answer);
+    }
+    with.forget();
+}
+
+/// What the body holds, which is so many bytes without its compression. More than `wanted` is not
+/// looked at. Nothing but `with` is changed: any thread, while the session waits.
+std::size_t http_session::decode(body_decoding& with, std::size_t wanted) const {
+    decoded_request& decoded = with.decoded;
     decoded.clear();
-    const auto plain = intake_.plain.undo(plan_.coding, parser_.body());
-    const std::size_t bytes = plain.text.size();
-    intake_.large_bodies += bytes > intake::large_body_bytes ? 1 : 0;
-    if (plain.status != 0) {
+    const auto plain = with.plain.undo(plan_.coding, parser_.body(), wanted);
+    if (plain.is_long) {
+        decoded.is_long = true;
+    } else if (plain.status != 0) {
         decoded.refuse(plain.status, plain.reason);
     } else {
-        plan_.as->decode({.head = parser_.head(),
-                          .body = plain.text,
-                          .log = *plan_.log,
-                          .from = source_,
-                          .shared = intake_},
-                         decoded);
+        plan_.as->decode(
+            {.head = parser_.head(), .body = plain.text, .log = *plan_.log, .with = with}, decoded);
     }
-    intake_.plain.trim();
-    if (decoded.status == 0 &&
-        !is_within_quota(decoded.records.size() + decoded.items.size(), bytes)) {
+    return plain.text.size();
+}
+
+/// The answer to a request whose records are about to be given; null where it was refused.
+pending_answer* http_session::answer_to(decoded_request& decoded, std::size_t bytes) {
+    if (decoded.status == 0 && !is_within_quota(decoded.items.size(), bytes)) {
         decoded.refuse(429, over_quota);
     }
     if (decoded.status != 0) {
         fail(decoded.status, decoded.error);
-    } else {
-        pending_answer& answer = answers_.wait_for(form(), *plan_.as, *plan_.log, plan_.ack);
-        answer.text.swap(decoded.reply);
-        if (decoded.items.empty()) {
-            give(decoded.records, answer);
-        } else {
-            give(decoded.items, answer);
-        }
+        return nullptr;
     }
-    intake_.forget_decoded();
+    pending_answer& answer = answers_.wait_for(form(), *plan_.as, *plan_.log, plan_.ack);
+    answer.text.swap(decoded.reply);
+    return &answer;
 }
 
-/// As many as there is room for; the rest is blocked.
-void http_session::give(std::vector<record>& records, pending_answer& answer) {
-    pipeline& log = answer.log->log();
-    try {
-        for (auto each = records.begin(); each != records.end(); ++each) {
-            const std::size_t size = each->message().size();
-            auto handing_over = log.append(std::move(*each));
-            if (!handing_over.await_ready()) [[unlikely]] {
-                blocked_.swap(records);
-                blocked_from_ = static_cast<std::size_t>(each - blocked_.begin());
-                count_blocked(answer.log);
-                return;
-            }
-            note_given(answer, handing_over.await_resume(), size);
-        }
-        answer.is_given = true;
-    } catch (const std::system_error& failure) {
-        answer.status = 503;
-        answer.text = failure.code().message();
-    }
-}
-
-/// The same of records that need no memory of their own, as long as their log has room.
-void http_session::give(std::span<const json_item> items, pending_answer& answer) {
+/// As many as there is room for; the rest is blocked. Whether that is none, and all were taken.
+bool http_session::give(std::span<const json_item> items, pending_answer& answer) {
     named_log& log = *answer.log;
     const auto when = wall_clock::now();
     std::size_t given = 0;
@@ -331,7 +292,7 @@ void http_session::give(std::span<const json_item> items, pending_answer& answer
         if (place == lsn::none) [[unlikely]] {
             break;
         }
-        answer.first = given == 0 ? place : answer.first;
+        answer.first = answer.first == lsn::none ? place : answer.first;
         last = place;
         bytes += made.size();
         ++given;
@@ -340,16 +301,36 @@ void http_session::give(std::span<const json_item> items, pending_answer& answer
         answer.last = last;
         intake_.note_given(log, last, bytes, given);
     }
-    if (given == items.size()) [[likely]] {
-        answer.is_given = true;
-        return;
+    return given == items.size() || give_records(items.subspan(given), answer);
+}
+
+/// The same as records of their own, which may wait.
+bool http_session::give_records(std::span<const json_item> items, pending_answer& answer) {
+    named_log& log = *answer.log;
+    const auto when = wall_clock::now();
+    std::vector<record> made;
+    made.reserve(items.size());
+    for (const json_item& each : items) {
+        made.emplace_back(log.encode_json(source_, each.importance, each.json, when));
     }
-    std::vector<record>& rest = intake_.decoded.records;
-    rest.reserve(items.size() - given);
-    for (const json_item& each : items.subspan(given)) {
-        rest.emplace_back(log.encode_json(source_, each.importance, each.json, when));
+    try {
+        for (auto each = made.begin(); each != made.end(); ++each) {
+            const std::size_t size = each->message().size();
+            auto handing_over = log.log().append(std::move(*each));
+            if (!handing_over.await_ready()) [[unlikely]] {
+                blocked_.swap(made);
+                blocked_from_ = static_cast<std::size_t>(each - blocked_.begin());
+                count_blocked(answer.log);
+                return false;
+            }
+            note_given(answer, handing_over.await_resume(), size);
+        }
+    } catch (const std::system_error& failure) {
+        answer.status = 503;
+        answer.text = failure.code().message();
+        return false;
     }
-    give(rest, answer);
+    return true;
 }
 
 void http_session::note_given(pending_answer& answer, lsn place, std::size_t bytes) {
@@ -419,7 +400,8 @@ answer_form http_session::form() const noexcept {
     return {.is_head = parser_.head().method == http_method::head,
             .is_http_1_0 = parser_.head().is_http_1_0,
             .closes = is_closing_,
-            .retry_after_seconds = retry_after_seconds_};
+            .retry_after_seconds = retry_after_seconds_,
+            .allow = plan_.allow};
 }
 
 /// What is wrong with the request that is looked at.

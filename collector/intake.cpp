@@ -10,23 +10,13 @@
 #include <fmt/format.h>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 namespace sapwood::collector {
 
-namespace {
-
-/// More memory than for these is given back.
-constexpr std::size_t usual_records = 1024;
-constexpr std::size_t usual_form_bytes = 64u << 10;
-
-} // namespace
-
 intake::intake(const collector_limits& wanted)
     : limits(wanted),
-      decoder(wanted.json),
-      plain(wanted.decompression),
-      foreign_body({.json = wanted.json}) {
+      usual(wanted.json, wanted.decompression, 4 * long_body_bytes),
+      long_body(wanted.json, wanted.decompression, body_limits{}.made_bytes_max) {
     look_at_clock();
 }
 
@@ -74,16 +64,6 @@ bool intake::give_now(named_log& to, const record_view& made) noexcept {
     return true;
 }
 
-void intake::forget_decoded() noexcept {
-    decoded.clear();
-    if (decoded.records.capacity() > usual_records) {
-        std::vector<record>().swap(decoded.records);
-    }
-    if (decoded.reply.capacity() > usual_form_bytes) {
-        std::string().swap(decoded.reply);
-    }
-}
-
 void say(std::string_view what) {
     const std::string line = fmt::format("sapwood: {}\n", what);
     (void)std::fwrite(line.data(), 1, line.size(), stderr);
@@ -105,7 +85,6 @@ void intake::tell(std::string_view what) {
 void intake::look_at_clock() {
     using namespace std::chrono;
     now = event_loop::current().now() + look_every;
-    large_bodies_before_ = large_bodies;
     const auto second = floor<seconds>(wall_clock::now());
     if (second != date_second_) {
         date_second_ = second;

@@ -3,8 +3,7 @@
 #pragma once
 
 #include "access.hpp"
-#include "decoded_body.hpp"
-#include "decompressor.hpp"
+#include "body_decoding.hpp"
 #include "gate.hpp"
 #include "http_interface.hpp"
 #include "http_parser.hpp"
@@ -13,6 +12,7 @@
 #include "queue_status.hpp"
 
 #include <sapwood/clock.hpp>
+#include <sapwood/mutex.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -118,12 +118,6 @@ class intake {
         return counts.unsent_bytes > limits.unsent_bytes_max;
     }
 
-    /// What the request holds that is looked at now. Nobody keeps it while he waits.
-    decoded_request decoded;
-
-    /// `decoded` is not needed any more: memory for a usual request is kept.
-    void forget_decoded() noexcept;
-
     /// A line for who runs the collector, on standard error: one a second, and how many were left
     /// out.
     void tell(std::string_view what);
@@ -141,10 +135,13 @@ class intake {
     const collector_limits limits;
     std::deque<named_log> logs;
     std::deque<queue_status> queues;
-    json_decoder decoder;
-    /// Of the request that is decoded: its body, and what other programs' interfaces make of it.
-    decompressor plain;
-    decoded_body foreign_body;
+    /// Of the request or line that is looked at now: nobody keeps it while he waits. What takes
+    /// it longer than a body of so many bytes is for the other one.
+    static constexpr std::size_t long_body_bytes = 64u << 10;
+    body_decoding usual;
+    /// Of a long body, which is decoded on a thread: one at a time, and in memory only that one.
+    body_decoding long_body;
+    mutex long_body_turn;
     collector_counts counts;
     gate_counts gate;
     /// For a handshake of TLS.
@@ -152,16 +149,6 @@ class intake {
     access_rules access;
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
-
-    /// Longer bodies than this, without their Content-Encoding, that were decoded: between two of
-    /// them the loop has a turn, in which others are served.
-    static constexpr std::size_t large_body_bytes = 256u << 10;
-    std::uint64_t large_bodies = 0;
-
-    /// There was one, perhaps in this turn.
-    [[nodiscard]] bool had_large_body() const noexcept {
-        return large_bodies != large_bodies_before_;
-    }
 
     /// As of the last look at the clock, and when the next is due: no deadline comes too early.
     clock::time_point now;
@@ -173,8 +160,6 @@ class intake {
     std::uint64_t generation = 0;
 
   private:
-    /// At the last look at the clock.
-    std::uint64_t large_bodies_before_ = 0;
     clock::time_point may_tell_{};
     std::uint64_t untold_ = 0;
     std::string date_;

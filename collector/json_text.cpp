@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <fmt/format.h>
 #include <iterator>
 #include <simdjson.h>
 
@@ -35,7 +34,14 @@ std::uint32_t code_of(std::string_view character) noexcept {
 
 void append_unicode_escape(std::string_view character, std::string& to) {
     const auto put = [&to](std::uint32_t unit) {
-        fmt::format_to(std::back_inserter(to), "\\u{:04x}", unit);
+        constexpr const char* digits = "0123456789abcdef";
+        const char made[] = {'\\',
+                             'u',
+                             digits[unit >> 12 & 0xf],
+                             digits[unit >> 8 & 0xf],
+                             digits[unit >> 4 & 0xf],
+                             digits[unit & 0xf]};
+        to.append(made, sizeof(made));
     };
     const std::uint32_t code = code_of(character);
     if (code < 0x10000) {
@@ -48,13 +54,23 @@ void append_unicode_escape(std::string_view character, std::string& to) {
 
 /// Of valid UTF-8, whatever is not to stand in a line becomes an escape; the rest is kept.
 void append_visible(std::string_view text, std::string& to) {
+    const auto is_plain = [](char c) {
+        const auto byte = static_cast<unsigned char>(c);
+        return byte >= 0x20 && byte < 0x7f;
+    };
     std::string escaped;
     while (!text.empty()) {
-        const auto first = static_cast<unsigned char>(text.front());
+        const auto run =
+            static_cast<std::size_t>(std::ranges::find_if_not(text, is_plain) - text.begin());
+        to.append(text, 0, run);
+        text.remove_prefix(run);
+        if (text.empty()) {
+            break;
+        }
         const std::string_view character = text.substr(0, character_bytes(text.front()));
         text.remove_prefix(character.size());
-        if (first >= 0x20 && first < 0x7f) {
-            to += character;
+        if (character.size() == 1) { // the control characters that there are besides spaces
+            append_unicode_escape(character, to);
             continue;
         }
         escaped.clear();

@@ -70,7 +70,7 @@ task<> line_session::run() {
     co_await converse();
     if (lines_.finish()) {
         record last(encode_line());
-        give_or_leave(last);
+        co_await give_waiting(last);
     }
     hold(0);
     co_await stream_->close();
@@ -114,40 +114,48 @@ task<> line_session::converse() {
                 continue;
             }
             record made(line);
-            while (!is_ending_ && log_.is_full()) {
-                const auto room = co_await as_result(log_.room());
-                is_ending_ = room.error() == std::errc::operation_canceled;
-            }
-            if (!is_ending_) {
-                // The kernel keeps the rest for less than the channel would.
-                try {
-                    co_await log_.log().room_now();
-                } catch (const cancelled&) {
-                    is_ending_ = true;
-                }
-            }
-            if (is_ending_) {
-                give_or_leave(made);
-                continue;
-            }
-            if (intake_.give_now(log_, made.view())) {
-                is_tried = take_objects(input);
-                continue;
-            }
-            const auto how = intake_.give_now(log_, made);
-            if (how == intake::given::taken) {
-                continue;
-            }
-            const std::size_t bytes = made.message().size();
-            const auto placed = co_await as_result(log_.log().append(std::move(made)));
-            if (placed) {
-                intake_.note_given(log_, *placed, bytes);
-            } else {
-                is_ending_ = true;
-                give_or_leave(made); // which nobody has taken
-            }
+            co_await give_waiting(made);
+            is_tried = take_objects(input);
         }
-        wait_for_more(is_new_line);
+        if (wait_for_more(is_new_line)) {
+            record cut(encode_line());
+            co_await give_waiting(cut);
+            set_deadline(intake_.limits.body);
+            hold(0);
+        }
+    }
+}
+
+/// Gives `made` when there is room for it; where it is told to end before, now or never.
+task<> line_session::give_waiting(record& made) {
+    forget_deadline(); // the log may take longer than the line was allowed to
+    while (!is_ending_ && log_.is_full()) {
+        const auto room = co_await as_result(log_.room());
+        is_ending_ = room.error() == std::errc::operation_canceled;
+    }
+    if (!is_ending_) {
+        // The kernel keeps the rest for less than the channel would.
+        try {
+            co_await log_.log().room_now();
+        } catch (const cancelled&) {
+            is_ending_ = true;
+        }
+    }
+    if (is_ending_) {
+        give_or_leave(made);
+        co_return;
+    }
+    if (intake_.give_now(log_, made.view()) ||
+        intake_.give_now(log_, made) == intake::given::taken) {
+        co_return;
+    }
+    const std::size_t bytes = made.message().size();
+    const auto placed = co_await as_result(log_.log().append(std::move(made)));
+    if (placed) {
+        intake_.note_given(log_, *placed, bytes);
+    } else {
+        is_ending_ = true;
+        give_or_leave(made); // which nobody has taken
     }
 }
 
@@ -158,8 +166,9 @@ void line_session::end_reading() noexcept {
     }
 }
 
-/// `is_new_line`: of what is not whole the first byte has just come.
-void line_session::wait_for_more(bool is_new_line) {
+/// `is_new_line`: of what is not whole the first byte has just come. Whether that had to be cut,
+/// for there is too much of it together: then it is a line.
+bool line_session::wait_for_more(bool is_new_line) {
     if (!lines_.is_in_line()) {
         // A program may have nothing to say for days, and would lose the line that it sends to a
         // connection which was closed meanwhile.
@@ -168,11 +177,7 @@ void line_session::wait_for_more(bool is_new_line) {
         set_deadline(intake_.limits.body);
     }
     hold(lines_.held_bytes());
-    if (intake_.counts.held_line_bytes > intake_.limits.held_bytes_max && lines_.cut_short()) {
-        record cut(encode_line());
-        give_or_leave(cut);
-        hold(0);
-    }
+    return intake_.counts.held_line_bytes > intake_.limits.held_bytes_max && lines_.cut_short();
 }
 
 /// Lines that are objects cost less together. Takes from the front of `input` those that stand
@@ -186,7 +191,7 @@ bool line_session::take_objects(std::string_view& input) {
     if (whole.empty()) {
         return false;
     }
-    const auto& items = intake_.decoder.decode(whole, json_framing::lines);
+    const auto& items = intake_.usual.decoder.decode(whole, json_framing::lines);
     are_objects_ = !items.empty();
     const auto when = wall_clock::now();
     std::size_t used = 0;
@@ -217,7 +222,7 @@ record_view line_session::encode_line() {
         return encode_syslog(log_, source_, line, is_cut);
     }
     if (!is_cut && line.front() == '{') {
-        const auto& items = intake_.decoder.decode(line, json_framing::any);
+        const auto& items = intake_.usual.decoder.decode(line, json_framing::any);
         if (items.size() == 1) {
             return log_.encode_json(source_, items.front().importance, items.front().json);
         }

@@ -43,7 +43,8 @@ class line_session final : public connection {
     [[nodiscard]] record_view encode_line();
     void give_or_leave(record& made);
     void end_reading() noexcept;
-    void wait_for_more(bool is_new_line);
+    [[nodiscard]] bool wait_for_more(bool is_new_line);
+    task<> give_waiting(record& made);
     void hold(std::size_t bytes) noexcept;
 
     named_log& log_;

@@ -29,8 +29,8 @@ std::string_view message_encoder::body_of(const amqp::delivery& message) {
     if (coding == content_coding::identity) {
         return message.body();
     }
-    intake_.plain.trim();
-    const auto undone = intake_.plain.undo(coding, message.body());
+    intake_.usual.plain.trim();
+    const auto undone = intake_.usual.plain.undo(coding, message.body());
     return undone.status == 0 ? undone.text : message.body();
 }
 
@@ -61,7 +61,7 @@ std::span<const json_item> message_encoder::items_of(const amqp::delivery& messa
     if (is_too_long(body) || first == body.npos || body[first] != '{') {
         return {};
     }
-    const auto& items = intake_.decoder.decode(body, json_framing::any);
+    const auto& items = intake_.usual.decoder.decode(body, json_framing::any);
     return traces_.added_to(items, amqp::text_of(message.props().headers, "traceparent"));
 }
 

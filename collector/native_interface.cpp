@@ -1,5 +1,5 @@
+#include "body_decoding.hpp"
 #include "http_interface.hpp"
-#include "intake.hpp"
 #include "json_decoder.hpp"
 
 #include <algorithm>
@@ -12,15 +12,15 @@ constexpr std::string_view json_type = "application/json";
 
 void take_items(const http_request& request, const std::vector<json_item>& items,
                 decoded_request& to) {
-    if (const std::string& error = request.shared.decoder.error(); !error.empty()) {
-        to.refuse(request.shared.decoder.is_too_large() ? 413 : 400, error);
+    if (const std::string& error = request.with.decoder.error(); !error.empty()) {
+        to.refuse(request.with.decoder.is_too_large() ? 413 : 400, error);
         return;
     }
     to.items = to.traces.added_to(items, request.head.traceparent);
 }
 
 void decode_body(const http_request& request, decoded_request& to) {
-    json_decoder& decoder = request.shared.decoder;
+    json_decoder& decoder = request.with.decoder;
     if (const auto first = request.body.find_first_not_of(" \t\r\n");
         request.head.type == media_type::form && first != request.body.npos &&
         request.body[first] != '{' && request.body[first] != '[') {
@@ -34,7 +34,7 @@ void decode_body(const http_request& request, decoded_request& to) {
 }
 
 void decode_query(const http_request& request, decoded_request& to) {
-    take_items(request, request.shared.decoder.decode_form(request.query()), to);
+    take_items(request, request.with.decoder.decode_form(request.query()), to);
 }
 
 http_reply success(ack_level ack, std::string_view) {

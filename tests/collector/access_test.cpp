@@ -213,6 +213,41 @@ TEST_SUITE("access") {
         CHECK(wait() == 0s);
     }
 
+    TEST_CASE(
+        "what cannot be meant of a listener is refused: a log of HTTP's, a name without a mode") {
+        const auto wrong = [](const char* at, source_kind kind, const char* log, auto change) {
+            collector_options options;
+            for (const char* const name : {"app", "audit"}) {
+                named_log_options& made = options.logs.emplace_back();
+                made.name = name;
+                made.path = "/nowhere/"s + name;
+            }
+            auto& listener = options.listeners.emplace_back();
+            listener.kind = kind;
+            listener.at = endpoint::parse(at);
+            listener.log = log;
+            change(options);
+            try {
+                require_valid(options);
+            } catch (const std::exception& why) {
+                return std::string(why.what());
+            }
+            return "nothing"s;
+        };
+        using enum source_kind;
+        const auto as_it_is = [](collector_options&) {};
+        const auto with_users = [](collector_options& of) { of.listeners.front().users = {0}; };
+        const auto with_all = [](collector_options& of) { of.takes_from_anybody = true; };
+        CHECK(has(wrong("127.0.0.1:1", http, "audit", as_it_is), "POST to /log/audit"));
+        CHECK(wrong("127.0.0.1:1", http, "", as_it_is) == "nothing");
+        CHECK(wrong("127.0.0.1:1", lines, "audit", as_it_is) == "nothing");
+        for (const auto kind : {http, lines, syslog, syslog_datagrams}) {
+            CHECK(has(wrong("unix:@x", kind, "", as_it_is), "every user of this machine"));
+            CHECK(wrong("unix:@x", kind, "", with_all) == "nothing");
+            CHECK(wrong("unix:@x", kind, "", with_users) == "nothing");
+        }
+    }
+
     TEST_CASE("who listens beyond this machine needs a token or TLS, and a datagram has neither") {
         const auto wrong = [](source_kind kind, const char* at, bool has_tokens, bool has_tls) {
             collector_options options;

@@ -123,6 +123,21 @@ TEST_SUITE("foreign_bodies") {
         CHECK(loki(R"({"streams":[{"stream":{"a":"b"},"values":[]}]})").empty());
     }
 
+    TEST_CASE("a time is told whatever number it is, also before 1970") {
+        const auto time_of = [](std::string_view nanoseconds) {
+            return loki(fmt::format(R"({{"streams":[{{"stream":{{}},"values":[["{}",""]]}}]}})",
+                                    nanoseconds));
+        };
+        CHECK(time_of("-9223372036854775808") ==
+              records{R"({"timestamp":"1677-09-21T00:12:43.145224192Z","message":""})"});
+        CHECK(time_of("-1") ==
+              records{R"({"timestamp":"1969-12-31T23:59:59.999999999Z","message":""})"});
+        CHECK(time_of("-1000000000") ==
+              records{R"({"timestamp":"1969-12-31T23:59:59.000000000Z","message":""})"});
+        CHECK(time_of("9223372036854775807") ==
+              records{R"({"timestamp":"2262-04-11T23:47:16.854775807Z","message":""})"});
+    }
+
     TEST_CASE("a label is never the record's own member, nor metadata a label") {
         CHECK(loki(R"({"streams":[{"stream":{"message":"m","timestamp":"t","a":"1"},
                        "values":[["1","line",{"a":"2","message":"x","b":3}]]}]})") ==

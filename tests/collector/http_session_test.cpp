@@ -830,48 +830,6 @@ TEST_SUITE("http_session") {
         CHECK(at.records().size() == 2);
     }
 
-    CO_TEST_CASE(
-        "of bodies that take long there is one in a turn of the loop, and small ones pass by") {
-        served at;
-        co_await at.begin();
-        const std::string request =
-            served::post_of("{\"large\":\"" + std::string(300'000, 'x') + "\"}");
-        std::vector<tcp_stream> clients;
-        for (int i = 0; i < 6; ++i) {
-            clients.push_back(co_await tcp_stream::connect(at.it->endpoints().front()));
-            co_await clients.back().write_all(
-                std::string_view(request).substr(0, request.size() - 1));
-        }
-        auto small = co_await tcp_stream::connect(at.it->endpoints().front());
-        const auto& counts = at.it->shared().counts;
-        while (counts.held_bytes < 6 * 300'000) {
-            co_await sapwood::yield();
-        }
-        for (const tcp_stream& each : clients) {
-            REQUIRE(::send(each.fd(), "}", 1, 0) == 1);
-        }
-        const std::string little = served::post_of(R"({"small":true})");
-        REQUIRE(::send(small.fd(), little.data(), little.size(), 0) ==
-                static_cast<ssize_t>(little.size()));
-        std::uint64_t before = 0;
-        std::uint64_t most = 0;
-        while (before < 6) { // the observer has a turn between any two of the loop's
-            co_await sapwood::yield();
-            const auto now = at.it->shared().large_bodies;
-            most = std::max(most, now - std::exchange(before, now));
-        }
-        CHECK(most == 1);
-        for (tcp_stream& each : clients) {
-            CHECK(status_of(co_await read_answers(each, 1)) == 200);
-            co_await each.close();
-        }
-        CHECK(status_of(co_await read_answers(small, 1)) == 200);
-        co_await small.close();
-        co_await at.end();
-        CHECK(at.records().size() == 7);
-        CHECK(at.records().back().starts_with("{\"large\""));
-    }
-
     CO_TEST_CASE("whose share is used up is told so before his body is looked at") {
         if (!sapwood::collector::can_decompress(sapwood::collector::content_coding::gzip)) {
             co_return;

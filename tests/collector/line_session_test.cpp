@@ -399,6 +399,40 @@ TEST_SUITE("line_session") {
         CHECK(static_cast<std::size_t>(std::count(kept.begin(), kept.end(), '\n')) == sent + 1);
     }
 
+    CO_TEST_CASE("a last line without an end waits for room in the log, too") {
+        collector_options options = listening(source_kind::lines, sapwood::test::loopback());
+        const sapwood::test::temporary_directory directory;
+        auto& log = options.logs.emplace_back();
+        log.name = "app";
+        log.path = directory / "app.log";
+        log.queue_records = 4;
+        log.batch_bytes = 256u << 10;
+        served at(options);
+        co_await at.begin();
+        rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+        const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &none) == 0);
+        constexpr unsigned sent = 60; // more than the pipeline's batches have room for
+        std::vector<tcp_stream> clients;
+        for (unsigned i = 0; i < sent; ++i) {
+            clients.push_back(co_await tcp_stream::connect(at.it->endpoints().front()));
+            co_await clients.back().write_all(std::string_view(std::string(20'000, '.')));
+            co_await clients.back().shutdown_write();
+        }
+        co_await sapwood::sleep_for(at.it->shared().limits.body + 10s);
+        CHECK(at.it->shared().counts.records < sent);
+        REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+        for (tcp_stream& each : clients) {
+            CHECK(co_await sapwood::test::read_to_end(each) == "");
+        }
+        co_await at.end();
+        CHECK(at.it->shared().counts.records_left == 0);
+        CHECK(at.it->shared().counts.records == sent);
+        const std::string kept = sapwood::test::contents_of(directory / "app.log");
+        CHECK(static_cast<std::size_t>(std::count(kept.begin(), kept.end(), '\n')) == sent);
+    }
+
     CO_TEST_CASE("who only connects keeps nobody out") {
         collector_options options = listening(source_kind::lines, sapwood::test::loopback());
         options.limits.connections_max = 2;

@@ -60,6 +60,8 @@ void write_bodies(const Write& write) {
         {"/loki/api/v1/push", 'l',
          R"({"streams":[{"stream":{"app":"x","level":"warn"},"values":[["1690000000000000000","a"],)"
          R"(["2","b",{"app":"y"}]]}]})"},
+        {"/loki/api/v1/push", 'l',
+         R"({"streams":[{"stream":{},"values":[["-9223372036854775808","a"]]}]})"},
         {"/_bulk", 'b',
          "{\"index\":{\"_index\":\"i\",\"_id\":\"1\"}}\n{\"a\":1}\n"
          "{\"delete\":{}}\n{\"create\":{}}\n{\"b\":[]}\n"},

@@ -1,0 +1,270 @@
+// A collector by HTTP while somebody asks much of it: bodies that take long, heads that never end,
+// shares that are used up. Others are served as ever.
+#include "collector/served.hpp"
+#include "support/co_test.hpp"
+#include "support/compressed.hpp"
+
+#include <sapwood/sleep.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <doctest/doctest.h>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+using namespace std::string_view_literals;
+using sapwood::task;
+using sapwood::tcp_stream;
+using sapwood::collector::collector_options;
+using sapwood::test::count_of;
+using sapwood::test::gzipped;
+using sapwood::test::has;
+using sapwood::test::served;
+using sapwood::test::status_of;
+
+/// What one answer has, with a connection that stays.
+task<std::string> read_answer(tcp_stream& from) {
+    std::string text;
+    std::string piece(4096, ' ');
+    while (!has(text, "\r\n\r\n")) {
+        const auto got = co_await from.read_some(piece);
+        if (got == 0) {
+            break;
+        }
+        text.append(piece, 0, got);
+    }
+    co_return text;
+}
+
+/// Time is virtual, and goes on while the loop waits for a thread.
+collector_options patient() {
+    collector_options options;
+    options.limits.body = 10'000h;
+    options.limits.acknowledgement = 10'000h;
+    return options;
+}
+
+/// CPU of this thread: what others on the machine do does not count.
+std::chrono::nanoseconds worked() {
+    timespec now{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
+struct long_request {
+    const char* what;
+    std::string bytes;
+};
+
+/// Each held the loop for more than 100 ms when it was decoded there.
+std::vector<long_request> long_requests() {
+    const std::string gzip = "Content-Encoding: gzip\r\n";
+    std::vector<long_request> all;
+    std::string controls;
+    for (int i = 0; i < 200; ++i) {
+        controls += std::string(10'000, '\x01') + '\n';
+    }
+    if (const auto body = gzipped(controls)) {
+        all.push_back({"control characters out of little",
+                       served::post_of(*body, "/services/collector/raw", gzip)});
+    }
+    if (const auto body = gzipped(std::string(15'000'000, ' ') + "{}")) {
+        all.push_back({"blanks out of little", served::post_of(*body, "/log", gzip)});
+    }
+    std::string many;
+    for (int i = 0; i < 50'000; ++i) {
+        many += "{\"a\":1}\n";
+    }
+    all.push_back({"many records", served::post_of(many)});
+    std::string labels =
+        R"({"streams":[{"stream":{"a":")" + std::string(30'000, 'x') + R"("},"values":[["1","b"])";
+    for (int i = 0; i < 500; ++i) {
+        labels += R"(,["1","b"])";
+    }
+    all.push_back(
+        {"labels in each of many records", served::post_of(labels + "]}]}", "/loki/api/v1/push")});
+    return all;
+}
+
+} // namespace
+
+TEST_SUITE("http_load") {
+    CO_TEST_CASE("bodies that take long hold nobody up: the loop works on each for moments only") {
+        for (const long_request& each : long_requests()) {
+            CAPTURE(std::string(each.what));
+            served at(patient());
+            co_await at.begin();
+            auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+            auto sending =
+                sapwood::spawn([](tcp_stream& to, const std::string& what) -> task<std::string> {
+                    co_await to.write_all(std::string_view(what));
+                    co_return co_await read_answer(to);
+                }(client, each.bytes));
+            std::chrono::nanoseconds longest{};
+            while (!sending.done()) { // between any two of the loop's turns
+                const auto before = worked();
+                co_await sapwood::yield();
+                longest = std::max(longest, worked() - before);
+            }
+            CHECK(longest < 25ms);
+            CHECK(status_of(co_await sending) / 100 == 2);
+            co_await client.close();
+            co_await at.end();
+        }
+    }
+
+    CO_TEST_CASE("while one long body is decoded others wait in line, and short ones pass by") {
+        served at(patient());
+        co_await at.begin();
+        const std::string request =
+            served::post_of("{\"large\":\"" + std::string(300'000, 'x') + "\"}");
+        std::vector<tcp_stream> clients;
+        {
+            const auto turn = co_await at.it->shared().long_body_turn.lock();
+            for (int i = 0; i < 3; ++i) {
+                clients.push_back(co_await tcp_stream::connect(at.it->endpoints().front()));
+                co_await clients.back().write_all(std::string_view(request));
+            }
+            while (at.it->shared().counts.requests < 3) {
+                co_await sapwood::yield();
+            }
+            CHECK(status_of(co_await at.post("{\"small\":true}")) == 200);
+            CHECK(at.it->shared().counts.records == 1);
+            CHECK(at.it->shared().counts.held_bytes > 3 * 300'000);
+        }
+        for (tcp_stream& each : clients) {
+            CHECK(status_of(co_await read_answer(each)) == 200);
+            co_await each.close();
+        }
+        co_await at.end();
+        CHECK(at.it->shared().counts.held_bytes == 0);
+        CHECK(at.records().size() == 4);
+    }
+
+    CO_TEST_CASE(
+        "who waits in line for too long is told to come again, and nothing of it is kept") {
+        served at;
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        const auto turn = co_await at.it->shared().long_body_turn.lock();
+        const std::string request =
+            served::post_of("{\"large\":\"" + std::string(300'000, 'x') + "\"}");
+        co_await client.write_all(std::string_view(request));
+        const std::string answer = co_await sapwood::test::read_to_end(client);
+        CHECK(status_of(answer) == 503);
+        CHECK(has(answer, "too many long requests are under way"));
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
+    CO_TEST_CASE("answers keep the order of requests, of which one takes long") {
+        served at(patient());
+        co_await at.begin();
+        const std::string long_one =
+            "[{\"n\":2},{\"large\":\"" + std::string(200'000, 'x') + "\"}]";
+        const std::string answers =
+            co_await at.exchange(served::post_of("{\"n\":1}") + served::post_of(long_one) +
+                                 served::post_of("nonsense") + served::post_of("{\"n\":3}"));
+        CHECK(count_of(answers, "HTTP/1.1 200 ") == 3);
+        CHECK(answers.find("HTTP/1.1 400 ") > answers.find("HTTP/1.1 200 ", 20));
+        CHECK(answers.rfind("HTTP/1.1 200 ") > answers.find("HTTP/1.1 400 "));
+        co_await at.end();
+        const auto kept = at.records();
+        REQUIRE(kept.size() == 4);
+        CHECK(kept.front() == "{\"n\":1}");
+        CHECK(kept.at(1) == "{\"n\":2}");
+        CHECK(kept.back() == "{\"n\":3}");
+    }
+
+    CO_TEST_CASE("a long body's records wait for room in their log, and all of them come") {
+        collector_options options = patient();
+        const sapwood::test::temporary_directory directory;
+        auto& log = options.logs.emplace_back();
+        log.name = "app";
+        log.path = directory / "app.log";
+        log.queue_records = 4;
+        log.batch_bytes = 256u << 10;
+        served at(options);
+        co_await at.begin();
+        std::string body;
+        for (int i = 0; i < 1000; ++i) {
+            body += "{\"n\":\"" + std::string(1000, '.') + "\"}\n";
+        }
+        CHECK(status_of(co_await at.post(body)) == 200);
+        co_await at.end();
+        const std::string kept = sapwood::test::contents_of(directory / "app.log");
+        CHECK(count_of(kept, "\n") == 1000);
+    }
+
+    CO_TEST_CASE("heads that never end make room for others when they have had a second") {
+        collector_options options;
+        options.limits.connections_max = 2;
+        served at(options);
+        co_await at.begin();
+        std::vector<tcp_stream> slow;
+        for (int i = 0; i < 2; ++i) {
+            slow.push_back(co_await tcp_stream::connect(at.it->endpoints().front()));
+            co_await slow.back().write_all("P"sv);
+        }
+        co_await sapwood::sleep_for(500ms);
+        const auto before = at.it->shared().now;
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        CHECK(at.it->shared().now - before < 3s);
+        CHECK(at.it->shared().gate.idle_closed > 0);
+        co_await at.end();
+    }
+
+    CO_TEST_CASE("a method that a path does not have is told which ones it has") {
+        served at;
+        co_await at.begin();
+        const auto allowed = [&at](std::string request) -> task<std::string> {
+            const std::string answer =
+                co_await at.exchange(request + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            CHECK(status_of(answer) == 405);
+            const auto begin = answer.find("Allow: ");
+            co_return answer.substr(begin, answer.find("\r\n", begin) - begin);
+        };
+        CHECK(co_await allowed("DELETE /healthz") == "Allow: GET, HEAD");
+        CHECK(co_await allowed("POST /metrics") == "Allow: GET, HEAD");
+        CHECK(co_await allowed("DELETE /log") == "Allow: GET, POST, PUT");
+        CHECK(co_await allowed("GET /loki/api/v1/push") == "Allow: POST, PUT");
+        co_await at.end();
+    }
+
+    CO_TEST_CASE("Retry-After is of the request that is answered, not of one before") {
+        collector_options options;
+        options.tokens.resize(1);
+        options.tokens.front().name = "a";
+        options.tokens.front().secret = "secret-of-a-1234";
+        options.tokens.front().records_per_second = 1;
+        options.tokens.front().records_at_once = 1;
+        served at(options);
+        co_await at.begin();
+        const std::string token = "Authorization: Bearer secret-of-a-1234\r\n";
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        co_await client.write_all(std::string_view(served::post_of("{}", "/log", token)));
+        CHECK(status_of(co_await read_answer(client)) == 200);
+        std::string many = "[{}";
+        for (int i = 0; i < 60; ++i) {
+            many += ",{}";
+        }
+        co_await client.write_all(std::string_view(served::post_of(many + "]", "/log", token)));
+        const std::string refused = co_await read_answer(client);
+        CHECK(status_of(refused) == 429);
+        CHECK(!has(refused, "Retry-After: 1\r\n"));
+        at.it->shared().is_draining = true; // as if it was about to end
+        co_await client.write_all("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"sv);
+        const std::string ready = co_await read_answer(client);
+        CHECK(status_of(ready) == 503);
+        CHECK(has(ready, "Retry-After: 1\r\n"));
+        at.it->shared().is_draining = false;
+        co_await client.close();
+        co_await at.end();
+    }
+}
