@@ -6,6 +6,8 @@
 
 #include <sapwood/amqp.hpp>
 
+#include <tls/tls_context.hpp>
+
 #include <sapwood/run.hpp>
 #include <sapwood/run_blocking.hpp>
 #include <sapwood/timeout.hpp>
@@ -279,6 +281,10 @@ TEST_SUITE("rabbitmq" * doctest::skip(std::getenv("SAPWOOD_AMQP_URL") == nullptr
     }
 
     TEST_CASE("RabbitMQ's own TLS: it is looked at, and our certificate may be our login") {
+        if (!sapwood::tls_context::is_built()) {
+            MESSAGE("skipped: this sapwood was built without OpenSSL");
+            return;
+        }
         const std::string tls = directory() + "/tls";
         const std::string port =
             shell("sed -n s/^tls_port=//p " + directory() + "/settings | tr -d '\\n'");
