@@ -264,8 +264,8 @@ void channel_state::abandon() noexcept {
     end(errc::closed, "the channel was closed");
 }
 
-/// Without waiting: where the broker has the channel, or is about to, its number is free when it has
-/// answered.
+/// Without waiting: where the broker has the channel, or is about to, its number is free when it
+/// has answered.
 void channel_state::let_go_of_number() noexcept {
     if (!is_open_sent_) {
         is_number_free_ = true;
