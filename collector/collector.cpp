@@ -277,11 +277,10 @@ task<> collector::close_log(named_log& which, clock::time_point until) {
         why = failure.what();
     }
     const pipeline_counts counts = which.log().counts();
-    if (!why.empty() || counts.lines_lost != 0) {
-        const auto open = to_number(counts.accepted) - to_number(counts.written);
+    if (!why.empty() || counts.records_lost != 0) {
         left_.push_back(fmt::format("log {}: {} records are not in {}{}{}", which.name(),
-                                    std::max(open, counts.lines_lost), which.options().path,
-                                    why.empty() ? "" : ": ", why));
+                                    counts.records_lost + counts.records_in_flight,
+                                    which.options().path, why.empty() ? "" : ": ", why));
     }
 }
 

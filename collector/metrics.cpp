@@ -163,7 +163,16 @@ std::string metrics_page(const intake& of) {
         put_logs(page, of, counter, name, help,
                  [member](const named_log& log) { return log.log().counts().*member; });
     };
-    count("log_records_accepted_total", "Records that a log has taken.", &pipeline_counts::records);
+    count("log_records_accepted_total", "Records that a log has taken.",
+          &pipeline_counts::records_accepted);
+    count("log_records_durable_total", "Records that survive the machine.",
+          &pipeline_counts::records_durable);
+    count("log_records_lost_total", "Records that were taken and given up.",
+          &pipeline_counts::records_lost);
+    count("log_records_refused_total", "Records that were not taken, and who had them was told.",
+          &pipeline_counts::records_refused);
+    count("log_torn_bytes_total", "Bytes of a damaged end that were moved to LOG.torn.",
+          &pipeline_counts::torn_bytes);
     count("log_lines_written_total", "Lines in the file.", &pipeline_counts::lines_written);
     count("log_written_bytes_total", "Bytes in the file.", &pipeline_counts::bytes_written);
     count("log_lines_lost_total", "Lines that were taken and are not in the file.",
@@ -176,6 +185,12 @@ std::string metrics_page(const intake& of) {
         .put(of.gate.segments_removed);
     put_logs(page, of, gauge, "log_queued_records", "Records that wait for the file.",
              [](const named_log& log) { return log.log().counts().queued; });
+    put_logs(page, of, gauge, "log_written_only_records",
+             "Records in the file that do not survive the machine yet.",
+             [](const named_log& log) { return log.log().counts().records_written_only; });
+    put_logs(page, of, gauge, "log_in_flight_records",
+             "Records that were taken and are not in the file yet.",
+             [](const named_log& log) { return log.log().counts().records_in_flight; });
     put_logs(page, of, gauge, "log_blocked_bytes",
              "Bytes of records of requests that wait for room in the queue.",
              [](const named_log& log) { return log.blocked_bytes(); });

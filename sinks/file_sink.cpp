@@ -248,7 +248,10 @@ task<> file_sink::begin_line() {
             co_await file_.write_all(std::string_view("\n"));
         }
         has_cut_end_ = false;
-        has_others_lines_ = has_others_lines_ || size > size_;
+        if (size > size_) {
+            has_others_lines_ = true;
+            segment_begin_ = lsn::none; // it has lines that stand nowhere else
+        }
         bytes_cut_ += size_ - std::min(size, size_);
         size_ = size + (last != '\n' ? 1 : 0);
     } catch (const std::system_error& error) {
@@ -311,6 +314,10 @@ task<> file_sink::datasync() {
 
 bool file_sink::is_numbered() const noexcept {
     return settings_->numbered;
+}
+
+bool file_sink::syncs_directory() const noexcept {
+    return settings_->sync_directory;
 }
 
 bool file_sink::is_inherited() const noexcept {

@@ -135,6 +135,9 @@ task<log_news> file_sink::change_file(bool is_asked) {
         co_return tell_once(error);
     }
     co_await take_place(*fresh, false);
+    if (log_news torn = fresh->torn_news()) {
+        tell_later(std::move(torn));
+    }
     segment_begin_ = lsn::none; // others have written to it
     ++counts_.reopened;
     if (is_asked) {

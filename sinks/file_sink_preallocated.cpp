@@ -6,6 +6,7 @@
 #include <sapwood/file_sink.hpp>
 #include <sapwood/shield.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -110,6 +111,10 @@ void file_sink::tell_changed_by_others() {
 }
 
 void file_sink::tell_later(log_news news) {
+    if (news_ && news_.text != news.text) { // both, in one line
+        news.text = news_.text + "; " + news.text;
+        news.importance = std::max(news.importance, news_.importance);
+    }
     news_ = std::move(news);
 }
 

@@ -107,15 +107,17 @@ task<> file_sink::recover_numbered() {
 
 task<std::vector<lsn>> file_sink::recover_again(lsn first) {
     const auto shielded = co_await shield();
-    size_ = (co_await file_.stat()).size;
+    const std::uint64_t size = (co_await file_.stat()).size;
+    if (size > size_) {
+        segment_begin_ = lsn::none; // it has lines that stand nowhere else
+    }
+    size_ = size;
     partial_line_bytes_ = 0;
     torn_bytes_ = 0;
     co_await recover();
     has_cut_end_ = false;
     has_others_lines_ = false;
-    if (log_news torn = torn_news()) {
-        tell_later(std::move(torn));
-    }
+    tell_torn();
     std::vector<lsn> found;
     if (!settings_->numbered) {
         co_return found;
@@ -191,6 +193,12 @@ task<> file_sink::copy_tail(file& aside, std::uint64_t begin, std::uint64_t size
     }
     co_await aside.write_all(std::string_view("\n"));
     co_await aside.datasync();
+}
+
+void file_sink::tell_torn() {
+    if (log_news torn = torn_news()) {
+        tell_later(std::move(torn));
+    }
 }
 
 log_news file_sink::torn_news() const {

@@ -90,7 +90,7 @@ task<> file_sink::make_way(lsn next, std::string aside) {
     }
     if (!aside.empty()) {
         co_await rename_aside(aside);
-    } else if (segment_begin_ == next) {
+    } else if (segment_begin_ == next && look_at_end() != file_end::lengthened) {
         // It has nothing that is of use: what it has from its beginning on comes again.
         co_await remove_if_there(path());
     } else {
@@ -213,7 +213,7 @@ task<> file_sink::settle_segment() {
     }
     lsn first = lsn::none;
     if (settings_->numbered) {
-        first = co_await detail::first_number(made->descriptor, made->size);
+        first = co_await detail::first_number(made->descriptor, made->size, last_lsn_);
     }
     const bool follows = settings_->numbered ? first > last_lsn_ + 1 : size_ == 0 && made->size > 0;
     if (!follows) {

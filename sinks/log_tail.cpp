@@ -109,7 +109,7 @@ task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size) {
     co_return least == 0 ? 0 : size;
 }
 
-task<lsn> first_number(file& log, std::uint64_t size) {
+task<lsn> first_number(file& log, std::uint64_t size, lsn last) {
     const std::uint64_t look = std::min(size, tail_bytes_max + first_look_bytes);
     const std::vector<char> bytes = co_await read_range(log, 0, look);
     const std::string_view text(bytes.data(), bytes.size());
@@ -118,7 +118,11 @@ task<lsn> first_number(file& log, std::uint64_t size) {
         co_return lsn::none;
     }
     const auto line = numbered_line::parse(text.substr(0, end));
-    co_return line.is == numbered_line::state::whole ? line.place : lsn::none;
+    if (line.is != numbered_line::state::whole) {
+        co_return lsn::none;
+    }
+    const bool tells = tells_of_missing(text.substr(0, end), {last + 1, line.place});
+    co_return tells ? last + 1 : line.place;
 }
 
 bool tells_of_missing(std::string_view line, lsn_range which) {

@@ -47,9 +47,10 @@ inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
 /// to the end of the file, which is that of a block. At most preallocated_bytes_max and a batch.
 [[nodiscard]] task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size);
 
-/// The number of the first line in a log of `size` bytes; none where that line is not whole, as in
-/// a file that a power cut has caught before it was synced.
-[[nodiscard]] task<lsn> first_number(file& log, std::uint64_t size);
+/// Behind which number a log of `size` bytes goes on, one that may go on behind `last`: that of its
+/// first line, or `last` + 1 where that line tells that those between are lost. None where it is
+/// not whole, as in a file that a power cut has caught before it was synced.
+[[nodiscard]] task<lsn> first_number(file& log, std::uint64_t size, lsn last);
 
 /// Whether the line is the log's own and says that these are missing. It has the last one's number.
 [[nodiscard]] bool tells_of_missing(std::string_view line, lsn_range which);

@@ -395,6 +395,7 @@ void log_verifier::count_producer(std::string_view line, lsn place) {
 void log_verifier::note_missing(detail::lsn_range which, bool is_told) {
     const std::uint64_t records = to_number(which.last) - to_number(which.first) + 1;
     (is_told ? found_.missing_records_told : found_.missing_records_untold) += records;
+    ++found_.missing_ranges;
     if (found_.missing.size() < listed_max) {
         found_.missing.push_back({.which = which,
                                   .file = found_.segments.back().path,

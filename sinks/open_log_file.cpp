@@ -48,9 +48,9 @@ std::string lock_holder(const file_status& status) {
         std::string where;
         long pid = 0;
         // A line of somebody who waits for a lock has `->` before its kind, and is not the
-        // holder's.
+        // holder's. READ is who looks for a moment whether there is a writer.
         if (fields >> number >> kind >> mode >> access >> pid >> where && kind == "FLOCK" &&
-            where == wanted && pid > 0) {
+            access == "WRITE" && where == wanted && pid > 0) {
             std::string name;
             std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
             if (name.empty()) {
@@ -107,29 +107,37 @@ std::string parent_of(const std::string& path) {
     return slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
 }
 
+/// Makes a directory, which survives the machine then, if that is wanted. ENOENT where one above it
+/// is missing; it may be there.
+task<std::error_code> make_one(const std::string& at, const log_file_settings& settings) {
+    const auto made = co_await as_result(make_directory(at, settings.directory_mode));
+    // Also one that was there: who made it may have been killed before this.
+    const bool is_there = made || made.error() == std::errc::file_exists;
+    if (is_there && (settings.sync_directory || settings.has_segments)) {
+        co_await sync_directory_of(at);
+    }
+    if (!is_there && made.error() != std::errc::no_such_file_or_directory) {
+        throw std::system_error(
+            made.error(), fmt::format("cannot make the directory {} for {}", at, settings.path));
+    }
+    co_return made.error();
+}
+
 /// Those above the file that are missing.
-task<> make_directories_of(const std::string& path, mode_t mode) {
+task<> make_directories_of(const log_file_settings& settings) {
+    const std::string& path = settings.path;
     std::vector<std::string> missing;
     for (std::string at = path.find('/') == path.npos ? "" : parent_of(path); !at.empty();
          at = at.find('/') == at.npos ? "" : parent_of(at)) {
-        const auto made = co_await as_result(make_directory(at, mode));
-        if (made) {
+        if (co_await make_one(at, settings) != std::errc::no_such_file_or_directory) {
             break;
-        }
-        if (made.error() != std::errc::no_such_file_or_directory) {
-            if (made.error() == std::errc::file_exists) {
-                break;
-            }
-            throw std::system_error(made.error(),
-                                    fmt::format("cannot make the directory {} for {}", at, path));
         }
         missing.push_back(at);
     }
     for (; !missing.empty(); missing.pop_back()) {
-        const auto made = co_await as_result(make_directory(missing.back(), mode));
-        if (!made && made.error() != std::errc::file_exists) {
-            throw std::system_error(made.error(), fmt::format("cannot make the directory {} for {}",
-                                                              missing.back(), path));
+        if (co_await make_one(missing.back(), settings) == std::errc::no_such_file_or_directory) {
+            throw_errno(ENOENT,
+                        fmt::format("cannot make the directory {} for {}", missing.back(), path));
         }
     }
 }
@@ -269,7 +277,7 @@ task<opened_log> open_log_file(const log_file_settings& settings) {
             }
         }
         if (make) {
-            co_await make_directories_of(settings.path, settings.directory_mode);
+            co_await make_directories_of(settings);
             has_made_directories = true;
         }
     }

@@ -46,6 +46,9 @@ pipeline_options validated(const file_sink& sink, pipeline_options options) {
     require(options.form != layout::numbered || sink.is_numbered(),
             "form numbered, or a durability, needs a file_sink that was opened with "
             "file_sink_options::numbered");
+    require(options.durable.is_none() || sink.syncs_directory(),
+            "a durability needs a file_sink that was opened with "
+            "file_sink_options::sync_directory");
     return options;
 }
 
@@ -63,6 +66,8 @@ task<pipeline> pipeline::open(const file_sink_options& file, const pipeline_opti
     file_sink_options wanted = file;
     wanted.numbered = form_of(options) == layout::numbered;
     wanted.has_segments = !options.durable.is_none();
+    // A record is not durable in a file whose name is not.
+    wanted.sync_directory = file.sync_directory || !options.durable.is_none();
     const pipeline_options kept = options;
     file_sink sink = co_await file_sink::open(wanted);
     co_return pipeline(std::move(sink), kept);
@@ -79,7 +84,10 @@ pipeline::append_awaiter pipeline::append(record&& item) noexcept {
 }
 
 bool pipeline::try_append(record&& item) {
-    consumer_->rethrow_failure();
+    if (consumer_->queue.is_closed()) [[unlikely]] {
+        consumer_->count_refused();
+        consumer_->rethrow_failure();
+    }
     return consumer_->queue.try_send(std::move(item));
 }
 
@@ -159,11 +167,20 @@ bool pipeline::append_awaiter::is_refused() noexcept {
 }
 
 void pipeline::append_awaiter::refused(std::error_code reason) noexcept {
+    consumer_->count_refused();
     failure_ = std::exchange(consumer_, nullptr)->failure();
     send_awaiter::refused(reason);
 }
 
+/// Who was refused while he waited has been counted, and the pipeline may be gone.
+void pipeline::append_awaiter::count_refused() noexcept {
+    if (consumer_ != nullptr) {
+        consumer_->count_refused();
+    }
+}
+
 void pipeline::append_awaiter::fail() {
+    count_refused();
     const auto failure = consumer_ != nullptr ? consumer_->failure() : failure_;
     if (failure) {
         std::rethrow_exception(failure);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
+#include <string_view>
 
 namespace sapwood {
 
@@ -24,9 +25,12 @@ std::uint64_t seed_from(const event_loop& loop) noexcept {
     return static_cast<std::uint64_t>(loop.now().time_since_epoch().count());
 }
 
-/// A record of the log's own, which no escaping can make of somebody else's: `text \(log)`.
+/// What a line of the log's own ends with, and no escaping can make of somebody else's.
+constexpr std::string_view own_end = " \\(log)\n";
+
+/// A record of the log's own: `text \(log)`.
 record own_record(level importance, std::string_view text) {
-    constexpr std::string_view sign = " \\(log)";
+    constexpr std::string_view sign = own_end.substr(0, own_end.size() - 1);
     return {importance, 0, text.size() + sign.size(), true, [&](char* to) noexcept {
                 to += text.copy(to, text.size());
                 sign.copy(to, sign.size());
@@ -51,8 +55,12 @@ pipeline::consumer::consumer(file_sink sink, const pipeline_options& options)
       numbers_(sink_.last_lsn() + 1),
       one_(options.batch_bytes, form_, &numbers_),
       other_(options.batch_bytes, form_, &numbers_),
+      opened_at_(sink_.last_lsn()),
+      losses_told_(opened_at_),
       delay_({.first = std::chrono::milliseconds(10), .longest = std::chrono::seconds(1)},
-             seed_from(loop_)) {}
+             seed_from(loop_)) {
+    sink_.tell_torn();
+}
 
 void pipeline::consumer::start(const std::shared_ptr<consumer>& self) {
     spawn_shielded(collect(self), *self).detach();
@@ -81,12 +89,21 @@ task<> pipeline::consumer::flush(std::shared_ptr<consumer> self) {
     while (!me.queue.noted_are_in()) {
         co_await me.batch_done_.wait();
     }
+    const lsn told_before = me.losses_told_;
+    const lsn last = me.accepted();
     const std::uint64_t target =
         me.records_done_ + me.queue.unfinished() + me.direct_filling_ + me.direct_writing_;
     while (me.records_done_ < target) {
         co_await me.batch_done_.wait();
     }
     me.rethrow_failure();
+    if (me.written.has_lost({told_before + 1, last})) {
+        me.losses_told_ = std::max(me.losses_told_, last);
+        throw std::system_error(errc::lost,
+                                fmt::format("flush {}: not all of its records are in it, some were "
+                                            "dropped or there was no memory for them",
+                                            me.sink_.path()));
+    }
 }
 
 task<> pipeline::consumer::close(std::shared_ptr<consumer> self) {
@@ -111,6 +128,10 @@ pipeline_counts pipeline::consumer::counts() const noexcept {
     now.accepted = accepted();
     now.written = written.reached();
     now.durable = durable.reached();
+    now.torn_bytes = sink_.torn_bytes();
+    now.records_accepted = to_number(now.accepted) - to_number(opened_at_);
+    now.records_written_only = records_in_file_ - now.records_durable;
+    now.records_in_flight = now.records_accepted - records_in_file_ - now.records_lost;
     return now;
 }
 
@@ -160,6 +181,7 @@ lsn pipeline::consumer::append_now(const record_view& item) noexcept {
 /// It takes its number, and nothing else.
 void pipeline::consumer::lose(const record& item) noexcept {
     ++records_unrendered_;
+    ++counts_.records_lost;
     counts_.lines_lost += filling_->lines_of(item);
     const detail::lsn_range lost{numbers_.next(), numbers_.next()};
     numbers_.skip();
@@ -285,9 +307,32 @@ void pipeline::consumer::take_batch() noexcept {
     batch_taken_.set();
 }
 
+/// How many records of the batch that is written are in its first `kept` bytes, which are whole
+/// lines; of records with more lines than one, all or none.
+std::uint64_t pipeline::consumer::records_within(std::size_t kept) const noexcept {
+    const std::size_t records = writing_->records() - own_writing_;
+    if (kept == writing_->bytes().size()) [[likely]] {
+        return records;
+    }
+    if (writing_->lines() != writing_->records()) {
+        return 0;
+    }
+    const std::string_view text(writing_->bytes().data(), kept);
+    std::uint64_t own = 0;
+    for (auto at = text.find(own_end); own_writing_ > 0 && at != text.npos;
+         at = text.find(own_end, at + 1)) {
+        ++own;
+    }
+    return writing_->lines_within(kept) - own;
+}
+
 /// The batch has been given to the sink, which has `kept` bytes of it.
 void pipeline::consumer::account(std::size_t kept) noexcept {
     const std::size_t lines_kept = writing_->lines_within(kept);
+    const std::uint64_t records = writing_->records() - own_writing_;
+    const std::uint64_t records_kept = records_within(kept);
+    records_in_file_ = records_in_file_before_ += records_kept;
+    counts_.records_lost += records - records_kept;
     counts_.bytes_written += kept;
     counts_.lines_written += lines_kept;
     counts_.lines_lost += writing_->lines() - lines_kept;

@@ -46,6 +46,8 @@ class pipeline::consumer final : public stop_listener {
 
     void on_loss(std::function<void(const std::string&)> tell) { on_loss_ = std::move(tell); }
 
+    void count_refused() noexcept { ++counts_.records_refused; }
+
     void look_soon() noexcept { sink_.look_soon(); }
 
     void on_health(std::function<void(const log_health&)> tell) { on_health_ = std::move(tell); }
@@ -119,6 +121,8 @@ class pipeline::consumer final : public stop_listener {
     void keep_unsynced();
     void note_written() noexcept;
     void note_durable() noexcept;
+    void note_kept() noexcept;
+    [[nodiscard]] std::uint64_t records_within(std::size_t kept) const noexcept;
 
     void gather_no_longer() noexcept;
     void account(std::size_t kept) noexcept;
@@ -174,6 +178,13 @@ class pipeline::consumer final : public stop_listener {
     bool is_close_awaited_ = false;
     std::exception_ptr failure_;
     std::uint64_t records_done_ = 0;
+    /// Of this run: in the file, not counting the batch that is written, and with it.
+    std::uint64_t records_in_file_before_ = 0;
+    std::uint64_t records_in_file_ = 0;
+    /// The number before the first of this run.
+    const lsn opened_at_;
+    /// Losses up to here have been told by a flush.
+    lsn losses_told_;
     /// Received, not in a batch, and not done yet.
     std::size_t records_unrendered_ = 0;
     /// Lines in the batches that are no producer's record.

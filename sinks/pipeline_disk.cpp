@@ -60,6 +60,7 @@ task<> pipeline::consumer::deliver() {
         }
         const std::error_code why = reason_of(failure);
         if (!tries_again()) {
+            note_kept();
             fail(failure, why);
             co_return;
         }
@@ -249,6 +250,7 @@ bool pipeline::consumer::has_unsynced() const noexcept {
 void pipeline::consumer::note_written() noexcept {
     if (!writing_->empty()) {
         written.reach(writing_last_);
+        records_in_file_ = records_in_file_before_ + writing_->records() - own_writing_;
         if (makes(mistake::acknowledge_before_sync)) {
             durable.reach(writing_last_);
         }
@@ -262,6 +264,19 @@ void pipeline::consumer::note_durable() noexcept {
     unsynced_.clear();
     if (!durable_.is_none()) {
         durable.reach(written.reached());
+        counts_.records_durable = records_in_file_;
+    }
+}
+
+/// Of a batch that is given up: lines that are in the file have got there.
+void pipeline::consumer::note_kept() noexcept {
+    if (form_ != layout::numbered || kept_ == 0) {
+        return;
+    }
+    const std::string_view kept(writing_->bytes().data(), kept_ - 1); // without a newline
+    const auto line = numbered_line::parse(kept.substr(kept.rfind('\n') + 1));
+    if (line.place > written.reached()) {
+        written.reach(line.place);
     }
 }
 

@@ -63,6 +63,13 @@ bool receipt_board::is_in_lost(lsn place) const noexcept {
     return after != lost_.begin() && place <= (after - 1)->last;
 }
 
+bool receipt_board::has_lost(lsn_range range) const noexcept {
+    const auto* const end = lost_.begin() + lost_count_;
+    return std::any_of(lost_.begin(), end, [range](const lsn_range& each) {
+        return each.first <= range.last && range.first <= each.last;
+    });
+}
+
 void receipt_board::add(receipt_waiter& node) noexcept {
     // Nearly always the last place: who has just appended waits for it.
     waiter* place = waiting_.back();

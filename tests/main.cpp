@@ -1,6 +1,8 @@
 // The main of every test program. Beyond doctest's own it holds two lines of defence: a run that
 // selects no case fails, so a misspelt suite cannot pass unnoticed, and the last line counts the
-// selected suite alone, where doctest also counts every case of the others as skipped.
+// selected suite alone, where doctest also counts every case of the others as skipped. A case that
+// finds out when it runs that it cannot says `MESSAGE("skipped: " << why)` and returns, and counts as
+// skipped, not as passed.
 //
 // With SAPWOOD_TEST_EXPECT_NONE set, a run fails if it selects a case: the build asks so whether
 // a case belongs to no listed suite.
@@ -9,6 +11,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <iostream>
 #include <string_view>
@@ -41,19 +44,22 @@ class totals : public doctest::IReporter {
 
     void test_run_end(const doctest::TestRunStats& stats) override {
         cases_selected = stats.numTestCasesPassingFilters;
-        std::cout << "[sapwood] " << cases_selected - stats.numTestCasesFailed << " passed, "
-                  << stats.numTestCasesFailed << " failed, " << skipped_ << " skipped\n";
+        std::cout << "[sapwood] " << cases_selected - stats.numTestCasesFailed - ran_in_vain_
+                  << " passed, " << stats.numTestCasesFailed << " failed, "
+                  << skipped_ + ran_in_vain_ << " skipped\n";
     }
 
     void report_query(const doctest::QueryData&) override {}
 
     void test_run_start() override {}
 
-    void test_case_start(const doctest::TestCaseData&) override {}
+    void test_case_start(const doctest::TestCaseData&) override { says_skipped_ = false; }
 
     void test_case_reenter(const doctest::TestCaseData&) override {}
 
-    void test_case_end(const doctest::CurrentTestCaseStats&) override {}
+    void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
+        ran_in_vain_ += says_skipped_ && stats.testCaseSuccess ? 1 : 0;
+    }
 
     void test_case_exception(const doctest::TestCaseException&) override {}
 
@@ -63,10 +69,16 @@ class totals : public doctest::IReporter {
 
     void log_assert(const doctest::AssertData&) override {}
 
-    void log_message(const doctest::MessageData&) override {}
+    void log_message(const doctest::MessageData& message) override {
+        if (std::string_view(message.m_string.c_str()).starts_with("skipped: ")) {
+            says_skipped_ = true;
+        }
+    }
 
   private:
     unsigned skipped_ = 0;
+    unsigned ran_in_vain_ = 0;
+    std::atomic<bool> says_skipped_ = false;
 };
 
 REGISTER_LISTENER("totals", 1, totals);

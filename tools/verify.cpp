@@ -95,7 +95,7 @@ void print_damage(const verified_log& log) {
                    range_of(each.which.first, each.which.last),
                    each.is_told ? " (the log says so)" : "");
     }
-    print_more(lines_listed, log.missing.size());
+    print_more(lines_listed, log.missing_ranges);
     listed = 0;
     for (const damaged_piece& each : log.damaged) {
         if (listed++ == lines_listed) {

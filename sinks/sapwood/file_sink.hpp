@@ -236,6 +236,12 @@ class file_sink {
     /// The same in words, for a line of the log; empty where there were none.
     [[nodiscard]] log_news torn_news() const;
 
+    /// Has follow() tell of them.
+    void tell_torn();
+
+    /// Whether a new name survives the machine before it is used.
+    [[nodiscard]] bool syncs_directory() const noexcept;
+
   private:
     file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings);
 

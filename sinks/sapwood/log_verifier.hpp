@@ -87,6 +87,7 @@ struct verified_log {
     /// The first of each; more are only counted.
     std::vector<missing_records> missing;
     std::vector<damaged_piece> damaged;
+    std::uint64_t missing_ranges = 0;
     std::uint64_t missing_records_untold = 0;
     std::uint64_t missing_records_told = 0;
     std::uint64_t damaged_pieces = 0;

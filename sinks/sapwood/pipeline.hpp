@@ -68,11 +68,12 @@ static_assert(std::is_trivially_destructible_v<pipeline_options>);
 struct pipeline_counts {
     /// Taken from producers, whatever became of them.
     std::uint64_t records = 0;
-    /// In the file.
+    /// In the file; also those of the log's own that stand among records.
     std::uint64_t lines_written = 0;
     std::uint64_t bytes_written = 0;
     std::uint64_t batches_written = 0;
-    /// Taken from producers and not in the file, because a write failed or memory ran out.
+    /// Taken from producers and not in the file, because a write failed or memory ran out; and
+    /// lines of the log's own about these, where it has failed.
     std::uint64_t lines_lost = 0;
     std::uint64_t syncs = 0;
     /// Begun, because a sync failed or the segment before was long enough.
@@ -84,6 +85,24 @@ struct pipeline_counts {
     lsn durable = lsn::none;
     /// Records waiting for the consumer now.
     std::size_t queued = 0;
+
+    // What became of the records that were appended in this run, at any moment:
+    // accepted = durable + written only + lost + in flight. None of the log's own lines counts.
+    std::uint64_t records_accepted = 0;
+    /// Survive the machine.
+    std::uint64_t records_durable = 0;
+    /// In the file, and no more than that yet.
+    std::uint64_t records_written_only = 0;
+    /// Given up: dropped, without memory, or behind the last write of a log that has failed. Where
+    /// it was a sync that failed they may be in the file all the same.
+    std::uint64_t records_lost = 0;
+    std::uint64_t records_in_flight = 0;
+    /// Not accepted: append threw, because of when_refused::refuse or the log's end. Cancelled
+    /// ones do not count.
+    std::uint64_t records_refused = 0;
+
+    /// Of the file's end, moved aside when it was opened or another one has taken its name.
+    std::uint64_t torn_bytes = 0;
 };
 
 class pipeline {
@@ -147,11 +166,13 @@ class pipeline {
 
     /// Returns when every record appended before, or accepted from another thread, is in the file
     /// (the kernel has it; with durability::batch, the disk). Throws what the sink threw if one of
-    /// them is not.
+    /// them is not; errc::lost, when all others are there, if one of them was dropped or there was
+    /// no memory for it, once for each loss and all who wait at that time.
     [[nodiscard]] task<> flush();
 
     /// Refuses further records, writes all that were appended, closes the file. Throws what the
-    /// sink threw if one of them is not in the file.
+    /// sink threw if one of them is not in the file because of it; what was dropped, or there was
+    /// no memory for, on_loss tells, and counts().records_lost.
     [[nodiscard]] task<> close();
 
     /// What is written from now on goes into the file that has the log's name by then, and does not
@@ -201,6 +222,9 @@ class [[nodiscard]] pipeline::append_awaiter final : public channel<record>::sen
     /// Without throwing; see as_result.
     result<lsn> outcome() noexcept {
         const auto sent = send_awaiter::outcome();
+        if (end_ == detail::wait_end::closed) [[unlikely]] {
+            count_refused();
+        }
         return sent ? result<lsn>(place_) : result<lsn>(sent.error());
     }
 
@@ -213,6 +237,7 @@ class [[nodiscard]] pipeline::append_awaiter final : public channel<record>::sen
 
   private:
     [[noreturn]] void fail();
+    void count_refused() noexcept;
     void note_place() noexcept;
     [[nodiscard]] bool is_refused() noexcept;
 

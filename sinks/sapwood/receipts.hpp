@@ -75,6 +75,9 @@ class receipt_board {
     /// what is reached.
     void lose(lsn_range range) noexcept;
 
+    /// Whether some of these are lost.
+    [[nodiscard]] bool has_lost(lsn_range range) const noexcept;
+
     void add(receipt_waiter& node) noexcept;
 
     void remove(receipt_waiter& node) noexcept { waiting_.remove(node); }

@@ -2,6 +2,7 @@
 
 #include "account.hpp"
 #include "durable_log.hpp"
+#include "quiet_standard_error.hpp"
 #include "somebody.hpp"
 
 #include <sapwood/errors.hpp>
@@ -13,11 +14,9 @@
 #include <sapwood/when_all.hpp>
 
 #include <chrono>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
 #include <optional>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -171,32 +170,6 @@ task<> life(sim_world& world, account& told, bool& is_closed_well,
         }
     }
 }
-
-/// What the log tells people of its disk is not wanted a thousand times.
-class quiet_standard_error {
-  public:
-    explicit quiet_standard_error(bool is_wanted)
-        : before_(is_wanted ? ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3) : -1) {
-        const int nowhere = before_ >= 0 ? ::open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
-        if (nowhere >= 0) {
-            ::dup2(nowhere, STDERR_FILENO);
-            ::close(nowhere);
-        }
-    }
-
-    quiet_standard_error(const quiet_standard_error&) = delete;
-    quiet_standard_error& operator=(const quiet_standard_error&) = delete;
-
-    ~quiet_standard_error() {
-        if (before_ >= 0) {
-            ::dup2(before_, STDERR_FILENO);
-            ::close(before_);
-        }
-    }
-
-  private:
-    const int before_;
-};
 
 /// The next process opens it, and nothing fails.
 bool reopen(sim_world& world) {

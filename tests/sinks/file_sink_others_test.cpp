@@ -6,6 +6,7 @@
 #include <sapwood/directory.hpp>
 #include <sapwood/sim_world.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 
 #include <cerrno>
 #include <chrono>
@@ -103,7 +104,11 @@ std::error_code end_of_write(
         };
         const std::string line = numbered(1, "ours");
         try {
-            co_await (synced ? sink.write_synced(line) : sink.write(line));
+            if (synced) {
+                co_await sink.write_synced(line);
+            } else {
+                co_await sink.write(line);
+            }
         } catch (const sync_error& error) {
             how = error.code();
         }
@@ -138,7 +143,9 @@ TEST_SUITE("file_sink_others") {
         CHECK(contents_of(path) == "ha--lf\n" + two);
 
         const std::string endless = folder / "endless";
-        CHECK(reads_before_a_line(endless, "ha", [&](int) { append_to(endless, "-"); }) == 8);
+        // Eight times, and once more whether the line is one of its own.
+        CHECK(reads_before_a_line(
+                  endless, "ha", [&](int read) { append_to(endless, read <= 8 ? "-" : ""); }) == 9);
         CHECK(contents_of(endless) == "ha--------\n" + two);
 
         const std::string cut = folder / "cut";
@@ -276,6 +283,40 @@ TEST_SUITE("file_sink_others") {
             CHECK(on.durable_contents("/log") == "one\nhalf\n");
             co_await sink.close();
         }(world)));
+    }
+
+    CO_TEST_CASE("who looks for a moment whether a log is locked does not keep its writer out") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, "");
+        const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        REQUIRE(::flock(fd, LOCK_SH | LOCK_NB) == 0);
+        auto gone = spawn([](int looks) -> task<> {
+            co_await sleep_for(20ms);
+            ::close(looks);
+        }(fd));
+        file_sink sink = co_await opened(path, true);
+        co_await std::move(gone);
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a segment with lines of others is not removed when it is begun once more") {
+        for (const bool has_others : {false, true}) {
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            file_sink sink = co_await opened(path, true);
+            const std::string line = numbered(1, "ours");
+            co_await sink.begin_segment(line, {}, lsn{1});
+            if (has_others) {
+                append_to(path, "theirs\n");
+            }
+            co_await sink.begin_segment(line, {}, lsn{1});
+            CHECK(contents_of(path) == line);
+            const std::string aside = path + ".0000000000000001-2";
+            CHECK(std::filesystem::exists(aside) == has_others);
+            CHECK((!has_others || contents_of(aside) == line + "theirs\n"));
+            co_await sink.close();
+        }
     }
 
     // --- a file that is looked after again ---

@@ -790,7 +790,7 @@ TEST_SUITE("pipeline_disk") {
                 co_await settle();
             }
             the_disk.on_write = nullptr;
-            co_await log.flush();
+            CHECK_THROWS_AS(co_await log.flush(), std::system_error); // it tells of it, too
             co_await log.close();
             CHECK(lines_in(in / "log").back() ==
                   fmt::format("{0} 1 record is missing here, number {0}: No space left on device "
@@ -976,20 +976,27 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
-    TEST_CASE("a batch behind a line of the log's own is not marked: that line is not synced") {
-        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+    TEST_CASE("a batch behind a line of the log's own is marked: that line is synced first") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
             co_await log.durable(co_await append(log, "one"));
             std::filesystem::rename(in / "log", in / "log.1");
             co_await sapwood::sleep_for(1s);
+            std::vector<std::size_t> syncs_before; // each write
+            the_disk.on_write = [&](const io_uring_sqe& sqe) {
+                syncs_before.push_back(the_disk.synced.size());
+                return perform(sqe);
+            };
             co_await log.durable(co_await append(log, "two"));
             co_await log.durable(co_await append(log, "three"));
             co_await log.close();
             const auto lines = lines_in(in / "log");
             REQUIRE(lines.size() == 3);
             CHECK(lines[0].starts_with("0 ")); // the log's own
-            CHECK(!is_marked(in / "log", 1));
+            CHECK(is_marked(in / "log", 1));
             CHECK(is_marked(in / "log", 2));
+            REQUIRE(syncs_before.size() >= 2);
+            CHECK(syncs_before[1] > syncs_before[0]);
         });
     }
 

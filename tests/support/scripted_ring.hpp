@@ -50,6 +50,9 @@ class scripted_ring final : public ring {
     /// Ends an operation in flight.
     void complete(std::uint64_t user_data, std::int32_t value);
 
+    /// Time passes, also for a loop that is never idle.
+    void advance(clock::duration time) noexcept { now_ += time; }
+
     void enter(clock::time_point until) override;
 
     [[nodiscard]] clock::time_point now() const noexcept override { return now_; }

@@ -1,0 +1,17 @@
+#!/bin/sh
+# must_fail.sh PROGRAM MISTAKE CASE: the case must fail, or never end, where the log makes this
+# mistake. Skipped where the case cannot run.
+program=$1 mistake=$2 case=$3
+output=$(SAPWOOD_TEST_MISTAKE=$mistake timeout 5 "$program" --test-case="$case" 2>&1)
+status=$?
+echo "$output" | tail -n 20
+if echo "$output" | grep -q 'MESSAGE: skipped: '; then
+    exit 77
+fi
+if echo "$output" | grep -q 'No case was selected'; then
+    exit 1
+fi
+if [ "$status" -eq 0 ]; then
+    echo "$mistake is not found by: $case"
+    exit 1
+fi
