@@ -82,6 +82,7 @@ class http_session final : public connection {
 
     void note_given(pending_answer& answer, lsn place, std::size_t bytes);
     [[nodiscard]] bool must_come_again();
+    [[nodiscard]] bool refused_by_now();
     [[nodiscard]] bool is_share_used_up();
     [[nodiscard]] bool is_within_quota(std::size_t records, std::size_t bytes);
     [[nodiscard]] bool is_over_quota(clock::duration wait);

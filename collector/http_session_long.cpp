@@ -38,11 +38,12 @@ task<> http_session::take_long() {
     stage_ = stage::reading;
     set_deadline(intake_.limits.body);
     const auto turn = co_await intake_.long_body_turn.lock();
-    if (must_come_again()) { // by now
-        fail(503, why_);
+    // What comes behind has a deadline of its own, and a thread cannot be broken off.
+    stage_ = stage::settling;
+    forget_deadline();
+    if (refused_by_now()) {
         co_return;
     }
-    forget_deadline(); // a thread cannot be broken off, and is never long at it
     body_decoding& with = intake_.long_body;
     std::exception_ptr failure;
     try {

@@ -131,7 +131,7 @@ void http_session::end_in_the_middle() {
 /// Its deadline is over.
 void http_session::expire_now() {
     is_cut_ = true;
-    if (stage_ == stage::settling) {
+    if (stage_ == stage::settling && (answers_.has_pending() || !is_held_back_)) {
         answers_.give_up();
     } else if (is_held_back_) {
         is_closing_ = true;
@@ -201,7 +201,9 @@ void http_session::on_request() {
         if (intake_.has_too_much_unsent()) [[unlikely]] {
             say_text(503, "too many answers are not taken yet\n");
         } else {
-            say_text(200, metrics_page(intake_));
+            answers_.say(form(), {.status = 200,
+                                  .type = "text/plain; version=0.0.4; charset=utf-8",
+                                  .body = metrics_page(intake_)});
         }
         break;
     case http_action::ready:
@@ -225,13 +227,13 @@ void http_session::on_request() {
 // --- records ---
 
 void http_session::take_records() {
-    if (must_come_again()) {
-        fail(503, why_);
-        return;
-    }
     const bool is_long = parser_.body().size() > intake::long_body_bytes;
-    if ((is_long || plan_.coding != content_coding::identity) && is_share_used_up()) {
-        fail(429, over_quota);
+    if (is_long || plan_.coding != content_coding::identity) {
+        if (refused_by_now()) {
+            return;
+        }
+    } else if (must_come_again()) {
+        fail(503, why_);
         return;
     }
     if (is_long) [[unlikely]] {
@@ -246,6 +248,18 @@ void http_session::take_records() {
         answer->is_given = give(with.decoded.items, *answer);
     }
     with.forget();
+}
+
+/// Whether nothing of it is taken, whatever it holds; then that is said.
+bool http_session::refused_by_now() {
+    if (must_come_again()) {
+        fail(503, why_);
+    } else if (is_share_used_up()) {
+        fail(429, over_quota);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 /// What the body holds, which is so many bytes without its compression. More than `wanted` is not

@@ -38,7 +38,7 @@ void notice_dead_peer(int fd) noexcept {
 record_view encode_syslog(named_log& log, const source& from, std::string_view message,
                           bool is_cut) {
     const auto parsed = syslog_message::parse(message);
-    std::array<note, 7> notes;
+    std::array<note, 8> notes;
     std::size_t count = 0;
     const auto add = [&](std::string_view name, std::string_view value) {
         if (!value.empty()) {
@@ -51,6 +51,7 @@ record_view encode_syslog(named_log& log, const source& from, std::string_view m
     add("process", parsed.process);
     add("kind", parsed.kind);
     add("data", parsed.data);
+    add("sent", parsed.sent);
     add("cut", is_cut ? "true" : "");
     return log.encode_text(from, parsed.importance, parsed.text, std::span(notes).first(count));
 }

@@ -18,6 +18,8 @@ namespace {
 
 constexpr clock::duration telling_takes_at_most = std::chrono::seconds(1);
 
+constexpr clock::duration longer_every = std::chrono::seconds(10);
+
 std::int64_t microseconds(clock::duration of) noexcept {
     return std::chrono::duration_cast<std::chrono::microseconds>(of).count();
 }
@@ -65,6 +67,13 @@ task<> service_manager::tell_reloading() {
 
 task<> service_manager::tell_stopping(clock::duration at_most) {
     return tell(fmt::format("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", microseconds(at_most)));
+}
+
+task<> service_manager::keep_waiting() {
+    while (to_) {
+        co_await sleep_for(longer_every);
+        co_await tell(fmt::format("EXTEND_TIMEOUT_USEC={}", microseconds(3 * longer_every)));
+    }
 }
 
 task<> service_manager::keep_alive() {

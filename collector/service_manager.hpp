@@ -25,6 +25,10 @@ class service_manager {
     /// Settings are read again; `READY=1` ends it.
     [[nodiscard]] task<> tell_reloading();
 
+    /// While it begins, which may take long after a crash: until it is cancelled, the manager waits
+    /// on. Ends at once where there is none.
+    [[nodiscard]] task<> keep_waiting();
+
     /// It ends, and may take so long.
     [[nodiscard]] task<> tell_stopping(clock::duration at_most);
 

@@ -67,6 +67,12 @@ class section {
         return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(*number));
     }
 
+    /// Null where there is none.
+    [[nodiscard]] const toml::array* array(std::string_view member) const {
+        const toml::node* const node = table_.get(member);
+        return node != nullptr ? node->as_array() : nullptr;
+    }
+
     /// Of numbers, too.
     [[nodiscard]] std::vector<std::string> words(std::string_view member) {
         known_.emplace_back(member);
@@ -235,6 +241,10 @@ listen_options listener_of(section at) {
     }
     if (const auto secured = at.flag("tls")) {
         made.secured = *secured ? security::tls : security::none;
+    }
+    if (const auto* const listed = at.array("allow"); listed != nullptr && listed->empty()) {
+        at.fail("allow", "names nobody: leave it out where everybody whom the mode lets in may "
+                         "write");
     }
     for (const std::string& each : at.words("allow")) {
         made.users.push_back(parse_user(each, at.full_name("allow")));

@@ -5,9 +5,11 @@
 #include "line_session.hpp"
 #include "tls_handshake.hpp"
 
+#include <sapwood/sleep.hpp>
 #include <sapwood/tcp.hpp>
 #include <sapwood/unix_socket.hpp>
 
+#include <new>
 #include <string_view>
 #include <sys/stat.h>
 #include <system_error>
@@ -53,28 +55,14 @@ class stream_listener final : public source_listener {
 
     task<> run(intake& shared, connections& all) override {
         for (;;) {
-            co_await all.room();
-            std::unique_ptr<stream> peer;
-            source from;
-            if (unix_.is_open()) {
-                auto accepted = std::make_unique<unix_stream>(co_await unix_.accept());
-                const credentials who = accepted->peer_credentials();
-                if (!is_user(users_, who.uid)) {
-                    ++shared.gate.users_refused;
-                    continue;
-                }
-                from = source::process(word(), who.pid, who.uid, who.gid);
-                peer = std::move(accepted);
-            } else {
-                auto accepted = std::make_unique<tcp_stream>(co_await tcp_.accept());
-                try {
-                    from = source::network(word(), accepted->peer_endpoint());
-                } catch (const std::system_error&) {
-                    continue; // it is gone already
-                }
-                peer = std::move(accepted);
+            try {
+                co_await all.room();
+                co_await take_one(shared, all);
+                continue;
+            } catch (const std::bad_alloc&) {
+                // The end of that connection only: there may be memory for the next.
             }
-            all.add(connection_of(shared, all, std::move(peer), std::move(from)));
+            co_await yield(); // or it might try for ever, and nobody give any back
         }
     }
 
@@ -85,6 +73,30 @@ class stream_listener final : public source_listener {
     }
 
   private:
+    task<> take_one(intake& shared, connections& all) {
+        std::unique_ptr<stream> peer;
+        source from;
+        if (unix_.is_open()) {
+            auto accepted = std::make_unique<unix_stream>(co_await unix_.accept());
+            const credentials who = accepted->peer_credentials();
+            if (!is_user(users_, who.uid)) {
+                ++shared.gate.users_refused;
+                co_return;
+            }
+            from = source::process(word(), who.pid, who.uid, who.gid);
+            peer = std::move(accepted);
+        } else {
+            auto accepted = std::make_unique<tcp_stream>(co_await tcp_.accept());
+            try {
+                from = source::network(word(), accepted->peer_endpoint());
+            } catch (const std::system_error&) {
+                co_return; // it is gone already
+            }
+            peer = std::move(accepted);
+        }
+        all.add(connection_of(shared, all, std::move(peer), std::move(from)));
+    }
+
     [[nodiscard]] std::string_view word() const noexcept {
         if (kind_ == source_kind::http) {
             return "http";

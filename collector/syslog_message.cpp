@@ -98,6 +98,7 @@ bool parse_5424(std::string_view rest, syslog_message& to) noexcept {
     if (data == 0 || (data < rest.size() && rest[data] != ' ')) {
         return false;
     }
+    to.sent = unless_nil(words[0]);
     to.host = unless_nil(words[1]);
     to.app = unless_nil(words[2]);
     to.process = unless_nil(words[3]);
@@ -113,7 +114,7 @@ bool parse_5424(std::string_view rest, syslog_message& to) noexcept {
 }
 
 /// `Nov 26 21:05:07 `, or one of RFC 3339 with a space behind it, as rsyslog sends it.
-bool take_time(std::string_view& rest) noexcept {
+bool take_time(std::string_view& rest, syslog_message& to) noexcept {
     constexpr std::string_view form = "Aaa d1 11:11:11 ";
     const bool is_classic =
         rest.size() >= form.size() &&
@@ -131,6 +132,7 @@ bool take_time(std::string_view& rest) noexcept {
             }
         });
     if (is_classic) {
+        to.sent = rest.substr(0, form.size() - 1);
         rest.remove_prefix(form.size());
         return true;
     }
@@ -140,6 +142,7 @@ bool take_time(std::string_view& rest) noexcept {
         rest[13] != ':' || !is_syslog_digit(rest.front())) {
         return false;
     }
+    to.sent = rest.substr(0, end);
     rest.remove_prefix(end + 1);
     return true;
 }
@@ -162,7 +165,7 @@ bool take_tag(std::string_view& rest, syslog_message& to) noexcept {
 }
 
 void parse_3164(std::string_view rest, syslog_message& to) noexcept {
-    if (take_time(rest) && !take_tag(rest, to)) {
+    if (take_time(rest, to) && !take_tag(rest, to)) {
         std::string_view behind = rest;
         const std::string_view host = take_word(behind);
         if (!host.empty() && take_tag(behind, to)) {

@@ -13,7 +13,9 @@ struct syslog_message {
     level importance = level::info;
     /// 0 to 23; -1 where it has no priority.
     int facility = -1;
-    /// Empty where it says none. Its time is not here: what counts is when it came.
+    /// When it was sent, as its sender writes it: a line's own time is that of arrival. Empty where
+    /// it does not say, as all that follows.
+    std::string_view sent;
     std::string_view host;
     std::string_view app;
     std::string_view process;

@@ -214,6 +214,8 @@ class pipeline::consumer final : public stop_listener {
     clock::duration sync_takes_{};
     alarm sync_alarm_{*this, &consumer::sync_is_due};
     alarm stall_alarm_{*this, &consumer::stalled};
+    /// It has rung for the operation that is under way.
+    bool has_rung_ = false;
     detail::retry_delay delay_;
     bool is_ending_ = false;
     clock::time_point ends_at_{};

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <exception>
 #include <system_error>
+#include <utility>
 
 namespace sapwood {
 
@@ -21,6 +22,9 @@ namespace {
 
 /// A disk that has had an operation for so long is told of.
 constexpr clock::duration stall_after = std::chrono::seconds(1);
+
+/// And once more, for a loop that was late itself: what its disk has answered it sees in between.
+constexpr clock::duration look_again_after = std::chrono::milliseconds(50);
 
 /// Two operations of the ring cost two changes of threads: some 10 us, as much as 16 KiB cost.
 constexpr std::size_t small_group_bytes_max = 16u << 10;
@@ -331,11 +335,16 @@ clock::duration pipeline::consumer::next_delay() noexcept {
 
 void pipeline::consumer::watch_disk() noexcept {
     if (refused_ != when_refused::end) {
+        has_rung_ = false;
         set_alarm(stall_alarm_, stall_after);
     }
 }
 
 void pipeline::consumer::stalled() noexcept {
+    if (!std::exchange(has_rung_, true)) {
+        set_alarm(stall_alarm_, look_again_after);
+        return;
+    }
     degrade(std::make_error_code(std::errc::timed_out),
             "the log's disk has not answered for a second");
 }

@@ -8,10 +8,12 @@
 #include <sapwood/run.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 #include <iterator>
 #include <stdexcept>
 #include <string_view>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood::tools {
@@ -35,6 +37,18 @@ collector::listen_options listener_of(collector::source_kind kind, std::string t
     }
     collector::set_place(made, text);
     return made;
+}
+
+/// What its log would be made in is there, and ours to write in.
+void require_folder(const collector::named_log_options& of) {
+    const auto parent = std::filesystem::path(of.path).parent_path();
+    const std::string folder = parent.empty() ? "." : parent.string();
+    if (::access(folder.c_str(), W_OK | X_OK) != 0 || !std::filesystem::is_directory(folder)) {
+        throw std::invalid_argument(fmt::format(
+            "log {} is to be at {}, and there is no folder {} that this user may write in: make "
+            "it, or say another path",
+            of.name, of.path, folder));
+    }
 }
 
 } // namespace
@@ -164,6 +178,9 @@ collector_options serve_command::options() const {
 int serve_command::run() const {
     collector_options wanted = options();
     if (only_checks_) {
+        for (const collector::named_log_options& each : wanted.logs) {
+            require_folder(each);
+        }
         const auto plural = [](std::size_t count) { return count == 1 ? "" : "s"; };
         const auto queues = wanted.queues.size();
         fmt::print("serve: {} log{}, {} place{} to listen at{}: well\n", wanted.logs.size(),

@@ -96,6 +96,7 @@ class service {
                                        collector::inherited_sockets& inherited) {
         auto opening = spawn(open(inherited));
         auto heeding = spawn(heed(signals, opening));
+        auto waiting = spawn(manager_.keep_waiting());
         std::exception_ptr failure;
         try {
             co_await opening;
@@ -105,6 +106,7 @@ class service {
             failure = std::current_exception();
         }
         co_await end(heeding);
+        co_await end(waiting);
         if (failure) {
             std::rethrow_exception(failure);
         }

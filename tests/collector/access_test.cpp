@@ -1,8 +1,13 @@
 // Tokens: what their file says, whose a secret is, and how much each may send.
+#include "collector/served.hpp"
+#include "support/co_test.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <collector/access.hpp>
 #include <collector/collector.hpp>
+
+#include <sapwood/tcp.hpp>
+#include <sapwood/unix_socket.hpp>
 
 #include <cstdlib>
 #include <doctest/doctest.h>
@@ -246,6 +251,38 @@ TEST_SUITE("access") {
             CHECK(wrong("unix:@x", kind, "", with_all) == "nothing");
             CHECK(wrong("unix:@x", kind, "", with_users) == "nothing");
         }
+    }
+
+    CO_TEST_CASE("who posts by a Unix socket is told by the kernel, and by IPv6 by his address") {
+        const temporary_directory directory;
+        collector_options options;
+        options.listeners.emplace_back().at = endpoint::unix_path(directory / "http");
+        try {
+            const auto any = endpoint::parse("[::1]:0");
+            const tcp_listener probe(any);
+            options.listeners.emplace_back().at = any;
+        } catch (const std::system_error&) {
+            MESSAGE("without IPv6: this machine has none");
+        }
+        const std::size_t places = options.listeners.size();
+        sapwood::test::served at(options);
+        co_await at.begin();
+        const std::string request = sapwood::test::served::post_of("{}");
+        auto client = co_await unix_stream::connect(at.it->endpoints().front());
+        co_await client.write_all(std::string_view(request));
+        co_await client.shutdown_write();
+        const std::string answer = co_await sapwood::test::read_to_end(client);
+        CHECK(sapwood::test::status_of(answer) == 200);
+        if (places == 2) {
+            const std::string other = co_await at.exchange(request, 1);
+            CHECK(sapwood::test::status_of(other) == 200);
+        }
+        co_await at.end();
+        const auto kept = at.lines();
+        REQUIRE(kept.size() == places);
+        CHECK(kept.front() ==
+              fmt::format("[http pid={} uid={} gid={}] {{}}", ::getpid(), ::getuid(), ::getgid()));
+        CHECK(kept.back().starts_with(places == 2 ? "[http ::1." : "[http pid="));
     }
 
     TEST_CASE("who listens beyond this machine needs a token or TLS, and a datagram has neither") {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Clients that others have written send to `sapwood serve`, and the log has exactly what they sent.
 
-usage: clients.py SAPWOOD (curl|killed|logger|python|socat)
+usage: clients.py SAPWOOD (curl|killed|logger|python|socat|wrk)
 
 Exits with 77, which Meson calls skipped, where the client is not installed.
 """
@@ -193,7 +193,10 @@ def logger(at):
         run("logger", *options)
         at.wait_for(count + 1)
     user = {"facility": "user", "app": "billing"}
-    equal(at.stop(), [
+    found = at.stop()
+    for each in found[:2]:  # those of the older form say when they were sent
+        assert len(each.pop("sent")) == len("Nov  6 21:05:07"), each
+    equal(found, [
         {"level": "info", "from": "unix", **user, "message": "paid"},
         {"level": "error", "from": "unix", "facility": "local3", "app": "billing", "process": "17",
          "message": "refused"},
@@ -219,11 +222,51 @@ def socat(at):
         record("unix", {"n": 1, "level": "warn"}, "warning"),
         {"level": "info", "from": "unix", "message": '{"n":'},
         {"level": "error", "from": "unix", "facility": "user", "app": "su", "process": "17",
-         "message": "it failed"},
+         "sent": "Nov  6 21:05:07", "message": "it failed"},
         {"level": "info", "from": "udp", "message_escaped": "no syslog at all \\xff"},
         {**plain, "from": "tcp", "message": "one"},
         {**plain, "from": "tcp", "message": "two"},
         {"level": "info", "from": "tcp", "cut": "true", "message": "last, without an end"}])
+
+
+COUNTING = """
+local threads = 0
+
+function setup(thread)
+    thread:set("id", threads)
+    threads = threads + 1
+end
+
+function init()
+    n = 0
+end
+
+function request()
+    n = n + 1
+    local body = string.format('{"thread":%d,"n":%d}', id, n)
+    return wrk.format("POST", "/log?ack=written", nil, body)
+end
+
+function done(summary)
+    local all = summary.errors
+    io.write(string.format("counted %d %d\\n", summary.requests,
+             all.status + all.connect + all.read + all.write + all.timeout))
+end
+"""
+
+
+def wrk(at):
+    """Whatever was answered is in the log, once, as it was sent."""
+    script = at.log + ".lua"
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(COUNTING)
+    said = run("wrk", "-t2", "-c16", "-d1s", "-s", script, at.url)
+    answered, wrong = map(int, said.split("counted ")[1].split())
+    assert wrong == 0 and answered > 100, said
+    found = [(each["record"]["thread"], each["record"]["n"]) for each in at.stop()]
+    assert len(set(found)) == len(found), "a record is there twice"
+    # What was under way at the end was not counted.
+    assert answered <= len(found) <= answered + 16, f"{len(found)} lines, {answered} answers"
 
 
 WRITER = """
@@ -281,7 +324,7 @@ def main():
         at = Daemon(os.path.abspath(sapwood), directory)
         try:
             {"curl": curl, "killed": killed, "logger": logger, "python": python,
-             "socat": socat}[client](at)
+             "socat": socat, "wrk": wrk}[client](at)
         finally:
             at.kill()
     return 0

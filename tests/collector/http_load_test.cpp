@@ -1,9 +1,11 @@
 // A collector by HTTP while somebody asks much of it: bodies that take long, heads that never end,
 // shares that are used up. Others are served as ever.
 #include "collector/served.hpp"
+#include "support/allocations.hpp"
 #include "support/co_test.hpp"
 #include "support/compressed.hpp"
 
+#include <sapwood/owned_fd.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <algorithm>
@@ -12,6 +14,7 @@
 #include <doctest/doctest.h>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
 #include <vector>
 
 namespace {
@@ -182,6 +185,18 @@ TEST_SUITE("http_load") {
         CHECK(kept.back() == "{\"n\":3}");
     }
 
+    CO_TEST_CASE("behind a long body that is refused a head that never ends has its deadline") {
+        served at;
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        const std::string request = served::post_of(std::string(100'000, 'x')) + "POST /lo";
+        co_await client.write_all(std::string_view(request));
+        const std::string answers = co_await sapwood::test::read_to_end(client);
+        CHECK(status_of(answers) == 400);
+        CHECK(has(answers, "HTTP/1.1 408 "));
+        co_await at.end();
+    }
+
     CO_TEST_CASE("a long body's records wait for room in their log, and all of them come") {
         collector_options options = patient();
         const sapwood::test::temporary_directory directory;
@@ -217,6 +232,23 @@ TEST_SUITE("http_load") {
         CHECK(status_of(co_await at.post("{}")) == 200);
         CHECK(at.it->shared().now - before < 3s);
         CHECK(at.it->shared().gate.idle_closed > 0);
+        co_await at.end();
+    }
+
+    CO_TEST_CASE("without memory for a connection that one ends, and others are taken") {
+        served at;
+        co_await at.begin();
+        const auto to = at.it->endpoints().front();
+        for (std::size_t nth = 1; nth <= 12; ++nth) {
+            CAPTURE(nth);
+            const sapwood::owned_fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            REQUIRE(::connect(client.fd(), to.data(), to.size()) == 0);
+            const sapwood::test::failing_allocations little(nth);
+            for (int turn = 0; turn < 20; ++turn) {
+                co_await sapwood::yield();
+            }
+        }
+        CHECK(status_of(co_await at.post("{}")) == 200);
         co_await at.end();
     }
 

@@ -859,6 +859,7 @@ TEST_SUITE("http_session") {
         CHECK(status_of(co_await at.post("{")) == 400);
         const std::string page =
             co_await at.exchange("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        CHECK(has(page, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
         CHECK(has(page, "\nsapwood_collector_records_total 2\n"));
         CHECK(has(page, "\nsapwood_collector_requests_total 3\n"));
         CHECK(has(page, "\nsapwood_collector_connections 1\n"));

@@ -166,7 +166,8 @@ TEST_SUITE("line_session") {
         co_await client.send_to(""sv, to);
         co_await at.end();
         CHECK(at.lines() ==
-              lines{fmt::format("[udp {} facility=user host=web\\x5d app=su process=1] a\\nb",
+              lines{fmt::format("[udp {} facility=user host=web\\x5d app=su process=1 "
+                                "sent=\"Nov 26 21:05:07\"] a\\nb",
                                 client.local_endpoint().to_string()),
                     fmt::format("[udp {}] ", client.local_endpoint().to_string())});
     }
@@ -186,9 +187,9 @@ TEST_SUITE("line_session") {
         }
         co_await at.end(); // takes what was sent before
         CHECK(at.lines().size() == 100);
-        CHECK(at.lines().back() ==
-              fmt::format("[unix pid={} uid={} gid={} facility=user app=app] 99", ::getpid(),
-                          ::getuid(), ::getgid()));
+        CHECK(at.lines().back() == fmt::format("[unix pid={} uid={} gid={} facility=user app=app "
+                                               "sent=\"Nov 26 21:05:07\"] 99",
+                                               ::getpid(), ::getuid(), ::getgid()));
         CHECK(::access((directory / "log").c_str(), F_OK) != 0);
     }
 

@@ -6,12 +6,16 @@
 #include <collector/service_manager.hpp>
 
 #include <sapwood/datagram.hpp>
+#include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/timeout.hpp>
 
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <string>
+#include <string_view>
 #include <sys/socket.h>
 
 namespace {
@@ -56,5 +60,23 @@ TEST_SUITE("service_manager") {
         co_await sapwood::test::settle();
         telling.cancel();
         CHECK_THROWS_AS(co_await telling, sapwood::cancelled);
+    }
+
+    CO_TEST_CASE("while it begins the manager is asked for more time, again and again") {
+        const sapwood::test::temporary_directory directory;
+        const std::string path = directory / "notify";
+        sapwood::unix_datagram heard(sapwood::endpoint::unix_path(path));
+        ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+        sapwood::collector::service_manager manager;
+        auto waiting = sapwood::spawn(manager.keep_waiting());
+        co_await sapwood::sleep_for(25s);
+        for (int i = 0; i < 2; ++i) {
+            std::array<char, 100> text{};
+            const auto got = ::recv(heard.fd(), text.data(), text.size(), MSG_DONTWAIT);
+            CHECK(std::string_view(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0) ==
+                  "EXTEND_TIMEOUT_USEC=30000000");
+        }
+        waiting.cancel();
+        CHECK_THROWS_AS(co_await waiting, sapwood::cancelled);
     }
 }

@@ -20,6 +20,7 @@ TEST_SUITE("syslog_message") {
             R"(<165>1 2026-11-26T22:14:15.003Z web evntslog 17 ID47 [a@1 x="\"]" y="z"][b] an event)");
         CHECK(facility_name(it.facility) == "local4");
         CHECK(it.importance == level::info);
+        CHECK(it.sent == "2026-11-26T22:14:15.003Z");
         CHECK(it.host == "web");
         CHECK(it.app == "evntslog");
         CHECK(it.process == "17");
@@ -32,6 +33,7 @@ TEST_SUITE("syslog_message") {
         const auto it = syslog_message::parse("<34>1 - - - - - - \xef\xbb\xbfhello");
         CHECK(facility_name(it.facility) == "auth");
         CHECK(it.importance == level::critical);
+        CHECK(it.sent.empty());
         CHECK(it.host.empty());
         CHECK(it.app.empty());
         CHECK(it.data.empty());
@@ -41,6 +43,7 @@ TEST_SUITE("syslog_message") {
 
     TEST_CASE("RFC 3164: with a host, without one as on /dev/log, and with a time of RFC 3339") {
         const auto remote = syslog_message::parse("<13>Nov  6 21:05:07 web su[17]: it failed");
+        CHECK(remote.sent == "Nov  6 21:05:07");
         CHECK(remote.host == "web");
         CHECK(remote.app == "su");
         CHECK(remote.process == "17");
@@ -52,6 +55,7 @@ TEST_SUITE("syslog_message") {
         CHECK(local.text == "local");
         const auto rsyslog =
             syslog_message::parse("<13>2026-11-26T21:05:07.123456+01:00 web app: text");
+        CHECK(rsyslog.sent == "2026-11-26T21:05:07.123456+01:00");
         CHECK(rsyslog.host == "web");
         CHECK(rsyslog.text == "text");
     }
@@ -62,6 +66,7 @@ TEST_SUITE("syslog_message") {
         CHECK(syslog_message::parse("<14>1 - - - - - [unclosed x").text ==
               "1 - - - - - [unclosed x");
         CHECK(syslog_message::parse("<13>Nov 26 21:05:07 no tag here").text == "no tag here");
+        CHECK(syslog_message::parse("<13>Nov 26 21:05:07 no tag here").sent == "Nov 26 21:05:07");
         for (const std::string_view text :
              {"<192>x"sv, "<>x"sv, "<1234>x"sv, "<1x>x"sv, "<1"sv, "no priority"sv, ""sv, "<"sv}) {
             const auto it = syslog_message::parse(text);

@@ -139,6 +139,8 @@ class planned_disk {
         loop_.ring().complete(sqe.user_data, error ? -*error : value.value());
     }
 
+    void pass(sapwood::clock::duration duration) { loop_.ring().advance(duration); }
+
     [[nodiscard]] std::ptrdiff_t syncs_waiting() {
         const auto& all = loop_.ring().in_flight();
         return std::count_if(all.begin(), all.end(), &is_sync);
@@ -928,6 +930,24 @@ TEST_SUITE("pipeline_disk") {
             co_await log.durable(place);
             co_await settle();
             CHECK(health == std::vector<int>{1, 0});
+            the_disk.on_sync = nullptr;
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("a loop that is late itself does not take the disk for one that does not answer") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline log = co_await opened(in / "log", durable());
+            the_disk.on_sync = &planned_disk::never;
+            unsigned told = 0;
+            log.on_health([&](const sapwood::log_health&) { ++told; });
+            const lsn place = co_await append(log, "text");
+            co_await settle();
+            REQUIRE(the_disk.syncs_waiting() == 1);
+            the_disk.finish_sync();
+            the_disk.advance(1500ms); // the alarm is due before the loop sees the answer
+            co_await log.durable(place);
+            CHECK(told == 0);
             the_disk.on_sync = nullptr;
             co_await log.close();
         });

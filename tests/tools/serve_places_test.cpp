@@ -4,6 +4,8 @@
 #include "support/temporary_directory.hpp"
 #include "tools/serve_daemon.hpp"
 
+#include <collector/settings.hpp>
+
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <string>
@@ -18,7 +20,9 @@ using sapwood::test::bound;
 using sapwood::test::bound_to_loopback;
 using sapwood::test::contents_of;
 using sapwood::test::daemon_under_test;
+using sapwood::test::fill;
 using sapwood::test::has;
+using sapwood::test::run_program;
 using sapwood::test::send_as;
 using sapwood::test::shell;
 using sapwood::test::temporary_directory;
@@ -47,5 +51,39 @@ TEST_SUITE("serve_places") {
         for (const int fd : fds) {
             ::close(fd);
         }
+    }
+
+    TEST_CASE("a list of users that names nobody is wrong: it is not everybody's") {
+        if (!sapwood::collector::can_read_settings()) {
+            MESSAGE("skipped: built without toml++");
+            return;
+        }
+        const temporary_directory folder;
+        const auto said = [&](const std::string& allow) {
+            fill(
+                folder / "settings",
+                fmt::format("[[log]]\nname = \"app\"\npath = \"{}\"\n[[listen]]\nkind = \"lines\"\n"
+                            "at = \"{}\"\n{}",
+                            folder / "app.log", folder / "socket", allow));
+            return run_program("sapwood", {"serve", "--config", folder / "settings", "--check"});
+        };
+        CHECK(said("").status == 0);
+        CHECK(said("mode = \"666\"\nallow = [\"root\"]\n").status == 0);
+        const auto wrong = said("allow = []\n");
+        CHECK(wrong.status == 2);
+        CHECK(has(wrong.err, "allow: names nobody"));
+    }
+
+    TEST_CASE("a check looks whether there is a folder for the log") {
+        const temporary_directory folder;
+        const auto checked = [](const std::string& log) {
+            return run_program("sapwood",
+                               {"serve", "--log", log, "--http", "127.0.0.1:0", "--check"});
+        };
+        CHECK(checked(folder / "app.log").status == 0);
+        const auto wrong = checked(folder / "nowhere/app.log");
+        CHECK(wrong.status == 2);
+        CHECK(has(wrong.err, "there is no folder " + (folder / "nowhere")));
+        CHECK(contents_of(folder / "app.log") == "");
     }
 }
