@@ -292,7 +292,7 @@ void log_action::end_by_exception() noexcept {
     while (at != nullptr && at != this && at->is_skipped_in(place)) {
         at = at->parent_;
     }
-    if (at != this) { // of another task, or not the innermost
+    if (at != this) {            // of another task, or not the innermost
         const failure_text text; // which the failure borrows
         const action_failure unknown = text.failure();
         end(&unknown);

@@ -1,8 +1,8 @@
 // The main of every test program. Beyond doctest's own it holds two lines of defence: a run that
 // selects no case fails, so a misspelt suite cannot pass unnoticed, and the last line counts the
 // selected suite alone, where doctest also counts every case of the others as skipped. A case that
-// finds out when it runs that it cannot says `MESSAGE("skipped: " << why)` and returns, and counts as
-// skipped, not as passed.
+// finds out when it runs that it cannot says `MESSAGE("skipped: " << why)` and returns, and counts
+// as skipped, not as passed.
 //
 // With SAPWOOD_TEST_EXPECT_NONE set, a run fails if it selects a case: the build asks so whether
 // a case belongs to no listed suite.

@@ -145,7 +145,8 @@ task<> open_and_close(std::string path) {
     co_await log.close();
 }
 
-/// Kills writers of logs again and again; with `cut` just before, if there is one, and `mend` after.
+/// Kills writers of logs again and again; with `cut` just before, if there is one, and `mend`
+/// after.
 void kill_again_and_again(const std::string& name, std::size_t bytes, std::size_t preallocated,
                           const std::function<void()>& cut, const std::function<void()>& mend) {
     const int seed = setting("SAPWOOD_TEST_FAULT_SEED", 42);
@@ -211,14 +212,12 @@ void kill_again_and_again(const std::string& name, std::size_t bytes, std::size_
 TEST_SUITE("durable_log") {
     TEST_CASE("killed in the middle of batches: what was acknowledged is there, no line is torn") {
         const temporary_directory folder;
-        kill_again_and_again(
-            folder / "log", 5'000, 0, {}, {});
+        kill_again_and_again(folder / "log", 5'000, 0, {}, {});
     }
 
     TEST_CASE("killed where space is preallocated: the same") {
         const temporary_directory folder;
-        kill_again_and_again(
-            folder / "log", 5'000, 128u << 10, {}, {});
+        kill_again_and_again(folder / "log", 5'000, 128u << 10, {}, {});
     }
 
     TEST_CASE("the power is cut: what was acknowledged is there, no line is torn") {

@@ -945,7 +945,7 @@ TEST_SUITE("pipeline_disk") {
             co_await settle();
             REQUIRE(the_disk.syncs_waiting() == 1);
             the_disk.finish_sync();
-            the_disk.advance(1500ms); // the alarm is due before the loop sees the answer
+            the_disk.pass(1500ms); // the alarm is due before the loop sees the answer
             co_await log.durable(place);
             CHECK(told == 0);
             the_disk.on_sync = nullptr;
