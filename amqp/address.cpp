@@ -55,8 +55,8 @@ namespace {
     if (!port.empty()) {
         port.remove_prefix(port.front() == ':' ? 1 : 0);
         if (port.empty() || port.find_first_not_of("0123456789") != port.npos || port.size() > 5) {
-            throw std::invalid_argument(
-                fmt::format("AMQP URL: '{}' is no port of the host {}", port, made.host));
+            // Not quoted: it may be a password in which a / was not written %2f.
+            throw std::invalid_argument("AMQP URL: what stands behind a host's : is no port");
         }
         made.port = port;
     }

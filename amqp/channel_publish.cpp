@@ -56,8 +56,10 @@ task<> channel_state::publish(outgoing_ptr it) {
 publication channel_state::publish_nowait(outgoing_ptr it) {
     const auto first = entry_.try_lock();
     if (!first || !may_publish(it->frames.size())) {
+        refused_bytes_ = it->frames.size();
         return publication::none;
     }
+    refused_bytes_ = 0;
     window_.add(std::move(it));
     send_published();
     return static_cast<publication>(window_.last_number());
@@ -66,7 +68,7 @@ publication channel_state::publish_nowait(outgoing_ptr it) {
 task<> channel_state::room() {
     const auto self = shared_from_this();
     const auto first = co_await entry_.lock();
-    co_await wait_for_room(0);
+    co_await wait_for_room(refused_bytes_);
 }
 
 task<> channel_state::confirmed(std::uint64_t last) {

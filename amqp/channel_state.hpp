@@ -210,6 +210,8 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     std::vector<declared> declared_;
 
     publish_window window_;
+    /// Of the message for which publish_nowait had no room.
+    std::size_t refused_bytes_ = 0;
     mutex entry_;
     event room_;
     bool is_retrying_ = false;

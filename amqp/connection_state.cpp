@@ -90,6 +90,9 @@ task<> connection_state::keep() {
             why = failure.code();
             text = failure.what();
         }
+    } catch (const std::exception& failure) { // there is no memory
+        why = errc::connection_lost;
+        text = failure.what();
     }
     is_ended_ = true;
     is_restored_ = false;

@@ -92,6 +92,26 @@ std::vector<log_file> rotated_files_of(const std::string& path) {
     return found;
 }
 
+/// Where the lines of a file of `size` bytes end: behind them there may be zeros, space that its
+/// writer has made.
+std::size_t end_of_lines(const owned_fd& file, off_t size) {
+    std::vector<char> piece(64u << 10);
+    while (size > 0) {
+        const auto wanted = std::min<off_t>(size, static_cast<off_t>(piece.size()));
+        const ssize_t got =
+            ::pread(file.fd(), piece.data(), static_cast<std::size_t>(wanted), size - wanted);
+        if (got != wanted) {
+            break; // read_end_of says why
+        }
+        const auto read = std::string_view(piece.data(), static_cast<std::size_t>(wanted));
+        if (const auto last = read.find_last_not_of('\0'); last != read.npos) {
+            return static_cast<std::size_t>(size - wanted) + last + 1;
+        }
+        size -= wanted;
+    }
+    return static_cast<std::size_t>(size);
+}
+
 /// The last `bytes` of a file, or all of it; nothing where it is not there.
 std::string read_end_of(const std::string& path, std::size_t bytes) {
     const owned_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -105,7 +125,7 @@ std::string read_end_of(const std::string& path, std::size_t bytes) {
         throw std::system_error(errno, std::generic_category(),
                                 "cannot read which messages are in " + path);
     }
-    const auto size = S_ISREG(found.st_mode) ? static_cast<std::size_t>(found.st_size) : 0;
+    const std::size_t size = S_ISREG(found.st_mode) ? end_of_lines(file, found.st_size) : 0;
     const std::size_t wanted = std::min(size, bytes);
     std::string text(wanted, '\0');
     std::size_t done = 0;

@@ -227,7 +227,11 @@ task<amqp::channel> amqp_source::open_channel(amqp::connection& on) const {
 
 task<> amqp_source::take() {
     std::vector<amqp::delivery> messages;
-    while (deliveries_ && co_await deliveries_->next_many(messages, options_.prefetch) > 0) {
+    while (deliveries_) {
+        // Not behind &&, where gcc 12 awaits all the same.
+        if (co_await deliveries_->next_many(messages, options_.prefetch) == 0) {
+            break;
+        }
         const auto count = static_cast<std::uint64_t>(messages.size());
         status_.messages += count;
         status_.unsettled += count;

@@ -65,8 +65,9 @@ void add_context(own_fields& own, const log_backend& backend, const std::source_
     }
     try {
         const std::string context = context_fields(backend, where, is_end);
-        for_each_field(context,
-                       [&](const log_field_view& field) { own.add(field.kind, field.value); });
+        for_each_field(context, [&](const log_field_view& field) {
+            own.add(field.kind, cut_at_character(field.value, 256));
+        });
     } catch (const std::bad_alloc&) { // of the text
     }
 }

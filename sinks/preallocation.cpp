@@ -211,8 +211,11 @@ task<std::error_code> preallocation::write_zeros(file& log, std::uint64_t end) {
 
 task<> preallocation::end(file& log, std::uint64_t size) {
     try {
-        if (!is_distrusted_ && (co_await log.stat()).size == file_size_) {
-            co_await log.truncate(size);
+        if (!is_distrusted_) {
+            const std::uint64_t there = (co_await log.stat()).size;
+            if (there == file_size_) {
+                co_await log.truncate(size);
+            }
         }
     } catch (const std::exception&) {
         // Zeros at the end are known to who opens it next.

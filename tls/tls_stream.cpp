@@ -138,7 +138,9 @@ tls_stream::tls_stream(std::unique_ptr<stream> under, std::shared_ptr<const tls_
     SSL_set_connect_state(tls_);
     if (const std::string& server = context_->server(); !server.empty()) {
         if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls_), server.c_str()) != 1) {
-            SSL_set1_host(tls_, server.c_str());
+            if (SSL_set1_host(tls_, server.c_str()) != 1) {
+                throw std::bad_alloc(); // or no name would be looked at
+            }
             // What the macro for it does, without its cast.
             SSL_ctrl(tls_, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
                      const_cast<char*>(server.c_str()));

@@ -60,6 +60,16 @@ std::optional<pair> take_pair(std::string_view& text) noexcept {
     if (equals == 0 || equals == text.npos || text[equals] != '=') {
         return std::nullopt;
     }
+    if (text.substr(equals + 1).starts_with('"')) {
+        // A quote that is not closed, or not before a space, is a message's own.
+        std::size_t quote = equals + 2;
+        while (quote < text.size() && text[quote] != '"') {
+            quote += text[quote] == '\\' ? 2 : 1;
+        }
+        if (quote >= text.size() || (quote + 1 < text.size() && text[quote + 1] != ' ')) {
+            return std::nullopt;
+        }
+    }
     pair found;
     return take_logfmt(text, found.key, found.value) ? std::optional(found) : std::nullopt;
 }

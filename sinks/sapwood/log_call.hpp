@@ -8,8 +8,9 @@
 //
 // Values are shown as fmt formats them by `{}`; those of a type that has a function
 // `log_value(const T&)` beside it as what that returns; others by the type's name. Any thread.
-// A lambda that makes a task is kept, and its arguments are, as copies: not those that it wants by
-// reference, or that cannot be copied, which have to live as long as for a call without a log.
+// A lambda that has captured something and makes a task is kept, and its arguments are, as copies:
+// not those that it wants by reference, or that cannot be copied, which have to live as long as for
+// a call without a log.
 #pragma once
 
 #include <sapwood/logger.hpp>

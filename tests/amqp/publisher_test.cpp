@@ -88,6 +88,31 @@ TEST_SUITE("publisher") {
         }
     }
 
+    CO_TEST_CASE("there is room when there is room for the bytes of what was refused") {
+        fake_broker broker;
+        broker.does.holds_confirms = true;
+        auto options = broker.options();
+        options.window_bytes = 1000;
+        auto mq = co_await connect(options);
+        auto to = co_await mq.open_channel();
+        (void)co_await to.declare_queue({.name = "q"});
+        const std::string body(600, 'x');
+        CHECK(to.publish_nowait("", "q", body) == static_cast<publication>(1));
+        CHECK(to.publish_nowait("", "q", body) == publication::none);
+        auto room = sapwood::spawn(to.room());
+        co_await until([&] { return !broker.queues["q"].ready.empty(); });
+        co_await turns();
+        CHECK_FALSE(room.done());
+        broker.confirm_held();
+        co_await room;
+        CHECK(to.publish_nowait("", "q", body) == static_cast<publication>(2));
+        co_await until([&] { return broker.queues["q"].ready.size() == 2; });
+        broker.confirm_held();
+        co_await to.confirmed();
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("a message that no queue takes is an error, unless its publisher does not mind") {
         fake_broker broker;
         auto mq = co_await connect(broker.options());

@@ -250,9 +250,10 @@ TEST_SUITE("tree_hostile") {
             tree_of(record("work order=1 action_children=7", "/1 action_status=started") +
                     record("x action_status=failed action_duration=9", "/2") +
                     record("y task_uuid=other task_level=/9 action_status=failed and so on", "/3") +
-                    record("z task_uuid=other task_level=/1", "/4") +
-                    record("work", "/5 action_status=succeeded action_duration=0.000000001 "
-                                   "action_children=3"));
+                    record("z task_uuid=other task_level=/1", "/4") + record("a=\"b", "/5") +
+                    record("v task_uuid=other task_level=/9 action_status=failed z=\"", "/6") +
+                    record("work", "/7 action_status=succeeded action_duration=0.000000001 "
+                                   "action_children=5"));
         CHECK(done.err.empty());
         CHECK(done.out.starts_with("u\n└── work/1 ⇒ started "));
         CHECK(has(done.out, "    ├── order: 1\n    ├── action_children: 7\n"));
@@ -262,7 +263,7 @@ TEST_SUITE("tree_hostile") {
                   "    ├── y task_uuid=other task_level=/9 action_status=failed and so on/3 "));
         CHECK(has(done.out, "    ├── z/4 "));
         CHECK(has(done.out, "    │   └── task_level: /1\n"));
-        CHECK(has(done.out, "    └── work/5 ⇒ succeeded "));
+        CHECK(has(done.out, "    └── work/7 ⇒ succeeded "));
         CHECK_FALSE(has(done.out, "incomplete"));
     }
 
