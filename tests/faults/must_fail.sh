@@ -4,7 +4,8 @@
 program=$1 mistake=$2 case=$3
 output=$(SAPWOOD_TEST_MISTAKE=$mistake timeout 5 "$program" --test-case="$case" 2>&1)
 status=$?
-echo "$output" | tail -n 20
+# Its count is of a case that is to fail: not one of the tests'.
+echo "$output" | tail -n 20 | sed 's,^\[sapwood\] ,the mistake: ,'
 if echo "$output" | grep -q 'MESSAGE: skipped: '; then
     exit 77
 fi
