@@ -134,7 +134,7 @@ class call_values {
             append_field(fields_, field_text(kv(name, value)));
         } else if constexpr (log_string<T>) {
             put_text_value(name, shown(value));
-        } else if constexpr (fmt::is_formattable<T>::value) {
+        } else if constexpr (fmt::is_formattable<const T>::value) {
             put_formatted_value(name, fmt::make_format_args(value));
         } else {
             put_type_value(name, typeid(T));
@@ -313,15 +313,20 @@ decltype(auto) logger::call(action_name name, F&& work, Args&&... args) const {
 /// `SAPWOOD_LOG_CALL(log, db.insert, order, 3)`: log.call() with the function's and the arguments'
 /// expressions as names. The function may be overloaded, or a member.
 #define SAPWOOD_LOG_CALL(logger, function, ...)                                                    \
-    SAPWOOD_LOG_CALL_WITH(logger, {}, function __VA_OPT__(, ) __VA_ARGS__)
+    SAPWOOD_DETAIL_LOG_CALL(logger, {}, #function, #__VA_ARGS__,                                   \
+                            function __VA_OPT__(, ) __VA_ARGS__)
 
 /// The same with names whose values are not shown: `SAPWOOD_LOG_CALL_WITH(log, "password", login,
 /// user, password)`.
 #define SAPWOOD_LOG_CALL_WITH(logger, redacted, function, ...)                                     \
+    SAPWOOD_DETAIL_LOG_CALL(logger, redacted, #function, #__VA_ARGS__,                             \
+                            function __VA_OPT__(, ) __VA_ARGS__)
+
+// The names come as text, because arguments that are macros are expanded here.
+#define SAPWOOD_DETAIL_LOG_CALL(logger, redacted, called, names, function, ...)                    \
     ::sapwood::detail::call_now(                                                                   \
         (logger),                                                                                  \
-        ::sapwood::log_call_options{                                                               \
-            .name = #function, .arguments = #__VA_ARGS__, .redact = redacted},                     \
+        ::sapwood::log_call_options{.name = called, .arguments = names, .redact = redacted},       \
         [&]<class... SapwoodArgs>(SapwoodArgs&&... sapwood_args) -> decltype(auto) {               \
             return function(std::forward<SapwoodArgs>(sapwood_args)...);                           \
         } __VA_OPT__(, ) __VA_ARGS__)

@@ -129,6 +129,15 @@ TEST_SUITE("log_call") {
         CHECK(fields_of(all, 2) == R"x({"std::max(1.5, 2.5)":2.5}})x");
         CHECK(all.lines()[4].message == "one.add");
         CHECK(all.lines()[1].level == "info");
+
+#define SAPWOOD_TEST_PASSWORD number
+        const int shown = SAPWOOD_LOG_CALL(all.log, twice, SAPWOOD_TEST_PASSWORD);
+        const int hidden =
+            SAPWOOD_LOG_CALL_WITH(all.log, "SAPWOOD_TEST_PASSWORD", twice, SAPWOOD_TEST_PASSWORD);
+        CHECK(shown == hidden);
+        CHECK(fields_of(all, 6) == R"x({"SAPWOOD_TEST_PASSWORD":4}})x");
+        CHECK(fields_of(all, 8) == R"x({"SAPWOOD_TEST_PASSWORD":"(redacted)"}})x");
+#undef SAPWOOD_TEST_PASSWORD
     }
 
     CO_TEST_CASE("a coroutine's action ends when its task does, and what it logs is inside") {
