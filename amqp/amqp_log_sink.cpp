@@ -1,6 +1,7 @@
 #include <sapwood/amqp/amqp_log_sink.hpp>
 
 #include <sapwood/amqp/errors.hpp>
+#include <sapwood/amqp/queue_channel.hpp>
 
 #include <sapwood/event_loop.hpp>
 #include <sapwood/shield.hpp>
@@ -109,25 +110,10 @@ task<> amqp_log_sink::connect() {
 
 /// Where there is none, or the broker has closed the one before.
 task<> amqp_log_sink::open_channel() {
-    channel_ = co_await mq_.open_channel();
     if (!options_.exchange.empty() || !options_.declare) {
-        has_channel_ = true;
-        co_return;
-    }
-    const amqp::queue_options present{.name = options_.routing_key, .passive = true};
-    const amqp::queue_options made{.name = options_.routing_key};
-    bool is_missing = false;
-    try {
-        (void)co_await channel_.declare_queue(present);
-    } catch (const std::system_error& failure) {
-        is_missing = failure.code() == amqp::errc::not_found;
-        if (!is_missing) {
-            throw;
-        }
-    }
-    if (is_missing) {
         channel_ = co_await mq_.open_channel();
-        (void)co_await channel_.declare_queue(made);
+    } else {
+        channel_ = co_await amqp::open_queue_channel(mq_, options_.routing_key);
     }
     has_channel_ = true;
 }

@@ -7,6 +7,7 @@
 
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
+#include <sapwood/amqp/queue_channel.hpp>
 
 #include <sapwood/event.hpp>
 #include <sapwood/random_backoff.hpp>
@@ -92,7 +93,6 @@ class amqp_source final : public queue_source {
     task<> run();
     task<> consume();
     task<> read_ids();
-    task<amqp::channel> open_channel(amqp::connection& on) const;
     task<> take();
     task<> give(const amqp::delivery& message, std::string_view body);
     task<> settle();
@@ -167,7 +167,7 @@ task<> amqp_source::consume() {
     wanted.name = "sapwood serve";
     wanted.on_event = [this](const amqp::connection_event& what) { note_event(what); };
     amqp::connection mq = co_await amqp::connect(wanted);
-    amqp::channel channel = co_await open_channel(mq);
+    amqp::channel channel = co_await amqp::open_queue_channel(mq, options_.queue);
     amqp::consume_options how{.prefetch = options_.prefetch};
     deliveries_.emplace(co_await channel.consume(options_.queue, how));
     if (generation != generation_ || is_stopping_) {
@@ -202,27 +202,6 @@ task<> amqp_source::read_ids() {
     };
     ids_ = co_await run_blocking(read);
     must_read_ids_ = false;
-}
-
-/// In which the queue is there.
-task<amqp::channel> amqp_source::open_channel(amqp::connection& on) const {
-    const amqp::queue_options present{.name = options_.queue, .passive = true};
-    const amqp::queue_options made{.name = options_.queue};
-    amqp::channel channel = co_await on.open_channel();
-    bool is_missing = false;
-    try {
-        (void)co_await channel.declare_queue(present);
-    } catch (const std::system_error& failure) {
-        is_missing = failure.code() == amqp::errc::not_found;
-        if (!is_missing) {
-            throw;
-        }
-    }
-    if (is_missing) {
-        channel = co_await on.open_channel(); // the broker has closed the one before
-        (void)co_await channel.declare_queue(made);
-    }
-    co_return channel;
 }
 
 task<> amqp_source::take() {

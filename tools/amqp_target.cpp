@@ -4,6 +4,7 @@
 
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
+#include <sapwood/amqp/queue_channel.hpp>
 
 #include <algorithm>
 #include <stdexcept>
@@ -54,23 +55,10 @@ task<> amqp_target::connect() {
         co_return;
     }
     mq_ = co_await amqp::connect(wanted_);
-    channel_ = co_await mq_.open_channel();
     if (options_.exchange.empty()) { // the queue is there, as it is, or as we make it
-        const amqp::queue_options present{.name = options_.routing_key, .passive = true};
-        const amqp::queue_options made{.name = options_.routing_key};
-        bool is_missing = false;
-        try {
-            (void)co_await channel_.declare_queue(present);
-        } catch (const std::system_error& failure) {
-            is_missing = failure.code() == amqp::errc::not_found;
-            if (!is_missing) {
-                throw;
-            }
-        }
-        if (is_missing) {
-            channel_ = co_await mq_.open_channel();
-            (void)co_await channel_.declare_queue(made);
-        }
+        channel_ = co_await amqp::open_queue_channel(mq_, options_.routing_key);
+    } else {
+        channel_ = co_await mq_.open_channel();
     }
     is_ready_ = true;
 }

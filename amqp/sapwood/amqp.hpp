@@ -9,5 +9,6 @@
 #include <sapwood/amqp/errors.hpp>
 #include <sapwood/amqp/field.hpp>
 #include <sapwood/amqp/message.hpp>
+#include <sapwood/amqp/queue_channel.hpp>
 #include <sapwood/amqp/recent_ids.hpp>
 #include <sapwood/amqp/topology.hpp>
