@@ -133,6 +133,24 @@ void sim_bytes::write_back(std::size_t sector) {
     std::copy(text.begin(), text.end(), disk_.begin() + static_cast<std::ptrdiff_t>(begin));
 }
 
+/// What this change has cut off does not come back, but where a later sync of a range has put
+/// something.
+void sim_bytes::clear_cut_off(std::size_t index) {
+    const change& made = changes_[index];
+    if (made.size_after >= made.size_before) {
+        return;
+    }
+    for (std::size_t at = made.size_after; at < disk_.size();) {
+        const std::size_t sector = sector_of(at);
+        const std::size_t end = std::min((sector + 1) * sector_bytes, disk_.size());
+        if (synced_at(sector) <= changes_before_ + index) {
+            std::fill(disk_.begin() + static_cast<std::ptrdiff_t>(at),
+                      disk_.begin() + static_cast<std::ptrdiff_t>(end), '\0');
+        }
+        at = end;
+    }
+}
+
 void sim_bytes::sync(std::uint64_t mark) {
     const std::size_t count =
         mark <= changes_before_
@@ -143,12 +161,8 @@ void sim_bytes::sync(std::uint64_t mark) {
         return;
     }
     const std::size_t size = changes_[count - 1].size_after;
-    std::size_t limit = no_limit;
     for (std::size_t i = 0; i < count; ++i) {
-        limit = std::min(limit, changes_[i].size_after);
-    }
-    if (limit < disk_.size()) {
-        disk_.resize(limit); // and zeros behind it
+        clear_cut_off(i);
     }
     disk_.resize(std::max(size, disk_.size()));
     if (count == changes_.size()) {
@@ -172,7 +186,9 @@ void sim_bytes::sync(std::uint64_t mark) {
             std::copy_n(text.begin(), room, disk_.begin() + static_cast<std::ptrdiff_t>(begin));
         }
     });
-    disk_.resize(size);
+    if (sized_ <= count) { // else a sync of a range, which was later, has made it so long
+        disk_.resize(size);
+    }
     changes_.erase(changes_.begin(), changes_.begin() + static_cast<std::ptrdiff_t>(count));
     changes_before_ += count;
     sized_ -= std::min(sized_, count);

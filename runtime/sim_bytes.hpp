@@ -108,6 +108,7 @@ class sim_bytes {
     [[nodiscard]] std::string_view disk_version(std::size_t sector,
                                                 std::size_t kept) const noexcept;
     void write_back(std::size_t sector);
+    void clear_cut_off(std::size_t index);
     void forget_changes() noexcept;
 
     std::vector<char> cached_;

@@ -295,6 +295,59 @@ class twin {
 } // namespace
 
 TEST_SUITE("sim_disk") {
+    TEST_CASE("a sync of all takes nothing from what was synced alone, whichever began first") {
+        const std::string unsynced(1024, 'a');
+        const std::string alone(76, 'b');
+        for (const bool began_before : {true, false}) {
+            CAPTURE(began_before);
+            for (std::uint64_t seed = 0; seed < 50; ++seed) {
+                sim_files files;
+                const int log =
+                    files.open(AT_FDCWD, "/log", O_WRONLY | O_CREAT | O_APPEND, 0600, 0);
+                files.make_all_durable();
+                const auto append = [&](const std::string& text, bool is_synced) {
+                    REQUIRE(files.write({.fd = log, .is_synced = is_synced, .appends = true},
+                                        text) == static_cast<std::int32_t>(text.size()));
+                };
+                append(unsynced, false);
+                const std::uint64_t before = files.sync_mark(log);
+                append(alone, true);
+                const std::uint64_t mark = began_before ? before : files.sync_mark(log);
+                append("c", false); // after either began
+                REQUIRE(files.sync(log, mark) == 0);
+                sim_random chance(seed);
+                files.cut(chance);
+                const auto* const left = files.find("/log");
+                REQUIRE(left != nullptr);
+                CHECK(left->bytes.cached().substr(0, 1100) == unsynced + alone);
+            }
+        }
+    }
+
+    TEST_CASE("what was cut off stays so, but for what a sync alone has put there since") {
+        for (std::uint64_t seed = 0; seed < 50; ++seed) {
+            sim_files files;
+            const int log = files.open(AT_FDCWD, "/log", O_WRONLY | O_CREAT | O_APPEND, 0600, 0);
+            const auto append = [&](const std::string& text, bool is_synced) {
+                (void)files.write({.fd = log, .is_synced = is_synced, .appends = true}, text);
+            };
+            append(std::string(5000, 'a'), false);
+            files.make_all_durable();
+            REQUIRE(files.truncate(log, 100) == 0);
+            append(std::string(412, 'b'), true); // to the end of a sector
+            REQUIRE(files.truncate(log, 2000) == 0);
+            const std::uint64_t mark = files.sync_mark(log);
+            append("c", false);
+            REQUIRE(files.sync(log, mark) == 0);
+            sim_random chance(seed);
+            files.cut(chance);
+            const auto* const left = files.find("/log");
+            REQUIRE(left != nullptr);
+            CHECK(left->bytes.cached().substr(0, 2000) ==
+                  std::string(100, 'a') + std::string(412, 'b') + std::string(1488, '\0'));
+        }
+    }
+
     TEST_CASE("what a power cut leaves on ext4 the simulated disk may be left with") {
         const int first = setting("SAPWOOD_TEST_POWER_CUTS_SEED", 1);
         const int count = setting("SAPWOOD_TEST_POWER_CUTS", power_cuts_usual);
