@@ -116,7 +116,8 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
         co_await cut_off_partial_line();
     }
     // Whoever else has written to a log of plain lines may be at it, and its end is his.
-    if (look_at_end() == file_end::cut || (is_numbered() && is_lengthened())) {
+    const auto size = file_.size_now(); // asked once: that is a call of the kernel for each batch
+    if (has_cut_end_ || (size && (*size < size_ || (is_numbered() && *size > size_)))) {
         co_await begin_line();
     }
     const std::uint64_t begin = size_;

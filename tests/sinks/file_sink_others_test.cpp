@@ -89,32 +89,32 @@ int reads_before_a_line(const std::string& path, std::string_view half,
     return reads;
 }
 
-/// How the write of a numbered line ends that is done so.
+/// How the write of numbered lines ends that is done so.
 std::error_code end_of_write(
     bool is_synced,
-    std::function<std::optional<std::int32_t>(const std::string&, const io_uring_sqe&)> way) {
+    std::function<std::optional<std::int32_t>(const std::string&, const io_uring_sqe&)> way,
+    const std::string& lines = numbered(1, "ours")) {
     const temporary_directory folder;
     test::loop_with_writes loop(perform);
     std::error_code end;
     loop.run([](test::loop_with_writes& on, std::string path, bool synced, const auto& done,
-                std::error_code& how) -> task<> {
+                const std::string& text, std::error_code& how) -> task<> {
         file_sink sink = co_await opened(path, true);
         on.ring().answer = [&](const io_uring_sqe& sqe) {
             return is_write(sqe) ? done(path, sqe) : perform(sqe);
         };
-        const std::string line = numbered(1, "ours");
         try {
             if (synced) {
-                co_await sink.write_synced(line);
+                co_await sink.write_synced(text);
             } else {
-                co_await sink.write(line);
+                co_await sink.write(text);
             }
-        } catch (const sync_error& error) {
+        } catch (const std::system_error& error) {
             how = error.code();
         }
         on.ring().answer = perform;
         co_await sink.close();
-    }(loop, folder / "log", is_synced, way, end));
+    }(loop, folder / "log", is_synced, way, lines, end));
     return end;
 }
 
@@ -194,6 +194,24 @@ TEST_SUITE("file_sink_others") {
             return some;
         };
         CHECK(end_of_write(false, between) == std::errc::device_or_resource_busy);
+    }
+
+    TEST_CASE("whole lines of a write that failed are not kept behind half a line of somebody's") {
+        const std::string first = numbered(1, "ours");
+        const auto way = [&first](const std::string& theirs) {
+            return [&first, theirs,
+                    writes = 0](const std::string& path,
+                                const io_uring_sqe& sqe) mutable -> std::optional<std::int32_t> {
+                if (++writes > 1) {
+                    return -ENOSPC;
+                }
+                append_to(path, theirs);
+                return test::perform_some(sqe, static_cast<unsigned>(first.size() + 20));
+            };
+        };
+        const std::string both = first + numbered(2, "ours");
+        CHECK(end_of_write(false, way("half of his"), both) == std::errc::device_or_resource_busy);
+        CHECK(end_of_write(false, way("his\n"), both) == std::errc::no_space_on_device);
     }
 
     TEST_CASE("a piece of ours behind which somebody has written is not cut off, and nor is his") {
