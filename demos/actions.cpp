@@ -3,6 +3,7 @@
 // action each, and saves them, an action inside. An exception becomes an action of its own, with
 // the error and the message. `sapwood tree` shows the log as what it is, a tree for each task. Each
 // request comes with a `traceparent`, as those of services that trace do, and is in that trace.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/escape.hpp>
@@ -11,7 +12,6 @@
 #include <sapwood/log_call.hpp>
 #include <sapwood/sapwood.hpp>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -164,23 +164,15 @@ sapwood::task<> run(const settings& with) {
 
 int main(int argc, char** argv) {
     settings with;
-    CLI::App app("Requests, a queue and a consumer, and the tree of actions that their log is.");
-    app.add_option("--log", with.log, "The log, a line of JSON for each record")
-        ->type_name("FILE")
-        ->capture_default_str();
-    app.add_option("--out", with.out, "Where requests are saved")
-        ->type_name("FILE")
-        ->capture_default_str();
-    app.add_option("--requests", with.requests,
-                   "The second cannot be saved, the third is no JSON, the fourth is hostile")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(CLI::Range(0, 1'000'000));
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line(
+        "Requests, a queue and a consumer, and the tree of actions that their log is.");
+    line.text({"--log", "The log, a line of JSON for each record", "FILE"}, with.log);
+    line.text({"--out", "Where requests are saved", "FILE"}, with.out);
+    line.number({"--requests",
+                 "The second cannot be saved, the third is no JSON, the fourth is hostile", "N"},
+                with.requests, 0, 1'000'000);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
     try {
         sapwood::run(run(with));

@@ -1,10 +1,10 @@
 // "Hello World!" by way of RabbitMQ: one program sends it to a queue, another one receives it.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/amqp.hpp>
 #include <sapwood/run.hpp>
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <exception>
 #include <fmt/format.h>
@@ -48,24 +48,19 @@ int main(int argc, char** argv) {
     std::string url = "amqp://guest:guest@localhost/";
     std::uint64_t count = 0;
 
-    CLI::App app("Says hello by way of RabbitMQ.");
-    app.add_option("--url", url, "The broker")->type_name("URL")->capture_default_str();
-    app.require_subcommand(1);
-    app.add_subcommand("send", "Send 'Hello World!'")->fallthrough();
-    auto* const receiving = app.add_subcommand("receive", "Print what arrives")->fallthrough();
-    receiving->add_option("--count", count, "End after so many messages; 0: never")
-        ->type_name("N")
-        ->capture_default_str();
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    app.footer("Exit status: 0 done; 1 the broker cannot be reached, or refuses; 2 bad arguments.");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line(
+        "Says hello by way of RabbitMQ.",
+        "Exit status: 0 done; 1 the broker cannot be reached, or refuses; 2 bad arguments.");
+    line.text({"--url", "The broker", "URL"}, url);
+    line.subcommand("send", "Send 'Hello World!'");
+    auto& receiving = line.subcommand("receive", "Print what arrives");
+    receiving.number({"--count", "End after so many messages; 0: never", "N"}, count);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
 
     try {
-        sapwood::run(receiving->parsed() ? receive(url, count) : send(url));
+        sapwood::run(receiving.was_given() ? receive(url, count) : send(url));
     } catch (const std::exception& failure) {
         fmt::print(stderr, "amqp_hello: {}\n", failure.what());
         return 1;

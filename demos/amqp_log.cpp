@@ -1,6 +1,7 @@
 // The log of several machines: producers anywhere publish records to a durable exchange, RabbitMQ
 // keeps them, a consumer writes them into one durable log. What is acknowledged is on disk; what
 // comes twice, since somebody was killed in between, is one line.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/amqp.hpp>
@@ -9,7 +10,6 @@
 #include <sapwood/signal_set.hpp>
 #include <sapwood/spawn.hpp>
 
-#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdint>
 #include <exception>
@@ -28,7 +28,9 @@ struct settings {
     std::string path = "amqp.log";
     std::string name = "sapwood.log";
     std::string flag = "demo";
-    std::uint64_t count = 10;
+    std::uint64_t produced = 10;
+    /// 0: until a signal comes.
+    std::uint64_t consumed = 0;
     std::uint16_t prefetch = 1;
 };
 
@@ -42,7 +44,7 @@ task<> produce(const settings& with) {
     auto mq = co_await sapwood::amqp::connect(with.url);
     auto channel = co_await mq.open_channel();
     co_await declare(channel, with.name);
-    for (std::uint64_t i = 1; i <= with.count; ++i) {
+    for (std::uint64_t i = 1; i <= with.produced; ++i) {
         const std::string body = fmt::format(R"({{"flag":"{}","number":{}}})", with.flag, i);
         while (channel.publish_nowait(with.name, "record", body) ==
                sapwood::amqp::publication::none) {
@@ -50,7 +52,7 @@ task<> produce(const settings& with) {
         }
     }
     co_await channel.confirmed(); // each is on the broker's disk
-    print_line(" [x] {} records are the broker's", with.count);
+    print_line(" [x] {} records are the broker's", with.produced);
     co_await mq.close();
 }
 
@@ -126,7 +128,7 @@ task<> consume(const settings& with) {
         co_await keep(log, ids, batch);
         kept += batch.size();
         batch.clear();
-        if (with.count > 0 && kept >= with.count) {
+        if (with.consumed > 0 && kept >= with.consumed) {
             ending.cancel();
             break;
         }
@@ -142,37 +144,25 @@ task<> consume(const settings& with) {
 int main(int argc, char** argv) {
     settings with;
 
-    CLI::App app("A durable log by way of RabbitMQ.");
-    app.add_option("--url", with.url, "The broker")->type_name("URL")->capture_default_str();
-    app.add_option("--queue", with.name, "The exchange and the queue")
-        ->type_name("NAME")
-        ->capture_default_str();
-    app.require_subcommand(1);
-    auto* const producing = app.add_subcommand("produce", "Publish records")->fallthrough();
-    producing->add_option("--count", with.count, "How many")->type_name("N")->capture_default_str();
-    producing->add_option("--flag", with.flag, "What their flag says")->type_name("TEXT");
-    auto* const consuming = app.add_subcommand("consume", "Write them to a log")->fallthrough();
-    consuming->add_option("--log", with.path, "The log")->type_name("PATH")->capture_default_str();
-    consuming->add_option("--prefetch", with.prefetch, "Messages at a time, synced together")
-        ->type_name("N")
-        ->check(CLI::Range(1, 65535))
-        ->capture_default_str();
-    consuming->add_option("--count", with.count, "End after so many messages; 0: at a signal")
-        ->type_name("N");
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    app.footer("Ctrl-C or SIGTERM: consume acknowledges what is on disk and exits with 0.\n"
-               "Exit status: 0 done; 1 the broker or the log refuses; 2 bad arguments.");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
-    }
-    if (consuming->parsed() && consuming->count("--count") == 0) {
-        with.count = 0;
+    command_line line("A durable log by way of RabbitMQ.",
+                      "Ctrl-C or SIGTERM: consume acknowledges what is on disk and exits with 0.\n"
+                      "Exit status: 0 done; 1 the broker or the log refuses; 2 bad arguments.");
+    line.text({"--url", "The broker", "URL"}, with.url);
+    line.text({"--queue", "The exchange and the queue", "NAME"}, with.name);
+    auto& producing = line.subcommand("produce", "Publish records");
+    producing.number({"--count", "How many", "N"}, with.produced);
+    producing.text({"--flag", "What their flag says", "TEXT"}, with.flag);
+    auto& consuming = line.subcommand("consume", "Write them to a log");
+    consuming.text({"--log", "The log", "PATH"}, with.path);
+    consuming.number({"--prefetch", "Messages at a time, synced together", "N"}, with.prefetch,
+                     std::uint16_t{1}, std::uint16_t{65535});
+    consuming.number({"--count", "End after so many messages; 0: at a signal", "N"}, with.consumed);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
 
     try {
-        sapwood::run(consuming->parsed() ? consume(with) : produce(with));
+        sapwood::run(consuming.was_given() ? consume(with) : produce(with));
     } catch (const std::exception& failure) {
         fmt::print(stderr, "amqp_log: {}\n", failure.what());
         return 1;

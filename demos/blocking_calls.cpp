@@ -6,11 +6,11 @@
 //
 // and from a thread that has no loop, which can only wait. Waiting here is a task's: the loop and
 // every other task go on meanwhile, and the pool's threads bound how many calls run at once.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/sapwood.hpp>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -88,22 +88,13 @@ int main(int argc, char** argv) {
     unsigned threads = 2;
     std::int64_t duration = 20;
 
-    CLI::App app("Gives calls that block to a pool of threads, in three ways.");
-    app.add_option("--calls", calls, "How many in each way")
-        ->capture_default_str()
-        ->check(CLI::Range(1, 1000));
-    app.add_option("--threads", threads, "How many run at once")
-        ->capture_default_str()
-        ->check(CLI::Range(1u, 64u));
-    app.add_option("--duration", duration, "How long each blocks")
-        ->type_name("MS")
-        ->capture_default_str()
-        ->check(CLI::Range(std::int64_t{0}, std::int64_t{60'000}));
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line("Gives calls that block to a pool of threads, in three ways.");
+    line.number({"--calls", "How many in each way", "N"}, calls, 1, 1000);
+    line.number({"--threads", "How many run at once", "N"}, threads, 1u, 64u);
+    line.number({"--duration", "How long each blocks", "MS"}, duration, std::int64_t{0},
+                std::int64_t{60'000});
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
 
     try {

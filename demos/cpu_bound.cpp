@@ -7,11 +7,11 @@
 //
 // Beside it a heartbeat ticks every 10 ms, as a server's other connections would; how many beats it
 // missed tells which of these may be done in a server.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/sapwood.hpp>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -120,19 +120,13 @@ int main(int argc, char** argv) {
     std::vector<std::string> hows{"thread", "pool", "callback", "starve"};
     std::int64_t duration = 500;
 
-    CLI::App app("Computes on one thread, on a pool, and on a loop that starves of it.");
-    app.add_option("HOW", hows, "thread, pool, callback, starve; all of them by default")
-        ->type_name("")
-        ->check(CLI::IsMember({"thread", "pool", "callback", "starve"}));
-    app.add_option("--duration", duration, "How long each computes")
-        ->type_name("MS")
-        ->capture_default_str()
-        ->check(CLI::Range(std::int64_t{1}, std::int64_t{3'600'000}));
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line("Computes on one thread, on a pool, and on a loop that starves of it.");
+    line.list({"HOW", "thread, pool, callback, starve; all of them by default"}, hows,
+              {"thread", "pool", "callback", "starve"});
+    line.number({"--duration", "How long each computes", "MS"}, duration, std::int64_t{1},
+                std::int64_t{3'600'000});
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
 
     try {

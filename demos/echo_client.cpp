@@ -1,10 +1,10 @@
 // Two connections to demos/echo_server at once: each message is sent on both, and then the answer
 // is read on both.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/sapwood.hpp>
 
-#include <CLI/CLI.hpp>
 #include <array>
 #include <cstdint>
 #include <exception>
@@ -62,20 +62,13 @@ int main(int argc, char** argv) {
     std::string host = "127.0.0.1";
     std::uint16_t port = 10000;
 
-    CLI::App app("Talks to echo_server over two connections.");
-    app.add_option("--port", port, "Where the server listens")
-        ->type_name("N")
-        ->capture_default_str();
-    app.add_option("--host", host, "The server's numeric address")
-        ->type_name("H")
-        ->capture_default_str();
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    app.footer("Exit status: 0 every answer came; 1 the server cannot be reached, or hung up;\n"
-               "2 bad arguments.");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line("Talks to echo_server over two connections.",
+                      "Exit status: 0 every answer came; 1 the server cannot be reached, or hung "
+                      "up;\n2 bad arguments.");
+    line.number({"--port", "Where the server listens", "N"}, port);
+    line.text({"--host", "The server's numeric address", "H"}, host);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
 
     try {

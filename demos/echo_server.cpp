@@ -1,10 +1,10 @@
 // Answers every message of every client in upper case: one task per client, so that each client's
 // answers are in order and a slow one holds up nobody. One thread.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/sapwood.hpp>
 
-#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdint>
 #include <exception>
@@ -71,20 +71,14 @@ int main(int argc, char** argv) {
     std::string host = "127.0.0.1";
     std::uint16_t port = 10000;
 
-    CLI::App app("Sends back in upper case what its clients say.");
-    app.add_option("--port", port, "0 takes one that is free and says which")
-        ->type_name("N")
-        ->capture_default_str();
-    app.add_option("--host", host, "The numeric address to listen on; :: or 0.0.0.0 for all")
-        ->type_name("H")
-        ->capture_default_str();
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    app.footer("Ctrl-C or SIGTERM: hangs up on every client and exits with 0.\n"
-               "Exit status: 0 stopped by a signal; 1 it cannot listen there; 2 bad arguments.");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line(
+        "Sends back in upper case what its clients say.",
+        "Ctrl-C or SIGTERM: hangs up on every client and exits with 0.\n"
+        "Exit status: 0 stopped by a signal; 1 it cannot listen there; 2 bad arguments.");
+    line.number({"--port", "0 takes one that is free and says which", "N"}, port);
+    line.text({"--host", "The numeric address to listen on; :: or 0.0.0.0 for all", "H"}, host);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
 
     try {

@@ -5,13 +5,14 @@
 // A producer reads a large piece, cuts it after its last newline and hands all whole lines over as
 // one record. Memory is bounded: by its buffer and one record for each input, the queue, and two
 // batches.
+#include "command_line.hpp"
+
 #include "inputs/input.hpp"
 #include "inputs/line_buffer.hpp"
 
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sapwood.hpp>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <cstdint>
@@ -292,32 +293,28 @@ int main(int argc, char** argv) {
     std::string log;
     std::vector<std::string> inputs;
 
-    CLI::App app("Merges the lines of many inputs into one log file.");
-    app.add_option("-o,--out", log, "The log. Lines are appended; it is created if it is not there")
-        ->type_name("FILE")
-        ->check([](const std::string& name) {
+    command_line line(
+        "Merges the lines of many inputs into one log file.",
+        fmt::format(
+            "Lines stay as they are, byte for byte, in the order of their input; those of\n"
+            "different inputs mix. A last line without a newline gets one. A line longer than\n"
+            "{} MiB is cut. A FIFO ends when its last writer closes it. One process at a time\n"
+            "writes a log.\n\n"
+            "Ctrl-C or SIGTERM: stops reading, writes all whole lines that were read, exits with\n"
+            "130 or 143.\n"
+            "Exit status: 0 all inputs are in the log; 1 something could not be read or written\n"
+            "(where an input cannot be opened, nothing is written); 2 bad arguments.",
+            line_limits.line_bytes_max >> 20));
+    line.required_text(
+        {"-o,--out", "The log. Lines are appended; it is created if it is not there", "FILE"}, log,
+        [](const std::string& name) -> std::string {
             return name.empty() || name == "-" ? "the log is a file, which one process writes at a "
                                                  "time: give its name"
                                                : "";
-        })
-        ->required();
-    app.add_option("INPUT", inputs, "Files, FIFOs, or - for standard input, which is the default")
-        ->type_name("");
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    app.footer(fmt::format(
-        "Lines stay as they are, byte for byte, in the order of their input; those of\n"
-        "different inputs mix. A last line without a newline gets one. A line longer than\n"
-        "{} MiB is cut. A FIFO ends when its last writer closes it. One process at a time\n"
-        "writes a log.\n\n"
-        "Ctrl-C or SIGTERM: stops reading, writes all whole lines that were read, exits with\n"
-        "130 or 143.\n"
-        "Exit status: 0 all inputs are in the log; 1 something could not be read or written\n"
-        "(where an input cannot be opened, nothing is written); 2 bad arguments.",
-        line_limits.line_bytes_max >> 20));
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+        });
+    line.list({"INPUT", "Files, FIFOs, or - for standard input, which is the default"}, inputs);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
     if (inputs.empty()) {
         inputs.emplace_back("-");

@@ -1,11 +1,11 @@
 // A producer and a consumer coroutine with a channel between them: asyncio's first example. One
 // thread; while one of the two sleeps (it stands for waiting on a network or a disk), the other
 // runs.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/sapwood.hpp>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -75,25 +75,16 @@ int main(int argc, char** argv) {
     settings with;
     std::int64_t delay_max = with.delay_max.count();
 
-    CLI::App app("A producer and a consumer coroutine with a channel between them.");
-    app.add_option("--items", with.items, "How many items are produced")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(CLI::Range(0, 1'000'000'000));
-    app.add_option("--capacity", with.capacity, "Items that may wait in the channel")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 24));
-    app.add_option("--delay-max", delay_max, "Each step takes a random time below so many ms")
-        ->type_name("MS")
-        ->capture_default_str()
-        ->check(CLI::Range(std::int64_t{0}, std::int64_t{3'600'000}));
-    app.add_option("--seed", with.seed, "Repeat the delays of an earlier run (default: random)");
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line("A producer and a consumer coroutine with a channel between them.");
+    line.number({"--items", "How many items are produced", "N"}, with.items, 0, 1'000'000'000);
+    line.number({"--capacity", "Items that may wait in the channel", "N"}, with.capacity,
+                std::size_t{1}, std::size_t{1} << 24);
+    line.number({"--delay-max", "Each step takes a random time below so many ms", "MS"}, delay_max,
+                std::int64_t{0}, std::int64_t{3'600'000});
+    line.number({"--seed", "Repeat the delays of an earlier run (default: random)", "N"},
+                with.seed);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
     with.delay_max = milliseconds(delay_max);
 

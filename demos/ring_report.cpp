@@ -1,19 +1,17 @@
 // Which ring a loop gets on this machine, what the kernel granted it, what is missing and what that
 // costs. Try it with SAPWOOD_RING=poll, and in the container where the server is to run.
+#include "command_line.hpp"
+
 #include <sapwood/event_loop.hpp>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <fmt/format.h>
 
 int main(int argc, char** argv) {
-    CLI::App app("Tells which ring a loop gets here, and what is missing.");
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line("Tells which ring a loop gets here, and what is missing.");
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
 
     try {

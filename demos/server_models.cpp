@@ -1,9 +1,10 @@
 // The service of echo_server, every message answered in upper case, by six models: a process or a
 // thread per connection; one thread that select, poll or epoll tell who is ready; and sapwood. A
 // file in server_models/ each, to be read side by side.
+#include "command_line.hpp"
+
 #include "server_models/service.hpp"
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <exception>
 #include <fmt/format.h>
@@ -25,28 +26,26 @@ int main(int argc, char** argv) {
     service what{.host = "127.0.0.1", .port = 10000};
     std::string model = "sapwood";
 
-    CLI::App app("Sends back in upper case what its clients say, in the way that --model names.");
-    app.add_option("--model", model,
-                   "process or thread: one per connection; select, poll, epoll: one thread that is "
-                   "told who is ready; sapwood: one thread, a coroutine per connection")
-        ->type_name("M")
-        ->check(CLI::IsMember(models))
-        ->capture_default_str();
-    app.add_option("--port", what.port, "0 takes one that is free and says which")
-        ->type_name("N")
-        ->capture_default_str();
-    app.add_option("--host", what.host, "The numeric address to listen on; :: or 0.0.0.0 for all")
-        ->type_name("H")
-        ->capture_default_str();
-    app.add_flag("--quiet", what.is_quiet, "Say only where it listens, and what goes wrong");
-    app.add_flag("--unchanged", what.is_unchanged, "Send the messages back as they are");
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    app.footer("Ctrl-C or SIGTERM: hangs up on every client and exits with 0.\n"
-               "Exit status: 0 stopped by a signal; 1 it cannot listen there; 2 bad arguments.");
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line(
+        "Sends back in upper case what its clients say, in the way that --model names.",
+        "Ctrl-C or SIGTERM: hangs up on every client and exits with 0.\n"
+        "Exit status: 0 stopped by a signal; 1 it cannot listen there; 2 bad arguments.");
+    std::vector<std::string> names;
+    for (const auto& [name, serve] : models) {
+        names.push_back(name);
+    }
+    line.one_of({"--model",
+                 "process or thread: one per connection; select, poll, epoll: one thread that is "
+                 "told who is ready; sapwood: one thread, a coroutine per connection",
+                 "M"},
+                model, names);
+    line.number({"--port", "0 takes one that is free and says which", "N"}, what.port);
+    line.text({"--host", "The numeric address to listen on; :: or 0.0.0.0 for all", "H"},
+              what.host);
+    line.flag({"--quiet", "Say only where it listens, and what goes wrong"}, what.is_quiet);
+    line.flag({"--unchanged", "Send the messages back as they are"}, what.is_unchanged);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
 
     try {

@@ -6,11 +6,11 @@
 //
 // The consumer is slower than its producers, so the queue fills: a put with a timeout ends in
 // "discarded!", because a bounded queue on which everybody waits without one can deadlock.
+#include "command_line.hpp"
 #include "print_line.hpp"
 
 #include <sapwood/sapwood.hpp>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -226,37 +226,20 @@ int main(int argc, char** argv) {
     int put_timeout = static_cast<int>(with.put_timeout.count());
     int work = static_cast<int>(with.work.count());
 
-    CLI::App app("Producer threads, a bounded queue and one consumer, with a thread-safe queue and "
-                 "with a coroutine.");
-    app.add_option("--model", model, "threads, sapwood or both")
-        ->type_name("NAME")
-        ->capture_default_str()
-        ->check(CLI::IsMember({"threads", "sapwood", "both"}));
-    app.add_option("--producers", with.producers, "Producer threads")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(CLI::Range(1, 256));
-    app.add_option("--items", with.items, "Items of each producer")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(CLI::Range(0, 1'000'000'000));
-    app.add_option("--capacity", with.capacity, "Items that may wait in the queue")
-        ->type_name("N")
-        ->capture_default_str()
-        ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 24));
-    app.add_option("--put-timeout", put_timeout, "How long a producer waits for room")
-        ->type_name("MS")
-        ->capture_default_str()
-        ->check(CLI::Range(0, 3'600'000));
-    app.add_option("--work", work, "How long the consumer takes for an item")
-        ->type_name("MS")
-        ->capture_default_str()
-        ->check(CLI::Range(0, 3'600'000));
-    app.set_version_flag("--version", SAPWOOD_VERSION);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& problem) {
-        return app.exit(problem) == 0 ? 0 : 2;
+    command_line line(
+        "Producer threads, a bounded queue and one consumer, with a thread-safe queue "
+        "and with a coroutine.");
+    line.one_of({"--model", "threads, sapwood or both", "NAME"}, model,
+                {"threads", "sapwood", "both"});
+    line.number({"--producers", "Producer threads", "N"}, with.producers, 1, 256);
+    line.number({"--items", "Items of each producer", "N"}, with.items, 0, 1'000'000'000);
+    line.number({"--capacity", "Items that may wait in the queue", "N"}, with.capacity,
+                std::size_t{1}, std::size_t{1} << 24);
+    line.number({"--put-timeout", "How long a producer waits for room", "MS"}, put_timeout, 0,
+                3'600'000);
+    line.number({"--work", "How long the consumer takes for an item", "MS"}, work, 0, 3'600'000);
+    if (const auto ends = line.parse(argc, argv)) {
+        return *ends;
     }
     with.put_timeout = milliseconds(put_timeout);
     with.work = milliseconds(work);
