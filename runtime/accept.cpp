@@ -2,9 +2,9 @@
 
 #include <sapwood/socket.hpp>
 
-#include <fmt/format.h>
 #include <liburing.h>
 #include <new>
+#include <sapwood/fmt_library.hpp>
 #include <unistd.h>
 
 namespace sapwood::detail {

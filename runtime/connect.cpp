@@ -4,8 +4,8 @@
 #include <sapwood/task_group.hpp>
 
 #include <algorithm>
-#include <fmt/format.h>
 #include <optional>
+#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

@@ -1,9 +1,9 @@
 #include <sapwood/datagram.hpp>
 
 #include <cerrno>
-#include <fmt/format.h>
 #include <liburing.h>
 #include <netinet/in.h>
+#include <sapwood/fmt_library.hpp>
 #include <utility>
 
 namespace sapwood {

@@ -8,9 +8,9 @@
 #include <cerrno>
 #include <cstring>
 #include <dirent.h>
-#include <fmt/format.h>
 #include <liburing.h>
 #include <linux/openat2.h>
+#include <sapwood/fmt_library.hpp>
 #include <string_view>
 #include <sys/stat.h>
 

@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <fmt/format.h>
 #include <iterator>
 #include <memory>
+#include <sapwood/fmt_library.hpp>
 #include <string_view>
 #include <unistd.h>
 #include <unordered_map>

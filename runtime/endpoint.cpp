@@ -6,10 +6,10 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
-#include <fmt/format.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <optional>
+#include <sapwood/fmt_library.hpp>
 #include <sys/un.h>
 #include <system_error>
 

@@ -12,7 +12,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <sys/eventfd.h>
 #include <system_error>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 #include <sapwood/exit_status.hpp>
 
 #include <cstring>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

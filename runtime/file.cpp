@@ -5,8 +5,8 @@
 
 #include <sapwood/event_loop.hpp>
 
-#include <fmt/format.h>
 #include <liburing.h>
+#include <sapwood/fmt_library.hpp>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>

@@ -5,7 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <utility>
 
 namespace sapwood {

@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <string>
 #include <string_view>
 #include <system_error>

@@ -5,10 +5,10 @@
 #include <cerrno>
 #include <charconv>
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <memory>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <sapwood/fmt_library.hpp>
 #include <unistd.h>
 
 namespace sapwood {

@@ -5,8 +5,8 @@
 #include <sapwood/event_loop.hpp>
 #include <sapwood/standing_operation.hpp>
 
-#include <fmt/format.h>
 #include <liburing.h>
+#include <sapwood/fmt_library.hpp>
 #include <utility>
 
 namespace sapwood {

@@ -4,8 +4,8 @@
 
 #include <cstdio>
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <liburing.h>
+#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

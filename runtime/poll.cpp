@@ -1,7 +1,7 @@
 #include <sapwood/poll.hpp>
 
-#include <fmt/format.h>
 #include <liburing.h>
+#include <sapwood/fmt_library.hpp>
 
 namespace sapwood::detail {
 

@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <fmt/format.h>
 #include <new>
+#include <sapwood/fmt_library.hpp>
 #include <stdexcept>
 #include <utility>
 

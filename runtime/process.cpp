@@ -10,9 +10,9 @@
 #include <sapwood/timeout.hpp>
 
 #include <cerrno>
-#include <fmt/format.h>
 #include <liburing.h>
 #include <poll.h>
+#include <sapwood/fmt_library.hpp>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>

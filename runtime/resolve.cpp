@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <deque>
 #include <exception>
-#include <fmt/format.h>
 #include <mutex>
 #include <pthread.h>
+#include <sapwood/fmt_library.hpp>
 #include <thread>
 #include <utility>
 

@@ -1,8 +1,8 @@
 #include <sapwood/ring_report.hpp>
 
 #include <algorithm>
-#include <fmt/format.h>
 #include <iterator>
+#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

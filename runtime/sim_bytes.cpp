@@ -1,7 +1,7 @@
 #include "sim_bytes.hpp"
 
 #include <algorithm>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 
 namespace sapwood::detail {
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <set>
 
 namespace sapwood::detail {

@@ -8,9 +8,9 @@
 #include <sapwood/sim_world.hpp>
 
 #include <cerrno>
-#include <fmt/format.h>
 #include <liburing.h>
 #include <memory>
+#include <sapwood/fmt_library.hpp>
 #include <span>
 #include <utility>
 

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <fmt/format.h>
 #include <poll.h>
+#include <sapwood/fmt_library.hpp>
 #include <system_error>
 
 namespace sapwood {

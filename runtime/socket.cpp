@@ -4,9 +4,9 @@
 
 #include <cerrno>
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <liburing.h>
 #include <limits>
+#include <sapwood/fmt_library.hpp>
 #include <unistd.h>
 
 namespace sapwood {

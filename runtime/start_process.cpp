@@ -8,9 +8,9 @@
 #include <cstdint>
 #include <cstring>
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <linux/close_range.h>
 #include <memory>
+#include <sapwood/fmt_library.hpp>
 #include <sched.h>
 #include <span>
 #include <string_view>

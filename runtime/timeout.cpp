@@ -1,6 +1,6 @@
 #include <sapwood/timeout.hpp>
 
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <string>
 #include <system_error>
 

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <fmt/format.h>
 #include <fstream>
+#include <sapwood/fmt_library.hpp>
 #include <stdexcept>
 #include <sys/resource.h>
 #include <system_error>

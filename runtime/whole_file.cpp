@@ -11,7 +11,7 @@
 #include <climits>
 #include <cstdlib>
 #include <exception>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <sys/random.h>
 #include <sys/stat.h>
 

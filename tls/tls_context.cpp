@@ -3,10 +3,10 @@
 #include "tls_stream.hpp"
 
 #include <ctime>
-#include <fmt/format.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <sapwood/fmt_library.hpp>
 #include <stdexcept>
 #include <utility>
 

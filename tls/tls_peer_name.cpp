@@ -1,11 +1,11 @@
 // Whom a peer's certificate is for.
 #include "tls_stream.hpp"
 
-#include <fmt/format.h>
 #include <iterator>
 #include <memory>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

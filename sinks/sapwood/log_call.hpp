@@ -18,8 +18,8 @@
 #include <concepts>
 #include <cstddef>
 #include <exception>
-#include <fmt/format.h>
 #include <functional>
+#include <sapwood/fmt_library.hpp>
 #include <source_location>
 #include <string>
 #include <string_view>

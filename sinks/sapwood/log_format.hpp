@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <source_location>
 #include <string_view>
 #include <type_traits>

@@ -14,7 +14,7 @@
 #include <cstddef>
 #include <cstring>
 #include <fmt/compile.h>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <string>
 #include <string_view>
 #include <type_traits>

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <source_location>
 #include <tuple>
 #include <utility>

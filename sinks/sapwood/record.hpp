@@ -12,7 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fmt/format.h>
+#include <sapwood/fmt_library.hpp>
 #include <string_view>
 #include <type_traits>
 #include <utility>

@@ -4,9 +4,9 @@
 #pragma once
 
 #include <cstddef>
-#include <fmt/format.h>
 #include <iterator>
 #include <ranges>
+#include <sapwood/fmt_library.hpp>
 
 namespace sapwood::spdlog_compat {
 

@@ -10,12 +10,12 @@
 #include <chrono>
 #include <ctime>
 #include <exception>
-#include <fmt/format.h>
 #include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <sapwood/fmt_library.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
