@@ -160,7 +160,6 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
             // The next write tries again before it writes, and the next open moves it aside.
         }
         if (whole > 0 && is_numbered() && is_lengthened()) { // the same of the lines that are kept
-            has_others_lines_ = true;
             co_await require_unmixed(lines.first(whole), begin);
         }
         throw write_error(why, fmt::format("cannot write {}", path()), whole);

@@ -95,9 +95,9 @@ task<> file_sink::give_space_back() {
     }
 }
 
-/// The file has another length than it was given.
+/// Whether the file has another length than it was given, which counts once.
 void file_sink::look_at_preallocated(std::uint64_t file_size) noexcept {
-    if (file_size != preallocation_->file_size()) {
+    if (file_size != preallocation_->file_size() && !preallocation_->is_distrusted()) {
         counts_.truncated += file_size < preallocation_->file_size() ? 1 : 0;
         preallocation_->distrust();
     }

@@ -52,6 +52,8 @@ class preallocation {
     /// Somebody else has changed the file: what is appended from now on is in doubt.
     void distrust() noexcept { is_distrusted_ = true; }
 
+    [[nodiscard]] bool is_distrusted() const noexcept { return is_distrusted_; }
+
     /// Cuts off what stands behind the first `size` bytes, unless somebody has put it there, and
     /// has the file appended to again. What fails is of no matter: an open finds the zeros.
     [[nodiscard]] task<> end(file& log, std::uint64_t size);

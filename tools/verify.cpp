@@ -29,12 +29,16 @@ class progress_bar {
             return;
         }
         drawn_ = now;
-        const double part =
-            all == 0 ? 1 : static_cast<double>(done) / static_cast<double>(std::max(done, all));
-        const auto filled = static_cast<std::size_t>(part * bar_width);
+        const auto bytes = static_cast<double>(done);
         const double seconds = std::chrono::duration<double>(now - began_).count();
-        fmt::print(stderr, "\r[{:=<{}}{: <{}}] {:3.0f}%  {:.2f} GB/s ", "", filled, "",
-                   bar_width - filled, 100 * part, static_cast<double>(done) / 1e9 / seconds);
+        if (done > all) { // what comes through a pipe: nobody knows how much there will be
+            fmt::print(stderr, "\r{:.2f} GB  {:.2f} GB/s ", bytes / 1e9, bytes / 1e9 / seconds);
+        } else {
+            const double part = bytes / static_cast<double>(all);
+            const auto filled = static_cast<std::size_t>(part * bar_width);
+            fmt::print(stderr, "\r[{:=<{}}{: <{}}] {:3.0f}%  {:.2f} GB/s ", "", filled, "",
+                       bar_width - filled, 100 * part, bytes / 1e9 / seconds);
+        }
         std::fflush(stderr);
         is_drawn_ = true;
     }

@@ -2,6 +2,7 @@
 // somebody else still writes the file.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
+#include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/directory.hpp>
@@ -17,14 +18,17 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <liburing.h>
+#include <linux/openat2.h>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace {
 
@@ -32,9 +36,12 @@ using namespace std::chrono_literals;
 using sapwood::file_sink;
 using sapwood::file_sink_options;
 using sapwood::log_news;
+using sapwood::lsn;
 using sapwood::task;
 using sapwood::test::contents_of;
 using sapwood::test::fill;
+using sapwood::test::loop_with_writes;
+using sapwood::test::perform;
 using sapwood::test::temporary_directory;
 
 constexpr std::uint8_t opcode_ftruncate = 55; // Linux 6.9
@@ -151,10 +158,36 @@ TEST_SUITE("file_sink_name") {
         if (!sink.is_preallocated()) {
             co_return; // the file system cannot
         }
-        std::filesystem::resize_file(path, 10);
-        CHECK(co_await news_of(sink) == "");
-        CHECK(sink.counts().truncated == 1);
+        for (std::uint64_t cuts = 1; cuts <= 2; ++cuts) {
+            std::filesystem::resize_file(path, 10);
+            for (int looks = 0; looks < 2; ++looks) { // it is counted once
+                CHECK(co_await news_of(sink) == "");
+                CHECK(sink.counts().truncated == cuts);
+            }
+            co_await sink.begin_segment({}, {}, lsn{cuts});
+        }
         co_await sink.close();
+    }
+
+    TEST_CASE("a numbered log is opened beneath its directory, and through no link") {
+        const temporary_directory folder;
+        loop_with_writes loop(perform);
+        loop.run([](loop_with_writes& on, std::string path) -> task<> {
+            std::vector<std::uint64_t> ways;
+            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                const auto* const name = reinterpret_cast<const char*>(sqe.addr);
+                if (sqe.opcode == IORING_OP_OPENAT2 && std::string_view(name) == "log") {
+                    ways.push_back(reinterpret_cast<const open_how*>(sqe.off)->resolve);
+                }
+                return perform(sqe);
+            };
+            file_sink sink = co_await file_sink::open({.path = path, .numbered = true});
+            CHECK(!ways.empty());
+            for (const std::uint64_t each : ways) {
+                CHECK(each == (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS));
+            }
+            co_await sink.close();
+        }(loop, folder / "log"));
     }
 
     CO_TEST_CASE("a file that somebody has cut is told of, and how much") {

@@ -141,11 +141,16 @@ TEST_SUITE("log_verifier") {
         fill(folder / "log", lines(5, 9));
         fill(folder / "log.1", "somebody else's");
         fill(folder / "log.torn", "torn");
+        for (const std::string no_segment : {"-1", "-0", "-x", "x2", "2", "-"}) {
+            fill(folder / ("log.0000000000000004" + no_segment), "nobody's");
+        }
+        fill(folder / "log.0000000000000005-2", lines(5, 5)); // set aside twice
         const auto log = verified(folder / "log");
         CHECK(log.is_whole());
-        CHECK(log.segments.size() == 3);
+        REQUIRE(log.segments.size() == 4);
+        CHECK(log.segments[1].bytes == (lines(3, 5) + wrong + "torn").size());
         CHECK(log.lines == 9);
-        CHECK(log.superseded == 3);
+        CHECK(log.superseded == 4);
         std::filesystem::remove(folder / "log.0000000000000005");
         CHECK(verified(folder / "log").missing_records_untold == 2);
     }

@@ -231,6 +231,12 @@ task<std::string> outcome_of_durable(pipeline& log, lsn place) {
     co_return outcome ? "" : outcome.error().message();
 }
 
+/// How a wait ended: empty, or the error's message.
+task<std::string> outcome_of_written(pipeline& log, lsn place) {
+    const auto outcome = co_await as_result(log.written(place));
+    co_return outcome ? "" : outcome.error().message();
+}
+
 } // namespace
 
 TEST_SUITE("pipeline_disk") {
@@ -889,6 +895,7 @@ TEST_SUITE("pipeline_disk") {
             the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EIO); };
             const lsn place = co_await append(log, "lost");
             auto waiting = sapwood::spawn(outcome_of_durable(log, place));
+            auto waiting_for_write = sapwood::spawn(outcome_of_written(log, place));
             co_await sapwood::sleep_for(1min);
             CHECK(!waiting.done());
             const auto began = sapwood::event_loop::current().now();
@@ -903,6 +910,7 @@ TEST_SUITE("pipeline_disk") {
             CHECK(took < 4s);
             CHECK(failure.find(in / "log") != std::string::npos);
             CHECK(co_await waiting == "Input/output error");
+            CHECK(co_await waiting_for_write == "Input/output error");
             const auto counts = log.counts();
             CHECK(counts.lines_written == 1);
             CHECK(counts.lines_lost == 1);

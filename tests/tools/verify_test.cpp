@@ -11,6 +11,7 @@
 #include <sapwood/run.hpp>
 
 #include <array>
+#include <cstdlib>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -203,6 +204,44 @@ TEST_SUITE("verify") {
         CHECK(done.status == 1);
         CHECK(done.out.empty());
         CHECK(done.err.empty());
+    }
+
+    TEST_CASE("on a terminal it shows how far it is, and takes that away before it says the rest") {
+        const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+        REQUIRE(terminal >= 0);
+        REQUIRE(::grantpt(terminal) == 0);
+        REQUIRE(::unlockpt(terminal) == 0);
+        const int shows = ::open(::ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+        REQUIRE(shows >= 0);
+        std::array<int, 2> ends{};
+        REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+        std::string shown;
+        const auto look = [&shown, terminal] {
+            std::array<char, 4096> some{};
+            for (ssize_t got = 0; (got = ::read(terminal, some.data(), some.size())) > 0;) {
+                shown.append(some.data(), static_cast<std::size_t>(got));
+            }
+        };
+        program verify("sapwood", {"verify", "-"}, {.in = ends[0], .err = shows});
+        ::close(ends[0]);
+        std::uint64_t place = 0;
+        while (shown.find("GB/s") == shown.npos) { // as long as it takes until it shows something
+            const std::string more = records(place + 1, place + 1000);
+            place += 1000;
+            REQUIRE(::write(ends[1], more.data(), more.size()) ==
+                    static_cast<ssize_t>(more.size()));
+            look();
+        }
+        ::close(ends[1]);
+        const auto done = verify.wait();
+        look();
+        ::close(shows);
+        ::close(terminal);
+        CHECK(done.status == 0);
+        CHECK(has(done.out, fmt::format("{} records", place)));
+        CHECK(shown.starts_with("\r0."));
+        CHECK(shown.ends_with("\r\x1b[K"));
+        CHECK(run_program("sapwood", {"verify", "/dev/null"}).err.find('\r') == std::string::npos);
     }
 
     TEST_CASE("of many findings the first are shown, and the others counted") {
