@@ -155,6 +155,21 @@ TEST_SUITE("log_verifier") {
         CHECK(verified(folder / "log").missing_records_untold == 2);
     }
 
+    TEST_CASE("rotated files are read in the order of their lines, whatever their first line is") {
+        const temporary_directory folder;
+        fill(folder / "log.20261126T141236.123Z", lines(1, 4));
+        fill(folder / "log.0000000000000007", lines(5, 8)); // its sync failed: 7, 8 come again
+        fill(folder / "log.20261126T141236.124Z", "somebody's\n" + lines(7, 9));
+        fill(folder / "log.20261126T151236.000Z", "");
+        fill(folder / "log", lines(10, 12));
+        const auto log = verified(folder / "log");
+        CHECK(log.lines == 12);
+        CHECK(log.superseded == 2);
+        CHECK(log.missing_records_untold == 0);
+        REQUIRE(log.damaged.size() == 1);
+        CHECK(log.damaged[0].is == damaged_piece::kind::foreign);
+    }
+
     TEST_CASE("repeated lines are counted") {
         const auto log = verified_text(lines(1, 3) + lines(2, 4));
         CHECK(log.is_whole());
