@@ -1,0 +1,1 @@
+// Nothing: see unity_filler in meson.build.
