@@ -33,17 +33,18 @@ std::int32_t change_mode_now(int fd, std::uint32_t mode) noexcept {
     return simulated != nullptr ? simulated->change_mode(fd, mode) : -EBADF;
 }
 
-std::int32_t size_now(int fd, std::uint64_t& into) noexcept {
+std::int32_t extent_now(int fd, file_extent& into) noexcept {
     if (is_simulated(fd)) [[unlikely]] {
-        return simulated != nullptr ? simulated->size(fd, into) : -EBADF;
+        return simulated != nullptr ? simulated->extent(fd, into) : -EBADF;
     }
 
     struct ::statx status {};
 
-    if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &status) != 0) {
+    constexpr unsigned wanted = STATX_SIZE | STATX_NLINK;
+    if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &status) != 0) {
         return -errno;
     }
-    into = status.stx_size;
+    into = {.size = status.stx_size, .names = status.stx_nlink};
     return 0;
 }
 

@@ -3,6 +3,8 @@
 // of the simulation that runs on this thread. Any thread.
 #pragma once
 
+#include <sapwood/file.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,7 +24,7 @@ class simulated_calls {
     virtual std::int32_t close(int fd) noexcept = 0;
     virtual std::int32_t lock(int fd, int operation) noexcept = 0;
     virtual std::int32_t change_mode(int fd, std::uint32_t mode) noexcept = 0;
-    virtual std::int32_t size(int fd, std::uint64_t& into) noexcept = 0;
+    virtual std::int32_t extent(int fd, file_extent& into) noexcept = 0;
     virtual std::int32_t change_flags(int fd, int clear, int set) noexcept = 0;
     virtual std::int32_t read_directory(int fd, std::span<std::byte> into) noexcept = 0;
 
@@ -42,8 +44,9 @@ void close_now(int fd) noexcept;
 /// fchmod(2), and 0 or a negative errno. May wait for a disk.
 [[nodiscard]] std::int32_t change_mode_now(int fd, std::uint32_t mode) noexcept;
 
-/// The size of a file as the kernel has it, and 0 or a negative errno. Waits for nobody.
-[[nodiscard]] std::int32_t size_now(int fd, std::uint64_t& into) noexcept;
+/// The size of a file as the kernel has it, and how many names, and 0 or a negative errno. Waits
+/// for nobody.
+[[nodiscard]] std::int32_t extent_now(int fd, file_extent& into) noexcept;
 
 /// fcntl(2), F_GETFL and F_SETFL: clears and sets flags of what is open. 0 or a negative errno.
 [[nodiscard]] std::int32_t change_flags_now(int fd, int clear, int set) noexcept;

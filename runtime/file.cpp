@@ -196,13 +196,21 @@ std::error_code file::try_lock() noexcept {
     return std::error_code(-outcome, std::generic_category());
 }
 
-result<std::uint64_t> file::size_now() const noexcept {
-    std::uint64_t size = 0;
-    const std::int32_t outcome = detail::size_now(fd(), size);
+result<file_extent> file::extent_now() const noexcept {
+    file_extent found;
+    const std::int32_t outcome = detail::extent_now(fd(), found);
     if (outcome < 0) {
         return std::error_code(-outcome, std::generic_category());
     }
-    return size;
+    return found;
+}
+
+result<std::uint64_t> file::size_now() const noexcept {
+    auto found = extent_now();
+    if (!found) {
+        return found.error();
+    }
+    return found->size;
 }
 
 void file::unlock() noexcept {

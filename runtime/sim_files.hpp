@@ -14,6 +14,8 @@
 
 #include "sim_bytes.hpp"
 
+#include <sapwood/file.hpp>
+
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -100,7 +102,7 @@ class sim_files {
     std::int32_t make_symlink(std::string_view target, int at, std::string_view path);
     std::int32_t make_fifo(std::string_view path, mode_t mode);
     std::int32_t change_mode(int fd, mode_t mode);
-    std::int32_t size(int fd, std::uint64_t& into) const;
+    std::int32_t extent(int fd, file_extent& into) const;
     std::int32_t change_flags(int fd, int clear, int set);
     std::int32_t lock(int fd, int operation);
     /// Entries as getdents64(2) gives them.

@@ -306,12 +306,12 @@ std::int32_t sim_files::status(int at, std::string_view path, int flags,
     return 0;
 }
 
-std::int32_t sim_files::size(int fd, std::uint64_t& into) const {
+std::int32_t sim_files::extent(int fd, file_extent& into) const {
     const descriptor* const of = opened(fd);
     if (of == nullptr) {
         return -EBADF;
     }
-    into = node(of->inode).bytes.size();
+    into = {.size = node(of->inode).bytes.size(), .names = node(of->inode).links};
     return 0;
 }
 

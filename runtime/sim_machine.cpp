@@ -83,8 +83,8 @@ std::int32_t sim_machine::change_mode(int fd, std::uint32_t mode) noexcept {
     return files.change_mode(fd, mode);
 }
 
-std::int32_t sim_machine::size(int fd, std::uint64_t& into) noexcept {
-    return files.size(fd, into);
+std::int32_t sim_machine::extent(int fd, file_extent& into) noexcept {
+    return files.extent(fd, into);
 }
 
 std::int32_t sim_machine::change_flags(int fd, int clear, int set) noexcept {

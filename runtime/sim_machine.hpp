@@ -41,7 +41,7 @@ class sim_machine final : public simulated_calls {
     std::int32_t close(int fd) noexcept override;
     std::int32_t lock(int fd, int operation) noexcept override;
     std::int32_t change_mode(int fd, std::uint32_t mode) noexcept override;
-    std::int32_t size(int fd, std::uint64_t& into) noexcept override;
+    std::int32_t extent(int fd, file_extent& into) noexcept override;
     std::int32_t change_flags(int fd, int clear, int set) noexcept override;
     std::int32_t read_directory(int fd, std::span<std::byte> into) noexcept override;
 

@@ -250,7 +250,34 @@ task<> durable_writer::attempt() {
 }
 
 task<> durable_writer::write_and_sync() {
+    for (;;) {
+        const file_end end = co_await settle_end();
+        if (rewrites_unsynced_) {
+            require_alone();
+            co_await file_.write(unsynced_);
+            rewrites_unsynced_ = false;
+        }
+        if (!(text_.empty() ? co_await sync_unsynced() : co_await write_text(end))) {
+            co_return; // it is not to be synced yet
+        }
+        if (!has_lost_lines(file_.look_at_end())) { // what is acknowledged now is there now
+            keep(text_.size());
+            note_durable();
+            co_return;
+        }
+    }
+}
+
+/// Looks at what others have done to the file, and goes on from there.
+task<file_end> durable_writer::settle_end() {
     file_end end = file_.look_at_end();
+    if (end == file_end::removed) {
+        co_await leave_removed_file();
+        end = file_.look_at_end();
+    }
+    if (end == file_end::in_doubt) {
+        file_.give_up();
+    }
     if (end == file_end::lengthened && is_numbered_ && unsynced_.empty() && !text_.empty()) {
         // Synced first, so that the batch can be marked: recovery, which may find a piece of
         // anything there, begins at the mark.
@@ -264,19 +291,40 @@ task<> durable_writer::write_and_sync() {
             unsynced_[numbered_line::mark_at] = numbered_line::mark;
         }
     }
-    if (rewrites_unsynced_) {
-        require_alone();
-        co_await file_.write(unsynced_);
-        rewrites_unsynced_ = false;
+    co_return end;
+}
+
+/// What is written into a file that nothing leads to is gone with this process.
+task<> durable_writer::leave_removed_file() {
+    const auto reopened = file_.counts().reopened;
+    file_.look_soon();
+    log_news news = co_await file_.follow();
+    if (news) {
+        news_ = std::move(news);
     }
-    if (text_.empty()) {
-        if (!unsynced_.empty()) {
-            co_await file_.datasync();
-        }
-        require_alone();
-        note_durable();
-        co_return;
+    if (file_.counts().reopened == reopened) {
+        throw write_error(std::make_error_code(std::errc::no_such_file_or_directory),
+                          fmt::format("{} was removed, and cannot be made anew", file_.path()), 0);
     }
+    note_reopened();
+}
+
+void durable_writer::note_reopened() noexcept {
+    is_poisoned_ = false;
+    rewrites_unsynced_ = !unsynced_.empty();
+    is_changed_in_crash_ = is_taken_over();
+}
+
+task<bool> durable_writer::sync_unsynced() {
+    if (!unsynced_.empty()) {
+        co_await file_.datasync();
+    }
+    require_alone();
+    co_return true;
+}
+
+/// Writes the batch, and has it synced if that is due, which it returns.
+task<bool> durable_writer::write_text(file_end end) {
     const bool is_all_synced = unsynced_.empty() && end != file_end::lengthened;
     const bool is_small =
         durable_.is_batch() && is_all_synced && text_.size() <= small_batch_bytes_max;
@@ -297,17 +345,15 @@ task<> durable_writer::write_and_sync() {
         if (!unsynced_.empty()) {
             sync_at_ = std::min(sync_at_, event_loop::current().now());
         }
-        if (makes(mistake::acknowledge_failed_write)) {
-            keep(text_.size());
-            co_return;
+        if (!makes(mistake::acknowledge_failed_write)) {
+            throw;
         }
-        throw;
+        keep(text_.size());
+        co_return false;
     }
     require_alone_with_text();
     if (is_small) {
-        keep(text_.size());
-        note_durable();
-        co_return;
+        co_return true;
     }
     const clock::time_point now = event_loop::current().now();
     if (durable_.is_batch() || now >= sync_at_ ||
@@ -316,13 +362,12 @@ task<> durable_writer::write_and_sync() {
             co_await file_.datasync();
         }
         require_alone_with_text();
-        keep(text_.size());
-        note_durable();
-        co_return;
+        co_return true;
     }
     unsynced_.append(text_);
     keep(text_.size());
     sync_at_ = std::min(sync_at_, saturating_add(now, durable_.at_most()));
+    co_return false;
 }
 
 task<log_news> durable_writer::follow(bool asked) {
@@ -344,9 +389,7 @@ task<log_news> durable_writer::follow(bool asked) {
         news = co_await file_.follow();
     }
     if (file_.counts().reopened != reopened) {
-        is_poisoned_ = false;
-        rewrites_unsynced_ = !unsynced_.empty();
-        is_changed_in_crash_ = is_taken_over();
+        note_reopened();
     }
     co_return news;
 }

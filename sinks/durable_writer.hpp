@@ -98,6 +98,11 @@ class durable_writer {
     void number(std::span<const char> lines);
     task<> attempt();
     task<> write_and_sync();
+    task<file_end> settle_end();
+    task<> leave_removed_file();
+    void note_reopened() noexcept;
+    task<bool> sync_unsynced();
+    task<bool> write_text(file_end end);
     task<> begin_segment();
     task<> take_name();
     void keep(std::size_t bytes) noexcept;

@@ -210,18 +210,26 @@ task<> file_sink::require_unmixed(std::span<const char> lines, std::uint64_t beg
 
 file_end file_sink::look_at_end() noexcept {
     // Not by an operation: it would cost as much again as the write before which it is asked.
-    const auto size = file_.size_now();
-    if (preallocation_ != nullptr) { // whose next write says so
-        if (size) {
-            look_at_preallocated(*size);
+    auto now = file_.extent_now();
+    if (preallocation_ != nullptr) {
+        if (now) {
+            look_at_preallocated(now->size);
         }
+        if (preallocation_->is_distrusted()) {
+            return file_end::in_doubt;
+        }
+    }
+    if (now && now->names == 0) {
+        return file_end::removed;
+    }
+    if (preallocation_ != nullptr) {
         return file_end::as_written;
     }
-    if (has_cut_end_ || (size && *size < size_)) {
+    if (was_cut_ || has_cut_end_ || (now && now->size < size_)) {
         return file_end::cut;
     }
-    return has_others_lines_ || (size && *size > size_) ? file_end::lengthened
-                                                        : file_end::as_written;
+    return has_others_lines_ || (now && now->size > size_) ? file_end::lengthened
+                                                           : file_end::as_written;
 }
 
 /// By somebody else, and what he has written is not looked at yet.
@@ -256,6 +264,7 @@ task<> file_sink::begin_line() {
             has_others_lines_ = true;
             segment_begin_ = lsn::none; // it has lines that stand nowhere else
         }
+        was_cut_ = was_cut_ || size < size_;
         bytes_cut_ += size_ - std::min(size, size_);
         size_ = size + (last != '\n' ? 1 : 0);
     } catch (const std::system_error& error) {
@@ -267,6 +276,7 @@ task<> file_sink::end_cut_line() {
     const auto shielded = co_await shield();
     co_await cut_off_partial_line();
     co_await begin_line();
+    was_cut_ = false;
     co_await datasync();
 }
 
@@ -289,8 +299,9 @@ task<> file_sink::cut_off_partial_line() {
         // It is at the end of the file, whoever has truncated it meanwhile, as long as we are its
         // only writer.
         const std::uint64_t size = (co_await file_.stat()).size;
-        if (is_numbered() && size > size_) {
+        if ((is_numbered() && size > size_) || size < size_) {
             partial_line_bytes_ = 0; // it is not: the next line is one of its own
+            has_cut_end_ = has_cut_end_ || size < size_;
             co_return;
         }
         const std::uint64_t whole = size - std::min<std::uint64_t>(size, partial_line_bytes_);

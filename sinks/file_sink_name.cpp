@@ -92,6 +92,8 @@ task<log_news> file_sink::look(bool is_asked) {
         if (named->size < size_) {
             bytes_cut_ += size_ - named->size;
             has_cut_end_ = true;
+            was_cut_ = true;
+            partial_line_bytes_ = 0; // it is not at the end any more
             size_ = named->size;
         }
         const std::uint64_t cut = std::exchange(bytes_cut_, 0);
@@ -162,6 +164,7 @@ task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
     modified_ = fresh.modified_;
     partial_line_bytes_ = 0;
     has_cut_end_ = false;
+    was_cut_ = false;
     has_others_lines_ = false;
     bytes_cut_ = 0;
     torn_bytes_ += fresh.torn_bytes_;

@@ -77,8 +77,7 @@ task<> file_sink::write_preallocated(std::span<const char> lines, bool synced) {
         co_return;
     }
     if (done.why.value() == ESTALE) {
-        tell_changed_by_others();
-        throw sync_error(done.why, fmt::format("somebody else has changed {}", path()));
+        give_up();
     }
     if (done.in_doubt) {
         throw sync_error(done.why, fmt::format("cannot write and sync {}", path()));
@@ -103,11 +102,13 @@ void file_sink::look_at_preallocated(std::uint64_t file_size) noexcept {
     }
 }
 
-void file_sink::tell_changed_by_others() {
+void file_sink::give_up() {
     tell_later({level::warning,
                 fmt::format("somebody else has cut or lengthened {}, whose space is preallocated: "
                             "the log goes on in this file",
                             path())});
+    throw sync_error(std::error_code(ESTALE, std::generic_category()),
+                     fmt::format("somebody else has changed {}", path()));
 }
 
 void file_sink::tell_later(log_news news) {

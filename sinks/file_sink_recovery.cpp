@@ -116,6 +116,7 @@ task<std::vector<lsn>> file_sink::recover_again(lsn first) {
     torn_bytes_ = 0;
     co_await recover();
     has_cut_end_ = false;
+    was_cut_ = false;
     has_others_lines_ = false;
     tell_torn();
     std::vector<lsn> found;

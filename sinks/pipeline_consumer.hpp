@@ -108,6 +108,8 @@ class pipeline::consumer final : public stop_listener {
     task<> deliver();
     task<> attempt();
     task<> write_and_sync();
+    [[nodiscard]] file_end look_at_end();
+    task<> leave_removed_file();
     task<> sync_above(file_end end);
     task<> write_rest(file_end end, bool synced);
     task<> begin_segment();

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <exception>
+#include <fmt/format.h>
 #include <system_error>
 #include <utility>
 
@@ -115,27 +116,57 @@ task<> pipeline::consumer::attempt() {
 
 task<> pipeline::consumer::write_and_sync() {
     const auto began = loop_.now();
-    file_end end = durable_.is_none() ? file_end::as_written : sink_.look_at_end();
-    if (wants_sync_above(end)) [[unlikely]] {
-        co_await sync_above(end);
-        end = file_end::as_written;
-    }
-    if (is_small_group(end)) {
-        co_await write_rest(end, !makes(mistake::acknowledge_before_sync));
-        note_written();
-    } else {
-        co_await write_rest(end, false);
-        note_written();
-        if (!is_sync_due()) {
-            keep_unsynced();
-            co_return;
+    do {
+        file_end end = look_at_end();
+        if (end == file_end::removed) [[unlikely]] {
+            co_await leave_removed_file();
+            end = look_at_end();
         }
-        co_await sink_.datasync();
-    }
+        if (wants_sync_above(end)) [[unlikely]] {
+            co_await sync_above(end);
+            end = file_end::as_written;
+        }
+        if (is_small_group(end)) {
+            co_await write_rest(end, !makes(mistake::acknowledge_before_sync));
+            note_written();
+        } else {
+            co_await write_rest(end, false);
+            note_written();
+            if (!is_sync_due()) {
+                keep_unsynced();
+                co_return;
+            }
+            co_await sink_.datasync();
+        }
+    } while (has_lost_lines(look_at_end())); // what is acknowledged now is there now
     ++counts_.syncs;
     const auto took = loop_.now() - began;
     sync_takes_ = sync_takes_ == clock::duration() ? took : (7 * sync_takes_ + took) / 8;
     note_durable();
+}
+
+/// What others have done to the file. Where they have cut it, perhaps of this batch, all of that
+/// comes once more.
+file_end pipeline::consumer::look_at_end() {
+    const file_end end = durable_.is_none() ? file_end::as_written : sink_.look_at_end();
+    if (end == file_end::cut) {
+        kept_ = 0;
+    }
+    if (end == file_end::in_doubt) {
+        sink_.give_up();
+    }
+    return end;
+}
+
+/// What is written into a file that nothing leads to is gone with this process.
+task<> pipeline::consumer::leave_removed_file() {
+    const auto reopened = sink_.counts().reopened;
+    sink_.look_soon();
+    co_await follow_file();
+    if (sink_.counts().reopened == reopened) {
+        throw write_error(std::make_error_code(std::errc::no_such_file_or_directory),
+                          fmt::format("{} was removed, and cannot be made anew", sink_.path()), 0);
+    }
 }
 
 /// Whether lines of others, or of the log's own, stand above the batch, and are to be synced first,

@@ -33,6 +33,12 @@ struct file_offset {
 
 inline constexpr file_offset current_offset{static_cast<std::uint64_t>(-1)};
 
+struct file_extent {
+    std::uint64_t size = 0;
+    /// Hard links.
+    std::uint64_t names = 0;
+};
+
 struct file_status {
     std::uint64_t size;
     /// As in stat(2): type and permissions.
@@ -139,6 +145,9 @@ class file : public owned_fd {
     /// How many bytes it has, by a system call at once: it asks no disk and waits for nobody, and
     /// for a file on another machine tells what this one knows.
     [[nodiscard]] result<std::uint64_t> size_now() const noexcept;
+
+    /// The same, and how many names it has: none, when all of them were removed.
+    [[nodiscard]] result<file_extent> extent_now() const noexcept;
 
     /// Gives the lock up, also where a forked child has the descriptor, too.
     void unlock() noexcept;

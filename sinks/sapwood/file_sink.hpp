@@ -112,7 +112,17 @@ enum class file_end : std::uint8_t {
     /// Somebody else has appended, a child that was forked or a person, and no sync has come since:
     /// these lines are perhaps not on disk, whatever a synced write of ours says.
     lengthened,
+    /// Nothing leads to it any more: with the last descriptor all of it is gone.
+    removed,
+    /// Where space is preallocated somebody has cut or lengthened it: what is written now may come
+    /// to stand anywhere.
+    in_doubt,
 };
+
+/// Whether lines that were written are perhaps not in it any more.
+[[nodiscard]] constexpr bool has_lost_lines(file_end end) noexcept {
+    return end == file_end::cut || end == file_end::removed || end == file_end::in_doubt;
+}
 
 class file_sink {
   public:
@@ -140,14 +150,19 @@ class file_sink {
     /// Returns when everything written survives the machine. Throws sync_error.
     [[nodiscard]] task<> datasync();
 
-    /// What others have done to the file since the last write, as it is at this moment; where space
-    /// is preallocated, the next write finds out itself.
+    /// What others have done to the file, as it is at this moment. That they have cut it is so
+    /// until end_cut_line(), whatever was written since: what was not known to be on disk may be
+    /// gone.
     [[nodiscard]] file_end look_at_end() noexcept;
 
     /// Where it was cut in the middle of a line, ends it: the next one is a line of its own. A
     /// write does so by itself; this has everything in the file on disk then, as well, so that the
-    /// next line may be marked. Throws write_error, and sync_error.
+    /// next line may be marked, and takes the cut for known. Throws write_error, and sync_error.
     [[nodiscard]] task<> end_cut_line();
+
+    /// Of a file whose end is in doubt, so that nothing more is written to it: throws sync_error,
+    /// after which a new segment must be begun. The log's next line tells why.
+    [[noreturn]] void give_up();
 
     /// Both, in one operation where the kernel can: for few lines, with everything before them on
     /// disk already. Throws write_error, where nothing but the write has failed and what was kept
@@ -261,7 +276,6 @@ class file_sink {
     task<> give_space_back();
     task<> cut_off_zeros();
     void look_at_preallocated(std::uint64_t file_size) noexcept;
-    void tell_changed_by_others();
     void tell_later(log_news news);
     task<bool> has_grown();
     [[nodiscard]] bool is_lengthened() const noexcept;
@@ -299,6 +313,8 @@ class file_sink {
     std::uint64_t bytes_cut_ = 0;
     /// Its end, where that was, has not been looked at.
     bool has_cut_end_ = false;
+    /// And who relies on what was written does not know of it.
+    bool was_cut_ = false;
     /// Somebody else has appended before what was written last, and no sync has come since.
     bool has_others_lines_ = false;
     /// What a failed write left of a line at the end of the file and could not cut off.

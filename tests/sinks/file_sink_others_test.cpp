@@ -255,9 +255,42 @@ TEST_SUITE("file_sink_others") {
         std::filesystem::resize_file(path, 3);
         CHECK((co_await news_of(sink)).find("somebody has cut") == 0);
         CHECK(sink.look_at_end() == file_end::cut);
-        co_await sink.write(line);
+        co_await sink.write(line); // by whoever does not know of it
+        CHECK(sink.look_at_end() == file_end::cut);
+        co_await sink.end_cut_line();
         CHECK(sink.look_at_end() == file_end::as_written);
+        std::filesystem::resize_file(path, 3);
+        co_await sink.write(line); // nobody has looked
+        CHECK(sink.look_at_end() == file_end::cut);
+        std::filesystem::remove(path);
+        CHECK(sink.look_at_end() == file_end::removed);
         co_await sink.close();
+    }
+
+    TEST_CASE("what a failed write has left is not cut off where somebody has cut off more") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        test::loop_with_writes loop(perform);
+        loop.run([](std::string of, test::loop_with_writes& on) -> task<> {
+            file_sink sink = co_await opened(of, true);
+            const std::string line = numbered(1, "ours");
+            co_await sink.write(line);
+            int writes = 0;
+            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (is_write(sqe) && ++writes <= 2) {
+                    return writes == 1 ? test::perform_some(sqe, 20) : -ENOSPC;
+                }
+                return sqe.opcode == opcode_ftruncate ? -EIO : perform(sqe);
+            };
+            CHECK_THROWS_AS(co_await sink.write(numbered(2, "ours")), write_error);
+            CHECK(contents_of(of).size() == line.size() + 20);
+            std::filesystem::resize_file(of, line.size()); // he has done it
+            on.ring().answer = perform;
+            std::filesystem::resize_file(of, line.size() - 5);
+            co_await sink.write(line);
+            CHECK(contents_of(of) == line.substr(0, line.size() - 5) + "\n" + line);
+            co_await sink.close();
+        }(path, loop));
     }
 
     CO_TEST_CASE("all that was cut off since the last look is told together") {

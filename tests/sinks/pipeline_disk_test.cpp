@@ -1128,8 +1128,12 @@ TEST_SUITE("pipeline_disk") {
     }
 
     TEST_CASE("whole lines that a full disk has taken are there once, however often it is full") {
-        for (const bool is_taken_away : {false, true}) { // meanwhile
-            CAPTURE(is_taken_away);
+        enum class meanwhile : std::uint8_t { nothing, renamed, cut, cut_and_seen };
+        for (const meanwhile happens :
+             {meanwhile::nothing, meanwhile::renamed, meanwhile::cut, meanwhile::cut_and_seen}) {
+            const bool is_taken_away = happens == meanwhile::renamed;
+            const bool is_cut = happens == meanwhile::cut || happens == meanwhile::cut_and_seen;
+            CAPTURE(static_cast<int>(happens));
             on_both_disks([=](planned_disk& the_disk, const temporary_directory& in) -> task<> {
                 pipeline log = co_await opened(in / "log", durable());
                 co_await append(log, "one");
@@ -1153,13 +1157,19 @@ TEST_SUITE("pipeline_disk") {
                     std::filesystem::rename(in / "log", in / "log.1");
                     co_await sapwood::sleep_for(3s);
                 }
+                if (is_cut) {
+                    std::filesystem::resize_file(in / "log", 0);
+                    co_await sapwood::sleep_for(happens == meanwhile::cut ? 0s : 3s);
+                }
                 is_full = false;
                 co_await log.durable(last);
                 co_await log.close();
                 CHECK(writes > 5);
                 auto lines = lines_in(in / "log");
-                if (is_taken_away) {
-                    CHECK(lines_in(in / "log.1") == std::vector<std::string>{"1 one", "2 two"});
+                if (is_taken_away || is_cut) {
+                    if (is_taken_away) {
+                        CHECK(lines_in(in / "log.1") == std::vector<std::string>{"1 one", "2 two"});
+                    }
                     std::erase_if(lines, [](const std::string& line) {
                         return line.starts_with("0 "); // the log's own
                     });
@@ -1285,7 +1295,12 @@ TEST_SUITE("pipeline_disk") {
                     options.form =
                         is_numbered ? sapwood::layout::numbered : sapwood::layout::verbatim;
                     pipeline log = co_await opened(in / "log", options);
-                    co_await log.written(co_await append(log, "a line that is longer than a head"));
+                    const lsn first = co_await append(log, "a line that is longer than a head");
+                    if (is_all_synced) {
+                        co_await log.durable(first);
+                    } else {
+                        co_await log.written(first);
+                    }
                     std::filesystem::resize_file(in / "log", 3);
                     the_disk.synced.clear();
                     co_await log.written(co_await append(log, "one more that is not shorter"));
@@ -1311,6 +1326,103 @@ TEST_SUITE("pipeline_disk") {
                     CHECK(is_marked(in / "log", 0));
                 });
             }
+        }
+    }
+
+    TEST_CASE(
+        "what somebody has cut off comes again before it is acknowledged, whoever saw it first") {
+        // By the alarm alone, by the look at the name, whose line is the next to be written, by
+        // both.
+        for (const bool is_looked_at : {false, true}) {
+            for (const bool comes_more : {false, true}) {
+                CAPTURE(is_looked_at);
+                CAPTURE(comes_more);
+                on_both_disks([=](planned_disk&, const temporary_directory& in) -> task<> {
+                    pipeline_options options;
+                    options.durable = durability::interval(2s);
+                    pipeline log = co_await opened(in / "log", options);
+                    const lsn first = co_await append(log, "one");
+                    co_await log.written(first);
+                    std::filesystem::resize_file(in / "log", 0);
+                    if (is_looked_at) {
+                        co_await sapwood::sleep_for(600ms);
+                    }
+                    if (comes_more) {
+                        co_await log.written(co_await append(log, "two"));
+                    }
+                    co_await log.durable(first);
+                    auto lines = lines_in(in / "log");
+                    std::erase_if(lines, [](const std::string& line) {
+                        return line.starts_with("0 "); // the log's own
+                    });
+                    CHECK(lines.front() == "1 one");
+                    CHECK(lines.size() == (comes_more ? 2 : 1));
+                    co_await log.close();
+                });
+            }
+        }
+    }
+
+    TEST_CASE(
+        "what is cut off while it is written or synced comes again before it is acknowledged") {
+        for (const auto level : {durability::batch(), durability::interval(1s)}) {
+            for (const bool while_synced : {false, true}) {
+                CAPTURE(while_synced);
+                on_both_disks([=](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+                    pipeline_options options;
+                    options.durable = level;
+                    pipeline log = co_await opened(in / "log", options);
+                    co_await log.durable(co_await append(log, "one"));
+                    bool is_cut = false;
+                    const auto cut_once = [&](const io_uring_sqe& sqe) {
+                        const auto done = while_synced ? succeed(sqe) : perform(sqe);
+                        if (!std::exchange(is_cut, true)) {
+                            std::filesystem::resize_file(in / "log", 0);
+                        }
+                        return done;
+                    };
+                    if (while_synced) {
+                        the_disk.on_sync = cut_once;
+                    } else {
+                        the_disk.on_write = cut_once;
+                    }
+                    co_await log.durable(co_await append(log, "two"));
+                    CHECK(is_cut);
+                    CHECK(lines_in(in / "log").back() == "2 two"); // behind the log's own, perhaps
+                    the_disk.on_sync = nullptr;
+                    the_disk.on_write = nullptr;
+                    co_await log.close();
+                });
+            }
+        }
+    }
+
+    TEST_CASE("nothing is acknowledged in a file that was removed, not even for half a second") {
+        for (const auto level : {durability::batch(), durability::interval(100ms)}) {
+            on_both_disks([=](planned_disk&, const temporary_directory& in) -> task<> {
+                const std::string folder = in / "logs";
+                const std::string path = folder + "/log";
+                std::filesystem::create_directory(folder);
+                pipeline_options options;
+                options.durable = level;
+                pipeline log = co_await opened(path, options);
+                co_await log.durable(co_await append(log, "one"));
+                std::filesystem::remove(path);
+                co_await log.durable(co_await append(log, "two"));
+                CHECK(lines_in(path).back() == "2 two");
+                CHECK(!log.health().is_degraded());
+                std::filesystem::remove_all(folder);
+                const lsn three = co_await append(log, "three");
+                auto waiting = sapwood::spawn(outcome_of_durable(log, three));
+                co_await sapwood::sleep_for(10s);
+                CHECK(!waiting.done());
+                CHECK(log.health().reason == std::errc::no_such_file_or_directory);
+                std::filesystem::create_directory(folder);
+                CHECK(co_await waiting == "");
+                CHECK(lines_in(path).back() == "3 three");
+                co_await log.close();
+                CHECK(log.counts().lines_lost == 0);
+            });
         }
     }
 
