@@ -328,6 +328,48 @@ TEST_SUITE("mq_connection") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("after a good connection the next attempt is as soon as after the first one") {
+        fake_broker broker;
+        auto options = broker.options();
+        options.retry_first = 1s;
+        options.retry_max = 1h;
+        auto mq = co_await connect(options);
+        auto& loop = sapwood::event_loop::current();
+        for (std::uint64_t times = 2; times < 20; ++times) {
+            co_await sapwood::sleep_for(1min);
+            const auto began = loop.now();
+            broker.hang_up();
+            co_await until_up_again(mq, times);
+            CHECK(loop.now() - began < 3s);
+        }
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a connection that is gone tells nobody anything") {
+        for (int steps = 0; steps < 30; ++steps) {
+            fake_broker broker;
+            auto options = broker.options();
+            options.retry_first = options.retry_max = 1ms;
+            options.to.hosts = {{"127.0.0.1", dead_port()}, options.to.hosts.front()};
+            int told = 0;
+            options.on_event = [&](const connection_event&) { ++told; };
+            {
+                auto mq = co_await connect(options);
+                broker.does.refuses_login = 403;
+                broker.hang_up();
+                co_await until([&] { return told > 0; });
+                for (int i = 0; i < steps; ++i) {
+                    co_await sapwood::yield();
+                }
+            }
+            const int before = told;
+            co_await sapwood::sleep_for(1s);
+            CHECK(told == before);
+            co_await broker.end();
+        }
+    }
+
     CO_TEST_CASE("options that cannot be meant are named") {
         connection_options options;
         CHECK_THROWS_WITH_AS((void)connect(options), "amqp::connection_options: to has no host",
