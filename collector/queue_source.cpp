@@ -320,9 +320,10 @@ void amqp_source::note_down(const std::string& why) {
 }
 
 void amqp_source::note_rejected(const amqp::delivery& which) {
-    intake_.tell(fmt::format("queue {}: message {} of {} bytes is longer than a record, of {} at "
-                             "most (record_bytes): it is cut in the log, and rejected",
-                             status_.name, as_word(which.props().message_id), which.body_bytes(),
+    intake_.tell(fmt::format("queue {}: a message of {} bytes, with the id '{}', is longer than a "
+                             "record, of {} at most (record_bytes): it is cut in the log, and "
+                             "rejected",
+                             status_.name, which.body_bytes(), as_word(which.props().message_id),
                              intake_.limits.json.record_bytes_max));
 }
 
