@@ -54,8 +54,8 @@ class logged_round {
     void plan(std::uint64_t number) {
         constexpr std::size_t never = ~std::size_t{0};
         const bool breaks = number < 7;
-        broker_.does.sends_at_most = breaks ? chance_.between(1, 4000) : never;
-        broker_.does.takes_at_most = breaks ? chance_.between(1, 6000) : never;
+        broker_.does.sends_at_most = breaks ? chance_.between(1, 2000) : never;
+        broker_.does.takes_at_most = breaks ? chance_.between(1, 2500) : never;
     }
 
     [[nodiscard]] sapwood::collector::collector_options options() {
