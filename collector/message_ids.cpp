@@ -172,28 +172,28 @@ std::string begin_of_id(log_form form, std::string_view queue) {
 
 } // namespace
 
-std::string message_id_in(log_form form, std::string_view queue, std::string_view id) {
+void put_message_id(log_form form, std::string_view queue, std::string_view id, std::string& to) {
+    to.clear();
     if (id.empty()) {
-        return {};
+        return;
     }
-    std::string text(queue);
+    to = queue;
     switch (form) {
     case log_form::text:
-        text += marks_of(form).source_end;
-        append_text_note({message_id_name, id}, text);
+        to += marks_of(form).source_end;
+        append_text_note({message_id_name, id}, to);
         break;
     case log_form::json:
-        text += "\",";
-        append_json_member(message_id_name, id, text);
+        to += "\",";
+        append_json_member(message_id_name, id, to);
         break;
     case log_form::logfmt:
-        text += marks_of(form).source_end;
-        text += message_id_name;
-        text += '=';
-        append_logfmt_text(id, text);
+        to += marks_of(form).source_end;
+        to += message_id_name;
+        to += '=';
+        append_logfmt_text(id, to);
         break;
     }
-    return text;
 }
 
 std::string_view message_id_of(log_form form, std::string_view line) noexcept {

@@ -121,6 +121,8 @@ class amqp_source final : public queue_source {
     /// What has become of records is not known: the log says which messages it has.
     bool must_read_ids_ = true;
     amqp::recent_ids ids_{1};
+    /// Of the message that is given, as it stands in the log; kept for its memory.
+    std::string id_;
     lsn last_ = lsn::none;
     std::deque<batch> given_;
     event has_given_;
@@ -241,8 +243,8 @@ task<> amqp_source::take() {
 
 /// The record is made before anything is waited for: until then `body` is there.
 task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
-    const std::string id = message_id_in(log_.options().form, queue_, message.props().message_id);
-    if (!ids_.insert(id)) {
+    put_message_id(log_.options().form, queue_, message.props().message_id, id_);
+    if (!ids_.insert(id_)) {
         ++status_.duplicates;
         co_return;
     }

@@ -9,6 +9,7 @@
 
 #include <sapwood/spawn.hpp>
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <optional>
 #include <string>
@@ -263,6 +264,23 @@ TEST_SUITE("consumer") {
         CHECK_FALSE(ids.insert("c"));
         CHECK(ids.insert(""));
         CHECK(ids.insert(""));
+        co_return;
+    }
+
+    CO_TEST_CASE("of many ids the newest are remembered, and no other") {
+        constexpr int remembered = 50;
+        sapwood::amqp::recent_ids ids(remembered);
+        int mistakes = 0;
+        for (int i = 0; i < 1000; ++i) {
+            mistakes += ids.insert("id-" + std::to_string(i)) ? 0 : 1;
+            for (int back = 0; back < std::min(remembered, i + 1); ++back) {
+                mistakes += ids.insert("id-" + std::to_string(i - back)) ? 1 : 0;
+            }
+        }
+        CHECK(mistakes == 0);
+        CHECK(ids.size() == remembered);
+        CHECK(ids.insert("id-" + std::to_string(999 - remembered)));
+        CHECK(ids.insert("id-0"));
         co_return;
     }
 
