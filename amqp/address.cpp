@@ -78,8 +78,7 @@ namespace {
 void require_one_of(std::string_view key, std::string_view value, std::string_view one,
                     std::string_view other) {
     if (value != one && value != other) {
-        throw std::invalid_argument(
-            fmt::format("AMQP URL: {} is {} or {}, not '{}'", key, one, other, value));
+        throw std::invalid_argument(fmt::format("AMQP URL: {} is {} or {}", key, one, other));
     }
 }
 
@@ -99,10 +98,10 @@ void take_parameter(address& of, std::string_view key, const std::string& value)
         require_one_of(key, value, "plain", "external");
         of.by = value == "external" ? login::certificate : login::password;
     } else {
-        throw std::invalid_argument(fmt::format("AMQP URL: there is no parameter '{}'; there are "
-                                                "cacertfile, certfile, keyfile, verify, "
-                                                "server_name_indication and auth_mechanism",
-                                                key));
+        // Not quoted, as nothing behind the ? is: it may be a password in which that is not %3f.
+        throw std::invalid_argument("AMQP URL: one of the parameters is none: there are "
+                                    "cacertfile, certfile, keyfile, verify, "
+                                    "server_name_indication and auth_mechanism");
     }
 }
 
@@ -119,7 +118,7 @@ void take_parameters(address& of, std::string_view query) {
         const auto equals = each.find('=');
         if (equals == each.npos) {
             throw std::invalid_argument(
-                fmt::format("AMQP URL: the parameter '{}' has no value", each));
+                "AMQP URL: one of the parameters has no value; a ? in a password is written %3f");
         }
         take_parameter(of, each.substr(0, equals), decoded(each.substr(equals + 1), "parameter"));
     }
@@ -165,10 +164,10 @@ address parse_address(std::string_view url) {
         }
         authority.remove_prefix(comma + 1);
     }
-    if (path.find_first_of("/#") != path.npos) {
+    if (path.find_first_of("/#@") != path.npos) {
         throw std::invalid_argument(
-            "AMQP URL: behind the virtual host only ? may stand; a / in its "
-            "name is written %2f, and a # %23");
+            "AMQP URL: behind the virtual host only ? may stand; a / in its name, or in a "
+            "password, is written %2f, a # %23, and an @ %40");
     }
     if (!path.empty()) {
         made.vhost = decoded(path, "virtual host");

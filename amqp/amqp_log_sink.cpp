@@ -1,5 +1,7 @@
 #include <sapwood/amqp/amqp_log_sink.hpp>
 
+#include "connection_state.hpp"
+
 #include <sapwood/amqp/errors.hpp>
 #include <sapwood/amqp/queue_channel.hpp>
 
@@ -22,6 +24,24 @@ namespace {
 /// channel keeps failures.
 constexpr std::size_t messages_at_a_time = 512;
 
+void require_valid(const amqp_log_sink_options& options) {
+    const auto require = [](bool holds, const char* what) {
+        if (!holds) {
+            throw std::invalid_argument(fmt::format("amqp_log_sink_options: {}", what));
+        }
+    };
+    require(!options.connection.to.hosts.empty(), "url, or connection.to, is needed");
+    require(!options.exchange.empty() || !options.routing_key.empty(),
+            "routing_key is the queue where there is no exchange");
+    for (const std::string* const each :
+         {&options.exchange, &options.routing_key, &options.content_type, &options.app_id}) {
+        require(each->size() <= 255,
+                "exchange, routing_key, content_type and app_id have 255 bytes at most");
+    }
+    require(options.give_up_after > clock::duration::zero(), "give_up_after must be more than 0");
+    amqp::detail::require_valid(options.connection);
+}
+
 } // namespace
 
 amqp_log_sink::amqp_log_sink(amqp_log_sink_options options)
@@ -31,20 +51,7 @@ amqp_log_sink::amqp_log_sink(amqp_log_sink_options options)
         options_.connection.to = amqp::parse_address(options_.url);
         options_.url.clear();
     }
-    if (options_.connection.to.hosts.empty()) {
-        throw std::invalid_argument("amqp_log_sink_options: url, or connection.to, is needed");
-    }
-    if (options_.exchange.empty() && options_.routing_key.empty()) {
-        throw std::invalid_argument(
-            "amqp_log_sink_options: routing_key is the queue where there is no exchange");
-    }
-    if (std::max(options_.exchange.size(), options_.routing_key.size()) > 255) {
-        throw std::invalid_argument(
-            "amqp_log_sink_options: exchange and routing_key have 255 bytes at most");
-    }
-    if (options_.give_up_after <= clock::duration::zero()) {
-        throw std::invalid_argument("amqp_log_sink_options: give_up_after must be more than 0");
-    }
+    require_valid(options_);
     options_.connection.answer_within =
         std::min(options_.connection.answer_within, options_.give_up_after);
     options_.connection.window_messages =

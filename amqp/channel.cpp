@@ -250,6 +250,8 @@ task<consumer> channel::consume(std::string_view queue, const consume_options& o
     made->tag = options.tag.empty() ? it_->make_name("sapwood.") : std::string(options.tag);
     amqp_basic_qos_t qos{};
     qos.prefetch_count = options.prefetch;
+    made->body_bytes_max = options.body_bytes_max;
+    made->cuts_long_bodies = options.too_long == when_too_long::cut;
     made->frames = encoded(it_->number(), AMQP_BASIC_QOS_METHOD, qos);
     detail::table_builder tables;
     amqp_basic_consume_t it{};

@@ -13,6 +13,9 @@ namespace sapwood::amqp::detail {
 task<std::shared_ptr<consumer_state>> channel_state::consume(std::shared_ptr<consumer_state> made) {
     const auto self = shared_from_this();
     made->of = self;
+    if (made->body_bytes_max == 0) {
+        made->body_bytes_max = mq_ == nullptr ? 0 : mq_->options().message_bytes_max;
+    }
     consumers_.push_back(made); // deliveries may come right behind the answer
     try {
         (void)co_await call(made->frames, AMQP_BASIC_CONSUME_OK_METHOD, "consume", 1);
@@ -101,17 +104,17 @@ void channel_state::take_deliver(const amqp_basic_deliver_t& said) {
 }
 
 void channel_state::take_header(const content_header& header) {
-    if (header.body_bytes > mq_->options().message_bytes_max) {
-        throw std::system_error(
-            errc::protocol_broken,
-            fmt::format("a message of {} bytes comes, and {} are the most (message_bytes_max)",
-                        header.body_bytes, mq_->options().message_bytes_max));
-    }
-    arriving_.bytes = arriving_.bytes_left = header.body_bytes;
+    arriving_.bytes_left = header.body_bytes;
     if (arriving_.it != nullptr) {
         arriving_.it->props = to_properties(*header.props);
+        arriving_.it->body_bytes = header.body_bytes;
     } else if ((header.props->_flags & AMQP_BASIC_MESSAGE_ID_FLAG) != 0) {
-        arriving_.returned_id = view(header.props->message_id);
+        arriving_.returned.message_id = view(header.props->message_id);
+    }
+    if (arriving_.to != nullptr) {
+        const std::size_t most = arriving_.to->body_bytes_max;
+        const bool is_kept = header.body_bytes <= most || arriving_.to->cuts_long_bodies;
+        arriving_.kept_left = is_kept ? std::min<std::uint64_t>(header.body_bytes, most) : 0;
     }
     arriving_.at = arriving::stage::body;
     if (arriving_.bytes_left == 0) {
@@ -125,8 +128,10 @@ void channel_state::take_body(std::string_view bytes) {
                                 "a message has more bytes than its header says");
     }
     arriving_.bytes_left -= bytes.size();
-    if (arriving_.it != nullptr) {
+    if (arriving_.kept_left > 0) {
+        bytes = bytes.substr(0, arriving_.kept_left);
         arriving_.it->body += bytes; // grows as it comes, not as it is announced
+        arriving_.kept_left -= bytes.size();
     }
     if (arriving_.bytes_left == 0) {
         finish_arriving();
@@ -136,19 +141,36 @@ void channel_state::take_body(std::string_view bytes) {
 void channel_state::finish_arriving() {
     arriving done = std::exchange(arriving_, {});
     if (done.it == nullptr) {
-        window_.returned(done.returned_id, done.return_reason, std::move(done.return_text));
+        window_.returned(done.returned, done.return_reason, std::move(done.return_text));
         return;
     }
     unsettled_.push_back(done.it->tag);
     delivery made(std::move(done.it));
     if (done.to == nullptr || done.to->why) {
         (void)made.requeue(); // a consumer that was cancelled meanwhile
-    } else if (!done.to->inbox.try_send(std::move(made))) {
+    } else {
+        give(std::move(made), *done.to);
+    }
+}
+
+void channel_state::give(delivery made, consumer_state& to) {
+    if (made.is_cut() && !to.cuts_long_bodies) {
+        (void)made.reject();
+        tell_rejected(made, to);
+    } else if (!to.inbox.try_send(std::move(made))) {
         throw std::system_error(errc::protocol_broken,
                                 fmt::format("the broker delivers more to consumer '{}' than its "
                                             "prefetch allows",
-                                            done.to->tag));
+                                            to.tag));
     }
+}
+
+void channel_state::tell_rejected(const delivery& which, const consumer_state& of) {
+    mq_->tell(connection_event::kind::rejected,
+              fmt::format("message '{}' of exchange '{}' with routing key '{}' is rejected: it has "
+                          "{} bytes, and consumer '{}' takes {} at most",
+                          which.props().message_id, which.exchange(), which.routing_key(),
+                          which.body_bytes(), of.tag, of.body_bytes_max));
 }
 
 bool channel_state::settle(std::uint64_t epoch, std::uint64_t tag, settlement how) noexcept {

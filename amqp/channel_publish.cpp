@@ -87,12 +87,18 @@ task<> channel_state::confirmed(std::uint64_t last) {
     }
 }
 
+/// What is to be sent again, too; while the broker blocks publishers, all of it waits.
 void channel_state::send_published() {
     link* const to = mq_ == nullptr || !ready_.is_set() ? nullptr : mq_->up();
-    if (to != nullptr) {
+    if (to != nullptr && !mq_->is_blocked()) {
         window_.send(to->out());
         to->flush();
     }
+}
+
+void channel_state::blocked_changed() {
+    send_published();
+    wake_publishers();
 }
 
 void channel_state::wake_publishers() noexcept {
@@ -128,9 +134,11 @@ void channel_state::take_return(const amqp_basic_return_t& said) {
     arriving_ = {};
     arriving_.at = arriving::stage::header;
     arriving_.return_reason = {said.reply_code, category()};
+    arriving_.returned.exchange = view(said.exchange);
+    arriving_.returned.routing_key = view(said.routing_key);
     arriving_.return_text =
         fmt::format("{}: exchange '{}', routing key '{}'", view(said.reply_text),
-                    view(said.exchange), view(said.routing_key));
+                    arriving_.returned.exchange, arriving_.returned.routing_key);
 }
 
 } // namespace sapwood::amqp::detail

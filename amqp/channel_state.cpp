@@ -171,7 +171,18 @@ task<std::optional<answer>> channel_state::ask(std::string_view frames,
 
 task<> channel_state::ask_or_throw(std::string_view frames, amqp_method_number_t expected,
                                    std::size_t unheard) {
-    const std::optional<answer> said = co_await ask(frames, expected, unheard);
+    std::optional<answer> said;
+    try {
+        said = co_await timeout(mq_->options().answer_within, ask(frames, expected, unheard));
+    } catch (const std::system_error& failure) {
+        if (failure.code() != std::errc::timed_out) {
+            throw;
+        }
+        throw std::system_error(failure.code(),
+                                fmt::format("the broker does not answer on channel {}, which is to "
+                                            "be opened with what was on it",
+                                            number_));
+    }
     if (!said.has_value()) {
         throw std::system_error(errc::connection_lost, "opening a channel");
     }

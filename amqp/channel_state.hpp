@@ -37,6 +37,8 @@ struct delivered {
     std::string routing_key;
     properties props;
     std::string body;
+    /// That were published: `body` may have fewer.
+    std::uint64_t body_bytes = 0;
 };
 
 struct consumer_state {
@@ -46,6 +48,8 @@ struct consumer_state {
     std::string tag;
     /// The methods that begin it, qos and consume: together, so that no link sees one of them only.
     std::string frames;
+    std::size_t body_bytes_max = 0;
+    bool cuts_long_bodies = false;
     sapwood::channel<delivery> inbox;
     /// It has begun, and begins again on the next link.
     bool is_begun = false;
@@ -85,7 +89,7 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     void take(const frame& from, decoder& methods);
 
     /// The broker takes messages again, or does no longer.
-    void blocked_changed() noexcept { wake_publishers(); }
+    void blocked_changed();
 
     [[nodiscard]] bool is_ready() const noexcept { return ready_.is_set(); }
 
@@ -156,9 +160,10 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
         std::shared_ptr<consumer_state> to;
         std::error_code return_reason;
         std::string return_text;
-        std::string returned_id;
-        std::uint64_t bytes = 0;
+        returned_message returned;
         std::uint64_t bytes_left = 0;
+        /// Of the body, that are still to be kept.
+        std::uint64_t kept_left = 0;
     };
 
     [[nodiscard]] task<std::optional<answer>>
@@ -176,6 +181,8 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     void take_header(const content_header& header);
     void take_body(std::string_view bytes);
     void finish_arriving();
+    void give(delivery made, consumer_state& to);
+    void tell_rejected(const delivery& which, const consumer_state& of);
     void take_cancel(std::string_view tag);
     void end_consumer(consumer_state& which, std::error_code why, const std::string& text);
     void let_go_of_number() noexcept;

@@ -16,6 +16,14 @@
 
 namespace sapwood::amqp::detail {
 
+namespace {
+
+/// One that breaks before, or before all is on it again, counts as a failure, too: attempts that
+/// follow come later and later.
+constexpr clock::duration good_after = std::chrono::seconds(10);
+
+} // namespace
+
 void require_valid(const connection_options& options) {
     const auto require = [](bool holds, const char* what) {
         if (!holds) {
@@ -105,9 +113,11 @@ task<> connection_state::keep_up() {
     event_loop& loop = event_loop::current();
     while (true) {
         const clock::time_point began = loop.now();
+        bool was_restored = false;
         try {
             co_await live();
         } catch (const std::system_error& failure) {
+            was_restored = is_restored_;
             lose(failure.what());
             if (!options_.reconnect || is_ended_) {
                 throw;
@@ -115,8 +125,8 @@ task<> connection_state::keep_up() {
         }
         co_await link_->end();
         link_.reset();
-        if (loop.now() - began >= options_.retry_max) {
-            backoff_.succeeded(); // one that breaks as soon as it is made is a failure, too
+        if (was_restored && loop.now() - began >= std::min(options_.retry_max, good_after)) {
+            backoff_.succeeded();
         }
         while (link_ == nullptr) {
             co_await sleep_for(backoff_.failed());
@@ -199,7 +209,7 @@ void connection_state::end_channels(std::error_code why, const std::string& text
 }
 
 void connection_state::tell(connection_event::kind what, std::string text) const {
-    if (options_.on_event) {
+    if (options_.on_event && !is_ended_) { // afterwards its owner may be gone
         options_.on_event({what, std::move(text)});
     }
 }
@@ -256,15 +266,11 @@ task<> connection_state::close() {
         co_return;
     }
     const auto until = saturating_add(event_loop::current().now(), options_.answer_within);
-    const auto channels = channels_;
-    for (const auto& [number, each] : channels) {
-        while (!each->is_over() && each->window().unsettled() > 0) {
-            const auto moved =
-                co_await as_result(deadline(until, each->window().progress().wait()));
-            if (!moved.has_value()) {
-                break;
-            }
-        }
+    try {
+        co_await wait_for_confirms(until);
+    } catch (...) {
+        is_closing_ = false; // it goes on as before
+        throw;
     }
     is_ended_ = true;
     if (link_ != nullptr) {
@@ -272,10 +278,30 @@ task<> connection_state::close() {
         goodbye.reply_code = AMQP_REPLY_SUCCESS;
         put_method(link_->out(), 0, AMQP_CONNECTION_CLOSE_METHOD, &goodbye);
         link_->flush();
-        (void)co_await as_result(deadline(until, said_goodbye_.wait()));
+        try {
+            co_await deadline(until, said_goodbye_.wait());
+        } catch (const std::system_error&) { // the time is over
+        } catch (...) {
+            keeper_.cancel();
+            throw;
+        }
     }
     keeper_.cancel();
     co_await keeper_;
+}
+
+/// Of all channels, or until the time is over.
+task<> connection_state::wait_for_confirms(clock::time_point until) {
+    const auto channels = channels_;
+    for (const auto& [number, each] : channels) {
+        while (!each->is_over() && each->window().unsettled() > 0) {
+            try {
+                co_await deadline(until, each->window().progress().wait());
+            } catch (const std::system_error&) {
+                co_return;
+            }
+        }
+    }
 }
 
 void connection_state::abandon() noexcept {

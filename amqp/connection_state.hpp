@@ -45,6 +45,9 @@ class connection_state final : public std::enable_shared_from_this<connection_st
 
     [[nodiscard]] std::uint64_t times_up() const noexcept { return times_up_; }
 
+    /// Who wanted to be told of what happens.
+    void tell(connection_event::kind what, std::string text) const;
+
     /// What bodies of messages are cut into, which no link may change.
     [[nodiscard]] std::uint32_t frame_bytes_max() const noexcept { return frame_bytes_max_; }
 
@@ -54,13 +57,13 @@ class connection_state final : public std::enable_shared_from_this<connection_st
     [[nodiscard]] task<> keep();
     [[nodiscard]] task<> keep_up();
     [[nodiscard]] task<> live();
+    [[nodiscard]] task<> wait_for_confirms(clock::time_point until);
     [[nodiscard]] task<> restore();
     [[nodiscard]] task<std::unique_ptr<link>> try_hosts();
     [[nodiscard]] std::shared_ptr<channel_state> next_to_open() const;
     [[nodiscard]] std::shared_ptr<channel_state> add_channel();
     void lose(const std::string& why);
     void end_channels(std::error_code why, const std::string& text);
-    void tell(connection_event::kind what, std::string text) const;
 
     const connection_options options_;
     std::unique_ptr<link> link_;

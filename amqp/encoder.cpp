@@ -144,6 +144,21 @@ void put_heartbeat(std::string& out) {
     end_frame(out);
 }
 
+bool is_published_to(std::string_view frames, std::string_view exchange,
+                     std::string_view routing_key) noexcept {
+    // Behind the method's number and a word that is reserved: two strings, each with its size.
+    constexpr std::size_t names_at = frame_head_bytes + sizeof(amqp_method_number_t) + 2;
+    frames.remove_prefix(std::min(names_at, frames.size()));
+    for (const std::string_view name : {exchange, routing_key}) {
+        if (frames.empty() || static_cast<unsigned char>(frames.front()) != name.size() ||
+            !frames.substr(1).starts_with(name)) {
+            return false;
+        }
+        frames.remove_prefix(1 + name.size());
+    }
+    return true;
+}
+
 void put_publication(std::string& out, const publication_parts& parts,
                      const publish_options& options, std::uint32_t frame_bytes_max) {
     require_short(parts, options);

@@ -113,9 +113,12 @@ void rethrow_tls(const std::system_error& failure, const host_port& host, const 
         throw; // NOLINT(bugprone-exception-escape): called where it is handled
     }
     const auto why = static_cast<tls_errc>(failure.code().value());
-    throw std::system_error(
-        why == tls_errc::bad_certificate ? errc::not_trusted : errc::tls_failed,
-        fmt::format("TLS: {}: {}", failure.what(), advice(why, failure.what(), host, to.tls)));
+    // Whoever is cut off in the handshake may try again; all else stays as it is.
+    const errc meaning = why == tls_errc::truncated         ? errc::connection_lost
+                         : why == tls_errc::bad_certificate ? errc::not_trusted
+                                                            : errc::tls_failed;
+    throw std::system_error(meaning, fmt::format("TLS: {}: {}", failure.what(),
+                                                 advice(why, failure.what(), host, to.tls)));
 }
 
 void rethrow_lost(const std::system_error& failure) {

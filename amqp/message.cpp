@@ -16,6 +16,10 @@ std::string_view delivery::body() const noexcept {
     return it_->body;
 }
 
+std::uint64_t delivery::body_bytes() const noexcept {
+    return it_->body_bytes;
+}
+
 const properties& delivery::props() const noexcept {
     return it_->props;
 }

@@ -1,5 +1,7 @@
 #include "publish_window.hpp"
 
+#include "codec.hpp"
+
 #include <sapwood/amqp/errors.hpp>
 
 #include <algorithm>
@@ -54,9 +56,11 @@ bool publish_window::confirm(std::uint64_t tag, bool multiple, bool is_refused) 
     return true;
 }
 
-void publish_window::returned(std::string_view message_id, std::error_code why, std::string text) {
+void publish_window::returned(const returned_message& which, std::error_code why,
+                              std::string text) {
     const auto found = std::ranges::find_if(sent_, [&](const outgoing_ptr& each) {
-        return each != nullptr && !each->why && each->message_id == message_id;
+        return each != nullptr && !each->why && each->message_id == which.message_id &&
+               is_published_to(each->frames, which.exchange, which.routing_key);
     });
     if (found != sent_.end()) {
         (*found)->why = why;

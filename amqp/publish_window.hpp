@@ -36,6 +36,13 @@ struct outgoing {
 
 using outgoing_ptr = std::shared_ptr<outgoing>;
 
+/// What a broker says of a message that it gives back.
+struct returned_message {
+    std::string exchange;
+    std::string routing_key;
+    std::string message_id;
+};
+
 struct window_limits {
     std::size_t messages;
     std::size_t bytes;
@@ -64,8 +71,8 @@ class publish_window {
     /// be sent again when somebody calls retry(). False: it was never sent.
     [[nodiscard]] bool confirm(std::uint64_t tag, bool multiple, bool is_refused);
 
-    /// The one with this id has come back.
-    void returned(std::string_view message_id, std::error_code why, std::string text);
+    /// The oldest such one has come back.
+    void returned(const returned_message& which, std::error_code why, std::string text);
 
     /// What was refused is to be sent again.
     void retry();

@@ -179,8 +179,8 @@ task<> acknowledge(sapwood::pipeline& log,
     }
 }
 
-/// At most a quarter of the prefetch at a time, so that there is always something at the broker, on
-/// its way, and waiting for the disk.
+/// At most half of the prefetch at a time, so that there is always something at the broker, on its
+/// way, and waiting for the disk.
 task<> consume_into_log(sapwood::amqp::consumer& from, std::uint64_t count,
                         sapwood::pipeline& log) {
     sapwood::channel<std::pair<sapwood::lsn, sapwood::amqp::delivery>> waiting(256);
@@ -188,13 +188,18 @@ task<> consume_into_log(sapwood::amqp::consumer& from, std::uint64_t count,
     std::vector<sapwood::amqp::delivery> batch;
     for (std::uint64_t kept = 0; kept < count; kept += batch.size()) {
         batch.clear();
-        if (co_await from.next_many(batch, 64) == 0) {
+        if (co_await from.next_many(batch, 128) == 0) {
             throw std::runtime_error("the consumer ended early");
         }
         sapwood::lsn last = sapwood::lsn::none;
+        const auto now = sapwood::wall_clock::now();
         for (const auto& each : batch) {
-            sapwood::record line(sapwood::level::info, 0, each.body());
-            last = co_await log.append(std::move(line));
+            const sapwood::record_view line{.when = now, .text = each.body()};
+            last = log.append_now(line);
+            if (last == sapwood::lsn::none) {
+                sapwood::record waits(line);
+                last = co_await log.append(std::move(waits));
+            }
         }
         std::pair<sapwood::lsn, sapwood::amqp::delivery> written(last, std::move(batch.back()));
         co_await waiting.send(std::move(written));
@@ -237,11 +242,12 @@ task<amqp_cost> measure_consuming(amqp_broker at, std::uint64_t messages, std::u
     co_return cost;
 }
 
-task<amqp_cost> measure_logging(amqp_broker at, std::uint64_t messages) {
+task<amqp_cost> measure_logging(amqp_broker at, std::uint64_t messages, std::size_t preallocated) {
     const std::string path =
         (std::filesystem::temp_directory_path() / fmt::format("bench_amqp.{}.log", ::getpid()))
             .string();
-    const sapwood::file_sink_options file{.path = path};
+    const sapwood::file_sink_options file{
+        .path = path, .numbered = preallocated > 0, .preallocated_bytes = preallocated};
     const sapwood::pipeline_options options{.durable = sapwood::durability::batch()};
     sapwood::pipeline log = co_await sapwood::pipeline::open(file, options);
     const auto into_log = [&log](sapwood::amqp::consumer& from, std::uint64_t count) {
@@ -285,7 +291,9 @@ std::vector<amqp_row> amqp_rows(const amqp_broker& at, std::uint64_t messages) {
         published("the same, 4 connections and queues", {.connections = 4}),
         published("the same, not persistent", {.persistent = false}),
         {"prefetch 256, batches into a durable log, acked",
-         [at, messages] { return sapwood::run(measure_logging(at, messages)); }},
+         [at, messages] { return sapwood::run(measure_logging(at, messages, 0)); }},
+        {"prefetch 256, the same, space preallocated",
+         [at, messages] { return sapwood::run(measure_logging(at, messages, 1u << 20)); }},
         {"prefetch 256, batches acked",
          [at, messages] { return sapwood::run(measure_consuming(at, messages, 256, consume)); }},
         {"prefetch 1, acked",

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
+#include <span>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
@@ -171,6 +172,14 @@ void require_valid(const collector_options& options) {
                                                     as_word(each.queue), each.log));
         }
         require_valid(each);
+        for (const queue_options& before : std::span(options.queues.data(), &each)) {
+            if (is_one_queue(before, each)) {
+                throw std::invalid_argument(fmt::format(
+                    "queue {} of the same broker is consumed twice: what comes again for one of "
+                    "them the other one would not know, and the log would have it twice",
+                    as_word(each.queue)));
+            }
+        }
     }
     if (options.tls.is_wanted()) {
         const tls_context probe(options.tls);

@@ -22,12 +22,15 @@ content_coding encoding_named(std::string_view name) noexcept {
 message_encoder::message_encoder(intake& shared, named_log& to, std::string_view queue)
     : intake_(shared),
       log_(to),
-      from_{.producer = 0, .name = std::string(queue_source_prefix) + as_word(queue)} {}
+      from_{.producer = 0, .name = std::string(queue_source_prefix) + std::string(queue)} {}
 
 std::string_view message_encoder::body_of(const amqp::delivery& message) {
     const content_coding coding = encoding_named(message.props().content_encoding);
     if (coding == content_coding::identity) {
         return message.body();
+    }
+    if (message.is_cut()) {
+        return {};
     }
     intake_.usual.plain.trim();
     const auto undone = intake_.usual.plain.undo(coding, message.body());
@@ -44,7 +47,7 @@ record_view message_encoder::encode(const amqp::delivery& message, std::string_v
     };
     add(message_id_name, message.props().message_id); // where message_id_of looks for it
     add("app", message.props().app_id);
-    add("cut", is_too_long(body) ? "true" : "");
+    add("cut", is_too_long(message, body) ? "true" : "");
     const std::span<const note> all = std::span(notes).first(count);
     if (const auto items = items_of(message, body); items.size() == 1) {
         return log_.encode_json(from_, items.front().importance, items.front().json,
@@ -58,7 +61,7 @@ record_view message_encoder::encode(const amqp::delivery& message, std::string_v
 std::span<const json_item> message_encoder::items_of(const amqp::delivery& message,
                                                      std::string_view body) {
     const auto first = body.find_first_not_of(" \t\r\n");
-    if (is_too_long(body) || first == body.npos || body[first] != '{') {
+    if (is_too_long(message, body) || first == body.npos || body[first] != '{') {
         return {};
     }
     const auto& items = intake_.usual.decoder.decode(body, json_framing::any);

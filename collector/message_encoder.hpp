@@ -8,6 +8,7 @@
 
 #include <sapwood/amqp/message.hpp>
 
+#include <cstddef>
 #include <span>
 #include <string_view>
 
@@ -15,16 +16,24 @@ namespace sapwood::collector {
 
 class message_encoder {
   public:
-    /// Both must outlive it.
+    /// Both must outlive it. `queue` is its name as a word.
     message_encoder(intake& shared, named_log& to, std::string_view queue);
 
-    /// Without its encoding, where that can be undone; until the next one is looked at, here or
+    /// Of a message's body, that are to be held: a record's, and what compression may add to them.
+    [[nodiscard]] std::size_t body_bytes_max() const noexcept {
+        const std::size_t record = intake_.limits.json.record_bytes_max;
+        return record + record / 1024 + 64;
+    }
+
+    /// Without its encoding, where that can be undone, and nothing where it cannot because its end
+    /// is missing; until the next one is looked at, here or
     /// elsewhere in the collector.
     [[nodiscard]] std::string_view body_of(const amqp::delivery& message);
 
     /// It cannot be a record: it is cut.
-    [[nodiscard]] bool is_too_long(std::string_view body) const noexcept {
-        return body.size() > intake_.limits.json.record_bytes_max;
+    [[nodiscard]] bool is_too_long(const amqp::delivery& message,
+                                   std::string_view body) const noexcept {
+        return message.is_cut() || body.size() > intake_.limits.json.record_bytes_max;
     }
 
     /// `body` is what body_of() gave. Until the log's next record is encoded. Throws

@@ -151,36 +151,49 @@ std::string read_end_of(const std::string& path, std::size_t bytes) {
     return text;
 }
 
-/// Adds those of whole lines.
-void add_message_ids(std::string_view text, log_form form, amqp::recent_ids& to) {
+/// Of whole lines, those that begin so.
+void add_message_ids(std::string_view text, log_form form, std::string_view begin,
+                     amqp::recent_ids& to) {
     for (auto end = text.find('\n'); end != text.npos; end = text.find('\n')) {
-        (void)to.insert(message_id_of(form, text.substr(0, end)));
+        const std::string_view id = message_id_of(form, text.substr(0, end));
+        if (id.starts_with(begin)) {
+            (void)to.insert(id);
+        }
         text.remove_prefix(end + 1);
     }
 }
 
+/// What stands before a message's id and its name.
+std::string begin_of_id(log_form form, std::string_view queue) {
+    std::string text(queue);
+    text += marks_of(form).source_end;
+    return text;
+}
+
 } // namespace
 
-std::string message_id_in(log_form form, std::string_view id) {
-    std::string text;
+void put_message_id(log_form form, std::string_view queue, std::string_view id, std::string& to) {
+    to.clear();
     if (id.empty()) {
-        return text;
+        return;
     }
+    to = queue;
     switch (form) {
     case log_form::text:
-        append_text_note({message_id_name, id}, text);
+        to += marks_of(form).source_end;
+        append_text_note({message_id_name, id}, to);
         break;
     case log_form::json:
-        append_json_member(message_id_name, id, text);
-        text.erase(0, 1); // as message_id_of gives it
+        to += "\",";
+        append_json_member(message_id_name, id, to);
         break;
     case log_form::logfmt:
-        text = message_id_name;
-        text += '=';
-        append_logfmt_text(id, text);
+        to += marks_of(form).source_end;
+        to += message_id_name;
+        to += '=';
+        append_logfmt_text(id, to);
         break;
     }
-    return text;
 }
 
 std::string_view message_id_of(log_form form, std::string_view line) noexcept {
@@ -195,6 +208,7 @@ std::string_view message_id_of(log_form form, std::string_view line) noexcept {
     }
     // The queue's name, a word, ends where its source does: at a space, a bracket or a quote.
     rest.remove_prefix(queue_source_prefix.size());
+    const std::string_view whole = rest;
     rest.remove_prefix(std::min(rest.find_first_of(" ]\""), rest.size()));
     if (!rest.starts_with(marks.source_end)) {
         return {};
@@ -205,10 +219,12 @@ std::string_view message_id_of(log_form form, std::string_view line) noexcept {
         return {};
     }
     const std::size_t begin = value + marks.value.size();
-    return rest.substr(0, begin + value_bytes(rest.substr(begin), marks.value_end));
+    const std::string_view behind =
+        rest.substr(begin + value_bytes(rest.substr(begin), marks.value_end));
+    return whole.substr(0, whole.size() - behind.size());
 }
 
-amqp::recent_ids read_message_ids(const std::string& path, log_form form,
+amqp::recent_ids read_message_ids(const std::string& path, log_form form, std::string_view queue,
                                   const recent_lines_limits& limits) {
     std::vector<std::string> newest_first;
     std::size_t left = limits.bytes;
@@ -222,8 +238,9 @@ amqp::recent_ids read_message_ids(const std::string& path, log_form form,
         left -= std::min(left, newest_first.back().size());
     }
     amqp::recent_ids ids(limits.ids);
+    const std::string begin = begin_of_id(form, queue);
     for (auto text = newest_first.rbegin(); text != newest_first.rend(); ++text) {
-        add_message_ids(*text, form, ids);
+        add_message_ids(*text, form, begin, ids);
     }
     return ids;
 }

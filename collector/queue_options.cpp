@@ -5,12 +5,19 @@
 #include <fmt/format.h>
 #include <iterator>
 #include <stdexcept>
+#include <unistd.h>
 
 namespace sapwood::collector {
 
 std::string broker_url(const std::string& text) {
     if (text.find("://") != text.npos) {
         return text;
+    }
+    if (text.find_first_of("@:") != text.npos && !text.starts_with("credential:") &&
+        ::access(text.c_str(), F_OK) != 0) {
+        throw std::invalid_argument("a broker is a URL, which begins with amqp:// or amqps://, or "
+                                    "a file that is there; what was given is neither, and is not "
+                                    "shown, as it may hold a password");
     }
     const std::string path = credential_path(text);
     const std::string file = read_secrets(path, "a URL");

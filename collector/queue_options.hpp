@@ -28,6 +28,9 @@ struct queue_options {
 /// no queues in this build.
 void require_valid(const queue_options& options);
 
+/// Whether both are the same queue of the same broker, as far as their URLs say it. Of valid ones.
+[[nodiscard]] bool is_one_queue(const queue_options& one, const queue_options& other);
+
 /// A URL is itself. Anything else is a file whose first line is the URL, which nobody else may read
 /// (see read_tokens), or a `credential:NAME`. Throws std::exception.
 [[nodiscard]] std::string broker_url(const std::string& text);

@@ -38,7 +38,8 @@ class amqp_source final : public queue_source {
           intake_(shared),
           log_(to),
           status_(status),
-          encoder_(shared, to, options.queue) {}
+          queue_(as_word(options.queue)),
+          encoder_(shared, to, queue_) {}
 
     void start() override { working_ = spawn(run(), {.name = "queue"}); }
 
@@ -100,11 +101,13 @@ class amqp_source final : public queue_source {
     void note_event(const amqp::connection_event& what);
     void note_down(const std::string& why);
     void note_up();
+    void note_rejected(const amqp::delivery& which);
 
     queue_options options_;
     intake& intake_;
     named_log& log_;
     queue_status& status_;
+    const std::string queue_;
     message_encoder encoder_;
     join_handle<void> working_;
     /// It is not working any more.
@@ -118,6 +121,8 @@ class amqp_source final : public queue_source {
     /// What has become of records is not known: the log says which messages it has.
     bool must_read_ids_ = true;
     amqp::recent_ids ids_{1};
+    /// Of the message that is given, as it stands in the log; kept for its memory.
+    std::string id_;
     lsn last_ = lsn::none;
     std::deque<batch> given_;
     event has_given_;
@@ -168,7 +173,9 @@ task<> amqp_source::consume() {
     wanted.on_event = [this](const amqp::connection_event& what) { note_event(what); };
     amqp::connection mq = co_await amqp::connect(wanted);
     amqp::channel channel = co_await amqp::open_queue_channel(mq, options_.queue);
-    amqp::consume_options how{.prefetch = options_.prefetch};
+    const amqp::consume_options how{.prefetch = options_.prefetch,
+                                    .body_bytes_max = encoder_.body_bytes_max(),
+                                    .too_long = amqp::when_too_long::cut};
     deliveries_.emplace(co_await channel.consume(options_.queue, how));
     if (generation != generation_ || is_stopping_) {
         deliveries_.reset();
@@ -198,7 +205,7 @@ task<> amqp_source::read_ids() {
     co_await log_.log().flush();
     const auto read = [this] {
         recent_lines_limits limits;
-        return read_message_ids(log_.options().path, log_.options().form, limits);
+        return read_message_ids(log_.options().path, log_.options().form, queue_, limits);
     };
     ids_ = co_await run_blocking(read);
     must_read_ids_ = false;
@@ -217,9 +224,10 @@ task<> amqp_source::take() {
         batch made;
         for (amqp::delivery& each : messages) {
             const std::string_view body = encoder_.body_of(each);
-            const bool is_rejected = encoder_.is_too_long(body);
+            const bool is_rejected = encoder_.is_too_long(each, body);
             co_await give(each, body);
             if (is_rejected) {
+                note_rejected(each);
                 made.rejected.push_back(std::move(each));
             } else {
                 made.last.emplace(std::move(each));
@@ -235,8 +243,8 @@ task<> amqp_source::take() {
 
 /// The record is made before anything is waited for: until then `body` is there.
 task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
-    const std::string id = message_id_in(log_.options().form, message.props().message_id);
-    if (!ids_.insert(id)) {
+    put_message_id(log_.options().form, queue_, message.props().message_id, id_);
+    if (!ids_.insert(id_)) {
         ++status_.duplicates;
         co_return;
     }
@@ -313,6 +321,14 @@ void amqp_source::note_down(const std::string& why) {
     status_.why = why;
 }
 
+void amqp_source::note_rejected(const amqp::delivery& which) {
+    intake_.tell(fmt::format("queue {}: a message of {} bytes, with the id '{}', is longer than a "
+                             "record, of {} at most (record_bytes): it is cut in the log, and "
+                             "rejected",
+                             status_.name, which.body_bytes(), as_word(which.props().message_id),
+                             intake_.limits.json.record_bytes_max));
+}
+
 } // namespace
 
 bool can_consume_queues() noexcept {
@@ -336,6 +352,18 @@ void require_valid(const queue_options& options) {
     } catch (const std::invalid_argument& wrong) {
         throw std::invalid_argument(fmt::format("queue {}: {}", name, wrong.what()));
     }
+}
+
+bool is_one_queue(const queue_options& one, const queue_options& other) {
+    const amqp::address at = amqp::parse_address(one.url);
+    const amqp::address there = amqp::parse_address(other.url);
+    const auto is_there = [&](const amqp::host_port& each) {
+        return std::ranges::any_of(there.hosts, [&](const amqp::host_port& host) {
+            return host.host == each.host && host.port == each.port;
+        });
+    };
+    return one.queue == other.queue && at.vhost == there.vhost &&
+           std::ranges::any_of(at.hosts, is_there);
 }
 
 std::unique_ptr<queue_source> make_queue_source(const queue_options& options, intake& shared,

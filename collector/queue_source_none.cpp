@@ -14,6 +14,10 @@ void require_valid(const queue_options& options) {
                                 ": this program was built without librabbitmq, and consumes none");
 }
 
+bool is_one_queue(const queue_options&, const queue_options&) {
+    return false;
+}
+
 std::unique_ptr<queue_source> make_queue_source(const queue_options& options, intake&, named_log&,
                                                 queue_status&) {
     require_valid(options);

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <stdexcept>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood::tools {
@@ -151,6 +152,11 @@ std::unique_ptr<send_target> send_command::amqp_target(bool is_json) const {
                                     "file that holds this, or $SAPWOOD_AMQP_URL");
     }
     if (broker.find("://") == broker.npos) {
+        if (broker.find_first_of("@:") != broker.npos && ::access(broker.c_str(), F_OK) != 0) {
+            throw std::invalid_argument(
+                "--amqp: a broker is a URL, which begins with amqp:// or amqps://, or a file that "
+                "is there; what was given is neither, and is not shown, as it may hold a password");
+        }
         broker = first_line_of(broker, "--amqp", "the broker's URL, amqp://...");
     }
     return make_amqp({.url = std::move(broker),

@@ -52,15 +52,28 @@ TEST_SUITE("address") {
     }
 
     TEST_CASE("what is wrong with a URL is said without its password") {
-        for (const char* const url :
-             {"http://host", "amqp://", "amqp://user:secret@", "amqp://user:secret@host:port/",
-              "amqp://user:secret%2@host", "amqp://user:secret/a@host",
-              "amqp://user:secret@host/v/w", "amqp://user:secret@[::1/",
-              "amqp://user:secret@host:/", "amqp://user:secret@host,/",
-              "amqp://user:secret@host/?a", "amqp://user:secret@host/?cacertfile=a",
-              "amqps://user:secret@host/?a", "amqps://user:secret@host/?unknown=a",
-              "amqps://user:secret@host/?verify=perhaps",
-              "amqps://user:secret@host/?certfile=%1"}) {
+        for (const char* const url : {"http://host",
+                                      "amqp://",
+                                      "amqp://user:secret@",
+                                      "amqp://user:secret@host:port/",
+                                      "amqp://user:secret%2@host",
+                                      "amqp://user:secret/a@host",
+                                      "amqp://user:secret@host/v/w",
+                                      "amqp://user:secret@[::1/",
+                                      "amqp://user:secret@host:/",
+                                      "amqp://user:secret@host,/",
+                                      "amqp://user:secret@host/?a",
+                                      "amqp://user:secret@host/?cacertfile=a",
+                                      "amqps://user:secret@host/?a",
+                                      "amqps://user:secret@host/?unknown=a",
+                                      "amqps://user:secret@host/?verify=perhaps",
+                                      "amqps://user:secret@host/?certfile=%1",
+                                      "amqps://user:x?secret@host/",
+                                      "amqps://user:x?secret=y@host/",
+                                      "amqps://user:x?y=secret@host/",
+                                      "amqps://user:x?verify=secret@host/",
+                                      "amqp://user:123/secret@host",
+                                      "amqps://user:123?secret=1@host"}) {
             CAPTURE(url);
             std::string said;
             try {

@@ -226,6 +226,12 @@ TEST_SUITE("amqp_log_sink") {
         CHECK(amqp_log_sink(options).describe() == "amqp://me@h:5672/v, exchange x");
         options.give_up_after = 0s;
         CHECK_THROWS_WITH((void)amqp_log_sink(options), doctest::Contains("give_up_after"));
+        options.give_up_after = 1s;
+        options.content_type = std::string(256, 'x');
+        CHECK_THROWS_WITH((void)amqp_log_sink(options), doctest::Contains("content_type"));
+        options.content_type.clear();
+        options.connection.frame_bytes_max = 100;
+        CHECK_THROWS_WITH((void)amqp_log_sink(options), doctest::Contains("frame_bytes_max"));
         options.url = "http://h";
         CHECK_THROWS_AS((void)amqp_log_sink(options), std::invalid_argument);
     }

@@ -53,6 +53,8 @@ TEST_SUITE("broker_options") {
         CHECK(holds(said_of({"send", "--queue", "q", "--unix", "/x", "-m", "x"}), "excludes"));
         CHECK(holds(said_of({"send", "--routing-key", "k", "-m", "x"}), "requires --exchange"));
         CHECK(holds(said_of({"send", "--amqp", "/none", "--queue", "q", "-m", "x"}), "/none"));
+        CHECK(holds(said_of({"send", "--amqp", "u:pa55w0rd@h", "--queue", "q", "-m", "x"}),
+                    "as it may hold a password"));
         CHECK(holds(said_of({"send", "--amqp", "http://u:pa55w0rd@h", "--queue", "q", "-m", "x"}),
                     "begins with amqp"));
     }
@@ -78,6 +80,10 @@ TEST_SUITE("broker_options") {
         CHECK(well.status == 0);
         CHECK(holds(well.out, "1 log, 0 places to listen at, 2 queues: well"));
         CHECK(holds(said_of(serve({"--queue", "q"})), "say which broker's: --amqp"));
+        CHECK(holds(said_of(serve({"--amqp", "u:pa55w0rd@h", "--queue", "q"})),
+                    "as it may hold a password"));
+        CHECK(holds(said_of(serve({"--amqp", nowhere, "--queue", "q", "--queue", "app=q"})),
+                    "queue q of the same broker is consumed twice"));
         CHECK(holds(said_of(serve({"--amqp", nowhere})), "say which queue of it"));
         CHECK(holds(said_of(serve({"--amqp", nowhere, "--queue", "none=q"})),
                     "queue q is for log none, which there is not"));

@@ -9,6 +9,7 @@
 
 #include <sapwood/spawn.hpp>
 
+#include <algorithm>
 #include <doctest/doctest.h>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@ namespace {
 
 using sapwood::task;
 using sapwood::amqp::connect;
+using sapwood::amqp::connection_event;
 using sapwood::amqp::delivery;
 using sapwood::amqp::errc;
 using sapwood::test::failure_of;
@@ -106,6 +108,69 @@ TEST_SUITE("consumer") {
         REQUIRE(last.has_value());
         CHECK(last->body() == "e");
         CHECK(done(broker, "q") == texts{"", "a", longer, "d"});
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("of a body that is too long the rest is dropped, and it is rejected, and told") {
+        fake_broker broker;
+        broker.does.body_piece_bytes = 30;
+        const std::string longer(100, 'x');
+        fill(broker, "q", {longer, "y"});
+        fill(broker, "cuts", {longer, std::string(50, 'z')});
+        auto options = broker.options();
+        std::vector<std::string> told;
+        options.on_event = [&](const connection_event& what) {
+            CHECK(what.what == connection_event::kind::rejected);
+            told.push_back(what.text);
+        };
+        options.message_bytes_max = 99;
+        auto mq = co_await connect(options);
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q", {.tag = "mine"});
+        auto got = co_await from.next();
+        REQUIRE(got.has_value());
+        CHECK(got->body() == "y");
+        CHECK_FALSE(got->is_cut());
+        CHECK(co_await got->ack());
+        REQUIRE(told.size() == 1);
+        CHECK(told[0].find("it has 100 bytes, and consumer 'mine' takes 99") != told[0].npos);
+
+        auto cut = co_await on.consume(
+            "cuts", {.body_bytes_max = 50, .too_long = sapwood::amqp::when_too_long::cut});
+        auto first = co_await cut.next();
+        REQUIRE(first.has_value());
+        CHECK(first->is_cut());
+        CHECK(first->body() == std::string(50, 'x'));
+        CHECK(first->body_bytes() == 100);
+        CHECK(co_await first->reject());
+        auto second = co_await cut.next();
+        REQUIRE(second.has_value());
+        CHECK_FALSE(second->is_cut());
+        CHECK(co_await second->ack());
+        co_await on.close();
+        CHECK(broker.queues["q"].dead.size() == 1);
+        CHECK(broker.queues["cuts"].dead.size() == 1);
+        CHECK(mq.times_up() == 1);
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("who acknowledges what the broker has taken back has his channel closed") {
+        fake_broker broker;
+        fill(broker, "q", {"a"});
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q");
+        auto got = co_await from.next();
+        REQUIRE(got.has_value());
+        broker.forget_deliveries();
+        CHECK(co_await got->ack()); // it was sent
+        const auto [code, text] = co_await failure_of([&] { return from.next(); });
+        CHECK(code == errc::precondition_failed);
+        CHECK(text.find("unknown delivery tag 1") != text.npos);
+        CHECK(on.is_closed());
+        CHECK(broker.queues["q"].done.empty());
         co_await mq.close();
         co_await broker.end();
     }
@@ -199,6 +264,23 @@ TEST_SUITE("consumer") {
         CHECK_FALSE(ids.insert("c"));
         CHECK(ids.insert(""));
         CHECK(ids.insert(""));
+        co_return;
+    }
+
+    CO_TEST_CASE("of many ids the newest are remembered, and no other") {
+        constexpr int remembered = 50;
+        sapwood::amqp::recent_ids ids(remembered);
+        int mistakes = 0;
+        for (int i = 0; i < 1000; ++i) {
+            mistakes += ids.insert("id-" + std::to_string(i)) ? 0 : 1;
+            for (int back = 0; back < std::min(remembered, i + 1); ++back) {
+                mistakes += ids.insert("id-" + std::to_string(i - back)) ? 1 : 0;
+            }
+        }
+        CHECK(mistakes == 0);
+        CHECK(ids.size() == remembered);
+        CHECK(ids.insert("id-" + std::to_string(999 - remembered)));
+        CHECK(ids.insert("id-0"));
         co_return;
     }
 

@@ -71,29 +71,40 @@ void fake_broker::session::take_method(std::uint16_t number, talk& on,
         on.is_mandatory = publish.mandatory != 0;
         return;
     }
-    case AMQP_BASIC_ACK_METHOD: {
-        const auto& ack = said.as<amqp_basic_ack_t>();
-        for (auto at = on.unsettled.begin(); at != on.unsettled.end();) {
-            const bool is_meant = at->first == ack.delivery_tag ||
-                                  (ack.multiple != 0 && at->first < ack.delivery_tag);
-            at = is_meant ? settle(on, at, &queue::done) : std::next(at);
-        }
+    case AMQP_BASIC_ACK_METHOD:
+        settle(number, on, said.as<amqp_basic_ack_t>());
         return;
-    }
-    case AMQP_BASIC_REJECT_METHOD: {
-        const auto& reject = said.as<amqp_basic_reject_t>();
-        const auto at = on.unsettled.find(reject.delivery_tag);
-        if (at != on.unsettled.end() && reject.requeue != 0) {
-            --on.consumers[at->second.consumer].unsettled;
-            broker_.queues[at->second.queue].ready.push_back(std::move(at->second.what));
-            on.unsettled.erase(at);
-        } else if (at != on.unsettled.end()) {
-            settle(on, at, &queue::dead);
-        }
+    case AMQP_BASIC_REJECT_METHOD:
+        settle(number, on, said.as<amqp_basic_reject_t>());
         return;
-    }
     default:
         return;
+    }
+}
+
+void fake_broker::session::settle(std::uint16_t number, talk& on, const amqp_basic_ack_t& ack) {
+    if (!knows_tag(number, on, ack.delivery_tag)) {
+        return;
+    }
+    for (auto at = on.unsettled.begin(); at != on.unsettled.end();) {
+        const bool is_meant =
+            at->first == ack.delivery_tag || (ack.multiple != 0 && at->first < ack.delivery_tag);
+        at = is_meant ? settle(on, at, &queue::done) : std::next(at);
+    }
+}
+
+void fake_broker::session::settle(std::uint16_t number, talk& on,
+                                  const amqp_basic_reject_t& reject) {
+    if (!knows_tag(number, on, reject.delivery_tag)) {
+        return;
+    }
+    const auto at = on.unsettled.find(reject.delivery_tag);
+    if (reject.requeue != 0) {
+        --on.consumers[at->second.consumer].unsettled;
+        broker_.queues[at->second.queue].ready.push_back(std::move(at->second.what));
+        on.unsettled.erase(at);
+    } else {
+        settle(on, at, &queue::dead);
     }
 }
 
@@ -162,6 +173,12 @@ void fake_broker::confirm_held(bool together) {
 void fake_broker::refuse_held() {
     for (session* const each : sessions_) {
         each->confirm_held(true, true);
+    }
+}
+
+void fake_broker::forget_deliveries() {
+    for (session* const each : sessions_) {
+        each->forget_deliveries();
     }
 }
 

@@ -1,7 +1,8 @@
 // A broker in the test's own loop: queues in memory behind the default exchange, confirms,
 // deliveries within the prefetch, redelivery of what a lost connection had. What it does wrong, and
-// when it hangs up, the test says. It decodes what it gets with librabbitmq, as what it is: a peer
-// that speaks the protocol. end() must be awaited.
+// when it hangs up, the test says; who settles what it does not know has his channel closed. It
+// decodes what it gets with librabbitmq, as what it is: a peer that speaks the protocol. end() must
+// be awaited.
 #pragma once
 
 #include <amqp/codec.hpp>
@@ -112,6 +113,9 @@ class fake_broker {
 
     /// Refuses all that was held, together.
     void refuse_held();
+
+    /// What was delivered is the queues' again, and its consumers are not told.
+    void forget_deliveries();
 
     /// Says these bytes to all who are connected.
     void say(std::string_view bytes);

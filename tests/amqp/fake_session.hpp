@@ -50,10 +50,7 @@ class fake_broker::session {
     ~session() {
         broker_.sessions_.erase(this);
         for (auto& [number, one] : channels_) {
-            for (auto each = one.unsettled.rbegin(); each != one.unsettled.rend(); ++each) {
-                each->second.what.is_redelivered = true;
-                broker_.queues[each->second.queue].ready.push_front(std::move(each->second.what));
-            }
+            take_back(one);
         }
         ::empty_amqp_pool(&pool_);
         broker_.dispatch_all();
@@ -107,6 +104,12 @@ class fake_broker::session {
         }
     }
 
+    void forget_deliveries() {
+        for (auto& [number, one] : channels_) {
+            take_back(one);
+        }
+    }
+
     void dispatch() {
         for (auto& [number, one] : channels_) {
             for (auto& [tag, consumer] : one.consumers) {
@@ -133,6 +136,8 @@ class fake_broker::session {
 
     struct talk {
         bool confirms = false;
+        /// By us, and the client has not said that it knows.
+        bool is_closed = false;
         std::uint64_t published = 0;
         std::uint64_t delivered = 0;
         std::size_t prefetch = 0;
@@ -239,6 +244,10 @@ class fake_broker::session {
             }
             if (from.channel == 0) {
                 take_connection(id);
+            } else if (on.is_closed) {
+                if (id == AMQP_CHANNEL_CLOSE_OK_METHOD) {
+                    on = talk();
+                }
             } else if (!broker_.does.is_mute) {
                 take_method(from.channel, on, {id, it});
             }
@@ -263,6 +272,31 @@ class fake_broker::session {
     }
 
     void take_method(std::uint16_t number, talk& on, const amqp::detail::method& said);
+    void settle(std::uint16_t number, talk& on, const amqp_basic_ack_t& ack);
+    void settle(std::uint16_t number, talk& on, const amqp_basic_reject_t& reject);
+
+    /// What was delivered on it is the queues' again.
+    void take_back(talk& on) {
+        for (auto each = on.unsettled.rbegin(); each != on.unsettled.rend(); ++each) {
+            each->second.what.is_redelivered = true;
+            broker_.queues[each->second.queue].ready.push_front(std::move(each->second.what));
+        }
+        on.unsettled.clear();
+    }
+
+    /// As RabbitMQ does, which knows each tag that it has given out and that is not settled.
+    [[nodiscard]] bool knows_tag(std::uint16_t number, talk& on, std::uint64_t tag) {
+        if (on.unsettled.contains(tag)) {
+            return true;
+        }
+        take_back(on);
+        on.consumers.clear();
+        on.is_closed = true;
+        const std::string text = fmt::format("PRECONDITION_FAILED - unknown delivery tag {}", tag);
+        const amqp_channel_close_t close{406, amqp::detail::bytes(text), 60, 80};
+        say(number, AMQP_CHANNEL_CLOSE_METHOD, close);
+        return false;
+    }
 
     std::map<std::uint64_t, out_there>::iterator
     settle(talk& on, std::map<std::uint64_t, out_there>::iterator at,

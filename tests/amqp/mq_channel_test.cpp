@@ -1,4 +1,4 @@
-// Numbers of channels: what was given up leaves none behind.
+// Channels: what was given up leaves nothing behind, numbers or closes; what is never answered.
 #include "fake_broker.hpp"
 #include "support/co_test.hpp"
 
@@ -96,6 +96,44 @@ TEST_SUITE("mq_channel") {
         CHECK(broker.count(AMQP_CHANNEL_CLOSE_METHOD) == 1);
         CHECK((co_await on.declare_queue({.name = "q"})).name == "q");
         co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a connection on which nothing is answered any more is made again") {
+        fake_broker broker;
+        auto options = broker.options();
+        options.answer_within = 3s;
+        auto mq = co_await connect(options);
+        auto on = co_await mq.open_channel();
+        (void)co_await on.declare_queue({.name = "q"});
+        broker.does.on_connection = [&](std::uint64_t number) {
+            broker.does.is_mute = number == 2;
+        };
+        broker.hang_up();
+        co_await until([&] { return mq.times_up() >= 2; });
+        CHECK(broker.connections() == 3);
+        co_await on.publish("", "q", "x");
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a close that is cancelled has done nothing before it has said goodbye") {
+        fake_broker broker;
+        broker.does.holds_confirms = true;
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        (void)co_await on.declare_queue({.name = "q"});
+        (void)on.publish_nowait("", "q", "x");
+        auto closing = sapwood::spawn(mq.close());
+        co_await until([&] { return !broker.queues["q"].ready.empty(); });
+        closing.cancel();
+        CHECK(co_await is_cancelled(closing));
+        broker.does.holds_confirms = false;
+        broker.confirm_held();
+        co_await on.publish("", "q", "y");
+        CHECK(broker.queues["q"].ready.size() == 2);
+        co_await mq.close();
+        CHECK_FALSE(mq.is_up());
         co_await broker.end();
     }
 }

@@ -328,6 +328,44 @@ TEST_SUITE("mq_connection") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("after a good connection the next attempt is as soon as after the first one") {
+        fake_broker broker;
+        auto options = broker.options();
+        options.retry_first = 1s;
+        options.retry_max = 1h;
+        auto mq = co_await connect(options);
+        auto& loop = sapwood::event_loop::current();
+        for (std::uint64_t times = 2; times < 20; ++times) {
+            co_await sapwood::sleep_for(1min);
+            const auto began = loop.now();
+            broker.hang_up();
+            co_await until_up_again(mq, times);
+            CHECK(loop.now() - began < 3s);
+        }
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a connection that is gone tells nobody anything, also of what has come already") {
+        for (int steps = 0; steps < 30; ++steps) {
+            fake_broker broker;
+            auto options = broker.options();
+            bool is_gone = false;
+            options.on_event = [&](const connection_event&) { CHECK_FALSE(is_gone); };
+            {
+                auto mq = co_await connect(options);
+                const amqp_connection_blocked_t blocked{amqp_cstring_bytes("low on disk")};
+                broker.say(0, AMQP_CONNECTION_BLOCKED_METHOD, &blocked);
+                for (int i = 0; i < steps; ++i) {
+                    co_await sapwood::yield();
+                }
+            }
+            is_gone = true;
+            co_await sapwood::sleep_for(1s);
+            co_await broker.end();
+        }
+    }
+
     CO_TEST_CASE("options that cannot be meant are named") {
         connection_options options;
         CHECK_THROWS_WITH_AS((void)connect(options), "amqp::connection_options: to has no host",

@@ -150,6 +150,54 @@ TEST_SUITE("publisher") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("what came back is known by its exchange, its key and its id, the oldest first") {
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto to = co_await mq.open_channel();
+        (void)co_await to.declare_queue({.name = "q"});
+        broker.does.holds_confirms = true;
+        (void)to.publish_nowait("", "q", "1", {.message_id = "same"});
+        (void)to.publish_nowait("x", "no", "2", {.mandatory = false, .message_id = "same"});
+        (void)to.publish_nowait("", "no", "3", {.message_id = "same"});
+        (void)to.publish_nowait("", "no", "4", {.mandatory = false, .message_id = "same"});
+        auto confirmed = sapwood::spawn(to.confirmed());
+        co_await until([&] { return broker.count(AMQP_BASIC_PUBLISH_METHOD) == 4; });
+        co_await turns();
+        broker.confirm_held();
+        const auto [code, text] = co_await failure_of([&]() -> task<> { co_await confirmed; });
+        CHECK(code == errc::no_route);
+        const auto failures = to.take_failures();
+        REQUIRE(failures.size() == 1);
+        CHECK(failures[0].number == static_cast<publication>(3));
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("what the broker refuses together is published again, but not while it blocks") {
+        fake_broker broker;
+        broker.does.holds_confirms = true;
+        auto mq = co_await connect(broker.options());
+        auto to = co_await mq.open_channel();
+        (void)co_await to.declare_queue({.name = "q"});
+        (void)to.publish_nowait("", "q", "1");
+        (void)to.publish_nowait("", "q", "2");
+        co_await until([&] { return broker.queues["q"].ready.size() == 2; });
+        const amqp_connection_blocked_t blocked{amqp_cstring_bytes("low on disk")};
+        broker.say(0, AMQP_CONNECTION_BLOCKED_METHOD, &blocked);
+        broker.queues["q"].ready.clear();
+        broker.refuse_held();
+        broker.does.holds_confirms = false;
+        co_await sapwood::sleep_for(1h);
+        CHECK(mq.is_blocked());
+        CHECK(broker.count(AMQP_BASIC_PUBLISH_METHOD) == 2);
+        const amqp_connection_unblocked_t unblocked{};
+        broker.say(0, AMQP_CONNECTION_UNBLOCKED_METHOD, &unblocked);
+        co_await to.confirmed();
+        CHECK(bodies(broker.queues["q"].ready) == texts{"1", "2"});
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("a full window holds publishers up, in their order") {
         fake_broker broker;
         broker.does.holds_confirms = true;

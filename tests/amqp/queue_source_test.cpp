@@ -150,7 +150,7 @@ TEST_SUITE("queue_source") {
     TEST_CASE("nobody else's line has the id of a message") {
         using sapwood::collector::message_id_of;
         CHECK(message_id_of(log_form::text, "2026-11-27 1 info [amqp q message_id=7] x") ==
-              "message_id=7");
+              "q message_id=7");
         CHECK(message_id_of(log_form::text, "2026-11-27 1 info [http a] [amqp q message_id=7] x") ==
               "");
         CHECK(message_id_of(log_form::text, "2026-11-27 1 info [amqp q] message_id=7] x") == "");
@@ -163,6 +163,27 @@ TEST_SUITE("queue_source") {
                             R"({"time":"","from":"amqp q","record":{"message_id":"7"}})") == "");
         CHECK(message_id_of(log_form::logfmt, R"(time= from="amqp q" message=" message_id=7")") ==
               "");
+    }
+
+    CO_TEST_CASE("two queues in one log may have messages of the same ids") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        const auto finished = [&](const char* queue) { return broker.queues[queue].done.size(); };
+        for (std::size_t round = 1; round <= 2; ++round) {
+            auto options = consuming(broker, directory / ".");
+            options.queues.push_back(options.queues[0]);
+            options.queues[1].queue = "logs2";
+            put_message(broker, "logs", "a", "1");
+            put_message(broker, "logs2", "b", round == 1 ? "2" : "1");
+            served at(options);
+            co_await at.begin();
+            co_await until([&] { return finished("logs") == round && finished("logs2") == round; });
+            CHECK(at.it->shared().queues[0].duplicates == round - 1);
+            CHECK(at.it->shared().queues[1].duplicates == 0);
+            co_await at.end();
+        }
+        CHECK(lines_in(directory / ".").size() == 3);
+        co_await broker.end();
     }
 
     CO_TEST_CASE("a body is taken as a request's is: compressed, and with its trace") {

@@ -219,6 +219,31 @@ TEST_SUITE("rabbitmq" * doctest::skip(std::getenv("SAPWOOD_AMQP_URL") == nullptr
         });
     }
 
+    TEST_CASE("a fanout exchange gives each message to each of its queues") {
+        run_with_broker([]() -> task<> {
+            auto mq = co_await connect(url());
+            auto on = co_await mq.open_channel();
+            co_await on.declare_exchange(
+                {.name = "to all", .kind = sapwood::amqp::exchange_kind::fanout});
+            // Nobody listens yet, which is an error unless its publisher does not mind.
+            co_await on.publish("to all", "", "early", {.mandatory = false});
+            const auto [code, text] =
+                co_await failure_of([&] { return on.publish("to all", "", "early"); });
+            CHECK(code == errc::no_route);
+            const std::set<std::string> wanted{"id"};
+            const auto one = co_await on.declare_queue({.exclusive = true});
+            const auto other = co_await on.declare_queue({.exclusive = true});
+            co_await on.bind({.queue = one.name, .exchange = "to all"});
+            co_await on.bind({.queue = other.name, .exchange = "to all", .routing_key = "any"});
+            co_await on.publish("to all", "whichever", "x", {.message_id = "id"});
+            for (const auto& queue : {one.name, other.name}) {
+                CHECK(co_await drain(on, queue, wanted) == wanted);
+            }
+            co_await on.delete_exchange("to all");
+            co_await mq.close();
+        });
+    }
+
     TEST_CASE("while the broker's memory is short a publisher waits, and then goes on") {
         run_with_broker([] {
             return publish_through("vm_memory_monitor:set_vm_memory_high_watermark({absolute, 9})",
@@ -345,6 +370,7 @@ TEST_SUITE("rabbitmq" * doctest::skip(std::getenv("SAPWOOD_AMQP_URL") == nullptr
                                         on.publish("", "quorum", "x", {.message_id = "alone"}));
             });
             CHECK(code == std::errc::timed_out); // one of two is no majority
+            CHECK_FALSE(publishing.done());
             const auto start = [&] { return script("start " + other); };
             CHECK(co_await sapwood::run_blocking(start) == "0\n");
             co_await publishing;

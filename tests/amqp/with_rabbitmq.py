@@ -30,6 +30,7 @@ RABBITMQ = Path(__file__).parent / "rabbitmq"
 FOLDER = Path(sys.argv[1]).resolve()
 SUITES = Path(sys.argv[2]).resolve()
 PATIENCE = 60
+SUITE_CASES = 9
 
 
 def run(*command):
@@ -158,8 +159,13 @@ def test_killed_consumer(work):
 
 
 def test_suite():
-    expect(subprocess.run([SUITES, "--test-suite=rabbitmq"], timeout=2 * PATIENCE).returncode == 0,
-           "the suite «rabbitmq» of amqp_tests")
+    done = subprocess.run([SUITES, "--test-suite=rabbitmq"], timeout=2 * PATIENCE,
+                          stdout=subprocess.PIPE, text=True)
+    print(done.stdout)
+    # A suite of another name would pass, without a case.
+    cases = re.search(r"test cases: +(\d+) \| +(\d+) passed", done.stdout)
+    expect(done.returncode == 0 and cases and int(cases[1]) == int(cases[2]) >= SUITE_CASES,
+           f"the suite «rabbitmq» of amqp_tests, {SUITE_CASES} cases at least")
 
 
 def main():

@@ -40,8 +40,11 @@ task<std::optional<http_answer>> read_answer(buffered_reader<stream>& from) {
     const auto at = answer.head.find(length_field);
     answer.body.resize(at == answer.head.npos ? 0
                                               : number_at(answer.head, at + length_field.size()));
-    if (!answer.body.empty() && !co_await from.read_exactly(std::span(answer.body))) {
-        co_return std::nullopt;
+    if (!answer.body.empty()) { // not by &&, behind which gcc 12 awaits all the same
+        const bool is_whole = co_await from.read_exactly(std::span(answer.body));
+        if (!is_whole) {
+            co_return std::nullopt;
+        }
     }
     co_return answer;
 }

@@ -12,11 +12,20 @@
 
 namespace sapwood::test {
 
+/// Where a sync costs nothing, if there is such a place: for tests of many that are not about
+/// disks.
+[[nodiscard]] inline std::filesystem::path memory_directory() {
+    const std::filesystem::path shared = "/dev/shm";
+    std::error_code ignored;
+    return std::filesystem::is_directory(shared, ignored) ? shared
+                                                          : std::filesystem::temp_directory_path();
+}
+
 class temporary_directory {
   public:
-    temporary_directory() {
-        std::string pattern =
-            (std::filesystem::temp_directory_path() / "sapwood-test-XXXXXX").string();
+    explicit temporary_directory(
+        const std::filesystem::path& in = std::filesystem::temp_directory_path()) {
+        std::string pattern = (in / "sapwood-test-XXXXXX").string();
         if (::mkdtemp(pattern.data()) == nullptr) {
             throw std::system_error(errno, std::generic_category(), "mkdtemp " + pattern);
         }

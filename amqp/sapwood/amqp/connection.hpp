@@ -35,6 +35,8 @@ struct connection_event {
         /// reason.
         blocked,
         unblocked,
+        /// A message was longer than its consumer takes, and was rejected: `text` says which.
+        rejected,
     };
 
     kind what = kind::up;
@@ -63,11 +65,13 @@ struct connection_options {
     /// message may be larger than that, alone.
     std::size_t window_messages = 4096;
     std::size_t window_bytes = 16u << 20;
-    /// A message that is larger breaks the connection: a broker should not send it.
+    /// The longest body that a consumer takes, unless its own options say otherwise
+    /// (consume_options::body_bytes_max). A longer one is dropped as it comes, and rejected.
     std::size_t message_bytes_max = 128u << 20;
     /// The largest frame that we want to send or get; the broker may want less. 4096 at least.
     std::uint32_t frame_bytes_max = 128u << 10;
-    /// Told on the loop; must not throw, nor destroy the connection.
+    /// Told on the loop, until the connection is closed or destroyed; must not throw, nor destroy
+    /// it.
     std::function<void(const connection_event&)> on_event = {};
 };
 
@@ -85,7 +89,8 @@ class connection {
     [[nodiscard]] task<channel> open_channel();
 
     /// Waits for what is unconfirmed on its channels, as long as `answer_within` and the connection
-    /// last, then says goodbye. Consumers end. Afterwards, and the second time, nothing.
+    /// last, then says goodbye. Consumers end. Afterwards, and the second time, nothing. Throws
+    /// `cancelled`: before the goodbye it has done nothing then, behind it the connection is over.
     [[nodiscard]] task<> close();
 
     /// There is a connection now, and all that was on it before is again.

@@ -67,6 +67,13 @@ class delivery {
     ~delivery();
 
     [[nodiscard]] std::string_view body() const noexcept;
+
+    /// Its body's end is missing: it was longer than consume_options::body_bytes_max.
+    [[nodiscard]] bool is_cut() const noexcept { return body_bytes() > body().size(); }
+
+    /// How long the body is that was published.
+    [[nodiscard]] std::uint64_t body_bytes() const noexcept;
+
     [[nodiscard]] const properties& props() const noexcept;
     [[nodiscard]] std::string_view exchange() const noexcept;
     [[nodiscard]] std::string_view routing_key() const noexcept;

@@ -5,6 +5,7 @@
 #include <sapwood/amqp/field.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -82,6 +83,14 @@ struct binding_options {
     const table* arguments = nullptr;
 };
 
+/// What becomes of a message whose body is longer than its consumer takes.
+enum class when_too_long : std::uint8_t {
+    /// It is rejected, as delivery::reject does, and connection_event::kind::rejected tells of it.
+    reject,
+    /// It is delivered without its end, and says so: delivery::is_cut().
+    cut,
+};
+
 struct consume_options {
     /// Messages that are delivered and not settled, 1 to 65535. 1 is fair dispatch: who is done
     /// gets the next one; each then costs a round trip.
@@ -90,6 +99,10 @@ struct consume_options {
     bool exclusive = false;
     /// How the broker calls this consumer. Empty: a name that nobody else has.
     std::string_view tag = {};
+    /// Of a message's body, in bytes; 0: the connection's message_bytes_max. What is longer is
+    /// dropped as it comes: no more than `prefetch` times this is ever held.
+    std::size_t body_bytes_max = 0;
+    when_too_long too_long = when_too_long::reject;
     const table* arguments = nullptr;
 };
 
