@@ -83,7 +83,9 @@ class daemon_under_test {
           server_{
               {.arguments = {program_directory() + "/../tools/sapwood", "serve", "--log",
                              folder_.file(), "--http", "127.0.0.1:0", "--unix", lines_at_,
-                             "--durability", durability, "--preallocate-bytes", preallocated_bytes},
+                             "--durability", durability, "--preallocate-bytes", preallocated_bytes,
+                             // All of them are one peer's.
+                             "--limit", "connections_per_peer=100000"},
                .environment = {},
                .cpu = cpu}} {
         // The first of its lines names the port.
