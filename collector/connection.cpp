@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <fmt/format.h>
 
 namespace sapwood::collector {
 
@@ -15,23 +16,42 @@ constexpr clock::duration idle_min = std::chrono::seconds(1);
 
 } // namespace
 
-void connections::add(std::unique_ptr<connection> peer) {
+void connections::add(std::unique_ptr<connection> peer, peer_id who) {
     const auto at = alive_.emplace(alive_.end());
+    bool is_counted = false;
     try {
         at->peer = std::move(peer);
+        at->who = who;
+        shares_.add(who);
+        is_counted = true;
         at->handle = spawn(run_one(at));
     } catch (...) {
+        if (is_counted) {
+            shares_.remove(who);
+        }
         alive_.erase(at);
         throw;
     }
     ++intake_.counts.connections_opened;
 }
 
-void connections::hand_over(std::unique_ptr<connection> peer) {
-    add(std::move(peer));
+void connections::hand_over(std::unique_ptr<connection> peer, peer_id who) {
+    add(std::move(peer), who);
     // They are one.
     --intake_.counts.connections_opened;
     --intake_.counts.connections_closed;
+}
+
+bool connections::has_its_share(peer_id who, std::string_view name) {
+    const std::size_t share = intake_.limits.connections_of_a_peer();
+    if (shares_.of(who) < share) {
+        return false;
+    }
+    ++intake_.gate.over_share;
+    intake_.tell(fmt::format("{} was not let in: its address or user has {} connections, and may "
+                             "have no more (the limit connections_per_peer)",
+                             name, share));
+    return true;
 }
 
 task<> connections::run_one(place at) {
@@ -43,6 +63,7 @@ task<> connections::run_one(place at) {
         // A peer that is gone, or no memory: that is the end of this connection only.
     }
     ++intake_.counts.connections_closed;
+    shares_.remove(at->who);
     alive_.erase(at); // and with it the handle of this task, which nobody awaits
     changed_.set();
     changed_.reset();

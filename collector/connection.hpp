@@ -3,6 +3,7 @@
 #pragma once
 
 #include "intake.hpp"
+#include "peer_shares.hpp"
 
 #include <sapwood/clock.hpp>
 #include <sapwood/event.hpp>
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <list>
 #include <memory>
+#include <string_view>
 
 namespace sapwood::collector {
 
@@ -66,11 +68,14 @@ class connections {
   public:
     explicit connections(intake& of) noexcept : intake_(of) {}
 
-    /// Runs `peer` to its end.
-    void add(std::unique_ptr<connection> peer);
+    /// Runs `peer` to its end, as one of the connections that `who` has.
+    void add(std::unique_ptr<connection> peer, peer_id who);
 
     /// Runs `peer` in place of the connection that is running, which ends then.
-    void hand_over(std::unique_ptr<connection> peer);
+    void hand_over(std::unique_ptr<connection> peer, peer_id who);
+
+    /// Whether `who` has as many as one may have. Then it is counted, and told.
+    [[nodiscard]] bool has_its_share(peer_id who, std::string_view name);
 
     /// Waits until there may be another one. Where there are as many as may be, those who have said
     /// nothing for long make room, the one that has for longest first: who only connects could keep
@@ -90,6 +95,7 @@ class connections {
     struct entry {
         std::unique_ptr<connection> peer;
         join_handle<void> handle;
+        peer_id who;
         bool is_cancelled = false;
     };
 
@@ -101,6 +107,7 @@ class connections {
 
     intake& intake_;
     std::list<entry> alive_;
+    peer_shares shares_;
     event changed_;
 };
 

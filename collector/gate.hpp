@@ -25,6 +25,8 @@ struct gate_counts {
     std::uint64_t over_quota = 0;
     /// Connections that had said nothing for long, and were closed to let others in.
     std::uint64_t idle_closed = 0;
+    /// Connections that were closed at once, since their peer had its share of them.
+    std::uint64_t over_share = 0;
     /// Of logs that keep only so many.
     std::uint64_t segments_removed = 0;
     /// Peers and datagrams on Unix sockets whose user is not on the list.

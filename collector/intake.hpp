@@ -14,6 +14,7 @@
 #include <sapwood/clock.hpp>
 #include <sapwood/mutex.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -30,6 +31,10 @@ struct collector_limits {
     std::size_t line_bytes_max = 64u << 10;
     /// Of all sources together. More wait in the backlogs of their listeners.
     std::size_t connections_max = 10'000;
+    /// Of one address, or of one user on Unix sockets; 0 is a quarter of connections_max, and where
+    /// that is few, as many as connections_few.
+    std::size_t connections_per_peer = 0;
+    static constexpr std::size_t connections_few = 16;
     /// Of requests that are not whole yet, together. Past it a request that does not come in one
     /// piece is told to come again. Records for which a log has no room are the log's to bound
     /// (named_log_options::queue_bytes): nobody's slow bodies keep others from those. As many again
@@ -47,6 +52,11 @@ struct collector_limits {
     clock::duration answer = std::chrono::seconds(30);
     /// A record that is not acknowledged after so long: its sender is told that nobody knows.
     clock::duration acknowledgement = std::chrono::seconds(30);
+
+    [[nodiscard]] std::size_t connections_of_a_peer() const noexcept {
+        return connections_per_peer != 0 ? connections_per_peer
+                                         : std::max(connections_max / 4, connections_few);
+    }
 };
 
 /// Of all sources, since the start.

@@ -170,7 +170,9 @@ void line_session::end_reading() noexcept {
 /// `is_new_line`: of what is not whole the first byte has just come. Whether that had to be cut,
 /// for there is too much of it together: then it is a line.
 bool line_session::wait_for_more(bool is_new_line) {
-    if (!lines_.is_in_line()) {
+    if (lines_.is_skipping()) {
+        // It was cut, and its end has as long as it would have had.
+    } else if (!lines_.is_in_line()) {
         // A program may have nothing to say for days, and would lose the line that it sends to a
         // connection which was closed meanwhile.
         forget_deadline();

@@ -41,6 +41,9 @@ class line_splitter {
         return is_over_ || is_in_frame_ || (!kept_.empty() && !is_told_);
     }
 
+    /// What comes next is of a message that was cut short.
+    [[nodiscard]] bool is_skipping() const noexcept { return is_skipping_; }
+
     /// What comes next is the first byte of a line that ends with a newline.
     [[nodiscard]] bool is_at_line() const noexcept {
         return framing_ == framing::newline && !is_in_line() && !is_skipping_;

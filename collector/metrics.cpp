@@ -103,6 +103,9 @@ void put_gate(std::string& page, const intake& of) {
     metric(page, counter, "idle_closed_total",
            "Connections that were closed to let others in, as they had said nothing for longest.")
         .put(gate.idle_closed);
+    metric(page, counter, "over_share_total",
+           "Connections that were closed at once, as their address or user had its share of them.")
+        .put(gate.over_share);
     metric(page, counter, "over_quota_total",
            "Requests that were refused because their token has had its share.")
         .put(gate.over_quota);

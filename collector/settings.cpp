@@ -107,6 +107,8 @@ std::span<const size_limit> size_limits() noexcept {
         {"held_bytes", [](options& of) -> auto& { return of.limits.held_bytes_max; },
          std::size_t{1} << 40},
         {"connections", [](options& of) -> auto& { return of.limits.connections_max; }, 1u << 20},
+        {"connections_per_peer",
+         [](options& of) -> auto& { return of.limits.connections_per_peer; }, 1u << 20},
     };
     return all;
 }

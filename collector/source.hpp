@@ -2,6 +2,8 @@
 // taken for another's. One per connection or socket; a plain value.
 #pragma once
 
+#include "peer_shares.hpp"
+
 #include <sapwood/endpoint.hpp>
 
 #include <cstdint>
@@ -22,6 +24,8 @@ struct source {
     std::uint32_t producer = 0;
     /// `http 127.0.0.1:40312`, `unix pid=17 uid=1000 gid=1000`: printable ASCII, without brackets.
     std::string name;
+    /// Whose share of the connections it takes.
+    peer_id who{};
 
     /// `kind` is a word.
     [[nodiscard]] static source network(std::string_view kind, const endpoint& peer);

@@ -11,6 +11,7 @@
 
 #include <new>
 #include <string_view>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <utility>
@@ -18,6 +19,13 @@
 namespace sapwood::collector {
 
 namespace {
+
+/// Of a request that is not read.
+constexpr std::string_view over_share =
+    "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    "Connection: close\r\nContent-Length: 70\r\n\r\n"
+    R"({"status":"0","result":"you have as many connections as one may have"})";
+static_assert(over_share.size() - over_share.find('{') == 70);
 
 /// A task for each connection.
 class stream_listener final : public source_listener {
@@ -94,7 +102,23 @@ class stream_listener final : public source_listener {
             }
             peer = std::move(accepted);
         }
-        all.add(connection_of(shared, all, std::move(peer), std::move(from)));
+        const peer_id who = from.who;
+        if (all.has_its_share(who, from.name)) {
+            refuse(*peer);
+            co_return;
+        }
+        all.add(connection_of(shared, all, std::move(peer), std::move(from)), who);
+    }
+
+    /// Says why, to who can be told, and does not wait for anything. What has come is read, since a
+    /// close resets the connection otherwise.
+    void refuse(stream& peer) const noexcept {
+        if (kind_ == source_kind::http && !is_secured_) {
+            char request[4096];
+            (void)::recv(peer.fd(), request, sizeof(request), MSG_DONTWAIT);
+            (void)::send(peer.fd(), over_share.data(), over_share.size(),
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+        }
     }
 
     [[nodiscard]] std::string_view word() const noexcept {

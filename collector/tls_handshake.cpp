@@ -63,7 +63,8 @@ task<> tls_handshake::run() {
     if (const std::string name = tls_->peer_name(); !name.empty()) {
         source_.name += " cert=" + name;
     }
-    all_.hand_over(then_(std::make_unique<peer_stream>(std::move(tls_)), std::move(source_)));
+    const peer_id who = source_.who;
+    all_.hand_over(then_(std::make_unique<peer_stream>(std::move(tls_)), std::move(source_)), who);
 }
 
 task<> tls_handshake::refuse(std::error_code why, const std::string& text) {

@@ -78,9 +78,8 @@ void take_field(std::string_view line, http_response& answer, framing& body) {
     }
 }
 
-using reader = buffered_reader<stream>;
-
-task<std::string> read_line(reader& from) {
+template <class Source>
+task<std::string> read_line(buffered_reader<Source>& from) {
     std::string_view line;
     if (!co_await from.read_line(line)) {
         throw std::system_error(ECONNRESET, std::generic_category(),
@@ -89,7 +88,8 @@ task<std::string> read_line(reader& from) {
     co_return std::string(line);
 }
 
-task<> read_body(reader& from, std::uint64_t length, std::string& into) {
+template <class Source>
+task<> read_body(buffered_reader<Source>& from, std::uint64_t length, std::string& into) {
     char piece[4096];
     if (length > body_bytes_max) {
         refuse("it is too long");
@@ -106,7 +106,8 @@ task<> read_body(reader& from, std::uint64_t length, std::string& into) {
     }
 }
 
-task<> read_chunks(reader& from, std::string& into) {
+template <class Source>
+task<> read_chunks(buffered_reader<Source>& from, std::string& into) {
     for (std::uint64_t all = 0;;) {
         const std::string size_line = co_await read_line(from);
         const std::uint64_t size =
@@ -131,10 +132,9 @@ task<> read_chunks(reader& from, std::string& into) {
     refuse("it has too many fields");
 }
 
-} // namespace
-
-task<http_response> http_response::read(stream& from) {
-    reader lines(from, {.piece_bytes_max = line_bytes_max});
+template <class Source>
+task<http_response> read_from(Source& from) {
+    buffered_reader<Source> lines(from, {.piece_bytes_max = line_bytes_max});
     for (;;) {
         http_response answer;
         framing body;
@@ -173,6 +173,16 @@ task<http_response> http_response::read(stream& from) {
         answer.is_last = answer.is_last || (body.is_chunked && body.length);
         co_return answer;
     }
+}
+
+} // namespace
+
+task<http_response> http_response::read(stream& from) {
+    return read_from(from);
+}
+
+task<http_response> http_response::read(secured_peer& from) {
+    return read_from(from);
 }
 
 } // namespace sapwood::tools

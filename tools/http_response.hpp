@@ -2,6 +2,8 @@
 // and body. What is in doubt ends the connection. Loop thread only.
 #pragma once
 
+#include "secured_peer.hpp"
+
 #include <sapwood/clock.hpp>
 #include <sapwood/stream.hpp>
 #include <sapwood/task.hpp>
@@ -22,6 +24,7 @@ struct http_response {
     /// Reads one, and whatever 1xx stands before it. Throws std::system_error: the stream's, EPROTO
     /// for what is no answer.
     [[nodiscard]] static task<http_response> read(stream& from);
+    [[nodiscard]] static task<http_response> read(secured_peer& from);
 };
 
 } // namespace sapwood::tools

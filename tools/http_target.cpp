@@ -1,4 +1,5 @@
 #include "http_response.hpp"
+#include "secured_peer.hpp"
 #include "send_target.hpp"
 
 #include <sapwood/connect.hpp>
@@ -53,18 +54,19 @@ class http_target final : public send_target {
             socket_ = url;
             host_ = "localhost";
         } else {
-            if (url.starts_with("https:")) {
-                throw std::invalid_argument("--http speaks no TLS: put a proxy in between, or use "
-                                            "curl");
-            }
-            if (url.starts_with("http://")) {
-                url.remove_prefix(7);
+            const bool is_secured = url.starts_with("https://");
+            if (is_secured || url.starts_with("http://")) {
+                url.remove_prefix(url.find("//") + 2);
             }
             const std::size_t slash = std::min(url.find('/'), url.size());
             path = url.substr(slash);
             host_ = url.substr(0, slash);
             const bool has_port = host_.find(':', host_.find(']') + 1) != host_.npos;
-            place_ = parse_host_and_port(has_port ? host_ : host_ + ":80");
+            const std::string_view usual_port = is_secured ? ":443" : ":80";
+            place_ = parse_host_and_port(has_port ? host_ : host_ + std::string(usual_port));
+            if (is_secured) {
+                tls_ = context_of(place_, options.tls);
+            }
         }
         if (path.empty() || path == "/") {
             path = options.log.empty() ? "/log" : "/log/" + options.log;
@@ -90,23 +92,22 @@ class http_target final : public send_target {
     task<send_answer> send(std::string_view batch, std::uint64_t /*records*/) override {
         bool is_begun = false;
         try {
-            if (peer_ == nullptr || has_news()) {
+            if (!is_connected() || has_news()) {
                 co_await timeout(connect_within, connect());
             }
             const std::string head = fmt::format("{}{}\r\n\r\n", head_, batch.size());
-            const std::span<const char> parts[] = {head, batch};
             http_response answer;
             is_begun = true;
             try {
-                co_await peer_->write_all(parts);
+                co_await write(head, batch);
             } catch (const std::system_error&) {
                 // It may have been refused before it was read: then there is an answer.
                 is_broken_ = true;
             }
-            answer = co_await timeout(answer_within, http_response::read(*peer_));
+            answer = co_await timeout(answer_within, read());
             const bool was_broken = std::exchange(is_broken_, false);
             if (answer.is_last || was_broken) {
-                peer_.reset();
+                drop();
             }
             send_answer result(kind_of(answer.status), text_of(answer), answer.retry_after);
             if (was_broken && result.is == kind::taken) {
@@ -116,19 +117,20 @@ class http_target final : public send_target {
             result.is_doubtful = answer.status < 300 || answer.status >= 500;
             co_return result;
         } catch (const std::system_error& error) {
-            peer_.reset();
+            drop();
             is_broken_ = false;
-            send_answer result(kind::again, error.what());
+            send_answer result(is_hopeless(error.code()) ? kind::hopeless : kind::again,
+                               error.what());
             result.is_doubtful = is_begun;
             co_return result;
         } catch (const cancelled&) {
-            peer_.reset();
+            drop();
             throw;
         }
     }
 
     task<send_answer> finish() override {
-        peer_.reset();
+        drop();
         co_return send_answer(kind::taken);
     }
 
@@ -137,15 +139,41 @@ class http_target final : public send_target {
     [[nodiscard]] std::uint64_t may_be_lost() const noexcept override { return 0; }
 
   private:
+    [[nodiscard]] bool is_connected() const noexcept {
+        return peer_ != nullptr || secured_.is_open();
+    }
+
+    void drop() noexcept {
+        peer_.reset();
+        secured_ = {};
+    }
+
     /// The other side has ended the connection, or says what it was not asked for.
     [[nodiscard]] bool has_news() const noexcept {
         char byte = 0;
-        return ::recv(peer_->fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+        const int fd = peer_ != nullptr ? peer_->fd() : secured_.fd();
+        return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+    }
+
+    task<> write(std::string_view head, std::string_view body) {
+        if (secured_.is_open()) {
+            co_await secured_.write_all(head);
+            co_await secured_.write_all(body);
+        } else {
+            const std::span<const char> parts[] = {head, body};
+            co_await peer_->write_all(parts);
+        }
+    }
+
+    task<http_response> read() {
+        return secured_.is_open() ? http_response::read(secured_) : http_response::read(*peer_);
     }
 
     task<> connect() {
-        peer_.reset();
-        if (!socket_.empty()) {
+        drop();
+        if (tls_ != nullptr) {
+            secured_ = co_await secured_peer::connect(place_, tls_);
+        } else if (!socket_.empty()) {
             const endpoint at = unix_place(socket_);
             unix_stream made = co_await unix_stream::connect(at);
             peer_ = std::make_unique<unix_stream>(std::move(made));
@@ -170,7 +198,10 @@ class http_target final : public send_target {
     host_and_port place_;
     std::string host_;
     std::string head_;
+    std::shared_ptr<const tls_context> tls_;
+    /// One of these, while it is connected.
     std::unique_ptr<stream> peer_;
+    secured_peer secured_;
     bool is_broken_ = false;
 };
 

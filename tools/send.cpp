@@ -69,9 +69,10 @@ send_command::send_command(CLI::App& program)
         command_->add_option("--tcp", tcp_, "Lines to a TCP port")->option_text("HOST:PORT");
     auto* const by_http =
         command_
-            ->add_option("--http", http_,
-                         "Batches by HTTP, each acknowledged: http://HOST:PORT[/PATH], or a Unix "
-                         "socket's path")
+            ->add_option(
+                "--http", http_,
+                "Batches by HTTP, each acknowledged: http://HOST:PORT[/PATH], https://..., or "
+                "a Unix socket's path")
             ->option_text("URL");
     by_tcp->excludes(by_unix);
     by_http->excludes(by_unix)->excludes(by_tcp);
@@ -94,6 +95,7 @@ send_command::send_command(CLI::App& program)
     command_->add_option("--level", level_, "How important they are")->option_text("LEVEL");
     command_->add_flag("--syslog", is_syslog_, "Messages of syslog (RFC 5424) instead of lines")
         ->excludes(by_http);
+    add_tls_options();
     add_amqp_options();
     command_
         ->add_option("--give-up-after", give_up_seconds_,
@@ -108,6 +110,32 @@ send_command::send_command(CLI::App& program)
         "lines are never acknowledged: what the kernel has taken counts as "
         "sent.\nExit code: 0 where all that was read is acknowledged, or sent; 1 where something "
         "is not; 2 where the command line is wrong.");
+}
+
+void send_command::add_tls_options() {
+    command_
+        ->add_option(
+            "--tls-ca", tls_ca_,
+            "Of https://, whom to believe, PEM; by default those whom this system believes")
+        ->option_text("FILE");
+    auto* const certificate =
+        command_->add_option("--tls-cert", tls_certificate_, "A certificate to show, PEM")
+            ->option_text("FILE");
+    auto* const key =
+        command_->add_option("--tls-key", tls_key_, "Its key, PEM")->option_text("FILE");
+    certificate->needs(key);
+    key->needs(certificate);
+    for (auto* const each : {command_->get_option("--tls-ca"), certificate}) {
+        each->needs(command_->get_option("--http"));
+    }
+}
+
+tls_send_options send_command::tls() const {
+    if ((!tls_ca_.empty() || !tls_certificate_.empty()) && !http_.starts_with("https://")) {
+        throw std::invalid_argument("--tls-ca and --tls-cert are for https://, and not for " +
+                                    http_);
+    }
+    return {.ca = tls_ca_, .certificate = tls_certificate_, .key = tls_key_};
 }
 
 void send_command::add_amqp_options() {
@@ -131,7 +159,8 @@ void send_command::add_amqp_options() {
                           ->option_text("KEY")
                           ->needs(exchange);
     for (auto* const each : {broker, queue, exchange, key}) {
-        for (const char* const other : {"--unix", "--tcp", "--http", "--syslog"}) {
+        for (const char* const other :
+             {"--unix", "--tcp", "--http", "--syslog", "--tls-ca", "--tls-cert"}) {
             each->excludes(command_->get_option(other));
         }
     }
@@ -176,7 +205,8 @@ std::unique_ptr<send_target> send_command::target(bool is_json) const {
                           .ack = ack_,
                           .token = token_file_.empty()
                                        ? ""
-                                       : first_line_of(token_file_, "--token-file", "the token")});
+                                       : first_line_of(token_file_, "--token-file", "the token"),
+                          .tls = tls()});
     }
     if (!unix_.empty()) {
         return make_unix_lines(unix_);

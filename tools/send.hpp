@@ -11,6 +11,7 @@
 namespace sapwood::tools {
 
 class send_target;
+struct tls_send_options;
 
 class send_command {
   public:
@@ -24,12 +25,14 @@ class send_command {
 
   private:
     void add_amqp_options();
+    void add_tls_options();
 
     [[nodiscard]] bool is_for_broker() const {
         return !queue_.empty() || !exchange_.empty() || !amqp_.empty() || !routing_key_.empty();
     }
 
     [[nodiscard]] std::unique_ptr<send_target> amqp_target(bool is_json) const;
+    [[nodiscard]] tls_send_options tls() const;
     [[nodiscard]] std::unique_ptr<send_target> target(bool is_json) const;
 
     CLI::App* command_;
@@ -45,6 +48,9 @@ class send_command {
     std::string log_;
     std::string ack_;
     std::string token_file_;
+    std::string tls_ca_;
+    std::string tls_certificate_;
+    std::string tls_key_;
     std::string tag_;
     std::string level_;
     bool is_syslog_ = false;

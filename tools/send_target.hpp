@@ -70,12 +70,21 @@ class send_target {
     [[nodiscard]] virtual std::uint64_t taken_of_unfinished() const noexcept { return 0; }
 };
 
+/// Of https://: PEM files, each of which may be none.
+struct tls_send_options {
+    /// Whom to believe; by default those whom the system believes.
+    std::string ca;
+    /// What we show, and its key.
+    std::string certificate;
+    std::string key;
+};
+
 /// `place` is a Unix socket's path or HOST:PORT.
 [[nodiscard]] std::unique_ptr<send_target> make_unix_lines(const std::string& path);
 [[nodiscard]] std::unique_ptr<send_target> make_tcp_lines(const std::string& place);
 
 struct http_options {
-    /// `http://HOST:PORT[/PATH]`, or a Unix socket's path.
+    /// `http://HOST:PORT[/PATH]`, `https://...`, or a Unix socket's path.
     std::string url;
     /// Of the log, where the URL has no path; empty: the collector's first.
     std::string log;
@@ -83,9 +92,10 @@ struct http_options {
     std::string ack;
     /// A bearer token; empty: none.
     std::string token;
+    tls_send_options tls;
 };
 
-/// Throws std::invalid_argument that says what is wrong with the URL.
+/// Throws std::exception that says what is wrong with the URL, or with files of TLS.
 [[nodiscard]] std::unique_ptr<send_target> make_http(const http_options& options);
 
 struct amqp_send_options {

@@ -39,6 +39,72 @@ collector::listen_options listener_of(collector::source_kind kind, std::string t
     return made;
 }
 
+/// Values of `[PLACE=]VALUE`: those that name places, and those for all others.
+class of_places {
+  public:
+    of_places(const std::vector<std::string>& all, std::string_view option) : option_(option) {
+        for (const std::string& each : all) {
+            const auto equals = each.rfind('=');
+            const std::string place = equals == each.npos ? "" : each.substr(0, equals);
+            values_.push_back({place, each.substr(equals + 1), place.empty()});
+        }
+    }
+
+    /// The values for `place`, each of which is passed on.
+    template <class Take>
+    void of(std::string_view place, Take take) {
+        const auto is_named = [&](const value& each) { return each.place == place; };
+        const bool has_own = !place.empty() && std::ranges::any_of(values_, is_named);
+        for (value& each : values_) {
+            if (has_own ? each.place == place : each.place.empty()) {
+                each.is_used = true;
+                take(each.text);
+            }
+        }
+    }
+
+    void require_all_used() const {
+        for (const value& each : values_) {
+            if (!each.is_used) {
+                throw std::invalid_argument(
+                    fmt::format("{} is for {}, at which the command line has nothing listen",
+                                option_, each.place));
+            }
+        }
+    }
+
+  private:
+    struct value {
+        std::string place;
+        std::string text;
+        bool is_used = false;
+    };
+
+    std::string_view option_;
+    std::vector<value> values_;
+};
+
+/// Of `root,1000`.
+void add_users(std::string_view text, std::vector<uid_t>& to) {
+    for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t end = std::min(text.find(',', begin), text.size());
+        to.push_back(collector::parse_user(text.substr(begin, end - begin), "--unix-allow"));
+        begin = end + 1;
+    }
+}
+
+/// The place of a listener, without its log and what else stands before it.
+std::string place_in(std::string_view text) {
+    if (const auto equals = text.find('=');
+        equals != text.npos && collector::is_log_name(std::string(text.substr(0, equals)))) {
+        text.remove_prefix(equals + 1);
+    }
+    if (constexpr std::string_view plain = "plain:"; text.starts_with(plain)) {
+        text.remove_prefix(plain.size());
+    }
+    return std::string(text);
+}
+
 /// What its log would be made in is there, and ours to write in.
 void require_folder(const collector::named_log_options& of) {
     const auto parent = std::filesystem::path(of.path).parent_path();
@@ -65,12 +131,15 @@ serve_command::serve_command(CLI::App& program)
     command_->add_option("--tcp", tcp_, "Take syslog messages by TCP, or by streams at a path");
     command_->add_option("--tcp-lines", tcp_lines_, "Take lines, text or JSON, by TCP");
     queues_.add_options(*command_);
-    command_->add_option("--mode", mode_, "Permissions of the sockets' paths")
-        ->capture_default_str();
+    command_
+        ->add_option("--mode", modes_,
+                     "Permissions of the sockets' paths, or of one; 600 by default")
+        ->type_name("[PATH=]OCTAL");
     command_
         ->add_option("--unix-allow", users_,
-                     "Users, by name or number, whose processes may write by Unix sockets")
-        ->delimiter(',');
+                     "Users, by name or number, whose processes may write by Unix sockets, or by "
+                     "one")
+        ->type_name("[PLACE=]USER,...");
     command_->add_option("--drain", drain_seconds_,
                          "Seconds for what is under way at the end; 10 by default");
     command_->add_option("--limit", limits_, "NAME=NUMBER: body_bytes, idle_seconds, ...")
@@ -100,20 +169,19 @@ serve_command::serve_command(CLI::App& program)
 
 void serve_command::add_listeners(collector_options& to) const {
     using collector::source_kind;
-    const mode_t mode = collector::parse_mode(mode_, "--mode");
-    std::vector<uid_t> users;
-    users.reserve(users_.size());
-    for (const std::string& each : users_) {
-        users.push_back(collector::parse_user(each, "--unix-allow"));
-    }
+    of_places modes(modes_, "--mode");
+    of_places users(users_, "--unix-allow");
     const auto listen = [&](source_kind kind, const std::vector<std::string>& places,
                             bool is_unix = false) {
         for (const std::string& each : places) {
             collector::listen_options made = listener_of(kind, each);
-            made.mode = mode;
+            const std::string place = place_in(each);
+            modes.of(place, [&made](std::string_view text) {
+                made.mode = collector::parse_mode(text, "--mode");
+            });
             // Of what somebody else has made the family is known when it is found.
             if (is_unix || made.at.family() == AF_UNIX || !made.inherited.empty()) {
-                made.users = users;
+                users.of(place, [&made](std::string_view text) { add_users(text, made.users); });
                 made.has_users_where_unix = !is_unix;
             }
             to.listeners.push_back(std::move(made));
@@ -125,6 +193,8 @@ void serve_command::add_listeners(collector_options& to) const {
     listen(source_kind::syslog_datagrams, udp_);
     listen(source_kind::syslog, tcp_);
     listen(source_kind::lines, tcp_lines_);
+    modes.require_all_used();
+    users.require_all_used();
 }
 
 void serve_command::add_access(collector_options& to) const {

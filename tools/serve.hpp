@@ -42,7 +42,7 @@ class serve_command {
     std::vector<std::string> tcp_;
     std::vector<std::string> tcp_lines_;
     std::vector<std::string> users_;
-    std::string mode_ = "600";
+    std::vector<std::string> modes_;
     std::optional<std::string> drain_seconds_;
     std::vector<std::string> limits_;
     collector::tls_options tls_;

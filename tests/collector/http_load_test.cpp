@@ -7,6 +7,7 @@
 
 #include <sapwood/owned_fd.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/unix_socket.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -22,9 +23,12 @@ namespace {
 using namespace std::chrono_literals;
 using namespace std::string_literals;
 using namespace std::string_view_literals;
+using sapwood::endpoint;
 using sapwood::task;
 using sapwood::tcp_stream;
+using sapwood::unix_stream;
 using sapwood::collector::collector_options;
+using sapwood::collector::peer_id;
 using sapwood::test::count_of;
 using sapwood::test::gzipped;
 using sapwood::test::has;
@@ -43,6 +47,23 @@ task<std::string> read_answer(tcp_stream& from) {
         text.append(piece, 0, got);
     }
     co_return text;
+}
+
+/// What is answered first to a client at another address of this machine.
+task<std::string> answer_to(std::string_view address, endpoint to, std::string request) {
+    const sapwood::owned_fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const endpoint from(address, 0);
+    REQUIRE(::bind(client.fd(), from.data(), from.size()) == 0);
+    REQUIRE(::connect(client.fd(), to.data(), to.size()) == 0);
+    REQUIRE(::send(client.fd(), request.data(), request.size(), MSG_NOSIGNAL) > 0);
+    std::string piece(4096, ' ');
+    for (;;) {
+        const auto got = ::recv(client.fd(), piece.data(), piece.size(), MSG_DONTWAIT);
+        if (got >= 0) {
+            co_return piece.substr(0, static_cast<std::size_t>(got));
+        }
+        co_await sapwood::yield();
+    }
 }
 
 /// Time is virtual, and goes on while the loop waits for a thread.
@@ -233,6 +254,56 @@ TEST_SUITE("http_load") {
         CHECK(at.it->shared().now - before < 3s);
         CHECK(at.it->shared().gate.idle_closed > 0);
         co_await at.end();
+    }
+
+    CO_TEST_CASE("an address and a user have their share of connections, and no more") {
+        const sapwood::test::temporary_directory sockets;
+        collector_options options = patient();
+        options.limits.idle = 10'000h;
+        options.limits.connections_per_peer = 2;
+        options.listeners.resize(2);
+        options.listeners[0].at = sapwood::test::loopback();
+        options.listeners[1].at = endpoint::unix_path(sockets / "http");
+        served at(options);
+        co_await at.begin();
+        const auto& gate = at.it->shared().gate;
+        std::vector<tcp_stream> first;
+        for (int i = 0; i < 2; ++i) {
+            first.push_back(co_await tcp_stream::connect(at.it->endpoints().front()));
+            co_await first.back().write_all(std::string_view(served::post_of("{}")));
+            CHECK(status_of(co_await read_answer(first.back())) == 200);
+        }
+        auto third = co_await tcp_stream::connect(at.it->endpoints().front());
+        const std::string refused = co_await sapwood::test::read_to_end(third);
+        CHECK(status_of(refused) == 429);
+        CHECK(has(refused, "Retry-After: 1\r\n"));
+        CHECK(gate.over_share == 1);
+        // Another address has its own, and so have users of Unix sockets.
+        CHECK(status_of(co_await answer_to("127.0.0.2", at.it->endpoints().front(),
+                                           served::post_of("{}"))) == 200);
+        std::vector<unix_stream> users;
+        for (int i = 0; i < 3; ++i) {
+            users.push_back(co_await unix_stream::connect(at.it->endpoints().back()));
+        }
+        CHECK(status_of(co_await sapwood::test::read_to_end(users.back())) == 429);
+        CHECK(gate.over_share == 2);
+        // Who ends one may have another.
+        const auto closed = at.it->shared().counts.connections_closed;
+        co_await first.front().close();
+        while (at.it->shared().counts.connections_closed == closed) {
+            co_await sapwood::yield();
+        }
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        co_await at.end();
+    }
+
+    TEST_CASE("a network of IPv6 is one peer, and an IPv4 address that is written so is itself") {
+        const auto id = [](std::string_view address) { return peer_id::at(endpoint(address, 1)); };
+        CHECK(id("2001:db8::1") == id("2001:db8::ffff:1"));
+        CHECK(id("2001:db8::1") != id("2001:db8:0:1::1"));
+        CHECK(id("::ffff:10.0.0.1") == id("10.0.0.1"));
+        CHECK(id("10.0.0.1") != id("10.0.0.2"));
+        CHECK(id("10.0.0.1") != peer_id::of_user(0));
     }
 
     CO_TEST_CASE("without memory for a connection that one ends, and others are taken") {

@@ -34,6 +34,23 @@ if command -v openssl >/dev/null; then
     fi
 fi
 
+# An installation has all of it, with the program's own manual.
+staged=$work/staged
+meson install -C "$SAPWOOD_TEST_BUILD" --destdir "$staged" --no-rebuild --quiet
+prefix=$staged$SAPWOOD_TEST_PREFIX
+for each in bin/sapwood lib/systemd/system/sapwood.{service,socket} lib/sysusers.d/sapwood.conf \
+    lib/tmpfiles.d/sapwood.conf share/sapwood/serve.toml share/man/man8/sapwood-serve.8 \
+    share/man/man1/sapwood{,-grep,-send,-stats,-tail,-tree,-verify}.1; do
+    [[ -s $prefix/$each || -s $prefix/$each.gz ]] || {
+        echo "an installation has no $each" >&2
+        exit 1
+    }
+done
+grep -q "^ExecStart=$SAPWOOD_TEST_PREFIX/bin/sapwood serve " "$prefix/lib/systemd/system/sapwood.service" || {
+    echo "the unit that is installed does not start the program that is" >&2
+    exit 1
+}
+
 # A socket unit's path must outlast the service, and its senders be known before it is there.
 if grep -q '^Listen.*=/run/sapwood/' "$packaging/sapwood.socket"; then
     for each in "RuntimeDirectoryPreserve=yes $unit" "PassCredentials=yes $packaging/sapwood.socket"; do

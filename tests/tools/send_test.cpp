@@ -558,7 +558,7 @@ TEST_SUITE("send") {
         };
         CHECK(has(said({"-m", "x"}), "--unix PATH, --tcp HOST:PORT or --http URL"));
         CHECK(has(said({"--tcp", "host", "-m", "x"}), "'host' is no place: give HOST:PORT"));
-        CHECK(has(said({"--http", "https://x", "-m", "x"}), "no TLS"));
+        CHECK(has(said({"--http", "http://x", "--tls-ca", "/x", "-m", "x"}), "are for https://"));
         CHECK(has(said({"--unix", "/x", "--ack", "durable", "-m", "x"}), "--ack requires --http"));
         CHECK(has(said({"--unix", "/x", "--level", "loud", "-m", "x"}), "not 'loud'"));
         CHECK(has(said({"--unix", "/x", "--token-file", "/none", "-m", "x"}), "--token-file"));

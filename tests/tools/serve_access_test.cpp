@@ -2,9 +2,8 @@
 #include "support/program.hpp"
 #include "support/shell.hpp"
 #include "support/temporary_directory.hpp"
+#include "tools/authority.hpp"
 #include "tools/serve_daemon.hpp"
-
-#include <tls/tls_context.hpp>
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -42,57 +41,15 @@ using sapwood::test::daemon_under_test;
 using sapwood::test::eventually;
 using sapwood::test::fill;
 using sapwood::test::has;
+using sapwood::test::has_tls;
 using sapwood::test::is_installed;
 using sapwood::test::lines_in;
+using sapwood::test::openssl_authority;
 using sapwood::test::program;
 using sapwood::test::run_program;
 using sapwood::test::send_as;
 using sapwood::test::shell;
 using sapwood::test::temporary_directory;
-
-bool has_tls() {
-    if (!sapwood::tls_context::is_built()) {
-        MESSAGE("skipped: built without OpenSSL");
-        return false;
-    }
-    return is_installed("openssl");
-}
-
-/// Certificates that `openssl` has made, in a directory.
-class authority {
-  public:
-    authority() {
-        REQUIRE(
-            shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-                  "-subj '/CN=test authority' -keyout " +
-                  (directory / "ca.key") + " -out " + ca() + " 2>/dev/null && echo well") ==
-            "well\n");
-    }
-
-    [[nodiscard]] std::string ca() const { return directory / "ca.pem"; }
-
-    [[nodiscard]] std::string cert(const std::string& name) const {
-        return directory / (name + ".pem");
-    }
-
-    [[nodiscard]] std::string key(const std::string& name) const {
-        return directory / (name + ".key");
-    }
-
-    /// For localhost and 127.0.0.1, and of `name`.
-    void issue(const std::string& name) const {
-        fill(directory / "names", "subjectAltName=DNS:" + name + ",DNS:localhost,IP:127.0.0.1\n");
-        const std::string request = directory / "request";
-        REQUIRE(shell(fmt::format(
-                    "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={0} "
-                    "-keyout {1} -out {2} 2>/dev/null && openssl x509 -req -in {2} -CA {3} -CAkey "
-                    "{4} -days 1 -extfile {5} -out {6} -CAcreateserial 2>/dev/null && echo well",
-                    name, key(name), request, ca(), directory / "ca.key", directory / "names",
-                    cert(name))) == "well\n");
-    }
-
-    temporary_directory directory;
-};
 
 constexpr uid_t nobody = 65534;
 
@@ -103,7 +60,7 @@ TEST_SUITE("serve_access") {
         if (!has_tls() || !is_installed("curl") || !is_installed("python3")) {
             return;
         }
-        authority ca;
+        openssl_authority ca;
         ca.issue("server");
         ca.issue("shop");
         daemon_under_test at({"--http", "127.0.0.1:0", "--tcp", "127.0.0.1:0", "--tcp-lines",
@@ -159,7 +116,7 @@ TEST_SUITE("serve_access") {
         if (!has_tls()) {
             return;
         }
-        authority ca;
+        openssl_authority ca;
         ca.issue("server");
         ca.issue("shop");
         const auto resumed = [&](std::vector<std::string> asking, const std::string& version) {
@@ -189,7 +146,7 @@ TEST_SUITE("serve_access") {
         if (!has_tls() || !is_installed("python3")) {
             return;
         }
-        authority ca;
+        openssl_authority ca;
         ca.issue("server");
         ca.issue("other");
         daemon_under_test at({"--http", "127.0.0.1:0", "--tls-cert", ca.cert("server"), "--tls-key",

@@ -7,6 +7,7 @@
 #include <collector/settings.hpp>
 
 #include <doctest/doctest.h>
+#include <filesystem>
 #include <fmt/format.h>
 #include <string>
 #include <sys/socket.h>
@@ -72,6 +73,29 @@ TEST_SUITE("serve_places") {
         const auto wrong = said("allow = []\n");
         CHECK(wrong.status == 2);
         CHECK(has(wrong.err, "allow: names nobody"));
+    }
+
+    TEST_CASE("a mode and a list of users are of all places, or of the one that they name") {
+        const temporary_directory sockets;
+        const std::string open = sockets / "open";
+        const std::string closed = sockets / "closed";
+        daemon_under_test at({"--unix", open, "--unix-datagram", "app=" + closed, "--mode", "640",
+                              "--mode", open + "=666", "--unix-allow",
+                              open + "=" + std::to_string(::getuid()) + ",4711"},
+                             2);
+        const auto mode_of = [](const std::string& path) {
+            return static_cast<unsigned>(std::filesystem::status(path).permissions());
+        };
+        CHECK(mode_of(open) == 0666);
+        CHECK(mode_of(closed) == 0640);
+        send_as(::getuid(), open, "by one who is on the list\n");
+        CHECK(at.stop().status == 0);
+        CHECK(has(contents_of(at.log), "by one who is on the list"));
+        const auto wrong = run_program("sapwood", {"serve", "--log", at.log, "--unix", open,
+                                                   "--mode", closed + "=666", "--check"});
+        CHECK(wrong.status == 2);
+        CHECK(
+            has(wrong.err, "--mode is for " + closed + ", at which the command line has nothing"));
     }
 
     TEST_CASE("a check looks whether there is a folder for the log") {

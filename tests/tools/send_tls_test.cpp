@@ -1,0 +1,100 @@
+// sapwood send by TLS, to a collector that lets nobody in without.
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+#include "tools/authority.hpp"
+#include "tools/serve_daemon.hpp"
+
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <string>
+#include <vector>
+
+namespace {
+
+using sapwood::test::contents_of;
+using sapwood::test::daemon_under_test;
+using sapwood::test::fill;
+using sapwood::test::has;
+using sapwood::test::has_tls;
+using sapwood::test::lines_in;
+using sapwood::test::openssl_authority;
+using sapwood::test::run_program;
+using sapwood::test::temporary_directory;
+using strings = std::vector<std::string>;
+
+strings operator+(strings all, const strings& more) {
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+}
+
+} // namespace
+
+TEST_SUITE("send_tls") {
+    TEST_CASE("batches reach a collector that wants TLS, certificates and tokens") {
+        if (!has_tls()) {
+            return;
+        }
+        openssl_authority ca;
+        ca.issue("server");
+        ca.issue("shop");
+        const std::string tokens = ca.directory / "tokens";
+        fill(tokens, "shop secret-of-a-1234\n");
+        std::filesystem::permissions(tokens, std::filesystem::perms::owner_read);
+        fill(ca.directory / "token", "secret-of-a-1234\n");
+        daemon_under_test at({"--http", "127.0.0.1:0", "--tokens", tokens, "--tls-cert",
+                              ca.cert("server"), "--tls-key", ca.key("server"), "--tls-client-ca",
+                              ca.ca()},
+                             1);
+        const std::string url = fmt::format("https://localhost:{}", at.ports.at(0));
+        const strings ours = {"--tls-ca",      ca.ca(),     "--tls-cert",
+                              ca.cert("shop"), "--tls-key", ca.key("shop")};
+        const strings token = {"--token-file", ca.directory / "token"};
+        const auto send = [](const strings& options) {
+            return run_program("sapwood", strings{"send", "--give-up-after", "5"} + options);
+        };
+        CHECK(send(strings{"--http", url, "-m", "by", "https"} + ours + token).err == "");
+        std::string many;
+        for (int i = 0; i < 20'000; ++i) {
+            many += fmt::format("line {} of many\n", i);
+        }
+        fill(ca.directory / "many", many);
+        CHECK(send(strings{"--http", url, ca.directory / "many"} + ours + token).err == "");
+        // Who shows nothing is refused, also where that is known only when he has sent.
+        const strings silent = {"--tls-ca", ca.ca()};
+        const auto refused = send(strings{"--http", url, "-m", "forged"} + silent + token);
+        CHECK(refused.status == 1);
+        CHECK(has(refused.err, "it wants a certificate that it believes (--tls-cert, --tls-key)"));
+        CHECK(send(strings{"--http", url, "-m", "forged"} + ours).status == 1);
+        // Whom nobody has signed that we believe is sent nothing.
+        const auto stranger =
+            send(strings{"--http", url, "-m", "forged", "--tls-ca", ca.cert("shop")} + token);
+        CHECK(stranger.status == 1);
+        CHECK(has(stranger.err, "say who has signed its certificate (--tls-ca)"));
+        CHECK(at.stop().status == 0);
+        CHECK(lines_in(at.log) == 1 + 20'000);
+        CHECK(!has(contents_of(at.log), "forged"));
+        CHECK(has(contents_of(at.log), " cert=shop] {\"message\":\"by https\"}\n"));
+    }
+
+    TEST_CASE("a collector without TLS is told from one that is away, and options that do not fit "
+              "are wrong") {
+        if (!has_tls()) {
+            return;
+        }
+        daemon_under_test at({"--http", "127.0.0.1:0"}, 1);
+        const auto plain = run_program(
+            "sapwood",
+            {"send", "--http", fmt::format("https://127.0.0.1:{}", at.ports.at(0)), "-m", "x"});
+        CHECK(plain.status == 1);
+        CHECK(has(plain.err, "is that a port for TLS?"));
+        CHECK(at.stop().status == 0);
+        for (const strings& wrong :
+             {strings{"--http", "http://localhost:1", "--tls-ca", "/nowhere"},
+              strings{"--http", "https://localhost:1", "--tls-ca", "/nowhere"},
+              strings{"--http", "https://localhost:1", "--tls-cert", "/nowhere"},
+              strings{"--unix", "/nowhere", "--tls-ca", "/nowhere"}}) {
+            CHECK(run_program("sapwood", strings{"send", "-m", "x"} + wrong).status == 2);
+        }
+    }
+}

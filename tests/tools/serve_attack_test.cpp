@@ -1,0 +1,397 @@
+// sapwood serve under attack: each kind of bad input, by many connections at once. Somebody who
+// behaves is served meanwhile, no memory is taken that grows with it, and nothing is in the log but
+// what was acknowledged, a line for each.
+#include "support/compressed.hpp"
+#include "support/program.hpp"
+#include "tools/serve_daemon.hpp"
+
+#include <sapwood/run.hpp>
+#include <sapwood/sanitizers.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+#include <sapwood/task_group.hpp>
+#include <sapwood/tcp.hpp>
+#include <sapwood/timeout.hpp>
+#include <sapwood/unix_socket.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <fstream>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <sys/socket.h>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+using sapwood::endpoint;
+using sapwood::task;
+using sapwood::tcp_stream;
+using sapwood::unix_stream;
+using namespace sapwood::test;
+
+constexpr int attackers_of_a_kind = 8;
+constexpr std::uint64_t kib_more_max = 32u << 10;
+/// One bad request once held everybody up for more than a second.
+constexpr auto median_max = SAPWOOD_ADDRESS_SANITIZER ? 1000ms : 250ms;
+
+struct attack {
+    const char* what;
+    std::string bytes;
+    /// What the first answer may be; 0 is none.
+    std::set<int> statuses;
+    /// The connection is closed, and what stands behind is no request.
+    bool is_last = false;
+    /// The client says that it has sent all.
+    bool says_end = false;
+    /// It reads nothing until the server has had enough of it.
+    bool reads_late = false;
+    /// By a Unix socket for lines: nothing is answered, and a line says that it was cut.
+    bool is_of_lines = false;
+};
+
+/// Behind something that leaves in doubt where the next request begins.
+const std::string smuggled =
+    "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 17\r\n\r\n{\"smuggled\":true}";
+
+std::string post(std::string_view body, std::string_view target = "/log",
+                 std::string_view fields = "") {
+    return fmt::format(
+        "POST {}?ack=written HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{}\r\n{}", target,
+        body.size(), fields, body);
+}
+
+std::string head(std::string_view fields) {
+    return fmt::format("POST /log HTTP/1.1\r\nHost: localhost\r\n{}\r\n", fields);
+}
+
+std::string repeated(std::string_view what, std::size_t count) {
+    std::string all;
+    all.reserve(what.size() * count);
+    for (std::size_t i = 0; i < count; ++i) {
+        all += what;
+    }
+    return all;
+}
+
+std::vector<attack> mistakes_of_bodies() {
+    const std::string form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    return {
+        {"JSON that is none", post(R"({"a":})"), {400}},
+        {"100,000 nested brackets", post(std::string(100'000, '[')), {400}},
+        {"100,000 nested objects", post(repeated("{\"a\":", 100'000)), {400}},
+        {"very many records", post("[" + repeated("{},", 200'000) + "{}]"), {413}},
+        {"a body that is cut", head("Content-Length: 100\r\n") + "{\"a\":1}", {0, 400}, true, true},
+        {"a chunk that is cut",
+         head("Transfer-Encoding: chunked\r\n") + "64\r\n{}",
+         {0, 400},
+         true,
+         true},
+        {"a NUL in JSON", post("{\"a\":\"\0\"}"s), {400}},
+        {"a newline in JSON", post("{\"a\":\"\nforged\"}"), {400}},
+        {"escaped NULs and newlines", post(R"({"a\u0000\n":"\u0000\n\nforged"})"), {200}},
+        {"NULs and newlines in a form", post("a%00%0Ab=%0Aforged%00", "/log", form), {200}},
+        {"newlines between records", post("{\"a\":1}\n\0\nforged"s), {400}},
+        {"names that are paths", post("{}", "/log/../x"), {400, 404}},
+        {"names that are encoded paths", post("{}", "/log/%2e%2e%2fx"), {400, 404}},
+        {"names with a NUL", post("{}", "/log/app%00.log"), {400, 404}},
+    };
+}
+
+std::vector<attack> mistakes_of_framing() {
+    std::vector<attack> all;
+    for (const std::string& fields :
+         {"Content-Length: 2\r\nContent-Length: 40\r\n"s,
+          "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n"s, "Content-Length: +2\r\n"s,
+          "Content-Length: 2\n"s, "A: \0\r\nContent-Length: 2\r\n"s, "A : b\r\n"s,
+          "A: b\r\n folded\r\nContent-Length: 2\r\n"s}) {
+        all.push_back({"framing in doubt", head(fields) + "{}" + smuggled, {400}, true});
+    }
+    all.push_back({"an unknown transfer encoding",
+                   head("Transfer-Encoding: gzip\r\n") + "{}" + smuggled,
+                   {400, 501},
+                   true});
+    all.push_back({"bare newlines",
+                   "POST /log HTTP/1.1\nHost: localhost\nContent-Length: 2\n\n{}" + smuggled,
+                   {400},
+                   true});
+    all.push_back(
+        {"a huge head", head("A: " + std::string(1u << 20, 'x') + "\r\n") + smuggled, {431}, true});
+    all.push_back({"very many fields", head(repeated("A: b\r\n", 3000)) + smuggled, {431}, true});
+    all.push_back({"a flood of chunk extensions",
+                   head("Transfer-Encoding: chunked\r\n") +
+                       repeated("1;a=" + std::string(400, 'x') + "\r\n \r\n", 2000) + smuggled,
+                   {400, 413},
+                   true});
+    all.push_back({"a body of ten gigabytes",
+                   head("Content-Length: 10000000000\r\n") + std::string(100'000, ' ') + smuggled,
+                   {413},
+                   true});
+    all.push_back({"chunks without an end",
+                   head("Transfer-Encoding: chunked\r\n") +
+                       repeated("8000\r\n" + std::string(0x8000, ' ') + "\r\n", 64) + smuggled,
+                   {413},
+                   true});
+    all.push_back({"no HTTP at all", std::string(70'000, '\0') + smuggled, {400, 431}, true});
+    return all;
+}
+
+std::vector<attack> bombs() {
+    const std::string blanks = std::string(12'000'000, ' ') + "{}";
+    std::vector<attack> all;
+    if (const auto body = gzipped(blanks)) {
+        all.push_back({"a bomb of gzip", post(*body, "/log", "Content-Encoding: gzip\r\n"), {413}});
+        all.push_back({"gzip that is cut",
+                       post(body->substr(0, 1000), "/log", "Content-Encoding: gzip\r\n"),
+                       {400}});
+    }
+    if (const auto body = zstd_of(blanks)) {
+        all.push_back({"a bomb of zstd", post(*body, "/log", "Content-Encoding: zstd\r\n"), {413}});
+    }
+    return all;
+}
+
+/// Those that wait for what does not come.
+std::vector<attack> slow_ones() {
+    return {
+        {"a head that does not go on", "POST /lo", {408}, true},
+        {"a body that does not go on", head("Content-Length: 1000\r\n") + "{", {408}, true},
+        {"a chunk that does not go on",
+         head("Transfer-Encoding: chunked\r\n") + "ff\r\n{",
+         {408},
+         true},
+        {"who only connects", "", {0}, true},
+        {"who asks and does not read",
+         repeated("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 1500),
+         {0, 200},
+         true,
+         false,
+         true},
+        {"a line that does not end", std::string(1'000'000, 'x'), {0}, true, false, false, true},
+        {"an object that does not end",
+         repeated("{\"a\":", 100'000),
+         {0},
+         true,
+         false,
+         false,
+         true},
+        {"a line that does not go on", "\x1b[2J\0: forged"s, {0}, true, false, false, true},
+    };
+}
+
+/// Of /proc/PID/status, in KiB.
+std::uint64_t kib_of(pid_t process, const std::string& what) {
+    const std::string status = contents_of(fmt::format("/proc/{}/status", process));
+    const auto at = status.find("\n" + what + ":");
+    REQUIRE(at != status.npos);
+    return std::stoull(status.substr(at + what.size() + 2, 20));
+}
+
+int status_in(const std::string& answer) {
+    return answer.starts_with("HTTP/1.1 ") ? std::stoi(answer.substr(9, 3)) : 0;
+}
+
+/// Its body's length is told.
+bool is_whole(const std::string& answer) {
+    const auto end = answer.find("\r\n\r\n");
+    const auto length = answer.find("Content-Length: ");
+    return end != answer.npos && length < end &&
+           answer.size() - end - 4 >= std::stoul(answer.substr(length + 16, 10));
+}
+
+template <class Stream>
+task<> send_all(Stream& to, const attack& what) {
+    try {
+        co_await to.write_all(std::string_view(what.bytes));
+        if (what.says_end) {
+            co_await to.shutdown_write();
+        }
+    } catch (const std::system_error&) {
+        // It reads no more.
+    }
+}
+
+/// What a connection is told, until its end or as much as it waits for.
+template <class Stream>
+task<std::string> answer_to(Stream& client, const attack& how) {
+    std::string answer;
+    std::string piece(16'384, ' ');
+    auto sending = sapwood::spawn(send_all(client, how));
+    try {
+        if (how.reads_late) {
+            co_await sapwood::sleep_for(700ms);
+        }
+        while (how.is_last || !is_whole(answer)) {
+            const auto got = co_await client.read_some(piece);
+            if (got == 0) {
+                break;
+            }
+            answer.append(piece, 0, got);
+        }
+    } catch (const std::system_error&) {
+        // Reset, behind its answer.
+    }
+    sending.cancel();
+    try {
+        co_await sending;
+    } catch (const sapwood::cancelled&) {
+        // There was no need for the rest.
+    }
+    co_return answer;
+}
+
+/// Where attacks go, and how many requests were acknowledged.
+struct target {
+    endpoint http;
+    endpoint lines;
+    std::size_t acknowledged = 0;
+};
+
+template <class Stream>
+task<> attack_once(endpoint at, target& to, const attack& how, bool is_alone) {
+    auto client = co_await Stream::connect(at);
+    std::string answer = "no end";
+    try {
+        answer = co_await sapwood::timeout(10s, answer_to(client, how));
+    } catch (const std::system_error& failure) {
+        CHECK_MESSAGE(failure.code() != std::errc::timed_out, how.what << " has no end");
+    }
+    co_await client.close();
+    // Together they are more than is held.
+    const bool is_put_off = !is_alone && has(answer, "too many requests are under way");
+    CHECK_MESSAGE((is_put_off || how.statuses.contains(status_in(answer))),
+                  how.what << ": " << answer);
+    to.acknowledged += status_in(answer) == 200 && !how.reads_late ? 1 : 0;
+    CHECK_MESSAGE((how.reads_late ||
+                   !has(answer.substr(std::min<std::size_t>(1, answer.size())), "HTTP/1.1 ")),
+                  how.what << answer);
+}
+
+/// All kinds at once, each by so many connections.
+void attack_with(target& to, const std::vector<attack>& kinds, int times) {
+    sapwood::run([&]() -> task<> {
+        sapwood::task_group all;
+        for (int i = 0; i < times; ++i) {
+            for (const attack& each : kinds) {
+                if (each.is_of_lines) {
+                    all.spawn(attack_once<unix_stream>(to.lines, to, each, times == 1));
+                } else {
+                    all.spawn(attack_once<tcp_stream>(to.http, to, each, times == 1));
+                }
+            }
+        }
+        co_await all.join();
+    });
+}
+
+/// Somebody who behaves, on a thread of his own.
+class good_client {
+  public:
+    explicit good_client(const endpoint& of) : to_(of), works_([this] { work(); }) {}
+
+    ~good_client() { stop(); }
+
+    /// How many records he has sent, each acknowledged; 0 where one was not.
+    std::size_t stop() {
+        ends_ = true;
+        if (works_.joinable()) {
+            works_.join();
+        }
+        return is_well_ ? waited_.size() : 0;
+    }
+
+    /// He has stopped.
+    [[nodiscard]] std::chrono::nanoseconds median() {
+        const auto middle = waited_.begin() + static_cast<std::ptrdiff_t>(waited_.size() / 2);
+        std::ranges::nth_element(waited_, middle);
+        return *middle;
+    }
+
+  private:
+    void work() {
+        const sapwood::owned_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        is_well_ = ::connect(fd.fd(), to_.data(), to_.size()) == 0;
+        const std::string request = post(R"({"good":true})");
+        do {
+            const auto begin = std::chrono::steady_clock::now();
+            char answer[1024];
+            is_well_ = is_well_ &&
+                       ::send(fd.fd(), request.data(), request.size(), MSG_NOSIGNAL) > 0 &&
+                       ::recv(fd.fd(), answer, sizeof(answer), 0) > 0 &&
+                       std::string_view(answer).starts_with("HTTP/1.1 200 ");
+            waited_.push_back(std::chrono::steady_clock::now() - begin);
+            std::this_thread::sleep_for(1ms); // he does not load it himself
+        } while (is_well_ && !ends_);
+    }
+
+    const endpoint to_;
+    std::atomic<bool> ends_ = false;
+    // The thread's, until it has stopped.
+    bool is_well_ = false;
+    std::vector<std::chrono::nanoseconds> waited_;
+    std::thread works_;
+};
+
+/// Somebody who behaves is served while many attack at once; how many records he had.
+std::size_t attack_by_many(target& to, const std::vector<attack>& kinds) {
+    good_client good(to.http);
+    attack_with(to, kinds, attackers_of_a_kind);
+    const std::size_t served = good.stop();
+    CHECK(served > 0);
+    CHECK(good.median() < median_max);
+    return served;
+}
+
+/// One with little room and little patience.
+std::vector<std::string> options(const std::string& lines) {
+    std::vector<std::string> all = {"--durability", "60", "--http", "127.0.0.1:0", "--unix", lines};
+    for (const char* const limit :
+         {"head_seconds=0.3", "body_seconds=0.3", "idle_seconds=0.3", "answer_seconds=0.3",
+          "body_bytes=1000000", "decompressed_bytes=4000000", "held_bytes=4000000"}) {
+        all.insert(all.end(), {"--limit", limit});
+    }
+    return all;
+}
+
+} // namespace
+
+TEST_SUITE("serve_attack") {
+    TEST_CASE("bad input of every kind by many at once: others are served, memory stays as it is, "
+              "and no line is forged") {
+        const temporary_directory sockets;
+        daemon_under_test at(options(sockets / "lines"), 2);
+        const pid_t daemon = at.process->pid();
+        target to{endpoint("127.0.0.1", static_cast<std::uint16_t>(at.ports.at(0))),
+                  endpoint::unix_path(sockets / "lines")};
+        const std::vector<attack> kinds[] = {mistakes_of_bodies(), mistakes_of_framing(), bombs(),
+                                             slow_ones()};
+        for (const auto& each : std::span(kinds).first(3)) {
+            attack_with(to, each, 1); // it keeps what these have taken
+        }
+        std::ofstream(fmt::format("/proc/{}/clear_refs", daemon)) << "5"; // begins VmHWM anew
+        const std::uint64_t before = kib_of(daemon, "VmRSS");
+        std::size_t lines = 0;
+        for (const auto& each : kinds) {
+            lines += attack_by_many(to, each);
+            lines += attackers_of_a_kind *
+                     static_cast<std::size_t>(std::ranges::count(each, true, &attack::is_of_lines));
+        }
+        const std::uint64_t most = kib_of(daemon, "VmHWM");
+        CAPTURE(before);
+        CAPTURE(most);
+        CHECK((SAPWOOD_ADDRESS_SANITIZER || most < before + kib_more_max));
+        CHECK(at.stop().status == 0);
+        CHECK(lines_in(at.log) == lines + to.acknowledged);
+        CHECK(!has(contents_of(at.log), "smuggled"));
+        CHECK(run_program("sapwood", {"verify", at.log}).status == 0);
+    }
+}

@@ -1,0 +1,93 @@
+#include "secured_peer.hpp"
+
+#include <sapwood/connect.hpp>
+#include <sapwood/tcp.hpp>
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <stdexcept>
+#include <utility>
+
+namespace sapwood::tools {
+
+namespace {
+
+std::string_view advice(const std::error_code& why) noexcept {
+    if (why == tls_errc::bad_certificate) {
+        return "; say who has signed its certificate (--tls-ca), and connect by the name that is "
+               "in it";
+    }
+    if (why == tls_errc::refused || why == tls_errc::no_certificate) {
+        return "; it wants a certificate that it believes (--tls-cert, --tls-key)";
+    }
+    if (why == tls_errc::not_tls) {
+        return "; is that a port for TLS?";
+    }
+    return "";
+}
+
+[[noreturn]] void rethrow_with_advice(const std::system_error& failure) {
+    if (failure.code().category() != tls_category()) {
+        throw; // NOLINT(bugprone-exception-escape): called where it is handled
+    }
+    throw std::system_error(failure.code(),
+                            fmt::format("TLS{}: {}", advice(failure.code()), failure.what()));
+}
+
+} // namespace
+
+task<secured_peer> secured_peer::connect(host_and_port to,
+                                         std::shared_ptr<const tls_context> with) {
+    auto plain = std::make_unique<tcp_stream>(co_await connect_to(to.host, to.port));
+    secured_peer made;
+    made.stream_ =
+        std::make_unique<tls_stream>(std::move(plain), std::move(with), tls_use::two_way);
+    try {
+        co_await made.stream_->handshake();
+    } catch (const std::system_error& failure) {
+        rethrow_with_advice(failure);
+    }
+    co_return made;
+}
+
+task<std::size_t> secured_peer::read_some(std::span<char> into) {
+    if (rest_.empty()) {
+        try {
+            piece_ = co_await stream_->receive();
+        } catch (const std::system_error& failure) {
+            rethrow_with_advice(failure);
+        }
+        rest_ = piece_.text();
+    }
+    const std::size_t size = std::min(into.size(), rest_.size());
+    rest_.copy(into.data(), size);
+    rest_.remove_prefix(size);
+    if (rest_.empty()) {
+        piece_ = received();
+    }
+    co_return size;
+}
+
+task<> secured_peer::write_all(std::string_view bytes) {
+    return stream_->write_all(std::span<const char>(bytes));
+}
+
+std::shared_ptr<const tls_context> context_of(const host_and_port& to,
+                                              const tls_send_options& options) {
+    if (options.certificate.empty() != options.key.empty()) {
+        throw std::invalid_argument("--tls-cert and --tls-key are given together");
+    }
+    return std::make_shared<const tls_context>(
+        tls_client_options{.ca = options.ca,
+                           .believes_system = options.ca.empty(),
+                           .certificate = options.certificate,
+                           .key = options.key,
+                           .server = to.host});
+}
+
+bool is_hopeless(const std::error_code& why) noexcept {
+    return why.category() == tls_category() && why != tls_errc::truncated &&
+           why != tls_errc::broken;
+}
+
+} // namespace sapwood::tools
