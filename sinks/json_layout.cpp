@@ -25,9 +25,9 @@ constexpr std::size_t json_sources = 64;
 /// What stands last in what is kept of a source.
 constexpr std::string_view message_begin = ",\"message\":\"";
 /// Of a line but for its texts, and those of what has failed, and the user's fields.
-constexpr std::size_t line_bytes_max = 768;
+constexpr std::size_t json_line_bytes_max = 768;
 /// Of what stands behind the user's fields, and before the next of them.
-constexpr std::size_t line_end_bytes_max = 8;
+constexpr std::size_t json_line_end_bytes_max = 8;
 constexpr std::size_t fraction_digits = 9;
 
 /// Nine digits, of less than 10^9.
@@ -71,7 +71,7 @@ record_parts parts_of(std::string_view fields) noexcept {
 }
 
 /// How it has ended, but for why it has failed.
-char* put_end(char* at, const detail::log_action_view& action) noexcept {
+char* put_ending(char* at, const detail::log_action_view& action) noexcept {
     if (action.is_cancelled()) { // eliot knows no other
         at = put_json_literal(at, ",\"action_status\":\"failed\",\"outcome\":\"cancelled\"");
     } else {
@@ -155,7 +155,7 @@ void json_layout::begin_second(const log_record& record, std::int64_t second) {
         if (text.size() > sizeof(kept.bytes)) {
             to.take(at);
             to.append(text);
-            return to.room(line_bytes_max + 2 * record.message.size());
+            return to.room(json_line_bytes_max + 2 * record.message.size());
         }
         kept.key = key;
     }
@@ -192,7 +192,7 @@ char* json_layout::put_action(const detail::log_action_view& action, const log_r
         to.take(at);
         detail::append_json_own(
             is_message ? ",\"message_type\":" : ",\"action_type\":", record.message, to);
-        at = to.room(line_bytes_max);
+        at = to.room(json_line_bytes_max);
     }
     if (is_message) {
         return at;
@@ -200,13 +200,13 @@ char* json_layout::put_action(const detail::log_action_view& action, const log_r
     if (!action.has_ended()) {
         return put_json_literal(at, ",\"action_status\":\"started\"");
     }
-    at = put_end(at, action);
+    at = put_ending(at, action);
     if (!action.exception.empty()) [[unlikely]] {
         to.take(at);
         detail::append_json_own(",\"exception\":", action.exception, to);
         detail::append_json_own(",\"reason\":", action.reason, to);
         detail::append_json_own(",\"source\":", action.source, to);
-        at = to.room(line_bytes_max);
+        at = to.room(json_line_bytes_max);
     }
     return at;
 }
@@ -219,7 +219,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
         begin_second(record, second);
     }
     const std::size_t digits = to.size() + before_bytes_;
-    char* at = to.room(line_bytes_max + 2 * record.message.size());
+    char* at = to.room(json_line_bytes_max + 2 * record.message.size());
     std::memcpy(at, before_digits_, sizeof(before_digits_));
     at = put_nine_digits(nanoseconds, at + before_bytes_);
     at = put_source(record, at, to);
@@ -230,7 +230,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
     } else {
         to.take(at - message_begin.size() + 1); // but for the comma
         detail::append_json_member("message", record.message, to);
-        at = to.room(line_bytes_max + 2 * record.message.size());
+        at = to.room(json_line_bytes_max + 2 * record.message.size());
     }
     if (record.is_truncated) [[unlikely]] {
         at = put_json_literal(at, ",\"cut\":true");
@@ -246,7 +246,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
                 to.push_back(',');
                 detail::append_json_member(name, text, to);
             });
-            at = to.room(line_bytes_max + 2 * record.message.size());
+            at = to.room(json_line_bytes_max + 2 * record.message.size());
         }
         if (parts.action) {
             at = put_action(parts.action, record, is_plain_text, digits, at, to);
@@ -261,7 +261,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
 char* json_layout::put_users(std::string_view fields, char* at, log_buffer& to) {
     // In the ring a field is longer than what it becomes, unless something is to be escaped.
     to.take(put_json_literal(at, ",\"fields\":{"));
-    at = to.room(fields.size() + line_end_bytes_max);
+    at = to.room(fields.size() + json_line_end_bytes_max);
     bool has_fields = false;
     for (detail::log_field_view field; detail::take_field(fields, field);) {
         if (field.kind > detail::log_field_kind::boolean) {
@@ -277,7 +277,7 @@ char* json_layout::put_users(std::string_view fields, char* at, log_buffer& to) 
         }
         to.take(at);
         detail::append_json_field(field, to);
-        at = to.room(fields.size() + line_end_bytes_max);
+        at = to.room(fields.size() + json_line_end_bytes_max);
     }
     *at++ = '}';
     return at;
