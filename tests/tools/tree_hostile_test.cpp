@@ -258,7 +258,7 @@ TEST_SUITE("tree_hostile") {
         CHECK(done.out.starts_with("u\n└── work/1 ⇒ started "));
         // The log's mark of what did not fit is none of the name.
         const auto cut = tree_of(record("work \\(cut)", "/1 action_status=started"));
-        CHECK(cut.out.starts_with("u\n└── work/1 ⇒ started "));
+        CHECK(has(cut.out, "\n└── work/1 ⇒ started "));
         CHECK(has(done.out, "    ├── order: 1\n    ├── action_children: 7\n"));
         CHECK(has(done.out, "    ├── x/2 "));
         CHECK(has(done.out, "    │   └── action_duration: 9\n"));
