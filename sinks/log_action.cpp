@@ -1,25 +1,14 @@
 #include <sapwood/log_action.hpp>
 
 #include "failure_text.hpp"
-#include "task_uuid.hpp"
 
-#include <sapwood/escape.hpp>
-#include <sapwood/frame_pool.hpp>
-#include <sapwood/log_escape.hpp>
-#include <sapwood/log_write.hpp>
+#include <sapwood/log_backend.hpp>
 
-#include <algorithm>
-#include <cstring>
 #include <mutex>
-#include <new>
 
 namespace sapwood::detail {
 
 namespace {
-
-constexpr std::size_t action_name_bytes_max = 256;
-/// What is copied in one piece, and so may be read behind the tail.
-constexpr std::size_t tail_slack_bytes = 16;
 
 /// Held to look whether nobody knows an action but its scope and its place, and to visit one. A
 /// parent changes only then.
@@ -29,155 +18,26 @@ std::uint64_t resumptions_here() noexcept {
     return running_loop != nullptr ? running_loop->resumptions() : 0;
 }
 
-/// A thread that ends has nobody left to catch what it is parked for, or to end what it is in.
-class thread_activity_end {
-  public:
-    ~thread_activity_end() {
-        if (thread_activity != nullptr) {
-            thread_activity->let_go(thread_activity);
-        }
-    }
-
-    void touch() const noexcept {}
-};
-
-[[gnu::tls_model("initial-exec")]] constinit thread_local bool is_let_go_at_end = false;
-
-[[gnu::noinline]] void let_go_when_thread_ends() noexcept {
-    thread_local const thread_activity_end end;
-    end.touch();
-    is_let_go_at_end = true;
-}
-
 } // namespace
-
-// --- its beginning ---
-
-log_action::log_action(const beginning& how, log_action* parent, bool is_kept_only,
-                       std::uint32_t bytes) noexcept
-    : source_{how.core.backend, how.core.id},
-      backend_id_(how.core.backend->id()),
-      parent_(parent),
-      began_(how.core.backend->ticks()),
-      where_(how.where),
-      bytes_(bytes),
-      importance_(how.importance),
-      exceptions_before_(static_cast<std::int16_t>(std::uncaught_exceptions())),
-      name_is_plain_(is_plain(how.name)),
-      is_sampled_(how.is_sampled),
-      is_kept_only_(is_kept_only) {}
-
-/// And those that it is in, if they are nobody else's: in a loop, for there may be many.
-void log_action::destroy() noexcept {
-    log_action* each = this;
-    do {
-        log_action* const parent = each->parent_;
-        const std::size_t bytes = each->bytes_;
-        each->~log_action();
-        free_frame(each, bytes);
-        each = parent;
-    } while (each != nullptr && each->give_up());
-}
-
-/// As a child of `above`; null: a task of its own, or one that is continued.
-log_action& log_action::make(const beginning& how, log_action* parent, log_action* above,
-                             bool is_kept_only) {
-    const std::string_view name = cut_at_character(how.name, action_name_bytes_max);
-    const std::string_view trace = above != nullptr ? above->given_trace() : how.trace;
-    const std::size_t level_bytes =
-        above != nullptr ? above->level_prefix().size() + 11 : how.numbers.size() + 1;
-    const auto bytes = static_cast<std::uint32_t>(sizeof(log_action) + level_bytes + name.size() +
-                                                  trace.size() + tail_slack_bytes);
-    auto& made = *::new (allocate_frame(bytes)) log_action(how, parent, is_kept_only, bytes);
-    // Nothing fails from here on, so that no number is taken for nothing.
-    char* to = made.tail();
-    if (above != nullptr) {
-        const std::string_view prefix = above->level_prefix();
-        to = put_decimal(to + prefix.copy(to, prefix.size()), above->take_number());
-        *to++ = ',';
-    } else if (!how.numbers.empty()) {
-        to += how.numbers.copy(to, log_place::level_bytes_max - 1);
-        *to++ = ',';
-    }
-    made.level_bytes_ = static_cast<std::uint8_t>(to - made.tail());
-    made.name_bytes_ = static_cast<std::uint16_t>(name.size());
-    to += name.copy(to, name.size());
-    made.has_trace_ = trace.copy(to, trace_bytes) == trace_bytes;
-    if (above != nullptr) {
-        std::memcpy(made.uuid_, above->uuid_, sizeof(made.uuid_));
-        made.is_sampled_ = above->is_sampled_;
-    } else if (how.uuid.size() == sizeof(made.uuid_)) {
-        std::memcpy(made.uuid_, how.uuid.data(), sizeof(made.uuid_));
-    } else {
-        put_new_uuid(made.uuid_);
-    }
-    return made;
-}
-
-/// A task of its own, but in the trace of another one.
-log_action& log_action::make_in_trace_of(const log_action& other, const beginning& how,
-                                         log_action* parent, bool is_kept_only) {
-    const std::string trace = other.trace();
-    beginning anew = how;
-    anew.trace = trace;
-    anew.is_sampled = other.is_sampled_;
-    return make(anew, parent, nullptr, is_kept_only);
-}
-
-log_action& log_action::begin(const beginning& how, std::string_view fields) {
-    const bool is_kept_only = kept_only_flag(how.core, how.importance) != 0;
-    // What is parked has ended when it is known.
-    log_action* const above =
-        current(*how.core.backend, is_kept_only ? log_seen::all : log_seen::shown);
-    activity*& place = current_activity_place();
-    if (auto* const top = static_cast<log_action*>(place); top != nullptr && top->left_.has(&place))
-        [[unlikely]] {
-        top->pop(place); // or they would pile up
-    }
-    auto* const parent = static_cast<log_action*>(place);
-    std::string with_link;
-    log_action* made = nullptr;
-    if (!how.uuid.empty() || how.is_task) {
-        made = &make(how, parent, nullptr, is_kept_only);
-    } else if (above != nullptr && (is_kept_only || above->is_deepest())) [[unlikely]] {
-        // Deeper than a record can tell, or of those that have no numbers: a task of its own, which
-        // says where it belongs.
-        const std::string link = above->task_id();
-        append_field(with_link, field_text(kv("continues", link)));
-        with_link += fields;
-        fields = with_link;
-        made = &make_in_trace_of(*above, how, parent, is_kept_only);
-    } else if (const log_action* const hidden = // what it is in is kept only
-               above == nullptr && parent != nullptr ? current(*how.core.backend, log_seen::all)
-                                                     : nullptr) [[unlikely]] {
-        made = &make_in_trace_of(*hidden, how, parent, is_kept_only);
-    } else {
-        made = &make(how, parent, above, is_kept_only);
-    }
-    if (&place == &thread_activity && !is_let_go_at_end) [[unlikely]] {
-        let_go_when_thread_ends();
-    }
-    made->share();
-    made->home_.store(&place, std::memory_order_relaxed);
-    place = made; // with the place's share of its parent, which is now its own
-    made->write_start(fields);
-    return *made;
-}
 
 log_action* log_action::current(const log_backend& backend, log_seen which) noexcept {
     activity*& place = current_activity_place();
     auto* each = static_cast<log_action*>(place);
-    if (each != nullptr && each->is_skipped_in(place)) [[unlikely]] {
+    const auto is_it = [&](const log_action& one) {
+        return one.backend_id_ == backend.id() && !one.is_skipped_in(place) &&
+               (which == log_seen::all || !one.is_kept_only_);
+    };
+    if (each == nullptr || is_it(*each)) [[likely]] {
+        return each;
+    }
+    if (each->is_skipped_in(place)) {
         settle(place, std::current_exception(), settling::what_is_caught);
         each = static_cast<log_action*>(place);
     }
-    for (; each != nullptr; each = each->parent_) {
-        if (each->backend_id_ == backend.id() && !each->is_skipped_in(place) &&
-            (which == log_seen::all || !each->is_kept_only_)) {
-            return each;
-        }
+    while (each != nullptr && !is_it(*each)) {
+        each = each->parent_;
     }
-    return nullptr;
+    return each;
 }
 
 // --- its end ---
@@ -276,11 +136,31 @@ void log_action::end(const action_failure* failure) noexcept {
         return;
     }
     activity*& place = current_activity_place();
+    // Its scope and this place have it, and both are the caller's.
+    if (place == this && shares() == 2 && home_.load(std::memory_order_relaxed) == &place)
+        [[likely]] {
+        write_end(failure, true);
+        home_.store(nullptr, std::memory_order_relaxed);
+        pop_unseen(place);
+        return;
+    }
     if (place != this) {
         settle(place, std::current_exception(), settling::what_is_caught);
     }
-    write_end(failure);
+    write_end(failure, false);
     leave_for_good(place);
+}
+
+/// pop() of what nobody else has, and nothing was begun in that is there still.
+void log_action::pop_unseen(activity*& place) noexcept {
+    log_action* const next = outer(place);
+    if (next != nullptr && next == parent_) {
+        parent_ = nullptr; // its share is the place's now
+    } else if (next != nullptr) {
+        next->share();
+    }
+    place = next;
+    release_unseen();
 }
 
 void log_action::end_by_exception() noexcept {
@@ -324,7 +204,7 @@ void log_action::settle(activity*& place, const std::exception_ptr& error,
         const action_failure failure = text.failure();
         top->has_ended_ = true;
         top->parked_in_.store(nullptr, std::memory_order_relaxed);
-        top->write_end(&failure);
+        top->write_end(&failure, false);
         top->leave_for_good(place);
     }
 }

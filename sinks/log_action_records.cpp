@@ -100,16 +100,9 @@ char* log_place::put(char* to) const noexcept {
     if (number_ == 0) [[unlikely]] {
         return put_inside(to);
     }
-    char* const uuid = to + log_field_header_bytes;
-    std::memcpy(uuid, inside_->uuid().data(), uuid_bytes);
-    const std::string_view level = inside_->level_prefix();
-    char* const numbers = uuid + uuid_bytes;
-    std::memcpy(numbers, level.data(), 16); // a fixed size needs no call, and the rest is rare
-    if (level.size() > 16) {
-        std::memcpy(numbers + 16, level.data() + 16, level.size() - 16);
-    }
-    char* const end = put_decimal(numbers + level.size(), number_);
-    put_field_header(to, {static_cast<std::uint32_t>(end - uuid), 0, log_field_kind::place});
+    char* const value = to + log_field_header_bytes;
+    char* const end = put_decimal(inside_->put_identity(value), number_);
+    put_field_header(to, {static_cast<std::uint32_t>(end - value), 0, log_field_kind::place});
     return end;
 }
 
@@ -131,42 +124,96 @@ log_place log_place::take_inside(const log_backend& backend, bool is_kept_only) 
                              : log_place(inside, is_kept_only ? 0 : inside->take_number());
 }
 
-std::uint8_t log_action::frame_flags() const noexcept {
-    return static_cast<std::uint8_t>((name_is_plain_ ? log_frame::plain : 0) |
-                                     (is_kept_only_ ? log_frame::kept_only : 0));
+/// What the last record of most says of itself.
+struct log_action::last_words {
+    std::int64_t duration_ns;
+    std::uint32_t number;
+    std::uint32_t children;
+};
+
+/// The first record, or the last one of what ended well, where that is all that there is to say: in
+/// one field, and straight into the ring. False, and nothing done, where it is not, or too long.
+[[gnu::always_inline]] inline bool log_action::put_in_short(std::uint64_t ticks,
+                                                            const last_words* last,
+                                                            std::string_view users) const noexcept {
+    log_backend& backend = *source_.backend;
+    const log_producer* const producer = backend.producer();
+    const std::size_t bytes_max = name_bytes_ + log_field_header_bytes + log_place::times_bytes +
+                                  identity_bytes() + identity_bytes_at_once + users.size();
+    if (backend.wants_context() || producer == nullptr ||
+        frame_bytes(bytes_max + log_text_overrun_bytes_max) > producer->writer.frame_bytes_max())
+        [[unlikely]] {
+        return false;
+    }
+    const auto put = [&](char* to) __attribute__((always_inline)) {
+        char* const message_end = put_text(to, name());
+        char* const value = message_end + log_field_header_bytes;
+        char* at = value;
+        if (last != nullptr) {
+            std::memcpy(at, &last->duration_ns, 8);
+            std::memcpy(at + 8, &last->children, 4);
+            at += log_place::times_bytes;
+        }
+        at = put_decimal(put_identity(at), last != nullptr ? last->number : 1);
+        put_field_header(message_end,
+                         {static_cast<std::uint32_t>(at - value), 0,
+                          last != nullptr ? log_field_kind::succeeded : log_field_kind::begun});
+        return log_text_ends{message_end, at + users.copy(at, users.size())};
+    };
+    put_record(source_, importance_, frame_flags_ | log_frame::has_fields, bytes_max, put, ticks);
+    return true;
 }
 
 void log_action::write_start(std::string_view fields) noexcept {
+    next_.store(2, std::memory_order_relaxed); // nobody else knows it yet
+    if (put_in_short(began_, nullptr, fields)) [[likely]] {
+        return;
+    }
     own_fields own(own_bytes_max(*source_.backend));
-    own.place({this, 1}); // nobody else knows it yet
-    next_.store(2, std::memory_order_relaxed);
+    own.place({this, 1});
     own.add(log_field_kind::status, "started");
     add_context(own, *source_.backend, where_, false);
-    put_action_record(source_, importance_, frame_flags(), name(), own.view(), fields);
+    put_action_record(source_, importance_, frame_flags_, name(), own.view(), fields);
 }
 
-void log_action::write_end(const action_failure* failure) noexcept {
+/// Where it is nobody else's, nobody takes a number meanwhile.
+void log_action::write_end(const action_failure* failure, bool is_nobody_elses) noexcept {
     log_backend& backend = *source_.backend;
     if (backend.id() != backend_id_) {
         return; // in a forked child: it is its parent's
     }
-    const std::uint64_t ended = ended_ != 0 ? ended_ : backend.ticks();
-    const std::uint32_t number = take_number();
+    const std::uint64_t now = backend.ticks();
+    const std::uint32_t number =
+        is_nobody_elses ? next_.load(std::memory_order_relaxed) : take_number();
+    const last_words last{.duration_ns = ticks_to_ns((ended_ != 0 ? ended_ : now) - began_,
+                                                     backend.ticks_are_trusted()),
+                          .number = number,
+                          .children = number - 2};
+    if (failure == nullptr) [[likely]] {
+        const std::string_view users = more_success_ != nullptr
+                                           ? std::string_view(*more_success_)
+                                           : std::string_view(success_, success_bytes_);
+        if (!put_in_short(now, &last, users)) [[unlikely]] {
+            write_long_end(last, nullptr, users);
+        }
+    } else {
+        write_long_end(last, failure, {});
+    }
+}
+
+void log_action::write_long_end(const last_words& last, const action_failure* failure,
+                                std::string_view users) noexcept {
+    log_backend& backend = *source_.backend;
     own_fields own(own_bytes_max(backend));
-    own.place({this, number});
+    own.place({this, last.number});
     own.add(log_field_kind::status, failure == nullptr                              ? "succeeded"
                                     : failure->outcome == action_outcome::cancelled ? "cancelled"
                                                                                     : "failed");
-    own.add_number(log_field_kind::duration,
-                   ticks_to_ns(ended - began_, backend.ticks_are_trusted()));
-    own.add_number(log_field_kind::children, number - 2);
+    own.add_number(log_field_kind::duration, last.duration_ns);
+    own.add_number(log_field_kind::children, last.children);
     add_context(own, backend, where_, true);
     level importance = importance_;
-    std::string_view users;
-    if (failure == nullptr) {
-        users = more_success_ != nullptr ? std::string_view(*more_success_)
-                                         : std::string_view(success_, success_bytes_);
-    } else {
+    if (failure != nullptr) {
         own.add(log_field_kind::exception, failure->exception.substr(0, 256));
         char place[256];
         const std::string_view file(where_.file_name());
@@ -179,7 +226,7 @@ void log_action::write_end(const action_failure* failure) noexcept {
             importance = std::max(importance, level::error);
         }
     }
-    put_action_record(source_, importance, frame_flags(), name(), own.view(), users);
+    put_action_record(source_, importance, frame_flags_, name(), own.view(), users);
 }
 
 } // namespace sapwood::detail

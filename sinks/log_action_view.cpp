@@ -20,11 +20,19 @@ void read_number(std::string_view bytes, Number& to) noexcept {
 
 } // namespace
 
-void log_action_view::take(const log_field_view& field) noexcept {
+void log_action_view::take_other(const log_field_view& field) noexcept {
     switch (field.kind) {
-    case log_field_kind::place:
-        uuid = field.value.substr(0, log_place::uuid_bytes);
-        level = field.value.substr(std::min(log_place::uuid_bytes, field.value.size()));
+    case log_field_kind::begun:
+        take_place(field.value);
+        status = "started";
+        return;
+    case log_field_kind::succeeded:
+        if (field.value.size() >= log_place::times_bytes) {
+            std::memcpy(&duration_ns, field.value.data(), sizeof(duration_ns));
+            std::memcpy(&children, field.value.data() + sizeof(duration_ns), sizeof(children));
+            take_place(field.value.substr(log_place::times_bytes));
+            status = "succeeded";
+        }
         return;
     case log_field_kind::status:
         status = field.value;
@@ -57,9 +65,15 @@ log_action_view log_action_view::of(std::string_view fields) noexcept {
 
 std::string_view put_seconds(std::int64_t ns, char* to) noexcept {
     const auto all = static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 0));
-    char* at = put_decimal(to, all / 1'000'000'000);
+    auto rest = static_cast<std::uint32_t>(all);
+    char* at = to;
+    if (all < 1'000'000'000) [[likely]] {
+        *at++ = '0';
+    } else {
+        at = put_decimal(to, all / 1'000'000'000);
+        rest = static_cast<std::uint32_t>(all % 1'000'000'000);
+    }
     *at++ = '.';
-    const auto rest = static_cast<std::uint32_t>(all % 1'000'000'000);
     *at++ = static_cast<char>('0' + rest / 100'000'000);
     const std::uint64_t digits = eight_digits(rest % 100'000'000) | eight_ascii_zeros;
     std::memcpy(at, &digits, 8);

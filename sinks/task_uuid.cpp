@@ -14,11 +14,10 @@ namespace {
 /// How many forks lie between this process and the first one that asked.
 unsigned forks_seen = 0;
 
-unsigned forks() noexcept {
+void count_forks() noexcept {
     static const int registered =
         ::pthread_atfork(nullptr, nullptr, [] { ++forks_seen; }); // in the child
     (void)registered;
-    return forks_seen;
 }
 
 /// xoshiro256++ (Blackman and Vigna, 2019): unguessable is not what a task's number has to be, only
@@ -39,11 +38,12 @@ class uuid_source {
 
     /// A forked child would otherwise give its tasks its parent's numbers.
     void seed_where_needed() noexcept {
-        if (seeded_for_ != forks() + 1) [[unlikely]] {
+        if (seeded_for_ != forks_seen + 1) [[unlikely]] {
+            count_forks();
             if (::getrandom(state_, sizeof(state_), GRND_NONBLOCK) != sizeof(state_)) {
                 seed_from_clock(); // early in the machine's life, or forbidden
             }
-            seeded_for_ = forks() + 1;
+            seeded_for_ = forks_seen + 1;
         }
     }
 
@@ -62,44 +62,48 @@ class uuid_source {
     unsigned seeded_for_ = 0;
 };
 
-constinit thread_local uuid_source uuids;
+[[gnu::tls_model("initial-exec")]] constinit thread_local uuid_source uuids;
 
-/// The 16 digits of eight bytes, the highest first.
-void put_sixteen_digits(std::uint64_t value, char* to) noexcept {
+/// Eight digits, a nibble each, the lowest first: of a number by chance that is as good as another
+/// order.
+std::uint64_t eight_hex_digits(std::uint32_t value) noexcept {
     // A nibble to each byte, then a digit of each: 0 to 9 are '0' and so on, 10 to 15 are 'a'.
-    const auto digits_of = [](std::uint32_t part) {
-        std::uint64_t spread = part;
-        spread = (spread | spread << 16) & 0x0000'ffff'0000'ffff;
-        spread = (spread | spread << 8) & 0x00ff'00ff'00ff'00ff;
-        spread = (spread | spread << 4) & 0x0f0f'0f0f'0f0f'0f0f;
-        const std::uint64_t letters =
-            ((spread + 0x0606'0606'0606'0606) >> 4) & 0x0101'0101'0101'0101;
-        return __builtin_bswap64(spread + 0x3030'3030'3030'3030 + letters * ('a' - '0' - 10));
-    };
-    const std::uint64_t high = digits_of(static_cast<std::uint32_t>(value >> 32));
-    const std::uint64_t low = digits_of(static_cast<std::uint32_t>(value));
-    std::memcpy(to, &high, 8);
-    std::memcpy(to + 8, &low, 8);
+    std::uint64_t spread = value;
+    spread = (spread | spread << 16) & 0x0000'ffff'0000'ffff;
+    spread = (spread | spread << 8) & 0x00ff'00ff'00ff'00ff;
+    spread = (spread | spread << 4) & 0x0f0f'0f0f'0f0f'0f0f;
+    const std::uint64_t letters = ((spread + 0x0606'0606'0606'0606) >> 4) & 0x0101'0101'0101'0101;
+    return spread + 0x3030'3030'3030'3030 + letters * ('a' - '0' - 10);
+}
+
+/// Eight digits, with a dash in their middle.
+char* put_divided(char* to, std::uint64_t digits) noexcept {
+    const auto first = static_cast<std::uint32_t>(digits);
+    const auto second = static_cast<std::uint32_t>(digits >> 32);
+    std::memcpy(to, &first, 4);
+    to[4] = '-';
+    std::memcpy(to + 5, &second, 4);
+    return to + 9;
 }
 
 } // namespace
 
 void put_new_uuid(char* to) noexcept {
     uuids.seed_where_needed();
-    const std::uint64_t high = (uuids.next() & ~std::uint64_t{0xf000}) | 0x4000; // version 4
-    const std::uint64_t low = (uuids.next() & ~(std::uint64_t{3} << 62)) | std::uint64_t{1} << 63;
-    char digits[32];
-    put_sixteen_digits(high, digits);
-    put_sixteen_digits(low, digits + 16);
-    std::memcpy(to, digits, 8);
+    const std::uint64_t high = uuids.next();
+    const std::uint64_t low = uuids.next();
+    // The thirteenth digit is the version, 4; the seventeenth is 8, 9, a or b.
+    const auto middle =
+        static_cast<std::uint32_t>((high >> 32 & ~std::uint64_t{0xf'0000}) | 0x4'0000);
+    const auto variant = static_cast<std::uint32_t>((low & ~std::uint64_t{0xc}) | 0x8);
+    const std::uint64_t first = eight_hex_digits(static_cast<std::uint32_t>(high));
+    const std::uint64_t last = eight_hex_digits(static_cast<std::uint32_t>(low >> 32));
+    std::memcpy(to, &first, 8);
     to[8] = '-';
-    std::memcpy(to + 9, digits + 8, 4);
-    to[13] = '-';
-    std::memcpy(to + 14, digits + 12, 4);
-    to[18] = '-';
-    std::memcpy(to + 19, digits + 16, 4);
-    to[23] = '-';
-    std::memcpy(to + 24, digits + 20, 12);
+    to = put_divided(to + 9, eight_hex_digits(middle));
+    *to++ = '-';
+    to = put_divided(to, eight_hex_digits(variant));
+    std::memcpy(to, &last, 8);
 }
 
 } // namespace sapwood::detail

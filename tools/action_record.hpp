@@ -101,7 +101,7 @@ class action_reader {
     static constexpr std::size_t line_bytes_max = 16u << 20;
     /// So deep a place, and such a number in one, no program has.
     static constexpr std::size_t depth_max = 1'000'000;
-    static constexpr std::uint64_t number_max = 4'000'000'000;
+    static constexpr std::uint64_t number_max = 0xffff'ffff; // as a log counts
     /// A line of brackets has millions, which would take a gigabyte.
     static constexpr std::size_t fields_max = 10'000;
 

@@ -246,7 +246,7 @@ action_reader::outcome action_reader::read_place() {
     for (const dom::element each : level) {
         std::uint64_t number = 0;
         if (each.get(number) != simdjson::SUCCESS || number == 0 || number > number_max) {
-            why_ = "its task_level has something else than numbers from 1 to 4,000,000,000";
+            why_ = "its task_level has something else than numbers from 1 to 4,294,967,295";
             return outcome::broken;
         }
         if (record_.level.size() == depth_max) {

@@ -1,6 +1,7 @@
 #include "action_record_text.hpp"
 
 #include <sapwood/escape.hpp>
+#include <sapwood/log_record.hpp>
 
 #include <algorithm>
 #include <array>
@@ -119,6 +120,10 @@ void read_text(std::string_view text, place_of_text& to) {
             to.fields.push_back(*found);
         }
     });
+    // Of a start that was cut: it is no part of the name, which the end has as well.
+    if (!to.status.empty() && to.message.ends_with(log_record::cut_mark)) {
+        to.message.remove_suffix(log_record::cut_mark.size());
+    }
 }
 
 /// A text of JSON that says what `text`, which is escaped, was; false where JSON cannot, and it

@@ -53,8 +53,17 @@ class activity {
         return shares_.load(std::memory_order_acquire);
     }
 
+    /// share() and release() of one that nobody else has a share of, nor looks at; not the last.
+    void share_unseen() noexcept { add_shares_unseen(1); }
+
+    void release_unseen() noexcept { add_shares_unseen(~std::uint32_t{0}); }
+
   private:
     virtual void destroy() noexcept = 0;
+
+    void add_shares_unseen(std::uint32_t count) noexcept {
+        shares_.store(shares_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+    }
 
     std::atomic<std::uint32_t> shares_{1};
 };

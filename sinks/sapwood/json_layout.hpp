@@ -17,8 +17,10 @@
 #include <sapwood/log_record.hpp>
 #include <sapwood/text_layout.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sapwood {
@@ -39,24 +41,33 @@ class json_layout final : public log_layout {
     [[nodiscard]] crash_form in_crash() const noexcept override { return crash_form::json; }
 
   private:
-    /// Who logs, at which level, as text.
+    /// What stands between the digits of the time and the message: who logs, at which level.
     struct source {
         std::uint64_t key = ~std::uint64_t{0};
         std::uint32_t size = 0;
-        char bytes[100] = {};
+        char bytes[128] = {};
     };
 
     void begin_second(const log_record& record, std::int64_t second);
-    void append_source(const log_record& record, log_buffer& to);
-    void append_action(const detail::log_action_view& action, const log_record& record,
-                       bool is_plain_text, std::uint32_t nanoseconds, log_buffer& to);
-    static void append_users(std::string_view fields, log_buffer& to);
+    [[nodiscard]] std::string_view make_source(const log_record& record, source& kept);
+
+    // These write at `at`, which to.room() gave, and return the end.
+    char* put_source(const log_record& record, char* at, log_buffer& to);
+    char* put_action(const detail::log_action_view& action, const log_record& record,
+                     bool is_plain_text, std::size_t digits, char* at, log_buffer& to);
+    static char* put_users(std::string_view fields, char* at, log_buffer& to);
 
     text_layout time_;
     std::int64_t second_ = -1;
-    std::string before_digits_;
+    /// Of all lines of this second: what stands before the digits of the time, and before those of
+    /// an action's time stamp. Fixed sizes need no call to be copied.
+    char before_digits_[32] = {};
+    std::size_t before_bytes_ = 0;
+    char stamp_[32] = {};
+    std::size_t stamp_bytes_ = 0;
     std::string after_digits_;
     std::vector<source> sources_;
+    std::string long_source_;
 };
 
 /// logfmt: `time=2026-11-21T22:39:56.123456789Z level=info thread=1234 logger=app.db

@@ -50,6 +50,10 @@ enum class log_field_kind : std::uint8_t {
     source,
     duration,
     children,
+    // The same in one field, for most: of a first record its place; of one that ended well the
+    // duration, the children and the place.
+    begun,
+    succeeded,
 };
 
 /// A field in the ring: this, the key, the value; nothing is aligned.

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <source_location>
@@ -93,14 +94,30 @@ class log_action final : public activity {
         return next_.fetch_add(1, std::memory_order_relaxed);
     }
 
-    [[nodiscard]] std::string_view uuid() const noexcept { return {uuid_, sizeof(uuid_)}; }
+    [[nodiscard]] std::string_view uuid() const noexcept { return {tail(), log_place::uuid_bytes}; }
 
     /// Numbers, each with a comma behind it, to which a record adds its own.
-    [[nodiscard]] std::string_view level_prefix() const noexcept { return {tail(), level_bytes_}; }
+    [[nodiscard]] std::string_view level_prefix() const noexcept {
+        return {tail() + log_place::uuid_bytes, level_bytes_};
+    }
 
     [[nodiscard]] std::string_view name() const noexcept {
-        return {tail() + level_bytes_, name_bytes_};
+        return {tail() + identity_bytes(), name_bytes_};
     }
+
+    /// The UUID and level_prefix(): returns their end, behind which so many bytes may be
+    /// overwritten that it is identity_bytes_at_once in all.
+    [[gnu::always_inline]] char* put_identity(char* to) const noexcept {
+        std::memcpy(to, tail(), identity_bytes_at_once); // a fixed size needs no call
+        const std::size_t bytes = identity_bytes();
+        if (bytes > identity_bytes_at_once) [[unlikely]] {
+            std::memcpy(to + identity_bytes_at_once, tail() + identity_bytes_at_once,
+                        bytes - identity_bytes_at_once);
+        }
+        return to + bytes;
+    }
+
+    static constexpr std::size_t identity_bytes_at_once = 64;
 
     // --- a visit's, on whose place its caller is ---
 
@@ -141,7 +158,7 @@ class log_action final : public activity {
 
     /// The same; empty where it is in nobody else's.
     [[nodiscard]] std::string_view given_trace() const noexcept {
-        return {tail() + level_bytes_ + name_bytes_, has_trace_ ? trace_bytes : 0};
+        return {tail() + identity_bytes() + name_bytes_, has_trace_ ? trace_bytes : 0};
     }
 
     // --- activity ---
@@ -161,6 +178,11 @@ class log_action final : public activity {
                                           log_action* above, bool is_kept_only);
     [[nodiscard]] static log_action& make_in_trace_of(const log_action& other, const beginning& how,
                                                       log_action* parent, bool is_kept_only);
+    [[nodiscard]] static log_action& make_apart(const log_action& above, const beginning& how,
+                                                log_action* parent, bool is_kept_only,
+                                                std::string& fields);
+    log_action& put_in(activity*& place, std::string_view fields) noexcept;
+
     enum class settling : std::uint8_t { what_is_caught, all };
 
     [[nodiscard]] bool is_skipped_in(activity* const& place) const noexcept {
@@ -172,11 +194,16 @@ class log_action final : public activity {
     void step_out_from_below(log_action& above, activity* const& place) noexcept;
     static void settle(activity*& place, const std::exception_ptr& error, settling which) noexcept;
     void pop(activity*& place) noexcept;
+    void pop_unseen(activity*& place) noexcept;
     void leave_place(activity*& place) noexcept;
     void leave_for_good(activity*& place) noexcept;
-    [[nodiscard]] std::uint8_t frame_flags() const noexcept;
+    struct last_words;
+    [[nodiscard]] bool put_in_short(std::uint64_t ticks, const last_words* last,
+                                    std::string_view users) const noexcept;
     void write_start(std::string_view fields) noexcept;
-    void write_end(const action_failure* failure) noexcept;
+    void write_end(const action_failure* failure, bool is_nobody_elses) noexcept;
+    void write_long_end(const last_words& last, const action_failure* failure,
+                        std::string_view users) noexcept;
 
     [[nodiscard]] const char* tail() const noexcept {
         return reinterpret_cast<const char*>(this) + sizeof(*this);
@@ -184,6 +211,12 @@ class log_action final : public activity {
 
     [[nodiscard]] char* tail() noexcept { return reinterpret_cast<char*>(this) + sizeof(*this); }
 
+    [[nodiscard]] std::size_t identity_bytes() const noexcept {
+        return log_place::uuid_bytes + level_bytes_;
+    }
+
+    /// What is copied in one piece, and so may be read behind the tail.
+    static constexpr std::size_t tail_slack_bytes = identity_bytes_at_once - log_place::uuid_bytes;
     static constexpr std::size_t success_bytes_max = 160;
     static constexpr std::size_t trace_bytes = 32;
 
@@ -198,13 +231,12 @@ class log_action final : public activity {
     std::uint8_t level_bytes_;
     level importance_;
     std::int16_t exceptions_before_;
-    bool name_is_plain_;
+    std::uint8_t frame_flags_; // of its records
     bool has_trace_ = false;
     bool is_sampled_ = true;
     /// Of a level that is made for outputs only that keep such, and so are its records. It takes no
     /// number, and gives none.
     bool is_kept_only_;
-    char uuid_[log_place::uuid_bytes];
 
     // Any thread.
     mutable std::atomic<std::uint32_t> next_{1};
@@ -223,7 +255,7 @@ class log_action final : public activity {
     std::shared_ptr<void> keeper_;
     std::unique_ptr<std::string> more_success_;
     char success_[success_bytes_max]; // NOLINT: filled where success_bytes_ says so
-    // Behind it: the level, the name, the trace.
+    // Behind it, constant: the UUID, the level, the name, the trace, and tail_slack_bytes.
 };
 
 } // namespace sapwood::detail

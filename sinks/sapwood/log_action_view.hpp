@@ -2,8 +2,10 @@
 // see action.hpp. Borrowed from the record. Any thread; it allocates nothing.
 #pragma once
 
+#include <sapwood/log_place.hpp>
 #include <sapwood/log_record.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -30,10 +32,25 @@ struct log_action_view {
     [[nodiscard]] bool is_cancelled() const noexcept { return status == "cancelled"; }
 
     /// What the field says of it, if it does.
-    void take(const log_field_view& field) noexcept;
+    void take(const log_field_view& field) noexcept {
+        if (field.kind == log_field_kind::place) [[likely]] {
+            take_place(field.value);
+        } else {
+            take_other(field);
+        }
+    }
 
     /// Of a record's fields.
     [[nodiscard]] static log_action_view of(std::string_view fields) noexcept;
+
+  private:
+    void take_place(std::string_view value) noexcept {
+        const std::size_t uuid_bytes = std::min(log_place::uuid_bytes, value.size());
+        uuid = {value.data(), uuid_bytes};
+        level = {value.data() + uuid_bytes, value.size() - uuid_bytes};
+    }
+
+    void take_other(const log_field_view& field) noexcept;
 };
 
 /// The action's time in seconds, with nine digits behind the point: into `to`, of at least 40

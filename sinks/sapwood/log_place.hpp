@@ -23,6 +23,8 @@ class log_place {
     static constexpr std::size_t level_bytes_max = 192;
     /// As a field in a ring.
     static constexpr std::size_t bytes_max = 7 + uuid_bytes + level_bytes_max + 10 + 8;
+    /// Of an action's last record, in front of the place: its duration, and how many children.
+    static constexpr std::size_t times_bytes = 8 + 4;
 
     log_place() = default;
 

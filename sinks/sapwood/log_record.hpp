@@ -67,25 +67,54 @@ namespace detail {
 struct log_field_view {
     std::string_view key;
     std::string_view value;
-    log_field_kind kind;
+    log_field_kind kind{};
 };
+
+/// Takes the first field off `fields`. False, and there is nothing more to be read, where there is
+/// none that is whole.
+[[nodiscard, gnu::always_inline]] inline bool take_field(std::string_view& fields,
+                                                         log_field_view& field) noexcept {
+    if (fields.size() < log_field_header_bytes) {
+        return false;
+    }
+    log_field_header head{};
+    std::memcpy(&head.value_bytes, fields.data(), 4);
+    std::memcpy(&head.key_bytes, fields.data() + 4, 2);
+    std::memcpy(&head.kind, fields.data() + 6, 1);
+    const char* const key = fields.data() + log_field_header_bytes;
+    const std::size_t bytes = std::size_t{head.key_bytes} + head.value_bytes;
+    if (fields.size() - log_field_header_bytes < bytes) {
+        return false;
+    }
+    field = {{key, head.key_bytes}, {key + head.key_bytes, head.value_bytes}, head.kind};
+    fields = {key + bytes, fields.size() - log_field_header_bytes - bytes};
+    return true;
+}
 
 /// Calls `visit` with each log_field_view of `fields`.
 template <class Visit>
 void for_each_field(std::string_view fields, Visit&& visit) {
-    while (fields.size() >= log_field_header_bytes) {
-        log_field_header head{};
-        std::memcpy(&head.value_bytes, fields.data(), 4);
-        std::memcpy(&head.key_bytes, fields.data() + 4, 2);
-        std::memcpy(&head.kind, fields.data() + 6, 1);
-        fields.remove_prefix(log_field_header_bytes);
-        if (fields.size() < head.key_bytes || fields.size() - head.key_bytes < head.value_bytes) {
-            return;
-        }
-        visit(log_field_view{fields.substr(0, head.key_bytes),
-                             fields.substr(head.key_bytes, head.value_bytes), head.kind});
-        fields.remove_prefix(std::size_t{head.key_bytes} + head.value_bytes);
+    for (log_field_view field; take_field(fields, field);) {
+        visit(field);
     }
+}
+
+/// Calls `visit` with those that the record says of itself, which are the first ones; returns the
+/// user's, behind them.
+template <class Visit>
+[[nodiscard]] std::string_view for_each_own_field(std::string_view fields, Visit&& visit) {
+    constexpr std::size_t kind_at = 6;
+    log_field_view field;
+    while (fields.size() >= log_field_header_bytes) {
+        if (static_cast<log_field_kind>(fields[kind_at]) <= log_field_kind::boolean) {
+            return fields;
+        }
+        if (!take_field(fields, field)) {
+            break;
+        }
+        visit(field);
+    }
+    return {};
 }
 
 /// Calls `visit` with the name and the text of where in the source, and in which task, a record was

@@ -62,11 +62,12 @@ struct log_text_ends {
 
 /// Puts a record into the ring. `put(to)` writes the message and the fields, `text_bytes_max` at
 /// most, and returns log_text_ends; it may overwrite log_text_overrun_bytes_max bytes behind them.
-/// They must fit; see put_long_record. `core` is a log_core, or a log_action_source.
+/// They must fit; see put_long_record. `core` is a log_core, or a log_action_source. `now`, where
+/// it is not 0, are ticks that were read since the thread's last record.
 template <class Core, class Put>
 [[gnu::always_inline]] inline void put_record(const Core& core, level importance,
                                               std::uint8_t flags, std::size_t text_bytes_max,
-                                              Put&& put) {
+                                              Put&& put, std::uint64_t now = 0) {
     log_backend& backend = *core.backend;
     log_producer* const producer = backend.producer();
     if (producer == nullptr) [[unlikely]] {
@@ -81,10 +82,11 @@ template <class Core, class Put>
         if (place == nullptr) {
             return;
         }
+        now = 0;
     }
     // Behind the wait for room, if there was one: what another thread has logged meanwhile is
     // older.
-    const std::uint64_t ticks = backend.ticks();
+    const std::uint64_t ticks = now != 0 ? now : backend.ticks();
     char* const text = place + sizeof(log_frame);
     const log_text_ends ends = put(text);
     const auto text_bytes = static_cast<std::size_t>(ends.fields - text);

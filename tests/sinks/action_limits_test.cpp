@@ -10,11 +10,13 @@
 #include <sapwood/sanitizers.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <doctest/doctest.h>
 #include <functional>
 #include <map>
 #include <new>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -239,5 +241,29 @@ TEST_SUITE("action_limits") {
         CHECK(calls == 0);
         CHECK(failures > 5);
         CHECK(is_complete(all.lines()));
+    }
+
+    TEST_CASE("a foreign record has its number, and its time, where its fields do not fit") {
+        action_log all{.ring_bytes = 4096};
+        const std::string function(600, 'f');
+        const std::string message(2000, 'm');
+        const log_record::time_point when(std::chrono::hours(1));
+        auto outer = all.log.start_action("outer");
+        const auto put = [&](std::string_view said, std::string_view called) {
+            detail::put_foreign(
+                detail::logger_access::core(all.log),
+                {.message = said, .when = when, .thread = 7, .file = "a.cpp", .function = called});
+        };
+        put("short", function);
+        put(message, function);
+        put(message, "work");
+        outer.succeed();
+        const auto lines = all.lines();
+        CHECK(is_complete(lines));
+        REQUIRE(lines.size() == 5);
+        for (const auto& line : lines) {
+            const bool is_foreign = line.type.empty();
+            CHECK((line.text.find("1970-01-01T01:00:00.") != line.text.npos) == is_foreign);
+        }
     }
 }

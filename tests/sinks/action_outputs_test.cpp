@@ -157,4 +157,28 @@ TEST_SUITE("action_outputs") {
         const auto all = keeps.outline();
         CHECK(std::ranges::count(all, "hiddenf@2") == 1);
     }
+
+    TEST_CASE("an action that is kept, and goes on when what is kept is written, has its end among "
+              "what is written next") {
+        const output_text shows;
+        const output_text keeps;
+        logger_options options;
+        options.outputs.push_back(shows.with());
+        options.outputs.push_back(keeps.with(keeping()));
+        const logger log(std::move(options));
+        {
+            auto hidden = log.start_action(level::debug, "hidden");
+            log.error("it failed");
+        }
+        log.flush_blocking();
+        const auto until_then = keeps.outline();
+        CHECK(std::ranges::count(until_then, "hidden+@1") == 1);
+        CHECK(std::ranges::count(until_then, "hiddens@2") == 0);
+        log.error("it failed again");
+        log.flush_blocking();
+        const auto all = keeps.outline();
+        CHECK(std::ranges::count(all, "hidden+@1") == 1);
+        CHECK(std::ranges::count(all, "hiddens@2") == 1);
+        CHECK(shows.outline() == strings{"it failed", "it failed again"});
+    }
 }

@@ -92,6 +92,15 @@ std::string fields_of(const action_log& all, std::size_t line) {
     return found == text.npos ? "" : text.substr(found + 9);
 }
 
+task<bool> has_thrown(task<> one) {
+    try {
+        co_await std::move(one);
+    } catch (const std::runtime_error&) {
+        co_return true;
+    }
+    co_return false;
+}
+
 } // namespace
 
 TEST_SUITE("log_call") {
@@ -358,5 +367,32 @@ TEST_SUITE("log_call") {
         all.log.call(
             {.name = name, .arguments = name}, [](int) {}, 1);
         CHECK(test::allocations() == before);
+    }
+
+    CO_TEST_CASE("a call that fails says where it was made, of functions and of coroutines") {
+        action_log all;
+        const auto fails = [](int) -> int { throw std::runtime_error("no"); };
+        const auto fails_later = [](int) -> task<> {
+            co_await sleep_for(1ms);
+            throw std::runtime_error("no");
+        };
+        std::vector<int> made_at;
+        const auto source_of = [&](std::size_t call) {
+            const std::string source = all.lines().at(2 * call + 1).source;
+            return source.substr(source.rfind('/') + 1);
+        };
+        const auto here = [&made_at](int line) {
+            made_at.push_back(line);
+            return 1;
+        };
+        CHECK_THROWS(all.log.call("named", fails, here(__LINE__)));
+        CHECK_THROWS(SAPWOOD_LOG_CALL(all.log, fails, here(__LINE__)));
+        auto named = all.log.call("named", fails_later, here(__LINE__));
+        auto by_macro = SAPWOOD_LOG_CALL(all.log, fails_later, here(__LINE__));
+        CHECK(co_await has_thrown(std::move(named)));
+        CHECK(co_await has_thrown(std::move(by_macro)));
+        for (std::size_t call = 0; call < 4; ++call) {
+            CHECK(source_of(call) == "log_call_test.cpp:" + std::to_string(made_at.at(call)));
+        }
     }
 }

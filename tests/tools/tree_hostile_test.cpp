@@ -256,6 +256,9 @@ TEST_SUITE("tree_hostile") {
                                    "action_children=5"));
         CHECK(done.err.empty());
         CHECK(done.out.starts_with("u\n└── work/1 ⇒ started "));
+        // The log's mark of what did not fit is none of the name.
+        const auto cut = tree_of(record("work \\(cut)", "/1 action_status=started"));
+        CHECK(has(cut.out, "\n└── work/1 ⇒ started "));
         CHECK(has(done.out, "    ├── order: 1\n    ├── action_children: 7\n"));
         CHECK(has(done.out, "    ├── x/2 "));
         CHECK(has(done.out, "    │   └── action_duration: 9\n"));
@@ -321,6 +324,11 @@ TEST_SUITE("tree_hostile") {
         CHECK(has(alone.out, "└── <unnamed>/1/1/1/1/1/1/1/1/…/1/1/1/1/1/1/1/1 (of 99999 actions "
                              "around it nothing is here)\n"));
         CHECK(has(alone.out, "    ├── (numbers 2 to 3999999999 are missing)\n"));
+        // As far as a log counts, and what an id may name.
+        CHECK(has(tree_of(start("w", "1") + end("w", "4294967295")).out,
+                  "(numbers 2 to 4294967294 are missing)\n"));
+        CHECK(has(tree_of(start("w", "1") + end("w", "4294967296")).err,
+                  "numbers from 1 to 4,294,967,295"));
     }
 
     TEST_CASE("long values are cut at a character, and all of them is shown where that is asked") {
