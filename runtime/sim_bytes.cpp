@@ -220,6 +220,9 @@ void sim_bytes::lose(sim_random& chance) {
     std::size_t reached = 0;
     // A sync of a range has made durable what the length was then.
     const std::size_t before = sized_ > 0 ? changes_[sized_ - 1].size_after : disk_.size();
+    for (std::size_t i = 0; i < changes_.size(); ++i) {
+        clear_cut_off(i);
+    }
     for (std::size_t i = sized_; i < changes_.size(); ++i) {
         limit = std::min(limit, changes_[i].size_after);
     }

@@ -426,8 +426,13 @@ task<> durable_writer::begin_segment() {
     is_poisoned_ = false;
     is_changed_in_crash_ = is_taken_over();
     require_alone_with_text();
+    if (!failure && has_lost_lines(file_.look_at_end())) {
+        failure = std::make_exception_ptr(std::system_error(
+            std::make_error_code(std::errc::device_or_resource_busy),
+            fmt::format("somebody has cut or removed {} as it was begun", file_.path())));
+    }
     if (failure) {
-        // The lines are in the new file, which has yet to get its name.
+        // The lines are in the new file, which has yet to get its name, or come once more.
         unsynced_.append(text_);
         keep(text_.size());
         sync_at_ = clock::time_point::min();
@@ -440,7 +445,9 @@ task<> durable_writer::begin_segment() {
 /// What was not synced is in the file that is to get the log's name, and on disk.
 task<> durable_writer::take_name() {
     co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
-    note_durable();
+    if (!has_lost_lines(file_.look_at_end())) {
+        note_durable();
+    }
 }
 
 task<> durable_writer::begin_file(std::span<const char> lines, std::string aside) {
@@ -469,7 +476,7 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
     is_poisoned_ = false;
     keep(text_.size());
     is_changed_in_crash_ = is_rotated_in_crash_ = is_taken_over();
-    if (is_named && !is_rotated_in_crash_) {
+    if (is_named && !is_rotated_in_crash_ && !has_lost_lines(file_.look_at_end())) {
         note_durable();
     } else {
         unsynced_.append(text_);

@@ -261,6 +261,11 @@ task<> pipeline::consumer::begin_segment() {
     kept_ = lines.size();
     ++counts_.segments_begun;
     ++counts_.syncs;
+    if (has_lost_lines(sink_.look_at_end())) { // all of it comes once more
+        throw std::system_error(
+            std::make_error_code(std::errc::device_or_resource_busy),
+            fmt::format("somebody has cut or removed {} as it was begun", sink_.path()));
+    }
     note_written();
     note_durable();
 }

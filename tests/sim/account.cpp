@@ -66,7 +66,15 @@ std::uint32_t account::last_number(std::uint32_t producer) const {
 }
 
 void account::tell(std::uint32_t producer, std::uint32_t number, state what) {
-    producers_[producer].states[number] = what;
+    state& known = producers_[producer].states[number];
+    known = known == state::forgiven ? known : what;
+}
+
+void account::forgive() {
+    for (producer_records& of : producers_) {
+        std::replace(of.states.begin(), of.states.end(), state::written, state::forgiven);
+        std::replace(of.states.begin(), of.states.end(), state::durable, state::forgiven);
+    }
 }
 
 void account::power_was_cut() {
@@ -125,6 +133,9 @@ std::optional<std::string> account::objection(std::string_view text, const rules
         const bool is_whole = end != text.npos && take(line, wrong);
         if (!is_whole && !wanted.may_be_torn && !wrong) {
             wrong = fmt::format("there is a torn line, or one out of nowhere: \"{}\"", shown(line));
+        }
+        if (wanted.in_any_order) {
+            wrong.reset();
         }
         text.remove_prefix(end == text.npos ? text.size() : end + 1);
     }

@@ -23,6 +23,8 @@ class account {
         refused,
         /// It was reported as lost: it must not be there.
         lost,
+        /// It was acknowledged, and then somebody has cut it off: it may be there all the same.
+        forgiven,
     };
 
     /// The next record of a producer: its line, without a newline.
@@ -30,7 +32,11 @@ class account {
 
     [[nodiscard]] std::uint32_t last_number(std::uint32_t producer) const;
 
+    /// What is forgiven stays so.
     void tell(std::uint32_t producer, std::uint32_t number, state what);
+
+    /// Somebody has destroyed what was there: all that has been acknowledged.
+    void forgive();
 
     /// What was only in the kernel may be gone from now on.
     void power_was_cut();
@@ -40,6 +46,7 @@ class account {
         state kept = state::durable;
         /// Whether pieces of lines may be there, of what was never acknowledged.
         bool may_be_torn = false;
+        bool in_any_order = false;
     };
 
     /// What is wrong with `text`, all of the log in order; nothing where all is well.

@@ -66,6 +66,7 @@ void durable_log::take(std::string_view text, std::uint64_t end, bool is_recover
             continue;
         }
         const std::string_view message = message_of(line);
+        all.append(message) += '\n';
         if (message.ends_with(own_sign) || (parsed.place == lsn::none && is_somebodys(line)) ||
             to_number(parsed.place) >= end) {
             continue;

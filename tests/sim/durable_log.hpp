@@ -14,7 +14,9 @@ namespace sapwood::simulation {
 struct durable_log {
     /// The messages of its records, each with a newline, in order.
     std::string messages;
-    /// The same by number.
+    /// Those of all whole lines, whatever their numbers are.
+    std::string all;
+    /// The messages by number.
     std::map<lsn, std::string> places;
     /// What is wrong with its form.
     std::optional<std::string> wrong;

@@ -160,9 +160,24 @@ struct life_result {
     bool is_closed_well = false;
 };
 
-/// `somebody` is his seed, if he comes.
-task<> life(sim_world& world, account& told, life_result& result,
-            std::optional<std::uint64_t> somebody) {
+/// All that is acknowledged at this moment, and who is told so in a moment.
+void forgive(const stage& on) {
+    on.told.forgive();
+    const lsn durable = on.log.counts().durable;
+    for (const accepted_record& each : on.known.accepted) {
+        if (each.place <= durable) {
+            on.told.tell(each.producer, each.number, account::state::forgiven);
+        }
+    }
+}
+
+/// The seeds of those who come.
+struct visitors {
+    std::optional<std::uint64_t> somebody;
+    std::optional<std::uint64_t> vandal;
+};
+
+task<> life(sim_world& world, account& told, life_result& result, visitors who) {
     const std::string path = fmt::format("/{}", name);
     std::optional<pipeline> log;
     bool is_preallocated = false;
@@ -184,8 +199,11 @@ task<> life(sim_world& world, account& told, life_result& result,
     for (std::uint32_t producer = 0; producer < count; ++producer) {
         producers.push_back(produce(on, producer, world.chance().between(1, 8)));
     }
-    if (somebody && !is_preallocated) { // to which nobody else may append
-        producers.push_back(append_somebodys(world, path, *somebody));
+    if (who.somebody && !is_preallocated) { // to which nobody else may append
+        producers.push_back(append_somebodys(world, path, *who.somebody));
+    }
+    if (who.vandal) {
+        producers.push_back(destroy(world, path, *who.vandal, [on] { forgive(on); }));
     }
     co_await when_all(std::move(producers));
     bool has_failed = false;
@@ -244,9 +262,14 @@ std::optional<std::string> reopen(sim_world& world) {
     return has_ended ? wrong : "opening the log again did not come to an end";
 }
 
+/// A log that a vandal was at has what was acknowledged as durable since, whatever else is wrong.
 std::optional<std::string> check(const sim_world& world, account& told, const life_result& lived,
-                                 bool may_be_torn) {
+                                 const visitors& had) {
+    const bool may_be_torn = had.somebody || had.vandal;
     const durable_log found = durable_log::read(world, name, true, may_be_torn);
+    if (had.vandal) {
+        return told.objection(found.all, {.may_be_torn = true, .in_any_order = true});
+    }
     if (found.wrong) {
         return found.wrong;
     }
@@ -264,15 +287,16 @@ outcome play_durable(std::uint64_t seed, bool traces) {
     account told;
     outcome result;
     std::uint64_t evicted = 0;
-    bool had_somebody = false;
+    visitors had;
     const std::uint64_t lives = world.chance().between(1, 3);
     for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
         plan_outage(world);
         const std::optional<sim_crash> crash = plan_crash(world, 120);
         life_result lived;
-        const auto somebody = somebody_of(seed, number);
-        had_somebody = had_somebody || somebody;
-        const bool has_ended = world.run(life(world, told, lived, somebody));
+        const visitors who{somebody_of(seed, number), vandal_of(seed, number)};
+        had.somebody = who.somebody ? who.somebody : had.somebody;
+        had.vandal = who.vandal ? who.vandal : had.vandal;
+        const bool has_ended = world.run(life(world, told, lived, who));
         if (world.has_hung()) {
             result.violation = "the process hung";
             break;
@@ -293,7 +317,7 @@ outcome play_durable(std::uint64_t seed, bool traces) {
         if (!result.violation && (number == lives || world.chance().one_in(2))) {
             result.violation = reopen(world);
             if (!result.violation) {
-                result.violation = check(world, told, lived, had_somebody);
+                result.violation = check(world, told, lived, had);
             }
             world.set_faults(options_of(seed, traces).faults);
         }

@@ -1,5 +1,7 @@
 #include "somebody.hpp"
 
+#include "sim_machine.hpp"
+
 #include <sapwood/file.hpp>
 #include <sapwood/sleep.hpp>
 
@@ -47,6 +49,33 @@ task<> append_somebodys(sim_world& world, std::string path, std::uint64_t seed) 
         } catch (const std::system_error&) {
             // The file is not there now, or the disk is full.
         }
+    }
+}
+
+std::optional<std::uint64_t> vandal_of(std::uint64_t seed, std::uint64_t life) noexcept {
+    sim_random chance(seed * 0x9e3779b97f4a7c15 + life);
+    const std::uint64_t his = chance.next();
+    return chance.one_in(6) ? std::optional(his) : std::nullopt;
+}
+
+task<> destroy(sim_world& world, std::string path, std::uint64_t seed,
+               std::function<void()> struck) {
+    sim_random chance(seed);
+    for (std::uint64_t left = chance.between(1, 2); left > 0; --left) {
+        co_await sleep_for(std::chrono::microseconds(chance.below(20'000)));
+        if (world.has_crashed()) {
+            co_return;
+        }
+        detail::sim_files& files = world.machine().files;
+        if (chance.one_in(3)) {
+            (void)files.remove(AT_FDCWD, path, 0);
+        } else if (const int fd = files.open(AT_FDCWD, path, O_WRONLY, 0, 0); fd >= 0) {
+            const auto size = world.contents(path).value_or("").size();
+            (void)files.truncate(
+                fd, chance.one_in(2) ? 0 : static_cast<std::int64_t>(chance.below(size + 1)));
+            (void)files.close(fd);
+        }
+        struck();
     }
 }
 

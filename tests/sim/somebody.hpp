@@ -6,6 +6,7 @@
 #include <sapwood/task.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +19,15 @@ namespace sapwood::simulation {
 
 /// Appends to the file of that name, a few times, whole lines or not.
 [[nodiscard]] task<> append_somebodys(sim_world& world, std::string path, std::uint64_t seed);
+
+/// The same of a vandal, who does not append.
+[[nodiscard]] std::optional<std::uint64_t> vandal_of(std::uint64_t seed,
+                                                     std::uint64_t life) noexcept;
+
+/// Cuts the file of that name or removes it, once or twice, at one moment in which `struck` is
+/// called: what was acknowledged before is not missed, and nothing else may be missing.
+[[nodiscard]] task<> destroy(sim_world& world, std::string path, std::uint64_t seed,
+                             std::function<void()> struck);
 
 /// Whether a whole line is his.
 [[nodiscard]] bool is_somebodys(std::string_view line) noexcept;
