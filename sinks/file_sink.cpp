@@ -24,6 +24,9 @@ namespace {
 /// At an end that is no end of a line: whoever writes there may not be done.
 constexpr int looks_at_end_max = 8;
 
+/// So much of others is looked at for lines of ours that may stand behind it.
+constexpr std::uint64_t others_bytes_max = 8u << 20;
+
 } // namespace
 
 file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file_settings> settings)
@@ -181,7 +184,8 @@ task<> file_sink::require_unmixed(std::span<const char> lines, std::uint64_t beg
     bool is_there = false;
     try {
         const std::uint64_t from = begin == 0 ? 0 : begin - 1; // a newline
-        const std::uint64_t size = (co_await file_.stat()).size;
+        const std::uint64_t size =
+            std::min((co_await file_.stat()).size, begin + lines.size() + others_bytes_max);
         std::vector<char> found(size - std::min(size, from));
         std::size_t filled = 0;
         while (filled < found.size()) {
@@ -211,21 +215,17 @@ task<> file_sink::require_unmixed(std::span<const char> lines, std::uint64_t beg
 file_end file_sink::look_at_end() noexcept {
     // Not by an operation: it would cost as much again as the write before which it is asked.
     auto now = file_.extent_now();
-    if (preallocation_ != nullptr) {
-        if (now) {
-            look_at_preallocated(now->size);
-        }
-        if (preallocation_->is_distrusted()) {
-            return file_end::in_doubt;
-        }
-    }
     if (now && now->names == 0) {
         return file_end::removed;
     }
     if (preallocation_ != nullptr) {
-        return file_end::as_written;
+        if (now) {
+            look_at_preallocated(now->size);
+        }
+        return preallocation_->is_distrusted() ? file_end::in_doubt : file_end::as_written;
     }
-    if (was_cut_ || has_cut_end_ || (now && now->size < size_)) {
+    was_cut_ = was_cut_ || has_cut_end_ || (now && now->size < size_);
+    if (was_cut_) { // also when somebody has lengthened it since
         return file_end::cut;
     }
     return has_others_lines_ || (now && now->size > size_) ? file_end::lengthened
@@ -304,14 +304,29 @@ task<> file_sink::cut_off_partial_line() {
             has_cut_end_ = has_cut_end_ || size < size_;
             co_return;
         }
-        const std::uint64_t whole = size - std::min<std::uint64_t>(size, partial_line_bytes_);
-        co_await file_.truncate(whole);
-        size_ = whole;
+        co_await cut_to(size - std::min<std::uint64_t>(size, partial_line_bytes_));
     } catch (const std::system_error& error) {
         throw write_error(error.code(),
                           fmt::format("cannot cut a partly written line off {}", path()), 0);
     }
     partial_line_bytes_ = 0;
+}
+
+/// To the end of a line. Where somebody has cut off more at that moment this makes the file longer,
+/// and what was there is zeros.
+task<> file_sink::cut_to(std::uint64_t end) {
+    co_await file_.truncate(end);
+    size_ = end;
+    char last = '\n';
+    bool is_known = true;
+    if (end > 0) {
+        const auto got = co_await as_result(file_.read_some(std::span(&last, 1), {end - 1}));
+        is_known = got && *got == 1;
+    }
+    if (!is_known || last != '\n') {
+        was_cut_ = true;
+        has_cut_end_ = true;
+    }
 }
 
 task<> file_sink::datasync() {

@@ -114,10 +114,10 @@ task<std::vector<lsn>> file_sink::recover_again(lsn first) {
     size_ = size;
     partial_line_bytes_ = 0;
     torn_bytes_ = 0;
-    co_await recover();
     has_cut_end_ = false;
     was_cut_ = false;
     has_others_lines_ = false;
+    co_await recover();
     tell_torn();
     std::vector<lsn> found;
     if (!settings_->numbered) {
@@ -162,9 +162,10 @@ task<> file_sink::move_torn_tail(std::uint64_t torn) {
     try {
         co_await copy_tail(aside, size - torn, torn);
         co_await detail::sync_directory_of(aside_path);
-        const auto cut = co_await as_result(file_.truncate(size - torn));
-        if (!cut) { // a log that may only grow (chattr +a), say
-            throw std::system_error(cut.error(),
+        try {
+            co_await cut_to(size - torn);
+        } catch (const std::system_error& error) { // a log that may only grow (chattr +a), say
+            throw std::system_error(error.code(),
                                     fmt::format("cannot cut the torn last line of {}", path()));
         }
     } catch (...) {
@@ -177,7 +178,6 @@ task<> file_sink::move_torn_tail(std::uint64_t torn) {
         std::rethrow_exception(failure);
     }
     co_await aside.close();
-    size_ = size - torn;
     torn_bytes_ = torn;
 }
 

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <string_view>
+#include <system_error>
+#include <tuple>
 
 namespace sapwood::detail {
 
@@ -18,6 +20,10 @@ constexpr std::uint64_t first_look_bytes = 256u << 10;
 /// What was preallocated, and the rest of a batch that was never written.
 constexpr std::uint64_t zeros_bytes_max =
     file_sink_options::preallocated_bytes_max + tail_bytes_max;
+
+/// So far up a number is looked for where others have written all that is nearer to the end, and an
+/// end of a line. A second's reading.
+constexpr std::uint64_t search_bytes_max = 512u << 20;
 
 /// What is between `begin` and `end`; less where somebody cuts the file meanwhile.
 task<std::vector<char>> read_range(file& log, std::uint64_t begin, std::uint64_t end) {
@@ -58,10 +64,9 @@ std::size_t last_mark(std::string_view text) noexcept {
 /// A line without a head is nobody's damage where numbered lines come behind it, or before the
 /// first of them: somebody has put it there, or the log was not always numbered. Neither is a line
 /// that is broken where the numbers go on behind it as if it were not there: a line of ours that
-/// was lost would be missing among them.
-std::pair<std::size_t, lsn> check(std::string_view text) {
+/// was lost would be missing among them. `last` is the last number above it, where that is known.
+std::pair<std::size_t, lsn> check(std::string_view text, lsn last) {
     std::size_t good = 0;
-    lsn last = lsn::none;
     bool is_numbered = false;
     bool is_in_doubt = false; // since a line that is broken
     for (std::size_t at = 0;;) {
@@ -87,6 +92,43 @@ std::pair<std::size_t, lsn> check(std::string_view text) {
             good = at;
         }
     }
+}
+
+/// The last number in `text`, whose first line may have begun before it.
+lsn last_number(std::string_view text) noexcept {
+    for (std::size_t end = text.rfind('\n'); end != text.npos && end != 0;) {
+        const std::size_t before = text.rfind('\n', end - 1);
+        if (before == text.npos) {
+            break;
+        }
+        const auto line = numbered_line::parse(text.substr(before + 1, end - before - 1));
+        if (line.is == numbered_line::state::whole && line.place != lsn::none) {
+            return line.place;
+        }
+        end = before;
+    }
+    return lsn::none;
+}
+
+/// The last number above `end`, as far up as a search goes; none where there is none.
+task<lsn> number_above(file& log, std::uint64_t end) {
+    const std::uint64_t least = end - std::min(end, search_bytes_max);
+    while (end > least) {
+        const std::uint64_t begin = end - std::min(end - least, tail_bytes_max);
+        std::vector<char> bytes(1, '\n');
+        const std::vector<char> found = co_await read_range(log, begin, end);
+        bytes.insert(bytes.end(), found.begin(), found.end());
+        const std::string_view text(bytes.data(), bytes.size());
+        if (const lsn last = last_number(begin == 0 ? text : text.substr(1)); last != lsn::none) {
+            co_return last;
+        }
+        const auto newline = text.find('\n', 1); // the line that begins above is seen whole next
+        end = begin + (newline == text.npos || begin == 0 ? 0 : newline);
+        if (end - begin > tail_bytes_max / 2) {
+            end = begin; // it is longer than a line of the log would be
+        }
+    }
+    co_return lsn::none;
 }
 
 } // namespace
@@ -149,12 +191,23 @@ task<log_tail> read_log_tail(file& log, std::uint64_t size) {
             is_enough = is_enough || (look >= tail_bytes_max && newline < look / 2);
         }
         if (is_enough) {
-            const auto [good, last] = check(text.substr(from));
+            auto [good, last] = check(text.substr(from), lsn::none);
+            if (last == lsn::none && begin + from > 0) { // all of it is others'
+                std::tie(good, last) =
+                    check(text.substr(from), co_await number_above(log, begin + from));
+            }
             tail.skipped = from;
             tail.begin = begin + from;
             tail.end = tail.begin + good;
             tail.last = last;
             co_return tail;
+        }
+        if (look >= search_bytes_max) {
+            throw std::system_error(
+                std::make_error_code(std::errc::file_too_large),
+                fmt::format("its last {} MiB have no end of a line: move the file aside, or cut "
+                            "them off",
+                            look >> 20));
         }
         look = look < tail_bytes_max ? std::min(4 * look, tail_bytes_max) : 4 * look;
     }

@@ -282,6 +282,7 @@ class file_sink {
     task<> begin_line();
     task<> require_unmixed(std::span<const char> lines, std::uint64_t begin);
     task<> cut_off_partial_line();
+    task<> cut_to(std::uint64_t end);
     task<log_news> look(bool is_asked);
     [[nodiscard]] bool is_between_names() const noexcept;
     task<log_news> change_file(bool is_asked);

@@ -293,7 +293,9 @@ outcome play_durable(std::uint64_t seed, bool traces) {
         plan_outage(world);
         const std::optional<sim_crash> crash = plan_crash(world, 120);
         life_result lived;
-        const visitors who{somebody_of(seed, number), vandal_of(seed, number)};
+        // Not both: who cuts a log and makes it as long as it was before anybody looks is not seen.
+        const auto somebody = somebody_of(seed, number);
+        const visitors who{somebody, somebody ? std::nullopt : vandal_of(seed, number)};
         had.somebody = who.somebody ? who.somebody : had.somebody;
         had.vandal = who.vandal ? who.vandal : had.vandal;
         const bool has_ended = world.run(life(world, told, lived, who));

@@ -293,6 +293,33 @@ TEST_SUITE("file_sink_others") {
         }(path, loop));
     }
 
+    TEST_CASE("where somebody cuts the log while it is cut, zeros are no line, and that is known") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        test::loop_with_writes loop(perform);
+        loop.run([](std::string of, test::loop_with_writes& on) -> task<> {
+            file_sink sink = co_await opened(of, true);
+            const std::string line = numbered(1, "ours");
+            co_await sink.write(line);
+            int writes = 0;
+            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (is_write(sqe) && ++writes <= 2) {
+                    return writes == 1 ? test::perform_some(sqe, 20) : -ENOSPC;
+                }
+                if (sqe.opcode == opcode_ftruncate) {
+                    std::filesystem::resize_file(of, 0); // between the look and this
+                }
+                return perform(sqe);
+            };
+            CHECK_THROWS_AS(co_await sink.write(numbered(2, "ours")), write_error);
+            on.ring().answer = perform;
+            CHECK(sink.look_at_end() == file_end::cut);
+            co_await sink.write(line);
+            CHECK(contents_of(of) == std::string(line.size(), '\0') + "\n" + line);
+            co_await sink.close();
+        }(path, loop));
+    }
+
     CO_TEST_CASE("all that was cut off since the last look is told together") {
         const temporary_directory folder;
         const std::string path = folder / "log";

@@ -315,6 +315,26 @@ TEST_SUITE("file_sink_recovery") {
         CHECK(took < 500ms);
     }
 
+    CO_TEST_CASE("numbers go on behind others' lines, however many these are, whole or not") {
+        const std::string of_a_child = sapwood::test::numbered(0, std::string(2000, 'c'));
+        const std::string broken = "0000000000000000 deadbeef somebody's half of a li\n";
+        for (const std::string& others : {of_a_child, std::string("by hand\n"), broken}) {
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            std::string text = lines(1, 3);
+            const std::size_t ours = text.size();
+            while (text.size() < (20u << 20)) {
+                text += others;
+            }
+            fill(path, text);
+            const outcome found = co_await opened_and_closed(path);
+            CHECK(found.last == 3);
+            CHECK(contents_of(path).substr(0, ours) == lines(1, 3));
+            fill(path, text + lines(4, 6));
+            CHECK(co_await opened_and_closed(path) == outcome{6, 0});
+        }
+    }
+
     CO_TEST_CASE("a segment that had been made when its writer was killed becomes the log") {
         const temporary_directory folder;
         fill(folder / "log.next", lines(4, 6));
