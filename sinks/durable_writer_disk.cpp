@@ -1,0 +1,260 @@
+// The part of a durable_writer that deals with the disk: a batch is written, and synced as its
+// durability says; what was not synced when a sync failed goes into a new segment.
+#include "durable_writer.hpp"
+
+#include "mistakes.hpp"
+
+#include <sapwood/event_loop.hpp>
+#include <sapwood/shield.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <fmt/format.h>
+#include <system_error>
+#include <utility>
+
+namespace sapwood::detail {
+
+namespace {
+
+/// Two operations of the ring cost two changes of threads: some 10 us, as much as 16 KiB cost.
+constexpr std::size_t small_batch_bytes_max = 16u << 10;
+
+} // namespace
+
+task<> durable_writer::attempt() {
+    if (is_child_) {
+        crash_.begin_write(text_.data(), 0);
+        try {
+            co_await file_.write(text_);
+        } catch (const write_error& error) {
+            keep(error.bytes_kept);
+            throw;
+        }
+        co_return;
+    }
+    if (file_.is_unnamed()) {
+        co_await take_name();
+    }
+    if (!is_poisoned_) {
+        // A sync that fails poisons the file: the kernel says it once and then believes that all
+        // is well.
+        try {
+            co_await write_and_sync();
+            co_return;
+        } catch (const sync_error&) {
+            is_poisoned_ = true;
+        }
+    }
+    if (makes(mistake::retry_sync)) {
+        co_await file_.datasync();
+        is_poisoned_ = false;
+        keep(text_.size());
+        note_durable();
+        co_return;
+    }
+    co_await begin_segment();
+}
+
+task<> durable_writer::write_and_sync() {
+    for (;;) {
+        const file_end end = co_await settle_end();
+        if (rewrites_unsynced_) {
+            require_alone();
+            co_await file_.write(unsynced_);
+            rewrites_unsynced_ = false;
+        }
+        if (!(text_.empty() ? co_await sync_unsynced() : co_await write_text(end))) {
+            co_return; // it is not to be synced yet
+        }
+        if (!has_lost_lines(file_.look_at_end())) { // what is acknowledged now is there now
+            keep(text_.size());
+            note_durable();
+            co_return;
+        }
+    }
+}
+
+/// Looks at what others have done to the file, and goes on from there.
+task<file_end> durable_writer::settle_end() {
+    file_end end = file_.look_at_end();
+    if (end == file_end::removed) {
+        co_await leave_removed_file();
+        end = file_.look_at_end();
+    }
+    if (end == file_end::in_doubt) {
+        file_.give_up();
+    }
+    if (end == file_end::lengthened && is_numbered_ && unsynced_.empty() && !text_.empty()) {
+        // Synced first, so that the batch can be marked: recovery, which may find a piece of
+        // anything there, begins at the mark.
+        co_await file_.end_cut_line();
+        end = file_end::as_written;
+    }
+    if (end == file_end::cut) { // perhaps of what is not synced: all of that comes once more
+        co_await file_.end_cut_line();
+        rewrites_unsynced_ = !unsynced_.empty();
+        if (is_numbered_ && rewrites_unsynced_) {
+            unsynced_[numbered_line::mark_at] = numbered_line::mark;
+        }
+    }
+    co_return end;
+}
+
+/// What is written into a file that nothing leads to is gone with this process.
+task<> durable_writer::leave_removed_file() {
+    const auto reopened = file_.counts().reopened;
+    file_.look_soon();
+    log_news news = co_await file_.follow();
+    if (news) {
+        news_ = std::move(news);
+    }
+    if (file_.counts().reopened == reopened) {
+        throw write_error(std::make_error_code(std::errc::no_such_file_or_directory),
+                          fmt::format("{} was removed, and cannot be made anew", file_.path()), 0);
+    }
+    note_reopened();
+}
+
+void durable_writer::note_reopened() noexcept {
+    is_poisoned_ = false;
+    rewrites_unsynced_ = !unsynced_.empty();
+    is_changed_in_crash_ = is_taken_over();
+}
+
+task<bool> durable_writer::sync_unsynced() {
+    if (!unsynced_.empty()) {
+        co_await file_.datasync();
+    }
+    require_alone();
+    co_return true;
+}
+
+/// Writes the batch, and has it synced if that is due, which it returns.
+task<bool> durable_writer::write_text(file_end end) {
+    const bool is_all_synced = unsynced_.empty() && end != file_end::lengthened;
+    const bool is_small =
+        durable_.is_batch() && is_all_synced && text_.size() <= small_batch_bytes_max;
+    if (is_numbered_ && is_all_synced) {
+        mark_text();
+    }
+    crash_.begin_write(text_.data(), 0);
+    require_alone();
+    try {
+        if (is_small && !makes(mistake::acknowledge_before_sync)) {
+            co_await file_.write_synced(text_);
+        } else {
+            co_await file_.write(text_);
+        }
+    } catch (const write_error& error) {
+        unsynced_.append(text_, 0, error.bytes_kept);
+        keep(error.bytes_kept);
+        if (!unsynced_.empty()) {
+            sync_at_ = std::min(sync_at_, event_loop::current().now());
+        }
+        if (!makes(mistake::acknowledge_failed_write)) {
+            throw;
+        }
+        keep(text_.size());
+        co_return false;
+    }
+    require_alone_with_text();
+    if (is_small) {
+        co_return true;
+    }
+    const clock::time_point now = event_loop::current().now();
+    if (durable_.is_batch() || now >= sync_at_ ||
+        unsynced_.size() + text_.size() >= unsynced_bytes_max_) {
+        if (!makes(mistake::acknowledge_before_sync)) {
+            co_await file_.datasync();
+        }
+        require_alone_with_text();
+        co_return true;
+    }
+    unsynced_.append(text_);
+    keep(text_.size());
+    sync_at_ = std::min(sync_at_, saturating_add(now, durable_.at_most()));
+    co_return false;
+}
+
+task<log_news> durable_writer::follow(bool asked) {
+    log_news news = std::exchange(news_, log_news());
+    if (crash_.is_taken_over() && !is_child_) {
+        try {
+            co_await settle();               // which follows, too
+        } catch (const std::system_error&) { // as the next write will say
+        }
+        co_return news ? news : std::exchange(news_, log_news());
+    }
+    if (news) {
+        co_return news;
+    }
+    const auto reopened = file_.counts().reopened;
+    if (asked) {
+        news = co_await file_.reopen();
+    } else if (file_.follow_is_due()) {
+        news = co_await file_.follow();
+    }
+    if (file_.counts().reopened != reopened) {
+        note_reopened();
+    }
+    co_return news;
+}
+
+task<> durable_writer::sync() {
+    const auto shielded = co_await shield();
+    co_await settle();
+    if (is_child_ || (unsynced_.empty() && !file_.is_unnamed())) {
+        co_return;
+    }
+    text_.clear();
+    kept_ = 0;
+    co_await attempt();
+}
+
+/// Everything that is not durable goes into a new file, which takes the place of the one that is.
+task<> durable_writer::begin_segment() {
+    if (is_numbered_ && unsynced_.empty()) {
+        mark_text();
+    } else if (is_numbered_) {
+        unsynced_[numbered_line::mark_at] = numbered_line::mark;
+    }
+    crash_.end_write(); // to the file that was
+    require_alone();
+    std::exception_ptr failure;
+    try {
+        co_await file_.begin_segment(unsynced_, text_, durable_last_ + 1);
+    } catch (const std::system_error&) {
+        if (!file_.is_unnamed()) {
+            throw;
+        }
+        failure = std::current_exception();
+    }
+    is_poisoned_ = false;
+    is_changed_in_crash_ = is_taken_over();
+    require_alone_with_text();
+    if (!failure && has_lost_lines(file_.look_at_end())) {
+        failure = std::make_exception_ptr(std::system_error(
+            std::make_error_code(std::errc::device_or_resource_busy),
+            fmt::format("somebody has cut or removed {} as it was begun", file_.path())));
+    }
+    if (failure) {
+        // The lines are in the new file, which has yet to get its name, or come once more.
+        unsynced_.append(text_);
+        keep(text_.size());
+        sync_at_ = clock::time_point::min();
+        std::rethrow_exception(failure);
+    }
+    keep(text_.size());
+    note_durable();
+}
+
+/// What was not synced is in the file that is to get the log's name, and on disk.
+task<> durable_writer::take_name() {
+    co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
+    if (!has_lost_lines(file_.look_at_end())) {
+        note_durable();
+    }
+}
+
+} // namespace sapwood::detail
