@@ -17,6 +17,9 @@ namespace {
 /// Recovery looks that far behind the last mark.
 constexpr std::size_t unsynced_bytes_highest = 8u << 20;
 
+/// And a batch comes on top of what is kept.
+constexpr std::size_t unsynced_bytes_synced = unsynced_bytes_highest - (1u << 20);
+
 /// Where the first `lines` of `text` end.
 std::size_t end_of_lines(std::string_view text, std::size_t lines) noexcept {
     std::size_t end = 0;
@@ -55,7 +58,7 @@ durable_writer::durable_writer(file_sink& file, crash_file& crash,
       crash_(crash),
       durable_(options.level),
       is_numbered_(options.numbers()),
-      unsynced_bytes_max_(options.unsynced_bytes_max),
+      unsynced_bytes_max_(std::min(options.unsynced_bytes_max, unsynced_bytes_synced)),
       heads_(file.last_lsn() + 1),
       durable_last_(file.last_lsn()) {
     next_.store(to_number(heads_.next()), std::memory_order_relaxed);

@@ -40,7 +40,8 @@ class log_tail {
     std::vector<char> bytes_;
 };
 
-/// At most so far behind the last mark is looked; a longer line is found whole all the same.
+/// At most so far behind the last mark is looked; a longer line is found whole all the same. Lines
+/// that are not synced, those that are kept and a batch, are fewer.
 inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
 
 /// Where a log of `size` bytes ends but for zeros that may be space that was preallocated: those up

@@ -263,6 +263,10 @@ task<opened_log> open_log_file(const log_file_settings& settings) {
                 if (settings.sync_directory) {
                     co_await sync_directory_of(settings.path);
                 }
+                // Who made the last of them, and no line, may have been killed before its sync.
+                if (settings.make_directories && !has_made_directories && opened->size == 0) {
+                    co_await make_directories_of(settings);
+                }
                 co_return std::move(*opened);
             }
         } catch (const std::system_error& error) {

@@ -12,6 +12,8 @@ namespace sapwood {
 namespace {
 
 constexpr std::size_t unsynced_bytes_highest = 8u << 20;
+/// An open looks so far back: the lines that are not synced, and a batch.
+constexpr std::size_t unproven_bytes_highest = 8u << 20;
 
 layout form_of(const pipeline_options& options) noexcept {
     if (options.form != layout::automatic) {
@@ -36,6 +38,10 @@ pipeline_options validated(const file_sink& sink, pipeline_options options) {
     require(options.queue_records > 0 && options.queue_records <= channel<record>::capacity_max,
             "queue_records must be 1 to 2^30");
     require(options.batch_bytes > 0, "batch_bytes must be at least 1");
+    require(options.batch_bytes <= unproven_bytes_highest, "batch_bytes must be at most 8 MiB");
+    require(options.durable.is_none() ||
+                options.unsynced_bytes_max + options.batch_bytes <= unproven_bytes_highest,
+            "unsynced_bytes_max and batch_bytes must be at most 8 MiB together");
     require(options.linger >= clock::duration::zero(), "linger must not be negative");
     require(options.give_up_after >= clock::duration::zero(), "give_up_after must not be negative");
     // Recovery looks that far behind the last mark.

@@ -174,6 +174,30 @@ TEST_SUITE("tls_stream") {
         });
     }
 
+    TEST_CASE("who writes in time, again and again, and never reads is not kept waiting") {
+        authority ca("a test's authority");
+        const context server = serves_with(server_options(ca.issue("server")));
+        run([&]() -> task<> {
+            auto pair = co_await shaken(server, believes(ca, "localhost"));
+            REQUIRE(!pair.server_failure);
+            std::error_code failure;
+            auto reading = spawn(read_all(*pair.server, failure));
+            const auto write = [](tls_stream& to, std::string text) -> task<> {
+                co_await to.write_all(std::span<const char>(text));
+            };
+            std::size_t sent = 0;
+            for (std::size_t bytes = 1000; bytes < 100'000; bytes += 7000) {
+                co_await timeout(10s, write(*pair.client, long_text(bytes)));
+                sent += bytes;
+            }
+            co_await timeout(10s, pair.client->shutdown_write());
+            CHECK((co_await reading).size() == sent);
+            CHECK(!failure);
+            co_await pair.client->close();
+            co_await pair.server->close();
+        });
+    }
+
     TEST_CASE("an end that was not announced is no end: it may have been cut off") {
         authority ca("a test's authority");
         const context server = serves_with(server_options(ca.issue("server")));

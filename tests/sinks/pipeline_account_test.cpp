@@ -3,6 +3,7 @@
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
 
+#include <sapwood/directory.hpp>
 #include <sapwood/errors.hpp>
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sim_world.hpp>
@@ -10,6 +11,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <fcntl.h>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -250,6 +252,34 @@ TEST_SUITE("pipeline_account") {
             }()));
             world.crash(sim_crash::power_cut);
             CHECK(world.contents("/a/b/log").value_or("").find(" one\n") != std::string::npos);
+        }
+    }
+
+    TEST_CASE("a directory that a process has made before it was killed is durable, too") {
+        for (const bool has_file : {false, true}) {
+            CAPTURE(has_file);
+            for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+                CAPTURE(seed);
+                sim_world world({.seed = seed});
+                CHECK(world.run([](bool has_made_file) -> task<> {
+                    co_await make_directory("/a");
+                    directory root = co_await directory::open("/");
+                    co_await root.sync();
+                    co_await root.close();
+                    co_await make_directory("/a/b"); // and no sync of /a
+                    if (has_made_file) {
+                        file log = co_await file::open(
+                            "/a/b/log", {.flags = O_WRONLY | O_CREAT | O_APPEND, .mode = 0600});
+                        co_await log.close();
+                    }
+                }(has_file)));
+                CHECK(world.run([]() -> task<> {
+                    pipeline log = co_await opened(durable(), "/a/b/log");
+                    co_await log.durable(co_await append(log, "one"));
+                }()));
+                world.crash(sim_crash::power_cut);
+                CHECK(world.contents("/a/b/log").value_or("").find(" one\n") != std::string::npos);
+            }
         }
     }
 

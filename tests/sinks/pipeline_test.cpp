@@ -1013,6 +1013,12 @@ TEST_SUITE("pipeline") {
         CHECK((co_await failure_of([](const std::string& to, pipeline_options with) -> task<> {
                   (void)co_await opened(to, std::move(with));
               }(path, std::move(no_batch)))) == "pipeline_options: batch_bytes must be at least 1");
+        pipeline_options too_long;
+        too_long.batch_bytes = (8u << 20) + 1; // more than an open would look at
+        CHECK((co_await failure_of([](const std::string& to, pipeline_options with) -> task<> {
+                  (void)co_await opened(to, std::move(with));
+              }(path, std::move(too_long)))) ==
+              "pipeline_options: batch_bytes must be at most 8 MiB");
         pipeline_options back_in_time;
         back_in_time.linger = -1ms;
         CHECK((co_await failure_of([](const std::string& to, pipeline_options with) -> task<> {
