@@ -483,6 +483,7 @@ void event_loop::enter(clock::time_point until) noexcept {
 void event_loop::stage(operation& node, io_uring_sqe& sqe) noexcept {
     sqe.user_data = reinterpret_cast<std::uintptr_t>(&node);
     node.phase_ = operation::phase::in_flight;
+    node.is_asked_to_end_ = false;
     ++started_;
     node.prepare(sqe); // last, and so a jump where nobody watches buffers
     buffers_->submitted(sqe);
@@ -498,6 +499,7 @@ void event_loop::submit(operation& node) noexcept {
 }
 
 void event_loop::cancel(operation& node) noexcept {
+    node.is_asked_to_end_ = true;
     switch (node.phase_) {
     case operation::phase::idle:
     case operation::phase::cancel_backlogged:

@@ -76,7 +76,13 @@ class operation : public waiter {
 
   private:
     friend class event_loop;
+
+    /// A kernel that cannot make a worker for want of something says so, in the end.
+    static constexpr std::uint8_t unasked_cancels_max = 100;
+
     phase phase_ = phase::idle;
+    bool is_asked_to_end_ = false;
+    std::uint8_t unasked_cancels_ = 0;
 };
 
 /// Derived provides `void prepare(io_uring_sqe&) noexcept override`, `T convert(std::int32_t)` for

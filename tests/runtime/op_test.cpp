@@ -128,6 +128,22 @@ TEST_SUITE("op") {
         CHECK(attempts == 6);
     }
 
+    TEST_CASE(
+        "an operation that the kernel gave up and nobody cancelled starts again, not for ever") {
+        for (const int fails : {1, 100, 101}) {
+            CAPTURE(fails);
+            stage on;
+            int attempts = 0;
+            on.answer([&](const io_uring_sqe&) { return ++attempts <= fails ? -ECANCELED : 5; });
+            on.run([&]() -> task<> {
+                const auto got = co_await sapwood::as_result(on.file.read_some(on.bytes));
+                const auto given_up = make_error_code(std::errc::operation_canceled);
+                CHECK(got.error() == (fails > 100 ? given_up : std::error_code()));
+            });
+            CHECK(attempts == std::min(fails + 1, 101));
+        }
+    }
+
     TEST_CASE("close waits for an operation that was interrupted and has started again") {
         stage on;
         int reads = 0;
