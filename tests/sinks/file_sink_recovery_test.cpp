@@ -323,7 +323,7 @@ TEST_SUITE("file_sink_recovery") {
             const std::string path = folder / "log";
             std::string text = lines(1, 3);
             const std::size_t ours = text.size();
-            while (text.size() < (20u << 20)) {
+            while (text.size() < (9u << 20)) {
                 text += others;
             }
             fill(path, text);
