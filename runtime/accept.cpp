@@ -1,10 +1,10 @@
 #include <sapwood/accept.hpp>
 
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/socket.hpp>
 
 #include <liburing.h>
 #include <new>
-#include <sapwood/fmt_library.hpp>
 #include <unistd.h>
 
 namespace sapwood::detail {

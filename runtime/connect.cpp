@@ -1,11 +1,11 @@
 #include <sapwood/connect.hpp>
 
 #include <sapwood/channel.hpp>
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/task_group.hpp>
 
 #include <algorithm>
 #include <optional>
-#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

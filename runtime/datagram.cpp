@@ -1,9 +1,9 @@
 #include <sapwood/datagram.hpp>
+#include <sapwood/fmt_library.hpp>
 
 #include <cerrno>
 #include <liburing.h>
 #include <netinet/in.h>
-#include <sapwood/fmt_library.hpp>
 #include <utility>
 
 namespace sapwood {

@@ -3,6 +3,7 @@
 #include "fd_calls.hpp"
 
 #include <sapwood/event_loop.hpp>
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/run_blocking.hpp>
 
 #include <cerrno>
@@ -10,7 +11,6 @@
 #include <dirent.h>
 #include <liburing.h>
 #include <linux/openat2.h>
-#include <sapwood/fmt_library.hpp>
 #include <string_view>
 #include <sys/stat.h>
 

@@ -2,6 +2,7 @@
 
 #include "function_name.hpp"
 
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/signal_set.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/task_group.hpp>
@@ -11,7 +12,6 @@
 #include <chrono>
 #include <iterator>
 #include <memory>
-#include <sapwood/fmt_library.hpp>
 #include <string_view>
 #include <unistd.h>
 #include <unordered_map>

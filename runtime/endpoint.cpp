@@ -1,4 +1,5 @@
 #include <sapwood/endpoint.hpp>
+#include <sapwood/fmt_library.hpp>
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -9,7 +10,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <optional>
-#include <sapwood/fmt_library.hpp>
 #include <sys/un.h>
 #include <system_error>
 

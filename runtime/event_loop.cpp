@@ -5,6 +5,7 @@
 #include "make_ring.hpp"
 #include "receive_buffers.hpp"
 
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/spawn.hpp>
 
 #include <algorithm>
@@ -12,7 +13,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <sapwood/fmt_library.hpp>
 #include <sys/eventfd.h>
 #include <system_error>
 #include <unistd.h>

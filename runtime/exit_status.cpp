@@ -1,7 +1,7 @@
 #include <sapwood/exit_status.hpp>
+#include <sapwood/fmt_library.hpp>
 
 #include <cstring>
-#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

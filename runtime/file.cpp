@@ -4,9 +4,9 @@
 #include "sqe_calls.hpp"
 
 #include <sapwood/event_loop.hpp>
+#include <sapwood/fmt_library.hpp>
 
 #include <liburing.h>
-#include <sapwood/fmt_library.hpp>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>

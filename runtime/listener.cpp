@@ -1,11 +1,11 @@
 #include <sapwood/listener.hpp>
 
 #include <sapwood/accept.hpp>
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <cerrno>
 #include <cstdio>
-#include <sapwood/fmt_library.hpp>
 #include <utility>
 
 namespace sapwood {

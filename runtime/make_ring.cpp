@@ -3,12 +3,13 @@
 #include "poll_ring.hpp"
 #include "uring_ring.hpp"
 
+#include <sapwood/fmt_library.hpp>
+
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
-#include <sapwood/fmt_library.hpp>
 #include <string>
 #include <string_view>
 #include <system_error>

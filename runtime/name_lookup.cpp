@@ -1,5 +1,7 @@
 #include "name_lookup.hpp"
 
+#include <sapwood/fmt_library.hpp>
+
 #include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>
@@ -8,7 +10,6 @@
 #include <memory>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <sapwood/fmt_library.hpp>
 #include <unistd.h>
 
 namespace sapwood {

@@ -3,10 +3,10 @@
 #include "fd_calls.hpp"
 
 #include <sapwood/event_loop.hpp>
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/standing_operation.hpp>
 
 #include <liburing.h>
-#include <sapwood/fmt_library.hpp>
 #include <utility>
 
 namespace sapwood {

@@ -1,11 +1,11 @@
 #include <sapwood/path_op.hpp>
 
 #include <sapwood/file.hpp>
+#include <sapwood/fmt_library.hpp>
 
 #include <cstdio>
 #include <fcntl.h>
 #include <liburing.h>
-#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

@@ -1,7 +1,7 @@
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/poll.hpp>
 
 #include <liburing.h>
-#include <sapwood/fmt_library.hpp>
 
 namespace sapwood::detail {
 

@@ -4,11 +4,11 @@
 #include "sqe_rules.hpp"
 
 #include <sapwood/assert.hpp>
+#include <sapwood/fmt_library.hpp>
 
 #include <algorithm>
 #include <bit>
 #include <new>
-#include <sapwood/fmt_library.hpp>
 #include <stdexcept>
 #include <utility>
 

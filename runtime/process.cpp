@@ -4,6 +4,7 @@
 #include "sqe_calls.hpp"
 #include "start_process.hpp"
 
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/run_blocking.hpp>
 #include <sapwood/shield.hpp>
 #include <sapwood/spawn.hpp>
@@ -12,7 +13,6 @@
 #include <cerrno>
 #include <liburing.h>
 #include <poll.h>
-#include <sapwood/fmt_library.hpp>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/resolve.hpp>
 
 #include "blocked_signals.hpp"
@@ -9,7 +10,6 @@
 #include <exception>
 #include <mutex>
 #include <pthread.h>
-#include <sapwood/fmt_library.hpp>
 #include <thread>
 #include <utility>
 

@@ -1,8 +1,8 @@
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/ring_report.hpp>
 
 #include <algorithm>
 #include <iterator>
-#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

@@ -1,7 +1,8 @@
 #include "sim_bytes.hpp"
 
-#include <algorithm>
 #include <sapwood/fmt_library.hpp>
+
+#include <algorithm>
 
 namespace sapwood::detail {
 

@@ -3,10 +3,11 @@
 
 #include "fd_calls.hpp"
 
+#include <sapwood/fmt_library.hpp>
+
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
-#include <sapwood/fmt_library.hpp>
 #include <set>
 
 namespace sapwood::detail {

@@ -5,12 +5,12 @@
 #include "fd_calls.hpp"
 #include "sim_files.hpp"
 
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/sim_world.hpp>
 
 #include <cerrno>
 #include <liburing.h>
 #include <memory>
-#include <sapwood/fmt_library.hpp>
 #include <span>
 #include <utility>
 

@@ -3,11 +3,12 @@
 #include "sqe_calls.hpp"
 #include "sqe_rules.hpp"
 
+#include <sapwood/fmt_library.hpp>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <poll.h>
-#include <sapwood/fmt_library.hpp>
 #include <system_error>
 
 namespace sapwood {

@@ -1,12 +1,12 @@
 #include <sapwood/socket.hpp>
 
 #include <sapwood/event_loop.hpp>
+#include <sapwood/fmt_library.hpp>
 
 #include <cerrno>
 #include <fcntl.h>
 #include <liburing.h>
 #include <limits>
-#include <sapwood/fmt_library.hpp>
 #include <unistd.h>
 
 namespace sapwood {

@@ -1,5 +1,6 @@
 #include "start_process.hpp"
 
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/pipe.hpp>
 
 #include <algorithm>
@@ -10,7 +11,6 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <memory>
-#include <sapwood/fmt_library.hpp>
 #include <sched.h>
 #include <span>
 #include <string_view>

@@ -1,9 +1,9 @@
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/tcp.hpp>
 
 #include <cerrno>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

@@ -1,6 +1,6 @@
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/timeout.hpp>
 
-#include <sapwood/fmt_library.hpp>
 #include <string>
 #include <system_error>
 

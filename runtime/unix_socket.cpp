@@ -1,3 +1,4 @@
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/unix_socket.hpp>
 
 #include "fork_generation.hpp"
@@ -6,7 +7,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <sapwood/fmt_library.hpp>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>

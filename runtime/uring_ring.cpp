@@ -3,13 +3,14 @@
 #include "sqe_calls.hpp"
 #include "uring_features.hpp"
 
+#include <sapwood/fmt_library.hpp>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
-#include <sapwood/fmt_library.hpp>
 #include <stdexcept>
 #include <sys/resource.h>
 #include <system_error>

@@ -3,6 +3,7 @@
 #include "fd_calls.hpp"
 
 #include <sapwood/directory.hpp>
+#include <sapwood/fmt_library.hpp>
 #include <sapwood/run_blocking.hpp>
 #include <sapwood/shield.hpp>
 
@@ -11,7 +12,6 @@
 #include <climits>
 #include <cstdlib>
 #include <exception>
-#include <sapwood/fmt_library.hpp>
 #include <sys/random.h>
 #include <sys/stat.h>
 

@@ -101,7 +101,6 @@ class durable_writer {
     task<file_end> settle_end();
     task<> leave_removed_file();
     void note_reopened() noexcept;
-    task<bool> sync_unsynced();
     task<bool> write_text(file_end end);
     task<> begin_segment();
     task<> take_name();

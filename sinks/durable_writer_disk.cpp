@@ -64,8 +64,17 @@ task<> durable_writer::write_and_sync() {
             co_await file_.write(unsynced_);
             rewrites_unsynced_ = false;
         }
-        if (!(text_.empty() ? co_await sync_unsynced() : co_await write_text(end))) {
-            co_return; // it is not to be synced yet
+        bool is_synced = true;
+        if (text_.empty()) {
+            if (!unsynced_.empty()) {
+                co_await file_.datasync();
+            }
+            require_alone();
+        } else {
+            is_synced = co_await write_text(end);
+        }
+        if (!is_synced) {
+            co_return; // it is not due
         }
         if (!has_lost_lines(file_.look_at_end())) { // what is acknowledged now is there now
             keep(text_.size());
@@ -120,14 +129,6 @@ void durable_writer::note_reopened() noexcept {
     is_poisoned_ = false;
     rewrites_unsynced_ = !unsynced_.empty();
     is_changed_in_crash_ = is_taken_over();
-}
-
-task<bool> durable_writer::sync_unsynced() {
-    if (!unsynced_.empty()) {
-        co_await file_.datasync();
-    }
-    require_alone();
-    co_return true;
 }
 
 /// Writes the batch, and has it synced if that is due, which it returns.

@@ -193,8 +193,8 @@ task<log_tail> read_log_tail(file& log, std::uint64_t size) {
         if (is_enough) {
             auto [good, last] = check(text.substr(from), lsn::none);
             if (last == lsn::none && begin + from > 0) { // all of it is others'
-                std::tie(good, last) =
-                    check(text.substr(from), co_await number_above(log, begin + from));
+                const lsn above = co_await number_above(log, begin + from);
+                std::tie(good, last) = check(text.substr(from), above);
             }
             tail.skipped = from;
             tail.begin = begin + from;

@@ -2,11 +2,12 @@
 
 #include "tls_stream.hpp"
 
+#include <sapwood/fmt_library.hpp>
+
 #include <ctime>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
-#include <sapwood/fmt_library.hpp>
 #include <stdexcept>
 #include <utility>
 

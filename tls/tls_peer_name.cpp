@@ -1,11 +1,12 @@
 // Whom a peer's certificate is for.
 #include "tls_stream.hpp"
 
+#include <sapwood/fmt_library.hpp>
+
 #include <iterator>
 #include <memory>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-#include <sapwood/fmt_library.hpp>
 
 namespace sapwood {
 

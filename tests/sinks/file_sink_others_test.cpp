@@ -118,6 +118,20 @@ std::error_code end_of_write(
     return end;
 }
 
+/// A write that leaves 20 bytes of its line, which are cut off as `cut` says.
+task<> fail_half_way(test::loop_with_writes& on, file_sink& sink,
+                     std::function<std::int32_t(const io_uring_sqe&)> cut) {
+    int writes = 0;
+    on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+        if (is_write(sqe)) {
+            return ++writes == 1 ? test::perform_some(sqe, 20) : -ENOSPC;
+        }
+        return sqe.opcode == opcode_ftruncate ? cut(sqe) : perform(sqe);
+    };
+    CHECK_THROWS_AS(co_await sink.write(numbered(2, "ours")), write_error);
+    on.ring().answer = perform;
+}
+
 } // namespace
 
 TEST_SUITE("file_sink_others") {
@@ -275,17 +289,8 @@ TEST_SUITE("file_sink_others") {
             file_sink sink = co_await opened(of, true);
             const std::string line = numbered(1, "ours");
             co_await sink.write(line);
-            int writes = 0;
-            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
-                if (is_write(sqe) && ++writes <= 2) {
-                    return writes == 1 ? test::perform_some(sqe, 20) : -ENOSPC;
-                }
-                return sqe.opcode == opcode_ftruncate ? -EIO : perform(sqe);
-            };
-            CHECK_THROWS_AS(co_await sink.write(numbered(2, "ours")), write_error);
+            co_await fail_half_way(on, sink, [](const io_uring_sqe&) { return -EIO; });
             CHECK(contents_of(of).size() == line.size() + 20);
-            std::filesystem::resize_file(of, line.size()); // he has done it
-            on.ring().answer = perform;
             std::filesystem::resize_file(of, line.size() - 5);
             co_await sink.write(line);
             CHECK(contents_of(of) == line.substr(0, line.size() - 5) + "\n" + line);
@@ -301,18 +306,10 @@ TEST_SUITE("file_sink_others") {
             file_sink sink = co_await opened(of, true);
             const std::string line = numbered(1, "ours");
             co_await sink.write(line);
-            int writes = 0;
-            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
-                if (is_write(sqe) && ++writes <= 2) {
-                    return writes == 1 ? test::perform_some(sqe, 20) : -ENOSPC;
-                }
-                if (sqe.opcode == opcode_ftruncate) {
-                    std::filesystem::resize_file(of, 0); // between the look and this
-                }
-                return perform(sqe);
-            };
-            CHECK_THROWS_AS(co_await sink.write(numbered(2, "ours")), write_error);
-            on.ring().answer = perform;
+            co_await fail_half_way(on, sink, [&of](const io_uring_sqe& sqe) {
+                std::filesystem::resize_file(of, 0); // between the look and this
+                return perform(sqe).value();
+            });
             CHECK(sink.look_at_end() == file_end::cut);
             co_await sink.write(line);
             CHECK(contents_of(of) == std::string(line.size(), '\0') + "\n" + line);
