@@ -17,8 +17,9 @@ namespace {
 /// Recovery looks that far behind the last mark.
 constexpr std::size_t unsynced_bytes_highest = 8u << 20;
 
-/// And a batch comes on top of what is kept.
-constexpr std::size_t unsynced_bytes_synced = unsynced_bytes_highest - (1u << 20);
+/// So much is written at once, or one line, which comes on top of what is kept.
+constexpr std::size_t text_bytes_max = 1u << 20;
+constexpr std::size_t unsynced_bytes_synced = unsynced_bytes_highest - text_bytes_max;
 
 /// Where the first `lines` of `text` end.
 std::size_t end_of_lines(std::string_view text, std::size_t lines) noexcept {
@@ -97,6 +98,7 @@ void durable_writer::number(std::span<const char> lines) {
     std::string_view rest(lines.data(), lines.size());
     text_.clear();
     kept_ = 0;
+    text_there_ = 0;
     if (!is_numbered_) {
         text_.append(rest);
         rest = {};
@@ -186,8 +188,51 @@ class durable_writer::batch_part {
     const bool is_all_;
 };
 
+/// How much of `lines` is written at once: lines whose text is not too long, or the first of them.
+std::size_t durable_writer::fitting_in_text(std::string_view lines) const noexcept {
+    const std::size_t heads = is_numbered_ ? count_lines(lines) * numbered_line::head_bytes : 0;
+    if (lines.size() + heads <= text_bytes_max) [[likely]] {
+        return lines.size();
+    }
+    const std::size_t fits = fitting(lines, text_bytes_max);
+    return fits != 0 ? fits : std::min(lines.find('\n'), lines.size() - 1) + 1;
+}
+
 task<> durable_writer::write(std::span<const char> lines) {
     const auto shielded = co_await shield();
+    const std::string_view all(lines.data(), lines.size());
+    if (const std::size_t first = fitting_in_text(all); first < all.size()) {
+        // Of a batch of a caller's that is larger, or of all of this.
+        const char* const batch = batch_.load(std::memory_order_relaxed);
+        const std::size_t before =
+            batch != nullptr ? batch_done_.load(std::memory_order_relaxed) : 0;
+        std::size_t done = 0;
+        std::exception_ptr failure;
+        while (done < all.size() && !failure) {
+            const std::size_t part = fitting_in_text(all.substr(done));
+            begin_batch(batch != nullptr ? batch : lines.data(), before + done);
+            try {
+                co_await write_part(lines.subspan(done, part));
+                done += part;
+            } catch (const write_error& error) {
+                failure = std::make_exception_ptr(
+                    write_error(error.code(), what_of(error), done + error.bytes_kept));
+            } catch (...) {
+                failure = std::current_exception();
+            }
+        }
+        if (batch == nullptr) {
+            end_batch();
+        }
+        if (failure) {
+            std::rethrow_exception(failure);
+        }
+        co_return;
+    }
+    co_await write_part(lines);
+}
+
+task<> durable_writer::write_part(std::span<const char> lines) {
     try {
         co_await settle();
     } catch (const std::system_error& error) {
@@ -214,6 +259,9 @@ task<> durable_writer::write(std::span<const char> lines) {
 task<> durable_writer::begin_file(std::span<const char> lines, std::string aside) {
     const auto shielded = co_await shield();
     co_await sync();
+    if (file_.look_at_end() == file_end::lengthened) {
+        co_await sync_others();
+    }
     number(lines);
     if (is_numbered_) {
         text_[numbered_line::mark_at] = numbered_line::mark; // nobody has it yet
@@ -247,6 +295,8 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
 
 void durable_writer::note_durable() noexcept {
     unsynced_.clear();
+    rewrites_unsynced_ = false;
+    unsynced_there_ = 0;
     is_rotated_in_crash_ = false;
     sync_at_ = clock::time_point::max();
     durable_last_ = static_cast<lsn>(to_number(heads_.next()) - 1);

@@ -26,9 +26,10 @@ std::string_view message_of(std::string_view line) {
 } // namespace
 
 durable_log durable_log::read(const sim_world& world, std::string_view name, bool is_recovered,
-                              bool may_be_torn) {
+                              bool may_be_torn, bool may_begin_anew) {
     durable_log found;
     found.may_be_torn = may_be_torn;
+    found.may_begin_anew = may_begin_anew;
     for (const std::string& each : world.names()) { // in order, as their numbers are
         std::uint64_t end = 0;
         const std::string_view ending = std::string_view(each).substr(
@@ -53,6 +54,9 @@ durable_log durable_log::read(const sim_world& world, std::string_view name, boo
 
 void durable_log::take(std::string_view text, std::uint64_t end, bool is_recovered) {
     lsn last = lsn::none;
+    if (may_begin_anew) {
+        places.clear(); // only within one file no number is two records
+    }
     while (!text.empty()) {
         const auto newline = text.find('\n');
         const std::string_view line = text.substr(0, newline);
