@@ -76,7 +76,8 @@ void durable_log::take(std::string_view text, std::uint64_t end, bool is_recover
             continue;
         }
         const bool is_again = places.contains(parsed.place);
-        if (parsed.place < last && !is_again && is_recovered && !wrong) {
+        // A power cut may keep a line of before somebody cut the file behind those of after.
+        if (parsed.place < last && !is_again && is_recovered && !may_begin_anew && !wrong) {
             wrong =
                 fmt::format("number {} stands behind {}", to_number(parsed.place), to_number(last));
         }
