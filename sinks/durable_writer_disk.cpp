@@ -136,8 +136,7 @@ task<> durable_writer::leave_removed_file() {
     const auto reopened = file_.counts().reopened;
     for (int look = 0; look < 2 && file_.counts().reopened == reopened; ++look) {
         file_.look_soon();
-        log_news news =
-            co_await file_.follow(); // the first time what is to be told, without a look
+        log_news news = co_await file_.follow(); // perhaps what was to be told, without a look
         if (news) {
             news_ = std::move(news);
         }

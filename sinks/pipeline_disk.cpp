@@ -157,7 +157,7 @@ task<> pipeline::consumer::leave_removed_file() {
     const auto reopened = sink_.counts().reopened;
     for (int look = 0; look < 2 && sink_.counts().reopened == reopened; ++look) {
         sink_.look_soon();
-        co_await follow_file(); // the first time it may tell what is to be told, and not look
+        co_await follow_file(); // perhaps what was to be told, without a look
     }
     if (sink_.counts().reopened == reopened) {
         throw write_error(std::make_error_code(std::errc::no_such_file_or_directory),
