@@ -95,6 +95,7 @@ class durable_writer {
 
   private:
     class batch_part;
+    class batch_in_parts;
     [[nodiscard]] std::size_t fitting_in_text(std::string_view lines) const noexcept;
     task<> write_part(std::span<const char> lines);
     void number(std::span<const char> lines);
@@ -136,6 +137,8 @@ class durable_writer {
     std::size_t kept_ = 0;
     /// Somebody has cut it off behind so much of text_, which is on disk.
     std::size_t text_there_ = 0;
+    /// The file has all of text_, whose numbers are not taken yet.
+    bool is_text_written_ = false;
     /// Lines in the file that are not synced, before those.
     std::string unsynced_;
     /// The same of unsynced_, where it is written once more.

@@ -44,6 +44,10 @@ task<> durable_writer::attempt() {
             co_return;
         } catch (const sync_error&) {
             is_poisoned_ = true;
+        } catch (const std::exception&) {
+            // Other lines may get the numbers that these have, which are in the file.
+            is_poisoned_ = is_poisoned_ || (is_numbered_ && is_text_written_);
+            throw;
         }
     }
     if (makes(mistake::retry_sync)) {
@@ -100,9 +104,6 @@ task<file_end> durable_writer::settle_end() {
         co_await leave_removed_file();
         end = file_.look_at_end();
     }
-    if (end == file_end::in_doubt) {
-        file_.give_up();
-    }
     if (end == file_end::lengthened && is_numbered_ && unsynced_.empty() && !text_.empty()) {
         // Synced first, so that the batch can be marked: recovery, which may find a piece of
         // anything there, begins at the mark.
@@ -119,10 +120,12 @@ task<file_end> durable_writer::settle_end() {
 /// there still, and on disk then, not a second time: a log's numbers do not begin again in a file.
 task<> durable_writer::find_in_cut_file() {
     const std::vector<lsn> present = co_await file_.look_after_cut(durable_last_ + 1);
+    require_alone();
     std::span<const lsn> others = present;
     unsynced_there_ = take_present(unsynced_, others);
     text_there_ = unsynced_there_ == unsynced_.size() ? take_present(text_, others) : 0;
     if (!others.empty()) { // what is missing would stand behind higher numbers
+        is_poisoned_ = true;
         file_.give_up();
     }
     rewrites_unsynced_ = unsynced_there_ < unsynced_.size();
@@ -165,7 +168,7 @@ task<bool> durable_writer::write_text(file_end end) {
         mark_text();
     }
     const auto rest = std::span(text_).subspan(text_there_);
-    crash_.begin_write(rest.data(), 0);
+    crash_.begin_write(text_.data(), 0, text_there_);
     require_alone();
     try {
         if (is_small && !makes(mistake::acknowledge_before_sync)) {
@@ -186,6 +189,7 @@ task<bool> durable_writer::write_text(file_end end) {
         keep(text_.size());
         co_return false;
     }
+    is_text_written_ = true;
     require_alone_with_text();
     if (is_small) {
         co_return true;
@@ -263,7 +267,7 @@ task<> durable_writer::begin_segment() {
     std::exception_ptr failure;
     try {
         co_await file_.begin_segment(unsynced_, text_, durable_last_ + 1);
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
         if (!file_.is_unnamed()) {
             throw;
         }

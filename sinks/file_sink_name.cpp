@@ -145,18 +145,24 @@ task<log_news> file_sink::change_file(bool is_asked) {
     } catch (const std::system_error& error) {
         co_return tell_once(error);
     }
-    co_await take_place(*fresh, false);
-    if (log_news torn = fresh->torn_news()) {
-        tell_later(std::move(torn));
-    }
+    detail::replaced_file old = adopt(*fresh);
     segment_begin_ = lsn::none; // others have written to it
     ++counts_.reopened;
-    if (is_asked) {
-        co_return log_news();
+    log_news news;
+    try { // who uses this must learn of it, whatever there is no memory for
+        co_await let_go(std::move(old), false);
+        if (log_news torn = fresh->torn_news()) {
+            tell_later(std::move(torn));
+        }
+        if (!is_asked) {
+            news = log_news(
+                level::info,
+                fmt::format("{} was renamed or removed; the log goes on in this file", path()));
+        }
+    } catch (const std::bad_alloc&) {
+        // It is counted.
     }
-    co_return log_news(
-        level::info,
-        fmt::format("{} was renamed or removed; the log goes on in this file", path()));
+    co_return news;
 }
 
 /// `fresh` is the file from now on, and the one that was is closed.

@@ -67,11 +67,11 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
     }
     const std::string making = name_in_making(path());
     co_await remove_if_there(making);
+    left_in_making_ = 0;
     auto settings = std::make_unique<detail::log_file_settings>(*settings_);
     settings->path = making;
     settings->must_be_new = true;
     settings->sync_directory = false;
-    left_in_making_ = 0;
     std::uint64_t made = 0;
     std::exception_ptr failure;
     try {
@@ -180,6 +180,11 @@ task<> file_sink::set_anothers_aside(lsn next) {
     }
     if (!why.empty()) {
         detail::throw_errno(EBUSY, fmt::format("cannot give {} its name back: {}", path(), why));
+    }
+    const auto locked = detail::file_identity::of(co_await other->stat());
+    const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
+    if (!named || detail::file_identity::of(*named) != locked) {
+        co_return; // it is another one by now
     }
     const std::string aside = co_await set_aside(next);
     (void)co_await detail::unlock_and_close(*other);

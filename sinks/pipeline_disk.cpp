@@ -225,6 +225,7 @@ task<> pipeline::consumer::find_in_cut_file() {
         kept_ = take_present({lines.data(), lines.size()}, others);
     }
     if (!others.empty()) { // what is missing would stand behind higher numbers
+        is_poisoned_ = true;
         sink_.give_up();
     }
     if (rewrites_unsynced_ && form_ == layout::numbered) {

@@ -49,7 +49,8 @@ SOURCES = [
 # What is built, and what must fail: each is run in the build directory, cheap ones first.
 TARGETS = ["tests/sinks_tests", "tests/sim"]
 SUITES = [
-    "batch", "durable_others", "durable_writer", "durable_writer_crash", "durable_writer_disk",
+    "batch", "durable_others", "durable_writer", "durable_writer_crash", "durable_writer_cut",
+    "durable_writer_disk",
     "file_log_sink", "file_sink", "file_sink_name", "file_sink_others", "file_sink_recovery",
     "log_door", "log_verifier", "numbered_line", "pipeline", "pipeline_account", "pipeline_disk",
     "pipeline_linger", "preallocated_log", "receipts", "rotating_log_sink", "stream_log_sink",

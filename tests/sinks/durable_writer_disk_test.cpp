@@ -1,4 +1,5 @@
 // durable_writer: what it keeps, marks and syncs where operations on its file fail, on real files.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
@@ -147,6 +148,43 @@ TEST_SUITE("durable_writer_disk") {
             const auto found = sapwood::log_verifier().verify({log.path});
             CHECK(found.is_whole());
             CHECK(found.lines == 100'001);
+        }
+    }
+
+    TEST_CASE("without memory for a part of a batch the parts before it are kept, and come once") {
+        for (const bool is_rotating : {false, true}) { // by its pieces
+            CAPTURE(is_rotating);
+            spoiled_log log;
+            rotating_log_sink rotated(rotating(log, 0));
+            log_sink& sink = is_rotating ? static_cast<log_sink&>(rotated) : *log.sink;
+            log.loop.run([](spoiled_log& its, log_sink& to) -> task<> {
+                co_await to.open();
+                const std::string first = "first\n";
+                const std::string lines = first + std::string(2u << 20, 'y') + "\n";
+                std::optional<test::failing_allocations> none;
+                its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                    const auto done = perform(sqe);
+                    if (is_write(sqe)) { // and nothing for the next part
+                        none.emplace(1);
+                    }
+                    return done;
+                };
+                std::size_t kept = 0;
+                try {
+                    co_await to.write(lines);
+                    kept = lines.size();
+                } catch (const write_error& error) {
+                    kept = error.bytes_kept;
+                } catch (const std::bad_alloc&) {
+                }
+                none.reset();
+                its.loop.ring().answer = perform;
+                co_await to.write(std::string_view(lines).substr(kept));
+                co_await to.close();
+            }(log, sink));
+            const auto found = sapwood::log_verifier().verify({log.path});
+            CHECK(found.is_whole());
+            CHECK(found.lines == 2);
         }
     }
 
