@@ -106,7 +106,7 @@ void channel_state::take_deliver(const amqp_basic_deliver_t& said) {
 void channel_state::take_header(const content_header& header) {
     arriving_.bytes_left = header.body_bytes;
     if (arriving_.it != nullptr) {
-        arriving_.it->props = to_properties(*header.props);
+        arriving_.it->props = to_properties(header);
         arriving_.it->body_bytes = header.body_bytes;
     } else if ((header.props->_flags & AMQP_BASIC_MESSAGE_ID_FLAG) != 0) {
         arriving_.returned.message_id = view(header.props->message_id);

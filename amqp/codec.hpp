@@ -76,6 +76,8 @@ struct method {
 struct content_header {
     std::uint64_t body_bytes = 0;
     const amqp_basic_properties_t* props = nullptr;
+    /// It has headers, which are not among the properties: too deep, too many, or no table.
+    bool are_headers_left_out = false;
 };
 
 class decoder {
@@ -89,16 +91,20 @@ class decoder {
     /// broker sends to a client on such a channel.
     [[nodiscard]] method decode_method(std::uint16_t channel, std::string_view payload);
 
-    /// Of the payload of a header frame. Throws std::system_error.
+    /// Of the payload of a header frame. Throws std::system_error where it is the broker who has it
+    /// wrong. Headers are their publisher's: one whose headers nobody can read would come again on
+    /// each connection that were broken off for it, and so they are left out.
     [[nodiscard]] content_header decode_header(std::string_view payload);
 
   private:
     amqp_pool_t pool_;
+    /// Properties without their headers, as they are decoded then.
+    std::string rest_;
 };
 
 /// Copies.
 [[nodiscard]] table to_table(const amqp_table_t& from);
-[[nodiscard]] properties to_properties(const amqp_basic_properties_t& from);
+[[nodiscard]] properties to_properties(const content_header& from);
 
 /// Tables as the library has them, which point to those they are made of.
 class table_builder {

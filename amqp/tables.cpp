@@ -70,8 +70,10 @@ table to_table(const amqp_table_t& from) {
     return made;
 }
 
-properties to_properties(const amqp_basic_properties_t& from) {
+properties to_properties(const content_header& header) {
+    const amqp_basic_properties_t& from = *header.props;
     properties made;
+    made.are_headers_left_out = header.are_headers_left_out;
     const auto take = [&](amqp_flags_t flag, amqp_bytes_t what, std::string& into) {
         if ((from._flags & flag) != 0) {
             into = view(what);

@@ -156,6 +156,36 @@ TEST_SUITE("consumer") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("a message whose headers nobody can read is delivered without them") {
+        fake_broker broker;
+        fill(broker, "q", {"x"});
+        sapwood::amqp::table deep;
+        for (int i = 0; i < 20; ++i) {
+            sapwood::amqp::table around;
+            around.push_back({"in", std::move(deep)});
+            deep = std::move(around);
+        }
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q");
+        co_await on.publish("", "q", "deep", {.headers = &deep, .message_id = "mine"});
+        auto first = co_await from.next();
+        REQUIRE(first.has_value());
+        CHECK_FALSE(first->props().are_headers_left_out);
+        auto second = co_await from.next();
+        REQUIRE(second.has_value());
+        CHECK(second->props().are_headers_left_out);
+        CHECK(second->props().headers.empty());
+        CHECK(second->props().message_id == "mine");
+        CHECK(second->body() == "deep");
+        CHECK(co_await second->ack_through());
+        co_await on.close();
+        CHECK(done(broker, "q").size() == 2);
+        CHECK(mq.times_up() == 1);
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("who acknowledges what the broker has taken back has his channel closed") {
         fake_broker broker;
         fill(broker, "q", {"a"});
