@@ -137,9 +137,10 @@ struct publication_parts {
     std::string_view message_id;
 };
 
-/// Whether a message's frames begin with a publication to this exchange by this key.
-[[nodiscard]] bool is_published_to(std::string_view frames, std::string_view exchange,
-                                   std::string_view routing_key) noexcept;
+/// Whether a message's frames begin with a publication to this exchange by this key that may come
+/// back: a mandatory one.
+[[nodiscard]] bool may_come_back(std::string_view frames, std::string_view exchange,
+                                 std::string_view routing_key) noexcept;
 
 /// A message: its method, header and body.
 void put_publication(std::string& out, const publication_parts& parts,

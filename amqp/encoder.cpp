@@ -144,9 +144,10 @@ void put_heartbeat(std::string& out) {
     end_frame(out);
 }
 
-bool is_published_to(std::string_view frames, std::string_view exchange,
-                     std::string_view routing_key) noexcept {
-    // Behind the method's number and a word that is reserved: two strings, each with its size.
+bool may_come_back(std::string_view frames, std::string_view exchange,
+                   std::string_view routing_key) noexcept {
+    // Behind the method's number and a word that is reserved: two strings, each with its size, and
+    // bits, of which the first says that it is mandatory.
     constexpr std::size_t names_at = frame_head_bytes + sizeof(amqp_method_number_t) + 2;
     frames.remove_prefix(std::min(names_at, frames.size()));
     for (const std::string_view name : {exchange, routing_key}) {
@@ -156,7 +157,7 @@ bool is_published_to(std::string_view frames, std::string_view exchange,
         }
         frames.remove_prefix(1 + name.size());
     }
-    return true;
+    return !frames.empty() && (frames.front() & 1) != 0;
 }
 
 void put_publication(std::string& out, const publication_parts& parts,

@@ -158,8 +158,8 @@ TEST_SUITE("publisher") {
         broker.does.holds_confirms = true;
         (void)to.publish_nowait("", "q", "1", {.message_id = "same"});
         (void)to.publish_nowait("x", "no", "2", {.mandatory = false, .message_id = "same"});
-        (void)to.publish_nowait("", "no", "3", {.message_id = "same"});
-        (void)to.publish_nowait("", "no", "4", {.mandatory = false, .message_id = "same"});
+        (void)to.publish_nowait("", "no", "3", {.mandatory = false, .message_id = "same"});
+        (void)to.publish_nowait("", "no", "4", {.message_id = "same"});
         auto confirmed = sapwood::spawn(to.confirmed());
         co_await until([&] { return broker.count(AMQP_BASIC_PUBLISH_METHOD) == 4; });
         co_await turns();
@@ -168,7 +168,7 @@ TEST_SUITE("publisher") {
         CHECK(code == errc::no_route);
         const auto failures = to.take_failures();
         REQUIRE(failures.size() == 1);
-        CHECK(failures[0].number == static_cast<publication>(3));
+        CHECK(failures[0].number == static_cast<publication>(4));
         co_await mq.close();
         co_await broker.end();
     }
