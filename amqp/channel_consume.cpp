@@ -48,7 +48,8 @@ void channel_state::drop(consumer_state& which) noexcept {
     if (which.why) {
         return;
     }
-    if (!is_over_ && ready_.is_set()) {
+    // Also where the broker is just being asked to begin it again.
+    if (!is_over_ && is_open_sent_ && !is_close_sent_) {
         amqp_basic_cancel_t cancel{};
         cancel.consumer_tag = bytes(which.tag);
         cancel.nowait = 1;
@@ -174,7 +175,8 @@ void channel_state::tell_rejected(const delivery& which, const consumer_state& o
 }
 
 bool channel_state::settle(std::uint64_t epoch, std::uint64_t tag, settlement how) noexcept {
-    if (epoch != epoch_ || is_over_) {
+    // Behind a close the number is no channel's, and who speaks on it has his connection closed.
+    if (epoch != epoch_ || is_over_ || is_close_sent_) {
         return false;
     }
     const auto found = std::ranges::lower_bound(unsettled_, tag);

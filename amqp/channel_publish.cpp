@@ -90,7 +90,7 @@ task<> channel_state::confirmed(std::uint64_t last) {
 /// What is to be sent again, too; while the broker blocks publishers, all of it waits.
 void channel_state::send_published() {
     link* const to = mq_ == nullptr || !ready_.is_set() ? nullptr : mq_->up();
-    if (to != nullptr && !mq_->is_blocked()) {
+    if (to != nullptr && !mq_->is_blocked() && !is_close_sent_) {
         window_.send(to->out());
         to->flush();
     }

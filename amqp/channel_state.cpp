@@ -61,10 +61,20 @@ task<> channel_state::open() {
     amqp_confirm_select_t select{};
     put_method(frames, number_, AMQP_CONFIRM_SELECT_METHOD, &select);
     co_await ask_or_throw(frames, AMQP_CONFIRM_SELECT_OK_METHOD);
-    for (std::size_t i = 0; i < declared_.size(); ++i) {
-        const std::string again = declared_[i].frames;
-        co_await ask_or_throw(again, declared_[i].expected);
-    }
+}
+
+const channel_state::declared* channel_state::declared_behind(std::uint64_t place) const noexcept {
+    const auto found = std::ranges::upper_bound(declared_, place, {}, &declared::place);
+    return found == declared_.end() ? nullptr : &*found;
+}
+
+task<> channel_state::declare_again(std::string frames, amqp_method_number_t expected) {
+    const auto self = shared_from_this();
+    co_await ask_or_throw(frames, expected);
+}
+
+task<> channel_state::consume_again() {
+    const auto self = shared_from_this();
     const auto consumers = consumers_;
     for (const auto& each : consumers) {
         if (each->is_begun && !each->why) {
@@ -72,6 +82,9 @@ task<> channel_state::open() {
             co_await ask_or_throw(again, AMQP_BASIC_CONSUME_OK_METHOD, 1);
         }
     }
+}
+
+void channel_state::become_ready() {
     ready_.set();
     send_published();
 }
@@ -217,7 +230,7 @@ task<answer> channel_state::declare(std::string frames, amqp_method_number_t exp
     const auto self = shared_from_this();
     answer said = co_await call(frames, expected, std::move(what));
     if (std::ranges::find(declared_, frames, &declared::frames) == declared_.end()) {
-        declared_.push_back({std::move(frames), expected});
+        declared_.push_back({std::move(frames), expected, mq_->next_place()});
     }
     co_return said;
 }
@@ -378,7 +391,7 @@ void channel_state::take_answer(const method& said) {
 void channel_state::take_close(const amqp_channel_close_t& said) {
     const std::error_code why{said.reply_code, category()};
     const std::string text(view(said.reply_text));
-    if (why == errc::resource_locked && !ready_.is_set()) {
+    if (why == errc::resource_locked && !ready_.is_set() && mq_->may_be_known_still()) {
         // An exclusive queue is declared again, and the broker has not noticed yet that the
         // connection is gone whose it was: on the next link, later.
         throw std::system_error(why, text);

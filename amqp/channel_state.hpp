@@ -73,9 +73,25 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
 
     // --- the connection's ---
 
-    /// Opens it on the link that is up, with all that was on it. Throws std::system_error where the
-    /// link is lost or the channel is over.
+    /// What is declared on it, as it is sent again.
+    struct declared {
+        std::string frames;
+        amqp_method_number_t expected;
+        /// Among all of the connection.
+        std::uint64_t place;
+    };
+
+    // Opened on the link that is up, with all that was on it: one after the other, and each of all
+    // channels before the next one, as one may need what another has declared. They throw
+    // std::system_error where the link is lost or the channel is over.
+
     [[nodiscard]] task<> open();
+    /// The first that was declared behind `place`; null where there is none.
+    [[nodiscard]] const declared* declared_behind(std::uint64_t place) const noexcept;
+    [[nodiscard]] task<> declare_again(std::string frames, amqp_method_number_t expected);
+    [[nodiscard]] task<> consume_again();
+    /// Its callers go on.
+    void become_ready();
 
     void link_lost() noexcept;
 
@@ -208,11 +224,6 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     mutex turn_;
     /// Null where nobody waits for the answer any more.
     std::deque<pending_call*> calls_;
-
-    struct declared {
-        std::string frames;
-        amqp_method_number_t expected;
-    };
 
     std::vector<declared> declared_;
 

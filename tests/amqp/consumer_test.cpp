@@ -331,6 +331,44 @@ TEST_SUITE("consumer") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE(
+        "a delivery that is longer than it says, or in the middle of one, breaks all off") {
+        using namespace std::string_view_literals;
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q", {.tag = "t"});
+        std::uint64_t times = 1;
+        const std::string header("\2\0\1\0\0\0\16\0\x3c\0\0\0\0\0\0\0\0\0\1\0\0\xce", 22);
+        const std::string body("\3\0\1\0\0\0\1x\xce", 9);
+        for (const std::string& wrong :
+             {header + std::string("\3\0\1\0\0\0\2xx\xce", 10), header + header, body,
+              header + body.substr(0, 8) + "x", header + body + body}) {
+            amqp_basic_deliver_t delivered{};
+            delivered.consumer_tag = amqp_cstring_bytes("t");
+            delivered.delivery_tag = 5;
+            broker.say(1, AMQP_BASIC_DELIVER_METHOD, &delivered);
+            broker.say(wrong);
+            ++times;
+            co_await until([&] { return mq.times_up() >= times; });
+        }
+        for (int i = 0; i < 2; ++i) { // the same tag twice
+            amqp_basic_deliver_t delivered{};
+            delivered.consumer_tag = amqp_cstring_bytes("t");
+            delivered.delivery_tag = 5;
+            broker.say(1, AMQP_BASIC_DELIVER_METHOD, &delivered);
+            broker.say(header + body);
+        }
+        co_await until([&] { return mq.times_up() > times; });
+        fill(broker, "q", {"good"});
+        co_await on.publish("", "q", "x"); // has it look at its queues
+        auto got = co_await from.next();
+        REQUIRE(got.has_value());
+        CHECK(got->body() == "good");
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("a broker that delivers more than was asked for is hung up on") {
         fake_broker broker;
         auto options = broker.options();
