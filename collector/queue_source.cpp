@@ -18,10 +18,13 @@
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
+#include <arpa/inet.h>
+#include <array>
 #include <chrono>
 #include <deque>
 #include <exception>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -96,6 +99,7 @@ class amqp_source final : public queue_source {
     task<> read_ids();
     task<> take();
     task<> give(const amqp::delivery& message, std::string_view body);
+    [[nodiscard]] receipt receipt_of(lsn place) noexcept;
     task<> settle();
     void settle(batch& what);
     void note_event(const amqp::connection_event& what);
@@ -201,8 +205,15 @@ task<> amqp_source::consume() {
 }
 
 task<> amqp_source::read_ids() {
-    // What is not in the file yet may come to be in it.
+    // What is not in the file yet may come to be in it; and what is there counts as kept as soon as
+    // it comes again.
     co_await log_.log().flush();
+    if (const lsn last = std::exchange(last_, lsn::none); last != lsn::none) {
+        try {
+            co_await receipt_of(last);
+        } catch (const std::system_error&) { // it is lost: nobody is to wait for it again
+        }
+    }
     const auto read = [this] {
         recent_lines_limits limits;
         return read_message_ids(log_.options().path, log_.options().form, queue_, limits);
@@ -214,8 +225,10 @@ task<> amqp_source::read_ids() {
 task<> amqp_source::take() {
     std::vector<amqp::delivery> messages;
     while (deliveries_) {
+        // Half of the prefetch at a time: the broker sends more while the disk works.
+        const std::size_t most = std::max<std::size_t>(1, options_.prefetch / 2);
         // Not behind &&, where gcc 12 awaits all the same.
-        if (co_await deliveries_->next_many(messages, options_.prefetch) == 0) {
+        if (co_await deliveries_->next_many(messages, most) == 0) {
             break;
         }
         const auto count = static_cast<std::uint64_t>(messages.size());
@@ -262,8 +275,12 @@ task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
     last_ = place;
 }
 
+receipt amqp_source::receipt_of(lsn place) noexcept {
+    return log_.can_tell(ack_level::durable) ? log_.log().durable(place)
+                                             : log_.log().written(place);
+}
+
 task<> amqp_source::settle() {
-    const bool is_durable = log_.can_tell(ack_level::durable);
     for (;;) {
         if (given_.empty()) {
             if (is_taken_) {
@@ -275,8 +292,7 @@ task<> amqp_source::settle() {
         }
         const lsn place = given_.front().place;
         if (place != lsn::none) {
-            receipt kept = is_durable ? log_.log().durable(place) : log_.log().written(place);
-            co_await kept;
+            co_await receipt_of(place);
         }
         settle(given_.front());
         given_.pop_front();
@@ -329,6 +345,38 @@ void amqp_source::note_rejected(const amqp::delivery& which) {
                              intake_.limits.json.record_bytes_max));
 }
 
+// --- whether two are one ---
+
+/// A host's name or address as it is usually written; what is this machine itself, one for all.
+std::string usual_host(std::string name) {
+    std::ranges::transform(name, name.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    if (name.ends_with('.')) {
+        name.pop_back();
+    }
+    in6_addr six{};
+    if (::inet_pton(AF_INET6, name.c_str(), &six) == 1) {
+        std::array<char, INET6_ADDRSTRLEN> text{};
+        if (IN6_IS_ADDR_V4MAPPED(&six)) {
+            name = ::inet_ntop(AF_INET, &six.s6_addr[12], text.data(), text.size());
+        } else {
+            name = ::inet_ntop(AF_INET6, &six, text.data(), text.size());
+        }
+    }
+    in_addr four{};
+    const bool is_loopback = ::inet_pton(AF_INET, name.c_str(), &four) == 1
+                                 ? (ntohl(four.s_addr) >> 24) == IN_LOOPBACKNET
+                                 : name == "::1" || name == "ip6-localhost";
+    return is_loopback ? "localhost" : name;
+}
+
+/// RabbitMQ's own two, without TLS and with it, are one broker's.
+std::string_view usual_port(std::string_view port) {
+    port.remove_prefix(std::min(port.find_first_not_of('0'), port.size()));
+    return port == "5671" ? "5672" : port;
+}
+
 } // namespace
 
 bool can_consume_queues() noexcept {
@@ -359,7 +407,8 @@ bool is_one_queue(const queue_options& one, const queue_options& other) {
     const amqp::address there = amqp::parse_address(other.url);
     const auto is_there = [&](const amqp::host_port& each) {
         return std::ranges::any_of(there.hosts, [&](const amqp::host_port& host) {
-            return host.host == each.host && host.port == each.port;
+            return usual_host(host.host) == usual_host(each.host) &&
+                   usual_port(host.port) == usual_port(each.port);
         });
     };
     return one.queue == other.queue && at.vhost == there.vhost &&
