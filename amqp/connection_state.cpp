@@ -144,13 +144,24 @@ task<> connection_state::keep_up() {
 
 /// As long as the link lives; throws why it does no longer.
 task<> connection_state::live() {
-    const auto all = [this](task_group& group) -> task<> {
-        group.spawn(link_->write(), {.name = "amqp write"});
+    // Who reads and who writes may both see it: what the second one says is nobody's failure.
+    bool is_lost = false;
+    const auto first_to_see = [&is_lost](task<> what) -> task<> {
+        try {
+            co_await std::move(what);
+        } catch (const std::system_error&) {
+            if (!std::exchange(is_lost, true)) {
+                throw;
+            }
+        }
+    };
+    const auto all = [this, &first_to_see](task_group& group) -> task<> {
+        group.spawn(first_to_see(link_->write()), {.name = "amqp write"});
         group.spawn(link_->beat(), {.name = "amqp heartbeat"});
         if (!is_restored_) {
-            group.spawn(restore(), {.name = "amqp restore"});
+            group.spawn(first_to_see(restore()), {.name = "amqp restore"});
         }
-        co_await link_->read(*this);
+        co_await first_to_see(link_->read(*this));
     };
     try {
         co_await with_task_group(all);
@@ -173,7 +184,10 @@ task<> connection_state::restore() {
 task<> connection_state::restore(const channel_list& channels) {
     for (const auto& each : channels) {
         if (each->number() > link_->channel_max()) {
-            each->end(errc::no_channel_left, "this broker has fewer channels than the one before");
+            constexpr const char* why = "this broker has fewer channels than the one before";
+            each->end(errc::no_channel_left, why);
+            tell(connection_event::kind::down,
+                 fmt::format("a channel could not be opened again: {}", why));
         }
         co_await unless_over(each, each->open());
     }
