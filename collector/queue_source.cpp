@@ -145,6 +145,7 @@ task<> amqp_source::run() {
     detail::random_backoff delays(std::chrono::milliseconds(100), std::chrono::seconds(10));
     while (!is_stopping_) {
         std::string failure;
+        changed_.reset();
         try {
             co_await consume();
         } catch (const std::exception& why) {
@@ -158,7 +159,6 @@ task<> amqp_source::run() {
         status_.unsettled = 0;
         if (!failure.empty() && !is_stopping_) {
             note_down(failure);
-            changed_.reset();
             (void)co_await as_result(timeout(delays.failed(), changed_.wait()));
         }
     }
