@@ -33,6 +33,21 @@ namespace {
     return static_cast<std::uint64_t>(source()) << 32 | source();
 }
 
+/// The names that a method which declares begins with: behind the frame's head, the method's number
+/// and a reserved word, each with its size. Of a binding the queue's and the exchange's.
+[[nodiscard]] std::string_view name_in(std::string_view frames, int which) {
+    constexpr std::size_t names_at = frame_head_bytes + sizeof(amqp_method_number_t) + 2;
+    frames.remove_prefix(std::min(names_at, frames.size()));
+    for (; !frames.empty(); --which) {
+        const std::size_t size = static_cast<unsigned char>(frames.front());
+        if (which == 0) {
+            return frames.substr(1, size);
+        }
+        frames.remove_prefix(std::min(1 + size, frames.size()));
+    }
+    return {};
+}
+
 } // namespace
 
 /// Lives in the frame of who waits.
@@ -235,29 +250,35 @@ task<answer> channel_state::declare(std::string frames, amqp_method_number_t exp
     co_return said;
 }
 
-void channel_state::forget_declared(const std::string& frames) {
-    std::erase_if(declared_, [&](const declared& each) { return each.frames == frames; });
+void channel_state::forget_binding(const std::string& frames) {
+    constexpr std::size_t number_end = 3; // of the channel, which may be another one's
+    forget_everywhere([&](const declared& each) {
+        return each.expected == AMQP_QUEUE_BIND_OK_METHOD &&
+               std::string_view(each.frames).substr(number_end) ==
+                   std::string_view(frames).substr(number_end);
+    });
 }
 
 void channel_state::forget_queue(std::string_view name) {
-    forget_named(AMQP_QUEUE_DECLARE_OK_METHOD, name);
-    forget_named(AMQP_QUEUE_BIND_OK_METHOD, name);
+    forget_everywhere([&](const declared& each) {
+        return (each.expected == AMQP_QUEUE_DECLARE_OK_METHOD ||
+                each.expected == AMQP_QUEUE_BIND_OK_METHOD) &&
+               name_in(each.frames, 0) == name;
+    });
 }
 
 void channel_state::forget_exchange(std::string_view name) {
-    forget_named(AMQP_EXCHANGE_DECLARE_OK_METHOD, name);
+    forget_everywhere([&](const declared& each) {
+        return (each.expected == AMQP_EXCHANGE_DECLARE_OK_METHOD &&
+                name_in(each.frames, 0) == name) ||
+               (each.expected == AMQP_QUEUE_BIND_OK_METHOD && name_in(each.frames, 1) == name);
+    });
 }
 
-/// What the method is about stands in front: behind the frame's head, the method's number and a
-/// reserved word, a name with its size.
-void channel_state::forget_named(amqp_method_number_t answered, std::string_view name) {
-    constexpr std::size_t name_at = frame_head_bytes + sizeof answered + 2;
-    std::erase_if(declared_, [&](const declared& each) {
-        const std::string_view behind = std::string_view(each.frames).substr(name_at);
-        return each.expected == answered &&
-               static_cast<unsigned char>(behind.front()) == name.size() &&
-               behind.substr(1, name.size()) == name;
-    });
+void channel_state::forget_everywhere(const std::function<bool(const declared&)>& is_it) {
+    if (mq_ != nullptr) {
+        mq_->for_each_channel([&](channel_state& each) { std::erase_if(each.declared_, is_it); });
+    }
 }
 
 task<> channel_state::close() {
@@ -391,9 +412,13 @@ void channel_state::take_answer(const method& said) {
 void channel_state::take_close(const amqp_channel_close_t& said) {
     const std::error_code why{said.reply_code, category()};
     const std::string text(view(said.reply_text));
-    if (why == errc::resource_locked && !ready_.is_set() && mq_->may_be_known_still()) {
-        // An exclusive queue is declared again, and the broker has not noticed yet that the
-        // connection is gone whose it was: on the next link, later.
+    const bool is_taken =
+        why == errc::resource_locked ||
+        (why == errc::access_refused &&
+         (amqp_method_number_t{said.class_id} << 16 | said.method_id) == AMQP_BASIC_CONSUME_METHOD);
+    if (is_taken && !ready_.is_set() && mq_->may_be_known_still()) {
+        // An exclusive queue is declared again, or consumed exclusively, and the broker has not
+        // noticed yet that the connection is gone whose it was: on the next link, later.
         throw std::system_error(why, text);
     }
     amqp_channel_close_ok_t ok{};

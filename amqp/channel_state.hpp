@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -127,11 +128,12 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     [[nodiscard]] task<answer> declare(std::string frames, amqp_method_number_t expected,
                                        std::string what);
 
-    // No longer declared again.
+    // No longer declared again, whichever channel has declared it. `frames` are the binding's.
 
-    void forget_declared(const std::string& frames);
+    void forget_binding(const std::string& frames);
     /// With its bindings.
     void forget_queue(std::string_view name);
+    /// With its bindings.
     void forget_exchange(std::string_view name);
 
     [[nodiscard]] task<> publish(outgoing_ptr it);
@@ -187,7 +189,7 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     [[nodiscard]] task<> ask_or_throw(std::string_view frames, amqp_method_number_t expected,
                                       std::size_t unheard = 0);
     void put(amqp_method_number_t id, const void* it);
-    void forget_named(amqp_method_number_t answered, std::string_view name);
+    void forget_everywhere(const std::function<bool(const declared&)>& is_it);
     void take_method(const method& said);
     void take_answer(const method& said);
     void take_close(const amqp_channel_close_t& said);

@@ -52,6 +52,13 @@ class connection_state final : public std::enable_shared_from_this<connection_st
     /// Of what is declared, on whichever channel: 1, 2, 3 ...
     [[nodiscard]] std::uint64_t next_place() noexcept { return ++places_; }
 
+    template <class Act>
+    void for_each_channel(Act act) {
+        for (const auto& [number, each] : channels_) {
+            act(*each);
+        }
+    }
+
     /// The broker may not have noticed yet that the link before this one is gone.
     [[nodiscard]] bool may_be_known_still() const;
 

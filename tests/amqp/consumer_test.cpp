@@ -273,6 +273,13 @@ TEST_SUITE("consumer") {
         CHECK_FALSE(on.is_closed());
         co_await on.publish("", own.name, "x");
         CHECK((co_await from.next()).has_value());
+        broker.does.locks_consumes = 2; // the same of who consumes exclusively
+        broker.hang_up();
+        co_await until([&] { return mq.times_up() >= 3; });
+        CHECK(broker.does.locks_consumes == 0);
+        CHECK_FALSE(on.is_closed());
+        co_await on.publish("", own.name, "x");
+        CHECK((co_await from.next()).has_value());
         // For another one it is what it says.
         broker.does.locks_declares = 1;
         const auto [code, text] =

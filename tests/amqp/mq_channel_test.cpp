@@ -152,6 +152,37 @@ TEST_SUITE("mq_channel") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("what one channel deletes another one does not declare again") {
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto first = co_await mq.open_channel();
+        auto second = co_await mq.open_channel();
+        for (const char* const name : {"gone", "stays"}) {
+            co_await first.declare_exchange({.name = name});
+            (void)co_await first.declare_queue({.name = name});
+        }
+        for (const char* const exchange : {"gone", "stays"}) {
+            for (const char* const queue : {"gone", "stays"}) {
+                co_await first.bind({.queue = queue, .exchange = exchange});
+            }
+        }
+        co_await second.delete_exchange("gone");
+        (void)co_await second.delete_queue("gone");
+        const auto count_again = [&](std::uint64_t times) -> task<std::size_t> {
+            broker.methods.clear();
+            broker.hang_up();
+            co_await until([&] { return mq.times_up() >= times; });
+            CHECK(broker.count(AMQP_EXCHANGE_DECLARE_METHOD) == 1);
+            CHECK(broker.count(AMQP_QUEUE_DECLARE_METHOD) == 1);
+            co_return broker.count(AMQP_QUEUE_BIND_METHOD);
+        };
+        CHECK(co_await count_again(2) == 1);
+        co_await second.unbind({.queue = "stays", .exchange = "stays"});
+        CHECK(co_await count_again(3) == 0);
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("a consumer that goes while it is begun again is cancelled") {
         fake_broker broker;
         auto mq = co_await connect(broker.options());
