@@ -99,6 +99,15 @@ task<> channel_state::consume_again() {
     }
 }
 
+std::size_t channel_state::sent_bytes_max() const noexcept {
+    constexpr std::size_t settling_bytes = 21; // basic.ack; basic.reject has one less
+    std::size_t most = window_.bytes();
+    for (const auto& each : consumers_) {
+        most += each->inbox.capacity() * settling_bytes;
+    }
+    return most;
+}
+
 void channel_state::become_ready() {
     ready_.set();
     send_published();

@@ -108,6 +108,9 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     /// The broker takes messages again, or does no longer.
     void blocked_changed();
 
+    /// Of messages and of what settles deliveries, that may wait to be sent at a time.
+    [[nodiscard]] std::size_t sent_bytes_max() const noexcept;
+
     [[nodiscard]] bool is_ready() const noexcept { return ready_.is_set(); }
 
     [[nodiscard]] std::uint16_t number() const noexcept { return number_; }

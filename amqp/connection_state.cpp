@@ -22,6 +22,10 @@ namespace {
 /// follow come later and later.
 constexpr clock::duration good_after = std::chrono::seconds(10);
 
+/// What is to be sent besides messages and what settles deliveries: declarations, and answers to a
+/// broker that asks.
+constexpr std::size_t answers_bytes_max = 4u << 20;
+
 /// So long at least an exclusive queue of ours may be taken for the lost connection's.
 constexpr clock::duration known_for = std::chrono::minutes(1);
 
@@ -399,12 +403,25 @@ void connection_state::take(const frame& from) {
         }
         const auto held = found->second;
         held->take(from, link_->methods());
+        if (link_->out().size() > answers_bytes_max) [[unlikely]] {
+            require_reading();
+        }
         return;
     }
     if (from.type != AMQP_FRAME_METHOD) {
         throw std::system_error(errc::protocol_broken, "a message comes on channel 0");
     }
     take_method(link_->methods().decode_method(0, from.payload));
+}
+
+/// What is to be sent is bounded by who publishes and by what was delivered, unless the broker has
+/// us answer on and on, and reads nothing.
+void connection_state::require_reading() {
+    std::size_t most = answers_bytes_max;
+    for_each_channel([&](const channel_state& each) { most += each.sent_bytes_max(); });
+    if (link_->out().size() > most) {
+        refuse("the broker reads nothing, and wants more and more answers");
+    }
 }
 
 void connection_state::take_method(const method& said) {

@@ -68,6 +68,7 @@ class connection_state final : public std::enable_shared_from_this<connection_st
   private:
     void take(const frame& from) override;
     void take_method(const method& said);
+    void require_reading();
     [[nodiscard]] task<> keep();
     [[nodiscard]] task<> keep_up();
     [[nodiscard]] task<> live();

@@ -65,6 +65,8 @@ class fake_broker {
         int locks_declares = 0;
         /// So many consumers from now on are refused: somebody else consumes exclusively.
         int locks_consumes = 0;
+        /// It reads nothing.
+        bool is_deaf = false;
         /// What is asked on channels is not answered.
         bool is_mute = false;
         /// It hangs up when it has sent so many bytes on a connection.
