@@ -107,10 +107,10 @@ void channel_state::take_deliver(const amqp_basic_deliver_t& said) {
 void channel_state::take_header(const content_header& header) {
     arriving_.bytes_left = header.body_bytes;
     if (arriving_.it != nullptr) {
-        arriving_.it->props = to_properties(header);
+        copy_properties(header, arriving_.it->props);
         arriving_.it->body_bytes = header.body_bytes;
     } else if ((header.props->_flags & AMQP_BASIC_MESSAGE_ID_FLAG) != 0) {
-        arriving_.returned.message_id = view(header.props->message_id);
+        arriving_.back->which.message_id = view(header.props->message_id);
     }
     if (arriving_.to != nullptr) {
         const std::size_t most = arriving_.to->body_bytes_max;
@@ -141,8 +141,8 @@ void channel_state::take_body(std::string_view bytes) {
 
 void channel_state::finish_arriving() {
     arriving done = std::exchange(arriving_, {});
-    if (done.it == nullptr) {
-        window_.returned(done.returned, done.return_reason, std::move(done.return_text));
+    if (done.back != nullptr) {
+        window_.returned(done.back->which, done.back->why, std::move(done.back->text));
         return;
     }
     unsettled_.push_back(done.it->tag);

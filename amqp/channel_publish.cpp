@@ -133,12 +133,13 @@ void channel_state::take_confirm(std::uint64_t tag, bool multiple, bool is_refus
 void channel_state::take_return(const amqp_basic_return_t& said) {
     arriving_ = {};
     arriving_.at = arriving::stage::header;
-    arriving_.return_reason = {said.reply_code, category()};
-    arriving_.returned.exchange = view(said.exchange);
-    arriving_.returned.routing_key = view(said.routing_key);
-    arriving_.return_text =
-        fmt::format("{}: exchange '{}', routing key '{}'", view(said.reply_text),
-                    arriving_.returned.exchange, arriving_.returned.routing_key);
+    arriving_.back = std::make_unique<arriving::going_back>();
+    auto& back = *arriving_.back;
+    back.why = {said.reply_code, category()};
+    back.which.exchange = view(said.exchange);
+    back.which.routing_key = view(said.routing_key);
+    back.text = fmt::format("{}: exchange '{}', routing key '{}'", view(said.reply_text),
+                            back.which.exchange, back.which.routing_key);
 }
 
 } // namespace sapwood::amqp::detail

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <fmt/format.h>
 #include <random>
 #include <utility>
@@ -158,7 +159,16 @@ void channel_state::require_open() const {
 }
 
 std::string channel_state::make_name(std::string_view prefix) {
-    return fmt::format("{}{}{:x}", prefix, id_prefix_, ids_made_++ & ((1ULL << 28) - 1));
+    std::array<char, 8> digits; // NOLINT: filled below
+    const std::uint64_t number = ids_made_++ & ((1ULL << 28) - 1);
+    const char* const end =
+        std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
+    std::string name;
+    name.reserve(prefix.size() + id_prefix_.size() + digits.size());
+    name += prefix;
+    name += id_prefix_;
+    name.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
+    return name;
 }
 
 task<> channel_state::wait_until_ready() {

@@ -175,13 +175,19 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     struct arriving {
         enum class stage : std::uint8_t { none, header, body };
 
+        /// A message that was returned.
+        struct going_back {
+            returned_message which;
+            std::error_code why;
+            std::string text;
+        };
+
         stage at = stage::none;
-        /// A delivery, and for whom; otherwise a message that was returned.
+        /// A delivery, and for whom.
         std::unique_ptr<delivered> it;
         std::shared_ptr<consumer_state> to;
-        std::error_code return_reason;
-        std::string return_text;
-        returned_message returned;
+        /// Otherwise that.
+        std::unique_ptr<going_back> back;
         std::uint64_t bytes_left = 0;
         /// Of the body, that are still to be kept.
         std::uint64_t kept_left = 0;

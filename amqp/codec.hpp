@@ -104,7 +104,8 @@ class decoder {
 
 /// Copies.
 [[nodiscard]] table to_table(const amqp_table_t& from);
-[[nodiscard]] properties to_properties(const content_header& from);
+/// Into those of a message that has none yet.
+void copy_properties(const content_header& from, properties& to);
 
 /// Tables as the library has them, which point to those they are made of.
 class table_builder {

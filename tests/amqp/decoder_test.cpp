@@ -123,7 +123,8 @@ TEST_SUITE("decoder") {
             decoder it;
             const std::string payload = header_with(encoded);
             const auto header = it.decode_header(payload);
-            const auto props = sapwood::amqp::detail::to_properties(header);
+            sapwood::amqp::properties props;
+            sapwood::amqp::detail::copy_properties(header, props);
             CHECK(header.body_bytes == 5);
             CHECK(props.content_type == "text");
             CHECK(props.is_persistent);
@@ -194,7 +195,8 @@ TEST_SUITE("decoder") {
         REQUIRE(splitter.next(rest, one));
         decoder it;
         const auto header = it.decode_header(one.payload);
-        const auto props = sapwood::amqp::detail::to_properties(header);
+        sapwood::amqp::properties props;
+        sapwood::amqp::detail::copy_properties(header, props);
         CHECK(header.body_bytes == 4);
         CHECK(props.is_persistent);
         CHECK(props.message_id == "id");
