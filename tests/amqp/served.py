@@ -11,8 +11,12 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import pika
+
 PATIENCE = 60
 QUEUE = "served"
+BASIC_CONSUME = bytes.fromhex("003c0014")
+BASIC_ACK = bytes.fromhex("003c0050")
 
 
 def start_serving(sapwood, log, *options, environment=None):
@@ -72,13 +76,15 @@ def test_kill(sapwood, work, ours, expect):
            "all are acknowledged")
 
 
-class cutting_proxy:
+class proxy_between:
     """Between us and the broker: cuts connections, each after a random number of bytes in all, until it
-    has cut `cuts` of them."""
+    has cut `cuts` of them; or keeps what a consumer says behind basic.consume, its acknowledgements."""
 
-    def __init__(self, url, cuts):
+    def __init__(self, url, cuts=0, keeps_acks=False):
         self.broker = urlsplit(url)
         self.left = cuts
+        self.keeps_acks = keeps_acks
+        self.kept = b""
         self.seed = random.randrange(1 << 32)
         self.chance = random.Random(self.seed)
         self.ready = threading.Event()
@@ -120,8 +126,8 @@ class cutting_proxy:
             bound = self.chance.randint(1, self.chance.choice([1000, 20_000, 200_000]))
         to_reader, to_writer = await asyncio.open_connection(self.broker.hostname, self.broker.port)
         moved = [0]
-        pumps = {asyncio.create_task(self.pump(*ends, moved, bound))
-                 for ends in ((reader, to_writer), (to_reader, writer))}
+        pumps = {asyncio.create_task(self.pump(reader, to_writer, moved, bound, self.keeps_acks)),
+                 asyncio.create_task(self.pump(to_reader, writer, moved, bound, False))}
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -130,9 +136,14 @@ class cutting_proxy:
             for each in (writer, to_writer):
                 each.transport.abort()
 
-    async def pump(self, reader, writer, moved, bound):
+    async def pump(self, reader, writer, moved, bound, keeps_acks):
+        is_keeping = False
         try:
             while piece := await reader.read(4096):
+                if is_keeping:
+                    self.kept += piece
+                    continue
+                is_keeping = keeps_acks and BASIC_CONSUME in piece
                 if bound is not None and moved[0] + len(piece) >= bound:
                     writer.write(piece[: bound - moved[0]])
                     await writer.drain()
@@ -150,7 +161,7 @@ def test_cuts(sapwood, work, ours, expect):
     log = work / "cut.log"
     lines = work / "lines"
     lines.write_text("".join(f'{{"n":{n}}}\n' for n in range(count)))
-    with cutting_proxy(os.environ["SAPWOOD_AMQP_URL"], cuts=12) as proxy:
+    with proxy_between(os.environ["SAPWOOD_AMQP_URL"], cuts=12) as proxy:
         by_proxy = dict(os.environ, SAPWOOD_AMQP_URL=proxy.url)
         served = start_serving(sapwood, log, environment=by_proxy)
         with subprocess.Popen([sapwood, "send", "--queue", QUEUE, lines], env=by_proxy,
@@ -170,6 +181,37 @@ def test_cuts(sapwood, work, ours, expect):
            f"each is one line, although connections were cut at random bytes (seed {proxy.seed})")
     expect(ours.queue_declare(QUEUE, passive=True).method.message_count == 0,
            "all are acknowledged")
+
+
+def test_between_sync_and_ack(sapwood, work, ours, expect):
+    """What is on disk and was not acknowledged before a kill is one line all the same."""
+    count = 100
+    log = work / "between.log"
+    for n in range(count):
+        ours.basic_publish("", QUEUE, f'{{"n":{n}}}'.encode(),
+                           pika.BasicProperties(delivery_mode=2, message_id=f"between-{n}"))
+    with proxy_between(os.environ["SAPWOOD_AMQP_URL"], keeps_acks=True) as proxy:
+        served = start_serving(sapwood, log, environment=dict(os.environ, SAPWOOD_AMQP_URL=proxy.url))
+        try:
+            # Of the last one and all before: said when they are durable.
+            last = BASIC_ACK + count.to_bytes(8, "big") + b"\x01"
+            wait_until(lambda: last in proxy.kept, "an acknowledgement of all")
+        finally:
+            served.kill()
+            served.wait()
+    wait_until(lambda: ours.queue_declare(QUEUE, passive=True).method.message_count == count,
+               "all of them in the queue again")
+    served = start_serving(sapwood, log)
+    try:
+        wait_until(lambda: ours.queue_declare(QUEUE, passive=True).method.message_count == 0,
+                   "all of them delivered again")
+        served.send_signal(signal.SIGTERM)
+        expect(served.wait(PATIENCE) == 0, "sapwood serve ends when it is told to")
+    finally:
+        served.kill()
+    expect(sorted(numbers_in(log)) == list(range(count)),
+           "what is killed between its sync and its acknowledgement leaves one line of each message")
+    expect(ours.queue_declare(QUEUE, passive=True).method.message_count == 0, "all are acknowledged")
 
 
 def test_poison(sapwood, work, ours, expect):
@@ -206,6 +248,7 @@ def test(sapwood, work, ours, expect):
     ours.queue_declare(QUEUE, durable=True, arguments=dead)
     test_kill(sapwood, work, ours, expect)
     test_cuts(sapwood, work, ours, expect)
+    test_between_sync_and_ack(sapwood, work, ours, expect)
     test_poison(sapwood, work, ours, expect)
     test_refused(sapwood, expect)
     subprocess.run([sapwood, "send", "--queue", QUEUE, "--tag", "t", "-m", "a", "b"],
