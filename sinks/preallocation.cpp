@@ -50,10 +50,15 @@ void preallocation::freed::operator()(char* memory) const noexcept {
     ::operator delete[](memory, block_alignment);
 }
 
+preallocation::memory preallocation::blocks_of(std::size_t bytes) {
+    return memory(static_cast<char*>(::operator new[](bytes, block_alignment)));
+}
+
 task<std::error_code> preallocation::begin(file& log, std::uint64_t size) {
     file_size_ = size;
     written_end_ = block_ceiling(size);
     take(2 * block_bytes, 0);
+    block_before_ = blocks_of(block_bytes);
     const std::uint64_t block = block_floor(size);
     for (std::size_t filled = 0; filled < size - block;) {
         const auto got = co_await as_result(
@@ -82,7 +87,15 @@ task<preallocation::outcome> preallocation::append(file& log, std::span<const ch
     }
     const auto blocks = lay_out(lines, size);
     const std::uint64_t begin = block_floor(size);
+    const bool is_lengthened = begin + blocks.size() == file_size_; // were it cut at this moment
+    is_distrusted_ = is_lengthened;
     const std::error_code failed = co_await write_blocks(log, blocks, begin, synced);
+    if (is_lengthened) {
+        is_distrusted_ = !(co_await has_line_before(log, begin));
+    }
+    if (is_distrusted_) {
+        co_return outcome{std::error_code(ESTALE, std::generic_category()), true};
+    }
     if (failed) {
         // Of a write that was to be synced it is not known which of the two has failed.
         co_return outcome{failed, synced && !is_refusal(failed)};
@@ -95,8 +108,7 @@ task<preallocation::outcome> preallocation::append(file& log, std::span<const ch
 
 /// More memory for blocks, with the first `kept` bytes of what there is.
 void preallocation::take(std::size_t bytes, std::size_t kept) {
-    std::unique_ptr<char[], freed> fresh(
-        static_cast<char*>(::operator new[](bytes, block_alignment)));
+    auto fresh = blocks_of(bytes);
     std::copy_n(blocks_.get(), kept, fresh.get());
     blocks_ = std::move(fresh);
     capacity_ = bytes;
@@ -155,27 +167,50 @@ task<preallocation::outcome> preallocation::make_room(file& log, std::uint64_t s
         co_return outcome{std::error_code(ESTALE, std::generic_category()), true};
     }
     const std::uint64_t needed = block_ceiling(size + bytes);
+    std::error_code refused;
+    bool is_lengthened = false; // also where somebody has cut it at that moment
     if (needed > file_size_) {
         auto status = co_await as_result(log.stat());
         if (status && status->size != file_size_) {
             distrust();
             co_return outcome{std::error_code(ESTALE, std::generic_category()), true};
         }
-        const std::error_code refused = co_await allocate(log, needed);
-        if (refused) {
-            co_return outcome{refused, false};
-        }
+        is_lengthened = true;
+        distrust();
+        refused = co_await allocate(log, needed);
     }
-    if (needed > written_end_ && bytes <= ahead_ / few_lines_part) {
+    if (!refused && needed > written_end_ && bytes <= ahead_ / few_lines_part) {
         const std::uint64_t end = std::min(file_size_, needed + zeros_bytes_max);
+        if (end == file_size_) {
+            is_lengthened = true;
+            distrust();
+        }
         const std::error_code failed = co_await write_zeros(log, end);
         if (failed && is_refusal(failed)) {
-            co_return outcome{failed, false};
+            refused = failed;
+        } else { // what else fails costs time and no lines
+            written_end_ = std::max(written_end_, end);
         }
-        // What else fails costs time and no lines.
-        written_end_ = std::max(written_end_, end);
     }
-    co_return outcome();
+    if (is_lengthened) {
+        is_distrusted_ = !(co_await has_line_before(log, size));
+    }
+    if (is_distrusted_) {
+        co_return outcome{std::error_code(ESTALE, std::generic_category()), true};
+    }
+    co_return outcome{refused, false};
+}
+
+/// Whether lines go to where they should, before `end`: where somebody has cut them off, and the
+/// file was made as long again, there are zeros.
+task<bool> preallocation::has_line_before(file& log, std::uint64_t end) {
+    if (end == 0 || stale_end_ == 0) { // or nothing was written since it was begun
+        co_return true;
+    }
+    char* const block = block_before_.get();
+    const std::uint64_t begin = block_floor(end - 1);
+    const auto got = co_await as_result(log.read_some({block, block_bytes}, {begin}));
+    co_return got&&* got > end - 1 - begin&& block[end - 1 - begin] != '\0';
 }
 
 task<std::error_code> preallocation::allocate(file& log, std::uint64_t needed) {

@@ -64,7 +64,11 @@ class preallocation {
         void operator()(char* memory) const noexcept;
     };
 
+    using memory = std::unique_ptr<char[], freed>;
+
+    [[nodiscard]] static memory blocks_of(std::size_t bytes);
     task<outcome> make_room(file& log, std::uint64_t size, std::size_t bytes);
+    task<bool> has_line_before(file& log, std::uint64_t end);
     task<std::error_code> allocate(file& log, std::uint64_t needed);
     task<std::error_code> write_zeros(file& log, std::uint64_t end);
     task<std::error_code> write_blocks(file& log, std::span<const char> blocks, std::uint64_t at,
@@ -74,7 +78,9 @@ class preallocation {
 
     const std::size_t ahead_;
     /// Where blocks are laid out; its first bytes are those of the last block.
-    std::unique_ptr<char[], freed> blocks_;
+    memory blocks_;
+    /// To look at one that is written.
+    memory block_before_;
     std::size_t capacity_ = 0;
     std::uint64_t file_size_ = 0;
     /// Up to here blocks have been written: what is only allocated has to be noted as written when

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <iterator>
 #include <system_error>
 
@@ -71,11 +72,13 @@ task<> destroy(sim_world& world, std::string path, std::uint64_t seed,
         detail::sim_files& files = world.machine().files;
         if (chance.one_in(3)) {
             (void)files.remove(AT_FDCWD, path, 0);
+            world.note(fmt::format("-- somebody removes {}", path));
         } else if (const int fd = files.open(AT_FDCWD, path, O_WRONLY, 0, 0); fd >= 0) {
             const auto size = world.contents(path).value_or("").size();
-            (void)files.truncate(
-                fd, chance.one_in(2) ? 0 : static_cast<std::int64_t>(chance.below(size + 1)));
+            const std::uint64_t rest = chance.one_in(2) ? 0 : chance.below(size + 1);
+            (void)files.truncate(fd, static_cast<std::int64_t>(rest));
             (void)files.close(fd);
+            world.note(fmt::format("-- somebody cuts {} to {} bytes", path, rest));
         }
     }
 }

@@ -1,6 +1,7 @@
 // A log whose space is preallocated: what is in the file while it is written and afterwards, what
 // an open finds of it, and what becomes of it where disks, file systems and other people do not do
 // what it needs.
+#include "sim_machine.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
 #include "support/system_calls.hpp"
@@ -11,6 +12,7 @@
 #include <sapwood/sim_world.hpp>
 
 #include <cerrno>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
@@ -295,6 +297,55 @@ TEST_SUITE("preallocated_log") {
             const std::string text = contents_of(path);
             CHECK(text.find("somebody else has cut or lengthened") != text.npos);
             CHECK(lines_of(text) == 3);
+        }
+    }
+
+    TEST_CASE("what is cut off as the log makes its file longer comes again before it is durable") {
+        // Before each write and each allocation, as far as they go.
+        bool was_cut = true;
+        for (int before = 0; was_cut; ++before) {
+            for (const std::int64_t rest : {0, 5000}) {
+                CAPTURE(before);
+                CAPTURE(rest);
+                sim_world world;
+                was_cut = false;
+                CHECK(world.run([](sim_world& on, int at, std::int64_t left, bool& cut) -> task<> {
+                    pipeline_options options;
+                    options.durable = durability::interval(1h);
+                    const file_sink_options file{.path = "/log", .preallocated_bytes = 2 * block};
+                    pipeline log = co_await pipeline::open(file, options);
+                    int operations = 0;
+                    on.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                        const bool is_one =
+                            sqe.opcode == IORING_OP_WRITE || sqe.opcode == IORING_OP_FALLOCATE;
+                        if (is_one && operations++ == at) {
+                            auto& files = on.machine().files;
+                            const int fd = files.open(AT_FDCWD, "/log", O_WRONLY, 0, 0);
+                            (void)files.truncate(fd, left);
+                            (void)files.close(fd);
+                            cut = true;
+                        }
+                        return std::nullopt;
+                    });
+                    lsn last = lsn::none;
+                    for (int i = 0; i < 100; ++i) {
+                        last = co_await append(log, fmt::format("{:0200}", i));
+                        co_await log.written(last);
+                    }
+                    on.script({});
+                    co_await log.close(); // which has all of it on disk
+                    CHECK(log.counts().durable == last);
+                }(world, before, rest, was_cut)));
+                std::string all;
+                for (const auto& name : world.names()) {
+                    all += world.durable_contents("/" + name).value_or("");
+                }
+                int missing = 0;
+                for (int i = 0; i < 100; ++i) {
+                    missing += all.find(fmt::format(" {:0200}\n", i)) == all.npos ? 1 : 0;
+                }
+                CHECK(missing == 0);
+            }
         }
     }
 
