@@ -117,13 +117,6 @@ char* log_place::put_inside(char* to) const noexcept {
     return end;
 }
 
-log_place log_place::take_inside(const log_backend& backend, bool is_kept_only) noexcept {
-    const log_action* const inside =
-        log_action::current(backend, is_kept_only ? log_seen::all : log_seen::shown);
-    return inside == nullptr ? log_place()
-                             : log_place(inside, is_kept_only ? 0 : inside->take_number());
-}
-
 /// What the last record of most says of itself.
 struct log_action::last_words {
     std::int64_t duration_ns;

@@ -88,6 +88,12 @@ class log_action final : public activity {
     /// Exceptions that were on their way when it began.
     [[nodiscard]] int exceptions_before() const noexcept { return exceptions_before_; }
 
+    // --- who forks ---
+
+    /// Between the two no other thread holds what actions lock.
+    static void lock_for_fork() noexcept;
+    static void unlock_after_fork() noexcept;
+
     // --- anybody's who has a share ---
 
     [[nodiscard]] std::uint32_t take_number() const noexcept {
@@ -124,9 +130,9 @@ class log_action final : public activity {
     /// One share more. Whether `place` had left it: not any more.
     [[nodiscard]] bool come_back(activity* const& place) noexcept;
 
-    /// `place` is in nothing any more; what is parked there has failed by something unknown.
-    /// False where it was not in this.
-    bool drop_from(activity*& place) noexcept;
+    /// `place` is in nothing any more, and will be in `next` again; what is parked there has failed
+    /// by something unknown. False where it was not in this.
+    bool drop_from(activity*& place, activity* next) noexcept;
 
     /// Where what is in `place` is in this, too: it is to skip it.
     void skip_in(activity* const& place) noexcept;
@@ -163,7 +169,7 @@ class log_action final : public activity {
 
     // --- activity ---
 
-    [[nodiscard]] activity* hand_down(const void* place) noexcept override;
+    [[nodiscard]] activity* hand_down(const void* from, const void* to) noexcept override;
     void failed(activity*& place, const std::exception_ptr& error) noexcept override;
     void let_go(activity*& place) noexcept override;
 
@@ -184,6 +190,11 @@ class log_action final : public activity {
     log_action& put_in(activity*& place, std::string_view fields) noexcept;
 
     enum class settling : std::uint8_t { what_is_caught, all };
+
+    [[nodiscard]] bool is_current(const log_backend& backend, log_seen which,
+                                  activity* const& place) const noexcept;
+    [[nodiscard]] static log_action* find_current(activity*& place, const log_backend& backend,
+                                                  log_seen which) noexcept;
 
     [[nodiscard]] bool is_skipped_in(activity* const& place) const noexcept {
         return parked_in_.load(std::memory_order_relaxed) == &place || left_.has(&place);

@@ -10,11 +10,13 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/trace_parent.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
@@ -94,6 +96,62 @@ TEST_SUITE("action_across") {
         other.join();
         all.log.info("outside");
         CHECK(all.outline() == strings{"outer+@1", "elsewhere", "outers@2", "outside"});
+    }
+
+    TEST_CASE("threads that log in one action at once take each number once") {
+        constexpr std::size_t threads = 4;
+        constexpr std::size_t each_one = 500;
+        action_log all{.ring_bytes = 1u << 20};
+        {
+            auto action = all.log.start_action("shared");
+            std::vector<std::thread> running;
+            for (std::size_t i = 0; i < threads; ++i) {
+                running.emplace_back([&] {
+                    const auto here = action.enter();
+                    for (std::size_t n = 0; n < each_one; ++n) {
+                        all.log.info("on a thread");
+                        (void)action.serialize_task_id(); // a number that no record has
+                    }
+                });
+            }
+            for (std::size_t n = 0; n < each_one; ++n) {
+                all.log.info("at home");
+            }
+            for (auto& each : running) {
+                each.join();
+            }
+        }
+        std::set<unsigned long> numbers;
+        for (const auto& line : all.lines()) {
+            CHECK(numbers.insert(std::stoul(line.place)).second);
+        }
+        CHECK(numbers.size() == threads * each_one + each_one + 2);
+        CHECK(*numbers.rbegin() == 2 * threads * each_one + each_one + 2);
+    }
+
+    TEST_CASE("who ends an action alone counts what others have logged in it before") {
+        action_log all{.ring_bytes = 1u << 20};
+        constexpr int rounds = 100;
+        for (int i = 0; i < rounds; ++i) {
+            auto action = all.log.start_action("one");
+            std::atomic<bool> is_out = false;
+            std::thread other([&] {
+                {
+                    const auto here = action.enter();
+                    all.log.info("on a thread");
+                }
+                is_out.store(true, std::memory_order_release);
+                is_out.notify_one();
+            });
+            is_out.wait(false, std::memory_order_acquire);
+            action.succeed(); // its scope and its place are all that have it
+            other.join();
+        }
+        int ends = 0;
+        for (const auto& line : all.lines()) {
+            ends += line.children == 1 && line.place == "3" ? 1 : 0;
+        }
+        CHECK(ends == rounds);
     }
 
     TEST_CASE("a thread that ends has its failed action told") {
@@ -322,5 +380,33 @@ TEST_SUITE("action_across") {
         }
         CHECK(told == strings{"outerstarted@1", "in none@", "ownstarted@1", "belowstarted@2,1",
                               "belowsucceeded@2,2", "ownsucceeded@2", "outersucceeded@3"});
+    }
+
+    TEST_CASE("a child visits its actions, whatever other threads did with theirs at that moment" *
+              doctest::skip(test::has_tsan)) {
+        action_log all;
+        auto mine = all.log.start_action("mine");
+        mine.leave();
+        auto theirs = all.log.start_action("theirs");
+        theirs.leave();
+        std::atomic<bool> ends = false;
+        std::thread other([&] {
+            while (!ends.load(std::memory_order_relaxed)) {
+                const auto here = theirs.enter();
+            }
+        });
+        for (int i = 0; i < 30; ++i) {
+            const pid_t child = ::fork();
+            if (child == 0) {
+                ::alarm(20); // else it would wait for ever
+                { const auto here = mine.enter(); }
+                ::_exit(0);
+            }
+            int status = -1;
+            ::waitpid(child, &status, 0);
+            CHECK(status == 0);
+        }
+        ends.store(true, std::memory_order_relaxed);
+        other.join();
     }
 }
