@@ -9,6 +9,7 @@
 #include <sapwood/left_places.hpp>
 #include <sapwood/level.hpp>
 #include <sapwood/log_place.hpp>
+#include <sapwood/log_text.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -73,6 +74,21 @@ class log_action final : public activity {
 
     /// For the last record, should it end well. Throws std::bad_alloc.
     void add_success(std::string_view fields);
+
+    /// The same of fields that are put where they stay, if there is room for the longest that they
+    /// may be; false, and nothing done, where there is not.
+    template <class... Text>
+    [[nodiscard]] bool put_success(const Text&... fields) noexcept {
+        const std::size_t bytes_max =
+            (success_bytes_ + ... + fields.size_max()) + log_text_overrun_bytes_max;
+        if (more_success_ != nullptr || bytes_max > success_bytes_max) {
+            return false;
+        }
+        char* to = success_ + success_bytes_;
+        ((to = fields.put(to)), ...);
+        success_bytes_ = static_cast<std::uint16_t>(to - success_);
+        return true;
+    }
 
     /// Writes the last record and takes it out of where the caller is, and of where it was begun;
     /// once. Who else is in it goes on below it. Null: it has succeeded.
