@@ -10,13 +10,14 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/trace_parent.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <latch>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
@@ -98,35 +99,46 @@ TEST_SUITE("action_across") {
         CHECK(all.outline() == strings{"outer+@1", "elsewhere", "outers@2", "outside"});
     }
 
-    TEST_CASE("threads that log in one action at once take each number once") {
+    TEST_CASE("threads that are in one action at once take each number once") {
         constexpr std::size_t threads = 4;
-        constexpr std::size_t each_one = 500;
-        action_log all{.ring_bytes = 1u << 20};
+        constexpr unsigned long each_one = test::has_tsan ? 1'000 : 100'000; // so that they meet
+        constexpr unsigned long logged_of = 50;
+        action_log all;
+        std::vector<unsigned long> numbers;
         {
             auto action = all.log.start_action("shared");
+            std::latch begin(threads);
+            std::vector<unsigned long> taken[threads];
             std::vector<std::thread> running;
-            for (std::size_t i = 0; i < threads; ++i) {
+            for (auto& each : taken) {
                 running.emplace_back([&] {
                     const auto here = action.enter();
-                    for (std::size_t n = 0; n < each_one; ++n) {
-                        all.log.info("on a thread");
-                        (void)action.serialize_task_id(); // a number that no record has
+                    begin.arrive_and_wait();
+                    for (unsigned long n = 0; n < each_one; ++n) {
+                        if (n % logged_of == 0) {
+                            all.log.info("on a thread");
+                        } else { // a number that no record has
+                            const std::string id = action.serialize_task_id();
+                            each.push_back(std::stoul(id.substr(id.rfind('/') + 1)));
+                        }
                     }
                 });
-            }
-            for (std::size_t n = 0; n < each_one; ++n) {
-                all.log.info("at home");
             }
             for (auto& each : running) {
                 each.join();
             }
+            for (const auto& each : taken) {
+                numbers.insert(numbers.end(), each.begin(), each.end());
+            }
         }
-        std::set<unsigned long> numbers;
         for (const auto& line : all.lines()) {
-            CHECK(numbers.insert(std::stoul(line.place)).second);
+            numbers.push_back(std::stoul(line.place));
         }
-        CHECK(numbers.size() == threads * each_one + each_one + 2);
-        CHECK(*numbers.rbegin() == 2 * threads * each_one + each_one + 2);
+        std::ranges::sort(numbers);
+        CHECK(numbers.front() == 1);
+        CHECK(numbers.back() == threads * each_one + 2);
+        CHECK(numbers.size() == threads * each_one + 2);
+        CHECK(std::ranges::adjacent_find(numbers) == numbers.end());
     }
 
     TEST_CASE("who ends an action alone counts what others have logged in it before") {
