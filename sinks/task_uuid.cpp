@@ -79,9 +79,9 @@ sixteen_bytes hex_digits_of(sixteen_bytes nibbles) noexcept {
 void put_new_uuid(char* to) noexcept {
     uuids.seed_where_needed();
     // The thirteenth digit is the version, 4; the seventeenth is 8, 9, a or b.
-    const two_words words = {(uuids.next() & ~(std::uint64_t{0xf0} << 48)) |
-                                       std::uint64_t{0x40} << 48,
-                                   (uuids.next() & ~std::uint64_t{0xc0}) | 0x80};
+    const two_words words = {(uuids.next() & ~(std::uint64_t{0xf0} << 48)) | std::uint64_t{0x40}
+                                                                                 << 48,
+                             (uuids.next() & ~std::uint64_t{0xc0}) | 0x80};
     const auto bytes = std::bit_cast<sixteen_bytes>(words);
     const sixteen_bytes upper = bytes >> 4;
     const sixteen_bytes lower = bytes & 0xf;
