@@ -30,14 +30,21 @@ constexpr std::size_t json_line_bytes_max = 768;
 constexpr std::size_t json_line_end_bytes_max = 8;
 constexpr std::size_t fraction_digits = 9;
 
-/// Nine digits, of less than 10^9.
-char* put_nine_digits(std::uint32_t value, char* to) noexcept {
-    *to = static_cast<char>('0' + value / 100'000'000);
-    const std::uint64_t digits =
-        detail::eight_digits(value % 100'000'000) | detail::eight_ascii_zeros;
-    std::memcpy(to + 1, &digits, 8);
-    return to + fraction_digits;
-}
+/// Nine digits, of less than 10^9: the first eight of them, and the last.
+struct nine_digits {
+    explicit nine_digits(std::uint32_t value) noexcept
+        : first(detail::eight_digits(value / 10) | detail::eight_ascii_zeros),
+          last(static_cast<char>('0' + value % 10)) {}
+
+    char* put(char* to) const noexcept {
+        std::memcpy(to, &first, 8);
+        to[8] = last;
+        return to + fraction_digits;
+    }
+
+    std::uint64_t first;
+    char last;
+};
 
 /// The message, of which it may be known that it is plain. False, and nothing is there, where it is
 /// not what stands in a JSON string as it is.
@@ -59,6 +66,8 @@ struct record_parts {
     detail::log_action_view action;
     bool has_context = false;
     std::string_view users;
+
+    record_parts() noexcept {} // NOLINT(modernize-use-equals-default): see log_action_view
 };
 
 record_parts parts_of(std::string_view fields) noexcept {
@@ -164,9 +173,10 @@ void json_layout::begin_second(const log_record& record, std::int64_t second) {
 }
 
 /// As eliot's records have it: the task, the level, the time in seconds, and what it is. `digits`
-/// are those of the time's fraction, in the line.
+/// are the time's fraction, of which six are written: not read out of the line, where the processor
+/// has just written them in other pieces, and would wait for those.
 char* json_layout::put_action(const detail::log_action_view& action, const log_record& record,
-                              bool is_plain_text, std::size_t digits, char* at, log_buffer& to) {
+                              bool is_plain_text, std::uint64_t digits, char* at, log_buffer& to) {
     at = put_json_literal(at, ",\"task_uuid\":\"");
     if (action.uuid.size() == detail::log_place::uuid_bytes) [[likely]] {
         std::memcpy(at, action.uuid.data(), detail::log_place::uuid_bytes);
@@ -180,7 +190,7 @@ char* json_layout::put_action(const detail::log_action_view& action, const log_r
     }
     std::memcpy(at, stamp_, sizeof(stamp_));
     at += stamp_bytes_;
-    std::memcpy(at, to.text().data() + digits, 6);
+    std::memcpy(at, &digits, sizeof(digits));
     at += 6;
     const bool is_message = action.status.empty();
     if (is_plain_text) [[likely]] {
@@ -218,10 +228,10 @@ void json_layout::append(const log_record& record, log_buffer& to) {
     if (second != second_) [[unlikely]] {
         begin_second(record, second);
     }
-    const std::size_t digits = to.size() + before_bytes_;
+    const nine_digits digits(nanoseconds);
     char* at = to.room(json_line_bytes_max + 2 * record.message.size());
     std::memcpy(at, before_digits_, sizeof(before_digits_));
-    at = put_nine_digits(nanoseconds, at + before_bytes_);
+    at = digits.put(at + before_bytes_);
     at = put_source(record, at, to);
     const bool is_plain_text = put_plain_message(record, at);
     if (is_plain_text) [[likely]] {
@@ -249,7 +259,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
             at = to.room(json_line_bytes_max + 2 * record.message.size());
         }
         if (parts.action) {
-            at = put_action(parts.action, record, is_plain_text, digits, at, to);
+            at = put_action(parts.action, record, is_plain_text, digits.first, at, to);
         }
         if (!parts.users.empty()) {
             at = put_users(parts.users, at, to);

@@ -6,6 +6,7 @@
 #include <sapwood/log_record.hpp>
 #include <sapwood/log_text.hpp>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,62 +14,76 @@
 
 namespace sapwood::detail {
 
-/// Whether `odd` is 0 for each eight bytes of a text of at most sixteen. It is given some of them
-/// twice, and `filler` for those that are missing.
-template <class Odd>
-[[nodiscard, gnu::always_inline]] inline bool is_none_of(std::string_view text, char filler,
-                                                         Odd odd) noexcept {
-    constexpr std::uint64_t each = 0x0101010101010101;
-    const std::size_t size = text.size();
-    if (size < 4) {
-        const std::uint64_t fillers = (static_cast<unsigned char>(filler) * each) << (8 * size);
-        return odd(short_text(text) | fillers) == 0;
+/// What a processor looks at in one piece; of another one the compiler makes several.
+using sixteen_chars [[gnu::vector_size(16)]] = signed char;
+using four_words [[gnu::vector_size(16)]] = std::uint32_t;
+
+/// A text of at most sixteen bytes, some of them twice, and `filler` for those that are missing.
+class short_chars {
+  public:
+    [[gnu::always_inline]] short_chars(std::string_view text, char filler) noexcept {
+        constexpr std::uint32_t each = 0x01010101;
+        const std::uint32_t fillers = static_cast<unsigned char>(filler) * each;
+        if (text.size() < 4) {
+            first_ = short_text(text);
+            const std::uint32_t rest = static_cast<std::uint32_t>(fillers << (8 * text.size()));
+            words_ = four_words{first_ | rest, fillers, fillers, fillers};
+            return;
+        }
+        const four_fours fours(text.size());
+        for (std::size_t i = 0; i < 4; ++i) {
+            words_[i] = four_fours::load(text.data() + fours.at[i]);
+        }
     }
-    const four_fours fours(size);
-    const auto load = [&](std::size_t i) {
-        return std::uint64_t{four_fours::load(text.data() + fours.at[i])};
-    };
-    return (odd(load(0) | load(1) << 32) | odd(load(2) | load(3) << 32)) == 0;
+
+    /// Whether there is none of them that `is_odd`, of which a byte is not 0 then.
+    template <class Odd>
+    [[nodiscard, gnu::always_inline]] bool has_none(Odd is_odd) const noexcept {
+        const auto found = std::bit_cast<two_longs>(is_odd(std::bit_cast<sixteen_chars>(words_)));
+        return (found[0] | found[1]) == 0;
+    }
+
+    /// put_text() of the text that it was made of.
+    [[gnu::always_inline]] void put(char* to, std::size_t size) const noexcept {
+        if (size < 4) {
+            std::memcpy(to, &first_, sizeof(first_));
+            return;
+        }
+        const four_fours fours(size);
+        for (std::size_t i = 0; i < 4; ++i) {
+            const std::uint32_t four = words_[i];
+            std::memcpy(to + fours.at[i], &four, sizeof(four));
+        }
+    }
+
+  private:
+    using two_longs [[gnu::vector_size(16)]] = std::uint64_t;
+
+    four_words words_;
+    std::uint32_t first_ = 0;
+};
+
+[[nodiscard, gnu::always_inline]] inline auto quotes_in(sixteen_chars bytes) noexcept {
+    return bytes == '"';
 }
 
-/// put_text() of at most sixteen bytes, and is_none_of(): each of them is looked at once.
+/// What is a quote, or not plain.
+[[nodiscard, gnu::always_inline]] inline auto suspicious_in_json(sixteen_chars bytes) noexcept {
+    return (bytes < ' ') | (bytes == '\x7f') | (bytes == '\\') | (bytes == '"');
+}
+
+/// What is neither a digit, nor a point, nor a minus.
+[[nodiscard, gnu::always_inline]] inline auto no_digits_in(sixteen_chars bytes) noexcept {
+    return (bytes > '9') | (bytes < '-') | (bytes == '/');
+}
+
+/// put_text() of at most sixteen bytes, each of which is looked at once: false where one `is_odd`.
 template <class Odd>
 [[nodiscard, gnu::always_inline]] inline bool put_if_none(char* to, std::string_view text,
-                                                          char filler, Odd odd) noexcept {
-    constexpr std::uint64_t each = 0x0101010101010101;
-    const std::size_t size = text.size();
-    if (size < 4) {
-        const std::uint32_t bytes = short_text(text);
-        std::memcpy(to, &bytes, sizeof(bytes));
-        return odd(bytes | (static_cast<unsigned char>(filler) * each) << (8 * size)) == 0;
-    }
-    const four_fours fours(size);
-    std::uint32_t four[4];
-    for (std::size_t i = 0; i < 4; ++i) {
-        four[i] = four_fours::load(text.data() + fours.at[i]);
-        std::memcpy(to + fours.at[i], &four[i], 4);
-    }
-    return (odd(four[0] | std::uint64_t{four[1]} << 32) |
-            odd(four[2] | std::uint64_t{four[3]} << 32)) == 0;
-}
-
-/// The high bit of a byte is set where that may be a quote: of plain text, where it is one.
-[[nodiscard]] inline std::uint64_t quotes_in(std::uint64_t bytes) noexcept {
-    constexpr std::uint64_t each = 0x0101010101010101;
-    return ((bytes ^ ('"' * each)) - each) & (0x80 * each);
-}
-
-/// The high bit of a byte is set where that is a quote, or not plain.
-[[nodiscard]] inline std::uint64_t suspicious_in_json(std::uint64_t bytes) noexcept {
-    return suspicious(bytes) | quotes_in(bytes);
-}
-
-/// The same where that is neither a digit, nor a point, nor a minus.
-[[nodiscard]] inline std::uint64_t no_digits_in(std::uint64_t bytes) noexcept {
-    constexpr std::uint64_t each = 0x0101010101010101;
-    return (bytes | (bytes + ('\x7f' - '9') * each) | (bytes - '-' * each) |
-            ((bytes ^ ('/' * each)) - each)) &
-           (0x80 * each);
+                                                          char filler, Odd is_odd) noexcept {
+    const short_chars chars(text, filler);
+    chars.put(to, text.size());
+    return chars.has_none(is_odd);
 }
 
 /// Whether plain text stands in a JSON string as it is.
@@ -76,7 +91,7 @@ template <class Odd>
     if (plain.size() > 16) {
         return std::memchr(plain.data(), '"', plain.size()) == nullptr;
     }
-    return is_none_of(plain, ' ', quotes_in);
+    return short_chars(plain, ' ').has_none(quotes_in);
 }
 
 /// Whether it stands in a JSON string as it is. Most are short.
@@ -84,7 +99,7 @@ template <class Odd>
     if (text.size() > 16) {
         return is_plain(text) && has_no_quote(text);
     }
-    return is_none_of(text, ' ', suspicious_in_json);
+    return short_chars(text, ' ').has_none(suspicious_in_json);
 }
 
 /// Puts a text of at most sixteen bytes where it stands in a JSON string as it is. False where it

@@ -20,24 +20,49 @@ std::uint64_t resumptions_here() noexcept {
 
 } // namespace
 
+inline bool log_action::is_current(const log_backend& backend, log_seen which,
+                                   activity* const& place) const noexcept {
+    return backend_id_ == backend.id() && !is_skipped_in(place) &&
+           (which == log_seen::all || !is_kept_only_);
+}
+
+void log_action::lock_for_fork() noexcept {
+    relinking.lock();
+}
+
+void log_action::unlock_after_fork() noexcept {
+    relinking.unlock();
+}
+
 log_action* log_action::current(const log_backend& backend, log_seen which) noexcept {
     activity*& place = current_activity_place();
-    auto* each = static_cast<log_action*>(place);
-    const auto is_it = [&](const log_action& one) {
-        return one.backend_id_ == backend.id() && !one.is_skipped_in(place) &&
-               (which == log_seen::all || !one.is_kept_only_);
-    };
-    if (each == nullptr || is_it(*each)) [[likely]] {
-        return each;
+    auto* const innermost = static_cast<log_action*>(place);
+    if (innermost == nullptr || innermost->is_current(backend, which, place)) [[likely]] {
+        return innermost;
     }
+    return find_current(place, backend, which);
+}
+
+/// Where the innermost one is of another log, or is left, or is not looked for.
+[[gnu::noinline]] log_action* log_action::find_current(activity*& place, const log_backend& backend,
+                                                       log_seen which) noexcept {
+    auto* each = static_cast<log_action*>(place);
     if (each->is_skipped_in(place)) {
         settle(place, std::current_exception(), settling::what_is_caught);
         each = static_cast<log_action*>(place);
     }
-    while (each != nullptr && !is_it(*each)) {
+    while (each != nullptr && !each->is_current(backend, which, place)) {
         each = each->parent_;
     }
     return each;
+}
+
+// Beside current(), which is a part of it so.
+log_place log_place::take_inside(const log_backend& backend, bool is_kept_only) noexcept {
+    const log_action* const inside =
+        log_action::current(backend, is_kept_only ? log_seen::all : log_seen::shown);
+    return inside == nullptr ? log_place()
+                             : log_place(inside, is_kept_only ? 0 : inside->take_number());
 }
 
 // --- its end ---
@@ -218,9 +243,22 @@ void log_action::leave() noexcept {
     leave_place(place);
 }
 
-bool log_action::drop_from(activity*& place) noexcept {
+bool log_action::drop_from(activity*& place, activity* next) noexcept {
     settle(place, nullptr, settling::all);
     const bool was_in = (place == this || next_above(place) != nullptr) && !left_.has(&place);
+    // What was begun in the visit is in that place no more, where another one may be made some day.
+    const auto comes_again = [next](const log_action* which) {
+        const auto* each = static_cast<const log_action*>(next);
+        while (each != nullptr && each != which) {
+            each = each->parent_;
+        }
+        return each != nullptr;
+    };
+    for (auto* each = static_cast<log_action*>(place);
+         each != nullptr && each != this && !comes_again(each); each = each->parent_) {
+        const void* home = &place;
+        each->home_.compare_exchange_strong(home, nullptr, std::memory_order_relaxed);
+    }
     if (activity* const rest = std::exchange(place, nullptr)) {
         rest->release();
     }
@@ -229,16 +267,20 @@ bool log_action::drop_from(activity*& place) noexcept {
 
 // --- activity ---
 
-activity* log_action::hand_down(const void* place) noexcept {
-    log_action* each = this;
-    while (each != nullptr &&
-           (each->parked_in_.load(std::memory_order_relaxed) == place || each->left_.has(place))) {
-        each = each->parent_;
+activity* log_action::hand_down(const void* from, const void* to) noexcept {
+    log_action* handed = this;
+    while (handed != nullptr && (handed->parked_in_.load(std::memory_order_relaxed) == from ||
+                                 handed->left_.has(from))) {
+        handed = handed->parent_;
     }
-    if (each != nullptr) {
-        each->share();
+    if (handed != nullptr) {
+        handed->share();
     }
-    return each;
+    // One that was at `to` may have left what it was not in any more when it ended.
+    for (log_action* each = handed; each != nullptr; each = each->parent_) {
+        each->left_.remove(to);
+    }
+    return handed;
 }
 
 void log_action::failed(activity*& place, const std::exception_ptr& error) noexcept {

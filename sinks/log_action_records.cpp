@@ -117,12 +117,33 @@ char* log_place::put_inside(char* to) const noexcept {
     return end;
 }
 
-log_place log_place::take_inside(const log_backend& backend, bool is_kept_only) noexcept {
-    const log_action* const inside =
-        log_action::current(backend, is_kept_only ? log_seen::all : log_seen::shown);
-    return inside == nullptr ? log_place()
-                             : log_place(inside, is_kept_only ? 0 : inside->take_number());
+namespace {
+
+/// A text of so many bytes or up to twice as many, in two pieces.
+template <std::size_t piece>
+[[gnu::always_inline]] inline void put_two_pieces(char* to, std::string_view text) noexcept {
+    char first[piece];
+    char last[piece];
+    std::memcpy(first, text.data(), piece);
+    std::memcpy(last, text.data() + text.size() - piece, piece);
+    std::memcpy(to, first, piece);
+    std::memcpy(to + text.size() - piece, last, piece);
 }
+
+/// A field or two, as most actions have, takes no call.
+[[gnu::always_inline]] inline char* put_fields(char* to, std::string_view fields) noexcept {
+    if (fields.size() - 8 > 32 - 8) [[unlikely]] {
+        return to + fields.copy(to, fields.size());
+    }
+    if (fields.size() < 16) {
+        put_two_pieces<8>(to, fields);
+    } else {
+        put_two_pieces<16>(to, fields);
+    }
+    return to + fields.size();
+}
+
+} // namespace
 
 /// What the last record of most says of itself.
 struct log_action::last_words {
@@ -154,11 +175,16 @@ struct log_action::last_words {
             std::memcpy(at + 8, &last->children, 4);
             at += log_place::times_bytes;
         }
-        at = put_decimal(put_identity(at), last != nullptr ? last->number : 1);
+        at = put_identity(at);
+        if (last == nullptr || last->number < 10) [[likely]] {
+            *at++ = static_cast<char>('0' + (last != nullptr ? last->number : 1));
+        } else {
+            at = put_decimal(at, last->number);
+        }
         put_field_header(message_end,
                          {static_cast<std::uint32_t>(at - value), 0,
                           last != nullptr ? log_field_kind::succeeded : log_field_kind::begun});
-        return log_text_ends{message_end, at + users.copy(at, users.size())};
+        return log_text_ends{message_end, put_fields(at, users)};
     };
     put_record(source_, importance_, frame_flags_ | log_frame::has_fields, bytes_max, put, ticks);
     return true;

@@ -4,6 +4,8 @@
 #include "log_owner.hpp"
 #include "thread_rings.hpp"
 
+#include <sapwood/log_action.hpp>
+
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -71,10 +73,12 @@ void before_fork() {
         each->lock_for_fork();
     }
     log_requests::lock_for_fork();
+    log_action::lock_for_fork();
 }
 
 void after_fork_in_parent() {
     known_logs& all = known();
+    log_action::unlock_after_fork();
     log_requests::unlock_after_fork();
     for (const auto& each : all.forking) {
         each->unlock_after_fork();
@@ -88,6 +92,7 @@ void after_fork_in_child() {
     all.process = ::getpid();
     crash_handler::become_childs();
     forget_thread_rings();
+    log_action::unlock_after_fork();
     log_requests::unlock_after_fork();
     for (const auto& each : all.forking) {
         each->become_childs();

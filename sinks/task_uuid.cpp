@@ -64,46 +64,44 @@ class uuid_source {
 
 [[gnu::tls_model("initial-exec")]] constinit thread_local uuid_source uuids;
 
-/// Eight digits, a nibble each, the lowest first: of a number by chance that is as good as another
-/// order.
-std::uint64_t eight_hex_digits(std::uint32_t value) noexcept {
-    // A nibble to each byte, then a digit of each: 0 to 9 are '0' and so on, 10 to 15 are 'a'.
-    std::uint64_t spread = value;
-    spread = (spread | spread << 16) & 0x0000'ffff'0000'ffff;
-    spread = (spread | spread << 8) & 0x00ff'00ff'00ff'00ff;
-    spread = (spread | spread << 4) & 0x0f0f'0f0f'0f0f'0f0f;
-    const std::uint64_t letters = ((spread + 0x0606'0606'0606'0606) >> 4) & 0x0101'0101'0101'0101;
-    return spread + 0x3030'3030'3030'3030 + letters * ('a' - '0' - 10);
-}
+/// What a processor does at once.
+using sixteen_bytes [[gnu::vector_size(16)]] = unsigned char;
+using two_words [[gnu::vector_size(16)]] = std::uint64_t;
 
-/// Eight digits, with a dash in their middle.
-char* put_divided(char* to, std::uint64_t digits) noexcept {
-    const auto first = static_cast<std::uint32_t>(digits);
-    const auto second = static_cast<std::uint32_t>(digits >> 32);
-    std::memcpy(to, &first, 4);
-    to[4] = '-';
-    std::memcpy(to + 5, &second, 4);
-    return to + 9;
+/// 0 to 9 are '0' and so on, 10 to 15 are 'a'.
+sixteen_bytes hex_digits_of(sixteen_bytes nibbles) noexcept {
+    const auto letters = std::bit_cast<sixteen_bytes>(nibbles > 9);
+    return nibbles + '0' + (letters & ('a' - '0' - 10));
 }
 
 } // namespace
 
 void put_new_uuid(char* to) noexcept {
     uuids.seed_where_needed();
-    const std::uint64_t high = uuids.next();
-    const std::uint64_t low = uuids.next();
     // The thirteenth digit is the version, 4; the seventeenth is 8, 9, a or b.
-    const auto middle =
-        static_cast<std::uint32_t>((high >> 32 & ~std::uint64_t{0xf'0000}) | 0x4'0000);
-    const auto variant = static_cast<std::uint32_t>((low & ~std::uint64_t{0xc}) | 0x8);
-    const std::uint64_t first = eight_hex_digits(static_cast<std::uint32_t>(high));
-    const std::uint64_t last = eight_hex_digits(static_cast<std::uint32_t>(low >> 32));
-    std::memcpy(to, &first, 8);
+    const two_words words = {(uuids.next() & ~(std::uint64_t{0xf0} << 48)) | std::uint64_t{0x40}
+                                                                                 << 48,
+                             (uuids.next() & ~std::uint64_t{0xc0}) | 0x80};
+    const auto bytes = std::bit_cast<sixteen_bytes>(words);
+    const sixteen_bytes upper = bytes >> 4;
+    const sixteen_bytes lower = bytes & 0xf;
+    const sixteen_bytes digits[] = {
+        hex_digits_of(__builtin_shufflevector(upper, lower, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5,
+                                              21, 6, 22, 7, 23)),
+        hex_digits_of(__builtin_shufflevector(upper, lower, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
+                                              13, 29, 14, 30, 15, 31))};
+    char text[sizeof(digits)];
+    std::memcpy(text, digits, sizeof(text));
+    std::memcpy(to, text, 8);
     to[8] = '-';
-    to = put_divided(to + 9, eight_hex_digits(middle));
-    *to++ = '-';
-    to = put_divided(to, eight_hex_digits(variant));
-    std::memcpy(to, &last, 8);
+    std::memcpy(to + 9, text + 8, 4);
+    to[13] = '-';
+    std::memcpy(to + 14, text + 12, 4);
+    to[18] = '-';
+    std::memcpy(to + 19, text + 16, 4);
+    to[23] = '-';
+    std::memcpy(to + 24, text + 20, 8);
+    std::memcpy(to + 32, text + 28, 4);
 }
 
 } // namespace sapwood::detail

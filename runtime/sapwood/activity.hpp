@@ -30,9 +30,10 @@ class activity {
         }
     }
 
-    /// What is handed down to what begins while this is in the place at that address, with a share
-    /// of its own. May be null. The place's task or thread calls it, or waits meanwhile.
-    [[nodiscard]] virtual activity* hand_down(const void* place) noexcept = 0;
+    /// What is handed down to what begins at `to` while this is in the place `from`, with a share
+    /// of its own. May be null. Of another place that was at `to` before, nothing is remembered.
+    /// The task or thread of `from` calls it, or waits meanwhile.
+    [[nodiscard]] virtual activity* hand_down(const void* from, const void* to) noexcept = 0;
 
     /// An exception has left a coroutine of the task in whose `place` this is.
     virtual void failed(activity*& place, const std::exception_ptr& error) noexcept = 0;
@@ -98,16 +99,17 @@ class activity {
     return thread_activity;
 }
 
-/// Of who has that place, for what begins below it: null where it is in nothing.
-[[nodiscard]] inline activity* hand_down_activity(activity* const& place) noexcept {
-    return place != nullptr ? place->hand_down(&place) : nullptr;
+/// Of who has the place `from`, for what begins below it at `to`: null where that is in nothing.
+[[nodiscard]] inline activity* hand_down_activity(activity* const& from,
+                                                  activity* const& to) noexcept {
+    return from != nullptr ? from->hand_down(&from, &to) : nullptr;
 }
 
 /// While it lives, this thread is in what a task is in that waits meanwhile and has that place.
 class [[nodiscard]] borrowed_activity {
   public:
     explicit borrowed_activity(activity* const& place) noexcept
-        : before_(std::exchange(thread_activity, hand_down_activity(place))) {}
+        : before_(std::exchange(thread_activity, hand_down_activity(place, thread_activity))) {}
 
     borrowed_activity(const borrowed_activity&) = delete;
     borrowed_activity& operator=(const borrowed_activity&) = delete;

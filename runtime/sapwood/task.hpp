@@ -89,7 +89,7 @@ class root_context : public task_context {
     std::uint32_t inherit_from_running() noexcept {
         if (running_loop == nullptr || running_loop->running_task() == nullptr) {
             if (thread_activity != nullptr) {
-                doing = thread_activity->hand_down(&thread_activity);
+                doing = thread_activity->hand_down(&thread_activity, &doing);
             }
             return 0;
         }
@@ -119,7 +119,7 @@ class root_context : public task_context {
     [[gnu::noinline, gnu::cold]] void share_what_is_there(const task_context& parent) noexcept {
         share_name(parent, *this);
         locals = share_inherited(parent.locals);
-        doing = hand_down_activity(activity_place(parent));
+        doing = hand_down_activity(activity_place(parent), doing);
     }
 
     std::uint32_t started_at_ = 0;

@@ -79,7 +79,8 @@ class [[nodiscard]] action {
     /// Fields for its last record, should it end well. Throws std::bad_alloc.
     template <class... T>
     void add_success(const log_field<T>&... fields) {
-        if (action_ != nullptr) {
+        if (action_ != nullptr && !action_->put_success(detail::field_text(fields)...))
+            [[unlikely]] {
             const detail::rendered_fields all(fields...);
             action_->add_success(all.view());
         }

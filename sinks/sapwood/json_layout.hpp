@@ -54,7 +54,7 @@ class json_layout final : public log_layout {
     // These write at `at`, which to.room() gave, and return the end.
     char* put_source(const log_record& record, char* at, log_buffer& to);
     char* put_action(const detail::log_action_view& action, const log_record& record,
-                     bool is_plain_text, std::size_t digits, char* at, log_buffer& to);
+                     bool is_plain_text, std::uint64_t digits, char* at, log_buffer& to);
     static char* put_users(std::string_view fields, char* at, log_buffer& to);
 
     text_layout time_;

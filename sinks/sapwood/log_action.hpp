@@ -9,6 +9,7 @@
 #include <sapwood/left_places.hpp>
 #include <sapwood/level.hpp>
 #include <sapwood/log_place.hpp>
+#include <sapwood/log_text.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -74,6 +75,21 @@ class log_action final : public activity {
     /// For the last record, should it end well. Throws std::bad_alloc.
     void add_success(std::string_view fields);
 
+    /// The same of fields that are put where they stay, if there is room for the longest that they
+    /// may be; false, and nothing done, where there is not.
+    template <class... Text>
+    [[nodiscard]] bool put_success(const Text&... fields) noexcept {
+        const std::size_t bytes_max =
+            (success_bytes_ + ... + fields.size_max()) + log_text_overrun_bytes_max;
+        if (more_success_ != nullptr || bytes_max > success_bytes_max) {
+            return false;
+        }
+        char* to = success_ + success_bytes_;
+        ((to = fields.put(to)), ...);
+        success_bytes_ = static_cast<std::uint16_t>(to - success_);
+        return true;
+    }
+
     /// Writes the last record and takes it out of where the caller is, and of where it was begun;
     /// once. Who else is in it goes on below it. Null: it has succeeded.
     void end(const action_failure* failure) noexcept;
@@ -87,6 +103,12 @@ class log_action final : public activity {
 
     /// Exceptions that were on their way when it began.
     [[nodiscard]] int exceptions_before() const noexcept { return exceptions_before_; }
+
+    // --- who forks ---
+
+    /// Between the two no other thread holds what actions lock.
+    static void lock_for_fork() noexcept;
+    static void unlock_after_fork() noexcept;
 
     // --- anybody's who has a share ---
 
@@ -124,9 +146,9 @@ class log_action final : public activity {
     /// One share more. Whether `place` had left it: not any more.
     [[nodiscard]] bool come_back(activity* const& place) noexcept;
 
-    /// `place` is in nothing any more; what is parked there has failed by something unknown.
-    /// False where it was not in this.
-    bool drop_from(activity*& place) noexcept;
+    /// `place` is in nothing any more, and will be in `next` again; what is parked there has failed
+    /// by something unknown. False where it was not in this.
+    bool drop_from(activity*& place, activity* next) noexcept;
 
     /// Where what is in `place` is in this, too: it is to skip it.
     void skip_in(activity* const& place) noexcept;
@@ -163,7 +185,7 @@ class log_action final : public activity {
 
     // --- activity ---
 
-    [[nodiscard]] activity* hand_down(const void* place) noexcept override;
+    [[nodiscard]] activity* hand_down(const void* from, const void* to) noexcept override;
     void failed(activity*& place, const std::exception_ptr& error) noexcept override;
     void let_go(activity*& place) noexcept override;
 
@@ -184,6 +206,11 @@ class log_action final : public activity {
     log_action& put_in(activity*& place, std::string_view fields) noexcept;
 
     enum class settling : std::uint8_t { what_is_caught, all };
+
+    [[nodiscard]] bool is_current(const log_backend& backend, log_seen which,
+                                  activity* const& place) const noexcept;
+    [[nodiscard]] static log_action* find_current(activity*& place, const log_backend& backend,
+                                                  log_seen which) noexcept;
 
     [[nodiscard]] bool is_skipped_in(activity* const& place) const noexcept {
         return parked_in_.load(std::memory_order_relaxed) == &place || left_.has(&place);

@@ -25,6 +25,10 @@ struct log_action_view {
     std::int64_t duration_ns = 0;
     std::uint32_t children = 0;
 
+    /// By stores of its own: what a compiler makes of one that it may know beforehand is an
+    /// instruction (rep stos) that takes longer to begin than they do.
+    log_action_view() noexcept {} // NOLINT(modernize-use-equals-default)
+
     explicit operator bool() const noexcept { return !uuid.empty(); }
 
     [[nodiscard]] bool has_ended() const noexcept { return !status.empty() && status != "started"; }

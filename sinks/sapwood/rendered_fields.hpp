@@ -31,7 +31,8 @@ class rendered_fields {
     [[nodiscard]] std::string_view view() const noexcept { return {text_, size_}; }
 
   private:
-    static constexpr std::size_t inline_bytes = 512;
+    /// Half a KiB, and what the last of them may take more than it does.
+    static constexpr std::size_t inline_bytes = 512 + format_bytes_max + log_text_overrun_bytes_max;
 
     char* grow(std::size_t bytes) {
         const std::size_t larger = 2 * (size_ + bytes);

@@ -10,9 +10,12 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/trace_parent.hpp>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <latch>
 #include <memory>
 #include <optional>
 #include <string>
@@ -94,6 +97,73 @@ TEST_SUITE("action_across") {
         other.join();
         all.log.info("outside");
         CHECK(all.outline() == strings{"outer+@1", "elsewhere", "outers@2", "outside"});
+    }
+
+    TEST_CASE("threads that are in one action at once take each number once") {
+        constexpr std::size_t threads = 4;
+        constexpr unsigned long each_one = test::has_tsan ? 1'000 : 100'000; // so that they meet
+        constexpr unsigned long logged_of = 50;
+        action_log all;
+        std::vector<unsigned long> numbers;
+        {
+            auto action = all.log.start_action("shared");
+            std::latch begin(threads);
+            std::vector<unsigned long> taken[threads];
+            std::vector<std::thread> running;
+            for (auto& each : taken) {
+                running.emplace_back([&] {
+                    const auto here = action.enter();
+                    begin.arrive_and_wait();
+                    for (unsigned long n = 0; n < each_one; ++n) {
+                        if (n % logged_of == 0) {
+                            all.log.info("on a thread");
+                        } else { // a number that no record has
+                            const std::string id = action.serialize_task_id();
+                            each.push_back(std::stoul(id.substr(id.rfind('/') + 1)));
+                        }
+                    }
+                });
+            }
+            for (auto& each : running) {
+                each.join();
+            }
+            for (const auto& each : taken) {
+                numbers.insert(numbers.end(), each.begin(), each.end());
+            }
+        }
+        for (const auto& line : all.lines()) {
+            numbers.push_back(std::stoul(line.place));
+        }
+        std::ranges::sort(numbers);
+        CHECK(numbers.front() == 1);
+        CHECK(numbers.back() == threads * each_one + 2);
+        CHECK(numbers.size() == threads * each_one + 2);
+        CHECK(std::ranges::adjacent_find(numbers) == numbers.end());
+    }
+
+    TEST_CASE("who ends an action alone counts what others have logged in it before") {
+        action_log all{.ring_bytes = 1u << 20};
+        constexpr int rounds = 100;
+        for (int i = 0; i < rounds; ++i) {
+            auto action = all.log.start_action("one");
+            std::atomic<bool> is_out = false;
+            std::thread other([&] {
+                {
+                    const auto here = action.enter();
+                    all.log.info("on a thread");
+                }
+                is_out.store(true, std::memory_order_release);
+                is_out.notify_one();
+            });
+            is_out.wait(false, std::memory_order_acquire);
+            action.succeed(); // its scope and its place are all that have it
+            other.join();
+        }
+        int ends = 0;
+        for (const auto& line : all.lines()) {
+            ends += line.children == 1 && line.place == "3" ? 1 : 0;
+        }
+        CHECK(ends == rounds);
     }
 
     TEST_CASE("a thread that ends has its failed action told") {
@@ -322,5 +392,33 @@ TEST_SUITE("action_across") {
         }
         CHECK(told == strings{"outerstarted@1", "in none@", "ownstarted@1", "belowstarted@2,1",
                               "belowsucceeded@2,2", "ownsucceeded@2", "outersucceeded@3"});
+    }
+
+    TEST_CASE("a child visits its actions, whatever other threads did with theirs at that moment" *
+              doctest::skip(test::has_tsan)) {
+        action_log all;
+        auto mine = all.log.start_action("mine");
+        mine.leave();
+        auto theirs = all.log.start_action("theirs");
+        theirs.leave();
+        std::atomic<bool> ends = false;
+        std::thread other([&] {
+            while (!ends.load(std::memory_order_relaxed)) {
+                const auto here = theirs.enter();
+            }
+        });
+        for (int i = 0; i < 30; ++i) {
+            const pid_t child = ::fork();
+            if (child == 0) {
+                ::alarm(20); // else it would wait for ever
+                { const auto here = mine.enter(); }
+                ::_exit(0);
+            }
+            int status = -1;
+            ::waitpid(child, &status, 0);
+            CHECK(status == 0);
+        }
+        ends.store(true, std::memory_order_relaxed);
+        other.join();
     }
 }

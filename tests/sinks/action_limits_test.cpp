@@ -110,11 +110,18 @@ TEST_SUITE("action_limits") {
             return; // each frame is an allocation there
         }
         action_log all;
+        // Each field takes 7 bytes besides its name and its value.
+        const std::string half_a_kib(512 - 8 - 9 - 11 - 12, 'x');
+        const std::string success(160 - 8 - 9 - 12, 'x');
         const auto work = [&] {
             auto action = all.log.start_action("one", kv("a", 1), kv("b", "two"));
             auto inner = all.log.start_action("inner");
             all.log.info("inside {}", 1);
             action.add_success(kv("c", 3));
+            auto large = all.log.start_action("large", kv("a", half_a_kib), kv("b", 1),
+                                              kv("d", true), kv("c", 0.5));
+            large.add_success(kv("a", success), kv("b", 1));
+            large.add_success(kv("c", 3.25));
         };
         for (int i = 0; i < 100; ++i) {
             work();

@@ -34,6 +34,18 @@ task<> log_when(const logger& log, event& when, std::string text) {
     log.info("{}", text);
 }
 
+/// Starts as many tasks as it takes for one to be where an earlier one was.
+task<> start_children(const logger& log, event& go, event& say) {
+    co_await go.wait();
+    std::vector<join_handle<>> children;
+    for (int i = 0; i < 4; ++i) {
+        children.push_back(spawn(log_when(log, say, "child")));
+    }
+    for (const auto& each : children) {
+        co_await each;
+    }
+}
+
 task<> fail_in(sapwood::action given) {
     auto here = std::move(given);
     co_await sleep_for(std::chrono::milliseconds(1));
@@ -136,6 +148,46 @@ TEST_SUITE("action_places") {
             const auto told = all.outline();
             CHECK(told[told.size() - 2] == "outside");
             CHECK(told.back() == (way == 0 ? "late@3" : "late@4"));
+        }
+    }
+
+    CO_TEST_CASE("a task that is where another one was has left nothing of what that one had") {
+        for (const int way : {0, 1, 2}) {
+            CAPTURE(way);
+            action_log all;
+            event go;
+            auto visited = all.log.start_action("visited");
+            visited.leave();
+            action first;
+            std::vector<join_handle<>> parents;
+            const auto work = [&]() -> task<> {
+                if (way == 2) { // left with the visit that it was begun in
+                    const auto here = visited.enter();
+                    first = all.log.start_action("first");
+                    parents.push_back(spawn(start_children(all.log, go, go)));
+                    co_return;
+                }
+                first = all.log.start_action("first");
+                parents.push_back(spawn(start_children(all.log, go, go)));
+                if (way == 0) { // out of order
+                    auto second = all.log.start_action("second");
+                    first.succeed();
+                } else {
+                    first = all.log.start_action("second");
+                    first.succeed();
+                }
+            };
+            co_await spawn(work());
+            go.set();
+            co_await yield(); // the children are there
+            first.succeed();
+            co_await parents.front();
+            const auto told = all.outline();
+            const std::string at = way == 2 ? "child@2," : "child@";
+            const std::size_t end = way == 2 ? 2 : way == 0 ? 3 : 3;
+            for (std::size_t i = 0; i < 4; ++i) {
+                CHECK(told[told.size() - 4 + i] == at + std::to_string(end + 1 + i));
+            }
         }
     }
 

@@ -337,10 +337,9 @@ std::size_t wrong_actions(std::uint64_t seed, std::uint32_t actions) {
 TEST_SUITE("action_tree") {
 
     TEST_CASE("the tree that the log tells is the one that ran") {
-        // On both rings: 100,000 in every run of the tests.
         constexpr std::uint64_t many = test::has_tsan                   ? 8'000
                                        : SAPWOOD_ADDRESS_SANITIZER != 0 ? 12'000
-                                                                        : 50'000;
+                                                                        : 100'000;
         const auto actions =
             static_cast<std::uint32_t>(from_environment("SAPWOOD_TEST_ACTIONS", many));
         const char* const ring = std::getenv("SAPWOOD_RING");
