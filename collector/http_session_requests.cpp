@@ -16,6 +16,9 @@ namespace {
 constexpr std::string_view over_quota = "more comes than this token is for";
 constexpr std::string_view text_type = "text/plain; charset=utf-8";
 
+/// In a second, of a body: it is slow where fewer come.
+constexpr std::size_t slow_body_bytes = 8u << 10;
+
 /// Of rest_: more memory is given back.
 constexpr std::size_t usual_rest_bytes = 1u << 10;
 
@@ -39,6 +42,20 @@ void http_session::wait_for_bytes() noexcept {
         stage_ = stage::reading;
         set_deadline(parser_.is_in_body() ? intake_.limits.body : intake_.limits.head);
     }
+}
+
+bool http_session::is_slow() const noexcept {
+    if (stage_ == stage::sending) {
+        return is_overdue(intake_.limits.answer);
+    }
+    if (stage_ != stage::reading || is_held_back_) {
+        return false;
+    }
+    if (!parser_.is_in_body()) {
+        return is_overdue(intake_.limits.head);
+    }
+    const auto takes = std::chrono::seconds(1 + parser_.body().size() / slow_body_bytes);
+    return is_overdue(intake_.limits.body, takes);
 }
 
 bool http_session::may_go_on() noexcept {
@@ -168,7 +185,7 @@ void http_session::on_head(bool is_body_here) {
 }
 
 void http_session::make_plan() {
-    plan_ = plan_for(parser_.head(), intake_, is_guarded_);
+    plan_ = plan_for(parser_.head(), intake_, guard_);
     // What is said may be another thing the next time.
     is_plan_good_ = plan_.what != http_action::say;
     planned_at_ = intake_.generation;
