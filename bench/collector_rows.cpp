@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -102,6 +103,13 @@ double per_second(std::uint64_t count, std::chrono::nanoseconds time) {
     return static_cast<double>(count) * 1e9 / static_cast<double>(time.count());
 }
 
+/// What this process has used: whether it is the daemon that is the limit, or who loads it.
+std::chrono::nanoseconds own_cpu_time() {
+    timespec time{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return std::chrono::seconds{time.tv_sec} + std::chrono::nanoseconds{time.tv_nsec};
+}
+
 double ms_of(const histogram& latencies, double share) {
     return static_cast<double>(latencies.percentile(share)) / 1e6;
 }
@@ -138,13 +146,16 @@ void measure_posts(row& into, const collector_bench& chosen, int cpu, const std:
     latencies.clear();
     const auto begin = std::chrono::steady_clock::now();
     const auto cpu_before = served.server().cpu_time();
+    const auto own_before = own_cpu_time();
     const http_counts counts = load.run(milliseconds{chosen.sample_ms}, latencies);
+    const auto own_time = own_cpu_time() - own_before;
     const auto cpu_time = served.server().cpu_time() - cpu_before;
     const auto took = std::chrono::steady_clock::now() - begin;
     const std::uint64_t records = counts.acknowledged * shape.records;
     into.note(0, per_second(records, took));
     into.note(1, ms_of(latencies, 0.99));
     into.note(2, static_cast<double>(cpu_time.count()) / static_cast<double>(records));
+    into.note(3, static_cast<double>(own_time.count()) / static_cast<double>(records));
     served.verify(load.acknowledged(), load.given());
 }
 
@@ -198,10 +209,13 @@ bool has_wrk() {
 void measure_lines(row& into, const collector_bench& chosen, int cpu) {
     daemon_under_test served{chosen, cpu, "1"};
     const auto cpu_before = served.server().cpu_time();
+    const auto own_before = own_cpu_time();
     const line_counts sent = write_lines(served.lines_at(), 4, milliseconds{chosen.sample_ms});
+    const auto own_time = own_cpu_time() - own_before;
     const auto cpu_time = served.server().cpu_time() - cpu_before;
     into.note(0, per_second(sent.lines, sent.took));
     into.note(1, static_cast<double>(cpu_time.count()) / static_cast<double>(sent.lines));
+    into.note(2, static_cast<double>(own_time.count()) / static_cast<double>(sent.lines));
     if (const auto found = served.logged().count(); found != sent.lines) {
         throw std::runtime_error(
             fmt::format("{} lines were sent, and {} are in the log", sent.lines, found));

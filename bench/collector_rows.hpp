@@ -45,7 +45,8 @@ struct row {
     void note(std::size_t which, double value) { figures[which].samples.push_back(value); }
 };
 
-/// What a closed load gets; figures are records per second, p99, CPU.
+/// What a closed load gets; figures are records per second, p99, CPU of the daemon, and of
+/// who loads it.
 void measure_posts(row& into, const collector_bench& chosen, int cpu, const std::string& durability,
                    const std::string& preallocated_bytes, const http_load_shape& shape);
 
