@@ -36,6 +36,9 @@ task<> http_session::run() {
         co_await converse();
     } catch (const cancelled&) {
         if (!is_expired() || stage_ == stage::idle) {
+            if (stage_ == stage::sending && !intake_.is_draining) {
+                forget_unsent(*stream_); // others have its place
+            }
             throw;
         }
     }

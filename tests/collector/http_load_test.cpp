@@ -286,6 +286,33 @@ TEST_SUITE("http_load") {
         CHECK(at.records().size() == 2);
     }
 
+    CO_TEST_CASE("who does not take what he has asked for makes room for others") {
+        collector_options options;
+        options.limits.connections_max = 1;
+        served at(options);
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        auto asking = sapwood::spawn([](tcp_stream& to) -> task<> {
+            const std::string request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            for (;;) { // until it is cut off
+                co_await to.write_all(std::string_view(request));
+            }
+        }(client));
+        co_await sapwood::sleep_for(500ms);
+        const auto before = at.it->shared().now;
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        CHECK(at.it->shared().now - before < 3s);
+        CHECK(at.it->shared().gate.idle_closed == 1);
+        std::error_code how;
+        try {
+            co_await asking;
+        } catch (const std::system_error& failure) {
+            how = failure.code();
+        }
+        CHECK(how); // it was reset
+        co_await at.end();
+    }
+
     CO_TEST_CASE("an address and a user have their share of connections, and no more") {
         const sapwood::test::temporary_directory sockets;
         collector_options options = patient();
