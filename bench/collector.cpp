@@ -62,7 +62,8 @@ std::vector<row> make_rows(const collector_bench& chosen, int cpu, const interru
          {{"bytes each", {}, 4096, true}, {"p99 ms of the active", {}, 2, true}},
          with(measure_idle)},
         {"overload: twice what it can take",
-         {{"% of its peak", {}, 90},
+         {{"records/s, its peak", {}},
+          {"% of its peak", {}, 90},
           {"% told to come again", {}},
           {"% its backlog held back", {}},
           {"p99 ms", {}},
@@ -211,7 +212,8 @@ int main(int argc, char** argv) {
     app.add_option("--sample", chosen.sample_ms, "Milliseconds that are measured")
         ->check(CLI::Range(10U, 600'000U))
         ->capture_default_str();
-    app.add_option("--overload", chosen.overload_ms, "Milliseconds of twice the load it can take")
+    app.add_option("--overload", chosen.overload_ms,
+                   "Milliseconds of twice the load that it can take")
         ->check(CLI::Range(10U, 3'600'000U))
         ->capture_default_str();
     app.add_option("--churn", chosen.churn_ms, "Milliseconds of connections that come and go")

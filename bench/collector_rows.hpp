@@ -59,7 +59,7 @@ void measure_wrk(row& into, const collector_bench& chosen, int cpu, const interr
 void measure_lines(row& into, const collector_bench& chosen, int cpu);
 void measure_idle(row& into, const collector_bench& chosen, int cpu);
 
-/// A closed load tells what it can take; then comes twice as much, whether it is answered or not.
+/// How much it can take is found first; then comes twice as much, whether it is answered or not.
 void measure_overload(row& into, const collector_bench& chosen, int cpu);
 void measure_churn(row& into, const collector_bench& chosen, int cpu);
 
