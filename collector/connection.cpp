@@ -4,9 +4,11 @@
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <exception>
 #include <fmt/format.h>
+#include <span>
 #include <utility>
 
 namespace sapwood::collector {
@@ -16,15 +18,61 @@ namespace {
 /// Nobody is closed for others who has said something in this time.
 constexpr clock::duration idle_min = std::chrono::seconds(1);
 
-bool is_long_idle(const connection& peer, clock::time_point now) {
+/// How many are looked for at once.
+constexpr std::size_t closable_max = 64;
+
+/// Those of the earliest times among all that were added.
+template <class Item>
+class oldest_ones {
+  public:
+    void add(clock::time_point since, Item& what) noexcept {
+        ++seen_;
+        if (count_ == items_.size()) {
+            if (since >= items_.front().since) {
+                return;
+            }
+            std::ranges::pop_heap(items_, {}, &candidate::since);
+            --count_;
+        }
+        items_[count_++] = {since, &what};
+        std::ranges::push_heap(std::span(items_).first(count_), {}, &candidate::since);
+    }
+
+    [[nodiscard]] std::size_t seen() const noexcept { return seen_; }
+
+    /// `to` has room for them.
+    void give_newest_first(std::vector<Item*>& to) noexcept {
+        for (; count_ != 0; --count_) {
+            std::ranges::pop_heap(std::span(items_).first(count_), {}, &candidate::since);
+            to.push_back(items_[count_ - 1].which);
+        }
+    }
+
+  private:
+    struct candidate {
+        clock::time_point since;
+        Item* which = nullptr;
+    };
+
+    /// A heap, the latest in front.
+    std::array<candidate, closable_max> items_{};
+    std::size_t count_ = 0;
+    std::size_t seen_ = 0;
+};
+
+bool is_long_idle(const connection& peer, clock::time_point now) noexcept {
     return peer.is_idle() && saturating_add(peer.heard_at(), idle_min) <= now;
 }
 
-bool may_be_closed(const connection& peer, clock::time_point now) {
+bool may_be_closed(const connection& peer, clock::time_point now) noexcept {
     return is_long_idle(peer, now) || peer.is_slow();
 }
 
 } // namespace
+
+connections::connections(intake& of) : intake_(of) {
+    closable_.reserve(closable_max);
+}
 
 void connections::add(std::unique_ptr<connection> peer, peer_id who) {
     const auto at = alive_.emplace(alive_.end());
@@ -101,7 +149,7 @@ void connections::make_room() {
 
 /// Null where nobody has been idle, or slow, for long enough. All of them are looked at seldom:
 /// there are thousands, and somebody may come as often as he likes.
-connections::entry* connections::next_to_close() {
+connections::entry* connections::next_to_close() noexcept {
     if (looked_at_ != intake_.now) {
         look_for_closable();
     }
@@ -121,36 +169,24 @@ connections::entry* connections::next_to_close() {
 }
 
 /// Of those that have said nothing for long the ones that have for longest; where there is none, of
-/// the slow ones those who have had most time.
-void connections::look_for_closable() {
-    constexpr std::size_t found_at_once = 64;
-
-    struct candidate {
-        clock::time_point since;
-        entry* which;
-    };
-
-    closable_.clear();
-    std::vector<candidate> idle;
-    std::vector<candidate> slow;
+/// the slow ones those who have had most time. Takes no memory, of which there may be little.
+void connections::look_for_closable() noexcept {
+    oldest_ones<entry> idle;
+    oldest_ones<entry> slow;
     for (entry& each : alive_) {
         if (each.is_cancelled) {
             continue;
         }
         if (is_long_idle(*each.peer, intake_.now)) {
-            idle.push_back({each.peer->heard_at(), &each});
+            idle.add(each.peer->heard_at(), each);
         } else if (each.peer->is_slow()) {
-            slow.push_back({each.peer->deadline(), &each});
+            slow.add(each.peer->deadline(), each);
         }
     }
-    auto& found = idle.empty() ? slow : idle;
-    const auto count = std::min(found_at_once, found.size());
-    const auto end = found.begin() + static_cast<std::ptrdiff_t>(count);
-    std::ranges::partial_sort(found, end, {}, &candidate::since);
-    for (auto each = end; each != found.begin();) {
-        closable_.push_back((--each)->which);
-    }
-    are_more_closable_ = idle.size() + slow.size() > count;
+    auto& found = idle.seen() != 0 ? idle : slow;
+    closable_.clear();
+    found.give_newest_first(closable_);
+    are_more_closable_ = idle.seen() + slow.seen() > closable_.size();
     looked_at_ = intake_.now;
 }
 

@@ -74,7 +74,7 @@ class connection {
 
 class connections {
   public:
-    explicit connections(intake& of) noexcept : intake_(of) {}
+    explicit connections(intake& of);
 
     /// Runs `peer` to its end, as one of the connections that `who` has.
     void add(std::unique_ptr<connection> peer, peer_id who);
@@ -111,8 +111,8 @@ class connections {
 
     task<> run_one(place at);
     void make_room();
-    [[nodiscard]] entry* next_to_close();
-    void look_for_closable();
+    [[nodiscard]] entry* next_to_close() noexcept;
+    void look_for_closable() noexcept;
     void cancel(entry& which);
 
     intake& intake_;
