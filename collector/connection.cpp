@@ -3,9 +3,13 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
 
-#include <cstdio>
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <exception>
 #include <fmt/format.h>
+#include <span>
+#include <utility>
 
 namespace sapwood::collector {
 
@@ -14,7 +18,61 @@ namespace {
 /// Nobody is closed for others who has said something in this time.
 constexpr clock::duration idle_min = std::chrono::seconds(1);
 
+/// How many are looked for at once.
+constexpr std::size_t closable_max = 64;
+
+/// Those of the earliest times among all that were added.
+template <class Item>
+class oldest_ones {
+  public:
+    void add(clock::time_point since, Item& what) noexcept {
+        ++seen_;
+        if (count_ == items_.size()) {
+            if (since >= items_.front().since) {
+                return;
+            }
+            std::ranges::pop_heap(items_, {}, &candidate::since);
+            --count_;
+        }
+        items_[count_++] = {since, &what};
+        std::ranges::push_heap(std::span(items_).first(count_), {}, &candidate::since);
+    }
+
+    [[nodiscard]] std::size_t seen() const noexcept { return seen_; }
+
+    /// `to` has room for them.
+    void give_newest_first(std::vector<Item*>& to) noexcept {
+        for (; count_ != 0; --count_) {
+            std::ranges::pop_heap(std::span(items_).first(count_), {}, &candidate::since);
+            to.push_back(items_[count_ - 1].which);
+        }
+    }
+
+  private:
+    struct candidate {
+        clock::time_point since;
+        Item* which = nullptr;
+    };
+
+    /// A heap, the latest in front.
+    std::array<candidate, closable_max> items_{};
+    std::size_t count_ = 0;
+    std::size_t seen_ = 0;
+};
+
+bool is_long_idle(const connection& peer, clock::time_point now) noexcept {
+    return peer.is_idle() && saturating_add(peer.heard_at(), idle_min) <= now;
+}
+
+bool may_be_closed(const connection& peer, clock::time_point now) noexcept {
+    return is_long_idle(peer, now) || peer.is_slow();
+}
+
 } // namespace
+
+connections::connections(intake& of) : intake_(of) {
+    closable_.reserve(closable_max);
+}
 
 void connections::add(std::unique_ptr<connection> peer, peer_id who) {
     const auto at = alive_.emplace(alive_.end());
@@ -64,6 +122,8 @@ task<> connections::run_one(place at) {
     }
     ++intake_.counts.connections_closed;
     shares_.remove(at->who);
+    ending_ -= at->is_cancelled ? 1 : 0;
+    std::erase(closable_, &*at);
     alive_.erase(at); // and with it the handle of this task, which nobody awaits
     changed_.set();
     changed_.reset();
@@ -71,38 +131,69 @@ task<> connections::run_one(place at) {
 
 task<> connections::room() {
     while (alive_.size() >= intake_.limits.connections_max) {
-        close_longest_idle();
+        make_room();
         co_await changed_.wait(); // or until somebody may have been idle for long enough
     }
 }
 
-void connections::close_longest_idle() {
-    entry* longest = nullptr;
-    entry* slowest = nullptr;
-    std::size_t ending = 0;
-    for (entry& each : alive_) {
-        ending += each.is_cancelled ? 1 : 0;
-        if (!each.is_cancelled && each.peer->is_slow() &&
-            (slowest == nullptr || each.peer->deadline() < slowest->peer->deadline())) {
-            slowest = &each;
-        }
-        if (!each.is_cancelled && each.peer->is_idle() &&
-            (longest == nullptr || each.peer->heard_at() < longest->peer->heard_at())) {
-            longest = &each;
-        }
+/// Closes one, unless enough of them are about to end.
+void connections::make_room() {
+    if (alive_.size() - ending_ < intake_.limits.connections_max) {
+        return;
     }
-    const auto latest = saturating_add(
-        longest != nullptr ? longest->peer->heard_at() : clock::time_point::max(), idle_min);
-    entry* const chosen = latest <= intake_.now ? longest : slowest;
-    if (alive_.size() - ending >= intake_.limits.connections_max && chosen != nullptr) {
+    if (entry* const chosen = next_to_close()) {
         ++intake_.gate.idle_closed;
         cancel(*chosen);
     }
 }
 
+/// Null where nobody has been idle, or slow, for long enough. All of them are looked at seldom:
+/// there are thousands, and somebody may come as often as he likes.
+connections::entry* connections::next_to_close() noexcept {
+    if (looked_at_ != intake_.now) {
+        look_for_closable();
+    }
+    for (;;) {
+        while (!closable_.empty()) {
+            entry* const next = closable_.back();
+            closable_.pop_back();
+            if (!next->is_cancelled && may_be_closed(*next->peer, intake_.now)) {
+                return next;
+            }
+        }
+        if (!are_more_closable_) {
+            return nullptr;
+        }
+        look_for_closable();
+    }
+}
+
+/// Of those that have said nothing for long the ones that have for longest; where there is none, of
+/// the slow ones those who have had most time. Takes no memory, of which there may be little.
+void connections::look_for_closable() noexcept {
+    oldest_ones<entry> idle;
+    oldest_ones<entry> slow;
+    for (entry& each : alive_) {
+        if (each.is_cancelled) {
+            continue;
+        }
+        if (is_long_idle(*each.peer, intake_.now)) {
+            idle.add(each.peer->heard_at(), each);
+        } else if (each.peer->is_slow()) {
+            slow.add(each.peer->deadline(), each);
+        }
+    }
+    auto& found = idle.seen() != 0 ? idle : slow;
+    closable_.clear();
+    found.give_newest_first(closable_);
+    are_more_closable_ = idle.seen() + slow.seen() > closable_.size();
+    looked_at_ = intake_.now;
+}
+
 void connections::cancel(entry& which) {
     if (!which.is_cancelled) {
         which.is_cancelled = true;
+        ++ending_;
         which.handle.cancel();
     }
 }

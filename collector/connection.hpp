@@ -10,10 +10,12 @@
 #include <sapwood/spawn.hpp>
 #include <sapwood/task.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <list>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 namespace sapwood::collector {
 
@@ -32,8 +34,8 @@ class connection {
     /// It may be closed at once, and nothing is lost: it waits for its peer to begin.
     [[nodiscard]] virtual bool is_idle() const noexcept = 0;
 
-    /// It has had a second for what takes none, and others may have its place where there is no
-    /// other one: its sender has begun, and does not go on.
+    /// It has had longer than it takes for what its peer has begun and does not go on with: where
+    /// there is no other one, somebody else may have its place.
     [[nodiscard]] virtual bool is_slow() const noexcept { return false; }
 
     [[nodiscard]] clock::time_point deadline() const noexcept { return deadline_; }
@@ -52,6 +54,12 @@ class connection {
         deadline_ = saturating_add(intake_.now, from_now);
     }
 
+    /// Of the time that set_deadline(whole) gave, more is over than `some`.
+    [[nodiscard]] bool is_overdue(clock::duration whole,
+                                  clock::duration some = std::chrono::seconds(1)) const noexcept {
+        return deadline_ != clock::time_point::max() && deadline_ - whole + some <= intake_.now;
+    }
+
     void forget_deadline() noexcept { deadline_ = clock::time_point::max(); }
 
     [[nodiscard]] bool is_expired() const noexcept { return is_expired_; }
@@ -66,7 +74,7 @@ class connection {
 
 class connections {
   public:
-    explicit connections(intake& of) noexcept : intake_(of) {}
+    explicit connections(intake& of);
 
     /// Runs `peer` to its end, as one of the connections that `who` has.
     void add(std::unique_ptr<connection> peer, peer_id who);
@@ -102,11 +110,21 @@ class connections {
     using place = std::list<entry>::iterator;
 
     task<> run_one(place at);
-    void close_longest_idle();
-    static void cancel(entry& which);
+    void make_room();
+    [[nodiscard]] entry* next_to_close() noexcept;
+    void look_for_closable() noexcept;
+    void cancel(entry& which);
 
     intake& intake_;
     std::list<entry> alive_;
+    /// Of those, cancelled.
+    std::size_t ending_ = 0;
+    /// Those of alive_ that may be closed for others, as they were when they were looked for; the
+    /// next one stands last.
+    std::vector<entry*> closable_;
+    bool are_more_closable_ = false;
+    /// When they were looked for; see intake::now.
+    clock::time_point looked_at_{};
     peer_shares shares_;
     event changed_;
 };

@@ -27,6 +27,8 @@ struct gate_counts {
     std::uint64_t idle_closed = 0;
     /// Connections that were closed at once, since their peer had its share of them.
     std::uint64_t over_share = 0;
+    /// Connections for lines where something else was spoken.
+    std::uint64_t no_lines = 0;
     /// Of logs that keep only so many.
     std::uint64_t segments_removed = 0;
     /// Peers and datagrams on Unix sockets whose user is not on the list.

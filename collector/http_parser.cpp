@@ -1,5 +1,7 @@
 #include "http_parser.hpp"
 
+#include "http_fields.hpp"
+
 #include <algorithm>
 #include <boost/beast/http/basic_parser.hpp>
 #include <new>
@@ -33,67 +35,6 @@ http_method method_of(http::verb verb) noexcept {
     default:
         return http_method::other;
     }
-}
-
-/// `name` is lower case.
-bool is_named(std::string_view text, std::string_view name) noexcept {
-    return std::ranges::equal(text, name, [](char one, char other) {
-        return (one >= 'A' && one <= 'Z' ? static_cast<char>(one + ('a' - 'A')) : one) == other;
-    });
-}
-
-/// `application/json; charset=utf-8`
-media_type media_type_of(std::string_view text) noexcept {
-    text = text.substr(0, text.find(';'));
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
-        text.remove_suffix(1);
-    }
-
-    struct known {
-        std::string_view name;
-        media_type type;
-    };
-
-    static constexpr known all[] = {
-        {"application/json", media_type::json},
-        {"application/x-www-form-urlencoded", media_type::form},
-        {"application/x-ndjson", media_type::ndjson},
-        {"application/ndjson", media_type::ndjson},
-        {"application/jsonl", media_type::ndjson},
-        {"application/x-jsonlines", media_type::ndjson},
-        {"application/json-lines", media_type::ndjson},
-        {"application/vnd.elasticsearch+json", media_type::json},
-        {"application/vnd.elasticsearch+x-ndjson", media_type::ndjson},
-        {"application/x-protobuf", media_type::protobuf},
-        {"text/plain", media_type::text},
-        {"text/json", media_type::json},
-    };
-    for (const known& each : all) {
-        if (is_named(text, each.name)) {
-            return each.type;
-        }
-    }
-    return text.empty() ? media_type::none : media_type::other;
-}
-
-content_coding coding_of(std::string_view text) noexcept {
-    if (text.empty() || is_named(text, "identity")) {
-        return content_coding::identity;
-    }
-    if (is_named(text, "gzip") || is_named(text, "x-gzip")) {
-        return content_coding::gzip;
-    }
-    return is_named(text, "zstd") ? content_coding::zstd : content_coding::other;
-}
-
-/// Path and query of `http://host/path?query`.
-std::string_view without_authority(std::string_view target) noexcept {
-    constexpr std::string_view scheme = "http://";
-    if (!target.starts_with(scheme)) {
-        return target;
-    }
-    const auto path = target.find('/', scheme.size());
-    return path == target.npos ? std::string_view("/") : target.substr(path);
 }
 
 /// Whether a line of a head begins with a space: it goes on with the field before it, which two

@@ -84,13 +84,14 @@ http_plan with_asked_ack(http_plan made, std::string_view query) {
     return made;
 }
 
-http_plan plan_for(const http_head& head, intake& shared, bool is_guarded) {
+http_plan plan_for(const http_head& head, intake& shared, browser_guard guard) {
     http_plan made = plan_for_path(head, shared);
-    if (is_guarded &&
+    if (guard != browser_guard::none &&
         (!head.origin.empty() || (head.is_of_other_site && made.what == http_action::take))) {
         return refused(made, 403, "no web page may write to this log");
     }
-    if (is_guarded && !head.host.empty() && !shared.access.is_own_host(head.host)) {
+    if (guard == browser_guard::pages_and_names && !head.host.empty() &&
+        !shared.access.is_own_host(head.host)) {
         return refused(made, 421, "this collector is not the Host that was asked for");
     }
     if ((made.what == http_action::take || made.what == http_action::metrics) &&

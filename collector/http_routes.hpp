@@ -14,6 +14,17 @@ namespace sapwood::collector {
 
 class intake;
 
+/// What is looked at because a page of a browser may have the request sent.
+enum class browser_guard : std::uint8_t {
+    /// Nothing: no browser gets to a Unix socket.
+    none,
+    /// Origin and Sec-Fetch-Site. Not the Host: under TLS a name that has come to mean this machine
+    /// would have to be in the certificate.
+    pages,
+    /// Host, too.
+    pages_and_names,
+};
+
 enum class http_action : std::uint8_t {
     /// Decode the body, give its records to the log, answer when they are kept.
     take,
@@ -49,7 +60,6 @@ struct http_plan {
 /// `made` takes records: with the acknowledgement that `query` asks for, if it does.
 [[nodiscard]] http_plan with_asked_ack(http_plan made, std::string_view query);
 
-/// `is_guarded`: a browser could have sent it, so Host, Origin and Sec-Fetch-Site are looked at.
-[[nodiscard]] http_plan plan_for(const http_head& head, intake& shared, bool is_guarded);
+[[nodiscard]] http_plan plan_for(const http_head& head, intake& shared, browser_guard guard);
 
 } // namespace sapwood::collector

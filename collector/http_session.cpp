@@ -23,11 +23,11 @@ void forget_unsent(peer_stream& of) noexcept {
 } // namespace
 
 http_session::http_session(intake& shared, std::unique_ptr<peer_stream> to, source from,
-                           bool is_guarded)
+                           browser_guard guard)
     : connection(shared),
       stream_(std::move(to)),
       source_(std::move(from)),
-      is_guarded_(is_guarded),
+      guard_(guard),
       parser_(shared.limits.http),
       answers_(shared) {}
 
@@ -36,6 +36,9 @@ task<> http_session::run() {
         co_await converse();
     } catch (const cancelled&) {
         if (!is_expired() || stage_ == stage::idle) {
+            if (stage_ == stage::sending && !intake_.is_draining) {
+                forget_unsent(*stream_); // others have its place
+            }
             throw;
         }
     }

@@ -26,8 +26,7 @@ namespace sapwood::collector {
 
 class http_session final : public connection {
   public:
-    /// `is_guarded`: a browser could have sent it, so Host and Origin are looked at.
-    http_session(intake& shared, std::unique_ptr<peer_stream> to, source from, bool is_guarded);
+    http_session(intake& shared, std::unique_ptr<peer_stream> to, source from, browser_guard guard);
 
     ~http_session() override {
         hold(0);
@@ -38,11 +37,7 @@ class http_session final : public connection {
 
     [[nodiscard]] bool is_idle() const noexcept override { return stage_ == stage::idle; }
 
-    [[nodiscard]] bool is_slow() const noexcept override {
-        constexpr clock::duration head_takes = std::chrono::seconds(1);
-        return stage_ == stage::reading && !parser_.is_in_body() && !is_held_back_ &&
-               deadline() - intake_.limits.head + head_takes <= intake_.now;
-    }
+    [[nodiscard]] bool is_slow() const noexcept override;
 
   private:
     /// What it waits for, and so what its deadline means.
@@ -95,7 +90,7 @@ class http_session final : public connection {
 
     const std::unique_ptr<peer_stream> stream_;
     const source source_;
-    const bool is_guarded_;
+    const browser_guard guard_;
     stage stage_ = stage::idle;
     bool has_plan_ = false;
     /// No further request is looked at.

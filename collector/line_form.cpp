@@ -39,6 +39,28 @@ void append_logfmt_name(std::string_view name, std::string& to) {
     }
 }
 
+void append_members_of(std::string_view json, simdjson::dom::parser& parser, std::string& to) {
+    simdjson::dom::object members;
+    if (parser.parse(json.data(), json.size(), true).get(members) != simdjson::SUCCESS) {
+        append_logfmt_text(json, to); // it was looked at before
+        return;
+    }
+    bool is_first = true;
+    for (const auto [key, value] : members) {
+        if (!std::exchange(is_first, false)) {
+            to += ' ';
+        }
+        append_logfmt_name(key, to);
+        to += '=';
+        std::string_view text;
+        if (value.get(text) == simdjson::SUCCESS) {
+            append_logfmt_text(text, to);
+        } else {
+            append_logfmt_text(simdjson::minify(value), to);
+        }
+    }
+}
+
 } // namespace
 
 void append_time(std::string& to) {
@@ -114,25 +136,12 @@ void append_logfmt_head(const source& from, level importance, std::span<const no
 }
 
 void append_logfmt_members(std::string_view json, std::string& to) {
+    /// More memory than for a record of so many bytes, some ten times that, is given back.
+    constexpr std::size_t usual_record_bytes = 64u << 10;
     thread_local simdjson::dom::parser parser;
-    simdjson::dom::object members;
-    if (parser.parse(json.data(), json.size(), true).get(members) != simdjson::SUCCESS) {
-        append_logfmt_text(json, to); // it was looked at before
-        return;
-    }
-    bool is_first = true;
-    for (const auto [key, value] : members) {
-        if (!std::exchange(is_first, false)) {
-            to += ' ';
-        }
-        append_logfmt_name(key, to);
-        to += '=';
-        std::string_view text;
-        if (value.get(text) == simdjson::SUCCESS) {
-            append_logfmt_text(text, to);
-        } else {
-            append_logfmt_text(simdjson::minify(value), to);
-        }
+    append_members_of(json, parser, to);
+    if (parser.capacity() > usual_record_bytes) {
+        parser = simdjson::dom::parser();
     }
 }
 

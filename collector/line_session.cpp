@@ -2,7 +2,9 @@
 
 #include "syslog_message.hpp"
 
+#include <algorithm>
 #include <array>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <span>
@@ -15,6 +17,32 @@ namespace {
 
 /// Of a connection that is told to end: a TCP peer may go on sending.
 constexpr std::size_t rest_bytes_max = 16u << 20;
+
+/// For a person who has taken the port for another one.
+constexpr std::string_view no_http =
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    "Content-Length: 60\r\n\r\n"
+    R"({"status":"0","result":"this port takes lines, and no HTTP"})";
+static_assert(no_http.size() - no_http.find('{') == 60);
+
+/// `POST /log HTTP/1.1`. Where it is cut, or has others behind it, its end is not to be seen.
+bool is_request_line(std::string_view text, bool is_cut) noexcept {
+    const auto method = std::min(text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), text.size());
+    if (method < 3 || method == text.size() || text[method] != ' ') {
+        return false;
+    }
+    const auto end = text.find_first_of("\r\n");
+    const std::string_view line = text.substr(0, end);
+    if (is_cut && end == text.npos) {
+        return line.substr(method + 1).starts_with('/');
+    }
+    return line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0");
+}
+
+/// The first message of TLS: a record of a handshake, of version 3.
+bool is_client_hello(std::string_view bytes) noexcept {
+    return bytes.starts_with("\x16\x03");
+}
 
 /// A peer that is silent may be gone without a word, with its machine: then the kernel finds out.
 /// Not of Unix sockets, which have no such option.
@@ -57,21 +85,26 @@ record_view encode_syslog(named_log& log, const source& from, std::string_view m
 }
 
 line_session::line_session(intake& shared, named_log& to, line_kind kind,
-                           std::unique_ptr<peer_stream> peer, source from)
+                           std::unique_ptr<peer_stream> peer, source from, bool is_guarded)
     : connection(shared),
       log_(to),
       kind_(kind),
       stream_(std::move(peer)),
       source_(std::move(from)),
+      is_first_(is_guarded),
       lines_(shared.limits.line_bytes_max, kind == line_kind::syslog) {
     notice_dead_peer(stream_->socket().fd());
 }
 
 task<> line_session::run() {
     co_await converse();
-    if (lines_.finish()) {
-        record last(encode_line());
-        co_await give_waiting(last);
+    if (!is_sent_away_ && lines_.finish()) {
+        if (is_other_language(lines_.line(), true)) {
+            co_await send_away();
+        } else {
+            record last(encode_line());
+            co_await give_waiting(last);
+        }
     }
     hold(0);
     co_await stream_->close();
@@ -103,10 +136,18 @@ task<> line_session::converse() {
         note_heard();
         rest += is_reading_ended_ ? piece.bytes().size() : 0;
         std::string_view input = piece.text();
+        if (is_first_ && is_client_hello(input)) {
+            co_await send_away();
+            co_return;
+        }
         bool is_new_line = !lines_.is_in_line();
         bool is_tried = take_objects(input);
         while (lines_.next(input)) {
             is_new_line = true;
+            if (is_other_language(lines_.line(), lines_.is_cut())) [[unlikely]] {
+                co_await send_away();
+                co_return;
+            }
             forget_deadline(); // the log may take longer than the line was allowed to
             const record_view line = encode_line();
             if (!log_.is_full() && intake_.give_now(log_, line)) [[likely]] {
@@ -119,12 +160,32 @@ task<> line_session::converse() {
             is_tried = take_objects(input);
         }
         if (wait_for_more(is_new_line)) {
+            if (is_other_language(lines_.line(), true)) {
+                co_await send_away();
+                co_return;
+            }
             record cut(encode_line());
             co_await give_waiting(cut);
             set_deadline(intake_.limits.body);
             hold(0);
         }
     }
+}
+
+/// Whether this is the first that has come, and no line.
+bool line_session::is_other_language(std::string_view first, bool is_cut) noexcept {
+    return std::exchange(is_first_, false) && is_request_line(first, is_cut);
+}
+
+/// Nothing that has come is kept, nor is what comes.
+task<> line_session::send_away() {
+    is_sent_away_ = true;
+    is_first_ = false;
+    ++intake_.gate.no_lines;
+    intake_.tell(fmt::format("{} was sent away: it speaks HTTP or TLS to a port that takes lines",
+                             source_.name));
+    set_deadline(intake_.limits.answer);
+    (void)co_await as_result(stream_->write_all(no_http));
 }
 
 /// Gives `made` when there is room for it; where it is told to end before, now or never.
@@ -214,6 +275,7 @@ bool line_session::take_objects(std::string_view& input) {
         }
         used = at + each.json.size() + end_bytes;
     }
+    is_first_ = is_first_ && used == 0;
     input.remove_prefix(used);
     return true;
 }

@@ -24,8 +24,10 @@ enum class line_kind : std::uint8_t {
 
 class line_session final : public connection {
   public:
+    /// `is_guarded`: who speaks HTTP there, as a page of a browser can have it done, or TLS, is
+    /// sent away, and nothing of it is kept.
     line_session(intake& shared, named_log& to, line_kind kind, std::unique_ptr<peer_stream> peer,
-                 source from);
+                 source from, bool is_guarded);
 
     ~line_session() override { hold(0); }
 
@@ -37,8 +39,15 @@ class line_session final : public connection {
         return is_waiting_ && !lines_.is_in_line();
     }
 
+    /// It has begun a line, or what is left out of one.
+    [[nodiscard]] bool is_slow() const noexcept override {
+        return is_waiting_ && is_overdue(intake_.limits.body);
+    }
+
   private:
     task<> converse();
+    [[nodiscard]] bool is_other_language(std::string_view first, bool is_cut) noexcept;
+    task<> send_away();
     bool take_objects(std::string_view& input);
     [[nodiscard]] record_view encode_line();
     void give_or_leave(record& made);
@@ -52,6 +61,9 @@ class line_session final : public connection {
     const std::unique_ptr<peer_stream> stream_;
     const source source_;
     bool is_waiting_ = true;
+    /// Nothing of it has been looked at.
+    bool is_first_;
+    bool is_sent_away_ = false;
     /// It was told to end: what has come is taken, and no more.
     bool is_reading_ended_ = false;
     /// Its time is over, too, or its log takes nothing any more: nothing is waited for.

@@ -98,7 +98,8 @@ bool line_splitter::take_length(std::string_view& input) {
     for (const char c : kept_) {
         length = length * 10 + static_cast<std::size_t>(c - '0');
     }
-    if (input.front() != ' ' || kept_.empty() || length > counted_bytes_max) {
+    if (input.front() != ' ' || kept_.empty() || kept_.front() == '0' ||
+        length > counted_bytes_max) {
         framing_ = framing::newline; // the digits are the beginning of a line
         return false;
     }

@@ -106,6 +106,9 @@ void put_gate(std::string& page, const intake& of) {
     metric(page, counter, "over_share_total",
            "Connections that were closed at once, as their address or user had its share of them.")
         .put(gate.over_share);
+    metric(page, counter, "no_lines_total",
+           "Connections for lines that were closed, as HTTP or TLS was spoken there.")
+        .put(gate.no_lines);
     metric(page, counter, "over_quota_total",
            "Requests that were refused because their token has had its share.")
         .put(gate.over_quota);

@@ -9,6 +9,8 @@
 #include <sapwood/tcp.hpp>
 #include <sapwood/unix_socket.hpp>
 
+#include <cstddef>
+#include <cstdint>
 #include <new>
 #include <string_view>
 #include <sys/socket.h>
@@ -132,29 +134,36 @@ class stream_listener final : public source_listener {
                                                             std::unique_ptr<stream> peer,
                                                             source from) const {
         if (!is_secured_) {
-            return session_of(kind_, unix_.is_open(), log_, shared,
-                              std::make_unique<peer_stream>(std::move(peer)), std::move(from));
+            return session_of(kind_, unix_.is_open() ? reach::unix_socket : reach::tcp, log_,
+                              shared, std::make_unique<peer_stream>(std::move(peer)),
+                              std::move(from));
         }
         const tls_use use = kind_ == source_kind::http ? tls_use::http : tls_use::one_way;
         // It may come to an end when this listener is gone: it has what it needs by itself.
         return std::make_unique<tls_handshake>(
             shared, all, std::move(peer), tls_, use, std::move(from),
-            [kind = kind_, is_unix = unix_.is_open(), to = &log_,
-             &shared](std::unique_ptr<peer_stream> secured, source who) {
-                return session_of(kind, is_unix, *to, shared, std::move(secured), std::move(who));
+            [kind = kind_, to = &log_, &shared](std::unique_ptr<peer_stream> secured, source who) {
+                return session_of(kind, reach::tls, *to, shared, std::move(secured),
+                                  std::move(who));
             });
     }
 
-    [[nodiscard]] static std::unique_ptr<connection> session_of(source_kind kind, bool is_unix,
+    /// By what a peer has come.
+    enum class reach : std::uint8_t { unix_socket, tcp, tls };
+
+    [[nodiscard]] static std::unique_ptr<connection> session_of(source_kind kind, reach by,
                                                                 named_log& to, intake& shared,
                                                                 std::unique_ptr<peer_stream> peer,
                                                                 source from) {
         if (kind == source_kind::http) {
+            constexpr browser_guard guards[] = {browser_guard::none, browser_guard::pages_and_names,
+                                                browser_guard::pages};
             return std::make_unique<http_session>(shared, std::move(peer), std::move(from),
-                                                  !is_unix);
+                                                  guards[static_cast<std::size_t>(by)]);
         }
         const line_kind lines = kind == source_kind::syslog ? line_kind::syslog : line_kind::any;
-        return std::make_unique<line_session>(shared, to, lines, std::move(peer), std::move(from));
+        return std::make_unique<line_session>(shared, to, lines, std::move(peer), std::move(from),
+                                              by != reach::unix_socket);
     }
 
     const source_kind kind_;

@@ -93,7 +93,7 @@ class http_target final : public send_target {
         bool is_begun = false;
         try {
             if (!is_connected() || has_news()) {
-                co_await timeout(connect_within, connect());
+                co_await connect();
             }
             const std::string head = fmt::format("{}{}\r\n\r\n", head_, batch.size());
             http_response answer;
@@ -175,10 +175,11 @@ class http_target final : public send_target {
             secured_ = co_await secured_peer::connect(place_, tls_);
         } else if (!socket_.empty()) {
             const endpoint at = unix_place(socket_);
-            unix_stream made = co_await unix_stream::connect(at);
+            unix_stream made = co_await timeout(connect_within, unix_stream::connect(at));
             peer_ = std::make_unique<unix_stream>(std::move(made));
         } else {
-            tcp_stream made = co_await connect_to(place_.host, place_.port);
+            tcp_stream made =
+                co_await timeout(connect_within, connect_to(place_.host, place_.port));
             peer_ = std::make_unique<tcp_stream>(std::move(made));
         }
     }

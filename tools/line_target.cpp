@@ -1,3 +1,4 @@
+#include "secured_peer.hpp"
 #include "send_target.hpp"
 
 #include <sapwood/connect.hpp>
@@ -9,6 +10,8 @@
 #include <cstdint>
 #include <fmt/format.h>
 #include <linux/sockios.h>
+#include <memory>
+#include <poll.h>
 #include <stdexcept>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -34,24 +37,34 @@ enum class peer_state : std::uint8_t {
 };
 
 /// What was written and has not arrived: of a Unix socket, what the other side has not read.
-bool has_outstanding(const stream& peer) noexcept {
+bool has_outstanding(int fd) noexcept {
     int bytes = 0;
-    return ::ioctl(peer.fd(), SIOCOUTQ, &bytes) != 0 || bytes != 0;
+    return ::ioctl(fd, SIOCOUTQ, &bytes) != 0 || bytes != 0;
 }
 
-peer_state state_of(const stream& peer) noexcept {
+/// Of a connection whose other side has ended its stream.
+peer_state state_at_end(int fd) noexcept {
+    int error = 0;
+    socklen_t size = sizeof(error);
+    const bool is_known = ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0;
+    return is_known && error == 0 && !has_outstanding(fd) ? peer_state::done : peer_state::broken;
+}
+
+peer_state state_of(int fd) noexcept {
     char byte = 0;
-    const ssize_t got = ::recv(peer.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    const ssize_t got = ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR))) {
         return peer_state::open;
     }
     // A peer of TCP that closes with unread bytes resets the connection, and one of a Unix socket
     // as well. Where its end came before, only the error that is still pending tells.
-    int error = 0;
-    socklen_t size = sizeof(error);
-    const bool is_known =
-        got == 0 && ::getsockopt(peer.fd(), SOL_SOCKET, SO_ERROR, &error, &size) == 0;
-    return is_known && error == 0 && !has_outstanding(peer) ? peer_state::done : peer_state::broken;
+    return got == 0 ? state_at_end(fd) : peer_state::broken;
+}
+
+/// Whether the other side has ended the stream beneath TLS, whatever stands before that end.
+bool has_ended(int fd) noexcept {
+    pollfd asked{.fd = fd, .events = POLLRDHUP, .revents = 0};
+    return ::poll(&asked, 1, 0) == 1;
 }
 
 template <class Stream>
@@ -61,10 +74,10 @@ class line_target : public send_target {
         bool is_begun = false;
         try {
             if (peer_.is_open()) {
-                look_at_peer();
+                co_await look_at_peer();
             }
             if (!peer_.is_open()) {
-                peer_ = co_await timeout(connect_within, connect());
+                peer_ = co_await connect();
             }
             is_begun = true;
             co_await peer_.write_all(batch);
@@ -72,10 +85,12 @@ class line_target : public send_target {
             // EPIPE of a Unix socket alone leaves in doubt whether something was lost.
             const bool is_mere_end = std::is_same_v<Stream, unix_stream> &&
                                      error.code() == std::errc::broken_pipe &&
-                                     state_of(peer_) == peer_state::done;
+                                     state_of(peer_.fd()) == peer_state::done;
             lost_ += is_mere_end ? 0 : unsure_;
             drop();
-            send_answer answer(send_answer::kind::again, error.what());
+            using kind = send_answer::kind;
+            send_answer answer(is_hopeless(error.code()) ? kind::hopeless : kind::again,
+                               error.what());
             answer.is_doubtful = is_begun;
             co_return answer;
         } catch (const cancelled&) {
@@ -92,12 +107,8 @@ class line_target : public send_target {
         }
         try {
             co_await peer_.shutdown_write();
-            char ignored[256];
-            co_await timeout(end_within, [&]() -> task<> {
-                while (co_await peer_.read_some(ignored) > 0) {
-                }
-            });
-            if (state_of(peer_) == peer_state::broken) {
+            co_await timeout(end_within, read_to_end());
+            if (state_at_end(peer_.fd()) == peer_state::broken) {
                 lost_ += unsure_;
             }
         } catch (const std::system_error& error) {
@@ -120,17 +131,37 @@ class line_target : public send_target {
     [[nodiscard]] std::uint64_t may_be_lost() const noexcept override { return lost_; }
 
   protected:
+    /// In time.
     [[nodiscard]] virtual task<Stream> connect() = 0;
 
   private:
+    static constexpr bool is_secured = std::is_same_v<Stream, secured_peer>;
+
+    /// What the other side says is not looked at.
+    task<> read_to_end() {
+        char ignored[256];
+        while (co_await peer_.read_some(ignored) > 0) {
+        }
+    }
+
     /// Drops a connection that the other side has ended, and counts what it may not have read.
-    void look_at_peer() {
-        switch (state_of(peer_)) {
+    /// Under TLS its end may have a reason, which is thrown.
+    task<> look_at_peer() {
+        peer_state state = peer_state::open;
+        if constexpr (is_secured) {
+            if (has_ended(peer_.fd())) {
+                co_await read_to_end();
+                state = state_at_end(peer_.fd());
+            }
+        } else {
+            state = state_of(peer_.fd());
+        }
+        switch (state) {
         case peer_state::open:
-            if (std::is_same_v<Stream, unix_stream> && !has_outstanding(peer_)) {
+            if (std::is_same_v<Stream, unix_stream> && !has_outstanding(peer_.fd())) {
                 unsure_ = 0; // it has read all
             }
-            return;
+            co_return;
         case peer_state::broken:
             lost_ += unsure_;
             break;
@@ -156,7 +187,9 @@ class unix_lines final : public line_target<unix_stream> {
     explicit unix_lines(const std::string& path) : place_(unix_place(path)) {}
 
   protected:
-    task<unix_stream> connect() override { return unix_stream::connect(place_); }
+    task<unix_stream> connect() override {
+        co_return co_await timeout(connect_within, unix_stream::connect(place_));
+    }
 
   private:
     endpoint place_;
@@ -167,10 +200,26 @@ class tcp_lines final : public line_target<tcp_stream> {
     explicit tcp_lines(std::string_view place) : place_(parse_host_and_port(place)) {}
 
   protected:
-    task<tcp_stream> connect() override { return connect_to(place_.host, place_.port); }
+    task<tcp_stream> connect() override {
+        co_return co_await timeout(connect_within, connect_to(place_.host, place_.port));
+    }
 
   private:
     host_and_port place_;
+};
+
+class secured_lines final : public line_target<secured_peer> {
+  public:
+    secured_lines(std::string_view place, const tls_send_options& options)
+        : place_(parse_host_and_port(place)),
+          tls_(context_of(place_, options)) {}
+
+  protected:
+    task<secured_peer> connect() override { return secured_peer::connect(place_, tls_); }
+
+  private:
+    host_and_port place_;
+    std::shared_ptr<const tls_context> tls_;
 };
 
 } // namespace
@@ -206,6 +255,11 @@ std::unique_ptr<send_target> make_unix_lines(const std::string& path) {
 
 std::unique_ptr<send_target> make_tcp_lines(const std::string& place) {
     return std::make_unique<tcp_lines>(place);
+}
+
+std::unique_ptr<send_target> make_secured_lines(const std::string& place,
+                                                const tls_send_options& options) {
+    return std::make_unique<secured_lines>(place, options);
 }
 
 } // namespace sapwood::tools

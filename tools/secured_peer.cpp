@@ -2,8 +2,11 @@
 
 #include <sapwood/connect.hpp>
 #include <sapwood/tcp.hpp>
+#include <sapwood/timeout.hpp>
 
 #include <algorithm>
+#include <chrono>
+#include <exception>
 #include <fmt/format.h>
 #include <stdexcept>
 #include <utility>
@@ -11,6 +14,8 @@
 namespace sapwood::tools {
 
 namespace {
+
+constexpr auto handshake_within = std::chrono::seconds(5);
 
 std::string_view advice(const std::error_code& why) noexcept {
     if (why == tls_errc::bad_certificate) {
@@ -23,27 +28,39 @@ std::string_view advice(const std::error_code& why) noexcept {
     if (why == tls_errc::not_tls) {
         return "; is that a port for TLS?";
     }
+    if (why == std::errc::timed_out) {
+        return "; nobody shakes hands there: is that a port for TLS?";
+    }
     return "";
 }
 
 [[noreturn]] void rethrow_with_advice(const std::system_error& failure) {
-    if (failure.code().category() != tls_category()) {
+    if (advice(failure.code()).empty() && failure.code().category() != tls_category()) {
         throw; // NOLINT(bugprone-exception-escape): called where it is handled
     }
-    throw std::system_error(failure.code(),
-                            fmt::format("TLS{}: {}", advice(failure.code()), failure.what()));
+    std::string_view why = failure.what();
+    const std::string meaning = failure.code().message(); // which the new one adds again
+    if (why.ends_with(meaning)) {
+        why.remove_suffix(meaning.size());
+    }
+    while (why.ends_with(' ') || why.ends_with(':')) {
+        why.remove_suffix(1);
+    }
+    throw std::system_error(failure.code(), fmt::format("TLS{}{}{}", advice(failure.code()),
+                                                        why.empty() ? "" : ": ", why));
 }
 
 } // namespace
 
 task<secured_peer> secured_peer::connect(host_and_port to,
                                          std::shared_ptr<const tls_context> with) {
-    auto plain = std::make_unique<tcp_stream>(co_await connect_to(to.host, to.port));
+    tcp_stream socket = co_await timeout(connect_within, connect_to(to.host, to.port));
+    auto plain = std::make_unique<tcp_stream>(std::move(socket));
     secured_peer made;
     made.stream_ =
         std::make_unique<tls_stream>(std::move(plain), std::move(with), tls_use::two_way);
     try {
-        co_await made.stream_->handshake();
+        co_await timeout(handshake_within, made.stream_->handshake());
     } catch (const std::system_error& failure) {
         rethrow_with_advice(failure);
     }
@@ -68,8 +85,36 @@ task<std::size_t> secured_peer::read_some(std::span<char> into) {
     co_return size;
 }
 
+/// Does `what`, which sends. Where the other side is gone, it may have said why before.
+task<> secured_peer::send(task<> what) {
+    std::exception_ptr failure;
+    try {
+        co_await std::move(what);
+        co_return;
+    } catch (const std::system_error& error) {
+        if (error.code() != std::errc::broken_pipe && error.code() != std::errc::connection_reset) {
+            throw;
+        }
+        failure = std::current_exception();
+    }
+    try {
+        char ignored[256];
+        while (co_await read_some(ignored) > 0) {
+        }
+    } catch (const std::system_error& error) {
+        if (is_hopeless(error.code())) {
+            throw;
+        }
+    }
+    std::rethrow_exception(failure);
+}
+
 task<> secured_peer::write_all(std::string_view bytes) {
-    return stream_->write_all(std::span<const char>(bytes));
+    return send(stream_->write_all(std::span<const char>(bytes)));
+}
+
+task<> secured_peer::shutdown_write() {
+    return send(stream_->shutdown_write());
 }
 
 std::shared_ptr<const tls_context> context_of(const host_and_port& to,

@@ -22,7 +22,8 @@ class secured_peer {
     /// None.
     secured_peer() = default;
 
-    /// Connects, and shakes hands. Throws std::system_error, whose text says what to do.
+    /// Connects, and shakes hands, each for so long at most. Throws std::system_error, whose text
+    /// says what to do.
     [[nodiscard]] static task<secured_peer> connect(host_and_port to,
                                                     std::shared_ptr<const tls_context> with);
 
@@ -33,8 +34,11 @@ class secured_peer {
     /// As those of streams. An end that was not announced is an error.
     [[nodiscard]] task<std::size_t> read_some(std::span<char> into);
     [[nodiscard]] task<> write_all(std::string_view bytes);
+    [[nodiscard]] task<> shutdown_write();
 
   private:
+    [[nodiscard]] task<> send(task<> what);
+
     std::unique_ptr<tls_stream> stream_;
     /// What has come and was not read.
     received piece_;

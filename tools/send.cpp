@@ -114,9 +114,8 @@ send_command::send_command(CLI::App& program)
 
 void send_command::add_tls_options() {
     command_
-        ->add_option(
-            "--tls-ca", tls_ca_,
-            "Of https://, whom to believe, PEM; by default those whom this system believes")
+        ->add_option("--tls-ca", tls_ca_,
+                     "Of TLS, whom to believe, PEM; by default those whom this system believes")
         ->option_text("FILE");
     auto* const certificate =
         command_->add_option("--tls-cert", tls_certificate_, "A certificate to show, PEM")
@@ -125,15 +124,17 @@ void send_command::add_tls_options() {
         command_->add_option("--tls-key", tls_key_, "Its key, PEM")->option_text("FILE");
     certificate->needs(key);
     key->needs(certificate);
-    for (auto* const each : {command_->get_option("--tls-ca"), certificate}) {
-        each->needs(command_->get_option("--http"));
-    }
+    command_
+        ->add_flag("--tls", is_secured_,
+                   "Of --tcp, by TLS; so it is, too, where --tls-ca or --tls-cert is given")
+        ->needs(command_->get_option("--tcp"));
 }
 
 tls_send_options send_command::tls() const {
-    if ((!tls_ca_.empty() || !tls_certificate_.empty()) && !http_.starts_with("https://")) {
-        throw std::invalid_argument("--tls-ca and --tls-cert are for https://, and not for " +
-                                    http_);
+    if (has_tls_files() && tcp_.empty() && !http_.starts_with("https://")) {
+        throw std::invalid_argument("--tls-ca and --tls-cert are for https:// and for --tcp, and "
+                                    "not for " +
+                                    http_ + unix_);
     }
     return {.ca = tls_ca_, .certificate = tls_certificate_, .key = tls_key_};
 }
@@ -160,7 +161,7 @@ void send_command::add_amqp_options() {
                           ->needs(exchange);
     for (auto* const each : {broker, queue, exchange, key}) {
         for (const char* const other :
-             {"--unix", "--tcp", "--http", "--syslog", "--tls-ca", "--tls-cert"}) {
+             {"--unix", "--tcp", "--http", "--syslog", "--tls", "--tls-ca", "--tls-cert"}) {
             each->excludes(command_->get_option(other));
         }
     }
@@ -199,6 +200,7 @@ std::unique_ptr<send_target> send_command::target(bool is_json) const {
     if (is_for_broker()) {
         return amqp_target(is_json);
     }
+    const tls_send_options secured = tls();
     if (!http_.empty()) {
         return make_http({.url = http_,
                           .log = log_,
@@ -206,10 +208,13 @@ std::unique_ptr<send_target> send_command::target(bool is_json) const {
                           .token = token_file_.empty()
                                        ? ""
                                        : first_line_of(token_file_, "--token-file", "the token"),
-                          .tls = tls()});
+                          .tls = secured});
     }
     if (!unix_.empty()) {
         return make_unix_lines(unix_);
+    }
+    if (!tcp_.empty() && (is_secured_ || has_tls_files())) {
+        return make_secured_lines(tcp_, secured);
     }
     if (!tcp_.empty()) {
         return make_tcp_lines(tcp_);

@@ -31,6 +31,10 @@ class send_command {
         return !queue_.empty() || !exchange_.empty() || !amqp_.empty() || !routing_key_.empty();
     }
 
+    [[nodiscard]] bool has_tls_files() const noexcept {
+        return !tls_ca_.empty() || !tls_certificate_.empty();
+    }
+
     [[nodiscard]] std::unique_ptr<send_target> amqp_target(bool is_json) const;
     [[nodiscard]] tls_send_options tls() const;
     [[nodiscard]] std::unique_ptr<send_target> target(bool is_json) const;
@@ -54,6 +58,7 @@ class send_command {
     std::string tag_;
     std::string level_;
     bool is_syslog_ = false;
+    bool is_secured_ = false;
     bool is_verbose_ = false;
     double give_up_seconds_ = 60;
 };

@@ -70,7 +70,7 @@ class send_target {
     [[nodiscard]] virtual std::uint64_t taken_of_unfinished() const noexcept { return 0; }
 };
 
-/// Of https://: PEM files, each of which may be none.
+/// Of TLS: PEM files, each of which may be none.
 struct tls_send_options {
     /// Whom to believe; by default those whom the system believes.
     std::string ca;
@@ -82,6 +82,10 @@ struct tls_send_options {
 /// `place` is a Unix socket's path or HOST:PORT.
 [[nodiscard]] std::unique_ptr<send_target> make_unix_lines(const std::string& path);
 [[nodiscard]] std::unique_ptr<send_target> make_tcp_lines(const std::string& place);
+
+/// The same by TLS. Throws std::exception that says what is wrong with its files.
+[[nodiscard]] std::unique_ptr<send_target> make_secured_lines(const std::string& place,
+                                                              const tls_send_options& options);
 
 struct http_options {
     /// `http://HOST:PORT[/PATH]`, `https://...`, or a Unix socket's path.

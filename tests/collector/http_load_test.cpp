@@ -13,6 +13,7 @@
 #include <chrono>
 #include <ctime>
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
@@ -253,6 +254,62 @@ TEST_SUITE("http_load") {
         CHECK(status_of(co_await at.post("{}")) == 200);
         CHECK(at.it->shared().now - before < 3s);
         CHECK(at.it->shared().gate.idle_closed > 0);
+        co_await at.end();
+    }
+
+    CO_TEST_CASE("bodies that never end make room for others, and those that come do not") {
+        collector_options options;
+        options.limits.connections_max = 2;
+        served at(options);
+        co_await at.begin();
+        const endpoint to = at.it->endpoints().front();
+        const auto head = [](std::size_t bytes) {
+            return fmt::format(
+                "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", bytes);
+        };
+        auto slow = co_await tcp_stream::connect(to);
+        co_await slow.write_all(std::string_view(head(1000) + "{"));
+        const std::string body = R"({"a":")" + std::string(200'000, 'x') + "\"}";
+        auto alive = co_await tcp_stream::connect(to);
+        co_await alive.write_all(std::string_view(head(body.size())));
+        for (std::size_t i = 0; i < 6; ++i) {
+            co_await alive.write_all(std::string_view(body).substr(i * 20'000, 20'000));
+            co_await sapwood::sleep_for(1s);
+        }
+        const auto before = at.it->shared().now;
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        CHECK(at.it->shared().now - before < 3s);
+        CHECK(at.it->shared().gate.idle_closed == 1);
+        co_await alive.write_all(std::string_view(body).substr(120'000));
+        CHECK(status_of(co_await read_answer(alive)) == 200);
+        co_await at.end();
+        CHECK(at.records().size() == 2);
+    }
+
+    CO_TEST_CASE("who does not take what he has asked for makes room for others") {
+        collector_options options;
+        options.limits.connections_max = 1;
+        served at(options);
+        co_await at.begin();
+        auto client = co_await tcp_stream::connect(at.it->endpoints().front());
+        auto asking = sapwood::spawn([](tcp_stream& to) -> task<> {
+            const std::string request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            for (;;) { // until it is cut off
+                co_await to.write_all(std::string_view(request));
+            }
+        }(client));
+        co_await sapwood::sleep_for(500ms);
+        const auto before = at.it->shared().now;
+        CHECK(status_of(co_await at.post("{}")) == 200);
+        CHECK(at.it->shared().now - before < 3s);
+        CHECK(at.it->shared().gate.idle_closed == 1);
+        std::error_code how;
+        try {
+            co_await asking;
+        } catch (const std::system_error& failure) {
+            how = failure.code();
+        }
+        CHECK(how); // it was reset
         co_await at.end();
     }
 

@@ -7,6 +7,7 @@
 #include <sapwood/escape.hpp>
 
 #include <doctest/doctest.h>
+#include <malloc.h>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -214,5 +215,21 @@ TEST_SUITE("json_decoder") {
             line);
         CHECK(line == R"(msg="a b" n=1.5 t=true o="{\"x\":[1,null]}" fields.time=x a\x20b="")"
                       R"( fields.fields.q="\"")");
+    }
+
+    TEST_CASE("a long record in logfmt leaves nothing of what it took") {
+        const auto taken = [] {
+            const auto now = ::mallinfo2();
+            return now.uordblks + now.hblkhd;
+        };
+        std::string line;
+        append_logfmt_members(R"({"msg":"short"})", line);
+        const std::size_t before = taken();
+        {
+            std::string long_line;
+            append_logfmt_members(R"({"msg":")" + std::string(1u << 20, 'x') + "\"}", long_line);
+            CHECK(long_line.size() == (1u << 20) + 4);
+        }
+        CHECK(taken() < before + (1u << 20));
     }
 }

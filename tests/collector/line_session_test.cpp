@@ -338,6 +338,81 @@ TEST_SUITE("line_session") {
         CHECK(at.lines().at(1).find("cut=true") != std::string::npos);
     }
 
+    CO_TEST_CASE(
+        "lines that do not go on make room for others when they have had a second, and are "
+        "kept") {
+        collector_options options = listening(source_kind::lines, sapwood::test::loopback());
+        options.limits.connections_max = 2;
+        served at(options);
+        co_await at.begin();
+        const endpoint to = at.it->endpoints().front();
+        std::vector<tcp_stream> slow;
+        for (int i = 0; i < 2; ++i) {
+            slow.push_back(co_await tcp_stream::connect(to));
+            co_await slow.back().write_all("ha"sv);
+        }
+        co_await sapwood::sleep_for(500ms);
+        const auto before = at.it->shared().now;
+        co_await send_and_end(to, "whole\n");
+        CHECK(at.it->shared().now - before < 3s);
+        CHECK(at.it->shared().gate.idle_closed > 0);
+        co_await at.end();
+        auto found = at.records();
+        std::ranges::sort(found);
+        CHECK(found == lines{"ha", "ha", "whole"});
+        CHECK(std::ranges::count_if(at.lines(), [](const std::string& line) {
+                  return line.find(" cut=true] ha") != line.npos;
+              }) == 2);
+    }
+
+    CO_TEST_CASE("no page of a browser can write lines: who speaks HTTP is sent away, whole") {
+        for (const auto kind : {source_kind::lines, source_kind::syslog}) {
+            const sapwood::test::temporary_directory directory;
+            auto options = listening(kind, sapwood::test::loopback());
+            options.listeners.resize(2);
+            options.listeners[1].kind = kind;
+            options.listeners[1].at = endpoint::unix_path(directory / "s");
+            options.limits.line_bytes_max = 1000;
+            served at(options);
+            co_await at.begin();
+            const endpoint to = at.it->endpoints().front();
+            const std::string body = "\r\n\r\n{\"forged\":1}\n<13>forged\n";
+            const lines requests{"POST / HTTP/1.1\r\nHost: localhost" + body,
+                                 "GET /x HTTP/1.0\r\nHost: localhost" + body,
+                                 // too long for a line
+                                 "POST /" + std::string(2000, 'x') + " HTTP/1.1" + body,
+                                 // taken for messages that end so
+                                 "POST / HTTP/1.1\r\nHost: localhost" + body + "\0"s,
+                                 // without an end
+                                 "OPTIONS /forged HTTP/1.1", "\x16\x03\x01\x02forged\n"};
+            for (const std::string& each : requests) {
+                for (const std::size_t first : {each.size(), std::size_t{7}}) {
+                    auto client = co_await tcp_stream::connect(to);
+                    co_await client.write_all(std::string_view(each).substr(0, first));
+                    co_await sapwood::idle(1h);
+                    try {
+                        co_await client.write_all(std::string_view(each).substr(first));
+                        co_await client.shutdown_write();
+                        const std::string said = co_await sapwood::test::read_to_end(client);
+                        CHECK(sapwood::test::status_of(said) == 400);
+                        CHECK(sapwood::test::has(said, "takes lines, and no HTTP"));
+                    } catch (const std::system_error&) {
+                        // It was closed before all of it was there.
+                    }
+                }
+            }
+            CHECK(at.it->shared().gate.no_lines == 2 * requests.size());
+            // Whoever has begun with a line, and whom no browser can be, is asked nothing.
+            co_await send_and_end(to, "GET /x 200\nGET /x HTTP/1.1\n");
+            auto client = co_await unix_stream::connect(at.it->endpoints().back());
+            co_await client.write_all("GET /y HTTP/1.1\n"sv);
+            co_await client.shutdown_write();
+            CHECK(co_await sapwood::test::read_to_end(client) == "");
+            co_await at.end();
+            CHECK(at.records() == lines{"GET /x 200", "GET /x HTTP/1.1", "GET /y HTTP/1.1"});
+        }
+    }
+
     CO_TEST_CASE("bodies of HTTP take nothing of what lines may hold") {
         served at(listening(source_kind::syslog, sapwood::test::loopback()));
         co_await at.begin();

@@ -59,6 +59,13 @@ TEST_SUITE("line_splitter") {
         }
     }
 
+    TEST_CASE("a length does not begin with 0: nobody makes empty messages of it") {
+        for (std::size_t size = 1; size <= 12; ++size) {
+            CHECK(split("0 0 0 03 abc\nx\n", size, 20, true) == lines{"0 0 0 03 abc", "x"});
+            CHECK(split("3 abc0 0 0 \n", size, 20, true) == lines{"abc", "0 0 0 "});
+        }
+    }
+
     TEST_CASE("a length that is not believed is the beginning of a line") {
         for (std::size_t size = 1; size < 12; ++size) {
             CHECK(split("9999999 abc\nd\n", size, 20, true) == lines{"9999999 abc", "d"});

@@ -372,6 +372,29 @@ TEST_SUITE("tls_stream") {
         });
     }
 
+    TEST_CASE("under TLS a client may call it by whatever name the certificate has, and a page may "
+              "not") {
+        authority ca("a test's authority");
+        const context client = believes(ca);
+        run([&]() -> task<> {
+            served at(with_tls(server_options(ca.issue("server"))));
+            co_await at.begin();
+            const endpoint place = at.it->endpoints().front();
+            const auto asked = [](std::string_view fields) {
+                return fmt::format("POST /log HTTP/1.1\r\nHost: logs.example:8514\r\n"
+                                   "Content-Length: 2\r\n{}\r\n{{}}",
+                                   fields);
+            };
+            CHECK(test::status_of(co_await exchange(place, client, asked(""))) == 200);
+            CHECK(test::status_of(co_await exchange(
+                      place, client, asked("Origin: https://logs.example:8514\r\n"))) == 403);
+            CHECK(test::status_of(co_await exchange(
+                      place, client, asked("Sec-Fetch-Site: cross-site\r\n"))) == 403);
+            co_await at.end();
+            CHECK(at.lines().size() == 1);
+        });
+    }
+
     TEST_CASE("a client that speaks HTTP without TLS is told so, and others are closed") {
         authority ca("a test's authority");
         run([&]() -> task<> {

@@ -77,6 +77,55 @@ TEST_SUITE("send_tls") {
         CHECK(has(contents_of(at.log), " cert=shop] {\"message\":\"by https\"}\n"));
     }
 
+    TEST_CASE("lines reach a collector that wants TLS and certificates, batch after batch") {
+        if (!has_tls()) {
+            return;
+        }
+        openssl_authority ca;
+        ca.issue("server");
+        ca.issue("shop");
+        daemon_under_test at({"--tcp-lines", "127.0.0.1:0", "--tls-cert", ca.cert("server"),
+                              "--tls-key", ca.key("server"), "--tls-client-ca", ca.ca()},
+                             1);
+        const std::string place = fmt::format("localhost:{}", at.ports.at(0));
+        const strings to = {"send", "--give-up-after", "5", "--tcp", place, "--tls-ca", ca.ca()};
+        const strings ours = {"--tls-cert", ca.cert("shop"), "--tls-key", ca.key("shop")};
+        std::string many;
+        for (int i = 0; i < 100'000; ++i) {
+            many += fmt::format("line {} of many, which are a hundred batches\n", i);
+        }
+        fill(ca.directory / "many", many);
+        const auto sent = run_program("sapwood", to + ours + strings{"-v", ca.directory / "many"});
+        CHECK(sent.err == "sapwood send: 100000 records sent\n");
+        CHECK(sent.status == 0);
+        // Who shows nothing is refused, which under TLS 1.3 is known only when he has sent.
+        const auto refused = run_program("sapwood", to + strings{"-m", "forged"});
+        CHECK(refused.status == 1);
+        CHECK(has(refused.err, "it wants a certificate that it believes (--tls-cert, --tls-key)"));
+        CHECK(has(refused.err, "up to 1 were not read"));
+        CHECK(at.stop().status == 0);
+        CHECK(lines_in(at.log) == 100'000);
+        CHECK(!has(contents_of(at.log), "forged"));
+        CHECK(has(contents_of(at.log), " cert=shop] line 99999 of many"));
+    }
+
+    TEST_CASE("who speaks TLS to a port of lines without is told so at once, and leaves no line") {
+        if (!has_tls()) {
+            return;
+        }
+        daemon_under_test at({"--tcp-lines", "127.0.0.1:0"}, 1);
+        const std::string place = fmt::format("127.0.0.1:{}", at.ports.at(0));
+        for (const strings& to :
+             {strings{"--tcp", place, "--tls"}, strings{"--http", "https://" + place}}) {
+            const auto wrong = run_program("sapwood", strings{"send", "-m", "x"} + to);
+            CHECK(wrong.status == 1);
+            CHECK(has(wrong.err, "is that a port for TLS?"));
+            CHECK(!has(wrong.err, "tries again"));
+        }
+        CHECK(at.stop().status == 0);
+        CHECK(lines_in(at.log) == 0);
+    }
+
     TEST_CASE("a collector without TLS is told from one that is away, and options that do not fit "
               "are wrong") {
         if (!has_tls()) {
@@ -93,6 +142,9 @@ TEST_SUITE("send_tls") {
              {strings{"--http", "http://localhost:1", "--tls-ca", "/nowhere"},
               strings{"--http", "https://localhost:1", "--tls-ca", "/nowhere"},
               strings{"--http", "https://localhost:1", "--tls-cert", "/nowhere"},
+              strings{"--tcp", "localhost:1", "--tls-ca", "/nowhere"},
+              strings{"--http", "https://localhost:1", "--tls"},
+              strings{"--unix", "/nowhere", "--tls"},
               strings{"--unix", "/nowhere", "--tls-ca", "/nowhere"}}) {
             CHECK(run_program("sapwood", strings{"send", "-m", "x"} + wrong).status == 2);
         }
