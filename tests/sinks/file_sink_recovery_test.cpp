@@ -129,6 +129,16 @@ TEST_SUITE("file_sink_recovery") {
         co_await check("", std::string(10, '\0'), 0);
     }
 
+    CO_TEST_CASE(
+        "space that was preallocated and never written to is no line, and no piece of one") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, std::string(8192, '\0'));
+        CHECK(co_await opened_and_closed(path) == outcome{0, 0});
+        CHECK(contents_of(path).empty());
+        CHECK(!std::filesystem::exists(path + ".torn"));
+    }
+
     TEST_CASE("a log that is cut to nothing is so on the disk, too, before it is opened") {
         sapwood::sim_world world({.seed = 1});
         world.put("/log", std::string(5000, '\0')); // no space: that ends with a block
