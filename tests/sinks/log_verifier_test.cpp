@@ -165,6 +165,20 @@ TEST_SUITE("log_verifier") {
         CHECK(verified(folder / "log").missing_records_untold == 2);
     }
 
+    TEST_CASE("what is damaged or missing is found by its file, and the line in that file") {
+        const temporary_directory folder;
+        fill(folder / "log.0000000000000003", line(1) + "theirs\n" + line(2));
+        fill(folder / "log", line(3) + "mine\n" + line(5));
+        const auto log = verified(folder / "log");
+        REQUIRE(log.damaged.size() == 2);
+        CHECK(log.damaged[0].file == folder / "log.0000000000000003");
+        CHECK(log.damaged[0].line == 2);
+        CHECK(log.damaged[1].file == folder / "log");
+        CHECK(log.damaged[1].line == 2);
+        REQUIRE(log.missing.size() == 1);
+        CHECK(log.missing[0].line == 3);
+    }
+
     TEST_CASE("rotated files are read in the order of their lines, whatever their first line is") {
         const temporary_directory folder;
         fill(folder / "log.20261126T141236.123Z", lines(1, 4));
