@@ -22,6 +22,11 @@ std::size_t sector_end(std::size_t end) noexcept {
     return (end + sim_bytes::sector_bytes - 1) / sim_bytes::sector_bytes;
 }
 
+/// Of the block that the byte is in, or begins.
+std::size_t block_end(std::size_t byte) noexcept {
+    return (byte + block_bytes - 1) / block_bytes * block_bytes;
+}
+
 /// Of a text, what a sector has of it below `limit`.
 std::string_view sector_of_text(std::string_view text, std::size_t sector,
                                 std::size_t limit) noexcept {
@@ -74,7 +79,7 @@ void sim_bytes::resize(std::size_t size) {
                 .undo_size = 0};
     if (size < before) {
         // The rest of the block is zeroed where it is, which may be on the disk before the length.
-        made.end = std::min((size + block_bytes - 1) / block_bytes * block_bytes, before);
+        made.end = std::min(block_end(size), before);
         made.undo_size = before - size;
         undo_.insert(undo_.end(), cached_.begin() + static_cast<std::ptrdiff_t>(size),
                      cached_.end());
@@ -87,13 +92,20 @@ template <class Version>
 void sim_bytes::visit_versions(std::size_t kept, std::size_t newest, Version&& version) const {
     std::vector<char> state = cached_;
     std::size_t limit = no_limit; // what was cut off later does not come back
+    // What comes behind a cut goes to blocks of its own, which are the file's where the cut is.
+    std::vector<std::size_t> room(changes_.size() + 1, no_limit);
+    for (std::size_t i = 0; i < changes_.size(); ++i) {
+        const change& made = changes_[i];
+        const bool is_undone = i >= kept && made.size_after < made.size_before;
+        room[i + 1] = is_undone ? std::min(room[i], block_end(made.size_after)) : room[i];
+    }
     for (std::size_t i = changes_.size(); i-- > 0;) {
         const change& made = changes_[i];
         if (i < newest) {
             const std::string_view text(state.data(), state.size());
             for (std::size_t sector = sector_of(made.begin);
                  made.begin != made.end && sector < sector_end(made.end); ++sector) {
-                if (changes_before_ + i >= synced_at(sector)) {
+                if (changes_before_ + i >= synced_at(sector) && sector * sector_bytes < room[i]) {
                     version(sector, sector_of_text(text, sector, limit));
                 }
             }
@@ -219,7 +231,13 @@ void sim_bytes::lose(sim_random& chance) {
     const bool is_all_lost = chance.one_in(2);
     // What was cut off, if that is not on the disk yet; what came there since is not counted.
     std::vector<char> cut_off;
-    if (sized_ == 0 && disk_.size() > cached_.size() && chance.one_in(2)) {
+    std::size_t room = no_limit;
+    for (const change& made : changes_) {
+        room =
+            made.size_after < made.size_before ? std::min(room, block_end(made.size_after)) : room;
+    }
+    if (sized_ == 0 && disk_.size() > cached_.size() && cached_.size() <= room &&
+        chance.one_in(2)) {
         cut_off.assign(disk_.begin() + static_cast<std::ptrdiff_t>(cached_.size()), disk_.end());
     }
     std::size_t limit = no_limit;
@@ -251,13 +269,12 @@ void sim_bytes::lose(sim_random& chance) {
         disk_.resize(size);
         disk_.insert(disk_.end(), cut_off.begin(), cut_off.end());
         undo_ = std::move(cut_off);
-        changes_.push_back(
-            {.begin = size,
-             .end = std::min((size + block_bytes - 1) / block_bytes * block_bytes, disk_.size()),
-             .size_before = disk_.size(),
-             .size_after = size,
-             .undo_at = 0,
-             .undo_size = undo_.size()});
+        changes_.push_back({.begin = size,
+                            .end = std::min(block_end(size), disk_.size()),
+                            .size_before = disk_.size(),
+                            .size_after = size,
+                            .undo_at = 0,
+                            .undo_size = undo_.size()});
     }
 }
 

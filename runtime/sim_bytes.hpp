@@ -9,7 +9,8 @@
 //  - The length is that after some of the changes, taken in order, and within the last of them any
 //    byte of it. A sector below it that was not written reads as zeros where the disk had none.
 //    What one of those changes has cut off does not come back; the rest of a block (4096 bytes)
-//    that was cut may be zeroed on the disk before the file is shorter.
+//    that was cut may be zeroed on the disk before the file is shorter. What was written behind
+//    that block since is there only where the file was cut: it is in blocks of its own.
 //  - A sync makes durable what was there when it began; it may take more.
 //  - A sync that fails leaves what it had not written clean: reads see it, no later sync writes it.
 //    That the file was made shorter stays to be synced, as metadata do: a power cut may undo it.

@@ -89,9 +89,16 @@ task<preallocation::outcome> preallocation::append(file& log, std::span<const ch
     const std::uint64_t begin = block_floor(size);
     const bool is_lengthened = begin + blocks.size() == file_size_; // were it cut at this moment
     is_distrusted_ = is_lengthened;
-    const std::error_code failed = co_await write_blocks(log, blocks, begin, synced);
+    std::vector<std::uint64_t> begins; // of its parts, where writes are short
+    const std::error_code failed =
+        co_await write_blocks(log, blocks, begin, synced, is_lengthened ? &begins : nullptr);
+    const std::uint64_t end = size + lines.size();
     if (is_lengthened) {
-        is_distrusted_ = !(co_await has_line_before(log, begin));
+        bool is_there = true;
+        for (std::size_t i = 0; i < begins.size() && is_there; ++i) {
+            is_there = co_await has_line_before(log, std::min(begins[i], end));
+        }
+        is_distrusted_ = !is_there;
     }
     if (is_distrusted_) {
         co_return outcome{std::error_code(ESTALE, std::generic_category()), true};
@@ -100,7 +107,6 @@ task<preallocation::outcome> preallocation::append(file& log, std::span<const ch
         // Of a write that was to be synced it is not known which of the two has failed.
         co_return outcome{failed, synced && !is_refusal(failed)};
     }
-    const std::uint64_t end = size + lines.size();
     std::memmove(blocks_.get(), blocks_.get() + (block_floor(end) - begin), end - block_floor(end));
     written_end_ = std::max(written_end_, begin + blocks.size());
     co_return outcome();
@@ -134,9 +140,13 @@ std::span<const char> preallocation::lay_out(std::span<const char> lines, std::u
 }
 
 task<std::error_code> preallocation::write_blocks(file& log, std::span<const char> blocks,
-                                                  std::uint64_t at, bool synced) {
+                                                  std::uint64_t at, bool synced,
+                                                  std::vector<std::uint64_t>* begins) {
     int standstills = 0;
     while (!blocks.empty()) {
+        if (begins != nullptr && (begins->empty() || begins->back() != at)) {
+            begins->push_back(at);
+        }
         result<std::size_t> written = std::size_t{0};
         if (synced) {
             written = co_await as_result(log.write_some_synced(blocks, {at}));
@@ -235,7 +245,7 @@ task<std::error_code> preallocation::write_zeros(file& log, std::uint64_t end) {
     while (written_end_ < end) {
         const std::size_t size = std::min<std::uint64_t>(sizeof(zeros), end - written_end_);
         const std::error_code failed =
-            co_await write_blocks(log, {zeros, size}, written_end_, false);
+            co_await write_blocks(log, {zeros, size}, written_end_, false, nullptr);
         if (failed) {
             co_return failed;
         }

@@ -15,6 +15,7 @@
 #include <span>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace sapwood::detail {
 
@@ -72,7 +73,7 @@ class preallocation {
     task<std::error_code> allocate(file& log, std::uint64_t needed);
     task<std::error_code> write_zeros(file& log, std::uint64_t end);
     task<std::error_code> write_blocks(file& log, std::span<const char> blocks, std::uint64_t at,
-                                       bool synced);
+                                       bool synced, std::vector<std::uint64_t>* begins);
     void take(std::size_t bytes, std::size_t kept);
     std::span<const char> lay_out(std::span<const char> lines, std::uint64_t size);
 
