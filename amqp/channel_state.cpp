@@ -86,7 +86,7 @@ std::size_t channel_state::sent_bytes_max() const noexcept {
 
 void channel_state::become_ready() {
     ready_.set();
-    send_published();
+    blocked_changed(); // the broker before may have blocked publishers
 }
 
 void channel_state::link_lost() noexcept {
