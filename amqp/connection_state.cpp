@@ -118,17 +118,22 @@ task<> connection_state::keep_up() {
     while (true) {
         const clock::time_point began = loop.now();
         bool was_restored = false;
+        std::unique_ptr<link> dead;
         try {
             co_await live();
         } catch (const std::system_error& failure) {
             was_restored = is_restored_;
+            dead = std::move(link_); // nobody says anything on it any more
             lose(failure.what());
             if (!options_.reconnect || is_ended_) {
                 throw;
             }
         }
-        co_await link_->end();
-        link_.reset();
+        co_await dead->end();
+        dead.reset();
+        if (is_ended_) { // closed meanwhile
+            co_return;
+        }
         if (was_restored && loop.now() - began >= std::min(options_.retry_max, good_after)) {
             backoff_.succeeded();
         }

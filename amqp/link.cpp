@@ -103,8 +103,7 @@ task<> link::beat() {
 
 task<> link::end() {
     if (!out_.empty() && !is_writing_) {
-        (void)co_await as_result(
-            timeout(farewell_at_most, stream_->write_all(std::string_view(out_))));
+        (void)co_await as_result(timeout(farewell_at_most, send()));
     }
     (void)co_await as_result(timeout(farewell_at_most, stream_->close()));
 }

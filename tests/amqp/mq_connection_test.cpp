@@ -7,6 +7,7 @@
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/sim_random.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
@@ -327,6 +328,28 @@ TEST_SUITE("mq_connection") {
         co_await until([&] { return mq.times_up() >= 2; });
         CHECK(has(told, "more and more answers"));
         co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a connection that is closed while the lost one is ended is closed at once") {
+        fake_broker broker;
+        auto options = broker.options();
+        options.retry_first = options.retry_max = 1h;
+        sapwood::amqp::connection mq;
+        sapwood::join_handle<void> closing;
+        const auto& loop = sapwood::event_loop::current();
+        options.on_event = [&](const connection_event& what) {
+            if (what.what == connection_event::kind::down) {
+                closing = sapwood::spawn(mq.close());
+            }
+        };
+        mq = co_await connect(options);
+        const auto began = loop.now();
+        broker.hang_up();
+        co_await until([&] { return static_cast<bool>(closing); });
+        co_await closing;
+        CHECK(loop.now() - began < 1s);
+        CHECK_FALSE(mq.is_up());
         co_await broker.end();
     }
 
