@@ -117,6 +117,10 @@ void channel_state::end(std::error_code why, const std::string& text) {
     const auto self = shared_from_this();
     why_ = why;
     text_ = text;
+    link* const on = mq_ == nullptr ? nullptr : mq_->up();
+    if (on != nullptr) {
+        on->forgive(sent_bytes_max());
+    }
     link_lost();
     window_.fail_all(why, text);
     for (const auto& each : std::exchange(consumers_, {})) {

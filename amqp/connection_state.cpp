@@ -335,7 +335,7 @@ void connection_state::take(const frame& from) {
 /// What is to be sent is bounded by who publishes and by what was delivered, unless the broker has
 /// us answer on and on, and reads nothing.
 void connection_state::require_reading() {
-    std::size_t most = answers_bytes_max;
+    std::size_t most = answers_bytes_max + link_->forgiven_bytes();
     for_each_channel([&](const channel_state& each) { most += each.sent_bytes_max(); });
     if (link_->out().size() > most) {
         refuse("the broker reads nothing, and wants more and more answers");

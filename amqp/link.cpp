@@ -74,6 +74,7 @@ task<> link::send() {
         sending_.shrink_to_fit();
     }
     std::swap(sending_, out_);
+    forgiven_bytes_ = 0;
     co_await stream_->write_all(std::string_view(sending_));
     last_sent_ = event_loop::current().now();
 }
