@@ -90,9 +90,14 @@ void channel_state::become_ready() {
 }
 
 void channel_state::link_lost() noexcept {
-    ready_.reset();
     is_open_sent_ = false;
     is_close_sent_ = false;
+    forget_link();
+}
+
+/// All but what the broker was asked for: to open the channel, and to close it.
+void channel_state::forget_link() noexcept {
+    ready_.reset();
     ++epoch_;
     unsettled_.clear();
     last_tag_ = 0;
@@ -121,7 +126,7 @@ void channel_state::end(std::error_code why, const std::string& text) {
     if (on != nullptr) {
         on->forgive(sent_bytes_max());
     }
-    link_lost();
+    forget_link();
     window_.fail_all(why, text);
     for (const auto& each : std::exchange(consumers_, {})) {
         end_consumer(*each, why, text);
@@ -286,8 +291,9 @@ void channel_state::take(const frame& from, decoder& methods) {
                 amqp_channel_close_ok_t ok{};
                 put(AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
             }
+            // Where closes cross, ours is still to be answered, and not on another channel.
             is_number_free_ = is_number_free_ || id == AMQP_CHANNEL_CLOSE_OK_METHOD ||
-                              id == AMQP_CHANNEL_CLOSE_METHOD;
+                              (id == AMQP_CHANNEL_CLOSE_METHOD && !is_close_sent_);
         }
         return;
     }
@@ -380,7 +386,7 @@ void channel_state::take_close(const amqp_channel_close_t& said) {
     }
     amqp_channel_close_ok_t ok{};
     put(AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
-    is_number_free_ = true;
+    is_number_free_ = !is_close_sent_; // otherwise when ours is answered
     end(why, text);
 }
 
