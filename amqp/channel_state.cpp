@@ -86,13 +86,18 @@ std::size_t channel_state::sent_bytes_max() const noexcept {
 
 void channel_state::become_ready() {
     ready_.set();
-    send_published();
+    blocked_changed(); // the broker before may have blocked publishers
 }
 
 void channel_state::link_lost() noexcept {
-    ready_.reset();
     is_open_sent_ = false;
     is_close_sent_ = false;
+    forget_link();
+}
+
+/// All but what the broker was asked for: to open the channel, and to close it.
+void channel_state::forget_link() noexcept {
+    ready_.reset();
     ++epoch_;
     unsettled_.clear();
     last_tag_ = 0;
@@ -117,7 +122,11 @@ void channel_state::end(std::error_code why, const std::string& text) {
     const auto self = shared_from_this();
     why_ = why;
     text_ = text;
-    link_lost();
+    link* const on = mq_ == nullptr ? nullptr : mq_->up();
+    if (on != nullptr) {
+        on->forgive(sent_bytes_max());
+    }
+    forget_link();
     window_.fail_all(why, text);
     for (const auto& each : std::exchange(consumers_, {})) {
         end_consumer(*each, why, text);
@@ -282,8 +291,9 @@ void channel_state::take(const frame& from, decoder& methods) {
                 amqp_channel_close_ok_t ok{};
                 put(AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
             }
+            // Where closes cross, ours is still to be answered, and not on another channel.
             is_number_free_ = is_number_free_ || id == AMQP_CHANNEL_CLOSE_OK_METHOD ||
-                              id == AMQP_CHANNEL_CLOSE_METHOD;
+                              (id == AMQP_CHANNEL_CLOSE_METHOD && !is_close_sent_);
         }
         return;
     }
@@ -376,7 +386,7 @@ void channel_state::take_close(const amqp_channel_close_t& said) {
     }
     amqp_channel_close_ok_t ok{};
     put(AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
-    is_number_free_ = true;
+    is_number_free_ = !is_close_sent_; // otherwise when ours is answered
     end(why, text);
 }
 

@@ -212,6 +212,7 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     void tell_rejected(const delivery& which, const consumer_state& of);
     void take_cancel(std::string_view tag);
     void end_consumer(consumer_state& which, std::error_code why, const std::string& text);
+    void forget_link() noexcept;
     void let_go_of_number() noexcept;
     void send_published();
     void wake_publishers() noexcept;

@@ -118,17 +118,22 @@ task<> connection_state::keep_up() {
     while (true) {
         const clock::time_point began = loop.now();
         bool was_restored = false;
+        std::unique_ptr<link> dead;
         try {
             co_await live();
         } catch (const std::system_error& failure) {
             was_restored = is_restored_;
+            dead = std::move(link_); // nobody says anything on it any more
             lose(failure.what());
             if (!options_.reconnect || is_ended_) {
                 throw;
             }
         }
-        co_await link_->end();
-        link_.reset();
+        co_await dead->end();
+        dead.reset();
+        if (is_ended_) { // closed meanwhile
+            co_return;
+        }
         if (was_restored && loop.now() - began >= std::min(options_.retry_max, good_after)) {
             backoff_.succeeded();
         }
@@ -330,7 +335,7 @@ void connection_state::take(const frame& from) {
 /// What is to be sent is bounded by who publishes and by what was delivered, unless the broker has
 /// us answer on and on, and reads nothing.
 void connection_state::require_reading() {
-    std::size_t most = answers_bytes_max;
+    std::size_t most = answers_bytes_max + link_->forgiven_bytes();
     for_each_channel([&](const channel_state& each) { most += each.sent_bytes_max(); });
     if (link_->out().size() > most) {
         refuse("the broker reads nothing, and wants more and more answers");

@@ -74,6 +74,7 @@ task<> link::send() {
         sending_.shrink_to_fit();
     }
     std::swap(sending_, out_);
+    forgiven_bytes_ = 0;
     co_await stream_->write_all(std::string_view(sending_));
     last_sent_ = event_loop::current().now();
 }
@@ -103,8 +104,7 @@ task<> link::beat() {
 
 task<> link::end() {
     if (!out_.empty() && !is_writing_) {
-        (void)co_await as_result(
-            timeout(farewell_at_most, stream_->write_all(std::string_view(out_))));
+        (void)co_await as_result(timeout(farewell_at_most, send()));
     }
     (void)co_await as_result(timeout(farewell_at_most, stream_->close()));
 }

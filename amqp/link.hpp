@@ -14,6 +14,8 @@
 #include <sapwood/task.hpp>
 #include <sapwood/tcp.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -49,6 +51,14 @@ class link {
         }
     }
 
+    /// So many bytes of out() are there by our own wish, of a channel that is over.
+    void forgive(std::size_t bytes) noexcept {
+        forgiven_bytes_ = std::min(forgiven_bytes_ + bytes, out_.size());
+    }
+
+    /// Until out() is written.
+    [[nodiscard]] std::size_t forgiven_bytes() const noexcept { return forgiven_bytes_; }
+
     // Each runs until the link is lost, which it throws as std::system_error. One task each.
 
     [[nodiscard]] task<> read(link_listener& to);
@@ -79,6 +89,7 @@ class link {
     std::string_view rest_;
     std::string out_;
     std::string sending_;
+    std::size_t forgiven_bytes_ = 0;
     event wake_;
     bool is_writing_ = false;
     std::uint16_t channel_max_ = 0;

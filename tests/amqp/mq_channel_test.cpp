@@ -1,6 +1,7 @@
 // Channels: what was given up leaves nothing behind, numbers or closes; what is never answered.
 #include "fake_broker.hpp"
 #include "support/co_test.hpp"
+#include "support/sockets.hpp"
 
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
@@ -18,6 +19,7 @@ using namespace std::chrono_literals;
 using sapwood::task;
 using sapwood::amqp::connect;
 using sapwood::amqp::errc;
+using sapwood::test::failure_of;
 using sapwood::test::fake_broker;
 using sapwood::test::until;
 
@@ -98,6 +100,43 @@ TEST_SUITE("mq_channel") {
         auto on = co_await opened(mq);
         CHECK(broker.count(AMQP_CHANNEL_CLOSE_METHOD) == 1);
         CHECK((co_await on.declare_queue({.name = "q"})).name == "q");
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("where closes cross the number is free when ours is answered") {
+        fake_broker broker;
+        broker.does.channel_max = 1;
+        auto mq = co_await connect(broker.options());
+        for (const bool is_dropped : {false, true}) {
+            broker.methods.clear();
+            broker.does.is_mute = false;
+            auto on = co_await opened(mq);
+            broker.does.is_mute = true;
+            sapwood::join_handle<void> closing;
+            if (is_dropped) {
+                on = {};
+            } else {
+                closing = sapwood::spawn(on.close());
+            }
+            co_await until([&] { return broker.count(AMQP_CHANNEL_CLOSE_METHOD) == 1; });
+            const amqp_channel_close_t close{404, amqp_cstring_bytes("NOT_FOUND"), 60, 40};
+            broker.say(1, AMQP_CHANNEL_CLOSE_METHOD, &close);
+            co_await until([&] { return broker.count(AMQP_CHANNEL_CLOSE_OK_METHOD) == 1; });
+            if (closing) {
+                const auto [code, text] =
+                    co_await failure_of([&]() -> task<> { co_await closing; });
+                CHECK(code == errc::not_found);
+            }
+            const auto [code, text] = co_await failure_of([&] { return mq.open_channel(); });
+            CHECK(code == errc::no_channel_left);
+            const amqp_channel_close_ok_t ok{};
+            broker.say(1, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+        }
+        broker.does.is_mute = false;
+        auto on = co_await opened(mq);
+        CHECK((co_await on.declare_queue({.name = "q"})).name == "q");
+        CHECK(mq.times_up() == 1);
         co_await mq.close();
         co_await broker.end();
     }

@@ -7,6 +7,7 @@
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/sim_random.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
@@ -327,6 +328,57 @@ TEST_SUITE("mq_connection") {
         co_await until([&] { return mq.times_up() >= 2; });
         CHECK(has(told, "more and more answers"));
         co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("what channels that are over have published is no answer that nobody reads") {
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        (void)co_await on.declare_queue({.name = "q"});
+        broker.does.holds_confirms = true;
+        (void)on.publish_nowait("", "q", "x");
+        co_await until([&] { return broker.queues["q"].ready.size() == 1; });
+        {
+            auto first = co_await mq.open_channel();
+            auto second = co_await mq.open_channel();
+            broker.does.is_deaf = true;
+            // More than the kernel's buffers take: what comes behind it waits.
+            (void)first.publish_nowait("", "q", std::string(32u << 20, 'x'));
+            co_await sapwood::sleep_for(1s);
+            (void)second.publish_nowait("", "q", std::string(8u << 20, 'x'));
+        }
+        broker.does.holds_confirms = false;
+        broker.confirm_held();
+        co_await until([&] { return on.unconfirmed() == 0 || !mq.is_up(); });
+        CHECK(mq.is_up());
+        broker.does.is_deaf = false;
+        co_await until([&] { return broker.queues["q"].ready.size() == 3 || !mq.is_up(); });
+        CHECK(mq.times_up() == 1);
+        CHECK(mq.is_up());
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a connection that is closed while the lost one is ended is closed at once") {
+        fake_broker broker;
+        auto options = broker.options();
+        options.retry_first = options.retry_max = 1h;
+        sapwood::amqp::connection mq;
+        sapwood::join_handle<void> closing;
+        const auto& loop = sapwood::event_loop::current();
+        options.on_event = [&](const connection_event& what) {
+            if (what.what == connection_event::kind::down) {
+                closing = sapwood::spawn(mq.close());
+            }
+        };
+        mq = co_await connect(options);
+        const auto began = loop.now();
+        broker.hang_up();
+        co_await until([&] { return static_cast<bool>(closing); });
+        co_await closing;
+        CHECK(loop.now() - began < 1s);
+        CHECK_FALSE(mq.is_up());
         co_await broker.end();
     }
 

@@ -285,6 +285,30 @@ TEST_SUITE("publisher") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("who waits because a broker blocks goes on when that connection is lost") {
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto to = co_await mq.open_channel();
+        (void)co_await to.declare_queue({.name = "q"});
+        const amqp_connection_blocked_t blocked{amqp_cstring_bytes("low on disk")};
+        broker.say(0, AMQP_CONNECTION_BLOCKED_METHOD, &blocked);
+        co_await until([&] { return mq.is_blocked(); });
+        auto publishing = sapwood::spawn(to.publish("", "q", "waits"));
+        co_await turns();
+        CHECK(to.unconfirmed() == 0);
+        broker.hang_up();
+        co_await until([&] { return mq.times_up() >= 2; });
+        co_await sapwood::sleep_for(1s);
+        CHECK(publishing.done());
+        const amqp_connection_unblocked_t unblocked{};
+        broker.say(0, AMQP_CONNECTION_UNBLOCKED_METHOD, &unblocked);
+        co_await publishing;
+        CHECK(mq.times_up() == 2);
+        CHECK(bodies(broker.queues["q"].ready) == texts{"waits"});
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("what was not confirmed is published again on the next connection, in order") {
         fake_broker broker;
         broker.does.holds_confirms = true;

@@ -39,9 +39,10 @@ class channel {
     /// Without a close() before: what was published is sent, and nobody hears of it any more.
     ~channel();
 
-    // What is declared is declared again after a reconnection, unless it is passive. Each throws
-    // std::system_error: an amqp::errc with the broker's words, which closes the channel;
-    // std::errc::timed_out; and `cancelled`.
+    // What is declared is declared again after a reconnection, as long as this channel is open and
+    // nobody deletes it, unless it is passive. Each throws std::system_error: an amqp::errc with
+    // the broker's words, which closes the channel; std::errc::timed_out, where the answer takes
+    // longer than answer_within, also while there is no connection; and `cancelled`.
 
     [[nodiscard]] task<queue_info> declare_queue(const queue_options& options);
     [[nodiscard]] task<> declare_exchange(const exchange_options& options);

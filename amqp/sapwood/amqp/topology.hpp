@@ -34,14 +34,16 @@ struct queue_options {
     bool durable = true;
     /// It is this connection's, and goes with it.
     bool exclusive = false;
-    /// It goes with its last consumer.
+    /// It goes with its last consumer. Behind a lost connection it is declared again even so, until
+    /// delete_queue() or the end of its channel.
     bool auto_delete = false;
     /// It must be there already, whatever the rest says.
     bool passive = false;
     queue_kind kind = queue_kind::classic;
     /// A message that is older goes to the dead letters. 0: none is too old.
     std::chrono::milliseconds message_ttl{0};
-    /// The queue goes when nobody has used it for so long. 0: never.
+    /// The queue goes when nobody has used it for so long. 0: never. Behind a lost connection it is
+    /// declared again, as one with auto_delete is.
     std::chrono::milliseconds expires{0};
     /// In messages. 0: no bound.
     std::uint64_t length_max = 0;
@@ -69,7 +71,8 @@ struct exchange_options {
     std::string_view name;
     exchange_kind kind = exchange_kind::direct;
     bool durable = true;
-    /// It goes with its last binding.
+    /// It goes with its last binding. Behind a lost connection it is declared again even so, until
+    /// delete_exchange() or the end of its channel.
     bool auto_delete = false;
     /// It must be there already, whatever the rest says.
     bool passive = false;
