@@ -111,6 +111,12 @@ bool log_action::come_back(activity* const& place) noexcept {
     share();
     const bool was_left = left_.has(&place);
     left_.remove(&place);
+    if (place == nullptr) {
+        // Who is in nothing may be where another one was, that has left what this is in.
+        for (log_action* each = parent_; each != nullptr; each = each->parent_) {
+            each->left_.remove(&place);
+        }
+    }
     return was_left;
 }
 

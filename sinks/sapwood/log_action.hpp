@@ -143,7 +143,8 @@ class log_action final : public activity {
 
     // --- a visit's, on whose place its caller is ---
 
-    /// One share more. Whether `place` had left it: not any more.
+    /// One share more. Whether `place` had left it: not any more, nor, where that is in nothing,
+    /// what this is in.
     [[nodiscard]] bool come_back(activity* const& place) noexcept;
 
     /// `place` is in nothing any more, and will be in `next` again; what is parked there has failed

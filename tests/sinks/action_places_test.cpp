@@ -191,6 +191,42 @@ TEST_SUITE("action_places") {
         }
     }
 
+    CO_TEST_CASE("nor has one that begins in nothing, and visits what that one began") {
+        action_log all;
+        action first;
+        action kept;
+        const auto begin = [&]() -> task<> {
+            first = all.log.start_action("first");
+            kept = all.log.start_action("kept");
+            kept.leave();
+            auto second = all.log.start_action("second");
+            first.succeed(); // out of order: this task is to skip it
+            co_return;
+        };
+        co_await spawn(begin());
+        const auto visit = [](const logger& log, action& of, event& go) -> task<> {
+            co_await go.wait();
+            const auto here = of.enter();
+            of.leave();
+            log.info("visitor");
+        };
+        // As many as it takes for one to be where that one was.
+        event go;
+        std::vector<join_handle<>> visitors;
+        for (int i = 0; i < 4; ++i) {
+            visitors.push_back(spawn(visit(all.log, kept, go)));
+        }
+        go.set();
+        for (const auto& each : visitors) {
+            co_await each;
+        }
+        all.log.info("outside");
+        kept.succeed();
+        CHECK(all.outline() == strings{"first+@1", "kept+@2,1", "second+@3,1", "firsts@4",
+                                       "seconds@3,2", "visitor@5", "visitor@6", "visitor@7",
+                                       "visitor@8", "outside", "kepts@2,2"});
+    }
+
     CO_TEST_CASE("a visit of another task brings back nobody else") {
         action_log all;
         auto outer = all.log.start_action("outer");
