@@ -249,19 +249,23 @@ void log_action::leave() noexcept {
     leave_place(place);
 }
 
-bool log_action::drop_from(activity*& place, activity* next) noexcept {
+bool log_action::is_in(const log_action& other) const noexcept {
+    const log_action* each = this;
+    while (each != nullptr && each != &other) {
+        each = each->parent_;
+    }
+    return each != nullptr;
+}
+
+bool log_action::drop_from(activity*& place) noexcept {
     settle(place, nullptr, settling::all);
-    const bool was_in = (place == this || next_above(place) != nullptr) && !left_.has(&place);
+    const bool is_there = place == this || next_above(place) != nullptr;
+    const bool was_in = is_there && !left_.has(&place);
     // What was begun in the visit is in that place no more, where another one may be made some day.
-    const auto comes_again = [next](const log_action* which) {
-        const auto* each = static_cast<const log_action*>(next);
-        while (each != nullptr && each != which) {
-            each = each->parent_;
-        }
-        return each != nullptr;
-    };
+    // Below it is this, or, where that was ended or left, one that it is in: an outer visit may
+    // bring that one back.
     for (auto* each = static_cast<log_action*>(place);
-         each != nullptr && each != this && !comes_again(each); each = each->parent_) {
+         each != nullptr && each != this && (is_there || !is_in(*each)); each = each->parent_) {
         const void* home = &place;
         each->home_.compare_exchange_strong(home, nullptr, std::memory_order_relaxed);
     }

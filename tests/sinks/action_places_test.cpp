@@ -227,6 +227,32 @@ TEST_SUITE("action_places") {
                                        "visitor@8", "outside", "kepts@2,2"});
     }
 
+    TEST_CASE("what ends elsewhere is left also where a visit in a visit came back to it") {
+        action_log all;
+        auto other = all.log.start_action("other");
+        other.leave();
+        auto outer = all.log.start_action("outer");
+        auto inner = all.log.start_action("inner");
+        inner.leave();
+        {
+            const auto visits_other = other.enter();
+            auto one = all.log.start_action("one");
+            {
+                const auto visits_inner = inner.enter();
+                inner.succeed();
+                all.log.info("inside"); // of `outer`, and so is what comes behind the visits
+            }
+            one.succeed();
+        }
+        all.log.info("inside");
+        std::thread([&outer] { outer.succeed(); }).join();
+        all.log.info("outside");
+        other.succeed();
+        CHECK(all.outline() == strings{"other+@1", "outer+@1", "inner+@2,1", "one+@2,1",
+                                       "inners@2,2", "inside@3", "ones@2,2", "inside@4", "outers@5",
+                                       "outside", "others@3"});
+    }
+
     CO_TEST_CASE("a visit of another task brings back nobody else") {
         action_log all;
         auto outer = all.log.start_action("outer");
