@@ -130,9 +130,10 @@ void log_action::skip_in(activity* const& place) noexcept {
 /// has ended would pile up, as in `phase = log.start_action("phase")`.
 void log_action::step_out_from_below(log_action& above, activity* const& place) noexcept {
     const std::lock_guard alone(relinking);
-    // Besides its scope, which it still has, and this place nobody may look at its parent.
-    if (above.shares() != 2 || above.home_.load(std::memory_order_relaxed) != &place ||
-        above.is_skipped_in(place)) {
+    // Besides its scope, which it still has, and this place nobody may look at its parent: who is
+    // in what was begun in it may.
+    if (place != &above || above.shares() != 2 ||
+        above.home_.load(std::memory_order_relaxed) != &place || above.is_skipped_in(place)) {
         return;
     }
     if (parent_ != nullptr) {

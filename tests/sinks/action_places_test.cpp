@@ -253,6 +253,29 @@ TEST_SUITE("action_places") {
                                        "outside", "others@3"});
     }
 
+    CO_TEST_CASE("what ends out of order stays around those who are in what was begun in it") {
+        action_log all;
+        event go;
+        auto first = all.log.start_action("first");
+        auto second = all.log.start_action("second");
+        auto third = all.log.start_action("third");
+        const auto leave = [&]() -> task<> {
+            co_await go.wait();
+            third.leave();
+            second.leave();
+            all.log.info("inside");
+        };
+        auto running = spawn(leave());
+        first.succeed();
+        go.set();
+        co_await running;
+        third.succeed();
+        second.succeed();
+        all.log.info("outside");
+        CHECK(all.outline() == strings{"first+@1", "second+@2,1", "third+@2,2,1", "firsts@3",
+                                       "inside@4", "thirds@2,2,2", "seconds@2,3", "outside"});
+    }
+
     CO_TEST_CASE("a visit of another task brings back nobody else") {
         action_log all;
         auto outer = all.log.start_action("outer");
