@@ -76,7 +76,7 @@ action::visit::~visit() {
         return;
     }
     // It may have been ended or left here, and the place may be in what goes on elsewhere.
-    const bool was_in = inside_->drop_from(*place_, before_);
+    const bool was_in = inside_->drop_from(*place_);
     *place_ = before_;
     if (was_left_ || !was_in) {
         inside_->skip_in(*place_);

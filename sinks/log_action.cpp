@@ -111,6 +111,12 @@ bool log_action::come_back(activity* const& place) noexcept {
     share();
     const bool was_left = left_.has(&place);
     left_.remove(&place);
+    if (place == nullptr) {
+        // Who is in nothing may be where another one was, that has left what this is in.
+        for (log_action* each = parent_; each != nullptr; each = each->parent_) {
+            each->left_.remove(&place);
+        }
+    }
     return was_left;
 }
 
@@ -124,9 +130,10 @@ void log_action::skip_in(activity* const& place) noexcept {
 /// has ended would pile up, as in `phase = log.start_action("phase")`.
 void log_action::step_out_from_below(log_action& above, activity* const& place) noexcept {
     const std::lock_guard alone(relinking);
-    // Besides its scope, which it still has, and this place nobody may look at its parent.
-    if (above.shares() != 2 || above.home_.load(std::memory_order_relaxed) != &place ||
-        above.is_skipped_in(place)) {
+    // Besides its scope, which it still has, and this place nobody may look at its parent: who is
+    // in what was begun in it may.
+    if (place != &above || above.shares() != 2 ||
+        above.home_.load(std::memory_order_relaxed) != &place || above.is_skipped_in(place)) {
         return;
     }
     if (parent_ != nullptr) {
@@ -243,19 +250,23 @@ void log_action::leave() noexcept {
     leave_place(place);
 }
 
-bool log_action::drop_from(activity*& place, activity* next) noexcept {
+bool log_action::is_in(const log_action& other) const noexcept {
+    const log_action* each = this;
+    while (each != nullptr && each != &other) {
+        each = each->parent_;
+    }
+    return each != nullptr;
+}
+
+bool log_action::drop_from(activity*& place) noexcept {
     settle(place, nullptr, settling::all);
-    const bool was_in = (place == this || next_above(place) != nullptr) && !left_.has(&place);
+    const bool is_there = place == this || next_above(place) != nullptr;
+    const bool was_in = is_there && !left_.has(&place);
     // What was begun in the visit is in that place no more, where another one may be made some day.
-    const auto comes_again = [next](const log_action* which) {
-        const auto* each = static_cast<const log_action*>(next);
-        while (each != nullptr && each != which) {
-            each = each->parent_;
-        }
-        return each != nullptr;
-    };
+    // Below it is this, or, where that was ended or left, one that it is in: an outer visit may
+    // bring that one back.
     for (auto* each = static_cast<log_action*>(place);
-         each != nullptr && each != this && !comes_again(each); each = each->parent_) {
+         each != nullptr && each != this && (is_there || !is_in(*each)); each = each->parent_) {
         const void* home = &place;
         each->home_.compare_exchange_strong(home, nullptr, std::memory_order_relaxed);
     }

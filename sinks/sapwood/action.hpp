@@ -79,10 +79,8 @@ class [[nodiscard]] action {
     /// Fields for its last record, should it end well. Throws std::bad_alloc.
     template <class... T>
     void add_success(const log_field<T>&... fields) {
-        if (action_ != nullptr && !action_->put_success(detail::field_text(fields)...))
-            [[unlikely]] {
-            const detail::rendered_fields all(fields...);
-            action_->add_success(all.view());
+        if (action_ != nullptr) {
+            put_success(detail::field_text(fields)...);
         }
     }
 
@@ -130,6 +128,15 @@ class [[nodiscard]] action {
     void end_scope() noexcept {
         if (action_ != nullptr) {
             end_by_scope();
+        }
+    }
+
+    template <class... Text>
+    void put_success(const Text&... fields) {
+        if (!action_->put_success(fields...)) [[unlikely]] {
+            detail::rendered_fields all;
+            (all.add(fields), ...);
+            action_->add_success(all.view());
         }
     }
 

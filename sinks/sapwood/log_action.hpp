@@ -143,12 +143,13 @@ class log_action final : public activity {
 
     // --- a visit's, on whose place its caller is ---
 
-    /// One share more. Whether `place` had left it: not any more.
+    /// One share more. Whether `place` had left it: not any more, nor, where that is in nothing,
+    /// what this is in.
     [[nodiscard]] bool come_back(activity* const& place) noexcept;
 
-    /// `place` is in nothing any more, and will be in `next` again; what is parked there has failed
-    /// by something unknown. False where it was not in this.
-    bool drop_from(activity*& place, activity* next) noexcept;
+    /// `place` is in nothing any more; what is parked there has failed by something unknown. False
+    /// where it was not in this.
+    bool drop_from(activity*& place) noexcept;
 
     /// Where what is in `place` is in this, too: it is to skip it.
     void skip_in(activity* const& place) noexcept;
@@ -216,6 +217,8 @@ class log_action final : public activity {
         return parked_in_.load(std::memory_order_relaxed) == &place || left_.has(&place);
     }
 
+    /// Whether it is `other`, or was begun in it, at any depth.
+    [[nodiscard]] bool is_in(const log_action& other) const noexcept;
     [[nodiscard]] log_action* outer(activity* const& place) const noexcept;
     [[nodiscard]] log_action* next_above(activity* const& place) const noexcept;
     void step_out_from_below(log_action& above, activity* const& place) noexcept;

@@ -52,7 +52,21 @@ bool is_complete(const std::vector<test::action_line>& lines) {
     });
 }
 
+/// Of a type that counts how often it is formatted.
+struct counted_text {
+    std::string text;
+    int* count;
+};
+
 } // namespace
+
+template <>
+struct fmt::formatter<counted_text> : fmt::formatter<std::string_view> {
+    auto format(const counted_text& shown, fmt::format_context& to) const {
+        ++*shown.count;
+        return fmt::formatter<std::string_view>::format(shown.text, to);
+    }
+};
 
 TEST_SUITE("action_limits") {
 
@@ -74,6 +88,24 @@ TEST_SUITE("action_limits") {
         }
         CHECK(links == 2);
         CHECK(all.outline().back() == "outside");
+    }
+
+    TEST_CASE("what is added to the end is formatted once, however much it is") {
+        for (const std::size_t bytes : {10u, 1'000u}) {
+            CAPTURE(bytes);
+            action_log all;
+            int count = 0;
+            const counted_text text{std::string(bytes, 'x'), &count};
+            {
+                auto one = all.log.start_action("one");
+                one.add_success(kv("text", text), kv("ratio", 0.5));
+            }
+            CHECK(count == 1);
+            const auto lines = all.lines();
+            REQUIRE(lines.size() == 2);
+            CHECK(lines[1].text.find("\"text\":\"" + text.text + "\",\"ratio\":0.5") !=
+                  std::string::npos);
+        }
     }
 
     TEST_CASE("long names and values are cut, and the place stays") {

@@ -191,6 +191,91 @@ TEST_SUITE("action_places") {
         }
     }
 
+    CO_TEST_CASE("nor has one that begins in nothing, and visits what that one began") {
+        action_log all;
+        action first;
+        action kept;
+        const auto begin = [&]() -> task<> {
+            first = all.log.start_action("first");
+            kept = all.log.start_action("kept");
+            kept.leave();
+            auto second = all.log.start_action("second");
+            first.succeed(); // out of order: this task is to skip it
+            co_return;
+        };
+        co_await spawn(begin());
+        const auto visit = [](const logger& log, action& of, event& go) -> task<> {
+            co_await go.wait();
+            const auto here = of.enter();
+            of.leave();
+            log.info("visitor");
+        };
+        // As many as it takes for one to be where that one was.
+        event go;
+        std::vector<join_handle<>> visitors;
+        for (int i = 0; i < 4; ++i) {
+            visitors.push_back(spawn(visit(all.log, kept, go)));
+        }
+        go.set();
+        for (const auto& each : visitors) {
+            co_await each;
+        }
+        all.log.info("outside");
+        kept.succeed();
+        CHECK(all.outline() == strings{"first+@1", "kept+@2,1", "second+@3,1", "firsts@4",
+                                       "seconds@3,2", "visitor@5", "visitor@6", "visitor@7",
+                                       "visitor@8", "outside", "kepts@2,2"});
+    }
+
+    TEST_CASE("what ends elsewhere is left also where a visit in a visit came back to it") {
+        action_log all;
+        auto other = all.log.start_action("other");
+        other.leave();
+        auto outer = all.log.start_action("outer");
+        auto inner = all.log.start_action("inner");
+        inner.leave();
+        {
+            const auto visits_other = other.enter();
+            auto one = all.log.start_action("one");
+            {
+                const auto visits_inner = inner.enter();
+                inner.succeed();
+                all.log.info("inside"); // of `outer`, and so is what comes behind the visits
+            }
+            one.succeed();
+        }
+        all.log.info("inside");
+        std::thread([&outer] { outer.succeed(); }).join();
+        all.log.info("outside");
+        other.succeed();
+        CHECK(all.outline() == strings{"other+@1", "outer+@1", "inner+@2,1", "one+@2,1",
+                                       "inners@2,2", "inside@3", "ones@2,2", "inside@4", "outers@5",
+                                       "outside", "others@3"});
+    }
+
+    CO_TEST_CASE("what ends out of order stays around those who are in what was begun in it") {
+        action_log all;
+        event go;
+        auto first = all.log.start_action("first");
+        auto second = all.log.start_action("second");
+        auto third = all.log.start_action("third");
+        const auto leave = [&]() -> task<> {
+            co_await go.wait();
+            third.leave();
+            second.leave();
+            all.log.info("inside");
+        };
+        auto running = spawn(leave());
+        first.succeed();
+        go.set();
+        co_await running;
+        third.succeed();
+        second.succeed();
+        all.log.info("outside");
+        CHECK(all.outline() == strings{"first+@1", "second+@2,1", "third+@2,2,1", "firsts@3",
+                                       "inside@4", "thirds@2,2,2", "seconds@2,3", "outside"});
+    }
+
     CO_TEST_CASE("a visit of another task brings back nobody else") {
         action_log all;
         auto outer = all.log.start_action("outer");
