@@ -1,5 +1,7 @@
 #include "durable_writer.hpp"
 
+#include "parts_kept.hpp"
+
 #include <sapwood/assert.hpp>
 #include <sapwood/crc32c.hpp>
 #include <sapwood/event_loop.hpp>
@@ -237,7 +239,9 @@ task<> durable_writer::write(std::span<const char> lines) {
         co_return;
     }
     batch_in_parts batch(*this, lines);
-    for (std::size_t done = 0; done < all.size();) {
+    parts_kept kept(file_.path());
+    while (kept.bytes() < all.size()) {
+        const std::size_t done = kept.bytes();
         const std::size_t part = fitting_in_text(all.substr(done));
         batch.go_on(done);
         try {
@@ -245,13 +249,9 @@ task<> durable_writer::write(std::span<const char> lines) {
         } catch (const write_error& error) {
             throw write_error(error.code(), what_of(error), done + error.bytes_kept);
         } catch (const std::bad_alloc&) {
-            if (done == 0) {
-                throw;
-            }
-            throw write_error(std::make_error_code(std::errc::not_enough_memory),
-                              "cannot write " + file_.path(), done);
+            kept.rethrow();
         }
-        done += part;
+        kept.go_on(part);
     }
 }
 

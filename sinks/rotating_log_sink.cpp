@@ -2,6 +2,7 @@
 
 #include "compress_file.hpp"
 #include "durable_writer.hpp"
+#include "parts_kept.hpp"
 #include "rotated_files.hpp"
 #include "rotation_schedule.hpp"
 
@@ -15,6 +16,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <fmt/format.h>
+#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -216,6 +218,10 @@ struct rotating_log_sink::noting {
 task<> rotating_log_sink::write(std::span<const char> lines) {
     const auto shielded = co_await shield();
     const noting note_at_end{*this};
+    std::optional<detail::parts_kept> kept; // where more than one piece is to come
+    if (fitting(lines, present().size()) < lines.size()) {
+        kept.emplace(options_.path);
+    }
     for (std::size_t done = 0; done < lines.size();) {
         // A rotation may come before the next piece.
         if (durable_ != nullptr) {
@@ -224,16 +230,19 @@ task<> rotating_log_sink::write(std::span<const char> lines) {
             crash_.begin_write(lines.data(), done);
         }
         try {
-            done += co_await write_piece(lines.subspan(done));
+            const std::size_t piece = co_await write_piece(lines.subspan(done));
+            done += piece;
+            if (kept) {
+                kept->go_on(piece);
+            }
         } catch (const write_error& error) {
             throw write_error(error.code(), fmt::format("cannot write {}", options_.path),
                               done + error.bytes_kept);
         } catch (const std::bad_alloc&) {
-            if (done == 0) {
-                throw;
+            if (kept) {
+                kept->rethrow();
             }
-            throw write_error(std::make_error_code(std::errc::not_enough_memory),
-                              "cannot write " + options_.path, done);
+            throw;
         }
         crash_.note(present());
     }

@@ -76,7 +76,7 @@ class write_error : public std::system_error {
         : std::system_error(code, what),
           bytes_kept(kept) {}
 
-    const std::size_t bytes_kept;
+    std::size_t bytes_kept;
 };
 
 /// A sync that failed, or a write of which it is not known whether it was its sync that failed:
