@@ -18,6 +18,9 @@ namespace {
 /// Nobody is closed for others who has said something in this time.
 constexpr clock::duration idle_min = std::chrono::seconds(1);
 
+/// For so long others wait for those who were told to end. One whose log is full may take longer.
+constexpr clock::duration ending_max = std::chrono::seconds(1);
+
 /// How many are looked for at once.
 constexpr std::size_t closable_max = 64;
 
@@ -123,6 +126,7 @@ task<> connections::run_one(place at) {
     ++intake_.counts.connections_closed;
     shares_.remove(at->who);
     ending_ -= at->is_cancelled ? 1 : 0;
+    moved_at_ = intake_.now;
     std::erase(closable_, &*at);
     alive_.erase(at); // and with it the handle of this task, which nobody awaits
     changed_.set();
@@ -136,9 +140,10 @@ task<> connections::room() {
     }
 }
 
-/// Closes one, unless enough of them are about to end.
+/// Closes one, unless enough of them are about to end, and do.
 void connections::make_room() {
-    if (alive_.size() - ending_ < intake_.limits.connections_max) {
+    if (alive_.size() - ending_ < intake_.limits.connections_max &&
+        intake_.now < saturating_add(moved_at_, ending_max)) {
         return;
     }
     if (entry* const chosen = next_to_close()) {
@@ -194,6 +199,7 @@ void connections::cancel(entry& which) {
     if (!which.is_cancelled) {
         which.is_cancelled = true;
         ++ending_;
+        moved_at_ = intake_.now;
         which.handle.cancel();
     }
 }

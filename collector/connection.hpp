@@ -119,6 +119,8 @@ class connections {
     std::list<entry> alive_;
     /// Of those, cancelled.
     std::size_t ending_ = 0;
+    /// When somebody was cancelled, or has ended, for the last time; see intake::now.
+    clock::time_point moved_at_{};
     /// Those of alive_ that may be closed for others, as they were when they were looked for; the
     /// next one stands last.
     std::vector<entry*> closable_;

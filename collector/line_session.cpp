@@ -99,7 +99,9 @@ line_session::line_session(intake& shared, named_log& to, line_kind kind,
 task<> line_session::run() {
     co_await converse();
     if (!is_sent_away_ && lines_.finish()) {
-        if (is_other_language(lines_.line(), true)) {
+        // What is shorter than a line may be has all that there is of it.
+        if (is_other_language(lines_.line(),
+                              lines_.line().size() >= intake_.limits.line_bytes_max)) {
             co_await send_away();
         } else {
             record last(encode_line());

@@ -2,6 +2,7 @@
 #include "send_target.hpp"
 
 #include <sapwood/connect.hpp>
+#include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
 #include <sapwood/unix_socket.hpp>
 
@@ -67,6 +68,11 @@ bool has_ended(int fd) noexcept {
     return ::poll(&asked, 1, 0) == 1;
 }
 
+bool has_failed(int fd) noexcept {
+    pollfd asked{.fd = fd, .events = 0, .revents = 0};
+    return ::poll(&asked, 1, 0) == 1 && (asked.revents & POLLERR) != 0;
+}
+
 template <class Stream>
 class line_target : public send_target {
   public:
@@ -106,13 +112,15 @@ class line_target : public send_target {
             co_return send_answer(send_answer::kind::taken);
         }
         try {
-            co_await peer_.shutdown_write();
-            co_await timeout(end_within, read_to_end());
+            co_await timeout(end_within, end());
+            if constexpr (is_secured) {
+                co_await arrive();
+            }
             if (state_at_end(peer_.fd()) == peer_state::broken) {
                 lost_ += unsure_;
             }
         } catch (const std::system_error& error) {
-            if (error.code() != std::errc::timed_out) {
+            if (error.code() != std::errc::timed_out || !is_end_sent_) {
                 lost_ += unsure_;
                 drop();
                 co_return send_answer(
@@ -136,6 +144,20 @@ class line_target : public send_target {
 
   private:
     static constexpr bool is_secured = std::is_same_v<Stream, secured_peer>;
+
+    /// Says the end, and waits for the other side's. Under TLS it waits for room for what it says.
+    task<> end() {
+        co_await peer_.shutdown_write();
+        is_end_sent_ = true;
+        co_await read_to_end();
+    }
+
+    /// Under TLS the other side may have ended before it has our end, or has said that it has.
+    task<> arrive() {
+        for (int i = 0; i < 100 && has_outstanding(peer_.fd()) && !has_failed(peer_.fd()); ++i) {
+            co_await sleep_for(10ms);
+        }
+    }
 
     /// What the other side says is not looked at.
     task<> read_to_end() {
@@ -174,11 +196,13 @@ class line_target : public send_target {
     void drop() {
         peer_ = {};
         unsure_ = 0;
+        is_end_sent_ = false;
     }
 
     Stream peer_;
     /// Records that were sent by this connection, and are not known to have been read.
     std::uint64_t unsure_ = 0;
+    bool is_end_sent_ = false;
     std::uint64_t lost_ = 0;
 };
 

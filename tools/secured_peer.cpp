@@ -28,14 +28,11 @@ std::string_view advice(const std::error_code& why) noexcept {
     if (why == tls_errc::not_tls) {
         return "; is that a port for TLS?";
     }
-    if (why == std::errc::timed_out) {
-        return "; nobody shakes hands there: is that a port for TLS?";
-    }
     return "";
 }
 
-[[noreturn]] void rethrow_with_advice(const std::system_error& failure) {
-    if (advice(failure.code()).empty() && failure.code().category() != tls_category()) {
+[[noreturn]] void rethrow_with(std::string_view what_to_do, const std::system_error& failure) {
+    if (what_to_do.empty() && failure.code().category() != tls_category()) {
         throw; // NOLINT(bugprone-exception-escape): called where it is handled
     }
     std::string_view why = failure.what();
@@ -46,8 +43,8 @@ std::string_view advice(const std::error_code& why) noexcept {
     while (why.ends_with(' ') || why.ends_with(':')) {
         why.remove_suffix(1);
     }
-    throw std::system_error(failure.code(), fmt::format("TLS{}{}{}", advice(failure.code()),
-                                                        why.empty() ? "" : ": ", why));
+    throw std::system_error(failure.code(),
+                            fmt::format("TLS{}{}{}", what_to_do, why.empty() ? "" : ": ", why));
 }
 
 } // namespace
@@ -62,19 +59,17 @@ task<secured_peer> secured_peer::connect(host_and_port to,
     try {
         co_await timeout(handshake_within, made.stream_->handshake());
     } catch (const std::system_error& failure) {
-        rethrow_with_advice(failure);
+        rethrow_with(failure.code() == std::errc::timed_out
+                         ? "; nobody shakes hands there: is that a port for TLS?"
+                         : advice(failure.code()),
+                     failure);
     }
     co_return made;
 }
 
 task<std::size_t> secured_peer::read_some(std::span<char> into) {
     if (rest_.empty()) {
-        try {
-            piece_ = co_await stream_->receive();
-        } catch (const std::system_error& failure) {
-            rethrow_with_advice(failure);
-        }
-        rest_ = piece_.text();
+        co_await receive();
     }
     const std::size_t size = std::min(into.size(), rest_.size());
     rest_.copy(into.data(), size);
@@ -85,7 +80,18 @@ task<std::size_t> secured_peer::read_some(std::span<char> into) {
     co_return size;
 }
 
-/// Does `what`, which sends. Where the other side is gone, it may have said why before.
+/// What is read next. There is no rest.
+task<> secured_peer::receive() {
+    try {
+        piece_ = co_await stream_->receive();
+    } catch (const std::system_error& failure) {
+        rethrow_with(advice(failure.code()), failure);
+    }
+    rest_ = piece_.text();
+}
+
+/// Does `what`, which sends. Where the other side is gone, it may have said why before:
+/// TLS of it is thrown, and what it has written is read next.
 task<> secured_peer::send(task<> what) {
     std::exception_ptr failure;
     try {
@@ -98,8 +104,8 @@ task<> secured_peer::send(task<> what) {
         failure = std::current_exception();
     }
     try {
-        char ignored[256];
-        while (co_await read_some(ignored) > 0) {
+        if (rest_.empty()) {
+            co_await receive();
         }
     } catch (const std::system_error& error) {
         if (is_hopeless(error.code())) {

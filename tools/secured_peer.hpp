@@ -37,6 +37,7 @@ class secured_peer {
     [[nodiscard]] task<> shutdown_write();
 
   private:
+    [[nodiscard]] task<> receive();
     [[nodiscard]] task<> send(task<> what);
 
     std::unique_ptr<tls_stream> stream_;

@@ -131,7 +131,9 @@ void send_command::add_tls_options() {
 }
 
 tls_send_options send_command::tls() const {
-    if (has_tls_files() && tcp_.empty() && !http_.starts_with("https://")) {
+    const bool has_plain_target =
+        !unix_.empty() || (!http_.empty() && !http_.starts_with("https://"));
+    if (has_tls_files() && has_plain_target) {
         throw std::invalid_argument("--tls-ca and --tls-cert are for https:// and for --tcp, and "
                                     "not for " +
                                     http_ + unix_);

@@ -3,12 +3,17 @@
 
 #include <collector/connection.hpp>
 
+#include <sapwood/event.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+#include <sapwood/timeout.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <doctest/doctest.h>
 #include <memory>
+#include <vector>
 
 namespace {
 
@@ -19,21 +24,58 @@ using sapwood::collector::connection;
 using sapwood::collector::connections;
 using sapwood::collector::intake;
 
-/// Somebody who says nothing, and counts how often he is looked at.
+/// Somebody who says nothing, counts how often he is looked at, and notes that he has ended.
 class silent final : public connection {
   public:
-    silent(intake& shared, std::size_t& looks) : connection(shared), looks_(looks) {}
+    struct notes {
+        std::size_t looks = 0;
+        std::vector<std::size_t> ended;
+    };
 
-    [[nodiscard]] task<> run() override { co_await sapwood::sleep_for(24h); }
+    silent(intake& shared, std::size_t number, notes& of)
+        : connection(shared),
+          number_(number),
+          notes_(of) {}
+
+    [[nodiscard]] task<> run() override {
+        (void)co_await sapwood::as_result(sapwood::sleep_for(24h));
+        notes_.ended.push_back(number_);
+    }
 
     [[nodiscard]] bool is_idle() const noexcept override {
-        ++looks_;
+        ++notes_.looks;
         return true;
     }
 
   private:
-    std::size_t& looks_;
+    const std::size_t number_;
+    notes& notes_;
 };
+
+/// Somebody who says nothing, and does not end before he may, as who waits for a log that is full.
+class stuck final : public connection {
+  public:
+    stuck(intake& shared, sapwood::event& may_end) : connection(shared), may_end_(may_end) {}
+
+    [[nodiscard]] task<> run() override {
+        (void)co_await sapwood::as_result(sapwood::sleep_for(24h));
+        co_await may_end_.wait();
+    }
+
+    [[nodiscard]] bool is_idle() const noexcept override { return true; }
+
+  private:
+    sapwood::event& may_end_;
+};
+
+task<> end_of(sapwood::join_handle<void>& what) {
+    what.cancel();
+    try {
+        co_await what;
+    } catch (const sapwood::cancelled&) {
+        // It goes on for ever.
+    }
+}
 
 } // namespace
 
@@ -45,46 +87,63 @@ TEST_SUITE("connection") {
         intake shared(limits);
         connections all(shared);
         auto watching = sapwood::spawn(all.watch());
-        std::size_t looks = 0;
-        for (std::size_t i = 0; i < limits.connections_max; ++i) {
-            all.add(std::make_unique<silent>(shared, looks), {});
+        silent::notes notes;
+        const std::size_t many = limits.connections_max;
+        for (std::size_t i = 0; i < many; ++i) {
+            all.add(std::make_unique<silent>(shared, i, notes), {});
         }
         co_await sapwood::sleep_for(5s);
-        looks = 0;
-        constexpr std::size_t more = 500;
-        for (std::size_t i = 0; i < more; ++i) {
+        notes.looks = 0;
+        for (std::size_t i = 0; i < many; ++i) {
             co_await all.room();
-            all.add(std::make_unique<silent>(shared, looks), {});
+            all.add(std::make_unique<silent>(shared, many + i, notes), {});
         }
-        CHECK(shared.gate.idle_closed == more);
-        CHECK(all.size() == limits.connections_max);
-        CHECK(looks < 20 * more);
-        // Those who have just come stay: the others have said nothing for longer.
-        co_await sapwood::sleep_for(5s);
-        looks = 0;
-        for (std::size_t i = 0; i < more; ++i) {
-            co_await all.room();
-            all.add(std::make_unique<silent>(shared, looks), {});
-        }
+        CHECK(shared.gate.idle_closed == many);
+        CHECK(all.size() == many);
+        CHECK(notes.looks < 20 * many);
+        // Those who have just come have stayed: the others had said nothing for longer.
+        std::ranges::sort(notes.ended);
+        REQUIRE(notes.ended.size() == many);
+        CHECK(notes.ended.front() == 0);
+        CHECK(notes.ended.back() == many - 1);
         // Where nobody may be closed yet it is not looked again and again either.
-        looks = 0;
+        co_await sapwood::sleep_for(500ms);
+        notes.looks = 0;
         for (int i = 0; i < 100; ++i) {
             auto waiting = sapwood::spawn(all.room());
             co_await sapwood::yield();
-            waiting.cancel();
-            try {
-                co_await waiting;
-            } catch (const sapwood::cancelled&) {
-                // There was no room.
-            }
+            CHECK(!waiting.done());
+            co_await end_of(waiting);
         }
-        CHECK(looks <= 2 * limits.connections_max);
-        watching.cancel();
-        try {
-            co_await watching;
-        } catch (const sapwood::cancelled&) {
-            // It goes on for ever.
+        CHECK(notes.looks == many);
+        CHECK(shared.gate.idle_closed == many);
+        co_await end_of(watching);
+        CHECK(co_await all.drain(sapwood::event_loop::current().now() + 1s) == 0);
+    }
+
+    CO_TEST_CASE("who was closed for others and does not end keeps them out for no longer than a "
+                 "second") {
+        collector_limits limits;
+        limits.connections_max = 3;
+        intake shared(limits);
+        connections all(shared);
+        auto watching = sapwood::spawn(all.watch());
+        silent::notes notes;
+        sapwood::event may_end;
+        all.add(std::make_unique<stuck>(shared, may_end), {});
+        co_await sapwood::sleep_for(1s); // he has said nothing for longest
+        for (std::size_t i = 0; i < 2; ++i) {
+            all.add(std::make_unique<silent>(shared, i, notes), {});
         }
+        co_await sapwood::sleep_for(5s);
+        const auto before = sapwood::event_loop::current().now();
+        co_await sapwood::timeout(1min, all.room());
+        CHECK(sapwood::event_loop::current().now() - before > 500ms); // he was waited for
+        CHECK(sapwood::event_loop::current().now() - before < 3s);
+        CHECK(shared.gate.idle_closed == 2);
+        CHECK(notes.ended.size() == 1);
+        may_end.set();
+        co_await end_of(watching);
         CHECK(co_await all.drain(sapwood::event_loop::current().now() + 1s) == 0);
     }
 }

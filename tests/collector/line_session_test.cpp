@@ -413,6 +413,25 @@ TEST_SUITE("line_session") {
         }
     }
 
+    CO_TEST_CASE(
+        "a first line that begins as a request does is kept where it is none, with its end "
+        "or without") {
+        for (const auto kind : {source_kind::lines, source_kind::syslog}) {
+            served at(listening(kind, sapwood::test::loopback()));
+            co_await at.begin();
+            const endpoint to = at.it->endpoints().front();
+            co_await send_and_end(to, "ERROR /dev/sda1 is full\n");
+            co_await send_and_end(to, "ERROR /dev/sda1 is full");
+            auto slow = co_await tcp_stream::connect(to); // until its time is over
+            co_await slow.write_all("ERROR /dev/sdb1 is fu"sv);
+            CHECK(co_await sapwood::test::read_to_end(slow) == "");
+            co_await at.end();
+            CHECK(at.it->shared().gate.no_lines == 0);
+            CHECK(at.records() == lines{"ERROR /dev/sda1 is full", "ERROR /dev/sda1 is full",
+                                        "ERROR /dev/sdb1 is fu"});
+        }
+    }
+
     CO_TEST_CASE("bodies of HTTP take nothing of what lines may hold") {
         served at(listening(source_kind::syslog, sapwood::test::loopback()));
         co_await at.begin();

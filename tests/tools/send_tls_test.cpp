@@ -1,17 +1,33 @@
 // sapwood send by TLS, to a collector that lets nobody in without.
 #include "support/program.hpp"
+#include "support/sockets.hpp"
 #include "support/temporary_directory.hpp"
 #include "tools/authority.hpp"
 #include "tools/serve_daemon.hpp"
 
+#include <tls/tls_stream.hpp>
+
+#include <sapwood/run.hpp>
+#include <sapwood/tcp.hpp>
+#include <sapwood/timeout.hpp>
+
+#include <chrono>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <memory>
 #include <string>
+#include <string_view>
+#include <sys/socket.h>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
 
+using sapwood::task;
+using sapwood::tls_context;
+using sapwood::tls_stream;
 using sapwood::test::contents_of;
 using sapwood::test::daemon_under_test;
 using sapwood::test::fill;
@@ -27,6 +43,50 @@ strings operator+(strings all, const strings& more) {
     all.insert(all.end(), more.begin(), more.end());
     return all;
 }
+
+/// Takes one connection by TLS, on a thread, answers 401 when the first bytes are there, and closes
+/// it. It has room for little more than those.
+class refusing_server {
+  public:
+    explicit refusing_server(const openssl_authority& ca) {
+        const int room = 4096;
+        ::setsockopt(listener_.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+        sapwood::tls_options options;
+        options.certificate = ca.cert("server");
+        options.key = ca.key("server");
+        thread_ = std::thread([this, with = std::make_shared<const tls_context>(options)] {
+            // Where nobody comes the test has failed, and ends.
+            sapwood::run([&]() -> task<> {
+                (void)co_await sapwood::as_result(
+                    sapwood::timeout(std::chrono::seconds(30), refuse(with)));
+            });
+        });
+    }
+
+    refusing_server(const refusing_server&) = delete;
+    refusing_server& operator=(const refusing_server&) = delete;
+
+    ~refusing_server() { thread_.join(); }
+
+    [[nodiscard]] std::string url() const {
+        return fmt::format("https://{}", listener_.local_endpoint().to_string());
+    }
+
+  private:
+    task<> refuse(std::shared_ptr<const tls_context> with) {
+        auto socket = co_await listener_.accept();
+        tls_stream peer(std::make_unique<sapwood::tcp_stream>(std::move(socket)), std::move(with),
+                        sapwood::tls_use::http);
+        co_await peer.handshake();
+        (void)co_await peer.receive();
+        co_await peer.write_all(
+            std::string_view("HTTP/1.1 401 x\r\nContent-Length: 8\r\n\r\nno token"));
+        co_await peer.close();
+    }
+
+    sapwood::tcp_listener listener_{sapwood::test::loopback()};
+    std::thread thread_;
+};
 
 } // namespace
 
@@ -109,6 +169,26 @@ TEST_SUITE("send_tls") {
         CHECK(has(contents_of(at.log), " cert=shop] line 99999 of many"));
     }
 
+    TEST_CASE("an answer that comes before all is read is heard, though the connection breaks") {
+        if (!has_tls()) {
+            return;
+        }
+        openssl_authority ca;
+        ca.issue("server");
+        refusing_server to(ca);
+        std::string many;
+        for (int i = 0; i < 400; ++i) {
+            many += std::string(1000, 'x') + "\n";
+        }
+        fill(ca.directory / "many", many); // more than one batch
+        const auto refused =
+            run_program("sapwood", {"send", "--http", to.url(), "--give-up-after", "5", "--tls-ca",
+                                    ca.ca(), ca.directory / "many"});
+        CHECK(refused.status == 1);
+        CHECK(has(refused.err, "HTTP status 401: no token"));
+        CHECK(!has(refused.err, "tries again"));
+    }
+
     TEST_CASE("who speaks TLS to a port of lines without is told so at once, and leaves no line") {
         if (!has_tls()) {
             return;
@@ -148,5 +228,8 @@ TEST_SUITE("send_tls") {
               strings{"--unix", "/nowhere", "--tls-ca", "/nowhere"}}) {
             CHECK(run_program("sapwood", strings{"send", "-m", "x"} + wrong).status == 2);
         }
+        const auto nowhere = run_program("sapwood", {"send", "-m", "x", "--tls-ca", "/nowhere"});
+        CHECK(nowhere.status == 2);
+        CHECK(has(nowhere.err, "say where to: "));
     }
 }

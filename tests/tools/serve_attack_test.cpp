@@ -459,9 +459,7 @@ TEST_SUITE("serve_attack") {
                 good_client good(to.http);
                 std::size_t times = attack_for(to, each, half);
                 const std::uint64_t before = kib_of(daemon, "VmHWM");
-                if (wanted != nullptr || !each.is_slow) {
-                    times += attack_for(to, each, half);
-                }
+                times += attack_for(to, each, half);
                 const std::uint64_t more = kib_of(daemon, "VmHWM") - before;
                 const std::size_t served = good.stop();
                 lines += served + (each.is_of_lines ? times : 0);
