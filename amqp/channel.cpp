@@ -114,7 +114,7 @@ task<std::uint32_t> count(std::shared_ptr<detail::channel_state> on, std::string
 
 task<> unbind_and_forget(std::shared_ptr<detail::channel_state> on, std::string frames,
                          std::string bound, std::string what) {
-    on->forget_declared(bound);
+    on->forget_binding(bound);
     (void)co_await on->call(std::move(frames), AMQP_QUEUE_UNBIND_OK_METHOD, std::move(what));
 }
 

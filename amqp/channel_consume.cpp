@@ -48,7 +48,8 @@ void channel_state::drop(consumer_state& which) noexcept {
     if (which.why) {
         return;
     }
-    if (!is_over_ && ready_.is_set()) {
+    // Also where the broker is just being asked to begin it again.
+    if (!is_over_ && is_open_sent_ && !is_close_sent_) {
         amqp_basic_cancel_t cancel{};
         cancel.consumer_tag = bytes(which.tag);
         cancel.nowait = 1;
@@ -106,10 +107,10 @@ void channel_state::take_deliver(const amqp_basic_deliver_t& said) {
 void channel_state::take_header(const content_header& header) {
     arriving_.bytes_left = header.body_bytes;
     if (arriving_.it != nullptr) {
-        arriving_.it->props = to_properties(*header.props);
+        copy_properties(header, arriving_.it->props);
         arriving_.it->body_bytes = header.body_bytes;
     } else if ((header.props->_flags & AMQP_BASIC_MESSAGE_ID_FLAG) != 0) {
-        arriving_.returned.message_id = view(header.props->message_id);
+        arriving_.back->which.message_id = view(header.props->message_id);
     }
     if (arriving_.to != nullptr) {
         const std::size_t most = arriving_.to->body_bytes_max;
@@ -140,8 +141,8 @@ void channel_state::take_body(std::string_view bytes) {
 
 void channel_state::finish_arriving() {
     arriving done = std::exchange(arriving_, {});
-    if (done.it == nullptr) {
-        window_.returned(done.returned, done.return_reason, std::move(done.return_text));
+    if (done.back != nullptr) {
+        window_.returned(done.back->which, done.back->why, std::move(done.back->text));
         return;
     }
     unsettled_.push_back(done.it->tag);
@@ -174,7 +175,8 @@ void channel_state::tell_rejected(const delivery& which, const consumer_state& o
 }
 
 bool channel_state::settle(std::uint64_t epoch, std::uint64_t tag, settlement how) noexcept {
-    if (epoch != epoch_ || is_over_) {
+    // Behind a close the number is no channel's, and who speaks on it has his connection closed.
+    if (epoch != epoch_ || is_over_ || is_close_sent_) {
         return false;
     }
     const auto found = std::ranges::lower_bound(unsettled_, tag);

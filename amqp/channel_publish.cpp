@@ -90,7 +90,7 @@ task<> channel_state::confirmed(std::uint64_t last) {
 /// What is to be sent again, too; while the broker blocks publishers, all of it waits.
 void channel_state::send_published() {
     link* const to = mq_ == nullptr || !ready_.is_set() ? nullptr : mq_->up();
-    if (to != nullptr && !mq_->is_blocked()) {
+    if (to != nullptr && !mq_->is_blocked() && !is_close_sent_) {
         window_.send(to->out());
         to->flush();
     }
@@ -133,12 +133,13 @@ void channel_state::take_confirm(std::uint64_t tag, bool multiple, bool is_refus
 void channel_state::take_return(const amqp_basic_return_t& said) {
     arriving_ = {};
     arriving_.at = arriving::stage::header;
-    arriving_.return_reason = {said.reply_code, category()};
-    arriving_.returned.exchange = view(said.exchange);
-    arriving_.returned.routing_key = view(said.routing_key);
-    arriving_.return_text =
-        fmt::format("{}: exchange '{}', routing key '{}'", view(said.reply_text),
-                    arriving_.returned.exchange, arriving_.returned.routing_key);
+    arriving_.back = std::make_unique<arriving::going_back>();
+    auto& back = *arriving_.back;
+    back.why = {said.reply_code, category()};
+    back.which.exchange = view(said.exchange);
+    back.which.routing_key = view(said.routing_key);
+    back.text = fmt::format("{}: exchange '{}', routing key '{}'", view(said.reply_text),
+                            back.which.exchange, back.which.routing_key);
 }
 
 } // namespace sapwood::amqp::detail

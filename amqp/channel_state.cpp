@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <fmt/format.h>
 #include <random>
 #include <utility>
@@ -61,10 +62,10 @@ task<> channel_state::open() {
     amqp_confirm_select_t select{};
     put_method(frames, number_, AMQP_CONFIRM_SELECT_METHOD, &select);
     co_await ask_or_throw(frames, AMQP_CONFIRM_SELECT_OK_METHOD);
-    for (std::size_t i = 0; i < declared_.size(); ++i) {
-        const std::string again = declared_[i].frames;
-        co_await ask_or_throw(again, declared_[i].expected);
-    }
+}
+
+task<> channel_state::consume_again() {
+    const auto self = shared_from_this();
     const auto consumers = consumers_;
     for (const auto& each : consumers) {
         if (each->is_begun && !each->why) {
@@ -72,6 +73,18 @@ task<> channel_state::open() {
             co_await ask_or_throw(again, AMQP_BASIC_CONSUME_OK_METHOD, 1);
         }
     }
+}
+
+std::size_t channel_state::sent_bytes_max() const noexcept {
+    constexpr std::size_t settling_bytes = 21; // basic.ack; basic.reject has one less
+    std::size_t most = window_.bytes();
+    for (const auto& each : consumers_) {
+        most += each->inbox.capacity() * settling_bytes;
+    }
+    return most;
+}
+
+void channel_state::become_ready() {
     ready_.set();
     send_published();
 }
@@ -121,7 +134,16 @@ void channel_state::require_open() const {
 }
 
 std::string channel_state::make_name(std::string_view prefix) {
-    return fmt::format("{}{}{:x}", prefix, id_prefix_, ids_made_++ & ((1ULL << 28) - 1));
+    std::array<char, 8> digits; // NOLINT: filled below
+    const std::uint64_t number = ids_made_++ & ((1ULL << 28) - 1);
+    const char* const end =
+        std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
+    std::string name;
+    name.reserve(prefix.size() + id_prefix_.size() + digits.size());
+    name += prefix;
+    name += id_prefix_;
+    name.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
+    return name;
 }
 
 task<> channel_state::wait_until_ready() {
@@ -210,41 +232,6 @@ task<answer> channel_state::call(std::string frames, amqp_method_number_t expect
         }
         throw std::system_error(failure.code(), fmt::format("cannot {}: {}", what, text_));
     }
-}
-
-task<answer> channel_state::declare(std::string frames, amqp_method_number_t expected,
-                                    std::string what) {
-    const auto self = shared_from_this();
-    answer said = co_await call(frames, expected, std::move(what));
-    if (std::ranges::find(declared_, frames, &declared::frames) == declared_.end()) {
-        declared_.push_back({std::move(frames), expected});
-    }
-    co_return said;
-}
-
-void channel_state::forget_declared(const std::string& frames) {
-    std::erase_if(declared_, [&](const declared& each) { return each.frames == frames; });
-}
-
-void channel_state::forget_queue(std::string_view name) {
-    forget_named(AMQP_QUEUE_DECLARE_OK_METHOD, name);
-    forget_named(AMQP_QUEUE_BIND_OK_METHOD, name);
-}
-
-void channel_state::forget_exchange(std::string_view name) {
-    forget_named(AMQP_EXCHANGE_DECLARE_OK_METHOD, name);
-}
-
-/// What the method is about stands in front: behind the frame's head, the method's number and a
-/// reserved word, a name with its size.
-void channel_state::forget_named(amqp_method_number_t answered, std::string_view name) {
-    constexpr std::size_t name_at = frame_head_bytes + sizeof answered + 2;
-    std::erase_if(declared_, [&](const declared& each) {
-        const std::string_view behind = std::string_view(each.frames).substr(name_at);
-        return each.expected == answered &&
-               static_cast<unsigned char>(behind.front()) == name.size() &&
-               behind.substr(1, name.size()) == name;
-    });
 }
 
 task<> channel_state::close() {
@@ -378,9 +365,13 @@ void channel_state::take_answer(const method& said) {
 void channel_state::take_close(const amqp_channel_close_t& said) {
     const std::error_code why{said.reply_code, category()};
     const std::string text(view(said.reply_text));
-    if (why == errc::resource_locked && !ready_.is_set()) {
-        // An exclusive queue is declared again, and the broker has not noticed yet that the
-        // connection is gone whose it was: on the next link, later.
+    const bool is_taken =
+        why == errc::resource_locked ||
+        (why == errc::access_refused &&
+         (amqp_method_number_t{said.class_id} << 16 | said.method_id) == AMQP_BASIC_CONSUME_METHOD);
+    if (is_taken && !ready_.is_set() && mq_->may_be_known_still()) {
+        // An exclusive queue is declared again, or consumed exclusively, and the broker has not
+        // noticed yet that the connection is gone whose it was: on the next link, later.
         throw std::system_error(why, text);
     }
     amqp_channel_close_ok_t ok{};

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,9 +74,25 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
 
     // --- the connection's ---
 
-    /// Opens it on the link that is up, with all that was on it. Throws std::system_error where the
-    /// link is lost or the channel is over.
+    /// What is declared on it, as it is sent again.
+    struct declared {
+        std::string frames;
+        amqp_method_number_t expected;
+        /// Among all of the connection.
+        std::uint64_t place;
+    };
+
+    // Opened on the link that is up, with all that was on it: one after the other, and each of all
+    // channels before the next one, as one may need what another has declared. They throw
+    // std::system_error where the link is lost or the channel is over.
+
     [[nodiscard]] task<> open();
+    /// The first that was declared behind `place`; null where there is none.
+    [[nodiscard]] const declared* declared_behind(std::uint64_t place) const noexcept;
+    [[nodiscard]] task<> declare_again(std::string frames, amqp_method_number_t expected);
+    [[nodiscard]] task<> consume_again();
+    /// Its callers go on.
+    void become_ready();
 
     void link_lost() noexcept;
 
@@ -90,6 +107,9 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
 
     /// The broker takes messages again, or does no longer.
     void blocked_changed();
+
+    /// Of messages and of what settles deliveries, that may wait to be sent at a time.
+    [[nodiscard]] std::size_t sent_bytes_max() const noexcept;
 
     [[nodiscard]] bool is_ready() const noexcept { return ready_.is_set(); }
 
@@ -111,11 +131,12 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     [[nodiscard]] task<answer> declare(std::string frames, amqp_method_number_t expected,
                                        std::string what);
 
-    // No longer declared again.
+    // No longer declared again, whichever channel has declared it. `frames` are the binding's.
 
-    void forget_declared(const std::string& frames);
+    void forget_binding(const std::string& frames);
     /// With its bindings.
     void forget_queue(std::string_view name);
+    /// With its bindings.
     void forget_exchange(std::string_view name);
 
     [[nodiscard]] task<> publish(outgoing_ptr it);
@@ -154,13 +175,19 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     struct arriving {
         enum class stage : std::uint8_t { none, header, body };
 
+        /// A message that was returned.
+        struct going_back {
+            returned_message which;
+            std::error_code why;
+            std::string text;
+        };
+
         stage at = stage::none;
-        /// A delivery, and for whom; otherwise a message that was returned.
+        /// A delivery, and for whom.
         std::unique_ptr<delivered> it;
         std::shared_ptr<consumer_state> to;
-        std::error_code return_reason;
-        std::string return_text;
-        returned_message returned;
+        /// Otherwise that.
+        std::unique_ptr<going_back> back;
         std::uint64_t bytes_left = 0;
         /// Of the body, that are still to be kept.
         std::uint64_t kept_left = 0;
@@ -171,7 +198,7 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     [[nodiscard]] task<> ask_or_throw(std::string_view frames, amqp_method_number_t expected,
                                       std::size_t unheard = 0);
     void put(amqp_method_number_t id, const void* it);
-    void forget_named(amqp_method_number_t answered, std::string_view name);
+    void forget_everywhere(const std::function<bool(const declared&)>& is_it);
     void take_method(const method& said);
     void take_answer(const method& said);
     void take_close(const amqp_channel_close_t& said);
@@ -208,11 +235,6 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     mutex turn_;
     /// Null where nobody waits for the answer any more.
     std::deque<pending_call*> calls_;
-
-    struct declared {
-        std::string frames;
-        amqp_method_number_t expected;
-    };
 
     std::vector<declared> declared_;
 

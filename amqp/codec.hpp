@@ -76,6 +76,8 @@ struct method {
 struct content_header {
     std::uint64_t body_bytes = 0;
     const amqp_basic_properties_t* props = nullptr;
+    /// It has headers, which are not among the properties: too deep, too many, or no table.
+    bool are_headers_left_out = false;
 };
 
 class decoder {
@@ -89,16 +91,21 @@ class decoder {
     /// broker sends to a client on such a channel.
     [[nodiscard]] method decode_method(std::uint16_t channel, std::string_view payload);
 
-    /// Of the payload of a header frame. Throws std::system_error.
+    /// Of the payload of a header frame. Throws std::system_error where it is the broker who has it
+    /// wrong. Headers are their publisher's: one whose headers nobody can read would come again on
+    /// each connection that were broken off for it, and so they are left out.
     [[nodiscard]] content_header decode_header(std::string_view payload);
 
   private:
     amqp_pool_t pool_;
+    /// Properties without their headers, as they are decoded then.
+    std::string rest_;
 };
 
 /// Copies.
 [[nodiscard]] table to_table(const amqp_table_t& from);
-[[nodiscard]] properties to_properties(const amqp_basic_properties_t& from);
+/// Into those of a message that has none yet.
+void copy_properties(const content_header& from, properties& to);
 
 /// Tables as the library has them, which point to those they are made of.
 class table_builder {
@@ -131,9 +138,10 @@ struct publication_parts {
     std::string_view message_id;
 };
 
-/// Whether a message's frames begin with a publication to this exchange by this key.
-[[nodiscard]] bool is_published_to(std::string_view frames, std::string_view exchange,
-                                   std::string_view routing_key) noexcept;
+/// Whether a message's frames begin with a publication to this exchange by this key that may come
+/// back: a mandatory one.
+[[nodiscard]] bool may_come_back(std::string_view frames, std::string_view exchange,
+                                 std::string_view routing_key) noexcept;
 
 /// A message: its method, header and body.
 void put_publication(std::string& out, const publication_parts& parts,

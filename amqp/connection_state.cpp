@@ -22,6 +22,10 @@ namespace {
 /// follow come later and later.
 constexpr clock::duration good_after = std::chrono::seconds(10);
 
+/// What is to be sent besides messages and what settles deliveries: declarations, and answers to a
+/// broker that asks.
+constexpr std::size_t answers_bytes_max = 4u << 20;
+
 } // namespace
 
 void require_valid(const connection_options& options) {
@@ -141,13 +145,24 @@ task<> connection_state::keep_up() {
 
 /// As long as the link lives; throws why it does no longer.
 task<> connection_state::live() {
-    const auto all = [this](task_group& group) -> task<> {
-        group.spawn(link_->write(), {.name = "amqp write"});
+    // Who reads and who writes may both see it: what the second one says is nobody's failure.
+    bool is_lost = false;
+    const auto first_to_see = [&is_lost](task<> what) -> task<> {
+        try {
+            co_await std::move(what);
+        } catch (const std::system_error&) {
+            if (!std::exchange(is_lost, true)) {
+                throw;
+            }
+        }
+    };
+    const auto all = [this, &first_to_see](task_group& group) -> task<> {
+        group.spawn(first_to_see(link_->write()), {.name = "amqp write"});
         group.spawn(link_->beat(), {.name = "amqp heartbeat"});
         if (!is_restored_) {
-            group.spawn(restore(), {.name = "amqp restore"});
+            group.spawn(first_to_see(restore()), {.name = "amqp restore"});
         }
-        co_await link_->read(*this);
+        co_await first_to_see(link_->read(*this));
     };
     try {
         co_await with_task_group(all);
@@ -156,35 +171,10 @@ task<> connection_state::live() {
     }
 }
 
-/// All that was on the link before.
-task<> connection_state::restore() {
-    while (const auto next = next_to_open()) {
-        try {
-            co_await next->open();
-        } catch (const std::system_error& failure) {
-            if (!next->is_over()) {
-                throw;
-            }
-            tell(connection_event::kind::down,
-                 fmt::format("a channel could not be opened again: {}", failure.what()));
-        }
-    }
-    is_restored_ = true;
-    ++times_up_;
-    tell(connection_event::kind::up, options_.to.to_string());
-}
-
-std::shared_ptr<channel_state> connection_state::next_to_open() const {
-    for (const auto& [number, each] : channels_) {
-        if (!each->is_over() && !each->is_ready()) {
-            return each;
-        }
-    }
-    return nullptr;
-}
-
 void connection_state::lose(const std::string& why) {
-    is_restored_ = false;
+    if (std::exchange(is_restored_, false)) {
+        lost_at_ = event_loop::current().now();
+    }
     is_blocked_ = false;
     for (auto at = channels_.begin(); at != channels_.end();) {
         const auto each = at->second;
@@ -246,6 +236,7 @@ task<std::shared_ptr<channel_state>> connection_state::open_channel() {
         if (is_restored_) {
             try {
                 co_await deadline(until, made->open());
+                made->become_ready();
             } catch (const std::system_error& failure) {
                 if (failure.code() != errc::connection_lost) {
                     throw;
@@ -325,12 +316,25 @@ void connection_state::take(const frame& from) {
         }
         const auto held = found->second;
         held->take(from, link_->methods());
+        if (link_->out().size() > answers_bytes_max) [[unlikely]] {
+            require_reading();
+        }
         return;
     }
     if (from.type != AMQP_FRAME_METHOD) {
         throw std::system_error(errc::protocol_broken, "a message comes on channel 0");
     }
     take_method(link_->methods().decode_method(0, from.payload));
+}
+
+/// What is to be sent is bounded by who publishes and by what was delivered, unless the broker has
+/// us answer on and on, and reads nothing.
+void connection_state::require_reading() {
+    std::size_t most = answers_bytes_max;
+    for_each_channel([&](const channel_state& each) { most += each.sent_bytes_max(); });
+    if (link_->out().size() > most) {
+        refuse("the broker reads nothing, and wants more and more answers");
+    }
 }
 
 void connection_state::take_method(const method& said) {

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace sapwood::amqp::detail {
 
@@ -48,19 +49,37 @@ class connection_state final : public std::enable_shared_from_this<connection_st
     /// Who wanted to be told of what happens.
     void tell(connection_event::kind what, std::string text) const;
 
+    /// Of what is declared, on whichever channel: 1, 2, 3 ...
+    [[nodiscard]] std::uint64_t next_place() noexcept { return ++places_; }
+
+    template <class Act>
+    void for_each_channel(Act act) {
+        for (const auto& [number, each] : channels_) {
+            act(*each);
+        }
+    }
+
+    /// The broker may not have noticed yet that the link before this one is gone.
+    [[nodiscard]] bool may_be_known_still() const;
+
     /// What bodies of messages are cut into, which no link may change.
     [[nodiscard]] std::uint32_t frame_bytes_max() const noexcept { return frame_bytes_max_; }
 
   private:
     void take(const frame& from) override;
     void take_method(const method& said);
+    void require_reading();
     [[nodiscard]] task<> keep();
     [[nodiscard]] task<> keep_up();
     [[nodiscard]] task<> live();
     [[nodiscard]] task<> wait_for_confirms(clock::time_point until);
     [[nodiscard]] task<> restore();
     [[nodiscard]] task<std::unique_ptr<link>> try_hosts();
-    [[nodiscard]] std::shared_ptr<channel_state> next_to_open() const;
+    using channel_list = std::vector<std::shared_ptr<channel_state>>;
+    [[nodiscard]] task<> restore(const channel_list& channels);
+    [[nodiscard]] task<> declare_again(const channel_list& on);
+    [[nodiscard]] task<> unless_over(std::shared_ptr<channel_state> of, task<> what);
+    [[nodiscard]] channel_list channels_to_open() const;
     [[nodiscard]] std::shared_ptr<channel_state> add_channel();
     void lose(const std::string& why);
     void end_channels(std::error_code why, const std::string& text);
@@ -79,6 +98,9 @@ class connection_state final : public std::enable_shared_from_this<connection_st
     /// The broker has said goodbye.
     event said_goodbye_;
     std::uint64_t times_up_ = 0;
+    std::uint64_t places_ = 0;
+    /// When the last link was lost on which all was.
+    clock::time_point lost_at_{};
     sapwood::detail::random_backoff backoff_;
     join_handle<void> keeper_;
 };

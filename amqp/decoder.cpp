@@ -31,10 +31,13 @@ constexpr std::array spoken_on_connection{
 };
 
 /// Looks at a table without decoding it: the library's decoder calls itself for each table in a
-/// table, as deep as a peer likes, and has the stack for some thousands.
+/// table, as deep as a peer likes, and has the stack for some thousands; and a value of two bytes
+/// takes a hundred in memory.
 class table_check {
   public:
-    explicit table_check(std::string_view rest) noexcept : rest_(rest) {}
+    explicit table_check(std::string_view rest, int values_max = table_values_max) noexcept
+        : rest_(rest),
+          values_left_(values_max) {}
 
     /// Whether a table stands at the front, of tables and arrays at most `depth` deep.
     [[nodiscard]] bool skip_table(int depth = table_depth_max) {
@@ -42,12 +45,24 @@ class table_check {
         if (depth == 0 || !take(long_size(), inside)) {
             return false;
         }
-        table_check entries(inside);
+        table_check entries(inside, values_left_);
         while (!entries.rest_.empty()) {
             if (!entries.skip_short() || !entries.skip_value(depth - 1)) {
                 return false;
             }
         }
+        values_left_ = entries.values_left_;
+        return true;
+    }
+
+    /// What says that it is a table, with its size, whatever stands in it.
+    [[nodiscard]] bool take_table(std::string_view& into) {
+        const std::string_view whole = rest_;
+        std::string_view inside;
+        if (!take(long_size(), inside)) {
+            return false;
+        }
+        into = whole.substr(0, whole.size() - rest_.size());
         return true;
     }
 
@@ -87,19 +102,20 @@ class table_check {
         if (depth == 0 || !take(long_size(), inside)) {
             return false;
         }
-        table_check values(inside);
+        table_check values(inside, values_left_);
         while (!values.rest_.empty()) {
             if (!values.skip_value(depth - 1)) {
                 return false;
             }
         }
+        values_left_ = values.values_left_;
         return true;
     }
 
     [[nodiscard]] bool skip_value(int depth) {
         std::string_view kind;
         std::string_view value;
-        if (!take(1, kind)) {
+        if (values_left_-- == 0 || !take(1, kind)) {
             return false;
         }
         switch (kind.front()) {
@@ -136,6 +152,7 @@ class table_check {
     }
 
     std::string_view rest_;
+    int values_left_;
 };
 
 [[nodiscard]] amqp_method_number_t number_of(std::string_view payload) {
@@ -202,17 +219,28 @@ content_header decoder::decode_header(std::string_view payload) {
         made.body_bytes = made.body_bytes << 8 | byte(i);
     }
     const unsigned flags = word(12);
+    constexpr std::size_t flags_at = header_bytes_least - 2;
+    std::string_view encoded = payload.substr(flags_at);
     // A second word of flags has no meaning, and the library's loop for it shifts too far.
     table_check rest(payload.substr(header_bytes_least));
+    std::string_view headers;
     const bool is_sound = (flags & 1U) == 0 &&
                           ((flags & AMQP_BASIC_CONTENT_TYPE_FLAG) == 0 || rest.skip_short()) &&
                           ((flags & AMQP_BASIC_CONTENT_ENCODING_FLAG) == 0 || rest.skip_short()) &&
-                          ((flags & AMQP_BASIC_HEADERS_FLAG) == 0 || rest.skip_table());
+                          ((flags & AMQP_BASIC_HEADERS_FLAG) == 0 || rest.take_table(headers));
+    if (is_sound && !headers.empty() && !table_check(headers).skip_table()) {
+        made.are_headers_left_out = true;
+        const unsigned others = flags & ~unsigned{AMQP_BASIC_HEADERS_FLAG};
+        rest_ = {static_cast<char>(others >> 8), static_cast<char>(others & 0xff)};
+        const auto headers_at = static_cast<std::size_t>(headers.data() - payload.data());
+        rest_ += payload.substr(header_bytes_least, headers_at - header_bytes_least);
+        rest_ += payload.substr(headers_at + headers.size());
+        encoded = rest_;
+    }
     ::recycle_amqp_pool(&pool_);
     void* decoded = nullptr;
-    constexpr std::size_t flags_at = header_bytes_least - 2;
-    if (!is_sound || ::amqp_decode_properties(AMQP_BASIC_CLASS, &pool_,
-                                              bytes(payload.substr(flags_at)), &decoded) < 0) {
+    if (!is_sound ||
+        ::amqp_decode_properties(AMQP_BASIC_CLASS, &pool_, bytes(encoded), &decoded) < 0) {
         refuse("the header of a message cannot be read");
     }
     made.props = static_cast<const amqp_basic_properties_t*>(decoded);

@@ -14,19 +14,24 @@ namespace {
 constexpr std::size_t short_bytes_max = 255;
 
 template <class Number>
-void put_big_endian(std::string& out, Number number) {
-    std::array<char, sizeof number> digits; // NOLINT: filled below
-    for (std::size_t i = digits.size(); i > 0; --i) {
-        digits[i - 1] = static_cast<char>(number & 0xff);
+char* put_big_endian(char* at, Number number) noexcept {
+    for (std::size_t i = sizeof number; i > 0; --i) {
+        at[i - 1] = static_cast<char>(number & 0xff);
         number = static_cast<Number>(number >> 8);
     }
-    out.append(digits.data(), digits.size());
+    return at + sizeof number;
 }
 
-void begin_frame(std::string& out, char type, std::uint16_t channel, std::size_t payload) {
-    out += type;
-    put_big_endian(out, channel);
-    put_big_endian(out, static_cast<std::uint32_t>(payload));
+/// A frame's head, and `fixed`, numbers that its payload begins with; all by one append.
+template <class... Fixed>
+void begin_frame(std::string& out, char type, std::uint16_t channel, std::size_t payload,
+                 Fixed... fixed) {
+    std::array<char, frame_head_bytes + (sizeof(Fixed) + ... + 0)> head; // NOLINT: filled below
+    head[0] = type;
+    char* at = put_big_endian(head.data() + 1, channel);
+    at = put_big_endian(at, static_cast<std::uint32_t>(payload));
+    ((at = put_big_endian(at, fixed)), ...);
+    out.append(head.data(), head.size());
 }
 
 void end_frame(std::string& out) {
@@ -117,10 +122,9 @@ void put_header(std::string& out, const publication_parts& parts, const publish_
                 frame_bytes_max) {
                 throw std::invalid_argument("AMQP: the headers are larger than a frame");
             }
-            begin_frame(out, AMQP_FRAME_HEADER, parts.channel, fixed_bytes + encoded.size());
-            put_big_endian(out, std::uint16_t{AMQP_BASIC_CLASS});
-            put_big_endian(out, std::uint16_t{0}); // weight
-            put_big_endian(out, std::uint64_t{parts.body.size()});
+            constexpr std::uint16_t weight = 0;
+            begin_frame(out, AMQP_FRAME_HEADER, parts.channel, fixed_bytes + encoded.size(),
+                        std::uint16_t{AMQP_BASIC_CLASS}, weight, std::uint64_t{parts.body.size()});
             out += encoded;
             end_frame(out);
         });
@@ -132,8 +136,7 @@ void put_method(std::string& out, std::uint16_t channel, amqp_method_number_t id
     with_encoded(
         [&](amqp_bytes_t into) { return ::amqp_encode_method(id, const_cast<void*>(it), into); },
         [&](std::string_view encoded) {
-            begin_frame(out, AMQP_FRAME_METHOD, channel, sizeof id + encoded.size());
-            put_big_endian(out, id);
+            begin_frame(out, AMQP_FRAME_METHOD, channel, sizeof id + encoded.size(), id);
             out += encoded;
             end_frame(out);
         });
@@ -144,9 +147,10 @@ void put_heartbeat(std::string& out) {
     end_frame(out);
 }
 
-bool is_published_to(std::string_view frames, std::string_view exchange,
-                     std::string_view routing_key) noexcept {
-    // Behind the method's number and a word that is reserved: two strings, each with its size.
+bool may_come_back(std::string_view frames, std::string_view exchange,
+                   std::string_view routing_key) noexcept {
+    // Behind the method's number and a word that is reserved: two strings, each with its size, and
+    // bits, of which the first says that it is mandatory.
     constexpr std::size_t names_at = frame_head_bytes + sizeof(amqp_method_number_t) + 2;
     frames.remove_prefix(std::min(names_at, frames.size()));
     for (const std::string_view name : {exchange, routing_key}) {
@@ -156,13 +160,18 @@ bool is_published_to(std::string_view frames, std::string_view exchange,
         }
         frames.remove_prefix(1 + name.size());
     }
-    return true;
+    return !frames.empty() && (frames.front() & 1) != 0;
 }
 
 void put_publication(std::string& out, const publication_parts& parts,
                      const publish_options& options, std::uint32_t frame_bytes_max) {
     require_short(parts, options);
     const std::size_t before = out.size();
+    // Enough for most, where nothing but a name, a type and an id goes with the body.
+    constexpr std::size_t usual_bytes = 192;
+    const std::size_t frames = 1 + parts.body.size() / frame_bytes_max;
+    out.reserve(before + usual_bytes + parts.body.size() +
+                frames * (frame_head_bytes + frame_end_bytes));
     amqp_basic_publish_t publish{};
     publish.exchange = bytes(parts.exchange);
     publish.routing_key = bytes(parts.routing_key);

@@ -60,7 +60,7 @@ void publish_window::returned(const returned_message& which, std::error_code why
                               std::string text) {
     const auto found = std::ranges::find_if(sent_, [&](const outgoing_ptr& each) {
         return each != nullptr && !each->why && each->message_id == which.message_id &&
-               is_published_to(each->frames, which.exchange, which.routing_key);
+               may_come_back(each->frames, which.exchange, which.routing_key);
     });
     if (found != sent_.end()) {
         (*found)->why = why;

@@ -87,6 +87,9 @@ class publish_window {
 
     [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_; }
 
+    /// Of their frames.
+    [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+
     [[nodiscard]] std::uint64_t last_number() const noexcept {
         return first_open_ + is_settled_.size() - 1;
     }

@@ -70,8 +70,9 @@ table to_table(const amqp_table_t& from) {
     return made;
 }
 
-properties to_properties(const amqp_basic_properties_t& from) {
-    properties made;
+void copy_properties(const content_header& header, properties& made) {
+    const amqp_basic_properties_t& from = *header.props;
+    made.are_headers_left_out = header.are_headers_left_out;
     const auto take = [&](amqp_flags_t flag, amqp_bytes_t what, std::string& into) {
         if ((from._flags & flag) != 0) {
             into = view(what);
@@ -98,7 +99,6 @@ properties to_properties(const amqp_basic_properties_t& from) {
     if ((from._flags & AMQP_BASIC_TIMESTAMP_FLAG) != 0) {
         made.timestamp = from.timestamp;
     }
-    return made;
 }
 
 table_builder::table_builder() noexcept : pool_{} {

@@ -179,6 +179,15 @@ void require_valid(const collector_options& options) {
                     "them the other one would not know, and the log would have it twice",
                     as_word(each.queue)));
             }
+            const auto log_of = [&](const queue_options& of) {
+                return of.log.empty() ? names.front() : std::string_view(of.log);
+            };
+            if (before.queue == each.queue && log_of(before) == log_of(each)) {
+                throw std::invalid_argument(fmt::format(
+                    "two queues named {} go to log {}: a message of one would be taken for one of "
+                    "the other that has the same id; give each a log of its own",
+                    as_word(each.queue), log_of(each)));
+            }
         }
     }
     if (options.tls.is_wanted()) {

@@ -74,7 +74,7 @@ decompressor::outcome decompressor::undo_gzip(std::string_view body, std::size_t
     std::size_t used = 0;
     for (;;) {
         if (used > wanted) {
-            return {.text = {}, .is_long = true};
+            return {.text = {memory_.get(), wanted}, .is_long = true};
         }
         if (!make_room(used, body.size())) {
             return refuse(413, used >= limits_.bytes_max ? too_long : too_dense);
@@ -101,7 +101,7 @@ decompressor::outcome decompressor::undo_gzip(std::string_view body, std::size_t
         }
     }
     if (used > wanted) {
-        return {.text = {}, .is_long = true};
+        return {.text = {memory_.get(), wanted}, .is_long = true};
     }
     if (used > limits_.bytes_max) {
         return refuse(413, too_long);
@@ -152,7 +152,7 @@ decompressor::outcome decompressor::undo_zstd(std::string_view body, std::size_t
     bool is_first = true;
     while (left != 0 || in.pos < in.size) {
         if (used > wanted) {
-            return {.text = {}, .is_long = true};
+            return {.text = {memory_.get(), wanted}, .is_long = true};
         }
         if (!make_room(used, body.size())) {
             return refuse(413, used >= limits_.bytes_max ? too_long : too_dense);
@@ -182,7 +182,7 @@ decompressor::outcome decompressor::undo_zstd(std::string_view body, std::size_t
         }
     }
     if (used > wanted) {
-        return {.text = {}, .is_long = true};
+        return {.text = {memory_.get(), wanted}, .is_long = true};
     }
     if (used > limits_.bytes_max) {
         return refuse(413, too_long);

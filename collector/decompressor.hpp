@@ -32,7 +32,7 @@ class decompressor {
         /// Not 0: there is no text. 400, 413 or 415, and why, for the client.
         unsigned status = 0;
         const char* reason = "";
-        /// It is longer than was asked for: neither of the others is meant.
+        /// It is longer than was asked for: `text` is its beginning, of `wanted` bytes.
         bool is_long = false;
     };
 

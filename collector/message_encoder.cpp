@@ -33,7 +33,9 @@ std::string_view message_encoder::body_of(const amqp::delivery& message) {
         return {};
     }
     intake_.usual.plain.trim();
-    const auto undone = intake_.usual.plain.undo(coding, message.body());
+    // A byte more than a record may have says that it is too long.
+    const std::size_t most = intake_.limits.json.record_bytes_max + 1;
+    const auto undone = intake_.usual.plain.undo(coding, message.body(), most);
     return undone.status == 0 ? undone.text : message.body();
 }
 

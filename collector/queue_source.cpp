@@ -96,6 +96,7 @@ class amqp_source final : public queue_source {
     task<> read_ids();
     task<> take();
     task<> give(const amqp::delivery& message, std::string_view body);
+    [[nodiscard]] receipt receipt_of(lsn place) noexcept;
     task<> settle();
     void settle(batch& what);
     void note_event(const amqp::connection_event& what);
@@ -141,6 +142,7 @@ task<> amqp_source::run() {
     detail::random_backoff delays(std::chrono::milliseconds(100), std::chrono::seconds(10));
     while (!is_stopping_) {
         std::string failure;
+        changed_.reset();
         try {
             co_await consume();
         } catch (const std::exception& why) {
@@ -154,7 +156,6 @@ task<> amqp_source::run() {
         status_.unsettled = 0;
         if (!failure.empty() && !is_stopping_) {
             note_down(failure);
-            changed_.reset();
             (void)co_await as_result(timeout(delays.failed(), changed_.wait()));
         }
     }
@@ -201,8 +202,15 @@ task<> amqp_source::consume() {
 }
 
 task<> amqp_source::read_ids() {
-    // What is not in the file yet may come to be in it.
+    // What is not in the file yet may come to be in it; and what is there counts as kept as soon as
+    // it comes again.
     co_await log_.log().flush();
+    if (const lsn last = std::exchange(last_, lsn::none); last != lsn::none) {
+        try {
+            co_await receipt_of(last);
+        } catch (const std::system_error&) { // it is lost: nobody is to wait for it again
+        }
+    }
     const auto read = [this] {
         recent_lines_limits limits;
         return read_message_ids(log_.options().path, log_.options().form, queue_, limits);
@@ -214,8 +222,10 @@ task<> amqp_source::read_ids() {
 task<> amqp_source::take() {
     std::vector<amqp::delivery> messages;
     while (deliveries_) {
+        // Half of the prefetch at a time: the broker sends more while the disk works.
+        const std::size_t most = std::max<std::size_t>(1, options_.prefetch / 2);
         // Not behind &&, where gcc 12 awaits all the same.
-        if (co_await deliveries_->next_many(messages, options_.prefetch) == 0) {
+        if (co_await deliveries_->next_many(messages, most) == 0) {
             break;
         }
         const auto count = static_cast<std::uint64_t>(messages.size());
@@ -262,8 +272,12 @@ task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
     last_ = place;
 }
 
+receipt amqp_source::receipt_of(lsn place) noexcept {
+    return log_.can_tell(ack_level::durable) ? log_.log().durable(place)
+                                             : log_.log().written(place);
+}
+
 task<> amqp_source::settle() {
-    const bool is_durable = log_.can_tell(ack_level::durable);
     for (;;) {
         if (given_.empty()) {
             if (is_taken_) {
@@ -275,8 +289,7 @@ task<> amqp_source::settle() {
         }
         const lsn place = given_.front().place;
         if (place != lsn::none) {
-            receipt kept = is_durable ? log_.log().durable(place) : log_.log().written(place);
-            co_await kept;
+            co_await receipt_of(place);
         }
         settle(given_.front());
         given_.pop_front();
@@ -352,18 +365,6 @@ void require_valid(const queue_options& options) {
     } catch (const std::invalid_argument& wrong) {
         throw std::invalid_argument(fmt::format("queue {}: {}", name, wrong.what()));
     }
-}
-
-bool is_one_queue(const queue_options& one, const queue_options& other) {
-    const amqp::address at = amqp::parse_address(one.url);
-    const amqp::address there = amqp::parse_address(other.url);
-    const auto is_there = [&](const amqp::host_port& each) {
-        return std::ranges::any_of(there.hosts, [&](const amqp::host_port& host) {
-            return host.host == each.host && host.port == each.port;
-        });
-    };
-    return one.queue == other.queue && at.vhost == there.vhost &&
-           std::ranges::any_of(at.hosts, is_there);
 }
 
 std::unique_ptr<queue_source> make_queue_source(const queue_options& options, intake& shared,

@@ -70,7 +70,8 @@ std::string word(std::string_view id) {
 
 constexpr std::string_view id_mark = "id=";
 
-/// Those of the log's last lines: what was written and, perhaps, not acknowledged.
+/// Those of the log's last lines: what was written and, perhaps, not acknowledged. Of an open log:
+/// a line that was torn is moved aside then, and its message is to be written again.
 sapwood::amqp::recent_ids ids_of(const std::string& path) {
     constexpr std::streamoff tail_bytes = 8 << 20;
     constexpr std::size_t ids_max = 65536;
@@ -78,7 +79,11 @@ sapwood::amqp::recent_ids ids_of(const std::string& path) {
     std::ifstream log(path, std::ios::binary | std::ios::ate);
     const std::streamoff size = log ? static_cast<std::streamoff>(log.tellg()) : 0;
     log.seekg(size > tail_bytes ? size - tail_bytes : 0);
-    for (std::string line; std::getline(log, line);) {
+    std::string line;
+    if (size > tail_bytes) {
+        std::getline(log, line); // its beginning is missing
+    }
+    while (std::getline(log, line) && !log.eof()) {
         if (const auto at = line.find(id_mark); at != line.npos) {
             const std::string_view rest = std::string_view(line).substr(at + id_mark.size());
             (void)ids.insert(rest.substr(0, rest.find(' ')));
@@ -112,10 +117,10 @@ task<> end_at_signal(sapwood::amqp::consumer& which) {
 }
 
 task<> consume(const settings& with) {
-    sapwood::amqp::recent_ids ids = ids_of(with.path);
     const sapwood::file_sink_options file{.path = with.path};
     const sapwood::pipeline_options options{.durable = sapwood::durability::batch()};
     sapwood::pipeline log = co_await sapwood::pipeline::open(file, options);
+    sapwood::amqp::recent_ids ids = ids_of(with.path);
     auto mq = co_await sapwood::amqp::connect(with.url);
     auto channel = co_await mq.open_channel();
     co_await declare(channel, with.name);

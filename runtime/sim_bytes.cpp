@@ -217,6 +217,11 @@ void sim_bytes::sync_range(std::size_t begin, std::size_t end) {
 
 void sim_bytes::lose(sim_random& chance) {
     const bool is_all_lost = chance.one_in(2);
+    // What was cut off, if that is not on the disk yet; what came there since is not counted.
+    std::vector<char> cut_off;
+    if (sized_ == 0 && disk_.size() > cached_.size() && chance.one_in(2)) {
+        cut_off.assign(disk_.begin() + static_cast<std::ptrdiff_t>(cached_.size()), disk_.end());
+    }
     std::size_t limit = no_limit;
     std::size_t reached = 0;
     // A sync of a range has made durable what the length was then.
@@ -241,6 +246,19 @@ void sim_bytes::lose(sim_random& chance) {
         disk_.resize(std::min(cached_.size(), chance.one_in(2) ? cached_.size() : least));
     }
     forget_changes();
+    if (!cut_off.empty()) {
+        const std::size_t size = cached_.size();
+        disk_.resize(size);
+        disk_.insert(disk_.end(), cut_off.begin(), cut_off.end());
+        undo_ = std::move(cut_off);
+        changes_.push_back(
+            {.begin = size,
+             .end = std::min((size + block_bytes - 1) / block_bytes * block_bytes, disk_.size()),
+             .size_before = disk_.size(),
+             .size_after = size,
+             .undo_at = 0,
+             .undo_size = undo_.size()});
+    }
 }
 
 void sim_bytes::cut(sim_random& chance) {

@@ -12,6 +12,7 @@
 //    that was cut may be zeroed on the disk before the file is shorter.
 //  - A sync makes durable what was there when it began; it may take more.
 //  - A sync that fails leaves what it had not written clean: reads see it, no later sync writes it.
+//    That the file was made shorter stays to be synced, as metadata do: a power cut may undo it.
 //
 // Loop thread only.
 #pragma once

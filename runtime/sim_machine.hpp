@@ -120,6 +120,7 @@ class sim_machine final : public simulated_calls {
                                           std::uint64_t mark);
     [[nodiscard]] std::int32_t write_on(sim_files& on, const io_uring_sqe& sqe, std::size_t limit);
     [[nodiscard]] std::int32_t perform_write(const io_uring_sqe& sqe);
+    void write_rest(const io_uring_sqe& sqe, std::size_t told);
     [[nodiscard]] std::size_t cut_to_sectors(const io_uring_sqe& sqe,
                                              std::size_t limit) const noexcept;
     [[nodiscard]] std::int32_t fault_of(const io_uring_sqe& sqe, std::uint64_t mark);

@@ -24,6 +24,7 @@ std::int32_t sim_machine::perform_write(const io_uring_sqe& sqe) {
     if (chance.one_in(faults.write_error)) {
         ++counts.write_errors;
         limit = wanted > 1 && chance.one_in(2) ? cut_to_sectors(sqe, chance.below(wanted)) : 0;
+        write_rest(sqe, limit);
         return limit == 0 ? -EIO : write_on(files, sqe, limit);
     }
     if (wanted > 1 && chance.one_in(faults.short_write)) {
@@ -56,6 +57,26 @@ std::int32_t sim_machine::perform_write(const io_uring_sqe& sqe) {
         return files.fail_sync(sqe.fd, -EIO, chance);
     }
     return write_on(files, sqe, limit);
+}
+
+/// Past the page cache a write that fails has perhaps written any of its sectors, behind those that
+/// it tells of as well.
+void sim_machine::write_rest(const io_uring_sqe& sqe, std::size_t told) {
+    if (!files.is_direct(sqe.fd) || sqe.opcode != IORING_OP_WRITE) {
+        return;
+    }
+    for (std::size_t at = told; at < sqe.len; at += sim_files::direct_bytes) {
+        io_uring_sqe sector = sqe;
+        sector.addr += at;
+        sector.off += at;
+        if (chance.one_in(2) && files.is_overwrite({.fd = sqe.fd,
+                                                    .offset = static_cast<std::int64_t>(sector.off),
+                                                    .is_synced = false,
+                                                    .appends = false},
+                                                   sim_files::direct_bytes)) {
+            (void)write_on(files, sector, sim_files::direct_bytes);
+        }
+    }
 }
 
 std::int32_t sim_machine::write_on(sim_files& on, const io_uring_sqe& sqe, std::size_t limit) {

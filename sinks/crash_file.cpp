@@ -99,8 +99,9 @@ void crash_file::note(const file_sink& file) noexcept {
     fd_.store(file.fd(), std::memory_order_release);
 }
 
-void crash_file::begin_write(const char* batch, std::size_t done) noexcept {
-    end_.store(size_of(fd()), std::memory_order_relaxed);
+void crash_file::begin_write(const char* batch, std::size_t done, std::size_t there) noexcept {
+    const std::uint64_t size = size_of(fd());
+    end_.store(size == unknown || size < there ? unknown : size - there, std::memory_order_relaxed);
     done_.store(done, std::memory_order_relaxed);
     batch_.store(batch, std::memory_order_seq_cst);
 }

@@ -1,6 +1,7 @@
 #include "crash_text.hpp"
 
 #include "crash_action.hpp"
+#include "json_text.hpp"
 #include "logfmt_names.hpp"
 #include "utf8.hpp"
 
@@ -138,11 +139,6 @@ void put_logfmt_line(const log_record& record, crash_text& to) noexcept {
     to.put(" message=");
     put_value(record.message, to);
     put_fields(record, crash_form::logfmt, to);
-}
-
-bool is_json_number(std::string_view text) noexcept {
-    return !text.empty() && text.back() >= '0' && text.back() <= '9' &&
-           text.find_first_not_of("0123456789+-.e") == std::string_view::npos;
 }
 
 /// Without what there is no room for: a line that is cut has no fields, but is whole.

@@ -1,5 +1,6 @@
 #include "durable_writer.hpp"
 
+#include <sapwood/assert.hpp>
 #include <sapwood/crc32c.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/shield.hpp>
@@ -17,8 +18,9 @@ namespace {
 /// Recovery looks that far behind the last mark.
 constexpr std::size_t unsynced_bytes_highest = 8u << 20;
 
-/// And a batch comes on top of what is kept.
-constexpr std::size_t unsynced_bytes_synced = unsynced_bytes_highest - (1u << 20);
+/// So much is written at once, or one line, which comes on top of what is kept.
+constexpr std::size_t text_bytes_max = 1u << 20;
+constexpr std::size_t unsynced_bytes_synced = unsynced_bytes_highest - text_bytes_max;
 
 /// Where the first `lines` of `text` end.
 std::size_t end_of_lines(std::string_view text, std::size_t lines) noexcept {
@@ -61,6 +63,7 @@ durable_writer::durable_writer(file_sink& file, crash_file& crash,
       unsynced_bytes_max_(std::min(options.unsynced_bytes_max, unsynced_bytes_synced)),
       heads_(file.last_lsn() + 1),
       durable_last_(file.last_lsn()) {
+    SAPWOOD_ASSERT(!file.is_preallocated(), "a log file whose end may be in doubt");
     next_.store(to_number(heads_.next()), std::memory_order_relaxed);
     (void)crc32c({}); // chooses how, which a signal handler must not be the first to do
 }
@@ -97,6 +100,8 @@ void durable_writer::number(std::span<const char> lines) {
     std::string_view rest(lines.data(), lines.size());
     text_.clear();
     kept_ = 0;
+    text_there_ = 0;
+    is_text_written_ = false;
     if (!is_numbered_) {
         text_.append(rest);
         rest = {};
@@ -136,6 +141,7 @@ void durable_writer::keep(std::size_t bytes) noexcept {
         heads_.set(heads_.next() + lines);
     }
     kept_ = bytes;
+    is_text_written_ = false;
 }
 
 void durable_writer::begin_batch(const char* batch, std::size_t done) noexcept {
@@ -186,8 +192,70 @@ class durable_writer::batch_part {
     const bool is_all_;
 };
 
+/// How much of `lines` is written at once: lines whose text is not too long, or the first of them.
+std::size_t durable_writer::fitting_in_text(std::string_view lines) const noexcept {
+    const std::size_t heads = is_numbered_ ? count_lines(lines) * numbered_line::head_bytes : 0;
+    if (lines.size() + heads <= text_bytes_max) [[likely]] {
+        return lines.size();
+    }
+    const std::size_t fits = fitting(lines, text_bytes_max);
+    return fits != 0 ? fits : std::min(lines.find('\n'), lines.size() - 1) + 1;
+}
+
+/// Withdraws a batch that is written in parts, for a handler.
+class durable_writer::batch_in_parts {
+  public:
+    batch_in_parts(durable_writer& writer, std::span<const char> lines) noexcept
+        : writer_(writer),
+          callers_(writer.batch_.load(std::memory_order_relaxed)),
+          batch_(callers_ != nullptr ? callers_ : lines.data()),
+          before_(callers_ != nullptr ? writer.batch_done_.load(std::memory_order_relaxed) : 0) {}
+
+    batch_in_parts(const batch_in_parts&) = delete;
+    batch_in_parts& operator=(const batch_in_parts&) = delete;
+
+    ~batch_in_parts() {
+        if (callers_ == nullptr) {
+            writer_.end_batch();
+        }
+    }
+
+    void go_on(std::size_t done) noexcept { writer_.begin_batch(batch_, before_ + done); }
+
+  private:
+    durable_writer& writer_;
+    const char* const callers_;
+    const char* const batch_;
+    const std::size_t before_;
+};
+
 task<> durable_writer::write(std::span<const char> lines) {
     const auto shielded = co_await shield();
+    const std::string_view all(lines.data(), lines.size());
+    if (fitting_in_text(all) == all.size()) {
+        co_await write_part(lines);
+        co_return;
+    }
+    batch_in_parts batch(*this, lines);
+    for (std::size_t done = 0; done < all.size();) {
+        const std::size_t part = fitting_in_text(all.substr(done));
+        batch.go_on(done);
+        try {
+            co_await write_part(lines.subspan(done, part));
+        } catch (const write_error& error) {
+            throw write_error(error.code(), what_of(error), done + error.bytes_kept);
+        } catch (const std::bad_alloc&) {
+            if (done == 0) {
+                throw;
+            }
+            throw write_error(std::make_error_code(std::errc::not_enough_memory),
+                              "cannot write " + file_.path(), done);
+        }
+        done += part;
+    }
+}
+
+task<> durable_writer::write_part(std::span<const char> lines) {
     try {
         co_await settle();
     } catch (const std::system_error& error) {
@@ -214,6 +282,9 @@ task<> durable_writer::write(std::span<const char> lines) {
 task<> durable_writer::begin_file(std::span<const char> lines, std::string aside) {
     const auto shielded = co_await shield();
     co_await sync();
+    if (file_.look_at_end() == file_end::lengthened) {
+        co_await sync_others();
+    }
     number(lines);
     if (is_numbered_) {
         text_[numbered_line::mark_at] = numbered_line::mark; // nobody has it yet
@@ -223,7 +294,7 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
     bool is_named = true;
     try {
         co_await file_.begin_segment(text_, {}, durable_last_ + 1, std::move(aside));
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
         if (!file_.is_unnamed()) {
             keep_saved_text();
             if (kept_ < text_.size()) {
@@ -247,6 +318,8 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
 
 void durable_writer::note_durable() noexcept {
     unsynced_.clear();
+    rewrites_unsynced_ = false;
+    unsynced_there_ = 0;
     is_rotated_in_crash_ = false;
     sync_at_ = clock::time_point::max();
     durable_last_ = static_cast<lsn>(to_number(heads_.next()) - 1);

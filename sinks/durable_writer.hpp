@@ -95,10 +95,16 @@ class durable_writer {
 
   private:
     class batch_part;
+    class batch_in_parts;
+    [[nodiscard]] std::size_t fitting_in_text(std::string_view lines) const noexcept;
+    task<> write_part(std::span<const char> lines);
     void number(std::span<const char> lines);
     task<> attempt();
     task<> write_and_sync();
     task<file_end> settle_end();
+    task<> find_in_cut_file();
+    task<> rewrite_unsynced();
+    task<> sync_others();
     task<> leave_removed_file();
     void note_reopened() noexcept;
     task<bool> write_text(file_end end);
@@ -129,8 +135,14 @@ class durable_writer {
     /// The lines of this write, as they will stand in the file, and how much of them it has.
     std::string text_;
     std::size_t kept_ = 0;
+    /// Somebody has cut it off behind so much of text_, which is on disk.
+    std::size_t text_there_ = 0;
+    /// The file has all of text_, whose numbers are not taken yet.
+    bool is_text_written_ = false;
     /// Lines in the file that are not synced, before those.
     std::string unsynced_;
+    /// The same of unsynced_, where it is written once more.
+    std::size_t unsynced_there_ = 0;
     /// They are in a file that has lost its name: they come again.
     bool rewrites_unsynced_ = false;
     bool is_poisoned_ = false;

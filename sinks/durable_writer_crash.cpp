@@ -191,6 +191,7 @@ task<> durable_writer::look_after_file() {
     }
     is_changed_in_crash_ = false;
     rewrites_unsynced_ = !unsynced_.empty();
+    unsynced_there_ = 0;
     sync_at_ = unsynced_.empty() ? clock::time_point::max() : clock::time_point::min();
 }
 

@@ -44,6 +44,10 @@ task<> durable_writer::attempt() {
             co_return;
         } catch (const sync_error&) {
             is_poisoned_ = true;
+        } catch (const std::exception&) {
+            // Other lines may get the numbers that these have, which are in the file.
+            is_poisoned_ = is_poisoned_ || (is_numbered_ && is_text_written_);
+            throw;
         }
     }
     if (makes(mistake::retry_sync)) {
@@ -60,9 +64,7 @@ task<> durable_writer::write_and_sync() {
     for (;;) {
         const file_end end = co_await settle_end();
         if (rewrites_unsynced_) {
-            require_alone();
-            co_await file_.write(unsynced_);
-            rewrites_unsynced_ = false;
+            co_await rewrite_unsynced();
         }
         bool is_synced = true;
         if (text_.empty()) {
@@ -84,6 +86,17 @@ task<> durable_writer::write_and_sync() {
     }
 }
 
+task<> durable_writer::rewrite_unsynced() {
+    require_alone();
+    try {
+        co_await file_.write(std::span(unsynced_).subspan(unsynced_there_));
+    } catch (const write_error& error) {
+        unsynced_there_ += error.bytes_kept;
+        throw;
+    }
+    rewrites_unsynced_ = false;
+}
+
 /// Looks at what others have done to the file, and goes on from there.
 task<file_end> durable_writer::settle_end() {
     file_end end = file_.look_at_end();
@@ -91,32 +104,45 @@ task<file_end> durable_writer::settle_end() {
         co_await leave_removed_file();
         end = file_.look_at_end();
     }
-    if (end == file_end::in_doubt) {
-        file_.give_up();
-    }
     if (end == file_end::lengthened && is_numbered_ && unsynced_.empty() && !text_.empty()) {
         // Synced first, so that the batch can be marked: recovery, which may find a piece of
         // anything there, begins at the mark.
         co_await file_.end_cut_line();
         end = file_end::as_written;
     }
-    if (end == file_end::cut) { // perhaps of what is not synced: all of that comes once more
-        co_await file_.end_cut_line();
-        rewrites_unsynced_ = !unsynced_.empty();
-        if (is_numbered_ && rewrites_unsynced_) {
-            unsynced_[numbered_line::mark_at] = numbered_line::mark;
-        }
+    if (end == file_end::cut) {
+        co_await find_in_cut_file();
     }
     co_return end;
+}
+
+/// Somebody has cut the file, perhaps of what is not synced: that comes once more, and what is
+/// there still, and on disk then, not a second time: a log's numbers do not begin again in a file.
+task<> durable_writer::find_in_cut_file() {
+    const std::vector<lsn> present = co_await file_.look_after_cut(durable_last_ + 1);
+    require_alone();
+    std::span<const lsn> others = present;
+    unsynced_there_ = take_present(unsynced_, others);
+    text_there_ = unsynced_there_ == unsynced_.size() ? take_present(text_, others) : 0;
+    if (!others.empty()) { // what is missing would stand behind higher numbers
+        is_poisoned_ = true;
+        file_.give_up();
+    }
+    rewrites_unsynced_ = unsynced_there_ < unsynced_.size();
+    if (is_numbered_ && rewrites_unsynced_) {
+        unsynced_[unsynced_there_ + numbered_line::mark_at] = numbered_line::mark;
+    }
 }
 
 /// What is written into a file that nothing leads to is gone with this process.
 task<> durable_writer::leave_removed_file() {
     const auto reopened = file_.counts().reopened;
-    file_.look_soon();
-    log_news news = co_await file_.follow();
-    if (news) {
-        news_ = std::move(news);
+    for (int look = 0; look < 2 && file_.counts().reopened == reopened; ++look) {
+        file_.look_soon();
+        log_news news = co_await file_.follow(); // perhaps what was to be told, without a look
+        if (news) {
+            news_ = std::move(news);
+        }
     }
     if (file_.counts().reopened == reopened) {
         throw write_error(std::make_error_code(std::errc::no_such_file_or_directory),
@@ -128,6 +154,8 @@ task<> durable_writer::leave_removed_file() {
 void durable_writer::note_reopened() noexcept {
     is_poisoned_ = false;
     rewrites_unsynced_ = !unsynced_.empty();
+    unsynced_there_ = 0;
+    text_there_ = 0;
     is_changed_in_crash_ = is_taken_over();
 }
 
@@ -136,20 +164,22 @@ task<bool> durable_writer::write_text(file_end end) {
     const bool is_all_synced = unsynced_.empty() && end != file_end::lengthened;
     const bool is_small =
         durable_.is_batch() && is_all_synced && text_.size() <= small_batch_bytes_max;
-    if (is_numbered_ && is_all_synced) {
+    if (is_numbered_ && is_all_synced && text_there_ == 0) {
         mark_text();
     }
-    crash_.begin_write(text_.data(), 0);
+    const auto rest = std::span(text_).subspan(text_there_);
+    crash_.begin_write(text_.data(), 0, text_there_);
     require_alone();
     try {
         if (is_small && !makes(mistake::acknowledge_before_sync)) {
-            co_await file_.write_synced(text_);
+            co_await file_.write_synced(rest);
         } else {
-            co_await file_.write(text_);
+            co_await file_.write(rest);
         }
     } catch (const write_error& error) {
-        unsynced_.append(text_, 0, error.bytes_kept);
-        keep(error.bytes_kept);
+        const std::size_t kept = text_there_ + error.bytes_kept;
+        unsynced_.append(text_, 0, kept);
+        keep(kept);
         if (!unsynced_.empty()) {
             sync_at_ = std::min(sync_at_, event_loop::current().now());
         }
@@ -159,6 +189,7 @@ task<bool> durable_writer::write_text(file_end end) {
         keep(text_.size());
         co_return false;
     }
+    is_text_written_ = true;
     require_alone_with_text();
     if (is_small) {
         co_return true;
@@ -210,7 +241,18 @@ task<> durable_writer::sync() {
     }
     text_.clear();
     kept_ = 0;
+    text_there_ = 0;
     co_await attempt();
+}
+
+/// Lines of others at the end of a file that is set aside are on disk as those of ours are.
+task<> durable_writer::sync_others() {
+    try {
+        co_await file_.end_cut_line();
+    } catch (const sync_error&) {
+        is_poisoned_ = true;
+        throw;
+    }
 }
 
 /// Everything that is not durable goes into a new file, which takes the place of the one that is.
@@ -225,7 +267,7 @@ task<> durable_writer::begin_segment() {
     std::exception_ptr failure;
     try {
         co_await file_.begin_segment(unsynced_, text_, durable_last_ + 1);
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
         if (!file_.is_unnamed()) {
             throw;
         }

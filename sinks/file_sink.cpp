@@ -274,9 +274,21 @@ task<> file_sink::begin_line() {
 
 task<> file_sink::end_cut_line() {
     const auto shielded = co_await shield();
+    co_await end_last_line();
+    was_cut_ = false;
+}
+
+task<std::vector<lsn>> file_sink::look_after_cut(lsn first) {
+    const auto shielded = co_await shield();
+    co_await end_last_line();
+    std::vector<lsn> present = co_await numbers_at_end(first);
+    was_cut_ = false; // not before it is known what is there
+    co_return present;
+}
+
+task<> file_sink::end_last_line() {
     co_await cut_off_partial_line();
     co_await begin_line();
-    was_cut_ = false;
     co_await datasync();
 }
 

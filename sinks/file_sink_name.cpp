@@ -12,7 +12,10 @@
 #include <cerrno>
 #include <csignal>
 #include <exception>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -28,6 +31,10 @@ constexpr unsigned failed_looks_told = 4;
 
 /// A child waits so many looks for its parent to give the name to a file: ten seconds.
 constexpr unsigned childs_looks_max = 20;
+
+log_news news_of_cut(const std::string& path, std::uint64_t bytes) {
+    return {level::info, fmt::format("somebody has cut {} bytes off {}", bytes, path)};
+}
 
 bool may_pass(std::error_code failure) noexcept {
     return failure == std::errc::resource_unavailable_try_again ||
@@ -101,8 +108,7 @@ task<log_news> file_sink::look(bool is_asked) {
             co_return log_news();
         }
         ++counts_.truncated;
-        co_return log_news(level::info,
-                           fmt::format("somebody has cut {} bytes off {}", cut, path()));
+        co_return news_of_cut(path(), cut);
     }
     if (failure && failure != std::errc::no_such_file_or_directory &&
         failure != std::errc::not_a_directory) {
@@ -130,34 +136,49 @@ task<log_news> file_sink::change_file(bool is_asked) {
     }
     std::optional<file_sink> fresh;
     try {
+        if (left_in_making_ != 0 && !is_inherited()) {
+            co_await remove_left_in_making();
+        }
         auto settings = std::make_unique<detail::log_file_settings>(*settings_);
         settings->shares_lock = is_inherited();
         fresh.emplace(co_await open_with(std::move(settings)));
     } catch (const std::system_error& error) {
         co_return tell_once(error);
     }
-    co_await take_place(*fresh, false);
-    if (log_news torn = fresh->torn_news()) {
-        tell_later(std::move(torn));
-    }
+    detail::replaced_file old = adopt(*fresh);
     segment_begin_ = lsn::none; // others have written to it
     ++counts_.reopened;
-    if (is_asked) {
-        co_return log_news();
+    log_news news;
+    try { // who uses this must learn of it, whatever there is no memory for
+        co_await let_go(std::move(old), false);
+        if (log_news torn = fresh->torn_news()) {
+            tell_later(std::move(torn));
+        }
+        if (!is_asked) {
+            news = log_news(
+                level::info,
+                fmt::format("{} was renamed or removed; the log goes on in this file", path()));
+        }
+    } catch (const std::bad_alloc&) {
+        // It is counted.
     }
-    co_return log_news(
-        level::info,
-        fmt::format("{} was renamed or removed; the log goes on in this file", path()));
+    co_return news;
 }
 
 /// `fresh` is the file from now on, and the one that was is closed.
 task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
+    return let_go(adopt(fresh), keep_lock);
+}
+
+/// The first half, which cannot fail.
+detail::replaced_file file_sink::adopt(file_sink& fresh) noexcept {
+    tell_cut();
     if (preallocation_ != nullptr && fresh.news_) { // that it cannot be had in the new one
         news_ = std::move(fresh.news_);
     }
-    co_await give_space_back();
-    preallocation_ = std::move(fresh.preallocation_);
-    file old = std::exchange(file_, std::move(fresh.file_));
+    detail::replaced_file old(std::exchange(file_, std::move(fresh.file_)),
+                              std::exchange(preallocation_, std::move(fresh.preallocation_)),
+                              size_);
     inode_ = fresh.inode_;
     device_ = fresh.device_;
     size_ = fresh.size_;
@@ -166,17 +187,40 @@ task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
     has_cut_end_ = false;
     was_cut_ = false;
     has_others_lines_ = false;
-    bytes_cut_ = 0;
     torn_bytes_ += fresh.torn_bytes_;
     told_failure_ = {};
     if (notes_ != nullptr) { // before the number is free for another file
         notes_->note(*this);
     }
+    return old;
+}
+
+/// The second half. Without memory the file is closed all the same.
+task<> file_sink::let_go(detail::replaced_file old, bool keep_lock) {
+    const auto shielded = co_await shield();
+    if (old.space != nullptr && !is_inherited()) {
+        (void)old.descriptor.change_flags(O_DIRECT, O_APPEND);
+        co_await old.space->end(old.descriptor, old.size);
+    }
     // What closing tells of the old file is of no use: all of it is with the kernel.
     if (keep_lock || is_inherited()) {
-        (void)co_await as_result(old.close());
+        (void)co_await as_result(old.descriptor.close());
     } else {
-        (void)co_await detail::unlock_and_close(old);
+        (void)co_await detail::unlock_and_close(old.descriptor);
+    }
+}
+
+/// That somebody has cut the file which was, if no look has told it yet.
+void file_sink::tell_cut() noexcept {
+    const std::uint64_t cut = std::exchange(bytes_cut_, 0);
+    if (cut == 0) {
+        return;
+    }
+    ++counts_.truncated;
+    try {
+        tell_later(news_of_cut(path(), cut));
+    } catch (const std::bad_alloc&) {
+        // It is counted.
     }
 }
 

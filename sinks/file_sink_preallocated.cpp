@@ -103,10 +103,11 @@ void file_sink::look_at_preallocated(std::uint64_t file_size) noexcept {
 }
 
 void file_sink::give_up() {
-    tell_later({level::warning,
-                fmt::format("somebody else has cut or lengthened {}, whose space is preallocated: "
-                            "the log goes on in this file",
-                            path())});
+    tell_later(
+        {level::warning, fmt::format("somebody else has cut {}{}{}: the log goes on in this file",
+                                     preallocation_ != nullptr ? "or lengthened " : "", path(),
+                                     preallocation_ != nullptr ? ", whose space is preallocated"
+                                                               : " while it was written")});
     throw sync_error(std::error_code(ESTALE, std::generic_category()),
                      fmt::format("somebody else has changed {}", path()));
 }

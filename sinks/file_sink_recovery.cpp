@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -95,9 +96,6 @@ task<> file_sink::recover_numbered() {
     co_await cut_off_zeros();
     const detail::log_tail tail = co_await detail::read_log_tail(file_, size_);
     last_lsn_ = tail.last;
-    if (size_ == 0) {
-        co_return;
-    }
     if (tail.end < size_) {
         co_await move_torn_tail(size_ - tail.end);
     }
@@ -119,12 +117,21 @@ task<std::vector<lsn>> file_sink::recover_again(lsn first) {
     has_others_lines_ = false;
     co_await recover();
     tell_torn();
+    co_return co_await numbers_at_end(first);
+}
+
+task<std::vector<lsn>> file_sink::numbers_at_end(lsn first) {
     std::vector<lsn> found;
     if (!settings_->numbered) {
         co_return found;
     }
-    const detail::log_tail tail = co_await detail::read_log_tail(file_, size_);
-    std::string_view rest = tail.text();
+    std::optional<detail::log_tail> tail;
+    try {
+        tail.emplace(co_await detail::read_log_tail(file_, size_));
+    } catch (const std::system_error& error) {
+        throw std::system_error(error.code(), fmt::format("cannot read the end of {}", path()));
+    }
+    std::string_view rest = tail->text();
     for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
         const auto line = numbered_line::parse(rest.substr(0, end));
         if (line.is == numbered_line::state::whole && line.place >= first) {

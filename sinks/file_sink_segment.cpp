@@ -1,6 +1,7 @@
 // How a file_sink goes on in a new segment, and how an open finds what became of one.
 #include "log_tail.hpp"
 #include "open_log_file.hpp"
+#include "preallocation.hpp"
 
 #include <sapwood/directory.hpp>
 #include <sapwood/file_sink.hpp>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -32,6 +34,21 @@ log_news news_of_moved(const std::string& path, const std::string& aside) {
             fmt::format("another file took the name {} meanwhile: it is {} now", path, aside)};
 }
 
+/// A segment in the making; nothing where it is not there any more.
+task<std::optional<detail::opened_log>> open_made(detail::log_file_settings& settings) {
+    settings.must_exist = true;
+    settings.make_directories = false;
+    std::optional<detail::opened_log> made;
+    try {
+        made.emplace(co_await detail::open_log_file(settings));
+    } catch (const std::system_error& error) {
+        if (error.code() != std::errc::no_such_file_or_directory) {
+            throw;
+        }
+    }
+    co_return made;
+}
+
 task<> remove_if_there(std::string path) {
     const auto removed = co_await as_result(remove_file(path));
     if (!removed && removed.error() != std::errc::no_such_file_or_directory) {
@@ -50,13 +67,16 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
     }
     const std::string making = name_in_making(path());
     co_await remove_if_there(making);
+    left_in_making_ = 0;
     auto settings = std::make_unique<detail::log_file_settings>(*settings_);
     settings->path = making;
     settings->must_be_new = true;
     settings->sync_directory = false;
+    std::uint64_t made = 0;
     std::exception_ptr failure;
     try {
         detail::opened_log opened = co_await detail::open_log_file(*settings);
+        made = opened.identity.inode;
         file_sink fresh(std::move(opened), std::move(settings));
         co_await fresh.preallocate(path());
         co_await fresh.write(first);
@@ -64,17 +84,36 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
         co_await fresh.datasync();
         co_await make_way(next, std::move(aside));
         // Nothing has the log's name any more: whatever fails now, this file is the log.
-        co_await take_place(fresh, false);
+        detail::replaced_file old = adopt(fresh);
         is_unnamed_ = true;
         segment_begin_ = next;
+        try {
+            co_await let_go(std::move(old), false);
+        } catch (const std::bad_alloc&) {
+            // It is closed all the same.
+        }
     } catch (const std::exception&) {
         failure = std::current_exception();
     }
     if (failure) {
-        (void)co_await as_result(remove_file(making));
+        if (!is_unnamed_) {
+            const auto removed = co_await as_result(remove_file(making));
+            left_in_making_ = removed ? 0 : made;
+        }
         std::rethrow_exception(failure);
     }
     co_await take_name();
+}
+
+/// What an attempt that failed has left is not to be taken for a killed writer's, whose lines
+/// count.
+task<> file_sink::remove_left_in_making() {
+    const std::string making = name_in_making(path());
+    const auto status = co_await detail::status_if_there(making, at_symlink::stay);
+    if (status && status->inode == left_in_making_) {
+        co_await remove_if_there(making);
+    }
+    left_in_making_ = 0;
 }
 
 /// Makes the name free: what had it is known by another one from then on.
@@ -136,11 +175,16 @@ task<> file_sink::set_anothers_aside(lsn next) {
         why = "what is there cannot be opened";
     } else if (!(co_await other->stat()).is_regular()) {
         why = "what is there is not a file";
-    } else if (other->try_lock()) {
+    } else if (co_await detail::lock_soon(*other)) { // not one that only looks whether it may write
         why = "another process writes a log there; end that one";
     }
     if (!why.empty()) {
         detail::throw_errno(EBUSY, fmt::format("cannot give {} its name back: {}", path(), why));
+    }
+    const auto locked = detail::file_identity::of(co_await other->stat());
+    const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
+    if (!named || detail::file_identity::of(*named) != locked) {
+        co_return; // it is another one by now
     }
     const std::string aside = co_await set_aside(next);
     (void)co_await detail::unlock_and_close(*other);
@@ -189,14 +233,17 @@ task<> file_sink::finish_segment(const detail::log_file_settings& settings) {
         co_return;
     }
     // With its lock: a writer that lives may be at that very step.
-    detail::opened_log opened = co_await detail::open_log_file(*made);
+    std::optional<detail::opened_log> opened = co_await open_made(*made);
+    if (!opened) {
+        co_return;
+    }
     const std::error_code failure = co_await detail::rename_to_free_name(made->path, settings.path);
     if (failure && failure != std::errc::file_exists) {
         throw std::system_error(failure,
                                 fmt::format("cannot rename {} to {}", made->path, settings.path));
     }
     co_await detail::sync_directory_of(settings.path);
-    (void)co_await detail::unlock_and_close(opened.descriptor);
+    (void)co_await detail::unlock_and_close(opened->descriptor);
 }
 
 /// Killed before it had set the log aside: the log has everything that counts, and a segment in the
@@ -210,17 +257,19 @@ task<> file_sink::settle_segment() {
     }
     auto settings = std::make_unique<detail::log_file_settings>(*settings_);
     settings->path = making;
-    std::optional<detail::opened_log> made;
-    try {
-        made.emplace(co_await detail::open_log_file(*settings));
-    } catch (const std::system_error&) {
-        co_return; // another writer's
+    // Throws where a writer that lives is between two names: it would be the second one of this
+    // log. What has the name now it sets aside, once that is not locked any more.
+    std::optional<detail::opened_log> made = co_await open_made(*settings);
+    if (!made) {
+        co_return;
     }
     lsn first = lsn::none;
     if (settings_->numbered) {
         first = co_await detail::first_number(made->descriptor, made->size, last_lsn_);
     }
-    const bool follows = settings_->numbered ? first > last_lsn_ + 1 : size_ == 0 && made->size > 0;
+    // Where the log has no numbers nothing that the segment has stands there.
+    const bool is_more = first > last_lsn_ + 1 || (last_lsn_ == lsn::none && first != lsn::none);
+    const bool follows = settings_->numbered ? is_more : size_ == 0 && made->size > 0;
     if (!follows) {
         co_await remove_if_there(making);
         co_await detail::sync_directory_of(path());

@@ -17,6 +17,9 @@ namespace {
 
 constexpr std::uint64_t first_look_bytes = 256u << 10;
 
+/// Enough where the first line, which is perhaps seen in part, and the longest are not too long.
+constexpr std::uint64_t tail_look_bytes = tail_bytes_max + first_look_bytes;
+
 /// What was preallocated, and the rest of a batch that was never written.
 constexpr std::uint64_t zeros_bytes_max =
     file_sink_options::preallocated_bytes_max + tail_bytes_max;
@@ -39,6 +42,17 @@ task<std::vector<char>> read_range(file& log, std::uint64_t begin, std::uint64_t
         filled += got;
     }
     co_return bytes;
+}
+
+/// How many there are but for the longest line, which no limit of batches has reckoned with.
+std::size_t bytes_but_longest(std::string_view text) noexcept {
+    std::size_t longest = 0;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        longest = std::max(longest, end - at);
+        at = end + 1;
+    }
+    return text.size() - longest;
 }
 
 /// Where the last line begins that is whole and has a mark; npos where none is.
@@ -152,7 +166,7 @@ task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size) {
 }
 
 task<lsn> first_number(file& log, std::uint64_t size, lsn last) {
-    const std::uint64_t look = std::min(size, tail_bytes_max + first_look_bytes);
+    const std::uint64_t look = std::min(size, tail_look_bytes);
     const std::vector<char> bytes = co_await read_range(log, 0, look);
     const std::string_view text(bytes.data(), bytes.size());
     const auto end = text.find('\n');
@@ -184,11 +198,8 @@ task<log_tail> read_log_tail(file& log, std::uint64_t size) {
         std::size_t from = last_mark(text);
         bool is_enough = from != text.npos || begin == 0;
         if (from == text.npos) {
-            const std::size_t newline = text.find('\n');
-            from = begin == 0 ? 0 : newline + 1;
-            // A line that is much of what was looked at must be seen from its beginning: it may be
-            // the last one.
-            is_enough = is_enough || (look >= tail_bytes_max && newline < look / 2);
+            from = begin == 0 ? 0 : text.find('\n') + 1; // npos + 1 is 0
+            is_enough = is_enough || bytes_but_longest(text.substr(from)) >= tail_bytes_max;
         }
         if (is_enough) {
             auto [good, last] = check(text.substr(from), lsn::none);
@@ -196,6 +207,8 @@ task<log_tail> read_log_tail(file& log, std::uint64_t size) {
                 const lsn above = co_await number_above(log, begin + from);
                 std::tie(good, last) = check(text.substr(from), above);
             }
+            // Where somebody had cut the log, lines above the mark have numbers that came again.
+            last = std::max(last, last_number(text.substr(0, from)));
             tail.skipped = from;
             tail.begin = begin + from;
             tail.end = tail.begin + good;
@@ -209,7 +222,7 @@ task<log_tail> read_log_tail(file& log, std::uint64_t size) {
                             "them off",
                             look >> 20));
         }
-        look = look < tail_bytes_max ? std::min(4 * look, tail_bytes_max) : 4 * look;
+        look = look < tail_look_bytes ? std::min(4 * look, tail_look_bytes) : 4 * look;
     }
 }
 

@@ -40,8 +40,9 @@ class log_tail {
     std::vector<char> bytes_;
 };
 
-/// At most so far behind the last mark is looked; a longer line is found whole all the same. Lines
-/// that are not synced, those that are kept and a batch, are fewer.
+/// At most so far behind the last mark is looked, and over the longest line besides. Lines that are
+/// not synced, those that are kept and a batch, are fewer, but for the last record of the batch,
+/// which may be of any length.
 inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
 
 /// Where a log of `size` bytes ends but for zeros that may be space that was preallocated: those up

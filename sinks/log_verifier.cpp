@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <memory>
 #include <new>
+#include <optional>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -227,9 +228,9 @@ verified_log log_verifier::verify(const std::vector<std::string>& segments) {
     for (const std::string& path : segments) {
         const auto dot = path.rfind('.');
         const lsn from = dot == path.npos ? lsn::none : segment_number(path, path.substr(0, dot));
-        const bool is_last = &path == &segments.back();
-        superseded_from_ = from == lsn::none || is_last ? no_lsn : from;
-        read_segment(path, is_last);
+        is_last_ = &path == &segments.back();
+        superseded_from_ = from == lsn::none || is_last_ ? no_lsn : from;
+        read_segment(path);
     }
     for (std::size_t id = 0; id < producers_.size(); ++id) {
         if (producers_[id].count != 0) {
@@ -239,21 +240,46 @@ verified_log log_verifier::verify(const std::vector<std::string>& segments) {
     return std::move(found_);
 }
 
-void log_verifier::read_segment(const std::string& path, bool is_last) {
+namespace {
+
+/// A line of which more has been read than is kept.
+class long_line {
+  public:
+    /// What tells whose line it is stands at its beginning.
+    static constexpr std::size_t beginning_bytes = 4096;
+
+    explicit long_line(std::string_view first) : beginning(first.substr(0, beginning_bytes)) {
+        add(first);
+    }
+
+    void add(std::string_view part) {
+        parts_.add(part);
+        const auto last = part.find_last_not_of('\0');
+        bytes_before_zeros = last == part.npos ? bytes_before_zeros : bytes + last + 1;
+        bytes += part.size();
+    }
+
+    [[nodiscard]] numbered_line parse() const noexcept { return parts_.parse(); }
+
+    const std::string beginning;
+    std::uint64_t bytes = 0;
+    std::uint64_t bytes_before_zeros = 0;
+
+  private:
+    numbered_line_parts parts_;
+};
+
+} // namespace
+
+void log_verifier::read_segment(const std::string& path) {
     found_.segments.push_back({.path = path});
     line_ = 0;
     const input file(path);
-    std::size_t capacity = 2 * block_bytes;
-    std::unique_ptr<char[]> block(new char[capacity]);
-    std::size_t kept = 0; // of a line whose end is not read yet
+    const std::unique_ptr<char[]> block(new char[2 * block_bytes]);
+    std::optional<long_line> longer; // whose end is not read yet
+    std::size_t kept = 0;            // of a line whose end is not read yet either
     std::uint64_t offset = 0;
     for (;;) {
-        if (capacity - kept < block_bytes) {
-            std::unique_ptr<char[]> larger(new char[2 * capacity]);
-            std::memcpy(larger.get(), block.get(), kept);
-            block = std::move(larger);
-            capacity *= 2;
-        }
         const std::size_t got = file.read(block.get() + kept, block_bytes);
         if (got == 0) {
             break;
@@ -266,23 +292,43 @@ void log_verifier::read_segment(const std::string& path, bool is_last) {
             if (newline == text.npos) {
                 break;
             }
-            look_at(text.substr(at, newline - at), offset + at);
+            const std::string_view line = text.substr(at, newline - at);
+            if (longer) {
+                longer->add(line);
+                look_at(longer->beginning, longer->parse(), offset, longer->bytes);
+                offset += longer->bytes + 1;
+                longer.reset();
+            } else {
+                look_at(line, numbered_line::parse(line), offset, line.size());
+                offset += line.size() + 1;
+            }
             at = from = newline + 1;
         }
         kept = text.size() - at;
+        if (longer) {
+            longer->add(text.substr(at));
+            kept = 0;
+        } else if (kept > block_bytes) {
+            longer.emplace(text.substr(at));
+            kept = 0;
+        }
         std::memmove(block.get(), block.get() + at, kept);
-        offset += at;
         bytes_done_ += got;
         if (tell_) {
             tell_(bytes_done_, bytes_all_);
         }
     }
-    look_at_end({block.get(), kept}, offset, is_last, kept != 0 && file.is_locked());
-    found_.segments.back().bytes = offset + kept;
+    if (!longer) {
+        longer.emplace(std::string_view(block.get(), kept));
+    }
+    const bool is_locked = is_last_ && longer->bytes != 0 && file.is_locked();
+    look_at_end(offset, longer->bytes, longer->bytes_before_zeros, is_locked);
+    found_.segments.back().bytes = offset + longer->bytes;
 }
 
-void log_verifier::look_at(std::string_view line, std::uint64_t offset) {
-    const auto parsed = numbered_line::parse(line);
+/// `line` is the beginning of one that has so many bytes, without its newline.
+void log_verifier::look_at(std::string_view line, const numbered_line& parsed, std::uint64_t offset,
+                           std::uint64_t bytes) {
     ++line_;
     switch (parsed.is) {
     case numbered_line::state::whole:
@@ -291,45 +337,46 @@ void log_verifier::look_at(std::string_view line, std::uint64_t offset) {
         } else if (parsed.place == lsn::none) {
             ++found_.own_lines;
         } else {
-            count(line, parsed, offset);
+            count(line, parsed, offset, bytes);
         }
         return;
     case numbered_line::state::broken:
-        note_damaged(damaged_piece::kind::broken, offset, line.size() + 1);
+        note_damaged(damaged_piece::kind::broken, offset, bytes + 1);
         return;
     case numbered_line::state::foreign:
-        note_damaged(damaged_piece::kind::foreign, offset, line.size() + 1);
+        note_damaged(damaged_piece::kind::foreign, offset, bytes + 1);
         return;
     }
 }
 
-void log_verifier::look_at_end(std::string_view rest, std::uint64_t offset, bool is_last,
-                               bool is_locked) {
+/// What is behind the last newline, in a log that its writer has open or not.
+void log_verifier::look_at_end(std::uint64_t offset, std::uint64_t bytes,
+                               std::uint64_t bytes_before_zeros, bool is_being_written) {
     // Space that was preallocated, up to the end of a block.
-    const std::uint64_t file_bytes = offset + rest.size();
-    if (file_bytes % zeros_end_at == 0) {
-        rest = rest.substr(0, rest.find_last_not_of('\0') + 1); // npos + 1 is 0
-        found_.segments.back().preallocated_bytes = file_bytes - offset - rest.size();
+    if ((offset + bytes) % zeros_end_at == 0) {
+        found_.segments.back().preallocated_bytes = bytes - bytes_before_zeros;
+        bytes = bytes_before_zeros;
     }
-    if (rest.empty()) {
+    if (bytes == 0) {
         return;
     }
     ++line_;
-    if (is_last && is_locked) {
-        found_.unfinished_bytes = rest.size();
+    if (is_being_written) {
+        found_.unfinished_bytes = bytes;
     } else {
-        note_damaged(is_last ? damaged_piece::kind::torn : damaged_piece::kind::broken, offset,
-                     rest.size());
+        note_damaged(is_last_ ? damaged_piece::kind::torn : damaged_piece::kind::broken, offset,
+                     bytes);
     }
 }
 
-void log_verifier::count(std::string_view line, const numbered_line& parsed, std::uint64_t offset) {
+void log_verifier::count(std::string_view line, const numbered_line& parsed, std::uint64_t offset,
+                         std::uint64_t bytes) {
     const lsn place = parsed.place;
     log_segment& segment = found_.segments.back();
     if (found_.last == lsn::none) {
         found_.first = place;
     } else if (place <= found_.last) {
-        count_again(line, parsed, offset);
+        count_again(parsed, offset, bytes);
         return;
     } else if (const detail::lsn_range to_here{found_.last + 1, place};
                detail::tells_of_missing(line, to_here)) {
@@ -353,13 +400,13 @@ void log_verifier::count(std::string_view line, const numbered_line& parsed, std
 }
 
 /// A number that is not higher than all before.
-void log_verifier::count_again(std::string_view line, const numbered_line& parsed,
-                               std::uint64_t offset) {
+void log_verifier::count_again(const numbered_line& parsed, std::uint64_t offset,
+                               std::uint64_t bytes) {
     const auto& [place, checksum] = remembered_[to_number(parsed.place) % remembered_max];
     const bool is_late = to_number(found_.last) - to_number(parsed.place) < remembered_max &&
                          parsed.place >= found_.first && place != parsed.place;
     if (is_late || (place == parsed.place && checksum != parsed.checksum)) {
-        note_damaged(damaged_piece::kind::conflict, offset, line.size() + 1);
+        note_damaged(damaged_piece::kind::conflict, offset, bytes + 1);
     } else {
         ++found_.repeated;
     }

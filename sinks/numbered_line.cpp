@@ -61,12 +61,8 @@ bool read_all(std::string_view digits, Number& into, int base) noexcept {
 
 } // namespace
 
-numbered_line numbered_line::parse(std::string_view line) noexcept {
+numbered_line numbered_line::parse_head(std::string_view line) noexcept {
     numbered_line found;
-    if (line.find('\0') != line.npos) {
-        found.is = state::broken;
-        return found;
-    }
     std::uint64_t number = 0;
     std::uint32_t crc = 0;
     if (line.size() < head_bytes || (line[mark_at] != ' ' && line[mark_at] != mark) ||
@@ -74,11 +70,56 @@ numbered_line numbered_line::parse(std::string_view line) noexcept {
         !read_all(line.substr(crc_at, crc_digits), crc, 16)) {
         return found;
     }
-    found.is = crc == checksum_of(line) ? state::whole : state::broken;
+    found.is = state::whole;
     found.is_marked = line[mark_at] == mark;
     found.place = static_cast<lsn>(number);
     found.checksum = crc;
     return found;
+}
+
+numbered_line numbered_line::parse(std::string_view line) noexcept {
+    numbered_line_parts all;
+    all.add(line);
+    return all.parse();
+}
+
+void numbered_line_parts::add(std::string_view part) noexcept {
+    has_zeros_ = has_zeros_ || part.find('\0') != part.npos;
+    if (has_begun_) {
+        crc_ = crc32c(part, crc_);
+        return;
+    }
+    has_begun_ = true;
+    if (!has_zeros_) {
+        head_ = numbered_line::parse_head(part);
+        crc_ = head_.is == numbered_line::state::whole ? checksum_of(part) : 0;
+    }
+}
+
+numbered_line numbered_line_parts::parse() const noexcept {
+    numbered_line found = head_;
+    if (has_zeros_) {
+        found = {};
+        found.is = numbered_line::state::broken;
+    } else if (found.is == numbered_line::state::whole && found.checksum != crc_) {
+        found.is = numbered_line::state::broken;
+    }
+    return found;
+}
+
+std::size_t take_present(std::string_view lines, std::span<const lsn>& present) noexcept {
+    std::size_t bytes = 0;
+    while (bytes < lines.size() && !present.empty()) {
+        const std::string_view line = lines.substr(bytes, lines.find('\n', bytes) - bytes);
+        std::uint64_t number = 0;
+        if (line.size() < numbered_line::head_bytes || !read_lsn(line.data(), number) ||
+            lsn{number} != present.front()) {
+            break;
+        }
+        present = present.subspan(1);
+        bytes += line.size() + 1;
+    }
+    return bytes;
 }
 
 line_producer line_producer::of(std::string_view line) noexcept {

@@ -188,7 +188,8 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
         is_link = true;
         found = co_await as_result(
             file::open(path, {.flags = flags_always | O_CREAT, .mode = settings.mode}));
-    } else if (!found && found.error() == std::errc::no_such_file_or_directory) {
+    } else if (!found && found.error() == std::errc::no_such_file_or_directory &&
+               !settings.must_exist) {
         is_new = true;
         found = co_await open_in_place(settings, flags_always | O_CREAT | O_EXCL);
         if (!found && found.error() == std::errc::file_exists) {
@@ -305,6 +306,16 @@ task<std::error_code> rename_to_free_name(std::string from, std::string to) {
         co_return std::make_error_code(std::errc::file_exists);
     }
     co_return (co_await as_result(rename_file(from, to))).error();
+}
+
+task<std::error_code> lock_soon(file& log) {
+    const auto until = saturating_add(event_loop::current().now(), orphaned_lock_patience);
+    std::error_code refused = log.try_lock();
+    while (refused == std::errc::operation_would_block && event_loop::current().now() < until) {
+        co_await sleep_for(lock_retry_every);
+        refused = log.try_lock();
+    }
+    co_return refused;
 }
 
 task<std::error_code> unlock_and_close(file& log) {

@@ -47,6 +47,8 @@ class log_file_settings {
     bool shares_lock = false;
     /// It must not be there yet.
     bool must_be_new = false;
+    /// It must be there.
+    bool must_exist = false;
     /// See file_sink_options.
     bool numbered = false;
     bool has_segments = false;
@@ -86,6 +88,10 @@ class opened_log {
 /// EEXIST where `to` is taken, also on file systems that cannot see to that in one step: nobody
 /// else uses such names then.
 [[nodiscard]] task<std::error_code> rename_to_free_name(std::string from, std::string to);
+
+/// Locks it against other writers, and waits a moment for who holds the lock: the kernel lets go of
+/// a killed process's a moment after the process is gone. What try_lock() returned last.
+[[nodiscard]] task<std::error_code> lock_soon(file& log);
 
 /// Gives up the lock, also where a child that was forked meanwhile has the file open, and closes.
 [[nodiscard]] task<std::error_code> unlock_and_close(file& log);

@@ -112,6 +112,8 @@ class pipeline::consumer final : public stop_listener {
     task<> leave_removed_file();
     task<> sync_above(file_end end);
     task<> write_rest(file_end end, bool synced);
+    task<> find_in_cut_file();
+    task<> rewrite_unsynced();
     task<> begin_segment();
     task<> follow_file();
     task<> close_sink();
@@ -208,6 +210,8 @@ class pipeline::consumer final : public stop_listener {
     std::string unsynced_;
     /// unsynced_ is in a file that has lost its name: it comes again.
     bool rewrites_unsynced_ = false;
+    /// Of what comes again so much is there, and on disk: somebody has cut the file behind it.
+    std::size_t unsynced_there_ = 0;
     /// The same of lines of the log's own, which nobody waits for.
     bool has_own_unsynced_ = false;
     bool sync_is_due_ = false;

@@ -89,6 +89,9 @@ task<> pipeline::consumer::attempt() {
                 co_await write_and_sync();
                 co_return;
             }
+            if (const file_end end = look_at_end(); wants_sync_above(end)) {
+                co_await sync_above(end); // of the file that is set aside
+            }
         } catch (const sync_error& error) {
             is_poisoned_ = true;
             degrade(error.code(), error.what());
@@ -152,8 +155,10 @@ file_end pipeline::consumer::look_at_end() {
 /// What is written into a file that nothing leads to is gone with this process.
 task<> pipeline::consumer::leave_removed_file() {
     const auto reopened = sink_.counts().reopened;
-    sink_.look_soon();
-    co_await follow_file();
+    for (int look = 0; look < 2 && sink_.counts().reopened == reopened; ++look) {
+        sink_.look_soon();
+        co_await follow_file(); // perhaps what was to be told, without a look
+    }
     if (sink_.counts().reopened == reopened) {
         throw write_error(std::make_error_code(std::errc::no_such_file_or_directory),
                           fmt::format("{} was removed, and cannot be made anew", sink_.path()), 0);
@@ -180,17 +185,11 @@ task<> pipeline::consumer::sync_above(file_end end) {
 }
 
 task<> pipeline::consumer::write_rest(file_end end, bool synced) {
-    if (end == file_end::cut) { // perhaps of what is not synced
-        co_await sink_.end_cut_line();
-        has_own_unsynced_ = false;
-        rewrites_unsynced_ = !unsynced_.empty();
-        if (rewrites_unsynced_ && form_ == layout::numbered) {
-            unsynced_[numbered_line::mark_at] = numbered_line::mark;
-        }
+    if (end == file_end::cut) {
+        co_await find_in_cut_file();
     }
     if (rewrites_unsynced_) {
-        co_await sink_.write(unsynced_);
-        rewrites_unsynced_ = false;
+        co_await rewrite_unsynced();
     }
     const bool is_all_synced =
         unsynced_.empty() && !has_own_unsynced_ && end != file_end::lengthened;
@@ -211,6 +210,37 @@ task<> pipeline::consumer::write_rest(file_end end, bool synced) {
         }
     }
     kept_ = writing_->bytes().size();
+}
+
+/// Somebody has cut the file, perhaps of what is not synced: that comes once more, and what is
+/// there still, and on disk then, not a second time: a log's numbers do not begin again in a file.
+task<> pipeline::consumer::find_in_cut_file() {
+    const std::vector<lsn> present = co_await sink_.look_after_cut(durable.reached() + 1);
+    has_own_unsynced_ = false;
+    std::span<const lsn> others = present;
+    unsynced_there_ = take_present(unsynced_, others);
+    rewrites_unsynced_ = unsynced_there_ < unsynced_.size();
+    if (!rewrites_unsynced_) {
+        const auto lines = writing_->bytes();
+        kept_ = take_present({lines.data(), lines.size()}, others);
+    }
+    if (!others.empty()) { // what is missing would stand behind higher numbers
+        is_poisoned_ = true;
+        sink_.give_up();
+    }
+    if (rewrites_unsynced_ && form_ == layout::numbered) {
+        unsynced_[unsynced_there_ + numbered_line::mark_at] = numbered_line::mark;
+    }
+}
+
+task<> pipeline::consumer::rewrite_unsynced() {
+    try {
+        co_await sink_.write(std::span(unsynced_).subspan(unsynced_there_));
+    } catch (const write_error& error) {
+        unsynced_there_ += error.bytes_kept;
+        throw;
+    }
+    rewrites_unsynced_ = false;
 }
 
 /// Whether one operation is to write and to sync: worth it where the lines are few, or go past the
@@ -245,6 +275,7 @@ task<> pipeline::consumer::begin_segment() {
             is_poisoned_ = false;
             kept_ = 0;
             rewrites_unsynced_ = !unsynced_.empty();
+            unsynced_there_ = 0;
         }
         std::rethrow_exception(failure);
     }
@@ -293,6 +324,8 @@ void pipeline::consumer::note_durable() noexcept {
     has_own_unsynced_ = false;
     unset(sync_alarm_);
     unsynced_.clear();
+    rewrites_unsynced_ = false;
+    unsynced_there_ = 0;
     if (!durable_.is_none()) {
         durable.reach(written.reached());
         counts_.records_durable = records_in_file_;
@@ -337,6 +370,7 @@ task<> pipeline::consumer::follow_file() {
     if (sink_.counts().reopened != reopened && !durable_.is_none()) {
         kept_ = 0;
         rewrites_unsynced_ = !unsynced_.empty();
+        unsynced_there_ = 0;
     }
     if (!news) {
         co_return;

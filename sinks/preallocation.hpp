@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <system_error>
+#include <utility>
 
 namespace sapwood::detail {
 
@@ -83,6 +84,23 @@ class preallocation {
     /// over all of it.
     std::uint64_t stale_end_ = 0;
     bool is_distrusted_ = false;
+};
+
+/// A file in whose place a file_sink has another one: it is to be closed, and so it is when this is
+/// destroyed.
+class replaced_file {
+  public:
+    replaced_file(file its_descriptor, std::unique_ptr<preallocation> its_space,
+                  std::uint64_t its_size) noexcept
+        : descriptor(std::move(its_descriptor)),
+          space(std::move(its_space)),
+          size(its_size) {}
+
+    file descriptor;
+    /// Null where there was none.
+    std::unique_ptr<preallocation> space;
+    /// Up to the last line's end.
+    std::uint64_t size;
 };
 
 } // namespace sapwood::detail

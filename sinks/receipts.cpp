@@ -1,6 +1,7 @@
 #include <sapwood/receipts.hpp>
 
 #include <algorithm>
+#include <new>
 
 namespace sapwood::detail {
 
@@ -33,15 +34,10 @@ void receipt_board::end(std::error_code reason) noexcept {
 }
 
 void receipt_board::lose(lsn_range range) noexcept {
-    if (lost_count_ != 0 && lost_[lost_count_ - 1].last + 1 == range.first) {
-        lost_[lost_count_ - 1].last = range.last;
+    if (!lost_.empty() && lost_.back().last + 1 == range.first) {
+        lost_.back().last = range.last;
     } else {
-        if (lost_count_ == lost_max) {
-            lost_[1].first = lost_[0].first;
-            std::copy(lost_.begin() + 1, lost_.end(), lost_.begin());
-            --lost_count_;
-        }
-        lost_[lost_count_++] = range;
+        keep_lost(range);
     }
     // They are the newest, or nearly.
     auto* node = static_cast<receipt_waiter*>(waiting_.back());
@@ -55,17 +51,29 @@ void receipt_board::lose(lsn_range range) noexcept {
     }
 }
 
+/// What is between two that become one counts as lost, which is told to who asks for it later; what
+/// is not reached yet only where there is no memory to keep them apart.
+void receipt_board::keep_lost(lsn_range range) noexcept {
+    if (lost_.size() >= lost_max && lost_[1].first <= reached_ + 1) {
+        lost_[1].first = lost_[0].first;
+        lost_.erase(lost_.begin());
+    }
+    try {
+        lost_.push_back(range);
+    } catch (const std::bad_alloc&) { // for more than lost_max
+        lost_.back().last = range.last;
+    }
+}
+
 bool receipt_board::is_in_lost(lsn place) const noexcept {
-    const auto* const end = lost_.begin() + lost_count_;
-    const auto* const after =
-        std::upper_bound(lost_.begin(), end, place,
+    const auto after =
+        std::upper_bound(lost_.begin(), lost_.end(), place,
                          [](lsn wanted, const lsn_range& range) { return wanted < range.first; });
     return after != lost_.begin() && place <= (after - 1)->last;
 }
 
 bool receipt_board::has_lost(lsn_range range) const noexcept {
-    const auto* const end = lost_.begin() + lost_count_;
-    return std::any_of(lost_.begin(), end, [range](const lsn_range& each) {
+    return std::any_of(lost_.begin(), lost_.end(), [range](const lsn_range& each) {
         return each.first <= range.last && range.first <= each.last;
     });
 }

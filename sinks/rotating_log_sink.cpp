@@ -228,6 +228,12 @@ task<> rotating_log_sink::write(std::span<const char> lines) {
         } catch (const write_error& error) {
             throw write_error(error.code(), fmt::format("cannot write {}", options_.path),
                               done + error.bytes_kept);
+        } catch (const std::bad_alloc&) {
+            if (done == 0) {
+                throw;
+            }
+            throw write_error(std::make_error_code(std::errc::not_enough_memory),
+                              "cannot write " + options_.path, done);
         }
         crash_.note(present());
     }

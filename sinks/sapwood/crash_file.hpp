@@ -26,9 +26,10 @@ class crash_file {
     void note(const file_sink& file) noexcept;
 
     /// It is being written to, from its present end on: of the lines that begin at `batch`, those
-    /// behind the first `done` bytes. Who must not write at the same time as a handler asks for
+    /// behind the first `done` bytes; so many of those, `there`, are the present end. Who must not
+    /// write at the same time as a handler asks for
     /// is_taken_over() after this: one of the two sees the other.
-    void begin_write(const char* batch, std::size_t done) noexcept;
+    void begin_write(const char* batch, std::size_t done, std::size_t there = 0) noexcept;
 
     void end_write() noexcept { batch_.store(nullptr, std::memory_order_seq_cst); }
 

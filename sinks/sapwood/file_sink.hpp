@@ -93,6 +93,7 @@ class crash_file;
 class log_file_settings;
 class opened_log;
 class preallocation;
+class replaced_file;
 
 } // namespace detail
 
@@ -160,8 +161,13 @@ class file_sink {
     /// next line may be marked, and takes the cut for known. Throws write_error, and sync_error.
     [[nodiscard]] task<> end_cut_line();
 
-    /// Of a file whose end is in doubt, so that nothing more is written to it: throws sync_error,
-    /// after which a new segment must be begun. The log's next line tells why.
+    /// The same, and tells which numbers from `first` on stand at the file's end, in their order;
+    /// of a log that is not numbered, none. Throws other std::system_errors, too, and the cut is
+    /// not taken for known then.
+    [[nodiscard]] task<std::vector<lsn>> look_after_cut(lsn first);
+
+    /// Of a file that somebody else has cut so that nothing more is to be written to it: throws
+    /// sync_error, after which a new segment must be begun. The log's next line tells why.
     [[noreturn]] void give_up();
 
     /// Both, in one operation where the kernel can: for few lines, with everything before them on
@@ -280,14 +286,20 @@ class file_sink {
     task<bool> has_grown();
     [[nodiscard]] bool is_lengthened() const noexcept;
     task<> begin_line();
+    task<> end_last_line();
+    task<std::vector<lsn>> numbers_at_end(lsn first);
     task<> require_unmixed(std::span<const char> lines, std::uint64_t begin);
     task<> cut_off_partial_line();
     task<> cut_to(std::uint64_t end);
     task<log_news> look(bool is_asked);
     [[nodiscard]] bool is_between_names() const noexcept;
     task<log_news> change_file(bool is_asked);
+    [[nodiscard]] detail::replaced_file adopt(file_sink& fresh) noexcept;
+    task<> let_go(detail::replaced_file old, bool keep_lock);
     task<> take_place(file_sink& fresh, bool keep_lock);
+    void tell_cut() noexcept;
     task<> rename_aside(const std::string& to);
+    task<> remove_left_in_making();
     task<> make_way(lsn next, std::string aside);
     task<std::string> set_aside(lsn next);
     task<> set_anothers_aside(lsn next);
@@ -326,6 +338,8 @@ class file_sink {
     lsn last_lsn_ = lsn::none;
     /// The first number that the present segment was begun for, where it was begun by this.
     lsn segment_begin_ = lsn::none;
+    /// The inode of a segment that was not finished and could not be removed; 0: there is none.
+    std::uint64_t left_in_making_ = 0;
     /// The file is a segment that is whole, and has not got the log's name yet.
     bool is_unnamed_ = false;
     /// Null where lines are appended.

@@ -123,11 +123,14 @@ class log_verifier {
   private:
     static constexpr std::size_t listed_max = 1000;
 
-    void read_segment(const std::string& path, bool is_last);
-    void look_at(std::string_view line, std::uint64_t offset);
-    void look_at_end(std::string_view rest, std::uint64_t offset, bool is_last, bool is_locked);
-    void count(std::string_view line, const numbered_line& parsed, std::uint64_t offset);
-    void count_again(std::string_view line, const numbered_line& parsed, std::uint64_t offset);
+    void read_segment(const std::string& path);
+    void look_at(std::string_view line, const numbered_line& parsed, std::uint64_t offset,
+                 std::uint64_t bytes);
+    void look_at_end(std::uint64_t offset, std::uint64_t bytes, std::uint64_t bytes_before_zeros,
+                     bool is_being_written);
+    void count(std::string_view line, const numbered_line& parsed, std::uint64_t offset,
+               std::uint64_t bytes);
+    void count_again(const numbered_line& parsed, std::uint64_t offset, std::uint64_t bytes);
     void count_producer(std::string_view line, lsn place);
     void note_missing(detail::lsn_range which, bool is_told);
     void note_damaged(damaged_piece::kind kind, std::uint64_t offset, std::uint64_t bytes);
@@ -141,6 +144,8 @@ class log_verifier {
     verified_log found_;
     /// Of the segment that is read: what is from here on stands in the next one again.
     lsn superseded_from_{};
+    /// It is the log itself.
+    bool is_last_ = false;
     std::uint64_t line_ = 0;
 
     struct checksum_of {

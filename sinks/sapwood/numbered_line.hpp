@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace sapwood {
@@ -42,7 +43,34 @@ struct numbered_line {
 
     /// Looks at a line without its newline.
     [[nodiscard]] static numbered_line parse(std::string_view line) noexcept;
+
+  private:
+    friend class numbered_line_parts;
+
+    /// `whole` where the line begins with a head, whatever its checksum is.
+    [[nodiscard]] static numbered_line parse_head(std::string_view line) noexcept;
 };
+
+/// The same of a line that comes in parts, so that its length needs no memory.
+class numbered_line_parts {
+  public:
+    /// The first part is the whole line, or has head_bytes at least.
+    void add(std::string_view part) noexcept;
+
+    /// All parts were added.
+    [[nodiscard]] numbered_line parse() const noexcept;
+
+  private:
+    numbered_line head_;
+    bool has_begun_ = false;
+    bool has_zeros_ = false;
+    std::uint32_t crc_ = 0;
+};
+
+/// How much of `lines`, whole numbered ones, has its numbers at the front of `present`, one after
+/// the other, which are taken from there.
+[[nodiscard]] std::size_t take_present(std::string_view lines,
+                                       std::span<const lsn>& present) noexcept;
 
 /// The producer, and its own number of the record, of a whole line.
 struct line_producer {

@@ -9,9 +9,9 @@
 #include <sapwood/lsn.hpp>
 #include <sapwood/result.hpp>
 
-#include <array>
 #include <cstddef>
 #include <system_error>
+#include <vector>
 
 namespace sapwood {
 
@@ -42,7 +42,7 @@ struct lsn_range {
 
 class receipt_board {
   public:
-    explicit receipt_board(lsn reached = lsn::none) noexcept : reached_(reached) {}
+    explicit receipt_board(lsn reached = lsn::none) : reached_(reached) { lost_.reserve(lost_max); }
 
     receipt_board(const receipt_board&) = delete;
     receipt_board& operator=(const receipt_board&) = delete;
@@ -85,19 +85,20 @@ class receipt_board {
     [[nodiscard]] bool has_waiters() const noexcept { return !waiting_.empty(); }
 
   private:
-    /// More are not kept apart: the oldest two become one, with what is between them.
+    /// More are not kept apart where the oldest two are in the past: they become one, with what is
+    /// between them.
     static constexpr std::size_t lost_max = 64;
 
     [[nodiscard]] bool is_lost(lsn place) const noexcept {
-        return lost_count_ != 0 && is_in_lost(place);
+        return !lost_.empty() && is_in_lost(place);
     }
 
     [[nodiscard]] bool is_in_lost(lsn place) const noexcept;
+    void keep_lost(lsn_range range) noexcept;
 
     lsn reached_;
     std::error_code end_;
-    std::size_t lost_count_ = 0;
-    std::array<lsn_range, lost_max> lost_;
+    std::vector<lsn_range> lost_;
     waiter_list waiting_;
 };
 

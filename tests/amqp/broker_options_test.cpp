@@ -99,6 +99,46 @@ TEST_SUITE("broker_options") {
         CHECK(run_without_broker(serve({"--amqp", at / "broker", "--queue", "q"})).status == 0);
     }
 
+    TEST_CASE("a broker is one by whichever of its names it is called") {
+        const auto is_one = [](const char* one, const char* other) {
+            using sapwood::collector::queue_options;
+            return is_one_queue(queue_options{.url = one, .queue = "q", .log = {}},
+                                queue_options{.url = other, .queue = "q", .log = {}});
+        };
+        for (const char* const same :
+             {"amqp://127.0.0.1", "amqp://127.1.2.3", "amqp://[::1]:05672", "amqp://[0:0::1]",
+              "amqp://[::ffff:127.0.0.1]", "amqp://LOCALHOST.", "amqps://localhost",
+              "amqp://other,localhost/", "amqp://u:p@localhost/%2f"}) {
+            CAPTURE(same);
+            CHECK(is_one("amqp://localhost", same));
+        }
+        CHECK(is_one("amqp://[fe80:0::1]", "amqp://[FE80::1]"));
+        for (const char* const other : {"amqp://localhost:5673", "amqp://128.0.0.1", "amqp://h",
+                                        "amqp://localhost/v", "amqp://[::2]"}) {
+            CAPTURE(other);
+            CHECK_FALSE(is_one("amqp://localhost", other));
+        }
+    }
+
+    TEST_CASE("queues of one name go to logs of their own") {
+        sapwood::collector::collector_options options;
+        for (const char* const name : {"app", "audit"}) {
+            auto& log = options.logs.emplace_back();
+            log.name = name;
+            log.path = std::string("/tmp/") + name;
+        }
+        options.queues.push_back({.url = "amqp://one", .queue = "q", .log = {}});
+        options.queues.push_back({.url = "amqp://two", .queue = "q", .log = "app"});
+        CHECK_THROWS_WITH_AS(require_valid(options),
+                             doctest::Contains("two queues named q go to log app"),
+                             std::invalid_argument);
+        options.queues[1].log = "audit";
+        CHECK_NOTHROW(require_valid(options));
+        options.queues[1].url = "amqp://ONE.";
+        CHECK_THROWS_WITH_AS(require_valid(options), doctest::Contains("consumed twice"),
+                             std::invalid_argument);
+    }
+
     TEST_CASE("a URL may be in a file that nobody else may read") {
         const sapwood::test::temporary_directory directory;
         const std::string path = directory / "url";

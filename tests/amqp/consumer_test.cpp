@@ -156,6 +156,36 @@ TEST_SUITE("consumer") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("a message whose headers nobody can read is delivered without them") {
+        fake_broker broker;
+        fill(broker, "q", {"x"});
+        sapwood::amqp::table deep;
+        for (int i = 0; i < 20; ++i) {
+            sapwood::amqp::table around;
+            around.push_back({"in", std::move(deep)});
+            deep = std::move(around);
+        }
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q");
+        co_await on.publish("", "q", "deep", {.headers = &deep, .message_id = "mine"});
+        auto first = co_await from.next();
+        REQUIRE(first.has_value());
+        CHECK_FALSE(first->props().are_headers_left_out);
+        auto second = co_await from.next();
+        REQUIRE(second.has_value());
+        CHECK(second->props().are_headers_left_out);
+        CHECK(second->props().headers.empty());
+        CHECK(second->props().message_id == "mine");
+        CHECK(second->body() == "deep");
+        CHECK(co_await second->ack_through());
+        co_await on.close();
+        CHECK(done(broker, "q").size() == 2);
+        CHECK(mq.times_up() == 1);
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("who acknowledges what the broker has taken back has his channel closed") {
         fake_broker broker;
         fill(broker, "q", {"a"});
@@ -243,6 +273,13 @@ TEST_SUITE("consumer") {
         CHECK_FALSE(on.is_closed());
         co_await on.publish("", own.name, "x");
         CHECK((co_await from.next()).has_value());
+        broker.does.locks_consumes = 2; // the same of who consumes exclusively
+        broker.hang_up();
+        co_await until([&] { return mq.times_up() >= 3; });
+        CHECK(broker.does.locks_consumes == 0);
+        CHECK_FALSE(on.is_closed());
+        co_await on.publish("", own.name, "x");
+        CHECK((co_await from.next()).has_value());
         // For another one it is what it says.
         broker.does.locks_declares = 1;
         const auto [code, text] =
@@ -298,6 +335,44 @@ TEST_SUITE("consumer") {
         auto waiting = sapwood::spawn(other.next());
         co_await mq.close();
         CHECK_FALSE((co_await waiting).has_value());
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE(
+        "a delivery that is longer than it says, or in the middle of one, breaks all off") {
+        using namespace std::string_view_literals;
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q", {.tag = "t"});
+        std::uint64_t times = 1;
+        const std::string header("\2\0\1\0\0\0\16\0\x3c\0\0\0\0\0\0\0\0\0\1\0\0\xce", 22);
+        const std::string body("\3\0\1\0\0\0\1x\xce", 9);
+        for (const std::string& wrong :
+             {header + std::string("\3\0\1\0\0\0\2xx\xce", 10), header + header, body,
+              header + body.substr(0, 8) + "x", header + body + body}) {
+            amqp_basic_deliver_t delivered{};
+            delivered.consumer_tag = amqp_cstring_bytes("t");
+            delivered.delivery_tag = 5;
+            broker.say(1, AMQP_BASIC_DELIVER_METHOD, &delivered);
+            broker.say(wrong);
+            ++times;
+            co_await until([&] { return mq.times_up() >= times; });
+        }
+        for (int i = 0; i < 2; ++i) { // the same tag twice
+            amqp_basic_deliver_t delivered{};
+            delivered.consumer_tag = amqp_cstring_bytes("t");
+            delivered.delivery_tag = 5;
+            broker.say(1, AMQP_BASIC_DELIVER_METHOD, &delivered);
+            broker.say(header + body);
+        }
+        co_await until([&] { return mq.times_up() > times; });
+        fill(broker, "q", {"good"});
+        co_await on.publish("", "q", "x"); // has it look at its queues
+        auto got = co_await from.next();
+        REQUIRE(got.has_value());
+        CHECK(got->body() == "good");
+        co_await mq.close();
         co_await broker.end();
     }
 

@@ -58,9 +58,9 @@ bool has(std::string_view text, std::string_view what) {
     return text.find(what) != text.npos;
 }
 
-/// The payload of a message's header whose only property is headers, as `encoded`.
+/// The payload of a message's header with headers, as `encoded`, and properties around them.
 std::string header_with(std::string_view encoded) {
-    return "\0\x3c\0\0\0\0\0\0\0\0\0\5\x20\0"s.append(encoded);
+    return "\0\x3c\0\0\0\0\0\0\0\0\0\5\xb0\x80\4text"s.append(encoded) + "\2\5mine!";
 }
 
 std::string sized(std::string_view text) {
@@ -118,31 +118,56 @@ TEST_SUITE("decoder") {
         CHECK(plain.body_bytes == 5);
     }
 
-    TEST_CASE("tables are taken up to sixteen deep") {
-        for (const int depth : {1, 15, 16, 17, 3000}) {
+    TEST_CASE("headers are taken up to sixteen deep and a thousand values, and else left out") {
+        const auto is_taken = [](std::string_view encoded) {
+            decoder it;
+            const std::string payload = header_with(encoded);
+            const auto header = it.decode_header(payload);
+            sapwood::amqp::properties props;
+            sapwood::amqp::detail::copy_properties(header, props);
+            CHECK(header.body_bytes == 5);
+            CHECK(props.content_type == "text");
+            CHECK(props.is_persistent);
+            CHECK(props.message_id == "mine!");
+            CHECK(props.are_headers_left_out == props.headers.empty());
+            return !props.are_headers_left_out;
+        };
+        for (const int depth : {2, 15, 16, 17, 3000}) {
             CAPTURE(depth);
             std::string encoded = sized("");
             for (int i = 1; i < depth; ++i) {
                 encoded = sized("\1tF" + encoded);
             }
-            decoder it;
-            const auto look = [&] { (void)it.decode_header(header_with(encoded)); };
-            if (depth <= sapwood::amqp::table_depth_max) {
-                CHECK_NOTHROW(look());
-            } else {
-                CHECK(has(refusal(look), "cannot be read"));
+            CHECK(is_taken(encoded) == (depth <= sapwood::amqp::table_depth_max));
+        }
+        for (const int values : {1, 1024, 1025, 3000}) {
+            CAPTURE(values);
+            std::string list;
+            for (int i = 1; i < values; ++i) {
+                list += 'V';
             }
+            const std::string encoded = sized("\1aA" + sized(list));
+            CHECK(is_taken(encoded) == (values <= sapwood::amqp::table_values_max));
+        }
+        for (const auto nonsense : {"\0\0\0\7\1aS\0\0\0\7"sv, "\0\0\0\1\5"sv, "\0\0\0\3\1aZ"sv,
+                                    "\0\0\0\7\1aA\0\0\0\1"sv}) {
+            CHECK_FALSE(is_taken(nonsense));
         }
     }
 
-    TEST_CASE("a table's entries do not leave it") {
+    TEST_CASE("a table does not leave what it stands in") {
         decoder it;
-        for (const auto text :
-             {"\0\0\0\x9\1aI\0\0\0\1"sv, "\0\0\0\5\1aS\0\0\0\7"sv, "\0\0\0\1\5"sv, "\0\0\0\3\1aZ"sv,
-              "\xff\xff\xff\xff\1"sv, "\0\0\0\7\1aA\0\0\0\1"sv}) {
-            CHECK(
-                has(refusal([&] { (void)it.decode_header(header_with(text)); }), "cannot be read"));
+        for (const auto text : {"\0\0\0\x77\1aI\0\0\0\1"sv, "\xff\xff\xff\xff\1"sv}) {
+            const std::string payload = header_with(text);
+            CHECK(has(refusal([&] { (void)it.decode_header(payload); }), "cannot be read"));
         }
+        // The broker's own, in its greeting.
+        std::string deep = sized("");
+        for (int i = 0; i < sapwood::amqp::table_depth_max; ++i) {
+            deep = sized("\1tF" + deep);
+        }
+        const std::string greeting = "\0\xa\0\xa\0\x9"s + deep + "\0\0\0\5PLAIN\0\0\0\5en_US"s;
+        CHECK(has(refusal([&] { (void)it.decode_method(0, greeting); }), "greeting's table"));
     }
 
     TEST_CASE("properties and tables come out as they went in") {
@@ -170,7 +195,8 @@ TEST_SUITE("decoder") {
         REQUIRE(splitter.next(rest, one));
         decoder it;
         const auto header = it.decode_header(one.payload);
-        const auto props = sapwood::amqp::detail::to_properties(*header.props);
+        sapwood::amqp::properties props;
+        sapwood::amqp::detail::copy_properties(header, props);
         CHECK(header.body_bytes == 4);
         CHECK(props.is_persistent);
         CHECK(props.message_id == "id");

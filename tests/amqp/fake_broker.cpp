@@ -41,6 +41,12 @@ void fake_broker::session::take_method(std::uint16_t number, talk& on,
     case AMQP_EXCHANGE_DECLARE_METHOD:
         say(number, AMQP_EXCHANGE_DECLARE_OK_METHOD, amqp_exchange_declare_ok_t{});
         return;
+    case AMQP_EXCHANGE_DELETE_METHOD:
+        say(number, AMQP_EXCHANGE_DELETE_OK_METHOD, amqp_exchange_delete_ok_t{});
+        return;
+    case AMQP_QUEUE_UNBIND_METHOD:
+        say(number, AMQP_QUEUE_UNBIND_OK_METHOD, amqp_queue_unbind_ok_t{});
+        return;
     case AMQP_QUEUE_BIND_METHOD:
         say(number, AMQP_QUEUE_BIND_OK_METHOD, amqp_queue_bind_ok_t{});
         return;
@@ -49,6 +55,12 @@ void fake_broker::session::take_method(std::uint16_t number, talk& on,
         say(number, AMQP_BASIC_QOS_OK_METHOD, amqp_basic_qos_ok_t{});
         return;
     case AMQP_BASIC_CONSUME_METHOD: {
+        if (broker_.does.locks_consumes > 0) {
+            --broker_.does.locks_consumes;
+            const amqp_channel_close_t close{403, amqp_cstring_bytes("ACCESS_REFUSED"), 60, 20};
+            say(number, AMQP_CHANNEL_CLOSE_METHOD, close);
+            return;
+        }
         const auto& consume = said.as<amqp_basic_consume_t>();
         on.consumers[std::string(amqp::detail::view(consume.consumer_tag))] = {
             std::string(amqp::detail::view(consume.queue)), on.prefetch, 0};

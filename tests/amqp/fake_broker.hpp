@@ -63,6 +63,10 @@ class fake_broker {
         std::uint64_t refuses_every = 0;
         /// So many declarations of queues from now on are refused: somebody else's, exclusively.
         int locks_declares = 0;
+        /// So many consumers from now on are refused: somebody else consumes exclusively.
+        int locks_consumes = 0;
+        /// It reads nothing.
+        bool is_deaf = false;
         /// What is asked on channels is not answered.
         bool is_mute = false;
         /// It hangs up when it has sent so many bytes on a connection.

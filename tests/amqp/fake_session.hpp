@@ -155,6 +155,9 @@ class fake_broker::session {
         }
         std::string head;
         while (true) {
+            while (broker_.does.is_deaf) {
+                co_await sleep_for(std::chrono::milliseconds(1));
+            }
             const received piece = co_await stream_->receive();
             received_ += piece.bytes().size();
             if (piece.empty() || received_ > broker_.does.takes_at_most) {

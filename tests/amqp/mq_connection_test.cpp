@@ -308,6 +308,53 @@ TEST_SUITE("mq_connection") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("a broker that wants answers without end and reads none is hung up on") {
+        fake_broker broker;
+        std::string told;
+        auto options = broker.options();
+        options.on_event = [&](const connection_event& what) {
+            told = told.empty() ? what.text : told;
+        };
+        auto mq = co_await connect(options);
+        auto on = co_await mq.open_channel();
+        broker.does.on_connection = [&](std::uint64_t) { broker.does.is_deaf = false; };
+        broker.does.is_deaf = true;
+        std::string flows; // channel.flow: more than the kernel's buffers take
+        for (int i = 0; i < 2'000'000; ++i) {
+            flows += "\1\0\1\0\0\0\5\0\x14\0\x14\1\xce"sv;
+        }
+        broker.say(flows);
+        co_await until([&] { return mq.times_up() >= 2; });
+        CHECK(has(told, "more and more answers"));
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    TEST_CASE("a connection that is lost while much is written is one failure, and not two") {
+        int unhandled = 0;
+        sapwood::loop_options counting;
+        counting.on_unhandled_exception = [&](const std::exception_ptr&) { ++unhandled; };
+        const auto lose_many = []() -> task<> {
+            for (int i = 0; i < 20; ++i) {
+                fake_broker broker;
+                auto mq = co_await connect(broker.options());
+                auto to = co_await mq.open_channel();
+                (void)co_await to.declare_queue({.name = "q"});
+                broker.does.takes_at_most = 100'000;
+                broker.does.on_connection = [&](std::uint64_t) {
+                    broker.does.takes_at_most = ~std::size_t{0};
+                };
+                (void)to.publish_nowait("", "q", std::string(8u << 20, 'x'));
+                co_await to.confirmed();
+                CHECK(mq.times_up() == 2);
+                co_await mq.close();
+                co_await broker.end();
+            }
+        };
+        sapwood::test::run_virtual(lose_many(), counting);
+        CHECK(unhandled == 0);
+    }
+
     CO_TEST_CASE("handles that are destroyed at any time leave nothing behind") {
         fake_broker broker;
         broker.queues["q"];

@@ -6,6 +6,7 @@
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
 
+#include <sapwood/event.hpp>
 #include <sapwood/result.hpp>
 #include <sapwood/spawn.hpp>
 #include <sapwood/timeout.hpp>
@@ -287,7 +288,15 @@ TEST_SUITE("publisher") {
     CO_TEST_CASE("what was not confirmed is published again on the next connection, in order") {
         fake_broker broker;
         broker.does.holds_confirms = true;
-        auto mq = co_await connect(broker.options());
+        auto options = broker.options();
+        options.retry_first = 0s; // it is up again before time goes on
+        sapwood::event lost;
+        options.on_event = [&](const connection_event& what) {
+            if (what.what == connection_event::kind::down) {
+                lost.set();
+            }
+        };
+        auto mq = co_await connect(options);
         auto to = co_await mq.open_channel();
         (void)co_await to.declare_queue({.name = "q"});
         auto awaited = sapwood::spawn(to.publish("", "q", "1"));
@@ -298,7 +307,8 @@ TEST_SUITE("publisher") {
         broker.queues["q"].ready.clear(); // what was not confirmed, a broker may lose
         broker.does.holds_confirms = false;
         broker.hang_up();
-        co_await until([&] { return !mq.is_up(); });
+        co_await lost.wait();
+        CHECK_FALSE(mq.is_up());
         (void)to.publish_nowait("", "q", "3"); // without a connection
         co_await awaited;
         co_await to.confirmed();

@@ -249,6 +249,47 @@ TEST_SUITE("queue_source") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("of a compressed body no more is undone than a record has") {
+        if (!sapwood::collector::can_decompress(sapwood::collector::content_coding::gzip)) {
+            co_return;
+        }
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        const std::string bomb = *sapwood::test::gzipped(std::string(33u << 20, 'x'));
+        put_message(broker, "logs", bomb, "1", {.content_encoding = "gzip"});
+        auto options = consuming(broker, directory / ".");
+        options.limits.json.record_bytes_max = 100'000;
+        REQUIRE(bomb.size() < options.limits.json.record_bytes_max);
+        served at(options);
+        co_await at.begin();
+        co_await until([&] { return broker.queues["logs"].dead.size() == 1; });
+        co_await at.end();
+        const bool is_cut = lines_in(directory / ".") ==
+                            texts{"amqp logs message_id=1 cut=true] " + std::string(100'000, 'x')};
+        CHECK(is_cut); // not shown: it is long
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("what comes again is acknowledged when its line is durable, and not before") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        put_message(broker, "logs", "x", "1");
+        auto options = consuming(broker, directory / ".");
+        options.logs[0].durable = sapwood::durability::interval(10s);
+        served at(options);
+        co_await at.begin();
+        const auto& log = at.it->shared().logs.front().log();
+        co_await until([&] { return to_number(log.counts().written) == 1; });
+        const amqp_channel_close_t close{541, amqp_cstring_bytes("INTERNAL_ERROR"), 0, 0};
+        broker.say(1, AMQP_CHANNEL_CLOSE_METHOD, &close);
+        co_await until([&] { return done(broker) == 1; });
+        CHECK(to_number(log.counts().durable) == 1);
+        CHECK(at.it->shared().queues[0].duplicates == 1);
+        co_await at.end();
+        CHECK(lines_in(directory / ".").size() == 1);
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("while the disk refuses records nothing is acknowledged, and little is held") {
         const sapwood::test::temporary_directory directory;
         fake_broker broker;

@@ -55,6 +55,11 @@ std::string script(const std::string& verb) {
     return shell(setting("SAPWOOD_RABBITMQ_SCRIPT") + " " + verb + " >/dev/null 2>&1; echo $?");
 }
 
+std::string script_says(const std::string& verb) {
+    std::string said = shell(setting("SAPWOOD_RABBITMQ_SCRIPT") + " " + verb);
+    return said.substr(0, said.find('\n'));
+}
+
 std::string evaluated(const std::string& erlang) {
     return shell(setting("SAPWOOD_RABBITMQ_SCRIPT") + " eval " + directory() + " '" + erlang + "'");
 }
@@ -293,6 +298,55 @@ TEST_SUITE("rabbitmq" * doctest::skip(std::getenv("SAPWOOD_AMQP_URL") == nullptr
         });
     }
 
+    TEST_CASE("headers that are too deep do not come again for ever") {
+        run_with_broker([]() -> task<> {
+            auto mq = co_await connect(url());
+            auto on = co_await mq.open_channel();
+            const auto queue = co_await on.declare_queue({.exclusive = true});
+            sapwood::amqp::table deep;
+            for (int i = 0; i < 20; ++i) {
+                sapwood::amqp::table around;
+                around.push_back({"in", std::move(deep)});
+                deep = std::move(around);
+            }
+            co_await on.publish("", queue.name, "deep", {.headers = &deep});
+            auto from = co_await on.consume(queue.name);
+            auto got = co_await from.next();
+            REQUIRE(got.has_value());
+            CHECK(got->body() == "deep");
+            CHECK(got->props().are_headers_left_out);
+            CHECK(co_await got->ack());
+            CHECK(mq.times_up() == 1);
+            co_await mq.close();
+        });
+    }
+
+    TEST_CASE("a queue of one channel and its consumer on another one are there again together") {
+        run_with_broker([]() -> task<> {
+            connection_options options;
+            options.to = parse_address(url());
+            options.name = "to be ended";
+            auto mq = co_await connect(options);
+            auto on = co_await mq.open_channel();
+            auto other = co_await mq.open_channel();
+            const auto queue = co_await other.declare_queue({.exclusive = true});
+            auto from = co_await on.consume(queue.name);
+            CHECK(has(evaluated("[rabbit_networking:close_connection(P, \"test\") || P <- "
+                                "rabbit_networking:connections(), [{client_properties, L}] <- "
+                                "[rabbit_networking:connection_info(P, [client_properties])], "
+                                "lists:keyfind(<<\"connection_name\">>, 1, L) =:= "
+                                "{<<\"connection_name\">>, longstr, <<\"to be ended\">>}]"),
+                      "[ok]"));
+            co_await until([&] { return mq.times_up() >= 2; });
+            co_await on.publish("", queue.name, "x");
+            auto got = co_await from.next();
+            REQUIRE(got.has_value());
+            CHECK(got->body() == "x");
+            CHECK(co_await got->ack());
+            co_await mq.close();
+        });
+    }
+
     TEST_CASE("of several hosts the first that lives is taken") {
         run_with_broker([]() -> task<> {
             connection_options options;
@@ -363,6 +417,15 @@ TEST_SUITE("rabbitmq" * doctest::skip(std::getenv("SAPWOOD_AMQP_URL") == nullptr
             std::set<std::string> ids;
             co_await publish_many(on, "quorum", "before ", 500, ids);
             auto publishing = sapwood::spawn(publish_many(on, "quorum", "meanwhile ", 20'000, ids));
+            // Another one publishes by the node that is killed, and goes on by the one that lives.
+            const std::string there = script_says("url " + other);
+            options.to.hosts.insert(options.to.hosts.begin(), parse_address(there).hosts.front());
+            auto moving = co_await connect(options);
+            auto by_both = co_await moving.open_channel();
+            std::set<std::string> moved;
+            co_await publish_many(by_both, "quorum", "there ", 500, moved);
+            auto going_on =
+                sapwood::spawn(publish_many(by_both, "quorum", "moving ", 20'000, moved));
             const auto kill = [&] { return script("kill " + other); };
             CHECK(co_await sapwood::run_blocking(kill) == "0\n");
             auto [code, text] = co_await failure_of([&] {
@@ -371,13 +434,18 @@ TEST_SUITE("rabbitmq" * doctest::skip(std::getenv("SAPWOOD_AMQP_URL") == nullptr
             });
             CHECK(code == std::errc::timed_out); // one of two is no majority
             CHECK_FALSE(publishing.done());
+            CHECK_FALSE(going_on.done());
+            co_await until([&] { return moving.times_up() == 2; });
             const auto start = [&] { return script("start " + other); };
             CHECK(co_await sapwood::run_blocking(start) == "0\n");
             co_await publishing;
             co_await on.confirmed();
+            co_await going_on;
+            ids.merge(moved);
             auto got = co_await drain(reader, "quorum", ids);
             got.erase("alone"); // given up, and published if it was in the window already
             CHECK(got == ids);
+            co_await moving.close();
             co_await mq.close();
         });
         CHECK(script("stop " + other) == "0\n");

@@ -30,7 +30,7 @@ RABBITMQ = Path(__file__).parent / "rabbitmq"
 FOLDER = Path(sys.argv[1]).resolve()
 SUITES = Path(sys.argv[2]).resolve()
 PATIENCE = 60
-SUITE_CASES = 9
+SUITE_CASES = 11
 
 
 def run(*command):
@@ -99,6 +99,14 @@ def test_log(work):
                        pika.BasicProperties(delivery_mode=2, message_id="b"))
     log("consume", "--queue", "pika", "--log", work / "pika.log", "--count", "1")
     expect(len(lines_of(work / "pika.log")) == 3, "a restarted consumer knows what the log has")
+    whole = (work / "pika.log").read_text()
+    with (work / "pika.log").open("a") as killed:
+        killed.write(whole.splitlines()[-1].split("id=")[0] + 'id=torn {"fl')
+    ours.basic_publish("pika", "record", b"torn",
+                       pika.BasicProperties(delivery_mode=2, message_id="torn"))
+    log("consume", "--queue", "pika", "--log", work / "pika.log", "--count", "1")
+    expect((work / "pika.log").read_text().endswith("id=torn torn\n"),
+           "whose line was torn is written again")
     expect(ours.queue_declare("pika", passive=True).method.message_count == 0,
            "all was acknowledged")
     ours.connection.close()

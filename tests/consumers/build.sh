@@ -76,7 +76,7 @@ subproject)
     done
     # Several sources as one, for half the time.
     meson setup build --buildtype=plain --force-fallback-for=sapwood \
-        -Dsapwood:amqp=disabled -Dunity=on -Dunity_size=13 -Dcpp_args=-Wno-shadow
+        -Dsapwood:amqp=disabled -Dunity=on -Dunity_size=40 -Dcpp_args=-Wno-shadow
     ninja -C build answer
     build/answer
     ;;

@@ -12,6 +12,7 @@ using sapwood::detail::mistake;
 constexpr std::pair<std::string_view, mistake> names[] = {
     {"acknowledge_before_sync", mistake::acknowledge_before_sync},
     {"acknowledge_failed_write", mistake::acknowledge_failed_write},
+    {"forget_last_block", mistake::forget_last_block},
     {"ignore_short_write", mistake::ignore_short_write},
     {"retry_sync", mistake::retry_sync},
 };

@@ -35,7 +35,9 @@ void decode(decoder& it, const frame& one) {
                 said.as<amqp_connection_start_t>().server_properties);
         }
     } else if (one.type == AMQP_FRAME_HEADER) {
-        encode_again(sapwood::amqp::detail::to_properties(*it.decode_header(one.payload).props));
+        sapwood::amqp::properties props;
+        sapwood::amqp::detail::copy_properties(it.decode_header(one.payload), props);
+        encode_again(props);
     }
 }
 

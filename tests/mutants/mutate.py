@@ -49,7 +49,8 @@ SOURCES = [
 # What is built, and what must fail: each is run in the build directory, cheap ones first.
 TARGETS = ["tests/sinks_tests", "tests/sim"]
 SUITES = [
-    "batch", "durable_others", "durable_writer", "durable_writer_crash", "durable_writer_disk",
+    "batch", "durable_others", "durable_writer", "durable_writer_crash", "durable_writer_cut",
+    "durable_writer_disk",
     "file_log_sink", "file_sink", "file_sink_name", "file_sink_others", "file_sink_recovery",
     "log_door", "log_verifier", "numbered_line", "pipeline", "pipeline_account", "pipeline_disk",
     "pipeline_linger", "preallocated_log", "receipts", "rotating_log_sink", "stream_log_sink",
@@ -61,10 +62,10 @@ TESTS = [
     ["tests/sim", "--seeds", "2000", "--scenario", "durable"],
 ]
 
-# A test that takes so many times as long as without a mutant hangs, if it does so once more with
-# four times that: a machine that is busy with something else has killed nothing.
+# A test that computes for so many times as long as without a mutant has no end, and neither has one
+# that computes nothing for so many seconds: a machine that is busy with something else kills nothing.
 PATIENCE = 5
-MORE_PATIENCE = 4
+IDLE_SECONDS_MAX = 60
 MEMORY_MAX = 4 << 30
 
 # Lines that say nothing about what is written: speed, wording, what the compiler checks.
@@ -226,9 +227,6 @@ def copy_tree(to: Path):
 # What each build and each test is started by.
 LAUNCHER: list[str] = []
 
-NO_END = ": no end"
-
-
 def build(directory: Path, jobs: int) -> bool:
     made = subprocess.run([*LAUNCHER, "ninja", "-C", directory, f"-j{jobs}", *TARGETS],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -241,35 +239,51 @@ def limit_memory():
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
 
 
+def seconds_computed(group: int) -> float:
+    """By all processes of it that are there, and those that they have waited for."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        if int(fields[2]) == group:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def run_test(directory: Path, test, patience: float):
-    """What went wrong, or None; and how long it took."""
-    began = time.monotonic()
-    failure = None
+    """What went wrong, or None; and for how long it computed."""
+    failure, computed, since = None, 0.0, time.monotonic()
     with subprocess.Popen([*LAUNCHER, str(directory / test[0]), *test[1:]], cwd=directory,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, start_new_session=True,
                           preexec_fn=limit_memory) as run:
         try:
-            output, _ = run.communicate(timeout=patience)
-        except subprocess.TimeoutExpired:
-            os.killpg(run.pid, 9)
-            output, _ = run.communicate()
-            failure = f"{' '.join(test)}{NO_END}"
+            while True:
+                try:
+                    output, _ = run.communicate(timeout=0.5)
+                    break
+                except subprocess.TimeoutExpired:
+                    now = seconds_computed(run.pid)
+                    if now > computed:
+                        computed, since = now, time.monotonic()
+                    if computed > patience or time.monotonic() - since > IDLE_SECONDS_MAX:
+                        failure = f"{' '.join(test)}: no end"
+                        os.killpg(run.pid, 9)
         except BaseException:  # Ctrl-C: it is in a session of its own
             os.killpg(run.pid, 9)
             raise
     if run.returncode != 0:
         failure = failure or f"{' '.join(test)}: exit status {run.returncode}"
         (directory / "last-test.log").write_bytes(output)
-    return failure, time.monotonic() - began
+    return failure, computed
 
 
 def killer(directory: Path, patience):
     """The test that failed, or None."""
     for test, limit in zip(TESTS, patience):
         failure, _ = run_test(directory, test, limit)
-        if failure and failure.endswith(NO_END):
-            failure, _ = run_test(directory, test, MORE_PATIENCE * limit)
         if failure:
             return failure
     return None

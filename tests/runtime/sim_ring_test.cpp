@@ -13,6 +13,7 @@
 #include <sapwood/when_all.hpp>
 #include <sapwood/whole_file.hpp>
 
+#include <array>
 #include <cerrno>
 #include <doctest/doctest.h>
 #include <functional>
@@ -378,6 +379,55 @@ TEST_SUITE("sim_ring") {
                   co_await log.datasync();
                   co_await log.close();
               }) == std::set<std::string>{"one\n"});
+    }
+
+    TEST_CASE(
+        "a cut whose sync has failed stays to be synced: a power cut may undo it until then") {
+        const auto after = [](bool syncs_again) {
+            return outcomes([=](sim_world& world) -> task<> {
+                world.put("/log", "one\ntwo\n");
+                world.set_faults({.sync_error = 1});
+                file log = co_await file::open("/log", {.flags = O_RDWR});
+                co_await log.truncate(4);
+                CHECK_FALSE(co_await as_result(log.datasync()));
+                world.heal();
+                if (syncs_again) {
+                    co_await log.datasync();
+                }
+                co_await log.close();
+                CHECK(world.contents("/log") == "one\n");
+            });
+        };
+        CHECK(after(false) == std::set<std::string>{"one\n", "one\ntwo\n", "one\n\0\0\0\0"s});
+        CHECK(after(true) == std::set<std::string>{"one\n"});
+    }
+
+    TEST_CASE("past the page cache a write that fails may leave any of its sectors") {
+        bool has_first = false;
+        bool has_last_alone = false;
+        for (std::uint64_t seed = 0; seed < 100; ++seed) {
+            sim_world world({.seed = seed});
+            world.put("/log", std::string(2048, 'a'));
+            world.set_faults({.write_error = 1});
+            CHECK(world.run([]() -> task<> {
+                alignas(512) static const std::array<char, 1024> fresh = [] {
+                    std::array<char, 1024> bytes{};
+                    bytes.fill('b');
+                    return bytes;
+                }();
+                file log = co_await file::open("/log", {.flags = O_RDWR | O_DIRECT});
+                (void)co_await as_result(log.write_some(fresh, {512}));
+                co_await log.close();
+            }()));
+            const std::string found = world.contents("/log").value_or("");
+            CHECK(found.size() == 2048);
+            CHECK(found.substr(0, 512) == std::string(512, 'a'));
+            CHECK(found.substr(1536) == std::string(512, 'a'));
+            has_first = has_first || found[512] == 'b';
+            has_last_alone = has_last_alone || (found[512] == 'a' && found[1024] == 'b');
+        }
+        CHECK(has_first);
+        CHECK(has_last_alone);
     }
 
     TEST_CASE("an allocation makes a file longer, by zeros") {

@@ -26,9 +26,10 @@ std::string_view message_of(std::string_view line) {
 } // namespace
 
 durable_log durable_log::read(const sim_world& world, std::string_view name, bool is_recovered,
-                              bool may_be_torn) {
+                              bool may_be_torn, bool may_begin_anew) {
     durable_log found;
     found.may_be_torn = may_be_torn;
+    found.may_begin_anew = may_begin_anew;
     for (const std::string& each : world.names()) { // in order, as their numbers are
         std::uint64_t end = 0;
         const std::string_view ending = std::string_view(each).substr(
@@ -53,6 +54,9 @@ durable_log durable_log::read(const sim_world& world, std::string_view name, boo
 
 void durable_log::take(std::string_view text, std::uint64_t end, bool is_recovered) {
     lsn last = lsn::none;
+    if (may_begin_anew) {
+        places.clear(); // only within one file no number is two records
+    }
     while (!text.empty()) {
         const auto newline = text.find('\n');
         const std::string_view line = text.substr(0, newline);
@@ -72,7 +76,8 @@ void durable_log::take(std::string_view text, std::uint64_t end, bool is_recover
             continue;
         }
         const bool is_again = places.contains(parsed.place);
-        if (parsed.place < last && !is_again && is_recovered && !wrong) {
+        // A power cut may keep a line of before somebody cut the file behind those of after.
+        if (parsed.place < last && !is_again && is_recovered && !may_begin_anew && !wrong) {
             wrong =
                 fmt::format("number {} stands behind {}", to_number(parsed.place), to_number(last));
         }

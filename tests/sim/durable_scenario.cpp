@@ -175,6 +175,7 @@ void forgive(const stage& on) {
 struct visitors {
     std::optional<std::uint64_t> somebody;
     std::optional<std::uint64_t> vandal;
+    std::optional<std::uint64_t> rival;
 };
 
 task<> life(sim_world& world, account& told, life_result& result, visitors who) {
@@ -205,6 +206,10 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who) 
     if (who.vandal) {
         producers.push_back(destroy(world, path, *who.vandal, [on] { forgive(on); }));
     }
+    bool has_rival = false;
+    if (who.rival) {
+        producers.push_back(contend(world, path, *who.rival, [&] { has_rival = true; }));
+    }
     co_await when_all(std::move(producers));
     bool has_failed = false;
     try {
@@ -213,6 +218,9 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who) 
         has_failed = true;
     }
     if (!world.has_crashed()) {
+        if (has_rival && !has_failed) {
+            result.known.wrong = "another writer could open the log while it was written";
+        }
         result.counts = log->counts();
         check_counts(*result.counts, result.known);
         result.is_closed_well = !has_failed;
@@ -266,12 +274,13 @@ std::optional<std::string> reopen(sim_world& world) {
 std::optional<std::string> check(const sim_world& world, account& told, const life_result& lived,
                                  const visitors& had) {
     const bool may_be_torn = had.somebody || had.vandal;
-    const durable_log found = durable_log::read(world, name, true, may_be_torn);
-    if (had.vandal) {
-        return told.objection(found.all, {.may_be_torn = true, .in_any_order = true});
-    }
+    const durable_log found =
+        durable_log::read(world, name, true, may_be_torn, had.vandal.has_value());
     if (found.wrong) {
         return found.wrong;
+    }
+    if (had.vandal) {
+        return told.objection(found.all, {.may_be_torn = true, .in_any_order = true});
     }
     if (auto wrong = told.objection(found.messages, {.kept = account::state::written})) {
         return wrong;
@@ -295,7 +304,12 @@ outcome play_durable(std::uint64_t seed, bool traces) {
         life_result lived;
         // Not both: who cuts a log and makes it as long as it was before anybody looks is not seen.
         const auto somebody = somebody_of(seed, number);
-        const visitors who{somebody, somebody ? std::nullopt : vandal_of(seed, number)};
+        visitors who{somebody, std::nullopt, std::nullopt};
+        if (!somebody) {
+            who.vandal = vandal_of(seed, number);
+            // Who finds no log makes one.
+            who.rival = who.vandal ? std::nullopt : rival_of(seed, number);
+        }
         had.somebody = who.somebody ? who.somebody : had.somebody;
         had.vandal = who.vandal ? who.vandal : had.vandal;
         const bool has_ended = world.run(life(world, told, lived, who));

@@ -32,6 +32,7 @@ constexpr std::string_view name = "log";
 struct logged_record {
     std::uint32_t producer;
     std::uint32_t number;
+    std::string line;
 };
 
 /// What is of one life.
@@ -61,7 +62,8 @@ task<> await_durable(stage& on) {
     }
 }
 
-task<> await_written(stage& on, logged_record record, std::uint64_t dropped_before) {
+task<> await_written(stage& on, std::uint32_t producer, std::uint32_t number,
+                     std::uint64_t dropped_before) {
     bool is_written = false;
     try {
         co_await on.log.flush();
@@ -69,7 +71,7 @@ task<> await_written(stage& on, logged_record record, std::uint64_t dropped_befo
     } catch (const std::system_error&) {
     }
     if (is_written && !on.world.has_crashed()) {
-        on.told.tell(record.producer, record.number, account::state::written);
+        on.told.tell(producer, number, account::state::written);
     }
 }
 
@@ -78,15 +80,15 @@ task<> produce(stage& on, std::uint32_t producer, std::uint64_t records) {
         sim_random& chance = on.world.chance();
         const std::string line =
             on.told.next_line(producer, chance.one_in(8) ? chance.below(500) : chance.below(80));
-        const logged_record record{producer, on.told.last_number(producer)};
+        const std::uint32_t at = on.told.last_number(producer);
         const std::uint64_t dropped_before = on.log.stats().dropped();
         on.log.text(level::info, line);
-        on.logged.push_back(record);
+        on.logged.push_back({producer, at, line});
         const std::uint64_t die = chance.below(5);
         if (die < 3) {
             co_await await_durable(on);
         } else if (die == 3) {
-            co_await await_written(on, record, dropped_before);
+            co_await await_written(on, producer, at, dropped_before);
         }
         if (chance.one_in(8)) {
             on.log.rotate();
@@ -139,9 +141,25 @@ logger_options options_by(sim_world& world) {
     return options;
 }
 
-/// `somebody` is his seed, if he comes.
-task<> life(sim_world& world, account& told, bool& is_closed_well,
-            std::optional<std::uint64_t> somebody) {
+/// All that is acknowledged at this moment, and what is on the disk, of which it may be said any
+/// moment now.
+void forgive(const stage& on) {
+    on.told.forgive();
+    const std::string there = on.world.durable_contents(fmt::format("/{}", name)).value_or("");
+    for (const logged_record& each : on.logged) {
+        if (there.find(each.line) != there.npos) {
+            on.told.tell(each.producer, each.number, account::state::forgiven);
+        }
+    }
+}
+
+/// The seeds of those who come.
+struct visitors {
+    std::optional<std::uint64_t> somebody;
+    std::optional<std::uint64_t> vandal;
+};
+
+task<> life(sim_world& world, account& told, bool& is_closed_well, visitors who) {
     std::optional<logger> log;
     try {
         logger_options options = options_by(world);
@@ -155,8 +173,12 @@ task<> life(sim_world& world, account& told, bool& is_closed_well,
     for (std::uint32_t producer = 0; producer < count; ++producer) {
         producers.push_back(produce(on, producer, world.chance().between(1, 8)));
     }
-    if (somebody) {
-        producers.push_back(append_somebodys(world, fmt::format("/{}", name), *somebody));
+    const std::string path = fmt::format("/{}", name);
+    if (who.somebody) {
+        producers.push_back(append_somebodys(world, path, *who.somebody));
+    }
+    if (who.vandal) {
+        producers.push_back(destroy(world, path, *who.vandal, [&on] { forgive(on); }));
     }
     co_await when_all(std::move(producers));
     try {
@@ -181,10 +203,16 @@ bool reopen(sim_world& world) {
     }(fmt::format("/{}", name)));
 }
 
-std::optional<std::string> check(const sim_world& world, account& told, bool may_be_torn) {
-    const durable_log found = durable_log::read(world, name, true, may_be_torn);
+/// A log that a vandal was at has what was acknowledged as durable since, whatever else is wrong.
+std::optional<std::string> check(const sim_world& world, account& told, const visitors& had) {
+    const bool may_be_torn = had.somebody || had.vandal;
+    const durable_log found =
+        durable_log::read(world, name, true, may_be_torn, had.vandal.has_value());
     if (found.wrong) {
         return found.wrong;
+    }
+    if (had.vandal) {
+        return told.objection(found.all, {.may_be_torn = true, .in_any_order = true});
     }
     return told.objection(found.messages, {.kept = account::state::written});
 }
@@ -197,15 +225,18 @@ outcome play_logger(std::uint64_t seed, bool traces) {
     account told;
     outcome result;
     std::uint64_t evicted = 0;
-    bool had_somebody = false;
+    visitors had;
     const std::uint64_t lives = world.chance().between(1, 3);
     for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
         plan_outage(world);
         const std::optional<sim_crash> crash = plan_crash(world, 120);
         bool is_closed_well = false;
+        // Not both, as in the durable scenario.
         const auto somebody = somebody_of(seed, number);
-        had_somebody = had_somebody || somebody;
-        const bool has_ended = world.run(life(world, told, is_closed_well, somebody));
+        const visitors who{somebody, somebody ? std::nullopt : vandal_of(seed, number)};
+        had.somebody = who.somebody ? who.somebody : had.somebody;
+        had.vandal = who.vandal ? who.vandal : had.vandal;
+        const bool has_ended = world.run(life(world, told, is_closed_well, who));
         if (world.has_hung()) {
             result.violation = "the process hung";
             break;
@@ -222,7 +253,7 @@ outcome play_logger(std::uint64_t seed, bool traces) {
         if (!reopen(world)) {
             result.violation = "opening the log again did not come to an end";
         } else {
-            result.violation = check(world, told, had_somebody);
+            result.violation = check(world, told, had);
         }
         world.set_faults(options_of(seed, traces).faults);
     }

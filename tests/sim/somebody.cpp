@@ -3,6 +3,7 @@
 #include "sim_machine.hpp"
 
 #include <sapwood/file.hpp>
+#include <sapwood/file_sink.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <chrono>
@@ -59,13 +60,14 @@ std::optional<std::uint64_t> vandal_of(std::uint64_t seed, std::uint64_t life) n
 }
 
 task<> destroy(sim_world& world, std::string path, std::uint64_t seed,
-               std::function<void()> struck) {
+               std::function<void()> striking) {
     sim_random chance(seed);
     for (std::uint64_t left = chance.between(1, 2); left > 0; --left) {
         co_await sleep_for(std::chrono::microseconds(chance.below(20'000)));
         if (world.has_crashed()) {
             co_return;
         }
+        striking();
         detail::sim_files& files = world.machine().files;
         if (chance.one_in(3)) {
             (void)files.remove(AT_FDCWD, path, 0);
@@ -75,7 +77,33 @@ task<> destroy(sim_world& world, std::string path, std::uint64_t seed,
                 fd, chance.one_in(2) ? 0 : static_cast<std::int64_t>(chance.below(size + 1)));
             (void)files.close(fd);
         }
-        struck();
+    }
+}
+
+std::optional<std::uint64_t> rival_of(std::uint64_t seed, std::uint64_t life) noexcept {
+    sim_random chance(seed * 0xbf58476d1ce4e5b9 + life);
+    const std::uint64_t his = chance.next();
+    return chance.one_in(8) ? std::optional(his) : std::nullopt;
+}
+
+task<> contend(sim_world& world, std::string path, std::uint64_t seed,
+               std::function<void()> opened) {
+    sim_random chance(seed);
+    for (std::uint64_t left = chance.between(1, 6); left > 0; --left) {
+        co_await sleep_for(std::chrono::microseconds(chance.below(5000)));
+        if (world.has_crashed()) {
+            co_return;
+        }
+        try {
+            const file_sink_options options{.path = path, .numbered = true};
+            file_sink his = co_await file_sink::open(options);
+            if (!world.has_crashed()) {
+                opened();
+            }
+            co_await his.close();
+        } catch (const std::system_error&) {
+            // It is being written; or the disk fails.
+        }
     }
 }
 

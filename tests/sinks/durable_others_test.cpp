@@ -1,5 +1,6 @@
 // Durable logs to which somebody else appends: whatever he leaves, a log that is killed then and
 // opened again has every record that was acknowledged, under its number.
+#include "sim_machine.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
 
@@ -7,14 +8,20 @@
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/log_verifier.hpp>
 #include <sapwood/logger.hpp>
+#include <sapwood/numbered_line.hpp>
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sim_world.hpp>
+#include <sapwood/sleep.hpp>
 
 #include <chrono>
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <liburing.h>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 namespace {
 
@@ -73,6 +80,144 @@ task<> through_a_logger(std::string_view piece, durability level) {
     }
 }
 
+task<> cut_by_hand(std::uint64_t size) {
+    file other = co_await file::open(std::string(path), {.flags = O_WRONLY});
+    co_await other.truncate(size);
+    co_await other.close();
+}
+
+/// Of words, each with a space behind it.
+std::string_view first_of(std::string_view words) {
+    return words.substr(0, words.find(' '));
+}
+
+/// Two logs that do the same with words, a record each, with an interval that is never over.
+class a_pipeline {
+  public:
+    explicit a_pipeline(pipeline its) : log(std::move(its)) {}
+
+    pipeline log;
+
+    static task<a_pipeline> opened() {
+        pipeline_options options;
+        options.durable = durability::interval(1h);
+        const file_sink_options file{.path = path};
+        pipeline made = co_await pipeline::open(file, options);
+        co_return a_pipeline(std::move(made));
+    }
+
+    task<> write(std::string_view words) {
+        lsn place = lsn::none;
+        for (; !words.empty(); words.remove_prefix(first_of(words).size() + 1)) {
+            record item(sapwood::level::info, 1, first_of(words));
+            place = co_await log.append(std::move(item));
+        }
+        co_await log.written(place);
+    }
+
+    task<> sync() { return log.close(); }
+};
+
+class a_logger {
+  public:
+    explicit a_logger(logger its) : log(std::move(its)) {}
+
+    logger log;
+
+    static task<a_logger> opened() {
+        logger_options options;
+        options.crash_handler = false;
+        file_log_sink_options file{.path = std::string(path)};
+        file.durable = durability::interval(1h);
+        options.outputs.push_back({.sink = std::make_unique<file_log_sink>(file)});
+        logger made = co_await logger::on_this_loop(options);
+        co_return a_logger(std::move(made));
+    }
+
+    task<> write(std::string_view words) const {
+        for (; !words.empty(); words.remove_prefix(first_of(words).size() + 1)) {
+            log.info("{}", first_of(words));
+        }
+        bool is_there = false;
+        while (!is_there) {
+            try {
+                co_await log.flush();
+                is_there = true;
+            } catch (const std::system_error&) { // it is tried again
+            }
+            co_await sleep_for(is_there ? 0s : 1s);
+        }
+    }
+
+    task<> sync() const { return log.close(); }
+};
+
+/// The number and the last word of each whole line of a record, with a bar before marked ones; `-`
+/// for what is no such line.
+std::string outline(std::string_view text) {
+    std::string all;
+    while (!text.empty()) {
+        const std::string_view line = text.substr(0, text.find('\n'));
+        text.remove_prefix(line.size() + 1);
+        const auto parsed = numbered_line::parse(line);
+        if (parsed.is != numbered_line::state::whole) {
+            all += "- ";
+        } else if (parsed.place != lsn::none) {
+            all += fmt::format("{}{}{} ", parsed.is_marked ? "|" : "", to_number(parsed.place),
+                               line.substr(line.rfind(' ')));
+        }
+    }
+    return all;
+}
+
+bool is_write(const io_uring_sqe& sqe) {
+    return sqe.opcode == IORING_OP_WRITE;
+}
+
+/// Four lines of which the last two come in one write, and the file is cut after it has come or
+/// before; then a fifth.
+template <class Log>
+task<> write_and_be_cut(sim_world& world, bool before, std::uint64_t more, bool fails_to_read) {
+    Log log = co_await Log::opened();
+    co_await log.write("one ");
+    co_await log.write("two ");
+    const std::uint64_t two = world.contents(path)->size();
+    bool is_cut = false;
+    if (before) {
+        world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (is_write(sqe) && !std::exchange(is_cut, true)) {
+                auto& files = world.machine().files;
+                const int fd = files.open(AT_FDCWD, path, O_WRONLY, 0, 0);
+                (void)files.truncate(fd, static_cast<std::int64_t>(two - more));
+                (void)files.close(fd);
+            }
+            return std::nullopt;
+        });
+    }
+    co_await log.write("three four ");
+    if (!before) {
+        co_await cut_by_hand(two + more);
+    }
+    bool has_failed = !fails_to_read;
+    if (fails_to_read) {
+        world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            const bool fails =
+                sqe.opcode == IORING_OP_READ && sqe.len > 1 && !std::exchange(has_failed, true);
+            return fails ? std::optional(-EAGAIN) : std::nullopt;
+        });
+    }
+    co_await log.write("five ");
+    CHECK(has_failed);
+    co_await log.sync();
+}
+
+template <class Log>
+std::string outline_of_cut(bool before, std::uint64_t more, bool fails_to_read = false) {
+    sim_world world({.seed = 1});
+    CHECK(world.run(write_and_be_cut<Log>(world, before, more, fails_to_read)));
+    return outline(world.contents(path).value_or(""));
+}
+
 task<> expect_last(std::uint64_t last) {
     const file_sink_options options{.path = path, .numbered = true};
     file_sink sink = co_await file_sink::open(options);
@@ -109,5 +254,26 @@ TEST_SUITE("durable_others") {
 
     TEST_CASE("a piece of somebody's takes no acknowledged record of a logger with it") {
         expect_both(through_a_logger);
+    }
+
+    TEST_CASE("of what somebody has cut off that comes again, and no number twice in a file") {
+        for (const bool fails_to_read : {false, true}) {
+            CAPTURE(fails_to_read);
+            const auto expect = [&](std::uint64_t more, std::string_view wanted) {
+                CAPTURE(more);
+                CHECK(outline_of_cut<a_pipeline>(false, more, fails_to_read) == wanted);
+                CHECK(outline_of_cut<a_logger>(false, more, fails_to_read) == wanted);
+            };
+            expect(0, "|1 one 2 two |3 three 4 four 5 five ");
+            expect(20, "|1 one 2 two - |3 three 4 four 5 five ");
+            expect(70, "|1 one 2 two 3 three - |4 four 5 five ");
+        }
+    }
+
+    TEST_CASE("what was cut in the midst of a write comes again in a new segment, in its order") {
+        // The third line stands behind the rest of the second, and the fourth is whole.
+        const std::string_view wanted = "|1 one 2 two 3 three 4 four 5 five ";
+        CHECK(outline_of_cut<a_pipeline>(true, 5) == wanted);
+        CHECK(outline_of_cut<a_logger>(true, 5) == wanted);
     }
 }

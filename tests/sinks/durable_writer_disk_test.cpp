@@ -1,4 +1,5 @@
 // durable_writer: what it keeps, marks and syncs where operations on its file fail, on real files.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
@@ -107,6 +108,84 @@ TEST_SUITE("durable_writer_disk") {
         file_log_sink_options options{.path = "log"};
         options.unsynced_bytes_max = 8u << 20;
         CHECK_NOTHROW(file_log_sink{options});
+    }
+
+    TEST_CASE("a batch whose lines get long by their heads goes to the file in parts") {
+        for (const std::size_t part_that_fails : {0u, 2u}) {
+            CAPTURE(part_that_fails);
+            spoiled_log log;
+            log.loop.run([](spoiled_log& its, std::size_t failing) -> task<> {
+                co_await its.sink->open();
+                std::size_t longest = 0;
+                std::size_t parts = 0;
+                its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                    if (!is_write(sqe)) {
+                        return perform(sqe);
+                    }
+                    longest = std::max<std::size_t>(longest, sqe.len);
+                    return ++parts == failing ? std::optional(-EIO) : perform(sqe);
+                };
+                std::string lines;
+                while (lines.size() < 200'000) {
+                    lines += "x\n";
+                }
+                lines += std::string(2u << 20, 'y') + "\n";
+                const auto how = co_await write_to(*its.sink, lines);
+                CHECK(how.failure == (failing == 0
+                                          ? std::error_code()
+                                          : std::error_code(EIO, std::generic_category())));
+                if (failing != 0) { // whole lines, and it is known how many
+                    CHECK(how.kept > 0);
+                    CHECK(how.kept < 200'000);
+                    its.loop.ring().answer = perform;
+                    CHECK(!(co_await write_to(*its.sink, lines.substr(how.kept))).failure);
+                } else {
+                    CHECK(parts == 4); // 100,000 lines of 28 bytes, and the long one
+                    CHECK(longest == bytes_of(std::string(2u << 20, 'y')));
+                }
+                co_await its.sink->close();
+            }(log, part_that_fails));
+            const auto found = sapwood::log_verifier().verify({log.path});
+            CHECK(found.is_whole());
+            CHECK(found.lines == 100'001);
+        }
+    }
+
+    TEST_CASE("without memory for a part of a batch the parts before it are kept, and come once") {
+        for (const bool is_rotating : {false, true}) { // by its pieces
+            CAPTURE(is_rotating);
+            spoiled_log log;
+            rotating_log_sink rotated(rotating(log, 0));
+            log_sink& sink = is_rotating ? static_cast<log_sink&>(rotated) : *log.sink;
+            log.loop.run([](spoiled_log& its, log_sink& to) -> task<> {
+                co_await to.open();
+                const std::string first = "first\n";
+                const std::string lines = first + std::string(2u << 20, 'y') + "\n";
+                std::optional<test::failing_allocations> none;
+                its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                    const auto done = perform(sqe);
+                    if (is_write(sqe)) { // and nothing for the next part
+                        none.emplace(1);
+                    }
+                    return done;
+                };
+                std::size_t kept = 0;
+                try {
+                    co_await to.write(lines);
+                    kept = lines.size();
+                } catch (const write_error& error) {
+                    kept = error.bytes_kept;
+                } catch (const std::bad_alloc&) {
+                }
+                none.reset();
+                its.loop.ring().answer = perform;
+                co_await to.write(std::string_view(lines).substr(kept));
+                co_await to.close();
+            }(log, sink));
+            const auto found = sapwood::log_verifier().verify({log.path});
+            CHECK(found.is_whole());
+            CHECK(found.lines == 2);
+        }
     }
 
     TEST_CASE(
@@ -406,6 +485,28 @@ TEST_SUITE("durable_writer_disk") {
             }(sink, one, two));
             CHECK(contents_of(log.path) == (is_numbered ? numbered(2, two, true) : two + "\n"));
             CHECK(test::files_like(log.path).size() == 1);
+        }
+    }
+
+    TEST_CASE("a file that is rotated has lines of others on disk, too") {
+        for (const bool has_others : {false, true}) {
+            spoiled_log log;
+            rotating_log_sink sink(rotating(log, 40));
+            log.loop.run([](rotating_log_sink& its, spoiled_log& on, bool others) -> task<> {
+                co_await its.open();
+                co_await put(its, "one\n");
+                if (others) {
+                    std::ofstream(on.path, std::ios::app) << "by hand";
+                }
+                CHECK(on.syncs_from_now() == 0);
+                co_await put(its, "two\n");
+                // The new file and its name, twice; and what others have written.
+                CHECK(on.syncs == (others ? 4 : 3));
+                co_await its.close();
+            }(sink, log, has_others));
+            const auto before = test::files_like(log.path);
+            REQUIRE(before.size() == 1);
+            CHECK(contents_of(before[0]).ends_with(has_others ? "by hand\n" : " one\n"));
         }
     }
 

@@ -1,4 +1,5 @@
 // file_sink: what it makes of others who write to its file, cut it, or put one in its place.
+#include "support/allocations.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
 #include "support/spoiled_log.hpp"
@@ -609,6 +610,117 @@ TEST_SUITE("file_sink_others") {
                 ::close(std::exchange(locked, -1));
             }
         }
+    }
+
+    TEST_CASE("who only looks whether he may write the log does not keep it from its name") {
+        sapwood::sim_world world({.seed = 1});
+        CHECK(world.run([](sapwood::sim_world& on) -> task<> {
+            file_sink sink = co_await opened("/log", true);
+            int syncs = 0;
+            on.script([&](const io_uring_sqe& sqe) {
+                const bool fails = sqe.opcode == IORING_OP_FSYNC && ++syncs == 2;
+                return fails ? std::optional(-EIO) : std::nullopt;
+            });
+            const std::string line = numbered(1, "one");
+            bool has_failed = false;
+            try {
+                co_await sink.begin_segment(line, {}, lsn{1});
+            } catch (const std::system_error&) {
+                has_failed = true;
+            }
+            CHECK(has_failed);
+            CHECK(sink.is_unnamed());
+            on.script({});
+            file other = co_await file::open("/log", {.flags = O_RDWR | O_CREAT});
+            CHECK(!other.try_lock());
+            auto leaving = sapwood::spawn([](file& his) -> task<> {
+                co_await sapwood::sleep_for(std::chrono::milliseconds(100));
+                his.unlock();
+            }(other));
+            co_await sink.begin_segment({}, {}, lsn::none);
+            CHECK(!sink.is_unnamed());
+            CHECK(on.contents("/log") == line);
+            CHECK(on.contents("/log.0000000000000001-2") == ""); // his
+            co_await leaving;
+            co_await other.close();
+            co_await sink.close();
+        }(world)));
+    }
+
+    TEST_CASE("what an attempt at a segment has left is not taken for a killed writer's") {
+        for (const bool is_gone : {false, true}) { // when somebody removes the log
+            sapwood::sim_world world({.seed = 1});
+            CHECK(world.run([](sapwood::sim_world& on, bool gone) -> task<> {
+                file_sink sink = co_await opened("/log", true);
+                on.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    if (sqe.opcode == IORING_OP_FSYNC) {
+                        return -EIO;
+                    }
+                    const bool refuses =
+                        sqe.opcode == IORING_OP_UNLINKAT && on.contents("/log.next");
+                    return refuses ? std::optional(-EROFS) : std::nullopt;
+                });
+                const std::string one = numbered(1, "one");
+                bool has_failed = false;
+                try {
+                    co_await sink.begin_segment(one, {}, lsn{1});
+                } catch (const std::system_error&) {
+                    has_failed = true;
+                }
+                CHECK(has_failed);
+                CHECK(on.contents("/log.next") == numbered(1, "one"));
+                on.script({});
+                if (gone) {
+                    co_await sapwood::remove_file("/log.next");
+                    on.put("/log.next", numbered(5, "five")); // another one's
+                }
+                co_await sapwood::remove_file("/log");
+                (void)co_await sink.reopen();
+                CHECK(on.contents("/log") == (gone ? numbered(5, "five") : ""));
+                CHECK(!on.contents("/log.next"));
+                co_await sink.close();
+            }(world, is_gone)));
+        }
+    }
+
+    CO_TEST_CASE("a segment that had to be begun tells what was cut off the file before it") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        file_sink sink = co_await opened(path, true);
+        const std::string one = numbered(1, "one");
+        co_await sink.write(one);
+        std::filesystem::resize_file(path, 5);
+        co_await sink.end_cut_line();
+        co_await sink.begin_segment(one, {}, lsn{1});
+        const log_news news = co_await sink.follow();
+        CHECK(news.text == fmt::format("somebody has cut {} bytes off {}", one.size() - 5, path));
+        CHECK(sink.counts().truncated == 1);
+        co_await sink.close();
+    }
+
+    TEST_CASE("without memory to close the file before it, a segment is the log all the same") {
+        spoiled_log log;
+        log.loop.run([](spoiled_log& its) -> task<> {
+            file_sink sink = co_await opened(its.path, true);
+            const std::string one = numbered(1, "one");
+            co_await sink.write(one);
+            std::optional<test::failing_allocations> none;
+            its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                none.reset();
+                const auto done = perform(sqe);
+                if (is_rename(sqe) && !std::filesystem::exists(its.path)) { // it was set aside
+                    none.emplace(1);
+                }
+                return done;
+            };
+            const std::string two = numbered(2, "two");
+            co_await sink.begin_segment(two, {}, lsn{2});
+            CHECK(!sink.is_unnamed());
+            CHECK(contents_of(its.path) == two);
+            CHECK(contents_of(its.path + ".0000000000000002") == one);
+            CHECK(!std::filesystem::exists(its.path + ".next"));
+            co_await sink.close();
+        }(log));
     }
 
     TEST_CASE("what has the name of a segment in the making is not written to") {

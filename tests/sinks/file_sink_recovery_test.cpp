@@ -248,6 +248,29 @@ TEST_SUITE("file_sink_recovery") {
         }(path));
     }
 
+    CO_TEST_CASE("numbers go on behind all that are there, also where some came again") {
+        // Cut behind 7, and killed while what was not synced came again.
+        const std::string good = lines(1, 7) + numbered(1, "again", true) + numbered(2, "again");
+        co_await check(good, "half of a line", 7);
+    }
+
+    TEST_CASE("behind the last mark a batch is seen whole, however long its last record is") {
+        std::string good = numbered(1, "marked", true);
+        std::uint64_t number = 2;
+        while (good.size() < (1u << 20)) {
+            good += numbered(number++, std::string(10'000, 'x'));
+        }
+        std::string bad;
+        std::uint64_t next = number;
+        while (bad.size() < (3u << 20)) {
+            bad += numbered(next++, std::string(10'000, 'y'));
+        }
+        bad.replace(0, 8192, std::string(8192, '\0')); // a hole, as a power cut leaves it
+        bad += numbered(next, std::string(6u << 20, 'z'));
+        sapwood::test::loop_with_writes loop(&sapwood::test::perform);
+        loop.run(check(good, bad, number - 1));
+    }
+
     CO_TEST_CASE("what stands above a mark was on disk: damage there is not an open's to touch") {
         std::string wrong = numbered(2, "text");
         wrong[30] ^= 1;
@@ -400,7 +423,7 @@ TEST_SUITE("file_sink_recovery") {
         }
     }
 
-    CO_TEST_CASE("what is called as a segment, and is no file or another writer's, stays there") {
+    CO_TEST_CASE("what is called as a segment, and is no file, stays there") {
         const temporary_directory folder;
         const std::string path = folder / "log";
         fill(path, lines(1, 5));
@@ -408,12 +431,29 @@ TEST_SUITE("file_sink_recovery") {
         std::filesystem::create_directory(next);
         CHECK(co_await opened_and_closed(path) == outcome{5, 0});
         CHECK(std::filesystem::is_directory(next));
-        std::filesystem::remove(next);
-        const sapwood::file_sink_options others{.path = next, .numbered = true};
-        file_sink other = co_await file_sink::open(others);
-        CHECK(co_await opened_and_closed(path) == outcome{5, 0});
-        CHECK(std::filesystem::exists(next));
-        co_await other.close();
+    }
+
+    CO_TEST_CASE(
+        "who finds or makes a file while the log's writer is between two names is refused") {
+        for (const std::string_view others : {""sv, "somebody's\n"sv}) {
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            fill(path, others);
+            const std::string next = path + ".next";
+            const sapwood::file_sink_options between{.path = next, .numbered = true};
+            file_sink writer = co_await file_sink::open(between);
+            std::string failure;
+            try {
+                (void)co_await opened_and_closed(path);
+            } catch (const std::system_error& error) {
+                failure = error.what();
+            }
+            CHECK(failure.find(next + " for writing") != std::string::npos);
+            CHECK(failure.find("is writing it already") != std::string::npos);
+            CHECK(std::filesystem::exists(next));
+            CHECK(contents_of(path) == others);
+            co_await writer.close();
+        }
     }
 
     CO_TEST_CASE(
@@ -428,6 +468,17 @@ TEST_SUITE("file_sink_recovery") {
             CHECK(contents_of(path) == lines(4, 6));
             CHECK(!std::filesystem::exists(path + ".next"));
             CHECK(contents_of(path + ".0000000000000004-2") == others);
+        }
+        // The same before the log had anything on disk.
+        for (const std::string_view others : {""sv, "somebody's\n"sv}) {
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            fill(path + ".0000000000000001", lines(1, 2));
+            fill(path + ".next", lines(1, 3));
+            fill(path, others);
+            CHECK(co_await opened_and_closed(path) == outcome{3, 0});
+            CHECK(contents_of(path) == lines(1, 3));
+            CHECK(contents_of(path + ".0000000000000001-2") == others);
         }
     }
 

@@ -11,9 +11,11 @@
 #include <fmt/format.h>
 #include <string>
 #include <string_view>
+#include <sys/resource.h>
 
 namespace {
 
+using namespace std::string_literals;
 using sapwood::damaged_piece;
 using sapwood::log_verifier;
 using sapwood::lsn;
@@ -38,6 +40,14 @@ std::string lines(std::uint64_t first, std::uint64_t last) {
 verified_log verified(const std::string& path) {
     log_verifier verifier;
     return verifier.verify(log_verifier::segments_of(path));
+}
+
+/// The most memory that this process has had.
+std::uint64_t peak_bytes() {
+    struct ::rusage used {};
+
+    ::getrusage(RUSAGE_SELF, &used);
+    return static_cast<std::uint64_t>(used.ru_maxrss) << 10;
 }
 
 verified_log verified_text(std::string_view text) {
@@ -220,6 +230,55 @@ TEST_SUITE("log_verifier") {
         }
         CHECK(verified_text(text).is_whole());
         CHECK(verified_text(text).lines == 40);
+    }
+
+    TEST_CASE("a line of many blocks is what a short one is: whole, broken, foreign or torn") {
+        const std::string text(5 << 20, 'x');
+        const std::string whole = numbered(2, "2026-11-21 22:39:56.123 8#3 info " + text);
+        std::string broken = whole;
+        broken[4 << 20] ^= 1;
+        const std::string foreign = text + "\n";
+        const auto log = verified_text(line(1) + whole + broken + foreign + line(3) + whole);
+        CHECK(log.lines == 3);
+        CHECK(log.repeated == 1);
+        CHECK(log.producers.at(8).count == 1);
+        CHECK(log.producers.at(8).first_sequence == 3);
+        REQUIRE(log.damaged.size() == 2);
+        CHECK(log.damaged[0].is == damaged_piece::kind::broken);
+        CHECK(log.damaged[0].offset == line(1).size() + whole.size());
+        CHECK(log.damaged[0].bytes == whole.size());
+        CHECK(log.damaged[1].is == damaged_piece::kind::foreign);
+        CHECK(log.damaged[1].bytes == foreign.size());
+        CHECK(log.damaged[1].line == 4);
+        CHECK(log.segments.back().bytes ==
+              line(1).size() + 3 * whole.size() + foreign.size() + line(3).size());
+        const auto torn = verified_text(line(1) + whole.substr(0, 3 << 20));
+        REQUIRE(torn.damaged.size() == 1);
+        CHECK(torn.damaged[0].is == damaged_piece::kind::torn);
+        CHECK(torn.damaged[0].bytes == 3 << 20);
+    }
+
+    TEST_CASE("space of many blocks that was preallocated is no damage, and a piece before it is") {
+        const std::string first = line(1);
+        for (const std::string& piece : {""s, "torn"s}) {
+            CAPTURE(piece);
+            std::string text = first + piece;
+            text.resize(5 << 20, '\0');
+            const auto log = verified_text(text);
+            CHECK(log.damaged_pieces == piece.size() / 4);
+            CHECK(log.damaged_bytes == piece.size());
+            CHECK(log.segments[0].preallocated_bytes == text.size() - first.size() - piece.size());
+        }
+    }
+
+    TEST_CASE("a line of gigabytes takes no memory") {
+        const temporary_directory folder;
+        fill(folder / "log", line(1));
+        std::filesystem::resize_file(folder / "log", (1u << 30) + 1); // zeros that take no space
+        const auto before = peak_bytes();
+        const auto log = verified(folder / "log");
+        CHECK(log.damaged_bytes == (1u << 30) + 1 - line(1).size());
+        CHECK(peak_bytes() - before < 64u << 20);
     }
 
     TEST_CASE("a log that cannot be read is an error that names it") {

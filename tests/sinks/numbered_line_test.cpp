@@ -3,8 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -76,6 +79,56 @@ TEST_SUITE("numbered_line") {
         }
         CHECK(numbered_line::parse("0000000000000042 9ae0daaf text").is ==
               numbered_line::state::broken);
+    }
+
+    TEST_CASE("a line in parts is what it is in one piece, wherever it is parted") {
+        const std::string whole = numbered(7, "a line of some length", true);
+        std::string line = whole.substr(0, whole.size() - 1);
+        const auto parted = [&](std::size_t first, std::size_t second) {
+            sapwood::numbered_line_parts parts;
+            parts.add(std::string_view(line).substr(0, first));
+            parts.add(std::string_view(line).substr(first, second - first));
+            parts.add(std::string_view(line).substr(second));
+            return parts.parse();
+        };
+        for (std::size_t first = numbered_line::head_bytes; first < line.size(); ++first) {
+            const auto found = parted(first, (first + line.size()) / 2);
+            CHECK(found.is == numbered_line::state::whole);
+            CHECK(found.is_marked);
+            CHECK(found.place == lsn{7});
+        }
+        for (const std::size_t at : {30u, 40u}) { // in the first part, and behind it
+            for (const char wrong : {'\0', 'x'}) {
+                std::string other = line;
+                std::swap(line, other);
+                line[at] = wrong;
+                CHECK(parted(35, 38).is == numbered_line::state::broken);
+                std::swap(line, other);
+            }
+        }
+        line.insert(0, "x");
+        CHECK(parted(35, 38).is == numbered_line::state::foreign);
+        line[37] = '\0';
+        CHECK(parted(35, 38).is == numbered_line::state::broken);
+    }
+
+    TEST_CASE("of lines those are present whose numbers come first, in their order") {
+        const std::string lines = numbered(3, "three") + numbered(4, "four") + numbered(5, "five");
+        const std::size_t each = numbered(4, "four").size();
+        const auto taken = [&](std::vector<lsn> present) {
+            std::span<const lsn> rest = present;
+            const std::size_t bytes = sapwood::take_present(lines, rest);
+            return std::pair(bytes, rest.size());
+        };
+        CHECK(taken({}) == std::pair(0 * each, std::size_t{0}));
+        CHECK(taken({lsn{3}}) == std::pair(each + 1, std::size_t{0}));
+        CHECK(taken({lsn{3}, lsn{4}}) == std::pair(2 * each + 1, std::size_t{0}));
+        CHECK(taken({lsn{3}, lsn{4}, lsn{5}}) == std::pair(lines.size(), std::size_t{0}));
+        CHECK(taken({lsn{3}, lsn{5}}) == std::pair(each + 1, std::size_t{1}));
+        CHECK(taken({lsn{4}, lsn{5}}) == std::pair(0 * each, std::size_t{2}));
+        CHECK(taken({lsn{3}, lsn{4}, lsn{5}, lsn{6}}) == std::pair(lines.size(), std::size_t{1}));
+        std::span<const lsn> none;
+        CHECK(sapwood::take_present("a line without a head\n", none) == 0);
     }
 
     TEST_CASE("heads count across every number of digits") {

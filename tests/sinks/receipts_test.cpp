@@ -1,5 +1,7 @@
 // receipt_board: who waits for a place in the log is told when it is reached, lost, or over, and
 // not before.
+#include "support/allocations.hpp"
+
 #include <sapwood/receipts.hpp>
 
 #include <doctest/doctest.h>
@@ -130,6 +132,7 @@ TEST_SUITE("receipts") {
         constexpr std::uint64_t count = 70;
         for (std::uint64_t i = 1; i <= count; ++i) {
             board.lose({lsn{10 * i}, lsn{10 * i + 1}});
+            board.reach(lsn{10 * i + 5});
         }
         board.reach(lsn{10'000});
         for (std::uint64_t i = 1; i <= count; ++i) {
@@ -144,6 +147,40 @@ TEST_SUITE("receipts") {
             CHECK(!is_lost(board, 10 * i + 2));
         }
         CHECK(!is_lost(board, 9));
+    }
+
+    TEST_CASE("however many are lost ahead, what is between them is awaited as before") {
+        receipt_board board;
+        probe between(board, 15);
+        for (std::uint64_t i = 1; i <= 200; ++i) {
+            board.lose({lsn{10 * i}, lsn{10 * i + 1}});
+        }
+        CHECK(between.outcome() == "");
+        CHECK(!board.is_settled(lsn{25}));
+        board.reach(lsn{10'000});
+        CHECK(between.outcome() == "ok");
+        for (std::uint64_t i = 1; i <= 200; ++i) {
+            CAPTURE(i);
+            CHECK(is_lost(board, 10 * i));
+            CHECK(is_lost(board, 10 * i + 1));
+            CHECK(!is_lost(board, 10 * i + 2));
+        }
+    }
+
+    TEST_CASE("without memory for more losses the newest become one: none counts as kept") {
+        receipt_board board;
+        for (std::uint64_t i = 1; i <= 64; ++i) {
+            board.lose({lsn{10 * i}, lsn{10 * i + 1}});
+        }
+        {
+            const sapwood::test::failing_allocations failing(1);
+            board.lose({lsn{650}, lsn{651}});
+            CHECK(failing.struck());
+        }
+        CHECK(is_lost(board, 640));
+        CHECK(is_lost(board, 645));
+        CHECK(is_lost(board, 651));
+        CHECK(!is_lost(board, 635));
     }
 
     TEST_CASE("the end tells everybody why, but those whose place was reached before") {

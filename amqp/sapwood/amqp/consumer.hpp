@@ -42,8 +42,7 @@ class consumer {
     [[nodiscard]] task<std::size_t> next_many(std::vector<delivery>& out, std::size_t max,
                                               time_span linger = {});
 
-    /// No more come. What was delivered and not taken by next() goes back to the queue when the
-    /// channel is closed.
+    /// No more come. What was delivered and not taken by next() goes back to the queue.
     [[nodiscard]] task<> cancel();
 
   private:

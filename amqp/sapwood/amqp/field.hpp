@@ -19,8 +19,12 @@ struct field_value;
 using table = std::vector<field>;
 using list = std::vector<field_value>;
 
-/// A table in a table in a table ..., at most: what a peer sends deeper is refused.
+// Of a table that comes: what is more is left out (properties::are_headers_left_out).
+
+/// A table in a table in a table ...
 inline constexpr int table_depth_max = 16;
+/// In all of them.
+inline constexpr int table_values_max = 1024;
 
 struct field_value {
     using any = std::variant<std::monostate, bool, std::int64_t, double, std::string, list, table>;

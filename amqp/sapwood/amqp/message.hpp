@@ -23,6 +23,9 @@ struct properties {
     std::string content_type;
     std::string content_encoding;
     table headers;
+    /// It has headers that are not shown: deeper than table_depth_max, more values than
+    /// table_values_max, or such as nobody can read.
+    bool are_headers_left_out = false;
     /// Survives the broker's restart, in a durable queue.
     bool is_persistent = false;
     std::uint8_t priority = 0;
