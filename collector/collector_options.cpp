@@ -52,6 +52,26 @@ void require_securable(const listen_options& listener, const tls_options& tls) {
     }
 }
 
+/// The second of two that are at one place could not listen. Port 0 is another one each time, and
+/// sockets that are inherited are there.
+void require_own_places(const std::vector<listen_options>& listeners) {
+    const auto is_own = [](const listen_options& each) {
+        return !each.inherited.empty() || each.inherited_fd >= 0 || each.at.family() == AF_UNSPEC ||
+               (each.at.family() != AF_UNIX && each.at.port() == 0);
+    };
+    for (const listen_options& each : listeners) {
+        const auto is_at_same = [&](const listen_options& other) {
+            return !is_own(other) && other.at == each.at &&
+                   (each.at.family() == AF_UNIX || other.is_stream() == each.is_stream());
+        };
+        const std::span before(listeners.data(), &each);
+        if (!is_own(each) && std::ranges::any_of(before, is_at_same)) {
+            throw std::invalid_argument(
+                fmt::format("{} is said twice: only one can listen there", each.at.to_string()));
+        }
+    }
+}
+
 /// Two pipelines would write into each other's lines.
 void require_own_paths(const std::vector<named_log_options>& logs) {
     std::vector<std::filesystem::path> paths;
@@ -148,6 +168,7 @@ void require_valid(const collector_options& options) {
     }
     require_own_paths(options.logs);
     require_logs(options.tokens, names);
+    require_own_places(options.listeners);
     for (const listen_options& each : options.listeners) {
         if (!each.log.empty() && std::ranges::find(names, each.log) == names.end()) {
             throw std::invalid_argument(fmt::format("{} is to write to log {}, which there is not",

@@ -21,8 +21,8 @@ http_plan plan_for_log(const http_head& head, intake& shared, std::string_view n
         made.as = &native_query_interface;
         return made;
     }
-    if (head.method != http_method::post && head.method != http_method::put) {
-        return {.status = 405, .reason = "POST records to this path", .allow = "GET, POST, PUT"};
+    if (head.method != http_method::post) {
+        return {.status = 405, .reason = "POST records to this path", .allow = "GET, POST"};
     }
     made.coding = head.coding;
     if (!can_decompress(head.coding)) {
@@ -98,7 +98,10 @@ http_plan plan_for(const http_head& head, intake& shared, browser_guard guard) {
         shared.access.needs_token()) {
         const auto* const who = shared.access.find(head.authorization);
         if (who == nullptr) {
-            return refused(made, 401, "a token is needed: Authorization: Bearer ...");
+            return refused(made, 401,
+                           head.authorization.empty()
+                               ? "a token is needed: Authorization: Bearer ..."
+                               : "this token is none that is known here");
         }
         if (made.log != nullptr && !may_write(who->token, made.log->name())) {
             return refused(made, 403, "this token is not for this log");

@@ -20,6 +20,10 @@ constexpr std::size_t name_bytes_max = 64;
 constexpr std::size_t piece_bytes = 256u << 10;
 constexpr std::size_t queue_bytes_min = 1u << 20;
 
+/// Far less than anybody can want: it was meant in other units.
+constexpr std::uint64_t segment_bytes_min = 1000;
+constexpr std::size_t preallocated_bytes_min = 4096;
+
 ack_level default_ack_of(const named_log_options& options) {
     if (options.ack == ack_level::durable && options.durable.is_none()) {
         throw std::invalid_argument(fmt::format(
@@ -114,6 +118,16 @@ void require_valid(const named_log_options& options) {
             "log {}: preallocate_bytes is for logs that are synced and whose format is text: what "
             "a crash leaves behind the last line of another cannot be told from lines",
             options.name));
+    }
+    if (options.segment_bytes_max != 0 && options.segment_bytes_max < segment_bytes_min) {
+        throw std::invalid_argument(
+            fmt::format("log {}: segment_bytes is {} at least, or each few records are a file",
+                        options.name, segment_bytes_min));
+    }
+    if (options.preallocated_bytes != 0 && options.preallocated_bytes < preallocated_bytes_min) {
+        throw std::invalid_argument(
+            fmt::format("log {}: preallocate_bytes is {} at least, as 1048576 is", options.name,
+                        preallocated_bytes_min));
     }
     if (options.preallocated_bytes > file_sink_options::preallocated_bytes_max) {
         throw std::invalid_argument(fmt::format("log {}: preallocate_bytes is {} at most",

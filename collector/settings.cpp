@@ -38,7 +38,36 @@ mode_t parse_mode(std::string_view text, std::string_view option) {
     return mode;
 }
 
-void set_place(listen_options& of, std::string_view text) {
+namespace {
+
+endpoint place_of(std::string_view text, bool is_unix) {
+    constexpr std::string_view prefix = "unix:";
+    if (text.starts_with(prefix)) {
+        return endpoint::parse(text);
+    }
+    if (is_unix && text.starts_with('@')) {
+        return endpoint::unix_abstract(text.substr(1));
+    }
+    if (is_unix || text.find('/') != text.npos || text.starts_with('.')) {
+        return endpoint::unix_path(text);
+    }
+    try {
+        return endpoint::parse(text);
+    } catch (const std::system_error&) {
+        if (text.find('%') != text.npos) {
+            throw; // of its interface it is said what is wrong
+        }
+        throw std::invalid_argument(
+            fmt::format("{} is no place to listen at: say an address in numbers and a port, as "
+                        "127.0.0.1:8514 or [::1]:8514, a path, as /run/log.sock or ./log.sock, or "
+                        "fd:NAME; names are not looked up, and localhost is 127.0.0.1",
+                        text.empty() ? "nothing" : text));
+    }
+}
+
+} // namespace
+
+void set_place(listen_options& of, std::string_view text, bool is_unix) {
     if (constexpr std::string_view inherited = "fd:"; text.starts_with(inherited)) {
         of.inherited = text.substr(inherited.size());
         if (of.inherited.empty()) {
@@ -47,8 +76,7 @@ void set_place(listen_options& of, std::string_view text) {
         }
         return;
     }
-    of.at = text.starts_with('/') || text.starts_with('.') ? endpoint::unix_path(text)
-                                                           : endpoint::parse(text);
+    of.at = place_of(text, is_unix);
 }
 
 std::chrono::seconds age_of_days(double days, std::string_view option) {
@@ -140,6 +168,7 @@ void set_limit(collector_options& options, std::string_view text, std::string_vi
     const auto equals = std::min(text.find('='), text.size());
     const std::string_view name = text.substr(0, equals);
     const std::string_view value = text.substr(std::min(equals + 1, text.size()));
+    const std::string_view shown = value.empty() ? "nothing" : value;
     std::string known;
     for (const size_limit& each : size_limits()) {
         if (each.name == name) {
@@ -149,7 +178,7 @@ void set_limit(collector_options& options, std::string_view text, std::string_vi
                 number > each.most) {
                 throw std::invalid_argument(fmt::format(
                     "{} {}: a whole number, more than nothing and at most {}, is needed, not {}",
-                    option, name, each.most, value));
+                    option, name, each.most, shown));
             }
             if (number < each.least) {
                 throw std::invalid_argument(fmt::format("{} {}: at least {} is needed, not {}",
@@ -161,6 +190,10 @@ void set_limit(collector_options& options, std::string_view text, std::string_vi
     }
     for (const time_limit& each : time_limits()) {
         if (each.name == name) {
+            if (value.empty()) {
+                throw std::invalid_argument(
+                    fmt::format("{} {}: a number of seconds is needed, not nothing", option, name));
+            }
             each.of(options) = parse_seconds(value, fmt::format("{} {}", option, name));
             if (each.of(options) == clock::duration::zero()) {
                 throw std::invalid_argument(fmt::format(

@@ -17,8 +17,9 @@ namespace sapwood::collector {
 [[nodiscard]] mode_t parse_mode(std::string_view text, std::string_view option);
 
 /// Where a listener is: an address and port, a path, or `fd:NAME`, a socket that is inherited.
-/// Throws std::system_error or std::invalid_argument.
-void set_place(listen_options& of, std::string_view text);
+/// What only listens at Unix sockets takes every other text for a path, an abstract name behind
+/// `@`. Throws std::system_error or std::invalid_argument.
+void set_place(listen_options& of, std::string_view text, bool is_unix = false);
 
 /// Throws std::invalid_argument where it is none that files could have.
 [[nodiscard]] std::chrono::seconds age_of_days(double days, std::string_view option);

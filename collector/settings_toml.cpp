@@ -2,12 +2,16 @@
 #include "settings.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <fmt/format.h>
 #include <limits>
 #include <optional>
 #include <stdexcept>
+#include <sys/stat.h>
+#include <system_error>
 #include <toml++/toml.h>
+#include <unistd.h>
 #include <utility>
 
 namespace sapwood::collector {
@@ -316,6 +320,16 @@ void read_tls(section at, tls_options& tls) {
     at.finish();
 }
 
+/// What toml++ does not say of a file that it cannot open; 0 of one that it can.
+int why_unreadable(const std::string& path) noexcept {
+    struct ::stat found {};
+
+    if (::stat(path.c_str(), &found) != 0 || ::access(path.c_str(), R_OK) != 0) {
+        return errno;
+    }
+    return S_ISDIR(found.st_mode) ? EISDIR : 0;
+}
+
 void read_access(section at, collector_options& options) {
     if (const auto tokens = at.text("tokens")) {
         options.tokens = read_tokens(*tokens);
@@ -332,6 +346,10 @@ bool can_read_settings() noexcept {
 }
 
 collector_options read_settings(const std::string& path) {
+    if (const int error = why_unreadable(path); error != 0) {
+        throw std::invalid_argument(fmt::format("cannot read settings from {}: {}", path,
+                                                std::generic_category().message(error)));
+    }
     toml::table file;
     try {
         file = toml::parse_file(path);

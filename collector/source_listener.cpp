@@ -11,6 +11,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <fmt/format.h>
 #include <new>
 #include <string_view>
 #include <sys/socket.h>
@@ -200,11 +202,25 @@ class datagram_listener final : public source_listener {
 std::unique_ptr<source_listener> listen_at(const listen_options& options, named_log& to,
                                            owned_fd inherited,
                                            const std::shared_ptr<const tls_context>& tls) {
-    if (options.is_stream()) {
-        return std::make_unique<stream_listener>(options, to, std::move(inherited),
-                                                 is_secured(options, tls != nullptr), tls);
+    try {
+        if (options.is_stream()) {
+            return std::make_unique<stream_listener>(options, to, std::move(inherited),
+                                                     is_secured(options, tls != nullptr), tls);
+        }
+        return std::make_unique<datagram_listener>(options, to, std::move(inherited));
+    } catch (const std::system_error& failure) {
+        const auto folder = std::filesystem::path(options.at.path()).parent_path();
+        std::error_code unknown;
+        if (failure.code() == std::errc::no_such_file_or_directory && !folder.empty() &&
+            !std::filesystem::exists(folder, unknown)) {
+            throw std::system_error(
+                failure.code(),
+                fmt::format("{} cannot be made, for there is no folder {}: make it, "
+                            "or say another path",
+                            options.at.to_string(), folder.string()));
+        }
+        throw;
     }
-    return std::make_unique<datagram_listener>(options, to, std::move(inherited));
 }
 
 } // namespace sapwood::collector

@@ -29,7 +29,7 @@ for ((i = 0; i < 100; ++i)); do
     }
     sleep 0.05
 done
-address=$(sed -n 's/^listening on //p' "$work/out")
+address=$(sed -n 's/^listening for HTTP on //p' "$work/out")
 echo "sapwood serve listens on $address"
 
 cat >"$work/post.py" <<'END'

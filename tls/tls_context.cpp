@@ -9,6 +9,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 namespace sapwood {
@@ -17,9 +18,14 @@ namespace {
 
 /// What OpenSSL says of the last failure.
 std::string last_words() {
+    const unsigned long first = ERR_peek_error();
     const unsigned long error = ERR_peek_last_error();
     const char* const reason = ERR_reason_error_string(error);
     std::string text = reason != nullptr ? reason : "unknown reason";
+    if (first != 0 && ERR_GET_LIB(first) == ERR_LIB_SYS) {
+        // What stands above it says only that a system call has failed.
+        text = std::generic_category().message(ERR_GET_REASON(first));
+    }
     ERR_clear_error();
     return text;
 }

@@ -1,6 +1,7 @@
 // Messages to a broker (AMQP 0-9-1), one for each record, confirmed. An attempt that was given up
 // goes on where it was: what is in the channel's window is not published again.
 #include "send_target.hpp"
+#include "words_of.hpp"
 
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
@@ -105,7 +106,7 @@ send_answer amqp_target::answer_to(const std::system_error& failure) {
                                    failure.code() != amqp::errc::connection_lost &&
                                    failure.code() != amqp::errc::no_heartbeat;
     return send_answer(is_word_of_broker ? send_answer::kind::hopeless : send_answer::kind::again,
-                       failure.what());
+                       words_of(failure));
 }
 
 std::uint64_t amqp_target::taken_of_unfinished() const noexcept {

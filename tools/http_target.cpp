@@ -1,6 +1,7 @@
 #include "http_response.hpp"
 #include "secured_peer.hpp"
 #include "send_target.hpp"
+#include "words_of.hpp"
 
 #include <sapwood/connect.hpp>
 #include <sapwood/escape.hpp>
@@ -120,7 +121,7 @@ class http_target final : public send_target {
             drop();
             is_broken_ = false;
             send_answer result(is_hopeless(error.code()) ? kind::hopeless : kind::again,
-                               error.what());
+                               words_of(error));
             result.is_doubtful = is_begun;
             co_return result;
         } catch (const cancelled&) {

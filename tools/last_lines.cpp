@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <limits>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <sys/stat.h>
 #include <system_error>
@@ -319,6 +321,17 @@ void show_older(std::vector<log_file> older, std::uint64_t wanted, line_view& vi
     }
 }
 
+/// One cannot go backwards in anything else.
+void require_file(const std::string& path, int fd) {
+    struct ::stat status {};
+
+    if (::fstat(fd, &status) == 0 && !S_ISREG(status.st_mode)) {
+        throw std::runtime_error(fmt::format(
+            "{} is not a file, but {}", path,
+            S_ISDIR(status.st_mode) ? "a directory" : "a pipe or a device: try 'sapwood grep'"));
+    }
+}
+
 /// Whether the file has been renamed since it was opened as the present one.
 bool is_same_file(const std::string& path, int fd) {
     struct ::stat by_name {};
@@ -337,6 +350,7 @@ follow_point print_last_lines(const std::string& log, std::uint64_t wanted, bool
     closed_fd present(-1);
     try {
         present.fd = open_log(log);
+        require_file(log, present.fd);
     } catch (const std::system_error& error) {
         if (!is_followed || error.code() != std::errc::no_such_file_or_directory) {
             throw;

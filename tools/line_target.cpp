@@ -1,5 +1,6 @@
 #include "secured_peer.hpp"
 #include "send_target.hpp"
+#include "words_of.hpp"
 
 #include <sapwood/connect.hpp>
 #include <sapwood/sleep.hpp>
@@ -96,7 +97,7 @@ class line_target : public send_target {
             drop();
             using kind = send_answer::kind;
             send_answer answer(is_hopeless(error.code()) ? kind::hopeless : kind::again,
-                               error.what());
+                               words_of(error));
             answer.is_doubtful = is_begun;
             co_return answer;
         } catch (const cancelled&) {

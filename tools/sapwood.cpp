@@ -9,6 +9,8 @@
 #include "tree.hpp"
 #include "verify.hpp"
 
+#include <sapwood/escape.hpp>
+
 #include <CLI/CLI.hpp>
 
 #include <cerrno>
@@ -29,6 +31,14 @@ int run_chosen(const Commands&... all) {
     int status = 0;
     (void)((all.is_chosen() && (status = all.run(), true)) || ...);
     return status;
+}
+
+/// The first word of the command line, where it is no option and no command; empty otherwise.
+std::string unknown_command(const CLI::App& program, int argc, char** argv) {
+    const std::string first = argc > 1 ? argv[1] : "";
+    const auto all = program.get_subcommands(
+        [&first](const CLI::App* each) { return each->get_name() == first; });
+    return first.starts_with('-') || !all.empty() ? "" : first;
 }
 
 /// Who starts us may have closed these; then the first files and sockets that are opened would be
@@ -62,6 +72,12 @@ int main(int argc, char** argv) {
     const sapwood::tools::stats_command stats(program);
     const sapwood::tools::tree_command tree(program);
     const sapwood::tools::verify_command verify(program);
+    if (const std::string word = unknown_command(program, argc, argv); !word.empty()) {
+        std::string text = "sapwood: there is no command '";
+        sapwood::escape(word, text); // it goes to a terminal
+        std::fputs((text + "'; sapwood --help lists those that there are\n").c_str(), stderr);
+        return usage_error;
+    }
     try {
         program.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -35,7 +35,8 @@ std::string_view advice(const std::error_code& why) noexcept {
     if (what_to_do.empty() && failure.code().category() != tls_category()) {
         throw; // NOLINT(bugprone-exception-escape): called where it is handled
     }
-    std::string_view why = failure.what();
+    // Of what is no TLS OpenSSL says that its version is wrong.
+    std::string_view why = failure.code() == tls_errc::not_tls ? "" : failure.what();
     const std::string meaning = failure.code().message(); // which the new one adds again
     if (why.ends_with(meaning)) {
         why.remove_suffix(meaning.size());

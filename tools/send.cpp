@@ -1,5 +1,7 @@
 #include "send.hpp"
 
+#include "number_checks.hpp"
+#include "number_of.hpp"
 #include "record_sender.hpp"
 
 #include <sapwood/run.hpp>
@@ -36,10 +38,12 @@ void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_ve
     if (counts.taken == counts.read && !counts.trouble.empty()) {
         say(counts.trouble);
     } else if (counts.taken != counts.read) {
-        say(fmt::format("{} of {} records were not {}{}{}", counts.read - counts.taken, counts.read,
-                        done, counts.trouble.empty() ? "" : ": ", counts.trouble));
+        const std::uint64_t left = counts.read - counts.taken;
+        say(fmt::format("{} of {} {} not {}{}{}", left, number_of(counts.read, "record"),
+                        left == 1 ? "was" : "were", done, counts.trouble.empty() ? "" : ": ",
+                        counts.trouble));
     } else if (is_verbose) {
-        say(fmt::format("{} records {}", counts.taken, done));
+        say(fmt::format("{} {}", number_of(counts.taken, "record"), done));
     }
     if (counts.may_be_lost != 0) {
         say(fmt::format("a connection broke off: of the records sent, up to {} were not read, and "
@@ -47,7 +51,9 @@ void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_ve
                         counts.may_be_lost));
     }
     if (counts.sent_again != 0) {
-        say(fmt::format("{} records were sent again, and may be there twice", counts.sent_again));
+        say(fmt::format("{} sent again, and may be there twice",
+                        counts.sent_again == 1 ? "1 record was"
+                                               : number_of(counts.sent_again, "record") + " were"));
     }
     if (counts.was_interrupted) {
         say("interrupted; the rest of the input was not read");
@@ -100,7 +106,7 @@ send_command::send_command(CLI::App& program)
     command_
         ->add_option("--give-up-after", give_up_seconds_,
                      "Seconds without anything taken after which it ends; 0: it never does")
-        ->check(CLI::NonNegativeNumber)
+        ->check(is_no_seconds)
         ->capture_default_str()
         ->option_text("SECONDS");
     command_->add_flag("-v,--verbose", is_verbose_, "Say how many records there were");

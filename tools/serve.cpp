@@ -1,5 +1,6 @@
 #include "serve.hpp"
 
+#include "number_of.hpp"
 #include "service.hpp"
 
 #include <collector/collector.hpp>
@@ -23,7 +24,7 @@ namespace {
 using collector::collector_options;
 
 /// `[NAME=][plain:]WHERE`.
-collector::listen_options listener_of(collector::source_kind kind, std::string text) {
+collector::listen_options listener_of(collector::source_kind kind, std::string text, bool is_unix) {
     collector::listen_options made;
     made.kind = kind;
     if (const auto equals = text.find('=');
@@ -35,8 +36,18 @@ collector::listen_options listener_of(collector::source_kind kind, std::string t
         made.secured = collector::security::none;
         text.erase(0, plain.size());
     }
-    collector::set_place(made, text);
+    collector::set_place(made, text, is_unix);
     return made;
+}
+
+/// The same, or what is wrong with it, by the name of its option.
+collector::listen_options placed(collector::source_kind kind, const std::string& text,
+                                 std::string_view option, bool is_unix) {
+    try {
+        return listener_of(kind, text, is_unix);
+    } catch (const std::exception& wrong) {
+        throw std::invalid_argument(fmt::format("{}: {}", option, wrong.what()));
+    }
 }
 
 /// Values of `[PLACE=]VALUE`: those that name places, and those for all others.
@@ -105,10 +116,26 @@ std::string place_in(std::string_view text) {
     return std::string(text);
 }
 
-/// What its log would be made in is there, and ours to write in.
+std::string folder_of(const collector::named_log_options& log) {
+    const auto parent = std::filesystem::path(log.path).parent_path();
+    return parent.empty() ? "." : parent.string();
+}
+
+/// What its log would be made in is there.
 void require_folder(const collector::named_log_options& of) {
-    const auto parent = std::filesystem::path(of.path).parent_path();
-    const std::string folder = parent.empty() ? "." : parent.string();
+    const std::string folder = folder_of(of);
+    std::error_code unknown;
+    if (!std::filesystem::exists(folder, unknown) && !unknown) {
+        throw std::invalid_argument(
+            fmt::format("log {} is to be at {}, and there is no folder {}: make it, or say another "
+                        "path",
+                        of.name, of.path, folder));
+    }
+}
+
+/// ... and ours to write in.
+void require_own_folder(const collector::named_log_options& of) {
+    const std::string folder = folder_of(of);
     if (::access(folder.c_str(), W_OK | X_OK) != 0 || !std::filesystem::is_directory(folder)) {
         throw std::invalid_argument(fmt::format(
             "log {} is to be at {}, and there is no folder {} that this user may write in: make "
@@ -171,10 +198,10 @@ void serve_command::add_listeners(collector_options& to) const {
     using collector::source_kind;
     of_places modes(modes_, "--mode");
     of_places users(users_, "--unix-allow");
-    const auto listen = [&](source_kind kind, const std::vector<std::string>& places,
-                            bool is_unix = false) {
+    const auto listen = [&](std::string_view option, source_kind kind,
+                            const std::vector<std::string>& places, bool is_unix = false) {
         for (const std::string& each : places) {
-            collector::listen_options made = listener_of(kind, each);
+            collector::listen_options made = placed(kind, each, option, is_unix);
             const std::string place = place_in(each);
             modes.of(place, [&made](std::string_view text) {
                 made.mode = collector::parse_mode(text, "--mode");
@@ -187,12 +214,12 @@ void serve_command::add_listeners(collector_options& to) const {
             to.listeners.push_back(std::move(made));
         }
     };
-    listen(source_kind::http, http_);
-    listen(source_kind::lines, unix_, true);
-    listen(source_kind::syslog_datagrams, unix_datagrams_, true);
-    listen(source_kind::syslog_datagrams, udp_);
-    listen(source_kind::syslog, tcp_);
-    listen(source_kind::lines, tcp_lines_);
+    listen("--http", source_kind::http, http_);
+    listen("--unix", source_kind::lines, unix_, true);
+    listen("--unix-datagram", source_kind::syslog_datagrams, unix_datagrams_, true);
+    listen("--udp", source_kind::syslog_datagrams, udp_);
+    listen("--tcp", source_kind::syslog, tcp_);
+    listen("--tcp-lines", source_kind::lines, tcp_lines_);
     modes.require_all_used();
     users.require_all_used();
 }
@@ -247,16 +274,13 @@ collector_options serve_command::options() const {
 
 int serve_command::run() const {
     collector_options wanted = options();
+    std::ranges::for_each(wanted.logs, require_folder);
     if (only_checks_) {
-        for (const collector::named_log_options& each : wanted.logs) {
-            require_folder(each);
-        }
-        const auto plural = [](std::size_t count) { return count == 1 ? "" : "s"; };
+        std::ranges::for_each(wanted.logs, require_own_folder);
         const auto queues = wanted.queues.size();
-        fmt::print("serve: {} log{}, {} place{} to listen at{}: well\n", wanted.logs.size(),
-                   plural(wanted.logs.size()), wanted.listeners.size(),
-                   plural(wanted.listeners.size()),
-                   queues == 0 ? "" : fmt::format(", {} queue{}", queues, plural(queues)));
+        fmt::print("serve: {}, {} to listen at{}: well\n", number_of(wanted.logs.size(), "log"),
+                   number_of(wanted.listeners.size(), "place"),
+                   queues == 0 ? "" : ", " + number_of(queues, "queue"));
         return 0;
     }
     return sapwood::run(serve(std::move(wanted), [this] { return options(); }));

@@ -1,5 +1,7 @@
 #include "service.hpp"
 
+#include "number_of.hpp"
+
 #include <collector/inherited_sockets.hpp>
 #include <collector/intake.hpp>
 #include <collector/service_manager.hpp>
@@ -48,9 +50,7 @@ class service {
         for (const std::string& each : served_->warnings()) {
             collector::say(each);
         }
-        for (const endpoint& each : served_->endpoints()) {
-            fmt::print("listening on {}\n", each.to_string());
-        }
+        print_places();
         for (const collector::queue_status& each : served_->shared().queues) {
             fmt::print("consuming queue {}\n", each.name);
         }
@@ -80,6 +80,33 @@ class service {
     }
 
   private:
+    /// Each with what is spoken there.
+    void print_places() const {
+        const std::vector<endpoint> places = served_->endpoints();
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            collector::listen_options one = options_.listeners[i];
+            one.at = places[i]; // an inherited one is known by now
+            // The place is last, where programs look for the port.
+            fmt::print("listening for {}{} on {}\n", spoken_at(one.kind),
+                       collector::is_secured(one, options_.tls.is_wanted()) ? " over TLS" : "",
+                       places[i].to_string());
+        }
+    }
+
+    static std::string_view spoken_at(collector::source_kind kind) {
+        switch (kind) {
+        case collector::source_kind::http:
+            return "HTTP";
+        case collector::source_kind::lines:
+            return "lines";
+        case collector::source_kind::syslog:
+            return "syslog";
+        case collector::source_kind::syslog_datagrams:
+            break;
+        }
+        return "syslog datagrams";
+    }
+
     static task<> end(join_handle<void>& which) {
         if (which) {
             which.cancel();
@@ -178,12 +205,14 @@ class service {
     /// Without waiting for anything. What was acknowledged as durable is.
     [[noreturn]] void end_now(std::string_view why) {
         const auto& counts = served_->shared().counts;
-        std::string left = fmt::format("{} connections were cut off",
-                                       counts.connections_opened - counts.connections_closed);
+        const std::uint64_t cut = counts.connections_opened - counts.connections_closed;
+        std::string left =
+            fmt::format("{} {} cut off", number_of(cut, "connection"), cut == 1 ? "was" : "were");
         for (const collector::named_log& each : served_->shared().logs) {
             const auto now = each.log().counts();
-            left += fmt::format(", {} records of {} are not in its file",
-                                to_number(now.accepted) - to_number(now.written), each.name());
+            const std::uint64_t missing = to_number(now.accepted) - to_number(now.written);
+            left += fmt::format(", {} of {} {} not in its file", number_of(missing, "record"),
+                                each.name(), is_or_are(missing));
         }
         collector::say(fmt::format("{}: {}", why, left));
         std::fflush(nullptr);
@@ -192,8 +221,9 @@ class service {
 
     [[nodiscard]] int report(const std::string& failure) const {
         const auto& counts = served_->shared().counts;
-        fmt::print("{} records of {} requests, {} connections cut off\n", counts.records,
-                   counts.requests, served_->cut_off());
+        fmt::print("{}, {} by HTTP, {} cut off\n", number_of(counts.records, "record"),
+                   number_of(counts.requests, "request"),
+                   number_of(served_->cut_off(), "connection"));
         for (const std::string& each : served_->left()) {
             collector::say(each);
         }

@@ -2,6 +2,7 @@
 
 #include "line_printer.hpp"
 #include "log_count.hpp"
+#include "number_of.hpp"
 
 #include <sapwood/log_verifier.hpp>
 
@@ -23,6 +24,8 @@ constexpr std::size_t histogram_width = 40;
 /// What `sapwood verify` would say; not looked at where it could not read all.
 struct gap_count {
     bool is_known = false;
+    /// Why not, where there are numbers.
+    std::string_view why_unknown{};
     std::uint64_t missing = 0;
     std::uint64_t missing_told = 0;
     std::uint64_t damaged = 0;
@@ -43,7 +46,12 @@ gap_count gaps_of(const std::vector<log_file>& files, const log_count& count) {
     gap_count gaps;
     std::vector<std::string> paths;
     for (const log_file& each : files) {
-        if (each.is_compressed || each.path == standard_input) {
+        if (each.path == standard_input) {
+            gaps.why_unknown = "'sapwood verify -' looks for them in what comes through a pipe";
+            return gaps;
+        }
+        if (each.is_compressed) {
+            gaps.why_unknown = "'sapwood verify' reads nothing that is compressed";
             return gaps;
         }
         paths.push_back(each.path);
@@ -81,8 +89,8 @@ class text_report {
 
     void print(const std::string& log, const log_count& count, const gap_count& gaps) {
         append_shown(log, to_);
-        put(": {} records in {} bytes, {} file{}\n", count.records, count.bytes, count.files,
-            count.files == 1 ? "" : "s");
+        put(": {} in {} bytes, {}\n", number_of(count.records, "record"), count.bytes,
+            number_of(count.files, "file"));
         if (count.first_ns && count.last_ns) {
             const double seconds = seconds_of(count);
             put("from {} to {}, {:.3f} s{}\n", time_text(*count.first_ns),
@@ -111,19 +119,23 @@ class text_report {
 
     void print_others(const log_count& count, const gap_count& gaps) {
         if (count.others != 0) {
-            put("{} lines are no records\n", count.others);
+            put("{}\n", count.others == 1 ? "1 line is no record"
+                                          : number_of(count.others, "line") + " are no records");
         }
         if (count.repeated != 0) {
-            put("{} lines are repetitions\n", count.repeated);
+            put("{}\n", count.repeated == 1
+                            ? "1 line is a repetition"
+                            : number_of(count.repeated, "line") + " are repetitions");
         }
         if (gaps.is_known) {
-            put("{} records are missing{}, {} pieces are damaged\n", gaps.missing,
+            put("{} {} missing{}, {} {} damaged\n", number_of(gaps.missing, "record"),
+                is_or_are(gaps.missing),
                 gaps.missing_told == 0
                     ? ""
                     : fmt::format(", and {} that the log has told of", gaps.missing_told),
-                gaps.damaged);
+                number_of(gaps.damaged, "piece"), is_or_are(gaps.damaged));
         } else if (count.numbered != 0) {
-            put("gaps are not looked for: 'sapwood verify' reads plain files only\n");
+            put("gaps are not looked for: {}\n", gaps.why_unknown);
         }
     }
 

@@ -2,6 +2,7 @@
 
 #include "last_lines.hpp"
 #include "log_follower.hpp"
+#include "number_checks.hpp"
 
 #include <sapwood/run.hpp>
 
@@ -20,6 +21,7 @@ tail_command::tail_command(CLI::App& program)
                        "Go on with the lines to come, also when the log is rotated, renamed, cut "
                        "or made anew");
     command_->add_option("-n,--lines", lines_, "So many lines; with --since all, by default")
+        ->check(is_no_whole_number)
         ->capture_default_str()
         ->option_text("N");
     view_.add_filter(*command_);

@@ -1,14 +1,22 @@
 #include "verify.hpp"
 
 #include "line_printer.hpp"
+#include "log_files.hpp"
+#include "number_of.hpp"
 
 #include <sapwood/log_verifier.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fmt/format.h>
+#include <stdexcept>
+#include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <vector>
 
 namespace sapwood::tools {
 
@@ -117,12 +125,12 @@ void print_producers(const verified_log& log, bool all) {
         return;
     }
     for (const auto& [id, records] : log.producers) {
-        fmt::print("producer {}: {} records, numbers {}", id, records.count,
+        fmt::print("producer {}: {}, numbers {}", id, number_of(records.count, "record"),
                    range_of(records.first, records.last));
         if (records.first_sequence != 0) {
             fmt::print("; its own {} to {}", records.first_sequence, records.last_sequence);
             if (records.sequence_gaps + records.sequence_repeats != 0) {
-                fmt::print(", with {} gaps and {} repeated", records.sequence_gaps,
+                fmt::print(", with {} and {} repeated", number_of(records.sequence_gaps, "gap"),
                            records.sequence_repeats);
             }
         }
@@ -132,30 +140,93 @@ void print_producers(const verified_log& log, bool all) {
 
 void print_log(const std::string& path, const verified_log& log, bool lists_producers) {
     for (const log_segment& each : log.segments) {
-        fmt::print("{}: {} bytes{}, {} records{}\n", shown(each.path), each.bytes,
+        fmt::print("{}: {} bytes{}, {}{}\n", shown(each.path), each.bytes,
                    each.preallocated_bytes == 0
                        ? ""
                        : fmt::format(", {} of them preallocated", each.preallocated_bytes),
-                   each.lines,
+                   number_of(each.lines, "record"),
                    each.lines == 0 ? "" : ", numbers " + range_of(each.first, each.last));
     }
     print_producers(log, lists_producers);
     print_damage(log);
     if (log.repeated + log.superseded != 0) {
-        fmt::print("repeated: {} lines\n", log.repeated + log.superseded);
+        fmt::print("repeated: {}\n", number_of(log.repeated + log.superseded, "line"));
     }
     if (log.unfinished_bytes != 0) {
         fmt::print("{} bytes of a line that is being written now\n", log.unfinished_bytes);
     }
+    if (log.lines != 0 && log.first > lsn{1}) {
+        fmt::print("{}: begins at number {}: those before it stand elsewhere, or nowhere\n",
+                   shown(path), to_number(log.first));
+    }
+    const auto is_foreign = [](const damaged_piece& each) {
+        return each.is == damaged_piece::kind::foreign;
+    };
+    if (log.lines + log.own_lines == 0 && !log.damaged.empty() &&
+        std::ranges::all_of(log.damaged, is_foreign)) {
+        fmt::print("{}: no line has a number: JSON, logfmt, and logs that are never synced have "
+                   "none, and cannot be verified\n",
+                   shown(path));
+    }
     if (log.is_whole()) {
-        fmt::print("{}: whole, {} records{}\n", shown(path), log.lines,
+        fmt::print("{}: whole, {}{}\n", shown(path), number_of(log.lines, "record"),
                    log.missing_records_told == 0
                        ? ""
-                       : fmt::format("; {} more were lost, and the log says so",
-                                     log.missing_records_told));
+                       : fmt::format("; {} more {} lost, and the log says so",
+                                     log.missing_records_told,
+                                     log.missing_records_told == 1 ? "was" : "were"));
     } else {
-        fmt::print("{}: NOT WHOLE, {} records missing, {} pieces damaged ({} bytes)\n", shown(path),
-                   log.missing_records_untold, log.damaged_pieces, log.damaged_bytes);
+        fmt::print("{}: NOT WHOLE, {} missing, {} damaged ({} bytes)\n", shown(path),
+                   number_of(log.missing_records_untold, "record"),
+                   number_of(log.damaged_pieces, "piece"), log.damaged_bytes);
+    }
+}
+
+void require_file(const std::string& path) {
+    struct ::stat status {};
+
+    if (path != standard_input && ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+        throw std::runtime_error(fmt::format("{} is not a file; standard input is -", path));
+    }
+}
+
+/// A file of the log, as the other commands have it, that is not looked at here.
+struct left_out_file {
+    std::string path;
+    std::string_view why;
+};
+
+/// Those that may be left out: asked for before what is looked at, since the log may be rotated.
+std::vector<left_out_file> foreign_files_of(const std::string& path) {
+    std::vector<left_out_file> all;
+    if (path == standard_input) {
+        return all;
+    }
+    std::vector<std::string> in_other_forms;
+    for (const log_file& each : files_of(path, &in_other_forms)) {
+        if (each.is_compressed) {
+            all.push_back({each.path, "it is compressed; zstdcat and 'sapwood verify -' do"});
+        } else if (each.superseded_from == 0) {
+            all.push_back({each.path, "others have renamed it; verify it by its own name"});
+        }
+    }
+    for (const std::string& each : in_other_forms) {
+        all.push_back({each, "it is compressed"});
+    }
+    return all;
+}
+
+void print_left_out(const std::string& path, const std::vector<left_out_file>& files,
+                    const std::vector<std::string>& looked_at) {
+    for (const left_out_file& each : files) {
+        const auto plain = std::filesystem::path(each.path).lexically_normal();
+        const bool is_looked_at = std::ranges::any_of(looked_at, [&plain](const std::string& file) {
+            return std::filesystem::path(file).lexically_normal() == plain;
+        });
+        if (!is_looked_at && ::access(each.path.c_str(), F_OK) == 0) { // it may be compressed now
+            fmt::print(stderr, "sapwood verify: {} belongs to {}, and is not looked at: {}\n",
+                       shown(each.path), shown(path), each.why);
+        }
     }
 }
 
@@ -168,7 +239,8 @@ verify_command::verify_command(CLI::App& program)
         ->add_option("LOG", logs_,
                      "The logs; segments (LOG.<number>) and rotated files (LOG.<time>) beside them "
                      "belong to "
-                     "them, but not compressed ones. - is standard input")
+                     "them, but not those that others have renamed or compressed, which are "
+                     "named. - is standard input")
         ->required();
     command_->add_flag("--producers", lists_producers_,
                        "List every producer, however many there are");
@@ -181,13 +253,18 @@ verify_command::verify_command(CLI::App& program)
 int verify_command::run() const {
     bool are_whole = true;
     for (const std::string& path : logs_) {
+        require_file(path);
         progress_bar bar;
         log_verifier verifier(
             [&bar](std::uint64_t done, std::uint64_t all) { bar.show(done, all); });
-        const verified_log log = verifier.verify(log_verifier::segments_of(path));
+        const std::vector<left_out_file> left_out = foreign_files_of(path);
+        const std::vector<std::string> files = log_verifier::segments_of(path);
+        const verified_log log = verifier.verify(files);
         bar.remove();
         if (!is_quiet_) {
             print_log(path, log, lists_producers_);
+            std::fflush(stdout);
+            print_left_out(path, left_out, files);
         }
         are_whole = are_whole && log.is_whole();
     }

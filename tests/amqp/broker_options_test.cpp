@@ -65,7 +65,8 @@ TEST_SUITE("broker_options") {
         const auto done = run_without_broker({"send", "--amqp", at / "broker", "--queue", "q",
                                               "--give-up-after", "0.01", "-m", "x"});
         CHECK(done.status == 1);
-        CHECK(holds(done.err, "1 of 1 records were not acknowledged: cannot connect to amqp://u@"));
+        CHECK(holds(done.err, "1 of 1 record was not acknowledged: cannot connect to amqp://u@"));
+        CHECK(done.err.ends_with(")\n")); // the reason is said once
     }
 
     TEST_CASE("serve checks its queues, and what is wrong with one is said") {

@@ -235,7 +235,7 @@ def test_refused(sapwood, expect):
     wrong = dict(os.environ, SAPWOOD_AMQP_URL=os.environ["SAPWOOD_AMQP_URL"].replace(":guest@", ":wr0ng@"))
     done = subprocess.run([sapwood, "send", "--queue", QUEUE, "-m", "x"], env=wrong, timeout=PATIENCE,
                           stderr=subprocess.PIPE, text=True)
-    expect(done.returncode == 1 and "1 of 1 records were not acknowledged" in done.stderr
+    expect(done.returncode == 1 and "1 of 1 record was not acknowledged" in done.stderr
            and "wr0ng" not in done.stderr, "a password that is wrong is told, and not shown")
     done = subprocess.run([sapwood, "send", "--exchange", "nowhere", "-m", "x"], timeout=PATIENCE,
                           stderr=subprocess.PIPE, text=True)

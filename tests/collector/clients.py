@@ -40,7 +40,7 @@ class Daemon:
         ports = []
         while len(ports) < 3:
             line = self.process.stdout.readline()
-            assert line.startswith("listening on "), f"the daemon says: {line!r}"
+            assert line.startswith("listening for "), f"the daemon says: {line!r}"
             if "127.0.0.1:" in line:
                 ports.append(int(line.rsplit(":", 1)[1]))
         self.http_port, self.udp_port, self.tcp_port = ports

@@ -464,6 +464,9 @@ TEST_SUITE("http_session") {
         const std::string refused = co_await at.post("{}");
         CHECK(status_of(refused) == 401);
         CHECK(has(refused, "WWW-Authenticate: Bearer\r\n"));
+        CHECK(has(refused, "a token is needed"));
+        CHECK(has(co_await at.post("{}", "/log", with("secret-of-nobody")),
+                  "this token is none that is known here"));
         for (const char* const wrong :
              {"", "s", "secret-of-a-123", "secret-of-a-12345", "secret-of-a-1235"}) {
             CHECK(status_of(co_await at.post("{}", "/log", with(wrong))) == 401);

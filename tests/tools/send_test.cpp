@@ -306,14 +306,18 @@ TEST_SUITE("send") {
         const auto done = run_program("sapwood", {"send", "--http", to.url(), "-m", "x"});
         CHECK(done.status == 1);
         CHECK(done.err ==
-              "sapwood send: 1 of 1 records were not acknowledged: HTTP status 401: no token\n");
+              "sapwood send: 1 of 1 record was not acknowledged: HTTP status 401: no token\n");
         CHECK(to.bodies.all().size() == 1);
         const temporary_directory at;
         const auto nobody = run_program(
             "sapwood", {"send", "--unix", at / "none", "-m", "x", "--give-up-after", "0.2"});
         CHECK(nobody.status == 1);
-        CHECK(has(nobody.err, "1 of 1 records were not sent: "));
+        CHECK(has(nobody.err, "1 of 1 record was not sent: "));
         CHECK(has(nobody.err, at / "none"));
+        const auto refused = run_program(
+            "sapwood", {"send", "--tcp", "127.0.0.1:1", "-m", "x", "--give-up-after", "0.1"});
+        CHECK(has(refused.err, "1 of 1 record was not sent: cannot connect to 127.0.0.1:1 "
+                               "(127.0.0.1:1: Connection refused)\n")); // said once
         const auto no_file =
             run_program("sapwood", {"send", "--unix", at / "none", at / "missing"});
         CHECK(no_file.status == 1);
@@ -326,7 +330,7 @@ TEST_SUITE("send") {
             "sapwood", {"send", "--http", to.url(), "--give-up-after", "0.1", "-m", "x"});
         CHECK(done.status == 1);
         CHECK(to.bodies.all().size() == 2);
-        CHECK(has(done.err, "1 of 1 records were not acknowledged: HTTP status 503"));
+        CHECK(has(done.err, "1 of 1 record was not acknowledged: HTTP status 503"));
     }
 
     TEST_CASE(
@@ -563,5 +567,9 @@ TEST_SUITE("send") {
         CHECK(has(said({"--unix", "/x", "--level", "loud", "-m", "x"}), "not 'loud'"));
         CHECK(has(said({"--unix", "/x", "--token-file", "/none", "-m", "x"}), "--token-file"));
         CHECK(has(said({"--unix", std::string(200, 'x'), "-m", "x"}), "107"));
+        for (const std::string seconds : {"x", "-1", "", "1e300", "nan"}) {
+            CHECK(has(said({"--unix", "/x", "--give-up-after", seconds, "-m", "x"}),
+                      "--give-up-after: say a number of seconds, not '" + seconds + "'"));
+        }
     }
 }

@@ -389,9 +389,8 @@ TEST_SUITE("serve_access") {
         at.process->signal(SIGTERM);
         const auto done = at.process->wait();
         CHECK(done.status == 1);
-        CHECK(has(done.err,
-                  "it was told to end twice: 1 connections were cut off, 0 records of app "
-                  "are not in its file"));
+        CHECK(has(done.err, "it was told to end twice: 1 connection was cut off, 0 records of app "
+                            "are not in its file"));
         ::close(busy);
     }
 

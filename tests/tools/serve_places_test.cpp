@@ -109,5 +109,85 @@ TEST_SUITE("serve_places") {
         CHECK(wrong.status == 2);
         CHECK(has(wrong.err, "there is no folder " + (folder / "nowhere")));
         CHECK(contents_of(folder / "app.log") == "");
+        const auto begun = run_program(
+            "sapwood", {"serve", "--log", folder / "nowhere/app.log", "--http", "127.0.0.1:0"});
+        CHECK(begun.status == 2);
+        CHECK(has(begun.err, "there is no folder " + (folder / "nowhere")));
+        for (const std::string option : {"--unix", "--unix-datagram"}) {
+            const auto socket = run_program("sapwood", {"serve", "--log", folder / "app.log",
+                                                        option, folder / "nowhere/log.sock"});
+            CHECK(socket.status == 2);
+            CHECK(has(socket.err, "there is no folder " + (folder / "nowhere") + ": make it"));
+        }
+    }
+
+    TEST_CASE("each place is told with what is spoken there") {
+        const temporary_directory sockets;
+        daemon_under_test at({"--http", "127.0.0.1:0", "--unix", sockets / "lines",
+                              "--unix-datagram", sockets / "log", "--tcp", "127.0.0.1:0"},
+                             4);
+        const auto done = at.stop();
+        CHECK(done.status == 0);
+        CHECK(has(done.out, fmt::format("listening for HTTP on 127.0.0.1:{}\n", at.ports[0])));
+        CHECK(has(done.out, "listening for lines on unix:" + (sockets / "lines\n")));
+        CHECK(has(done.out, "listening for syslog datagrams on unix:" + (sockets / "log\n")));
+        CHECK(has(done.out, fmt::format("listening for syslog on 127.0.0.1:{}\n", at.ports[1])));
+    }
+
+    TEST_CASE("what is for Unix sockets takes a name without a slash for a path") {
+        const temporary_directory folder;
+        const std::string here = std::filesystem::current_path();
+        std::filesystem::current_path(folder / "");
+        {
+            daemon_under_test at({"--unix", "log.sock", "--unix-datagram", "app=syslog",
+                                  "--tcp-lines", "unix:./third"},
+                                 3);
+            send_as(::getuid(), folder / "log.sock", "by a short name\n");
+            CHECK(std::filesystem::is_socket(folder / "syslog"));
+            CHECK(std::filesystem::is_socket(folder / "third"));
+            CHECK(at.stop().status == 0);
+            CHECK(has(contents_of(at.log), "by a short name"));
+        }
+        std::filesystem::current_path(here);
+    }
+
+    TEST_CASE("what cannot be meant is refused with the forms that there are") {
+        const temporary_directory folder;
+        const auto said = [&](std::vector<std::string> options) {
+            options.insert(options.begin(), {"serve", "--check", "--log", folder / "app.log"});
+            const auto done = run_program("sapwood", std::move(options));
+            CHECK(done.status == 2);
+            CHECK(!has(done.err, "resolve()"));
+            CHECK(!has(done.err, "Invalid argument"));
+            return done.err;
+        };
+        for (const std::string place : {"localhost:8514", ":8514", "127.0.0.1", "log.sock"}) {
+            CHECK(has(said({"--http", place}), "--http: " + place + " is no place to listen at: " +
+                                                   "say an address in numbers and a port"));
+        }
+        CHECK(has(said({"--http", "127.0.0.1:8514", "--http", "127.0.0.1:8514"}),
+                  "127.0.0.1:8514 is said twice"));
+        CHECK(has(said({"--tcp", folder / "x", "--unix", folder / "x"}), "is said twice"));
+        const auto with = [&](const std::string& option, const std::string& value) {
+            return said({"--http", "127.0.0.1:0", option, value});
+        };
+        CHECK(has(with("--segment-bytes", "10"), "segment_bytes is 1000 at least"));
+        CHECK(has(with("--preallocate-bytes", "5"), "preallocate_bytes is 4096 at least"));
+        CHECK(has(with("--limit", "body_bytes"), "is needed, not nothing"));
+        CHECK(has(with("--limit", "idle_seconds="), "is needed, not nothing"));
+        if (sapwood::collector::can_read_settings()) {
+            CHECK(has(with("--config", folder / "nosuch"),
+                      "cannot read settings from " + (folder / "nosuch") + ": No such file"));
+            CHECK(has(with("--config", folder / ""), "Is a directory"));
+        }
+        if (sapwood::tls_context::is_built()) {
+            CHECK(has(said({"--http", "127.0.0.1:0", "--tls-cert", folder / "x", "--tls-key",
+                            folder / "y"}),
+                      (folder / "x") + ": No such file or directory"));
+        }
+        CHECK(run_program("sapwood", {"serve", "--check", "--log", folder / "app.log", "--http",
+                                      "127.0.0.1:0", "--http", "127.0.0.1:0", "--udp",
+                                      "127.0.0.1:8514", "--tcp", "127.0.0.1:8514"})
+                  .status == 0);
     }
 }

@@ -48,7 +48,7 @@ class daemon_under_test {
         process_ = std::make_unique<program>("sapwood", std::move(arguments));
         eventually([this] { return has(process_->out_so_far(), "\n"); });
         const std::string out = process_->out_so_far();
-        constexpr std::string_view place = "listening on 127.0.0.1:";
+        constexpr std::string_view place = "listening for HTTP on 127.0.0.1:";
         REQUIRE(out.starts_with(place));
         port = static_cast<std::uint16_t>(std::stoi(out.substr(place.size())));
     }
@@ -129,7 +129,7 @@ TEST_SUITE("serve") {
                   "success"));
         const auto done = at.stop();
         CHECK(done.status == 0);
-        CHECK(has(done.out, "2 records of 3 requests"));
+        CHECK(has(done.out, "2 records, 3 requests by HTTP, 0 connections cut off\n"));
         CHECK(has(contents_of(at.log), R"(] {"level":"info","msg":"paid","user":7})"
                                        "\n"));
         CHECK(has(contents_of(at.log), "] {\"large\":true}\n"));

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -48,7 +50,7 @@ TEST_SUITE("stats") {
         CHECK(has(done.out, "app.log: 4 records in 179 bytes, 2 files\n"));
         CHECK(has(done.out, "from 2026-11-21 22:00:00.000 to 2026-11-21 22:00:10.000, 10.000 s, "
                             "0.4 records/s\n"));
-        CHECK(has(done.out, "1 lines are no records\n"));
+        CHECK(has(done.out, "1 line is no record\n"));
         CHECK(has(done.out, "             3  75.0%  info\n"));
         CHECK(has(done.out, "             1  25.0%  error\n"));
         CHECK(has(done.out, "by thread:\n             3  75.0%  17\n             1  25.0%  18\n"));
@@ -86,12 +88,22 @@ TEST_SUITE("stats") {
                                  damaged + numbered(8, line(8, 1, "info")));
         const auto done = stats({at / "app.log"});
         CHECK(has(done.out, "6 records in"));
-        CHECK(has(done.out, "1 lines are repetitions\n"));
-        CHECK(has(done.out, "3 records are missing, 1 pieces are damaged\n"));
+        CHECK(has(done.out, "1 line is a repetition\n"));
+        CHECK(has(done.out, "3 records are missing, 1 piece is damaged\n"));
         CHECK(has(run_program("sapwood", {"verify", at / "app.log"}).out,
-                  "3 records missing, 1 pieces damaged"));
+                  "3 records missing, 1 piece damaged"));
         CHECK(has(stats({"--json", at / "app.log"}).out,
                   R"("missing":3,"missing_told":0,"damaged":1)"));
+    }
+
+    TEST_CASE("where gaps are not looked for it is said why, and what looks for them") {
+        const temporary_directory at;
+        fill(at / "app.log", numbered(1, line(1, 1, "info")));
+        const int in = ::open((at / "app.log").c_str(), O_RDONLY | O_CLOEXEC);
+        const auto done = program("sapwood", {"stats", "-"}, {.in = in}).wait();
+        ::close(in);
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "gaps are not looked for: 'sapwood verify -' looks for them"));
     }
 
     TEST_CASE("the collector's senders and tags are counted, ports are not told apart") {

@@ -510,6 +510,20 @@ TEST_SUITE("tail") {
         CHECK(tail.wait().status == 0);
     }
 
+    TEST_CASE("what is no number of lines, and what is no file, is refused in plain words") {
+        const temporary_directory at;
+        fill(at / "app.log", lines(1, 3));
+        for (const std::string count : {"-1", "x", "1.5", ""}) {
+            const auto done = run_program("sapwood", {"tail", "-n", count, at / "app.log"});
+            CHECK(done.status == 2);
+            CHECK(done.out == "");
+            CHECK(has(done.err, "--lines: say a whole number, not '" + count + "'"));
+        }
+        const auto folder = run_program("sapwood", {"tail", at / ""});
+        CHECK(folder.status == 2);
+        CHECK(has(folder.err, " is not a file, but a directory\n"));
+    }
+
     TEST_CASE("when nobody reads the output any more it ends, with nothing to say") {
         const temporary_directory at;
         fill(at / "app.log", lines(1, 3));

@@ -119,7 +119,7 @@ TEST_SUITE("verify") {
         CHECK(has(done.out, "app.log:4: missing before this line: 4 to 6\n"));
         CHECK(has(done.out, fmt::format("app.log:5: damaged ({} bytes from byte {} on)\n",
                                         wrong.size(), before.size())));
-        CHECK(has(done.out, "NOT WHOLE, 4 records missing, 1 pieces damaged"));
+        CHECK(has(done.out, "NOT WHOLE, 4 records missing, 1 piece damaged"));
     }
 
     TEST_CASE("a torn end is damage, but not while a writer holds the log") {
@@ -256,6 +256,41 @@ TEST_SUITE("verify") {
         CHECK(has(done.out, "  and 29 more\n"));
     }
 
+    TEST_CASE("what others have renamed or compressed of a log is named, and not looked at") {
+        const log_directory at;
+        at.write(records(7, 9));
+        at.write(records(5, 6), ".0000000000000007");
+        at.write(records(3, 4), ".1");
+        at.write("not looked at", ".2.zst");
+        at.write("not looked at", "-20261126.gz");
+        at.write("another log's", ".txt");
+        const auto done = at.verify();
+        CHECK(done.status == 0);
+        CHECK(has(done.err, at.log + ".1 belongs to " + at.log + ", and is not looked at: others"));
+        CHECK(has(done.err, at.log + ".2.zst belongs to " + at.log));
+        CHECK(has(done.err, at.log + "-20261126.gz belongs to " + at.log));
+        CHECK(!has(done.err, ".0000000000000007 "));
+        CHECK(!has(done.err, ".txt"));
+        CHECK(has(done.out, at.log + ": begins at number 5: those before it stand elsewhere"));
+        CHECK(has(done.out, at.log + ": whole, 5 records\n"));
+        CHECK(run_program("sapwood", {"verify", "-q", at.log}).err.empty());
+        CHECK(!has(run_program("sapwood", {"verify", at.log + ".1"}).err, "belongs to"));
+        const log_directory whole;
+        whole.write(records(1, 2));
+        CHECK(!has(whole.verify().out, "begins at"));
+    }
+
+    TEST_CASE("a log whose lines have no numbers is said to be such a one") {
+        const log_directory at;
+        at.write("{\"msg\":\"one\"}\n{\"msg\":\"two\"}\n");
+        const auto done = at.verify();
+        CHECK(done.status == 1);
+        CHECK(has(done.out, at.log + ": no line has a number: JSON, logfmt"));
+        at.write(records(1, 2) + "{\"msg\":\"one\"}\n");
+        CHECK(!has(at.verify().out, "no line has a number"));
+        CHECK(has(at.verify().out, "NOT WHOLE, 0 records missing, 1 piece damaged"));
+    }
+
     TEST_CASE("what cannot be read is named, with the reason") {
         const log_directory at;
         const auto missing = at.verify();
@@ -265,11 +300,18 @@ TEST_SUITE("verify") {
         REQUIRE(::mkfifo(at.log.c_str(), 0600) == 0);
         const auto fifo = at.verify();
         CHECK(fifo.status == 2);
-        CHECK(has(fifo.err, at.log + " is not a file"));
+        CHECK(has(fifo.err, at.log + " is not a file; standard input is -\n"));
+        const auto folder = run_program("sapwood", {"verify", at.directory / ""});
+        CHECK(folder.status == 2);
+        CHECK(has(folder.err, " is not a file; standard input is -\n"));
     }
 
     TEST_CASE("a mistake in the command line is status 2, help is none") {
         CHECK(run_program("sapwood", {}).status == 2);
+        const auto unknown = run_program("sapwood", {"verfy", "app.log"});
+        CHECK(unknown.status == 2);
+        CHECK(unknown.err ==
+              "sapwood: there is no command 'verfy'; sapwood --help lists those that there are\n");
         CHECK(run_program("sapwood", {"verify"}).status == 2);
         CHECK(run_program("sapwood", {"verify", "--colour", "x"}).status == 2);
         const auto help = run_program("sapwood", {"verify", "--help"});
