@@ -137,7 +137,8 @@ TEST_SUITE("connection") {
         }
         co_await sapwood::sleep_for(5s);
         const auto before = sapwood::event_loop::current().now();
-        co_await sapwood::timeout(1min, all.room());
+        const auto room = co_await sapwood::as_result(sapwood::timeout(1min, all.room()));
+        CHECK(room.has_value());
         CHECK(sapwood::event_loop::current().now() - before > 500ms); // he was waited for
         CHECK(sapwood::event_loop::current().now() - before < 3s);
         CHECK(shared.gate.idle_closed == 2);

@@ -16,6 +16,8 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <memory>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
@@ -50,7 +52,9 @@ class refusing_server {
   public:
     explicit refusing_server(const openssl_authority& ca) {
         const int room = 4096;
+        const int segment = 536; // which makes the sender's own buffer small, too
         ::setsockopt(listener_.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+        ::setsockopt(listener_.fd(), IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment));
         sapwood::tls_options options;
         options.certificate = ca.cert("server");
         options.key = ca.key("server");
