@@ -13,12 +13,12 @@ sapwood::task<> read_orders(sapwood::channel<int>& orders) {
 
 sapwood::task<> beat() {
     for (int beats = 0; beats < 3; ++beats) {
-        co_await sapwood::sleep_for(10ms);
+        co_await sapwood::sleep_for(100ms);
     }
 }
 
 sapwood::task<> look() {
-    co_await sapwood::sleep_for(15ms);
+    co_await sapwood::sleep_for(5ms);
     std::fputs(sapwood::dump_tasks().c_str(), stdout);
 }
 
