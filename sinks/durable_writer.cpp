@@ -246,8 +246,9 @@ task<> durable_writer::write(std::span<const char> lines) {
         batch.go_on(done);
         try {
             co_await write_part(lines.subspan(done, part));
-        } catch (const write_error& error) {
-            throw write_error(error.code(), what_of(error), done + error.bytes_kept);
+        } catch (write_error& error) {
+            error.bytes_kept += done;
+            throw;
         } catch (const std::bad_alloc&) {
             kept.rethrow();
         }

@@ -235,9 +235,9 @@ task<> rotating_log_sink::write(std::span<const char> lines) {
             if (kept) {
                 kept->go_on(piece);
             }
-        } catch (const write_error& error) {
-            throw write_error(error.code(), fmt::format("cannot write {}", options_.path),
-                              done + error.bytes_kept);
+        } catch (write_error& error) {
+            error.bytes_kept += done;
+            throw;
         } catch (const std::bad_alloc&) {
             if (kept) {
                 kept->rethrow();

@@ -5,6 +5,7 @@
 
 #include "seeded_hash.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -27,8 +28,10 @@ class seen_tasks {
             return {};
         }
         const std::uint64_t hash = seeded_hash(id);
-        const place& at = places_[hash % remembered_max];
-        return at.hash == hash ? at.is : account();
+        const place* const set = set_of(hash);
+        const place* const at = std::find_if(
+            set, set + set_size, [hash](const place& each) { return each.hash == hash; });
+        return at != set + set_size ? at->is : account();
     }
 
     void add(std::string_view id, bool is_complete) {
@@ -39,12 +42,19 @@ class seen_tasks {
             }
         }
         const std::uint64_t hash = seeded_hash(id);
-        place& at = places_[hash % remembered_max];
-        at = {hash, {at.hash == hash ? at.is.times + 1 : 1, is_complete}};
+        place* const set = set_of(hash);
+        place* const end = set + set_size;
+        place* at = std::find_if(set, end, [hash](const place& each) { return each.hash == hash; });
+        const std::uint32_t times = at != end ? at->is.times + 1 : 1;
+        at = at != end ? at : end - 1; // the oldest
+        std::copy_backward(set, at, at + 1);
+        *set = {hash, {times, is_complete}};
     }
 
   private:
     static constexpr std::uint64_t remembered_max = 1u << 16;
+    /// Of those whose hashes end alike so many are remembered, the newest first.
+    static constexpr std::uint64_t set_size = 8;
 
     struct place {
         std::uint64_t hash;
@@ -54,6 +64,10 @@ class seen_tasks {
     struct freed {
         void operator()(place* memory) const noexcept { std::free(memory); }
     };
+
+    [[nodiscard]] place* set_of(std::uint64_t hash) const noexcept {
+        return places_.get() + hash % (remembered_max / set_size) * set_size;
+    }
 
     std::unique_ptr<place[], freed> places_;
 };
