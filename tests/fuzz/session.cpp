@@ -98,7 +98,7 @@ task<> converse(std::string_view bytes, std::size_t piece, outcome& found) {
     auto ends = unix_stream::make_pair();
     std::unique_ptr<sapwood::stream> mine = std::make_unique<unix_stream>(std::move(ends.first));
     http_session session(shared, std::make_unique<sapwood::peer_stream>(std::move(mine)),
-                         source{0, "http fuzz"}, true);
+                         source{0, "http fuzz"}, browser_guard::pages_and_names);
     auto peer = sapwood::spawn(be_peer(ends.second, bytes, piece, found.answers));
     try {
         co_await session.run();
