@@ -285,13 +285,13 @@ TEST_SUITE("log_verifier") {
         }
     }
 
-    TEST_CASE("a line of gigabytes takes no memory") {
+    TEST_CASE("a line of any length takes no memory") {
         const temporary_directory folder;
         fill(folder / "log", line(1));
-        std::filesystem::resize_file(folder / "log", (1u << 30) + 1); // zeros that take no space
+        std::filesystem::resize_file(folder / "log", (192u << 20) + 1); // zeros that take no space
         const auto before = peak_bytes();
         const auto log = verified(folder / "log");
-        CHECK(log.damaged_bytes == (1u << 30) + 1 - line(1).size());
+        CHECK(log.damaged_bytes == (192u << 20) + 1 - line(1).size());
         CHECK(peak_bytes() - before < 64u << 20);
     }
 
