@@ -102,7 +102,7 @@ TEST_SUITE("serve_disk") {
         CHECK(outcome.err == fmt::format("sapwood: log app: 1 records are not in {}: its disk does "
                                          "not answer\n",
                                          daemon.log()));
-        CHECK(has(outcome.out, "2 records of "));
+        CHECK(has(outcome.out, "2 records, "));
         CHECK(verified(daemon.log()).lines >= 1);
     }
 
