@@ -360,7 +360,7 @@ TEST_SUITE("action_places") {
         if (SAPWOOD_ADDRESS_SANITIZER) {
             return;
         }
-        action_log all;
+        action_log all{.ring_bytes = 64u << 10}; // each of the threads has a ring
         constexpr std::size_t many = 200;
         std::vector<action> given(1);
         const std::size_t before = test::allocations();

@@ -311,7 +311,7 @@ std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
 
 /// How many actions the log tells otherwise than they ran.
 std::size_t wrong_actions(std::uint64_t seed, std::uint32_t actions) {
-    test::action_log all;
+    test::action_log all{.ring_bytes = 64u << 20};
     random_program program(all.log, seed, actions);
     test::run_virtual(program.run());
     all.log.flush_blocking();

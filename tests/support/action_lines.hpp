@@ -101,7 +101,7 @@ struct action_line {
 struct action_log {
     std::shared_ptr<log_memory> memory = std::make_shared<log_memory>(256u << 20);
     /// A loop's thread never waits for room.
-    std::size_t ring_bytes = 64u << 20;
+    std::size_t ring_bytes = 4u << 20;
     logger log{options()};
 
     [[nodiscard]] logger_options options() const {
