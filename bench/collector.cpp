@@ -46,6 +46,12 @@ std::vector<row> make_rows(const collector_bench& chosen, int cpu, const interru
                        measure_posts(into, chosen, cpu, durability, preallocated_bytes, shape);
                    }};
     };
+    const auto lines = [&, cpu](const char* name, std::string durability) {
+        return row{
+            name,
+            {{"records/s", {}, 5e6}, {"CPU ns/record", {}}, {"CPU ns/record of the load", {}}},
+            [=, &chosen](row& into) { measure_lines(into, chosen, cpu, durability); }};
+    };
     const auto with = [&, cpu](auto* measure) {
         return [=, &chosen](row& into) { measure(into, chosen, cpu); };
     };
@@ -55,9 +61,10 @@ std::vector<row> make_rows(const collector_bench& chosen, int cpu, const interru
         posts("durable: the same, preallocated", 0.8 * 140e3, "batch", {}, "1048576"),
         posts("ndjson: 100 records a request", 2.5e6, "1",
               {.records = 100, .target = "/log?ack=written"}),
-        {"lines: 4 Unix streams",
-         {{"records/s", {}, 5e6}, {"CPU ns/record", {}}, {"CPU ns/record of the load", {}}},
-         with(measure_lines)},
+        posts("ndjson: the same, never synced", 2.5e6, "none",
+              {.records = 100, .target = "/log?ack=written"}),
+        lines("lines: 4 Unix streams", "1"),
+        lines("lines: the same, never synced", "none"),
         {fmt::format("idle: {} connections, 100 active", chosen.idle),
          {{"bytes each", {}, 4096, true}, {"p99 ms of the active", {}, 2, true}},
          with(measure_idle)},

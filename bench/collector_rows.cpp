@@ -215,8 +215,9 @@ bool has_wrk() {
     return false;
 }
 
-void measure_lines(row& into, const collector_bench& chosen, int cpu) {
-    daemon_under_test served{chosen, cpu, "1"};
+void measure_lines(row& into, const collector_bench& chosen, int cpu,
+                   const std::string& durability) {
+    daemon_under_test served{chosen, cpu, durability};
     const auto cpu_before = served.server().cpu_time();
     const auto own_before = own_cpu_time();
     const line_counts sent = write_lines(served.lines_at(), 4, milliseconds{chosen.sample_ms});

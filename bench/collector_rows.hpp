@@ -56,7 +56,8 @@ void measure_wrk(row& into, const collector_bench& chosen, int cpu, const interr
 /// Whether it is there.
 [[nodiscard]] bool has_wrk();
 
-void measure_lines(row& into, const collector_bench& chosen, int cpu);
+void measure_lines(row& into, const collector_bench& chosen, int cpu,
+                   const std::string& durability);
 void measure_idle(row& into, const collector_bench& chosen, int cpu);
 
 /// How much it can take is found first; then comes twice as much, whether it is answered or not.
