@@ -187,6 +187,7 @@ detail::replaced_file file_sink::adopt(file_sink& fresh) noexcept {
     has_cut_end_ = false;
     was_cut_ = false;
     has_others_lines_ = false;
+    failed_sync_ = fresh.failed_sync_;
     torn_bytes_ += fresh.torn_bytes_;
     told_failure_ = {};
     if (notes_ != nullptr) { // before the number is free for another file

@@ -106,9 +106,6 @@ class planned_disk {
           loop_([this](const io_uring_sqe& sqe) { return write(sqe); }) {
         auto usual = loop_.ring().answer;
         loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
-            if (sqe.opcode == IORING_OP_STATX && on_status) {
-                return on_status(sqe);
-            }
             if (sqe.opcode == IORING_OP_CLOSE && on_close) {
                 return on_close(sqe);
             }
@@ -150,7 +147,6 @@ class planned_disk {
     /// Of a file, be it that of a write.
     answer on_sync;
     answer on_directory_sync;
-    answer on_status;
     answer on_close;
     std::vector<int> synced;
     int directory_syncs = 0;
@@ -443,16 +439,14 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
-    TEST_CASE("where it is not known whether a write or its sync has failed, it was the sync") {
+    TEST_CASE(
+        "where a write and its sync are one, and it has left something, its sync has failed") {
         const temporary_directory folder;
         planned_disk disk(true);
         disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
             co_await log.durable(co_await append(log, "one"));
             the_disk.on_sync = fails_once();
-            the_disk.on_status = [first = true](const io_uring_sqe& sqe) mutable {
-                return std::exchange(first, false) ? std::optional(-EIO) : perform(sqe);
-            };
             co_await log.durable(co_await append(log, "two"));
             CHECK(log.counts().segments_begun == 1);
             CHECK(lines_in(in / "log") == std::vector<std::string>{"2 two"});
@@ -1124,6 +1118,33 @@ TEST_SUITE("pipeline_disk") {
             CHECK(!reasons[2]);
             co_await log.close();
             CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one"});
+        });
+    }
+
+    TEST_CASE("a failed sync that there was no memory to tell is not believed the next time") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline log = co_await opened(path, durable());
+            co_await log.durable(co_await append(log, "one"));
+            std::optional<sapwood::test::failing_allocations> none;
+            bool has_failed = false;
+            the_disk.on_sync = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (std::exchange(has_failed, true)) {
+                    return succeed(sqe);
+                }
+                none.emplace(1);
+                return -EIO;
+            };
+            bool was_without_memory = false;
+            log.on_health([&](const sapwood::log_health& now) {
+                none.reset();
+                was_without_memory |= now.reason == std::errc::not_enough_memory;
+            });
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(was_without_memory);
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(lines_in(path) == std::vector<std::string>{"2 two"});
+            co_await log.close();
         });
     }
 
