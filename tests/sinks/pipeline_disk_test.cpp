@@ -610,6 +610,44 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("where no segment can be begun the log goes on in the one that it has, and says so") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline_options options = durable();
+            options.segment_bytes_max = 120;
+            pipeline log = co_await opened(path, options);
+            std::filesystem::create_directory(path + ".next");
+            bool was_degraded = false;
+            log.on_health([&](const sapwood::log_health&) { was_degraded = true; });
+            for (int i = 1; i <= 5; ++i) {
+                co_await log.durable(co_await append(log, fmt::format("text {}", i)));
+            }
+            co_await sapwood::sleep_for(1s); // and once more
+            co_await log.durable(co_await append(log, "text 6"));
+            CHECK(!was_degraded);
+            CHECK(log.counts().segments_begun == 0);
+            const auto lines = lines_in(path);
+            REQUIRE(lines.size() == 7);
+            CHECK(lines[2] == fmt::format("0 cannot remove {0}.next: Is a directory: {0} goes on, "
+                                          "and is longer than a segment should be; it is tried "
+                                          "again \\(log)",
+                                          path));
+            CHECK(lines[6] == "6 text 6");
+
+            std::filesystem::remove(path + ".next");
+            co_await log.durable(co_await append(log, "text 7"));
+            CHECK(log.counts().segments_begun == 0); // it is not time yet
+            co_await sapwood::sleep_for(2s);
+            co_await log.durable(co_await append(log, "text 8"));
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(lines_in(path) == std::vector<std::string>{"8 text 8"});
+            CHECK(lines_in(path + ".0000000000000008").size() == 8);
+            co_await log.close();
+            sapwood::log_verifier verifier;
+            CHECK(verifier.verify(sapwood::log_verifier::segments_of(path)).is_whole());
+        });
+    }
+
     TEST_CASE(
         "a full disk: nothing is acknowledged, and it goes on by itself when there is space") {
         on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
