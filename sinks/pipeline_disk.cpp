@@ -163,6 +163,7 @@ task<> pipeline::consumer::leave_removed_file() {
         co_await follow_file(); // perhaps what was to be told, without a look
     }
     if (sink_.counts().reopened == reopened) {
+        kept_ = 0; // what it has of the batch is gone with it
         throw write_error(std::make_error_code(std::errc::no_such_file_or_directory),
                           fmt::format("{} was removed, and cannot be made anew", sink_.path()), 0);
     }

@@ -1489,6 +1489,37 @@ TEST_SUITE("pipeline_disk") {
         }
     }
 
+    TEST_CASE("what a file had that was removed has not got there when the log is given up") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string folder = in / "logs";
+            const std::string path = folder + "/log";
+            std::filesystem::create_directory(folder);
+            pipeline log = co_await opened(path, durable());
+            co_await log.durable(co_await append(log, "one"));
+            const std::size_t line = contents_of(path).size();
+            the_disk.on_write = [=, first = true](const io_uring_sqe& sqe) mutable {
+                return std::exchange(first, false) ? sapwood::test::perform_some(sqe, line + 10)
+                                                   : std::optional(-ENOSPC);
+            };
+            const lsn two = co_await append(log, "two");
+            (void)co_await append(log, "three");
+            auto waiting = sapwood::spawn(outcome_of_written(log, two));
+            co_await sapwood::sleep_for(1ms);
+            CHECK(lines_in(path) == std::vector<std::string>{"1 one", "2 two"});
+            std::filesystem::remove_all(folder);
+            std::error_code why;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                why = error.code();
+            }
+            CHECK(why == std::errc::no_such_file_or_directory);
+            CHECK(co_await waiting != "");
+            CHECK(log.counts().written == lsn{1});
+            CHECK(log.counts().records_lost == 2);
+        });
+    }
+
     TEST_CASE("as many bytes as may be not synced are synced, and a segment is full to the byte") {
         on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
             std::size_t line = 0;
