@@ -193,9 +193,11 @@ class file_sink {
     [[nodiscard]] task<log_news> reopen();
 
     /// Renames the file to `to`, a name that must be free, and goes on with a new one. With `sync`
-    /// both survive the machine then. Throws std::system_error, EEXIST where `to` is taken, and
-    /// writing goes on into the file that was there, under its own name where that can be had. The
-    /// file that was there stays locked for as long as a child that was forked has it open.
+    /// both survive the machine then; where a sync of the file has failed, which no other makes
+    /// good, it is renamed all the same, and follow() tells. Throws std::system_error, EEXIST where
+    /// `to` is taken, and writing goes on into the file that was there, under its own name where
+    /// that can be had. The file that was there stays locked for as long as a child that was forked
+    /// has it open.
     [[nodiscard]] task<> rotate(std::string to, bool sync);
 
     /// Goes on in a new file with `first` and `second`, which are whole lines and on disk when it
