@@ -101,6 +101,7 @@ task<> file_sink::write(std::span<const char> lines) {
 }
 
 task<> file_sink::write_synced(std::span<const char> lines) {
+    require_no_failed_sync();
     co_await write_lines(lines, true);
     // What others have appended meanwhile is before these lines, and not synced with them.
     if (!can_write_synced_ || has_others_lines_) {
@@ -149,7 +150,8 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
                 can_write_synced_ = false;
                 continue;
             }
-            if (co_await has_grown()) {
+            if (has_grown()) {
+                note_failed_sync(why);
                 throw sync_error(why, fmt::format("cannot write and sync {}", path()));
             }
         }
@@ -182,6 +184,8 @@ task<> file_sink::require_unmixed(std::span<const char> lines, std::uint64_t beg
     }
     const std::string_view wanted(lines.data(), lines.size());
     bool is_there = false;
+    const std::error_code before = failed_sync_;
+    note_failed_sync(std::make_error_code(std::errc::device_or_resource_busy)); // until it is known
     try {
         const std::uint64_t from = begin == 0 ? 0 : begin - 1; // a newline
         const std::uint64_t size =
@@ -210,6 +214,7 @@ task<> file_sink::require_unmixed(std::span<const char> lines, std::uint64_t beg
                                      "log goes on in a new segment",
                                      path()));
     }
+    failed_sync_ = before;
 }
 
 file_end file_sink::look_at_end() noexcept {
@@ -294,12 +299,9 @@ task<> file_sink::end_last_line() {
 
 /// Whether the file is not as long as what was written successfully: a write that failed has left
 /// something there, so it was its sync that failed.
-task<bool> file_sink::has_grown() {
-    try {
-        co_return (co_await file_.stat()).size != size_;
-    } catch (const std::system_error&) {
-        co_return true; // not known
-    }
+bool file_sink::has_grown() const noexcept {
+    const auto size = file_.size_now(); // without memory, too
+    return !size || *size != size_;
 }
 
 task<> file_sink::cut_off_partial_line() {
@@ -341,7 +343,21 @@ task<> file_sink::cut_to(std::uint64_t end) {
     }
 }
 
+/// Before there may be no memory to throw it: the kernel tells it once, and believes the next sync.
+void file_sink::note_failed_sync(std::error_code why) noexcept {
+    if (!detail::makes(detail::mistake::retry_sync)) {
+        failed_sync_ = why;
+    }
+}
+
+void file_sink::require_no_failed_sync() const {
+    if (failed_sync_) {
+        throw sync_error(failed_sync_, fmt::format("cannot sync {}", path()));
+    }
+}
+
 task<> file_sink::datasync() {
+    require_no_failed_sync();
     const bool has_others = std::exchange(has_others_lines_, false);
     const auto synced = co_await as_result(file_.datasync());
     if (synced) {
@@ -351,6 +367,7 @@ task<> file_sink::datasync() {
     if (synced.error() == std::errc::operation_canceled) {
         throw cancelled{};
     }
+    note_failed_sync(synced.error());
     throw sync_error(synced.error(), fmt::format("cannot sync {}", path()));
 }
 

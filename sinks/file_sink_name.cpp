@@ -187,6 +187,7 @@ detail::replaced_file file_sink::adopt(file_sink& fresh) noexcept {
     has_cut_end_ = false;
     was_cut_ = false;
     has_others_lines_ = false;
+    failed_sync_ = fresh.failed_sync_;
     torn_bytes_ += fresh.torn_bytes_;
     told_failure_ = {};
     if (notes_ != nullptr) { // before the number is free for another file
@@ -250,8 +251,13 @@ log_news file_sink::tell_once(const std::system_error& error) {
 task<> file_sink::rotate(std::string to, bool sync) {
     const auto shielded = co_await shield();
     co_await cut_off_partial_line();
+    std::string not_synced;
     if (sync) {
-        co_await datasync();
+        try {
+            co_await datasync();
+        } catch (const sync_error& error) { // as each further one would
+            not_synced = error.what();
+        }
     }
     const file_status named = co_await status_of(path(), at_symlink::stay);
     if (named.inode != inode_ || named.device != device_) {
@@ -271,6 +277,12 @@ task<> file_sink::rotate(std::string to, bool sync) {
         std::rethrow_exception(failure);
     }
     ++counts_.rotated;
+    if (!not_synced.empty()) {
+        tell_later({level::warning,
+                    fmt::format("{} may not be on disk, and what it has gone when the machine "
+                                "loses its power: {}",
+                                to, not_synced)});
+    }
 }
 
 /// Gives the file a name that nothing has.

@@ -80,6 +80,7 @@ task<> file_sink::write_preallocated(std::span<const char> lines, bool synced) {
         give_up();
     }
     if (done.in_doubt) {
+        note_failed_sync(done.why);
         throw sync_error(done.why, fmt::format("cannot write and sync {}", path()));
     }
     throw write_error(done.why, fmt::format("cannot write {}", path()), 0);

@@ -100,6 +100,7 @@ task<> file_sink::recover_numbered() {
         co_await move_torn_tail(size_ - tail.end);
     }
     co_await rewrite(tail.unproven(), tail.begin);
+    failed_sync_ = {}; // what it was to have on disk is there
     co_await datasync();
 }
 

@@ -115,7 +115,9 @@ class pipeline::consumer final : public stop_listener {
     task<> find_in_cut_file();
     task<> rewrite_unsynced();
     task<> begin_segment();
+    task<bool> begin_next_segment();
     task<> follow_file();
+    task<> tell(const log_news& news);
     task<> close_sink();
     [[nodiscard]] bool wants_segment() const noexcept;
     [[nodiscard]] bool wants_sync_above(file_end end) const noexcept;
@@ -217,6 +219,9 @@ class pipeline::consumer final : public stop_listener {
     bool sync_is_due_ = false;
     /// A sync has failed: what the file has of what was not synced is not to be trusted.
     bool is_poisoned_ = false;
+    /// Where no segment could be begun, though the file may be written to: not before then.
+    clock::time_point segment_at_{};
+    clock::duration segment_retry_after_{};
     clock::duration sync_takes_{};
     alarm sync_alarm_{*this, &consumer::sync_is_due};
     alarm stall_alarm_{*this, &consumer::stalled};

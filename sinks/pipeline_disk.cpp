@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <exception>
 #include <fmt/format.h>
 #include <system_error>
@@ -85,12 +84,16 @@ task<> pipeline::consumer::attempt() {
         // is well.
         try {
             co_await follow_file();
-            if (!wants_segment()) {
-                co_await write_and_sync();
-                co_return;
+            bool is_over = false;
+            if (wants_segment()) {
+                is_over = co_await begin_next_segment();
             }
-            if (const file_end end = look_at_end(); wants_sync_above(end)) {
-                co_await sync_above(end); // of the file that is set aside
+            if (!is_over && !sink_.is_unnamed()) {
+                co_await write_and_sync();
+                is_over = true;
+            }
+            if (is_over) {
+                co_return;
             }
         } catch (const sync_error& error) {
             is_poisoned_ = true;
@@ -160,6 +163,7 @@ task<> pipeline::consumer::leave_removed_file() {
         co_await follow_file(); // perhaps what was to be told, without a look
     }
     if (sink_.counts().reopened == reopened) {
+        kept_ = 0; // what it has of the batch is gone with it
         throw write_error(std::make_error_code(std::errc::no_such_file_or_directory),
                           fmt::format("{} was removed, and cannot be made anew", sink_.path()), 0);
     }
@@ -281,6 +285,8 @@ task<> pipeline::consumer::begin_segment() {
     }
     is_poisoned_ = false;
     kept_ = lines.size();
+    segment_retry_after_ = {};
+    segment_at_ = {};
     ++counts_.segments_begun;
     ++counts_.syncs;
     if (has_lost_lines(sink_.look_at_end())) { // all of it comes once more
@@ -293,11 +299,9 @@ task<> pipeline::consumer::begin_segment() {
 }
 
 bool pipeline::consumer::wants_segment() const noexcept {
-    if (sink_.is_unnamed()) {
-        return true;
-    }
     return segment_bytes_max_ != 0 && sink_.size() >= segment_bytes_max_ && !durable_.is_none() &&
-           kept_ == 0 && unsynced_.empty() && !writing_->empty();
+           kept_ == 0 && unsynced_.empty() && !writing_->empty() && !sink_.is_unnamed() &&
+           loop_.now() >= segment_at_;
 }
 
 bool pipeline::consumer::is_sync_due() const noexcept {
@@ -372,14 +376,8 @@ task<> pipeline::consumer::follow_file() {
         rewrites_unsynced_ = !unsynced_.empty();
         unsynced_there_ = 0;
     }
-    if (!news) {
-        co_return;
-    }
-    if (form_ == layout::verbatim || news.importance >= level::warning) {
-        std::fprintf(stderr, "sapwood: %s\n", news.text.c_str());
-    }
-    if (form_ != layout::verbatim) {
-        co_await write_own_line(news.importance, news.text);
+    if (news) {
+        co_await tell(news);
     }
 }
 

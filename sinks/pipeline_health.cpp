@@ -2,7 +2,11 @@
 #include "pipeline_consumer.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fmt/format.h>
 #include <new>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -18,6 +22,11 @@ constexpr clock::duration look_again_after = std::chrono::milliseconds(50);
 
 /// Between attempts of a log that is to end.
 constexpr clock::duration ending_delay_max = std::chrono::milliseconds(100);
+
+/// After a segment that could not be begun. The file is longer then than it should be, which does
+/// no harm.
+constexpr clock::duration first_segment_retry_after = std::chrono::seconds(1);
+constexpr clock::duration last_segment_retry_after = std::chrono::minutes(1);
 
 } // namespace
 
@@ -99,6 +108,51 @@ void pipeline::consumer::succeeded() noexcept {
 void pipeline::consumer::tell_health() noexcept {
     if (on_health_) {
         on_health_(health_);
+    }
+}
+
+/// The file has as much as it should have, and takes more: where none can be begun beside it, it
+/// goes on. Whether the batch has been delivered.
+task<bool> pipeline::consumer::begin_next_segment() {
+    if (const file_end end = look_at_end(); wants_sync_above(end)) {
+        co_await sync_above(end); // of the file that is set aside
+    }
+    const std::uint64_t begun = counts_.segments_begun;
+    bool has_failed = false;
+    std::string why;
+    try {
+        co_await begin_segment();
+    } catch (const std::system_error& error) {
+        if (sink_.is_unnamed() || counts_.segments_begun != begun) {
+            throw;
+        }
+        has_failed = true;
+        why = error.what();
+    }
+    if (!has_failed) {
+        co_return true;
+    }
+    const bool is_told = segment_retry_after_ != clock::duration();
+    segment_retry_after_ =
+        std::clamp(2 * segment_retry_after_, first_segment_retry_after, last_segment_retry_after);
+    segment_at_ = saturating_add(loop_.now(), segment_retry_after_);
+    if (!is_told) {
+        const log_news news(level::warning, fmt::format("{}: {} goes on, and is longer than a "
+                                                        "segment should be; it is tried again",
+                                                        why, sink_.path()));
+        co_await tell(news);
+    }
+    co_return false;
+}
+
+/// In a line before the next batch, if lines are ours to make; what is wrong on standard error,
+/// too.
+task<> pipeline::consumer::tell(const log_news& news) {
+    if (form_ == layout::verbatim || news.importance >= level::warning) {
+        std::fprintf(stderr, "sapwood: %s\n", news.text.c_str());
+    }
+    if (form_ != layout::verbatim) {
+        co_await write_own_line(news.importance, news.text);
     }
 }
 

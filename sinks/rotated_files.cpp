@@ -2,16 +2,20 @@
 
 #include "compress_file.hpp"
 
+#include <sapwood/numbered_line.hpp>
+
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <ctime>
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <map>
 #include <memory>
+#include <set>
 #include <sys/stat.h>
 #include <system_error>
+#include <tuple>
 #include <unistd.h>
 
 namespace sapwood::detail {
@@ -70,18 +74,53 @@ log_milliseconds modified(const struct ::stat& status) noexcept {
                             std::chrono::milliseconds(status.st_mtim.tv_nsec / 1'000'000)};
 }
 
-bool is_digits(std::string_view text) noexcept {
-    return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+std::optional<std::uint64_t> number_in(std::string_view digits) noexcept {
+    std::uint64_t value = 0;
+    const auto [end, failed] = std::from_chars(digits.begin(), digits.end(), value);
+    return failed == std::errc() && end == digits.end() ? std::optional(value) : std::nullopt;
 }
 
 struct found_file {
     std::string name;
-    /// What it has in common with its compressed form, and what tells the order.
+    /// What it has in common with its compressed form.
     std::string key;
     log_milliseconds when;
     rotated_file::kind what;
     std::uint64_t bytes;
+    /// Of a segment.
+    segment_name its;
 };
+
+/// The number that the first line of a segment has; none where lines have no numbers, and 0 where
+/// that one is the log's own.
+std::optional<std::uint64_t> first_number(int folder, const std::string& name) {
+    const int fd = ::openat(folder, name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) {
+        return std::nullopt;
+    }
+    char head[numbered_line::head_bytes];
+    const bool is_read = ::pread(fd, head, sizeof(head), 0) == sizeof(head);
+    ::close(fd);
+    if (!is_read) {
+        return std::nullopt;
+    }
+    const auto line = numbered_line::parse({head, sizeof(head)}); // not all of it
+    return line.is != numbered_line::state::foreign ? std::optional(to_number(line.place))
+                                                    : std::nullopt;
+}
+
+/// In `files`, in the order of their numbers, each goes on where the one before it was set aside.
+bool numbers_go_on(int folder, const std::vector<found_file>& files) {
+    std::uint64_t before = 0;
+    for (const found_file& each : files) {
+        const auto first = first_number(folder, each.name);
+        if (!first || (*first != 0 && *first < before)) {
+            return false;
+        }
+        before = each.its.number;
+    }
+    return true;
+}
 
 class house {
   public:
@@ -130,9 +169,10 @@ class house {
         while (const dirent* const entry = ::readdir(entries.get())) {
             const std::string_view name = entry->d_name;
             std::optional<rotated_file> parsed;
+            std::optional<segment_name> segment;
             if (rules_.named == aside_name::time) {
                 parsed = parse_rotated_name(name, base_);
-            } else if (is_segment_name(name, base_)) {
+            } else if ((segment = parse_segment_name(name, base_))) {
                 parsed = rotated_file{{}, rotated_file::kind::plain};
             }
 
@@ -145,11 +185,17 @@ class house {
                     is_timed ? name.substr(0, base_.size() + 1 + stamp_chars) : name;
                 files_.push_back({std::string(name), std::string(key),
                                   is_timed ? parsed->when : modified(status), parsed->what,
-                                  static_cast<std::uint64_t>(status.st_size)});
+                                  static_cast<std::uint64_t>(status.st_size),
+                                  segment.value_or(segment_name())});
             }
         }
-        std::ranges::sort(files_, {},
-                          [](const found_file& each) -> const std::string& { return each.name; });
+        std::ranges::sort(files_, [](const found_file& one, const found_file& other) {
+            return std::tie(one.its.number, one.its.repeated, one.name) <
+                   std::tie(other.its.number, other.its.repeated, other.name);
+        });
+        if (rules_.named == aside_name::number && !numbers_go_on(fd_, files_)) {
+            std::ranges::stable_sort(files_, {}, &found_file::when);
+        }
     }
 
     /// What is being compressed has another process's name on it only if that one has our log.
@@ -164,22 +210,21 @@ class house {
 
     /// By number and by age.
     void remove_old(std::chrono::system_clock::time_point now) {
-        std::map<std::string, log_milliseconds> all; // a file and its compressed form are one
-        for (const auto& each : files_) {
-            all.emplace(each.key, each.when);
-        }
         // In seconds, of which there are enough: nanoseconds end after 292 years.
         const auto oldest_kept = std::chrono::floor<std::chrono::seconds>(now) - rules_.keep_for;
-        while (!all.empty()) {
-            const auto& [key, when] = *all.begin();
-            const bool too_many = rules_.keep_files > 0 && all.size() > rules_.keep_files;
-            const bool too_old = rules_.keep_for.count() > 0 &&
-                                 std::chrono::floor<std::chrono::seconds>(when) < oldest_kept;
+        std::set<std::string_view> all; // a file and its compressed form are one
+        for (const auto& each : files_) {
+            all.insert(each.key);
+        }
+        for (std::size_t left = all.size(); left > 0; --left) {
+            const std::string key = files_.front().key;
+            const auto when = std::chrono::floor<std::chrono::seconds>(files_.front().when);
+            const bool too_many = rules_.keep_files > 0 && left > rules_.keep_files;
+            const bool too_old = rules_.keep_for.count() > 0 && when < oldest_kept;
             if (!too_many && !too_old) {
                 break;
             }
             remove_all_of(key);
-            all.erase(all.begin());
         }
     }
 
@@ -293,17 +338,20 @@ std::optional<rotated_file> parse_rotated_name(std::string_view name, std::strin
     return std::nullopt;
 }
 
-bool is_segment_name(std::string_view name, std::string_view base) {
+std::optional<segment_name> parse_segment_name(std::string_view name, std::string_view base) {
     constexpr std::size_t digits_min = 16;
     if (!name.starts_with(base) || name.size() <= base.size() || name[base.size()] != '.') {
-        return false;
+        return std::nullopt;
     }
-    std::string_view number = name.substr(base.size() + 1);
-    const auto dash = std::min(number.find('-'), number.size());
-    const std::string_view again = number.substr(dash);
-    number = number.substr(0, dash);
-    return number.size() >= digits_min && is_digits(number) &&
-           (again.empty() || is_digits(again.substr(1)));
+    const std::string_view ending = name.substr(base.size() + 1);
+    const auto dash = std::min(ending.find('-'), ending.size());
+    const auto number = number_in(ending.substr(0, dash));
+    const auto repeated =
+        dash < ending.size() ? number_in(ending.substr(dash + 1)) : std::optional(std::uint64_t{1});
+    if (dash < digits_min || !number || !repeated) {
+        return std::nullopt;
+    }
+    return segment_name{*number, *repeated};
 }
 
 std::optional<log_milliseconds> newest_rotated(const std::string& path) {

@@ -39,16 +39,25 @@ struct rotated_file {
 /// std::system_error. Blocks.
 [[nodiscard]] std::optional<log_milliseconds> newest_rotated(const std::string& path);
 
-/// Whether a pipeline has set a segment of the log `base` aside by that name:
+struct segment_name {
+    /// Of the first record behind it.
+    std::uint64_t number;
+    /// Which of that number it is, from 1 on.
+    std::uint64_t repeated;
+};
+
+/// What `name` says where a pipeline has set a segment of the log `base` aside by it:
 /// app.log.0000000000000042, with -2, -3, ... behind it where that was taken.
-[[nodiscard]] bool is_segment_name(std::string_view name, std::string_view base);
+[[nodiscard]] std::optional<segment_name> parse_segment_name(std::string_view name,
+                                                             std::string_view base);
 
 /// How what was set aside is called.
 enum class aside_name : std::uint8_t {
     /// By the time, see above.
     time,
     /// By the number of the first record behind it (pipeline_options::segment_bytes_max); its time
-    /// is when it was last written to.
+    /// is when it was last written to. Which is older the numbers say where lines have them and go
+    /// on from file to file; a log that begins at 1 with each run has it from the times.
     number,
 };
 

@@ -46,6 +46,8 @@ struct found_file {
     std::int64_t order = 0;
     std::string name;
     log_file file;
+    /// Of a segment whose number does not tell its order, in nanoseconds.
+    std::int64_t time = 0;
 };
 
 /// What stands behind the log's name, without `.zst`.
@@ -87,21 +89,70 @@ std::optional<found_file> look_at(std::string_view ending) {
     return found;
 }
 
-/// The time of the first record; none where it has none, or cannot be read: who reads it says so.
-std::optional<std::int64_t> begin_of(const log_file& file) {
+/// What `get` finds in one of the first lines; none where none has it, or the file cannot be read:
+/// who reads it says so.
+template <class Get>
+auto found_at_begin(const log_file& file, Get get) -> decltype(get(log_line())) {
     try {
         line_parser parser;
         block_reader reader(file);
         std::string_view block = reader.next();
         for (int lines = 0; lines < 10 && !block.empty(); ++lines) {
-            if (const auto time = parser.parse(take_line(block)).time_ns) {
-                return time;
+            if (const auto found = get(parser.parse(take_line(block)))) {
+                return found;
             }
         }
     } catch (const std::system_error&) {
         return std::nullopt;
     }
     return std::nullopt;
+}
+
+/// The time of the first record.
+std::optional<std::int64_t> begin_of(const log_file& file) {
+    return found_at_begin(file, [](const log_line& line) { return line.time_ns; });
+}
+
+std::optional<std::uint64_t> first_number_of(const log_file& file) {
+    return found_at_begin(file, [](const log_line& line) {
+        return line.is_numbered && line.number != 0 ? std::optional(line.number) : std::nullopt;
+    });
+}
+
+std::int64_t modified_ns(const std::string& path) noexcept {
+    struct ::stat status {};
+
+    return ::stat(path.c_str(), &status) == 0
+               ? status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec
+               : 0;
+}
+
+/// Whether the lines of these segments, in the order of their names, have numbers that go on.
+bool numbers_go_on(const std::vector<found_file>& files) {
+    std::uint64_t before = 0;
+    for (const found_file& each : files) {
+        const auto first = each.kind == 3 ? first_number_of(each.file) : before;
+        if (!first || *first < before) {
+            return false;
+        }
+        before = each.file.superseded_from;
+    }
+    return true;
+}
+
+/// A log without numbers in its lines begins at 1 with each run. What stands in its segments tells
+/// their order then, or, where that has no times, when they were last written to.
+void order_segments(std::vector<found_file>& files) {
+    const auto first =
+        std::ranges::find_if(files, [](const found_file& each) { return each.kind == 3; });
+    if (files.end() - first < 2 || numbers_go_on(files)) {
+        return;
+    }
+    for (auto each = first; each != files.end(); ++each) {
+        const auto begin = begin_of(each->file);
+        each->time = begin ? *begin : modified_ns(each->file.path);
+    }
+    std::ranges::stable_sort(first, files.end(), {}, &found_file::time);
 }
 
 } // namespace
@@ -150,6 +201,7 @@ std::vector<log_file> files_of(const std::string& path, std::vector<std::string>
         return std::tie(one.kind, one.name, one.order) <
                std::tie(other.kind, other.name, other.order);
     });
+    order_segments(ordered);
     // Names of two kinds say nothing about each other's order; what stands in them does.
     if (!ordered.empty() && ordered.front().kind != ordered.back().kind) {
         std::map<std::string, std::int64_t> begins;

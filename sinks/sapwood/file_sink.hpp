@@ -148,7 +148,9 @@ class file_sink {
     /// the caller's next wait.
     [[nodiscard]] task<> write(std::span<const char> lines);
 
-    /// Returns when everything written survives the machine. Throws sync_error.
+    /// Returns when everything written survives the machine. Throws sync_error, and does so each
+    /// time from then on, until another file takes this one's place: the kernel tells a failure
+    /// once, and what it is asked then it cannot know.
     [[nodiscard]] task<> datasync();
 
     /// What others have done to the file, as it is at this moment. That they have cut it is so
@@ -172,7 +174,7 @@ class file_sink {
 
     /// Both, in one operation where the kernel can: for few lines, with everything before them on
     /// disk already. Throws write_error, where nothing but the write has failed and what was kept
-    /// is on disk; or sync_error.
+    /// is on disk; or sync_error, as datasync().
     [[nodiscard]] task<> write_synced(std::span<const char> lines);
 
     /// Between two writes: looks, every half second at most, whether the file still has its name.
@@ -191,9 +193,11 @@ class file_sink {
     [[nodiscard]] task<log_news> reopen();
 
     /// Renames the file to `to`, a name that must be free, and goes on with a new one. With `sync`
-    /// both survive the machine then. Throws std::system_error, EEXIST where `to` is taken, and
-    /// writing goes on into the file that was there, under its own name where that can be had. The
-    /// file that was there stays locked for as long as a child that was forked has it open.
+    /// both survive the machine then; where a sync of the file has failed, which no other makes
+    /// good, it is renamed all the same, and follow() tells. Throws std::system_error, EEXIST where
+    /// `to` is taken, and writing goes on into the file that was there, under its own name where
+    /// that can be had. The file that was there stays locked for as long as a child that was forked
+    /// has it open.
     [[nodiscard]] task<> rotate(std::string to, bool sync);
 
     /// Goes on in a new file with `first` and `second`, which are whole lines and on disk when it
@@ -283,7 +287,9 @@ class file_sink {
     task<> cut_off_zeros();
     void look_at_preallocated(std::uint64_t file_size) noexcept;
     void tell_later(log_news news);
-    task<bool> has_grown();
+    [[nodiscard]] bool has_grown() const noexcept;
+    void note_failed_sync(std::error_code why) noexcept;
+    void require_no_failed_sync() const;
     [[nodiscard]] bool is_lengthened() const noexcept;
     task<> begin_line();
     task<> end_last_line();
@@ -330,6 +336,8 @@ class file_sink {
     bool was_cut_ = false;
     /// Somebody else has appended before what was written last, and no sync has come since.
     bool has_others_lines_ = false;
+    /// Of the sync of this file that failed, if one has: no other is believed.
+    std::error_code failed_sync_;
     /// What a failed write left of a line at the end of the file and could not cut off.
     std::uint64_t partial_line_bytes_ = 0;
     std::uint64_t torn_bytes_ = 0;

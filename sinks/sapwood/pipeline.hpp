@@ -57,7 +57,8 @@ struct pipeline_options {
     std::size_t unsynced_bytes_max = 4u << 20;
 
     /// A segment that is as long as this is set aside, as `<log>.<lsn>`, and a new one begun; not
-    /// where durability is none. 0: never.
+    /// where durability is none. Where none can be begun the log goes on in the one that it has,
+    /// says so, and tries it again after a second, and at last once a minute. 0: never.
     std::uint64_t segment_bytes_max = 0;
 };
 

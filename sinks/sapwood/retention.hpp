@@ -10,7 +10,9 @@
 
 namespace sapwood {
 
-/// Zero: no limit. The oldest go first.
+/// Zero: no limit. The oldest go first: those of the lowest numbers where lines have numbers that
+/// go on from file to file; in a log that begins at 1 with each run, those that were written to
+/// first.
 struct retention {
     /// Besides the present one.
     std::size_t files = 0;

@@ -75,7 +75,8 @@ struct rotating_log_sink_options {
     int compression_level = 3;
 
     /// A rotated file, its name and that of the new one survive the machine before the next line
-    /// is written. So it is in any case where the file is durable.
+    /// is written; where a sync of it has failed, a line says that it may not. So it is in any case
+    /// where the file is durable.
     bool sync = false;
 
     /// As in file_log_sink_options. A new file begins with its first line, and is on disk with it

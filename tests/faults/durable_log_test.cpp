@@ -340,6 +340,33 @@ TEST_SUITE("durable_log") {
         CHECK(verified(*disk / "log").lines == 2);
     }
 
+    TEST_CASE("an immutable directory: a full segment is gone on in, until there can be another") {
+        const auto disk = disk_of(scratch_disk::kind::ext4, 16u << 20);
+        if (disk == nullptr) {
+            return;
+        }
+        const std::string folder = *disk / "logs";
+        std::filesystem::create_directory(folder);
+        sapwood::run([](std::string in) -> task<> {
+            pipeline_options options = durable();
+            options.segment_bytes_max = 150;
+            pipeline log = co_await opened(in + "/log", options);
+            set_immutable(in, true);
+            for (int i = 0; i < 3; ++i) {
+                co_await log.durable(co_await append(log, 100));
+            }
+            set_immutable(in, false);
+            CHECK(!log.health().is_degraded());
+            CHECK(log.counts().segments_begun == 0);
+            while (log.counts().segments_begun == 0) { // it is tried again after a second
+                co_await log.durable(co_await append(log, 100));
+            }
+            co_await log.close();
+            check_account(log);
+        }(folder));
+        CHECK(verified(folder + "/log").is_whole());
+    }
+
     TEST_CASE("a disk that is gone: nothing is acknowledged, and what is lost is counted") {
         const auto disk = disk_of(scratch_disk::kind::ext4, 16u << 20);
         if (disk == nullptr) {

@@ -222,6 +222,39 @@ TEST_SUITE("durable_writer_disk") {
         }(log));
     }
 
+    TEST_CASE("a failed sync that there was no memory to tell is not believed the next time") {
+        for (const bool is_numbered : {true, false}) {
+            for (const durability level : {durability::batch(), durability::interval(1h)}) {
+                CAPTURE(is_numbered);
+                CAPTURE(level.is_batch());
+                spoiled_log log(is_numbered, level);
+                log.loop.run([](spoiled_log& its) -> task<> {
+                    co_await its.sink->open();
+                    std::optional<test::failing_allocations> none;
+                    its.once(is_sync, [&](const io_uring_sqe&) -> spoiled_log::answer {
+                        none.emplace(1);
+                        return -EIO;
+                    });
+                    for (bool is_durable = false; !is_durable;) {
+                        try {
+                            if (its.sink->sync_at() == clock::time_point::max()) {
+                                co_await its.sink->write(std::string_view("one\n"));
+                            }
+                            co_await its.sink->sync();
+                            is_durable = true;
+                        } catch (const std::bad_alloc&) {
+                            none.reset();
+                        }
+                    }
+                    co_await its.sink->close();
+                }(log));
+                CHECK(test::files_like(log.path).size() == 1); // what was not to be believed
+                CHECK(contents_of(log.path).ends_with("one\n"));
+                CHECK(std::filesystem::file_size(log.path) == (is_numbered ? bytes_of("one") : 4));
+            }
+        }
+    }
+
     TEST_CASE("whole lines of a write that failed are synced soon, and come again where need be") {
         for (const bool is_taken_away : {false, true}) {
             spoiled_log log(true, durability::interval(1h));

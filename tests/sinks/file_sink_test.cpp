@@ -1,6 +1,7 @@
 // file_sink: whole lines, one writer, no torn tail.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
+#include "support/numbered_lines.hpp"
 #include "support/scripted_ring.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
@@ -563,5 +564,40 @@ TEST_SUITE("file_sink") {
             co_return std::error_code();
         };
         CHECK(disk.run(body(directory / "log")) == std::errc::io_error);
+    }
+
+    TEST_CASE("a sync that has failed does so each time, until its lines are written once more") {
+        for (const bool is_numbered : {true, false}) { // so that they can be found
+            CAPTURE(is_numbered);
+            const temporary_directory directory;
+            sapwood::test::loop_with_writes disk(perform);
+            disk.run([](sapwood::test::loop_with_writes& on, std::string path,
+                        bool has_numbers) -> task<> {
+                const file_sink_options options{
+                    .path = path, .numbered = has_numbers, .has_segments = true};
+                file_sink sink = co_await file_sink::open(options);
+                const std::string line = sapwood::test::numbered(1, "one");
+                co_await sink.write(line);
+                on.ring().answer = [](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    return sqe.opcode == IORING_OP_FSYNC ? -EIO : perform(sqe);
+                };
+                CHECK_THROWS_AS(co_await sink.datasync(), sapwood::sync_error);
+                on.ring().answer = perform;
+                CHECK_THROWS_AS(co_await sink.datasync(), sapwood::sync_error);
+                CHECK_THROWS_AS(co_await sink.write_synced(line), sapwood::sync_error);
+                CHECK(contents_of(path) == line);
+                if (has_numbers) {
+                    (void)co_await sink.recover_again(sapwood::lsn{1});
+                    co_await sink.datasync();
+                } else {
+                    CHECK_THROWS_AS((void)co_await sink.recover_again(sapwood::lsn{1}),
+                                    sapwood::sync_error);
+                }
+                co_await sink.begin_segment(line, {}, sapwood::lsn{1});
+                co_await sink.write_synced(sapwood::test::numbered(2, "two"));
+                co_await sink.datasync();
+                co_await sink.close();
+            }(disk, directory / "log", is_numbered));
+        }
     }
 }

@@ -106,9 +106,6 @@ class planned_disk {
           loop_([this](const io_uring_sqe& sqe) { return write(sqe); }) {
         auto usual = loop_.ring().answer;
         loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
-            if (sqe.opcode == IORING_OP_STATX && on_status) {
-                return on_status(sqe);
-            }
             if (sqe.opcode == IORING_OP_CLOSE && on_close) {
                 return on_close(sqe);
             }
@@ -150,7 +147,6 @@ class planned_disk {
     /// Of a file, be it that of a write.
     answer on_sync;
     answer on_directory_sync;
-    answer on_status;
     answer on_close;
     std::vector<int> synced;
     int directory_syncs = 0;
@@ -443,16 +439,14 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
-    TEST_CASE("where it is not known whether a write or its sync has failed, it was the sync") {
+    TEST_CASE(
+        "where a write and its sync are one, and it has left something, its sync has failed") {
         const temporary_directory folder;
         planned_disk disk(true);
         disk.run([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
             co_await log.durable(co_await append(log, "one"));
             the_disk.on_sync = fails_once();
-            the_disk.on_status = [first = true](const io_uring_sqe& sqe) mutable {
-                return std::exchange(first, false) ? std::optional(-EIO) : perform(sqe);
-            };
             co_await log.durable(co_await append(log, "two"));
             CHECK(log.counts().segments_begun == 1);
             CHECK(lines_in(in / "log") == std::vector<std::string>{"2 two"});
@@ -613,6 +607,44 @@ TEST_SUITE("pipeline_disk") {
             pipeline log = co_await opened(in / "log", options);
             CHECK(co_await append(log, "text 6") == lsn{6});
             co_await log.close();
+        });
+    }
+
+    TEST_CASE("where no segment can be begun the log goes on in the one that it has, and says so") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline_options options = durable();
+            options.segment_bytes_max = 120;
+            pipeline log = co_await opened(path, options);
+            std::filesystem::create_directory(path + ".next");
+            bool was_degraded = false;
+            log.on_health([&](const sapwood::log_health&) { was_degraded = true; });
+            for (int i = 1; i <= 5; ++i) {
+                co_await log.durable(co_await append(log, fmt::format("text {}", i)));
+            }
+            co_await sapwood::sleep_for(1s); // and once more
+            co_await log.durable(co_await append(log, "text 6"));
+            CHECK(!was_degraded);
+            CHECK(log.counts().segments_begun == 0);
+            const auto lines = lines_in(path);
+            REQUIRE(lines.size() == 7);
+            CHECK(lines[2] == fmt::format("0 cannot remove {0}.next: Is a directory: {0} goes on, "
+                                          "and is longer than a segment should be; it is tried "
+                                          "again \\(log)",
+                                          path));
+            CHECK(lines[6] == "6 text 6");
+
+            std::filesystem::remove(path + ".next");
+            co_await log.durable(co_await append(log, "text 7"));
+            CHECK(log.counts().segments_begun == 0); // it is not time yet
+            co_await sapwood::sleep_for(2s);
+            co_await log.durable(co_await append(log, "text 8"));
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(lines_in(path) == std::vector<std::string>{"8 text 8"});
+            CHECK(lines_in(path + ".0000000000000008").size() == 8);
+            co_await log.close();
+            sapwood::log_verifier verifier;
+            CHECK(verifier.verify(sapwood::log_verifier::segments_of(path)).is_whole());
         });
     }
 
@@ -1127,6 +1159,33 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("a failed sync that there was no memory to tell is not believed the next time") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline log = co_await opened(path, durable());
+            co_await log.durable(co_await append(log, "one"));
+            std::optional<sapwood::test::failing_allocations> none;
+            bool has_failed = false;
+            the_disk.on_sync = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (std::exchange(has_failed, true)) {
+                    return succeed(sqe);
+                }
+                none.emplace(1);
+                return -EIO;
+            };
+            bool was_without_memory = false;
+            log.on_health([&](const sapwood::log_health& now) {
+                none.reset();
+                was_without_memory |= now.reason == std::errc::not_enough_memory;
+            });
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(was_without_memory);
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(lines_in(path) == std::vector<std::string>{"2 two"});
+            co_await log.close();
+        });
+    }
+
     TEST_CASE("whole lines that a full disk has taken are there once, however often it is full") {
         enum class meanwhile : std::uint8_t { nothing, renamed, cut, cut_and_seen };
         for (const meanwhile happens :
@@ -1428,6 +1487,37 @@ TEST_SUITE("pipeline_disk") {
                 CHECK(log.counts().lines_lost == 0);
             });
         }
+    }
+
+    TEST_CASE("what a file had that was removed has not got there when the log is given up") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string folder = in / "logs";
+            const std::string path = folder + "/log";
+            std::filesystem::create_directory(folder);
+            pipeline log = co_await opened(path, durable());
+            co_await log.durable(co_await append(log, "one"));
+            const std::size_t line = contents_of(path).size();
+            the_disk.on_write = [=, first = true](const io_uring_sqe& sqe) mutable {
+                return std::exchange(first, false) ? sapwood::test::perform_some(sqe, line + 10)
+                                                   : std::optional(-ENOSPC);
+            };
+            const lsn two = co_await append(log, "two");
+            (void)co_await append(log, "three");
+            auto waiting = sapwood::spawn(outcome_of_written(log, two));
+            co_await sapwood::sleep_for(1ms);
+            CHECK(lines_in(path) == std::vector<std::string>{"1 one", "2 two"});
+            std::filesystem::remove_all(folder);
+            std::error_code why;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                why = error.code();
+            }
+            CHECK(why == std::errc::no_such_file_or_directory);
+            CHECK(co_await waiting != "");
+            CHECK(log.counts().written == lsn{1});
+            CHECK(log.counts().records_lost == 2);
+        });
     }
 
     TEST_CASE("as many bytes as may be not synced are synced, and a segment is full to the byte") {

@@ -2,6 +2,7 @@
 // an open finds of it, and what becomes of it where disks, file systems and other people do not do
 // what it needs.
 #include "sim_machine.hpp"
+#include "support/allocations.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
 #include "support/system_calls.hpp"
@@ -483,22 +484,35 @@ TEST_SUITE("preallocated_log") {
 
     TEST_CASE("a synced write that fails is in doubt: the lines are in a new segment before they "
               "are acknowledged") {
-        sim_world world;
-        int synced = 0;
-        world.script([&synced](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
-            return is_synced_write(sqe) && ++synced == 3 ? std::optional(-EIO) : std::nullopt;
-        });
-        CHECK(world.run([]() -> task<> {
-            pipeline log = co_await opened("/log");
-            for (int i = 0; i < 4; ++i) {
-                co_await append_durably(log, "text");
-            }
-            CHECK(log.counts().segments_begun == 1);
-            CHECK(log.counts().lines_lost == 0);
-            co_await log.close();
-        }()));
-        CHECK(lines_of(contents_of(world, "/log")) == 2);
-        CHECK(lines_of(text_of(contents_of(world, "/log.0000000000000003"))) == 2);
+        for (const bool has_memory : {true, false}) { // to tell it
+            CAPTURE(has_memory);
+            sim_world world;
+            int synced = 0;
+            std::optional<sapwood::test::failing_allocations> none;
+            world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (!is_synced_write(sqe) || ++synced != 3) {
+                    return std::nullopt;
+                }
+                if (!has_memory) {
+                    none.emplace(1);
+                }
+                return -EIO;
+            });
+            const auto test =
+                [](std::optional<sapwood::test::failing_allocations>& missing) -> task<> {
+                pipeline log = co_await opened("/log");
+                log.on_health([&](const sapwood::log_health&) { missing.reset(); });
+                for (int i = 0; i < 4; ++i) {
+                    co_await append_durably(log, "text");
+                }
+                CHECK(log.counts().segments_begun == 1);
+                CHECK(log.counts().lines_lost == 0);
+                co_await log.close();
+            };
+            CHECK(world.run(test(none)));
+            CHECK(lines_of(contents_of(world, "/log")) == 2);
+            CHECK(lines_of(text_of(contents_of(world, "/log.0000000000000003"))) == 2);
+        }
     }
 
     TEST_CASE("no room for what is ahead: only what is needed is taken; none at all: it waits") {

@@ -1,5 +1,6 @@
 // Which of the segments that a pipeline has set aside are kept.
 #include "support/log_files.hpp"
+#include "support/numbered_lines.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/retention.hpp>
@@ -11,6 +12,7 @@
 #include <string>
 #include <sys/stat.h>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -29,9 +31,10 @@ class segments {
     [[nodiscard]] std::string path() const { return directory_ / "app.log"; }
 
     /// A hundred bytes that were last written to so long ago.
-    std::string add(const std::string& ending, std::chrono::seconds ago = 0s) {
+    std::string add(const std::string& ending, std::chrono::seconds ago = 0s,
+                    const std::string& text = std::string(100, 'x')) {
         const std::string name = path() + ending;
-        test::fill(name, std::string(100, 'x'));
+        test::fill(name, text);
         const auto when = std::chrono::system_clock::to_time_t(now - ago);
         const timespec times[2] = {{when, 0}, {when, 0}};
         REQUIRE(::utimensat(AT_FDCWD, name.c_str(), times, 0) == 0);
@@ -76,6 +79,45 @@ TEST_SUITE("retention") {
         log.add(log.numbered(7));
         const strings kept{log.add(log.numbered(7) + "-2"), log.add(log.numbered(7) + "-3")};
         CHECK(log.keep({.files = 2}) == 1);
+        CHECK(log.left() == kept);
+    }
+
+    TEST_CASE("the tenth of a number is newer than the second") {
+        segments log;
+        log.add(log.numbered(7) + "-2");
+        const strings kept{log.add(log.numbered(7) + "-10")};
+        CHECK(log.keep({.files = 1}) == 1);
+        CHECK(log.left() == kept);
+    }
+
+    TEST_CASE("where numbers begin anew with each run, those that were written to first go first") {
+        for (const auto& [what, removed] :
+             {std::pair(retention{.files = 2}, 3U), std::pair(retention{.age = 7300s}, 3U),
+              std::pair(retention{.bytes = 200}, 3U)}) {
+            segments log;
+            log.add(log.numbered(1000), 5h);
+            log.add(log.numbered(2000), 4h);
+            log.add(log.numbered(3000), 3h);
+            const strings kept{log.add(log.numbered(500), 2h), log.add(log.numbered(900), 1h)};
+            CHECK(log.keep(what) == removed);
+            CHECK(log.left() == kept);
+        }
+    }
+
+    TEST_CASE("a numbered log that began anew has its order from the times, too") {
+        segments log;
+        log.add(log.numbered(1000), 2h, test::numbered(1, "one"));
+        const strings kept{log.add(log.numbered(500), 1h, test::numbered(1, "one"))};
+        CHECK(log.keep({.files = 1}) == 1);
+        CHECK(log.left() == kept);
+    }
+
+    TEST_CASE("where numbers go on from file to file they count, however the clock was set") {
+        segments log;
+        log.add(log.numbered(500), 1h, test::numbered(1, "one"));
+        log.add(log.numbered(1000), 2h, test::numbered(0, "the log's own"));
+        const strings kept{log.add(log.numbered(1500), 3h, test::numbered(1000, "text"))};
+        CHECK(log.keep({.files = 1}) == 2);
         CHECK(log.left() == kept);
     }
 

@@ -336,6 +336,36 @@ TEST_SUITE("rotating_log_sink") {
         }
     }
 
+    TEST_CASE("a file whose sync fails is rotated, and it is said that it may not be on disk") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        test::loop_with_writes disk(test::perform);
+        rotating_log_sink sink({.path = path, .bytes_max = 10, .sync = true});
+        const auto body = [&]() -> task<> {
+            co_await sink.open();
+            co_await put(sink, "line 1\n");
+            int syncs = 0;
+            disk.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                return sqe.opcode == IORING_OP_FSYNC && ++syncs == 1 ? -EIO : test::perform(sqe);
+            };
+            co_await sink.write(std::string_view("line 2\n"));
+            disk.ring().answer = test::perform;
+            CHECK(sink.counts().rotations_failed == 0);
+            const strings rotated = files_like(path);
+            REQUIRE(rotated.size() == 1);
+            CHECK(contents_of(rotated[0]) == "line 1\n");
+            CHECK(contents_of(path) == "line 2\n");
+            const log_news news = co_await sink.tend({});
+            CHECK(news.importance == sapwood::level::warning);
+            CHECK(news.text ==
+                  fmt::format("{} may not be on disk, and what it has gone when the machine loses "
+                              "its power: cannot sync {}: Input/output error",
+                              rotated[0], path));
+            co_await sink.close();
+        };
+        disk.run(body());
+    }
+
     TEST_CASE("logger::rotate() has happened when a flush returns") {
         const temporary_directory directory;
         const auto path = directory / "log";

@@ -5,6 +5,7 @@
 
 #include <sapwood/numbered_line.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <doctest/doctest.h>
@@ -37,6 +38,11 @@ std::string numbered(int number) {
     std::string text = line(number);
     text.pop_back();
     return sapwood::test::numbered(static_cast<std::uint64_t>(number), text);
+}
+
+std::filesystem::file_time_type written_to(int minutes) {
+    return std::filesystem::file_time_type::clock::now() - std::chrono::hours(1) +
+           std::chrono::minutes(minutes);
 }
 
 program::outcome grep(std::vector<std::string> arguments) {
@@ -92,6 +98,40 @@ TEST_SUITE("grep") {
         CHECK(grep({"--one-file", "number", log}).out == line(5));
         fill(log + ".3.gz", "?");
         CHECK(has(grep({"number", log}).err, "app.log.3.gz is left out"));
+    }
+
+    TEST_CASE("segments are read in the order in which they were written, also over a restart") {
+        const std::string plain[] = {"number 1\n", "number 2\n", "number 3\n", "number 4\n"};
+        const std::string timed[] = {line(1), line(2), line(3), line(4)};
+        for (const bool has_times : {true, false}) { // and without them, when they were written to
+            CAPTURE(has_times);
+            const temporary_directory at;
+            const std::string log = at / "app.log";
+            const std::string* text = has_times ? timed : plain;
+            int minutes = 0;
+            for (const char* ending :
+                 {".0000000000001000", ".0000000000000500-2", ".0000000000000500-10", ""}) {
+                fill(log + ending, text[minutes]);
+                std::filesystem::last_write_time(log + ending, written_to(++minutes));
+            }
+            CHECK(grep({"number", log}).out == text[0] + text[1] + text[2] + text[3]);
+            if (has_times) { // copies
+                std::filesystem::last_write_time(log + ".0000000000001000", written_to(5));
+                CHECK(grep({"number", log}).out == text[0] + text[1] + text[2] + text[3]);
+            }
+        }
+    }
+
+    TEST_CASE("of a durable log the numbers tell the order, however the clock was set") {
+        const temporary_directory at;
+        const std::string log = at / "app.log";
+        const std::string later = sapwood::test::numbered(1, "2027-11-21 22:39:56.123 17 info 1");
+        fill(log + ".0000000000000002", later);
+        fill(log + ".0000000000000003", numbered(2));
+        std::filesystem::last_write_time(log + ".0000000000000002", written_to(2));
+        std::filesystem::last_write_time(log + ".0000000000000003", written_to(1));
+        fill(log, numbered(3));
+        CHECK(grep({"--raw", "17", log}).out == later + numbered(2) + numbered(3));
     }
 
     TEST_CASE(
