@@ -139,7 +139,8 @@ task<> durable_writer::leave_removed_file() {
     const auto reopened = file_.counts().reopened;
     for (int look = 0; look < 2 && file_.counts().reopened == reopened; ++look) {
         file_.look_soon();
-        log_news news = co_await file_.follow(); // perhaps what was to be told, without a look
+        log_news news =
+            co_await file_.follow(durable_last_ + 1); // perhaps what was to be told, without a look
         if (news) {
             news_ = std::move(news);
         }
@@ -223,9 +224,9 @@ task<log_news> durable_writer::follow(bool asked) {
     }
     const auto reopened = file_.counts().reopened;
     if (asked) {
-        news = co_await file_.reopen();
+        news = co_await file_.reopen(durable_last_ + 1);
     } else if (file_.follow_is_due()) {
-        news = co_await file_.follow();
+        news = co_await file_.follow(durable_last_ + 1);
     }
     if (file_.counts().reopened != reopened) {
         note_reopened();

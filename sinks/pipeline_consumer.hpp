@@ -117,6 +117,7 @@ class pipeline::consumer final : public stop_listener {
     task<> begin_segment();
     task<> follow_file();
     task<> close_sink();
+    [[nodiscard]] lsn next_in_file() const noexcept;
     [[nodiscard]] bool wants_segment() const noexcept;
     [[nodiscard]] bool wants_sync_above(file_end end) const noexcept;
     [[nodiscard]] bool is_small_group(file_end end) const noexcept;

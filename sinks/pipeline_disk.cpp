@@ -261,7 +261,7 @@ task<> pipeline::consumer::begin_segment() {
         writing_->mark();
     }
     const auto lines = writing_->bytes();
-    const lsn next = (durable_.is_none() ? written : durable).reached() + 1;
+    const lsn next = next_in_file();
     std::exception_ptr failure;
     try {
         co_await sink_.begin_segment(unsynced_, lines, next);
@@ -270,7 +270,7 @@ task<> pipeline::consumer::begin_segment() {
     }
     if (failure) { // another file may have the name: with the next attempt the log goes on there
         const auto reopened = sink_.counts().reopened;
-        (void)co_await sink_.reopen();
+        (void)co_await sink_.reopen(next);
         if (sink_.counts().reopened != reopened) {
             is_poisoned_ = false;
             kept_ = 0;
@@ -290,6 +290,11 @@ task<> pipeline::consumer::begin_segment() {
     }
     note_written();
     note_durable();
+}
+
+/// The first number that another file of the log would have.
+lsn pipeline::consumer::next_in_file() const noexcept {
+    return (durable_.is_none() ? written : durable).reached() + 1;
 }
 
 bool pipeline::consumer::wants_segment() const noexcept {
@@ -366,7 +371,7 @@ task<> pipeline::consumer::follow_file() {
         co_return;
     }
     const auto reopened = sink_.counts().reopened;
-    const log_news news = co_await sink_.follow();
+    const log_news news = co_await sink_.follow(next_in_file());
     if (sink_.counts().reopened != reopened && !durable_.is_none()) {
         kept_ = 0;
         rewrites_unsynced_ = !unsynced_.empty();
