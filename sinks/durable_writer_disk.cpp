@@ -295,7 +295,12 @@ task<> durable_writer::begin_segment() {
 
 /// What was not synced is in the file that is to get the log's name, and on disk.
 task<> durable_writer::take_name() {
-    co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
+    try {
+        co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
+    } catch (const std::system_error&) {
+        is_poisoned_ = is_poisoned_ || !file_.is_unnamed(); // it is not the log's any more
+        throw;
+    }
     if (!has_lost_lines(file_.look_at_end())) {
         note_durable();
     }

@@ -228,10 +228,11 @@ task<> file_sink::take_name() {
         if (failure == std::errc::file_exists) { // which would say that another name is taken
             failure = std::make_error_code(std::errc::device_or_resource_busy);
         }
-        if (failure == std::errc::no_such_file_or_directory &&
-            look_at_end() == file_end::removed) { // another one must be begun
+        if (failure == std::errc::no_such_file_or_directory) {
+            // Somebody has removed it, or given it a name of his: another one must be begun.
             is_unnamed_ = false;
             segment_begin_ = lsn::none;
+            look_soon();
         }
         if (failure) {
             throw std::system_error(failure, fmt::format("cannot rename {} to {}", making, path()));

@@ -14,14 +14,18 @@
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sim_world.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <sys/uio.h>
 #include <system_error>
 #include <utility>
 
@@ -255,6 +259,37 @@ std::string outline_in_place_of(std::uint64_t theirs) {
     return all;
 }
 
+/// A segment that cannot get the log's name for a second, and which somebody renames then.
+template <class Log>
+std::string outline_of_renamed_segment() {
+    sim_world world({.seed = 1});
+    CHECK(world.run([](sim_world& on) -> task<> {
+        Log log = co_await Log::opened(durability::batch());
+        bool has_failed = false;
+        on.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                return -EOPNOTSUPP;
+            }
+            if (sqe.opcode == IORING_OP_FSYNC && !std::exchange(has_failed, true)) {
+                return -EIO;
+            }
+            const bool gives_name = sqe.opcode == IORING_OP_RENAMEAT && !on.contents(path);
+            return gives_name ? std::optional(-EBUSY) : std::nullopt;
+        });
+        auto written = spawn(log.write("one "));
+        co_await sleep_for(1s);
+        CHECK(on.contents("/log.next"));
+        on.script({});
+        co_await rename_file("/log.next", "/theirs");
+        co_await sleep_for(5s);
+        CHECK(outline(on.durable_contents(path).value_or("")) == "|1 one ");
+        co_await std::move(written);
+        co_await log.write("two ");
+        co_await log.sync();
+    }(world)));
+    return outline(world.durable_contents(path).value_or(""));
+}
+
 /// Both were acknowledged; what comes then is no more than an end, or the power is cut.
 void expect_both(two_records play) {
     for (const std::string& piece : pieces) {
@@ -312,6 +347,11 @@ TEST_SUITE("durable_others") {
         // By the number behind its last: nothing that it has comes in the next file again.
         expect(3, "", "log.0000000000000004: 1 line 2 line 3 line ");
         expect(5, "", "log.0000000000000006: 1 line 2 line 3 line 4 line 5 line ");
+    }
+
+    TEST_CASE("a segment that somebody renames before it has the log's name is begun once more") {
+        CHECK(outline_of_renamed_segment<a_pipeline>() == "|1 one |2 two ");
+        CHECK(outline_of_renamed_segment<a_logger>() == "|1 one |2 two ");
     }
 
     TEST_CASE("what was cut in the midst of a write comes again in a new segment, in its order") {
