@@ -182,7 +182,7 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     if (!found && found.error() == std::errc::too_many_symbolic_link_levels) {
         if (!settings.may_be_link) {
             throw_errno(ELOOP, fmt::format("cannot open {} as a log: it is a symbolic link, which "
-                                           "is not followed",
+                                           "is not followed; name the file itself",
                                            path));
         }
         is_link = true;

@@ -41,7 +41,8 @@ struct file_sink_options {
     mode_t directory_mode = 0700;
 
     /// The path may be a symbolic link when the log begins. One that is there later only is never
-    /// followed: somebody has planted it.
+    /// followed: somebody has planted it. A log that has segments may be none: its names would be
+    /// in the link's directory, and its lines in another.
     bool may_be_link = true;
 
     /// A name that is new in the directory is made to survive the machine before it is used.
@@ -53,7 +54,7 @@ struct file_sink_options {
     bool numbered = false;
 
     /// It is begun anew by begin_segment(): of a writer that was killed in the midst of that, the
-    /// file that it had made becomes the log. What is numbered always is.
+    /// file that it had made becomes the log. What is numbered always is. It may be no link.
     bool has_segments = false;
 
     /// Space is allocated so far ahead of the log's end and filled with zeros, and lines go over
