@@ -109,6 +109,7 @@ class pipeline::consumer final : public stop_listener {
     task<> attempt();
     task<> write_and_sync();
     [[nodiscard]] file_end look_at_end();
+    task<> mark_behind_cut();
     task<> leave_removed_file();
     task<> sync_above(file_end end);
     task<> write_rest(file_end end, bool synced);

@@ -110,6 +110,9 @@ task<> pipeline::consumer::attempt() {
 
 task<> pipeline::consumer::write_and_sync() {
     const auto began = loop_.now();
+    if (durable_.is_none() && form_ == layout::numbered && kept_ == 0) {
+        co_await mark_behind_cut();
+    }
     do {
         file_end end = look_at_end();
         if (end == file_end::removed) [[unlikely]] {
@@ -150,6 +153,16 @@ file_end pipeline::consumer::look_at_end() {
         sink_.give_up();
     }
     return end;
+}
+
+/// Without a durability nothing comes again that somebody cuts off. But the next open must not take
+/// what stands behind the piece of a line for damage, as it would where no mark is.
+task<> pipeline::consumer::mark_behind_cut() {
+    if (sink_.look_at_end() == file_end::cut) [[unlikely]] {
+        co_await sink_.end_cut_line();
+        has_own_unsynced_ = false;
+        writing_->mark();
+    }
 }
 
 /// What is written into a file that nothing leads to is gone with this process.

@@ -108,6 +108,7 @@ class a_pipeline {
     static task<a_pipeline> opened(durability level = durability::interval(1h)) {
         pipeline_options options;
         options.durable = level;
+        options.form = layout::numbered;
         const file_sink_options file{.path = path};
         pipeline made = co_await pipeline::open(file, options);
         co_return a_pipeline(std::move(made));
@@ -352,6 +353,23 @@ TEST_SUITE("durable_others") {
     TEST_CASE("a segment that somebody renames before it has the log's name is begun once more") {
         CHECK(outline_of_renamed_segment<a_pipeline>() == "|1 one |2 two ");
         CHECK(outline_of_renamed_segment<a_logger>() == "|1 one |2 two ");
+    }
+
+    TEST_CASE("without a durability, too, an open takes nothing with the piece that a cut leaves") {
+        sim_world world({.seed = 1});
+        CHECK(world.run([](sim_world& on) -> task<> {
+            a_pipeline log = co_await a_pipeline::opened(durability::none());
+            co_await log.write("one ");
+            const std::uint64_t one = on.contents(path)->size();
+            co_await log.write("two three ");
+            co_await cut_by_hand(one + 40); // with a head
+            co_await log.write("four five ");
+            co_await log.write("six ");
+            co_await log.sync();
+        }(world)));
+        CHECK(world.run(expect_last(6)));
+        CHECK(outline(world.contents(path).value_or("")) == "1 one - |4 four 5 five 6 six ");
+        CHECK(!world.contents("/log.torn"));
     }
 
     TEST_CASE("what was cut in the midst of a write comes again in a new segment, in its order") {
