@@ -171,7 +171,7 @@ task<> durable_writer::look_after_file() {
         co_await file_.begin_segment({}, {}, lsn::none); // the rest of it
     }
     const auto reopened = file_.counts().reopened;
-    if (log_news news = co_await file_.reopen()) {
+    if (log_news news = co_await file_.reopen(durable_last_ + 1)) {
         news_ = std::move(news);
     }
     std::vector<lsn> present;

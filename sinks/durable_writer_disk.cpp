@@ -139,7 +139,8 @@ task<> durable_writer::leave_removed_file() {
     const auto reopened = file_.counts().reopened;
     for (int look = 0; look < 2 && file_.counts().reopened == reopened; ++look) {
         file_.look_soon();
-        log_news news = co_await file_.follow(); // perhaps what was to be told, without a look
+        log_news news =
+            co_await file_.follow(durable_last_ + 1); // perhaps what was to be told, without a look
         if (news) {
             news_ = std::move(news);
         }
@@ -223,9 +224,9 @@ task<log_news> durable_writer::follow(bool asked) {
     }
     const auto reopened = file_.counts().reopened;
     if (asked) {
-        news = co_await file_.reopen();
+        news = co_await file_.reopen(durable_last_ + 1);
     } else if (file_.follow_is_due()) {
-        news = co_await file_.follow();
+        news = co_await file_.follow(durable_last_ + 1);
     }
     if (file_.counts().reopened != reopened) {
         note_reopened();
@@ -294,7 +295,12 @@ task<> durable_writer::begin_segment() {
 
 /// What was not synced is in the file that is to get the log's name, and on disk.
 task<> durable_writer::take_name() {
-    co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
+    try {
+        co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
+    } catch (const std::system_error&) {
+        is_poisoned_ = is_poisoned_ || !file_.is_unnamed(); // it is not the log's any more
+        throw;
+    }
     if (!has_lost_lines(file_.look_at_end())) {
         note_durable();
     }

@@ -58,7 +58,7 @@ task<file_sink> file_sink::open(const file_sink_options& options) {
     settings->has_segments = options.has_segments || options.numbered;
     settings->preallocated_bytes = options.preallocated_bytes;
     require_preallocatable(options);
-    if (options.numbered) {
+    if (settings->has_segments) {
         settings->may_be_link = false;
     }
     return open_with(std::move(settings));

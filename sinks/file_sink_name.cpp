@@ -61,21 +61,21 @@ bool file_sink::follow_is_due() const noexcept {
     return news_ || event_loop::current().now() - looked_ >= look_every;
 }
 
-task<log_news> file_sink::follow() {
+task<log_news> file_sink::follow(lsn next) {
     if (news_) {
         co_return std::exchange(news_, log_news());
     }
     if (!follow_is_due()) {
         co_return log_news();
     }
-    co_return co_await look(false);
+    co_return co_await look(false, next);
 }
 
-task<log_news> file_sink::reopen() {
-    return look(true);
+task<log_news> file_sink::reopen(lsn next) {
+    return look(true, next);
 }
 
-task<log_news> file_sink::look(bool is_asked) {
+task<log_news> file_sink::look(bool is_asked, lsn next) {
     const auto shielded = co_await shield();
     looked_ = event_loop::current().now();
     if (is_unnamed_) {
@@ -118,7 +118,7 @@ task<log_news> file_sink::look(bool is_asked) {
         co_return log_news();
     }
     looks_failed_ = 0;
-    co_return co_await change_file(is_asked);
+    co_return co_await change_file(is_asked, next);
 }
 
 /// In a child that was forked: its parent, which sets segments aside, will give the name to the
@@ -128,7 +128,7 @@ bool file_sink::is_between_names() const noexcept {
 }
 
 /// Goes on in what has the name now, which is a new file where nothing has it.
-task<log_news> file_sink::change_file(bool is_asked) {
+task<log_news> file_sink::change_file(bool is_asked, lsn next) {
     try {
         co_await cut_off_partial_line();
     } catch (const std::exception&) {
@@ -139,9 +139,7 @@ task<log_news> file_sink::change_file(bool is_asked) {
         if (left_in_making_ != 0 && !is_inherited()) {
             co_await remove_left_in_making();
         }
-        auto settings = std::make_unique<detail::log_file_settings>(*settings_);
-        settings->shares_lock = is_inherited();
-        fresh.emplace(co_await open_with(std::move(settings)));
+        fresh.emplace(co_await open_by_name(next));
     } catch (const std::system_error& error) {
         co_return tell_once(error);
     }

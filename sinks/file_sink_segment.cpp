@@ -191,6 +191,27 @@ task<> file_sink::set_anothers_aside(lsn next) {
     tell_later(news_of_moved(path(), aside));
 }
 
+/// What has the name now, or a new file; and never one in which numbers from `next` on would stand
+/// twice. Its lines, and their numbers, stay beside the log: none of them comes again.
+task<file_sink> file_sink::open_by_name(lsn next) {
+    for (int moved = 0;; ++moved) {
+        auto settings = std::make_unique<detail::log_file_settings>(*settings_);
+        settings->shares_lock = is_inherited();
+        file_sink fresh = co_await open_with(std::move(settings));
+        if (next == lsn::none || fresh.last_lsn_ < next) {
+            co_return fresh;
+        }
+        if (moved == others_moved_max) {
+            detail::throw_errno(
+                EBUSY,
+                fmt::format("cannot open {} as a log: others put logs there all the time", path()));
+        }
+        const std::string aside = co_await fresh.set_aside(fresh.last_lsn_ + 1);
+        tell_later(news_of_moved(path(), aside));
+        co_await fresh.close();
+    }
+}
+
 /// The segment in the making gets the log's name, for good. Until that has succeeded it is called
 /// again; and killed in between, the next open does it.
 task<> file_sink::take_name() {
@@ -207,10 +228,11 @@ task<> file_sink::take_name() {
         if (failure == std::errc::file_exists) { // which would say that another name is taken
             failure = std::make_error_code(std::errc::device_or_resource_busy);
         }
-        if (failure == std::errc::no_such_file_or_directory &&
-            look_at_end() == file_end::removed) { // another one must be begun
+        if (failure == std::errc::no_such_file_or_directory) {
+            // Somebody has removed it, or given it a name of his: another one must be begun.
             is_unnamed_ = false;
             segment_begin_ = lsn::none;
+            look_soon();
         }
         if (failure) {
             throw std::system_error(failure, fmt::format("cannot rename {} to {}", making, path()));

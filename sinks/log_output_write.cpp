@@ -4,6 +4,7 @@
 
 #include "log_own_record.hpp"
 #include "log_tell.hpp"
+#include "retry_delay.hpp"
 
 #include <sapwood/event_loop.hpp>
 #include <sapwood/file_sink.hpp>
@@ -12,9 +13,11 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <functional>
 #include <iterator>
 #include <new>
 #include <span>
+#include <string_view>
 #include <utility>
 
 namespace sapwood::detail {
@@ -23,6 +26,12 @@ namespace {
 
 constexpr clock::duration first_retry_after = std::chrono::milliseconds(50);
 constexpr clock::duration last_retry_after = std::chrono::seconds(1);
+
+/// Not the same for two outputs whose disk is one.
+std::uint64_t retry_seed(std::string_view of) noexcept {
+    const auto now = event_loop::current().now().time_since_epoch().count();
+    return std::hash<std::string_view>{}(of) ^ static_cast<std::uint64_t>(now);
+}
 
 constexpr std::string_view why_lost[] = {
     "failed, and there was no room to keep them",
@@ -143,14 +152,18 @@ task<> log_output::sync(event& progress) {
             tell("{}: {}; it is tried again", description_, why.view());
         }
         sync_retry_after_ = std::clamp(2 * sync_retry_after_, first_retry_after, last_retry_after);
-        sync_retry_at_ = saturating_add(event_loop::current().now(), sync_retry_after_);
+        retry_delay delay({.first = sync_retry_after_, .longest = sync_retry_after_},
+                          retry_seed(description_));
+        sync_retry_at_ = saturating_add(event_loop::current().now(), delay.next());
     }
     progress.set();
 }
 
 /// Writes what is in the batch, as often as it takes, until it is empty.
 task<> log_output::write_batch(event& progress, log_visits& visits) {
-    clock::duration retry_after = first_retry_after;
+    bool is_told = false;
+    retry_delay delay({.first = first_retry_after, .longest = last_retry_after},
+                      retry_seed(description_));
     while (!writing().empty()) {
         co_await tend(visits);
         const std::string_view text = writing().rest();
@@ -174,15 +187,14 @@ task<> log_output::write_batch(event& progress, log_visits& visits) {
         if (!failure_) {
             continue;
         }
-        if (retry_after == first_retry_after && !is_stopping_) {
+        if (!std::exchange(is_told, true) && !is_stopping_) {
             tell("{}: {}; it is tried again", description_, why.view());
         }
         if (writing().empty()) {
             co_return;
         }
         progress.set();
-        (void)co_await as_result(timeout(retry_after, stop_.wait()));
-        retry_after = std::min(2 * retry_after, last_retry_after);
+        (void)co_await as_result(timeout(delay.next(), stop_.wait()));
     }
 }
 

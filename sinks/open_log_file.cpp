@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace sapwood::detail {
@@ -102,7 +103,11 @@ std::string directory_of(const std::string& path) {
     return slash == std::string::npos ? "./" : path.substr(0, slash + 1);
 }
 
+/// Empty where the path has none.
 std::string parent_of(const std::string& path) {
+    if (path.find('/') == path.npos) {
+        return {};
+    }
     const auto slash = path.find_last_not_of('/', path.rfind('/'));
     return slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
 }
@@ -123,13 +128,36 @@ task<std::error_code> make_one(const std::string& at, const log_file_settings& s
     co_return made.error();
 }
 
+/// Who made directories above `at`, which is there and has its own name on disk, may have been
+/// killed before the sync of theirs. As far as that file system goes: the name of the place where
+/// it is mounted is another's.
+task<> sync_directories_above(std::string at) {
+    const std::uint64_t device = (co_await status_of(at, at_symlink::follow)).device;
+    for (at = parent_of(at); !at.empty(); at = parent_of(at)) {
+        if ((co_await status_of(directory_of(at), at_symlink::follow)).device != device) {
+            break;
+        }
+        try {
+            co_await sync_directory_of(at);
+        } catch (const std::system_error& error) {
+            // Who may not read one has not made what is in it.
+            if (error.code() != std::errc::permission_denied &&
+                error.code() != std::errc::operation_not_permitted &&
+                error.code() != std::errc::invalid_argument) {
+                throw;
+            }
+        }
+    }
+}
+
 /// Those above the file that are missing.
 task<> make_directories_of(const log_file_settings& settings) {
     const std::string& path = settings.path;
     std::vector<std::string> missing;
-    for (std::string at = path.find('/') == path.npos ? "" : parent_of(path); !at.empty();
-         at = at.find('/') == at.npos ? "" : parent_of(at)) {
+    std::string lowest; // of those that are there
+    for (std::string at = parent_of(path); !at.empty(); at = parent_of(at)) {
         if (co_await make_one(at, settings) != std::errc::no_such_file_or_directory) {
+            lowest = at;
             break;
         }
         missing.push_back(at);
@@ -139,6 +167,9 @@ task<> make_directories_of(const log_file_settings& settings) {
             throw_errno(ENOENT,
                         fmt::format("cannot make the directory {} for {}", missing.back(), path));
         }
+    }
+    if (!lowest.empty() && (settings.sync_directory || settings.has_segments)) {
+        co_await sync_directories_above(std::move(lowest));
     }
 }
 
@@ -182,7 +213,7 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     if (!found && found.error() == std::errc::too_many_symbolic_link_levels) {
         if (!settings.may_be_link) {
             throw_errno(ELOOP, fmt::format("cannot open {} as a log: it is a symbolic link, which "
-                                           "is not followed",
+                                           "is not followed; name the file itself",
                                            path));
         }
         is_link = true;

@@ -109,6 +109,7 @@ class pipeline::consumer final : public stop_listener {
     task<> attempt();
     task<> write_and_sync();
     [[nodiscard]] file_end look_at_end();
+    task<> mark_behind_cut();
     task<> leave_removed_file();
     task<> sync_above(file_end end);
     task<> write_rest(file_end end, bool synced);
@@ -119,6 +120,7 @@ class pipeline::consumer final : public stop_listener {
     task<> follow_file();
     task<> tell(const log_news& news);
     task<> close_sink();
+    [[nodiscard]] lsn next_in_file() const noexcept;
     [[nodiscard]] bool wants_segment() const noexcept;
     [[nodiscard]] bool wants_sync_above(file_end end) const noexcept;
     [[nodiscard]] bool is_small_group(file_end end) const noexcept;

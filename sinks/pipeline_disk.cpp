@@ -113,6 +113,9 @@ task<> pipeline::consumer::attempt() {
 
 task<> pipeline::consumer::write_and_sync() {
     const auto began = loop_.now();
+    if (durable_.is_none() && form_ == layout::numbered && kept_ == 0) {
+        co_await mark_behind_cut();
+    }
     do {
         file_end end = look_at_end();
         if (end == file_end::removed) [[unlikely]] {
@@ -153,6 +156,16 @@ file_end pipeline::consumer::look_at_end() {
         sink_.give_up();
     }
     return end;
+}
+
+/// Without a durability nothing comes again that somebody cuts off. But the next open must not take
+/// what stands behind the piece of a line for damage, as it would where no mark is.
+task<> pipeline::consumer::mark_behind_cut() {
+    if (sink_.look_at_end() == file_end::cut) [[unlikely]] {
+        co_await sink_.end_cut_line();
+        has_own_unsynced_ = false;
+        writing_->mark();
+    }
 }
 
 /// What is written into a file that nothing leads to is gone with this process.
@@ -265,7 +278,7 @@ task<> pipeline::consumer::begin_segment() {
         writing_->mark();
     }
     const auto lines = writing_->bytes();
-    const lsn next = (durable_.is_none() ? written : durable).reached() + 1;
+    const lsn next = next_in_file();
     std::exception_ptr failure;
     try {
         co_await sink_.begin_segment(unsynced_, lines, next);
@@ -274,7 +287,7 @@ task<> pipeline::consumer::begin_segment() {
     }
     if (failure) { // another file may have the name: with the next attempt the log goes on there
         const auto reopened = sink_.counts().reopened;
-        (void)co_await sink_.reopen();
+        (void)co_await sink_.reopen(next);
         if (sink_.counts().reopened != reopened) {
             is_poisoned_ = false;
             kept_ = 0;
@@ -296,6 +309,11 @@ task<> pipeline::consumer::begin_segment() {
     }
     note_written();
     note_durable();
+}
+
+/// The first number that another file of the log would have.
+lsn pipeline::consumer::next_in_file() const noexcept {
+    return (durable_.is_none() ? written : durable).reached() + 1;
 }
 
 bool pipeline::consumer::wants_segment() const noexcept {
@@ -370,7 +388,7 @@ task<> pipeline::consumer::follow_file() {
         co_return;
     }
     const auto reopened = sink_.counts().reopened;
-    const log_news news = co_await sink_.follow();
+    const log_news news = co_await sink_.follow(next_in_file());
     if (sink_.counts().reopened != reopened && !durable_.is_none()) {
         kept_ = 0;
         rewrites_unsynced_ = !unsynced_.empty();

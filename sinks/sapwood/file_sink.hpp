@@ -41,7 +41,8 @@ struct file_sink_options {
     mode_t directory_mode = 0700;
 
     /// The path may be a symbolic link when the log begins. One that is there later only is never
-    /// followed: somebody has planted it.
+    /// followed: somebody has planted it. A log that has segments may be none: its names would be
+    /// in the link's directory, and its lines in another.
     bool may_be_link = true;
 
     /// A name that is new in the directory is made to survive the machine before it is used.
@@ -53,7 +54,7 @@ struct file_sink_options {
     bool numbered = false;
 
     /// It is begun anew by begin_segment(): of a writer that was killed in the midst of that, the
-    /// file that it had made becomes the log. What is numbered always is.
+    /// file that it had made becomes the log. What is numbered always is. It may be no link.
     bool has_segments = false;
 
     /// Space is allocated so far ahead of the log's end and filled with zeros, and lines go over
@@ -180,8 +181,10 @@ class file_sink {
     /// Between two writes: looks, every half second at most, whether the file still has its name.
     /// Where it has not, it is opened anew, which is what a reader of the new file must know, and
     /// returned; where that cannot be, as well, and writing goes on into the file that was opened.
-    /// Not cancelled half-way. Throws only std::bad_alloc and `cancelled`.
-    [[nodiscard]] task<log_news> follow();
+    /// Numbers from `next` on are still to come: a file that has the name and has such already,
+    /// another process's, is set aside, and a new one is begun. Not cancelled half-way. Throws only
+    /// std::bad_alloc and `cancelled`.
+    [[nodiscard]] task<log_news> follow(lsn next = lsn::none);
 
     /// follow() looks the next time, however short a time ago it did.
     void look_soon() noexcept;
@@ -190,7 +193,7 @@ class file_sink {
     [[nodiscard]] bool follow_is_due() const noexcept;
 
     /// The same at once; nothing is to be told of a file that somebody has renamed.
-    [[nodiscard]] task<log_news> reopen();
+    [[nodiscard]] task<log_news> reopen(lsn next = lsn::none);
 
     /// Renames the file to `to`, a name that must be free, and goes on with a new one. With `sync`
     /// both survive the machine then; where a sync of the file has failed, which no other makes
@@ -297,9 +300,10 @@ class file_sink {
     task<> require_unmixed(std::span<const char> lines, std::uint64_t begin);
     task<> cut_off_partial_line();
     task<> cut_to(std::uint64_t end);
-    task<log_news> look(bool is_asked);
+    task<log_news> look(bool is_asked, lsn next);
     [[nodiscard]] bool is_between_names() const noexcept;
-    task<log_news> change_file(bool is_asked);
+    task<log_news> change_file(bool is_asked, lsn next);
+    task<file_sink> open_by_name(lsn next);
     [[nodiscard]] detail::replaced_file adopt(file_sink& fresh) noexcept;
     task<> let_go(detail::replaced_file old, bool keep_lock);
     task<> take_place(file_sink& fresh, bool keep_lock);

@@ -129,6 +129,9 @@ task<> produce(stage on, std::uint32_t producer, std::uint64_t records) {
             continue;
         }
         on.known.accepted.push_back({producer, number, place});
+        if (!on.world.has_crashed()) {
+            check_counts(on.log.counts(), on.known);
+        }
         co_await await_receipt(on, {producer, number, place});
         if (chance.one_in(4)) {
             co_await sleep_for(microseconds(chance.below(3000)));
@@ -227,8 +230,8 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who) 
     }
 }
 
-/// Nothing is in flight any more; and what is lost is not there.
-std::optional<std::string> check_account(const life_result& lived, const account& told) {
+/// What is lost is not there, and nothing else is missing.
+std::optional<std::string> check_losses(const life_result& lived, const account& told) {
     const pipeline_counts& counts = *lived.counts;
     const auto& accepted = lived.known.accepted;
     std::uint64_t missing = 0;
@@ -241,6 +244,13 @@ std::optional<std::string> check_account(const life_result& lived, const account
                            "lost",
                            missing, accepted.size(), counts.records_lost);
     }
+    return std::nullopt;
+}
+
+/// A log that has ended has counted what its producers know, and has nothing in flight any more.
+std::optional<std::string> check_account(const life_result& lived) {
+    const pipeline_counts& counts = *lived.counts;
+    const auto& accepted = lived.known.accepted;
     if (counts.records != accepted.size() || counts.records_accepted != accepted.size() ||
         counts.records_refused != lived.known.refused || counts.records_in_flight != 0) {
         return fmt::format("{} records were accepted and {} refused; counted are {} and {}, and {} "
@@ -270,7 +280,8 @@ std::optional<std::string> reopen(sim_world& world) {
     return has_ended ? wrong : "opening the log again did not come to an end";
 }
 
-/// A log that a vandal was at has what was acknowledged as durable since, whatever else is wrong.
+/// A log that a vandal was at has what was acknowledged as durable since, whatever else is wrong
+/// with its file.
 std::optional<std::string> check(const sim_world& world, account& told, const life_result& lived,
                                  const visitors& had) {
     const bool may_be_torn = had.somebody || had.vandal;
@@ -285,7 +296,7 @@ std::optional<std::string> check(const sim_world& world, account& told, const li
     if (auto wrong = told.objection(found.messages, {.kept = account::state::written})) {
         return wrong;
     }
-    return lived.counts ? check_account(lived, told) : std::nullopt;
+    return lived.counts ? check_losses(lived, told) : std::nullopt;
 }
 
 } // namespace
@@ -318,6 +329,9 @@ outcome play_durable(std::uint64_t seed, bool traces) {
             break;
         }
         result.violation = lived.known.wrong;
+        if (!result.violation && lived.counts) {
+            result.violation = check_account(lived);
+        }
         const bool is_gone =
             std::exchange(evicted, world.counts().evicted) != world.counts().evicted;
         if (is_gone || (!has_ended && crash == sim_crash::power_cut)) {

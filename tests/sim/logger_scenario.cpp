@@ -43,7 +43,33 @@ struct stage {
     std::vector<logged_record> logged;
     /// How many there were when somebody last asked for durability.
     std::size_t asked = 0;
+    std::optional<std::string> wrong{};
 };
+
+/// At any moment: accepted = dropped + taken + in the rings, and each output has told what has
+/// become of all that it was given.
+void check_stats(stage& on) {
+    if (on.wrong || on.world.has_crashed()) {
+        return;
+    }
+    const log_stats stats = on.log.stats();
+    if (stats.accepted != on.logged.size() ||
+        stats.accepted != stats.dropped() + stats.taken + stats.in_rings) {
+        on.wrong = fmt::format("{} records were logged and {} are counted: {} dropped, {} taken, "
+                               "{} in the rings",
+                               on.logged.size(), stats.accepted, stats.dropped(), stats.taken,
+                               stats.in_rings);
+    }
+    for (const log_output_stats& each : stats.outputs) {
+        if (stats.taken + stats.notes + each.notes !=
+            each.written + each.unwanted + each.held_back + each.lost + each.in_flight) {
+            on.wrong = fmt::format("of {} lines for {} {} are counted as written, {} as lost and "
+                                   "{} in flight",
+                                   stats.taken + stats.notes + each.notes, each.sink, each.written,
+                                   each.lost, each.in_flight);
+        }
+    }
+}
 
 /// What this thread has logged since somebody last asked is on disk, or it throws.
 task<> await_durable(stage& on) {
@@ -55,6 +81,7 @@ task<> await_durable(stage& on) {
         is_durable = true;
     } catch (const std::system_error&) {
     }
+    check_stats(on);
     if (is_durable && !on.world.has_crashed()) {
         for (std::size_t i = begin; i < end; ++i) {
             on.told.tell(on.logged[i].producer, on.logged[i].number, account::state::durable);
@@ -70,6 +97,7 @@ task<> await_written(stage& on, std::uint32_t producer, std::uint32_t number,
         is_written = on.log.stats().dropped() == dropped_before;
     } catch (const std::system_error&) {
     }
+    check_stats(on);
     if (is_written && !on.world.has_crashed()) {
         on.told.tell(producer, number, account::state::written);
     }
@@ -159,7 +187,12 @@ struct visitors {
     std::optional<std::uint64_t> vandal;
 };
 
-task<> life(sim_world& world, account& told, bool& is_closed_well, visitors who) {
+struct life_result {
+    bool is_closed_well = false;
+    std::optional<std::string> wrong;
+};
+
+task<> life(sim_world& world, account& told, life_result& result, visitors who) {
     std::optional<logger> log;
     try {
         logger_options options = options_by(world);
@@ -183,10 +216,16 @@ task<> life(sim_world& world, account& told, bool& is_closed_well, visitors who)
     co_await when_all(std::move(producers));
     try {
         co_await log->close();
-        is_closed_well = log->stats().dropped() == 0 && log->stats().outputs[0].lost == 0;
+        result.is_closed_well = log->stats().dropped() == 0 && log->stats().outputs[0].lost == 0;
     } catch (const std::system_error&) {
     }
-    if (is_closed_well && !world.has_crashed()) {
+    check_stats(on);
+    result.wrong = on.wrong;
+    if (!result.wrong && !world.has_crashed() &&
+        (log->stats().in_rings != 0 || log->stats().outputs[0].in_flight != 0)) {
+        result.wrong = "a log that has ended has records in flight";
+    }
+    if (result.is_closed_well && !world.has_crashed()) {
         for (const logged_record& each : on.logged) {
             told.tell(each.producer, each.number, account::state::durable);
         }
@@ -230,13 +269,13 @@ outcome play_logger(std::uint64_t seed, bool traces) {
     for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
         plan_outage(world);
         const std::optional<sim_crash> crash = plan_crash(world, 120);
-        bool is_closed_well = false;
+        life_result lived;
         // Not both, as in the durable scenario.
         const auto somebody = somebody_of(seed, number);
         const visitors who{somebody, somebody ? std::nullopt : vandal_of(seed, number)};
         had.somebody = who.somebody ? who.somebody : had.somebody;
         had.vandal = who.vandal ? who.vandal : had.vandal;
-        const bool has_ended = world.run(life(world, told, is_closed_well, who));
+        const bool has_ended = world.run(life(world, told, lived, who));
         if (world.has_hung()) {
             result.violation = "the process hung";
             break;
@@ -250,9 +289,10 @@ outcome play_logger(std::uint64_t seed, bool traces) {
             world.crash(sim_crash::power_cut);
             told.power_was_cut();
         }
+        result.violation = lived.wrong;
         if (!reopen(world)) {
             result.violation = "opening the log again did not come to an end";
-        } else {
+        } else if (!result.violation) {
             result.violation = check(world, told, had);
         }
         world.set_faults(options_of(seed, traces).faults);

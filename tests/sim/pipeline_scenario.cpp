@@ -23,7 +23,25 @@ struct stage {
     pipeline& log;
     /// What the pipeline took, by number of producer: what a flush is about.
     std::vector<std::pair<std::uint32_t, std::uint32_t>>& accepted;
+    std::optional<std::string>& wrong;
 };
+
+/// At any moment: accepted = written + lost + in flight.
+void check_counts(const stage& on) {
+    const pipeline_counts counts = on.log.counts();
+    if (on.wrong || on.world.has_crashed() ||
+        (counts.records_accepted >= on.accepted.size() &&
+         counts.records_durable + counts.records_written_only + counts.records_lost +
+                 counts.records_in_flight ==
+             counts.records_accepted &&
+         counts.records_in_flight <= counts.records_accepted)) {
+        return;
+    }
+    on.wrong = fmt::format("of {} accepted records {} are counted, {} of them as written only, {} "
+                           "as lost and {} in flight",
+                           on.accepted.size(), counts.records_accepted, counts.records_written_only,
+                           counts.records_lost, counts.records_in_flight);
+}
 
 /// Everything accepted so far is with the kernel, or known not to be.
 task<> flush(stage on) {
@@ -35,6 +53,7 @@ task<> flush(stage on) {
     } catch (const std::system_error&) {
         // The log has failed, and takes nothing more.
     }
+    check_counts(on);
     if (!on.world.has_crashed()) {
         for (std::size_t i = 0; is_written && i < before; ++i) {
             on.told.tell(on.accepted[i].first, on.accepted[i].second, account::state::written);
@@ -76,7 +95,7 @@ task<> life(sim_world& world, account& told, std::optional<std::string>& wrong) 
                              .form = layout::verbatim};
     pipeline log(std::move(*sink), options);
     std::vector<std::pair<std::uint32_t, std::uint32_t>> accepted;
-    const stage on{world, told, log, accepted};
+    const stage on{world, told, log, accepted, wrong};
     log.on_loss([](const std::string&) {});
     std::vector<task<>> producers;
     const std::uint64_t count = world.chance().between(1, 4);

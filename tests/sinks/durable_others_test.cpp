@@ -1,9 +1,11 @@
-// Durable logs to which somebody else appends: whatever he leaves, a log that is killed then and
-// opened again has every record that was acknowledged, under its number.
+// Durable logs to which somebody else appends, or in whose place he puts another: whatever he
+// leaves, a log that is killed then and opened again has every record that was acknowledged, under
+// its number.
 #include "sim_machine.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
 
+#include <sapwood/directory.hpp>
 #include <sapwood/file.hpp>
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/log_verifier.hpp>
@@ -12,14 +14,18 @@
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sim_world.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <sys/uio.h>
 #include <system_error>
 #include <utility>
 
@@ -91,16 +97,18 @@ std::string_view first_of(std::string_view words) {
     return words.substr(0, words.find(' '));
 }
 
-/// Two logs that do the same with words, a record each, with an interval that is never over.
+/// Two logs that do the same with words, a record each, by default with an interval that is never
+/// over.
 class a_pipeline {
   public:
     explicit a_pipeline(pipeline its) : log(std::move(its)) {}
 
     pipeline log;
 
-    static task<a_pipeline> opened() {
+    static task<a_pipeline> opened(durability level = durability::interval(1h)) {
         pipeline_options options;
-        options.durable = durability::interval(1h);
+        options.durable = level;
+        options.form = layout::numbered;
         const file_sink_options file{.path = path};
         pipeline made = co_await pipeline::open(file, options);
         co_return a_pipeline(std::move(made));
@@ -124,11 +132,11 @@ class a_logger {
 
     logger log;
 
-    static task<a_logger> opened() {
+    static task<a_logger> opened(durability level = durability::interval(1h)) {
         logger_options options;
         options.crash_handler = false;
         file_log_sink_options file{.path = std::string(path)};
-        file.durable = durability::interval(1h);
+        file.durable = level;
         options.outputs.push_back({.sink = std::make_unique<file_log_sink>(file)});
         logger made = co_await logger::on_this_loop(options);
         co_return a_logger(std::move(made));
@@ -225,6 +233,64 @@ task<> expect_last(std::uint64_t last) {
     co_await sink.close();
 }
 
+/// Two lines that are on disk, then another log has the name, with lines of these numbers, and one
+/// line more.
+template <class Log>
+std::string outline_in_place_of(std::uint64_t theirs) {
+    sim_world world({.seed = 1});
+    CHECK(world.run([](sim_world& on, std::uint64_t last) -> task<> {
+        Log log = co_await Log::opened(durability::batch());
+        co_await log.write("one two ");
+        co_await rename_file(std::string(path), "/log.1");
+        std::string lines;
+        for (std::uint64_t number = 1; number <= last; ++number) {
+            lines += test::numbered(number, "their line");
+        }
+        on.put(path, lines);
+        co_await sleep_for(1s);
+        co_await log.write("three ");
+        co_await log.sync();
+    }(world, theirs)));
+    std::string all = outline(world.durable_contents(path).value_or(""));
+    for (const std::string& name : world.names()) {
+        if (name.starts_with("log.00")) {
+            all += name + ": " + outline(world.contents("/" + name).value_or(""));
+        }
+    }
+    return all;
+}
+
+/// A segment that cannot get the log's name for a second, and which somebody renames then.
+template <class Log>
+std::string outline_of_renamed_segment() {
+    sim_world world({.seed = 1});
+    CHECK(world.run([](sim_world& on) -> task<> {
+        Log log = co_await Log::opened(durability::batch());
+        bool has_failed = false;
+        on.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                return -EOPNOTSUPP;
+            }
+            if (sqe.opcode == IORING_OP_FSYNC && !std::exchange(has_failed, true)) {
+                return -EIO;
+            }
+            const bool gives_name = sqe.opcode == IORING_OP_RENAMEAT && !on.contents(path);
+            return gives_name ? std::optional(-EBUSY) : std::nullopt;
+        });
+        auto written = spawn(log.write("one "));
+        co_await sleep_for(1s);
+        CHECK(on.contents("/log.next"));
+        on.script({});
+        co_await rename_file("/log.next", "/theirs");
+        co_await sleep_for(5s);
+        CHECK(outline(on.durable_contents(path).value_or("")) == "|1 one ");
+        co_await std::move(written);
+        co_await log.write("two ");
+        co_await log.sync();
+    }(world)));
+    return outline(world.durable_contents(path).value_or(""));
+}
+
 /// Both were acknowledged; what comes then is no more than an end, or the power is cut.
 void expect_both(two_records play) {
     for (const std::string& piece : pieces) {
@@ -268,6 +334,42 @@ TEST_SUITE("durable_others") {
             expect(20, "|1 one 2 two - |3 three 4 four 5 five ");
             expect(70, "|1 one 2 two 3 three - |4 four 5 five ");
         }
+    }
+
+    TEST_CASE("no number stands twice in a log that takes the name, which is set aside for that") {
+        const auto expect = [](std::uint64_t theirs, const std::string& above,
+                               const std::string& aside) {
+            CAPTURE(theirs);
+            CHECK(outline_in_place_of<a_pipeline>(theirs) == above + "|3 three " + aside);
+            // The line that tells of it has a number.
+            CHECK(outline_in_place_of<a_logger>(theirs) == above + "|3 \\(log) 4 three " + aside);
+        };
+        expect(2, "1 line 2 line ", "");
+        // By the number behind its last: nothing that it has comes in the next file again.
+        expect(3, "", "log.0000000000000004: 1 line 2 line 3 line ");
+        expect(5, "", "log.0000000000000006: 1 line 2 line 3 line 4 line 5 line ");
+    }
+
+    TEST_CASE("a segment that somebody renames before it has the log's name is begun once more") {
+        CHECK(outline_of_renamed_segment<a_pipeline>() == "|1 one |2 two ");
+        CHECK(outline_of_renamed_segment<a_logger>() == "|1 one |2 two ");
+    }
+
+    TEST_CASE("without a durability, too, an open takes nothing with the piece that a cut leaves") {
+        sim_world world({.seed = 1});
+        CHECK(world.run([](sim_world& on) -> task<> {
+            a_pipeline log = co_await a_pipeline::opened(durability::none());
+            co_await log.write("one ");
+            const std::uint64_t one = on.contents(path)->size();
+            co_await log.write("two three ");
+            co_await cut_by_hand(one + 40); // with a head
+            co_await log.write("four five ");
+            co_await log.write("six ");
+            co_await log.sync();
+        }(world)));
+        CHECK(world.run(expect_last(6)));
+        CHECK(outline(world.contents(path).value_or("")) == "1 one - |4 four 5 five 6 six ");
+        CHECK(!world.contents("/log.torn"));
     }
 
     TEST_CASE("what was cut in the midst of a write comes again in a new segment, in its order") {

@@ -357,6 +357,21 @@ TEST_SUITE("durable_writer_disk") {
         }
     }
 
+    TEST_CASE("a segment that got another name than the log's is not acknowledged as the log") {
+        spoiled_log log;
+        log.loop.run([](spoiled_log& its) -> task<> {
+            co_await its.sink->open();
+            spoil(its, 1, 2);
+            CHECK((co_await write_to(*its.sink, "one\n")).kept == 4);
+            std::filesystem::rename(its.path + ".next", its.path + ".theirs");
+            CHECK(co_await sync_of(*its.sink) == std::errc::no_such_file_or_directory);
+            CHECK(!(co_await sync_of(*its.sink)));
+            CHECK(contents_of(its.path) == numbered(1, "one", true));
+            co_await its.sink->close();
+        }(log));
+        CHECK(contents_of(log.path) == numbered(1, "one", true));
+    }
+
     TEST_CASE("of a segment that has no name yet all comes again where its sync fails later") {
         spoiled_log log;
         log.loop.run([](spoiled_log& its) -> task<> {

@@ -23,6 +23,7 @@ using namespace std::chrono_literals;
 using namespace std::string_literals;
 using namespace std::string_view_literals;
 using sapwood::file_sink;
+using sapwood::file_sink_options;
 using sapwood::lsn;
 using sapwood::task;
 using sapwood::test::contents_of;
@@ -529,16 +530,27 @@ TEST_SUITE("file_sink_recovery") {
         co_await check(lines(1, 3), "by hand\nand more\n", 3);
     }
 
-    CO_TEST_CASE("a numbered log may not be a symbolic link") {
-        const temporary_directory folder;
-        fill(folder / "elsewhere", "");
-        std::filesystem::create_symlink(folder / "elsewhere", folder / "log");
-        std::string failure;
-        try {
-            (void)co_await opened_and_closed(folder / "log");
-        } catch (const std::system_error& error) {
-            failure = error.what();
+    CO_TEST_CASE("a numbered log, and one that has segments, may not be a symbolic link") {
+        for (const bool is_there : {false, true}) { // what it leads to
+            for (const bool is_numbered : {false, true}) {
+                const temporary_directory folder;
+                if (is_there) {
+                    fill(folder / "elsewhere", "");
+                }
+                std::filesystem::create_symlink(folder / "elsewhere", folder / "log");
+                const std::string path = folder / "log";
+                const file_sink_options options{
+                    .path = path, .numbered = is_numbered, .has_segments = !is_numbered};
+                std::string failure;
+                try {
+                    file_sink sink = co_await file_sink::open(options);
+                } catch (const std::system_error& error) {
+                    failure = error.what();
+                }
+                CHECK(failure.find("it is a symbolic link, which is not followed; name the file "
+                                   "itself") != failure.npos);
+                CHECK(std::filesystem::exists(folder / "elsewhere") == is_there);
+            }
         }
-        CHECK(failure.find("symbolic link") != std::string::npos);
     }
 }

@@ -3,19 +3,25 @@
 #include "support/co_test.hpp"
 #include "support/log_records.hpp"
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/log_macros.hpp>
+#include <sapwood/log_sink.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/memory_log_sink.hpp>
 #include <sapwood/sleep.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <doctest/doctest.h>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -41,6 +47,34 @@ struct memory_log {
     }
 
     strings lines() const { return test::lines_of(memory->text()); }
+};
+
+/// Takes nothing at the first tries, and knows when these came.
+class refusing_sink final : public log_sink {
+  public:
+    static constexpr std::size_t tries_max = 8;
+
+    refusing_sink(std::string name, std::vector<clock::time_point>& tries)
+        : name_(std::move(name)),
+          tries_(tries) {}
+
+    task<> open() override { co_return; }
+
+    task<> write(std::span<const char>) override {
+        tries_.push_back(event_loop::current().now());
+        if (tries_.size() < tries_max) {
+            throw std::system_error(EIO, std::generic_category(), "test sink");
+        }
+        co_return;
+    }
+
+    task<> close() override { co_return; }
+
+    std::string describe() const override { return name_; }
+
+  private:
+    const std::string name_;
+    std::vector<clock::time_point>& tries_;
 };
 
 log_output_options keeping(log_recent recent) {
@@ -268,6 +302,31 @@ TEST_SUITE("log_output") {
         }
         CHECK(good.lines().size() == 100);
         CHECK(count_of(bad.lines(), "number same") + held_back_in(bad.lines()) == 100);
+    }
+
+    CO_TEST_CASE("two outputs do not try again together, and each later and later") {
+        std::vector<clock::time_point> one;
+        std::vector<clock::time_point> other;
+        logger_options options;
+        options.crash_handler = false;
+        options.outputs.push_back({.sink = std::make_unique<refusing_sink>("one", one)});
+        options.outputs.push_back({.sink = std::make_unique<refusing_sink>("other", other)});
+        const logger log = co_await logger::on_this_loop(options);
+        log.info("a record");
+        while (one.size() < refusing_sink::tries_max || other.size() < refusing_sink::tries_max) {
+            co_await sleep_for(10ms);
+        }
+        clock::duration all = 50ms;
+        for (std::size_t i = 1; i < refusing_sink::tries_max; ++i) {
+            for (const auto* tries : {&one, &other}) {
+                const auto waited = (*tries)[i] - (*tries)[i - 1];
+                CHECK(waited >= all / 2);
+                CHECK(waited <= all);
+            }
+            CHECK(one[i] != other[i]);
+            all = std::min<clock::duration>(2 * all, 1s);
+        }
+        co_await log.close();
     }
 
     TEST_CASE(
