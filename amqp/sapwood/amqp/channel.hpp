@@ -69,7 +69,8 @@ class channel {
                                              std::string_view routing_key, std::string_view body,
                                              const publish_options& options = {});
 
-    /// Returns when publish_nowait would take a message. Throws where the channel is over.
+    /// Returns when publish_nowait would take a message. Tasks that wait, here or to publish, have
+    /// their turns in order. Throws std::system_error where the channel is over; `cancelled`.
     [[nodiscard]] task<> room();
 
     /// Returns when no message up to `last` waits to be confirmed any more; by default all that
