@@ -91,7 +91,9 @@ class channel {
     [[nodiscard]] task<consumer> consume(std::string_view queue,
                                          const consume_options& options = {});
 
-    /// Waits for what is unconfirmed, then closes. Its consumers end.
+    /// Waits for what is unconfirmed, then closes. Its consumers end. Throws std::system_error,
+    /// with std::errc::timed_out where the broker does not answer, and `cancelled`: the channel is
+    /// over then, if the broker was told of it (is_closed()), and otherwise goes on.
     [[nodiscard]] task<> close();
 
     /// The broker, or its owner, has closed it, or the connection is over.
