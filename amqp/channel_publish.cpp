@@ -76,18 +76,11 @@ task<> channel_state::room() {
 
 task<> channel_state::confirmed(std::uint64_t last) {
     const auto self = shared_from_this();
-    last = last == 0 ? window_.last_number() : last;
-    while (!window_.are_settled(last)) {
+    confirmation mine(window_, last == 0 ? window_.last_number() : last);
+    while (!window_.are_settled(mine.last())) {
         co_await window_.progress().wait();
     }
-    if (const std::uint64_t failed = window_.failed_untold(); failed > 0) {
-        window_.told();
-        const std::error_code why =
-            window_.failures().empty() ? why_ : window_.failures().front().why;
-        throw std::system_error(why, fmt::format("{} {} not published; the first: {}", failed,
-                                                 failed == 1 ? "message was" : "messages were",
-                                                 window_.first_failure()));
-    }
+    mine.require_none_failed();
 }
 
 /// What is to be sent again, too; while the broker blocks publishers, all of it waits.

@@ -74,9 +74,9 @@ class channel {
     [[nodiscard]] task<> room();
 
     /// Returns when no message up to `last` waits to be confirmed any more; by default all that
-    /// were published before. Throws std::system_error where some that publish_nowait took have
-    /// failed since the last time somebody was told so: with the first's reason, and how many;
-    /// take_failures() has each.
+    /// were published before. Throws std::system_error where some of these that publish_nowait took
+    /// have failed and nobody was told so before this call: with the first's reason, and how many;
+    /// take_failures() has each. All whom a failure concerns and who wait at that time are told.
     [[nodiscard]] task<> confirmed(publication last = publication::none);
 
     /// Those that confirmed() has told of, or will; the oldest 1024. Forgets them.
