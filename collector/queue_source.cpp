@@ -84,7 +84,11 @@ class amqp_source final : public queue_source {
     /// Messages that were given to the log one after the other.
     struct batch {
         std::uint64_t messages = 0;
+        /// Where their records are, among others'. Those of what came again are before.
+        lsn first = lsn::none;
         lsn place = lsn::none;
+        /// Of the log, before the first one.
+        std::uint64_t lost_before = 0;
         /// Too long for a record.
         std::vector<amqp::delivery> rejected;
         /// Of the others.
@@ -95,9 +99,10 @@ class amqp_source final : public queue_source {
     task<> consume();
     task<> read_ids();
     task<> take();
-    task<> give(const amqp::delivery& message, std::string_view body);
+    task<> give(const amqp::delivery& message, std::string_view body, batch& of);
     [[nodiscard]] receipt receipt_of(lsn place) noexcept;
     task<> settle();
+    task<> require_none_lost(const batch& of);
     void settle(batch& what);
     void note_event(const amqp::connection_event& what);
     void note_down(const std::string& why);
@@ -232,10 +237,11 @@ task<> amqp_source::take() {
         status_.messages += count;
         status_.unsettled += count;
         batch made;
+        made.lost_before = log_.log().counts().lines_lost;
         for (amqp::delivery& each : messages) {
             const std::string_view body = encoder_.body_of(each);
             const bool is_rejected = encoder_.is_too_long(each, body);
-            co_await give(each, body);
+            co_await give(each, body, made);
             if (is_rejected) {
                 note_rejected(each);
                 made.rejected.push_back(std::move(each));
@@ -246,13 +252,14 @@ task<> amqp_source::take() {
         messages.clear();
         made.messages = count;
         made.place = last_;
+        made.first = made.first == lsn::none ? last_ : made.first;
         given_.push_back(std::move(made));
         has_given_.set();
     }
 }
 
 /// The record is made before anything is waited for: until then `body` is there.
-task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
+task<> amqp_source::give(const amqp::delivery& message, std::string_view body, batch& of) {
     put_message_id(log_.options().form, queue_, message.props().message_id, id_);
     if (!ids_.insert(id_)) {
         ++status_.duplicates;
@@ -269,6 +276,7 @@ task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
         place = co_await log_.log().append(std::move(made));
     }
     intake_.note_given(log_, place, bytes);
+    of.first = of.first == lsn::none ? place : of.first;
     last_ = place;
 }
 
@@ -287,12 +295,24 @@ task<> amqp_source::settle() {
             co_await has_given_.wait();
             continue;
         }
-        const lsn place = given_.front().place;
-        if (place != lsn::none) {
-            co_await receipt_of(place);
+        batch& next = given_.front();
+        if (next.place != lsn::none) {
+            co_await receipt_of(next.place);
+            co_await require_none_lost(next);
         }
-        settle(given_.front());
+        settle(next);
         given_.pop_front();
+    }
+}
+
+/// The log gets on behind a record that is lost, as where there was no memory for it: the place of
+/// the last one, which it has reached, does not speak for those before it.
+task<> amqp_source::require_none_lost(const batch& of) {
+    if (log_.log().counts().lines_lost == of.lost_before) [[likely]] {
+        co_return;
+    }
+    for (lsn place = of.first; place != of.place; place = place + 1) {
+        co_await receipt_of(place);
     }
 }
 
