@@ -22,6 +22,7 @@
 #include <deque>
 #include <exception>
 #include <fmt/format.h>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -89,6 +90,8 @@ class amqp_source final : public queue_source {
         lsn place = lsn::none;
         /// Of the log, before the first one.
         std::uint64_t lost_before = 0;
+        /// That were new.
+        std::size_t ids = 0;
         /// Too long for a record.
         std::vector<amqp::delivery> rejected;
         /// Of the others.
@@ -126,7 +129,11 @@ class amqp_source final : public queue_source {
     bool is_consuming_ = false;
     /// What has become of records is not known: the log says which messages it has.
     bool must_read_ids_ = true;
-    amqp::recent_ids ids_{1};
+    /// Those of messages that are kept, or will be: shared with a thread that reads more of them.
+    std::shared_ptr<amqp::recent_ids> ids_ =
+        std::make_shared<amqp::recent_ids>(recent_lines_limits{}.ids);
+    /// So many of the newest are of messages of which that is not known yet.
+    std::size_t ids_unsettled_ = 0;
     /// Of the message that is given, as it stands in the log; kept for its memory.
     std::string id_;
     lsn last_ = lsn::none;
@@ -216,11 +223,12 @@ task<> amqp_source::read_ids() {
         } catch (const std::system_error&) { // it is lost: nobody is to wait for it again
         }
     }
-    const auto read = [this] {
-        recent_lines_limits limits;
-        return read_message_ids(log_.options().path, log_.options().form, queue_, limits);
-    };
-    ids_ = co_await run_blocking(read);
+    ids_->forget_newest(std::exchange(ids_unsettled_, 0));
+    // Twice as many as come again at most, in case settings have said more before.
+    const recent_lines_limits limits{.ids_least = 2 * std::size_t{options_.prefetch}};
+    const auto read = [path = log_.options().path, form = log_.options().form, queue = queue_,
+                       limits, to = ids_] { read_message_ids(path, form, queue, limits, *to); };
+    co_await run_blocking(read);
     must_read_ids_ = false;
 }
 
@@ -261,9 +269,13 @@ task<> amqp_source::take() {
 /// The record is made before anything is waited for: until then `body` is there.
 task<> amqp_source::give(const amqp::delivery& message, std::string_view body, batch& of) {
     put_message_id(log_.options().form, queue_, message.props().message_id, id_);
-    if (!ids_.insert(id_)) {
+    if (!ids_->insert(id_)) {
         ++status_.duplicates;
         co_return;
+    }
+    if (!id_.empty()) {
+        ++of.ids;
+        ++ids_unsettled_;
     }
     const record_view line = encoder_.encode(message, body);
     const std::size_t bytes = line.size();
@@ -325,6 +337,7 @@ void amqp_source::settle(batch& what) {
         status_.acknowledged += what.messages - what.rejected.size();
     }
     status_.unsettled -= what.messages;
+    ids_unsettled_ -= what.ids;
 }
 
 // --- how it is ---
