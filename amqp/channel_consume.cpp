@@ -29,19 +29,29 @@ task<std::shared_ptr<consumer_state>> channel_state::consume(std::shared_ptr<con
 
 task<> channel_state::cancel(std::shared_ptr<consumer_state> which) {
     const auto self = shared_from_this();
-    if (!which->why) {
-        amqp_basic_cancel_t cancel{};
-        cancel.consumer_tag = bytes(which->tag);
-        std::string frames;
-        put_method(frames, number_, AMQP_BASIC_CANCEL_METHOD, &cancel);
-        which->is_begun = false; // not again, should the link be lost meanwhile
-        (void)co_await call(std::move(frames), AMQP_BASIC_CANCEL_OK_METHOD, "cancel a consumer");
-        while (auto left = which->inbox.try_receive()) {
-            (void)left->requeue(); // NOLINT(bugprone-unchecked-optional-access): just looked
-        }
-        end_consumer(*which, errc::closed, {});
-        std::erase(consumers_, which);
+    if (which->why) {
+        co_return;
     }
+    if (!ready_.is_set()) { // it went with the link, and does not begin again on the next one
+        drop(*which);
+        co_return;
+    }
+    amqp_basic_cancel_t cancel{};
+    cancel.consumer_tag = bytes(which->tag);
+    std::string frames;
+    put_method(frames, number_, AMQP_BASIC_CANCEL_METHOD, &cancel);
+    which->is_begun = false; // not again, should the link be lost meanwhile
+    try {
+        (void)co_await call(std::move(frames), AMQP_BASIC_CANCEL_OK_METHOD, "cancel a consumer");
+    } catch (...) {
+        drop(*which); // otherwise nobody would: it is not begun again, and has not ended
+        throw;
+    }
+    while (auto left = which->inbox.try_receive()) {
+        (void)left->requeue(); // NOLINT(bugprone-unchecked-optional-access): just looked
+    }
+    end_consumer(*which, errc::closed, {});
+    std::erase(consumers_, which);
 }
 
 void channel_state::drop(consumer_state& which) noexcept {

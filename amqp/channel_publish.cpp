@@ -55,7 +55,8 @@ task<> channel_state::publish(outgoing_ptr it) {
 
 publication channel_state::publish_nowait(outgoing_ptr it) {
     const auto first = entry_.try_lock();
-    if (!first || !may_publish(it->frames.size())) {
+    const bool is_its_turn = std::exchange(has_had_turn_, false) || first;
+    if (!is_its_turn || !may_publish(it->frames.size())) {
         refused_bytes_ = it->frames.size();
         return publication::none;
     }
@@ -67,24 +68,19 @@ publication channel_state::publish_nowait(outgoing_ptr it) {
 
 task<> channel_state::room() {
     const auto self = shared_from_this();
+    const std::size_t bytes = refused_bytes_; // others may be refused meanwhile
     const auto first = co_await entry_.lock();
-    co_await wait_for_room(refused_bytes_);
+    co_await wait_for_room(bytes);
+    has_had_turn_ = true; // from here on the turn is the next one's, who looks at the room again
 }
 
 task<> channel_state::confirmed(std::uint64_t last) {
     const auto self = shared_from_this();
-    last = last == 0 ? window_.last_number() : last;
-    while (!window_.are_settled(last)) {
+    confirmation mine(window_, last == 0 ? window_.last_number() : last);
+    while (!window_.are_settled(mine.last())) {
         co_await window_.progress().wait();
     }
-    if (const std::uint64_t failed = window_.failed_untold(); failed > 0) {
-        window_.told();
-        const std::error_code why =
-            window_.failures().empty() ? why_ : window_.failures().front().why;
-        throw std::system_error(why, fmt::format("{} {} not published; the first: {}", failed,
-                                                 failed == 1 ? "message was" : "messages were",
-                                                 window_.first_failure()));
-    }
+    mine.require_none_failed();
 }
 
 /// What is to be sent again, too; while the broker blocks publishers, all of it waits.

@@ -256,7 +256,14 @@ task<> channel_state::close() {
     std::string frames;
     put_method(frames, number_, AMQP_CHANNEL_CLOSE_METHOD, &close);
     if (!is_over_ && ready_.is_set()) {
-        (void)co_await call(std::move(frames), AMQP_CHANNEL_CLOSE_OK_METHOD, "close a channel");
+        try {
+            (void)co_await call(std::move(frames), AMQP_CHANNEL_CLOSE_OK_METHOD, "close a channel");
+        } catch (...) {
+            if (is_close_sent_) { // nothing can be said on it any more
+                end(errc::closed, "the channel was closed");
+            }
+            throw;
+        }
     } else if (!is_over_) {
         let_go_of_number();
     }

@@ -242,7 +242,11 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     publish_window window_;
     /// Of the message for which publish_nowait had no room.
     std::size_t refused_bytes_ = 0;
+    /// Whose turn it is to wait for room.
     mutex entry_;
+    /// Somebody has waited for room and had his turn: publish_nowait need not wait for another one,
+    /// which those who wait by room() would have in turns for ever, and none of them would publish.
+    bool has_had_turn_ = false;
     event room_;
     bool is_retrying_ = false;
     sapwood::detail::random_backoff retry_backoff_;

@@ -4,6 +4,7 @@
 
 #include <sapwood/amqp/errors.hpp>
 
+#include <sapwood/activity.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/task_group.hpp>
@@ -92,6 +93,10 @@ task<std::unique_ptr<link>> connection_state::try_hosts() {
 /// The connection's own task, until it is over.
 task<> connection_state::keep() {
     const auto self = shared_from_this();
+    // It serves for longer than any action in which somebody has connected.
+    if (auto*& doing = sapwood::detail::current_activity_place(); doing != nullptr) {
+        doing->let_go(doing);
+    }
     std::error_code why = errc::closed;
     std::string text = "the connection was closed";
     try {

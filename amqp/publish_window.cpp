@@ -5,6 +5,7 @@
 #include <sapwood/amqp/errors.hpp>
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 namespace sapwood::amqp::detail {
@@ -106,9 +107,7 @@ void publish_window::settle(const outgoing_ptr& it) {
     if (!it->why || it->is_awaited) {
         return;
     }
-    if (failed_untold_++ == 0) {
-        first_failure_ = it->text;
-    }
+    note_untold(*it);
     if (failures_.size() < failures_max) {
         failures_.push_back(
             {static_cast<publication>(it->number), std::move(it->message_id), it->why});
@@ -125,8 +124,62 @@ void publish_window::drop_settled_front() {
 }
 
 std::vector<failed_publication> publish_window::take_failures() noexcept {
-    failed_untold_ = 0;
+    untold_.clear();
     return std::exchange(failures_, {});
+}
+
+void publish_window::note_untold(const outgoing& failed) {
+    if (untold_.size() < failures_max) {
+        untold_.push_back({failed.number, failed.number, 1, failed.why, failed.text});
+        return;
+    }
+    untold& all = untold_.back();
+    all.first = std::min(all.first, failed.number);
+    all.last = std::max(all.last, failed.number);
+    ++all.count;
+}
+
+void publish_window::tell(confirmation& who) {
+    const auto concerns = [](const untold& what, const confirmation& whom) {
+        return what.first <= whom.last();
+    };
+    for (const untold& each : untold_) {
+        if (!concerns(each, who)) {
+            continue;
+        }
+        const bool is_told = each.last <= who.last();
+        for (confirmation* const other : confirming_) {
+            if (other == &who || (is_told && concerns(each, *other))) {
+                tell(each, *other);
+            }
+        }
+    }
+    std::erase_if(untold_, [&](const untold& each) { return each.last <= who.last(); });
+}
+
+void publish_window::tell(const untold& what, confirmation& whom) {
+    if (whom.failed_ == 0) {
+        whom.why_ = what.why;
+        whom.text_ = what.text;
+    }
+    whom.failed_ += what.count;
+}
+
+confirmation::confirmation(publish_window& of, std::uint64_t last) : window_(of), last_(last) {
+    window_.confirming_.push_back(this);
+}
+
+confirmation::~confirmation() {
+    std::erase(window_.confirming_, this);
+}
+
+void confirmation::require_none_failed() {
+    window_.tell(*this);
+    if (failed_ > 0) {
+        throw std::system_error(why_,
+                                fmt::format("{} {} not published; the first: {}", failed_,
+                                            failed_ == 1 ? "message was" : "messages were", text_));
+    }
 }
 
 } // namespace sapwood::amqp::detail

@@ -48,6 +48,34 @@ struct window_limits {
     std::size_t bytes;
 };
 
+class publish_window;
+
+/// Who waits until all up to `last` are settled, and is told which of them have failed, also where
+/// somebody else is told before. Lives in his frame; the window must outlive it.
+class confirmation {
+  public:
+    confirmation(publish_window& of, std::uint64_t last);
+    confirmation(const confirmation&) = delete;
+    confirmation& operator=(const confirmation&) = delete;
+    ~confirmation();
+
+    [[nodiscard]] std::uint64_t last() const noexcept { return last_; }
+
+    /// Throws std::system_error where some have failed: nobody is told of those again who does not
+    /// wait by now.
+    void require_none_failed();
+
+  private:
+    friend class publish_window;
+
+    publish_window& window_;
+    const std::uint64_t last_;
+    std::uint64_t failed_ = 0;
+    /// Of the first.
+    std::error_code why_;
+    std::string text_;
+};
+
 class publish_window {
   public:
     /// Failures that are kept for take_failures(); more are counted only.
@@ -105,21 +133,25 @@ class publish_window {
     /// Set for a moment whenever something was settled.
     [[nodiscard]] event& progress() noexcept { return progress_; }
 
-    [[nodiscard]] std::uint64_t failed_untold() const noexcept { return failed_untold_; }
-
-    [[nodiscard]] const std::vector<failed_publication>& failures() const noexcept {
-        return failures_;
-    }
-
-    [[nodiscard]] const std::string& first_failure() const noexcept { return first_failure_; }
-
-    void told() noexcept { failed_untold_ = 0; }
-
     [[nodiscard]] std::vector<failed_publication> take_failures() noexcept;
 
   private:
+    friend class confirmation;
+
+    /// One that nobody was told of; where there were too many, several, by their numbers.
+    struct untold {
+        std::uint64_t first = 0;
+        std::uint64_t last = 0;
+        std::uint64_t count = 0;
+        std::error_code why;
+        std::string text;
+    };
+
     void settle(const outgoing_ptr& it);
     void drop_settled_front();
+    void note_untold(const outgoing& failed);
+    void tell(confirmation& who);
+    static void tell(const untold& what, confirmation& whom);
 
     const window_limits limits_;
     /// By the broker's tag, from first_tag_ on; null where it is settled or refused.
@@ -134,8 +166,9 @@ class publish_window {
     std::uint64_t first_open_ = 1;
     event progress_;
     std::vector<failed_publication> failures_;
-    std::uint64_t failed_untold_ = 0;
-    std::string first_failure_;
+    /// In the order in which they failed.
+    std::vector<untold> untold_;
+    std::vector<confirmation*> confirming_;
 };
 
 } // namespace sapwood::amqp::detail

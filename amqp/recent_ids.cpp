@@ -35,6 +35,16 @@ bool recent_ids::insert(std::string_view id) {
     return true;
 }
 
+/// Their places in the ring stay, empty: there are many more.
+void recent_ids::forget_newest(std::size_t count) noexcept {
+    std::size_t at = oldest_;
+    for (count = std::min(count, ring_.size()); count > 0; --count) {
+        at = (at + ring_.size() - 1) % ring_.size();
+        take_out(static_cast<std::uint32_t>(at + 1));
+        ring_[at].text.clear();
+    }
+}
+
 bool recent_ids::has(std::string_view id, std::uint32_t hash) const noexcept {
     for (std::size_t at = hash & (table_.size() - 1); table_[at].number != 0; at = next(at)) {
         if (table_[at].hash == hash && ring_[table_[at].number - 1].text == id) {

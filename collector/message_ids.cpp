@@ -112,26 +112,24 @@ std::size_t end_of_lines(const owned_fd& file, off_t size) {
     return static_cast<std::size_t>(size);
 }
 
-/// The last `bytes` of a file, or all of it; nothing where it is not there.
-std::string read_end_of(const std::string& path, std::size_t bytes) {
-    const owned_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-
-    struct stat found {};
-
-    if (!file.is_open() || ::fstat(file.fd(), &found) != 0) {
-        if (errno == ENOENT) {
-            return {};
-        }
+/// Closed where there is none.
+owned_fd open_log(const std::string& path) {
+    owned_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!file.is_open() && errno != ENOENT) {
         throw std::system_error(errno, std::generic_category(),
                                 "cannot read which messages are in " + path);
     }
-    const std::size_t size = S_ISREG(found.st_mode) ? end_of_lines(file, found.st_size) : 0;
-    const std::size_t wanted = std::min(size, bytes);
-    std::string text(wanted, '\0');
+    return file;
+}
+
+/// Less than `bytes` where the file has become shorter.
+std::string read_at(const owned_fd& file, const std::string& path, std::size_t bytes,
+                    std::size_t place) {
+    std::string text(bytes, '\0');
     std::size_t done = 0;
-    while (done < wanted) {
-        const ssize_t got = ::pread(file.fd(), text.data() + done, wanted - done,
-                                    static_cast<off_t>(size - wanted + done));
+    while (done < bytes) {
+        const ssize_t got =
+            ::pread(file.fd(), text.data() + done, bytes - done, static_cast<off_t>(place + done));
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -140,28 +138,93 @@ std::string read_end_of(const std::string& path, std::size_t bytes) {
                                     "cannot read which messages are in " + path);
         }
         if (got == 0) {
-            break; // it has become shorter
+            break;
         }
         done += static_cast<std::size_t>(got);
     }
     text.resize(done);
-    if (wanted < size) {
-        text.erase(0, text.find('\n') + 1); // a line that is not whole
-    }
     return text;
 }
 
-/// Of whole lines, those that begin so.
-void add_message_ids(std::string_view text, log_form form, std::string_view begin,
-                     amqp::recent_ids& to) {
-    for (auto end = text.find('\n'); end != text.npos; end = text.find('\n')) {
-        const std::string_view id = message_id_of(form, text.substr(0, end));
-        if (id.starts_with(begin)) {
-            (void)to.insert(id);
-        }
-        text.remove_prefix(end + 1);
+/// Reads files from their ends on, in pieces, and keeps the ids of a queue that it finds.
+class ids_behind {
+  public:
+    ids_behind(log_form form, std::string begin, const recent_lines_limits& limits)
+        : form_(form),
+          begin_(std::move(begin)),
+          limits_(limits) {}
+
+    [[nodiscard]] bool has_enough() const noexcept {
+        return newest_first_.size() >= limits_.ids || bytes_ >= limits_.bytes_most ||
+               (bytes_ >= limits_.bytes && newest_first_.size() >= limits_.ids_least);
     }
-}
+
+    /// Nothing where it is not there.
+    void read(const std::string& path) {
+        const owned_fd file = open_log(path);
+
+        struct stat found {};
+
+        if (!file.is_open() || ::fstat(file.fd(), &found) != 0 || !S_ISREG(found.st_mode)) {
+            return;
+        }
+        std::string behind; // the end of a line, of which the piece before has the begin
+        std::size_t left = end_of_lines(file, found.st_size);
+        bool ends_open = true; // what has no newline is no line yet
+        while (left > 0 && !has_enough()) {
+            const std::size_t most = std::min(limits_.piece_bytes, limits_.bytes_most - bytes_);
+            const std::size_t wanted = std::min(left, most);
+            std::string text = read_at(file, path, wanted, left - wanted);
+            if (text.size() < wanted) {
+                return;
+            }
+            left -= wanted;
+            bytes_ += wanted;
+            if (ends_open) {
+                const auto last = text.rfind('\n');
+                text.resize(last == text.npos ? 0 : last + 1);
+                ends_open = last == text.npos;
+            }
+            text += behind;
+            const auto first = text.find('\n');
+            const std::size_t whole = left == 0 ? 0 : first == text.npos ? text.size() : first + 1;
+            add(std::string_view(text).substr(whole));
+            behind = text.substr(0, whole);
+            if (behind.size() > line_begin_max) {
+                behind.resize(line_begin_max);
+                behind += '\n';
+            }
+        }
+    }
+
+    void give_to(amqp::recent_ids& ids) const {
+        for (auto each = newest_first_.rbegin(); each != newest_first_.rend(); ++each) {
+            (void)ids.insert(*each);
+        }
+    }
+
+  private:
+    /// Of a line, that have its id.
+    static constexpr std::size_t line_begin_max = 16u << 10;
+
+    void add(std::string_view lines) {
+        const auto before = static_cast<std::ptrdiff_t>(newest_first_.size());
+        for (auto end = lines.find('\n'); end != lines.npos; end = lines.find('\n')) {
+            const std::string_view id = message_id_of(form_, lines.substr(0, end));
+            if (id.starts_with(begin_)) {
+                newest_first_.emplace_back(id);
+            }
+            lines.remove_prefix(end + 1);
+        }
+        std::reverse(newest_first_.begin() + before, newest_first_.end());
+    }
+
+    const log_form form_;
+    const std::string begin_;
+    const recent_lines_limits limits_;
+    std::vector<std::string> newest_first_;
+    std::size_t bytes_ = 0;
+};
 
 /// What stands before a message's id and its name.
 std::string begin_of_id(log_form form, std::string_view queue) {
@@ -224,25 +287,18 @@ std::string_view message_id_of(log_form form, std::string_view line) noexcept {
     return whole.substr(0, whole.size() - behind.size());
 }
 
-amqp::recent_ids read_message_ids(const std::string& path, log_form form, std::string_view queue,
-                                  const recent_lines_limits& limits) {
-    std::vector<std::string> newest_first;
-    std::size_t left = limits.bytes;
-    newest_first.push_back(read_end_of(path, left));
-    left -= newest_first.back().size();
-    for (const log_file& each : left > 0 ? rotated_files_of(path) : std::vector<log_file>()) {
-        if (left == 0) {
+void read_message_ids(const std::string& path, log_form form, std::string_view queue,
+                      const recent_lines_limits& limits, amqp::recent_ids& to) {
+    ids_behind found(form, begin_of_id(form, queue), limits);
+    found.read(path);
+    for (const log_file& each :
+         found.has_enough() ? std::vector<log_file>() : rotated_files_of(path)) {
+        if (found.has_enough()) {
             break;
         }
-        newest_first.push_back(read_end_of(each.path, left));
-        left -= std::min(left, newest_first.back().size());
+        found.read(each.path);
     }
-    amqp::recent_ids ids(limits.ids);
-    const std::string begin = begin_of_id(form, queue);
-    for (auto text = newest_first.rbegin(); text != newest_first.rend(); ++text) {
-        add_message_ids(*text, form, begin, ids);
-    }
-    return ids;
+    found.give_to(to);
 }
 
 } // namespace sapwood::collector

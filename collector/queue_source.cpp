@@ -22,6 +22,7 @@
 #include <deque>
 #include <exception>
 #include <fmt/format.h>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -84,7 +85,13 @@ class amqp_source final : public queue_source {
     /// Messages that were given to the log one after the other.
     struct batch {
         std::uint64_t messages = 0;
+        /// Where their records are, among others'. Those of what came again are before.
+        lsn first = lsn::none;
         lsn place = lsn::none;
+        /// Of the log, before the first one.
+        std::uint64_t lost_before = 0;
+        /// That were new.
+        std::size_t ids = 0;
         /// Too long for a record.
         std::vector<amqp::delivery> rejected;
         /// Of the others.
@@ -95,9 +102,10 @@ class amqp_source final : public queue_source {
     task<> consume();
     task<> read_ids();
     task<> take();
-    task<> give(const amqp::delivery& message, std::string_view body);
+    task<> give(const amqp::delivery& message, std::string_view body, batch& of);
     [[nodiscard]] receipt receipt_of(lsn place) noexcept;
     task<> settle();
+    task<> require_none_lost(const batch& of);
     void settle(batch& what);
     void note_event(const amqp::connection_event& what);
     void note_down(const std::string& why);
@@ -121,7 +129,11 @@ class amqp_source final : public queue_source {
     bool is_consuming_ = false;
     /// What has become of records is not known: the log says which messages it has.
     bool must_read_ids_ = true;
-    amqp::recent_ids ids_{1};
+    /// Those of messages that are kept, or will be: shared with a thread that reads more of them.
+    std::shared_ptr<amqp::recent_ids> ids_ =
+        std::make_shared<amqp::recent_ids>(recent_lines_limits{}.ids);
+    /// So many of the newest are of messages of which that is not known yet.
+    std::size_t ids_unsettled_ = 0;
     /// Of the message that is given, as it stands in the log; kept for its memory.
     std::string id_;
     lsn last_ = lsn::none;
@@ -211,11 +223,12 @@ task<> amqp_source::read_ids() {
         } catch (const std::system_error&) { // it is lost: nobody is to wait for it again
         }
     }
-    const auto read = [this] {
-        recent_lines_limits limits;
-        return read_message_ids(log_.options().path, log_.options().form, queue_, limits);
-    };
-    ids_ = co_await run_blocking(read);
+    ids_->forget_newest(std::exchange(ids_unsettled_, 0));
+    // Twice as many as come again at most, in case settings have said more before.
+    const recent_lines_limits limits{.ids_least = 2 * std::size_t{options_.prefetch}};
+    const auto read = [path = log_.options().path, form = log_.options().form, queue = queue_,
+                       limits, to = ids_] { read_message_ids(path, form, queue, limits, *to); };
+    co_await run_blocking(read);
     must_read_ids_ = false;
 }
 
@@ -232,10 +245,11 @@ task<> amqp_source::take() {
         status_.messages += count;
         status_.unsettled += count;
         batch made;
+        made.lost_before = log_.log().counts().lines_lost;
         for (amqp::delivery& each : messages) {
             const std::string_view body = encoder_.body_of(each);
             const bool is_rejected = encoder_.is_too_long(each, body);
-            co_await give(each, body);
+            co_await give(each, body, made);
             if (is_rejected) {
                 note_rejected(each);
                 made.rejected.push_back(std::move(each));
@@ -246,17 +260,22 @@ task<> amqp_source::take() {
         messages.clear();
         made.messages = count;
         made.place = last_;
+        made.first = made.first == lsn::none ? last_ : made.first;
         given_.push_back(std::move(made));
         has_given_.set();
     }
 }
 
 /// The record is made before anything is waited for: until then `body` is there.
-task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
+task<> amqp_source::give(const amqp::delivery& message, std::string_view body, batch& of) {
     put_message_id(log_.options().form, queue_, message.props().message_id, id_);
-    if (!ids_.insert(id_)) {
+    if (!ids_->insert(id_)) {
         ++status_.duplicates;
         co_return;
+    }
+    if (!id_.empty()) {
+        ++of.ids;
+        ++ids_unsettled_;
     }
     const record_view line = encoder_.encode(message, body);
     const std::size_t bytes = line.size();
@@ -269,6 +288,7 @@ task<> amqp_source::give(const amqp::delivery& message, std::string_view body) {
         place = co_await log_.log().append(std::move(made));
     }
     intake_.note_given(log_, place, bytes);
+    of.first = of.first == lsn::none ? place : of.first;
     last_ = place;
 }
 
@@ -287,12 +307,24 @@ task<> amqp_source::settle() {
             co_await has_given_.wait();
             continue;
         }
-        const lsn place = given_.front().place;
-        if (place != lsn::none) {
-            co_await receipt_of(place);
+        batch& next = given_.front();
+        if (next.place != lsn::none) {
+            co_await receipt_of(next.place);
+            co_await require_none_lost(next);
         }
-        settle(given_.front());
+        settle(next);
         given_.pop_front();
+    }
+}
+
+/// The log gets on behind a record that is lost, as where there was no memory for it: the place of
+/// the last one, which it has reached, does not speak for those before it.
+task<> amqp_source::require_none_lost(const batch& of) {
+    if (log_.log().counts().lines_lost == of.lost_before) [[likely]] {
+        co_return;
+    }
+    for (lsn place = of.first; place != of.place; place = place + 1) {
+        co_await receipt_of(place);
     }
 }
 
@@ -305,6 +337,7 @@ void amqp_source::settle(batch& what) {
         status_.acknowledged += what.messages - what.rejected.size();
     }
     status_.unsettled -= what.messages;
+    ids_unsettled_ -= what.ids;
 }
 
 // --- how it is ---

@@ -1,5 +1,6 @@
 // Channels: what was given up leaves nothing behind, numbers or closes; what is never answered.
 #include "fake_broker.hpp"
+#include "support/action_lines.hpp"
 #include "support/co_test.hpp"
 #include "support/sockets.hpp"
 
@@ -11,6 +12,7 @@
 
 #include <doctest/doctest.h>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace {
@@ -335,6 +337,25 @@ TEST_SUITE("mq_channel") {
         CHECK(broker.queues["q"].ready.size() == 2);
         co_await mq.close();
         CHECK_FALSE(mq.is_up());
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("what a connection tells later is in no action of who has made it") {
+        fake_broker broker;
+        sapwood::test::action_log all;
+        auto options = broker.options();
+        options.on_event = [&](const sapwood::amqp::connection_event&) { all.log.info("told"); };
+        std::optional<sapwood::amqp::connection> mq;
+        {
+            auto action = all.log.start_action("startup");
+            mq.emplace(co_await connect(options));
+            action.succeed();
+        }
+        broker.hang_up();
+        co_await until([&] { return mq->times_up() == 2; });
+        CHECK(all.outline() ==
+              std::vector<std::string>{"startup+@1", "startups@2", "told", "told"});
+        co_await mq->close();
         co_await broker.end();
     }
 }

@@ -1,6 +1,7 @@
 // A queue that a collector consumes: what is acknowledged, what stands in the log, and what becomes
 // of both when something breaks.
 #include "collector/served.hpp"
+#include "consumed_queue.hpp"
 #include "fake_broker.hpp"
 #include "support/co_test.hpp"
 #include "support/compressed.hpp"
@@ -8,96 +9,30 @@
 #include <collector/message_ids.hpp>
 #include <collector/settings.hpp>
 
-#include <csignal>
 #include <doctest/doctest.h>
-#include <fmt/format.h>
 #include <fstream>
 #include <set>
 #include <string>
 #include <string_view>
-#include <sys/resource.h>
 #include <vector>
 
 namespace {
 
 using namespace std::chrono_literals;
 using sapwood::task;
-using sapwood::collector::collector_options;
 using sapwood::collector::log_form;
+using sapwood::test::consuming;
+using sapwood::test::done;
 using sapwood::test::fake_broker;
 using sapwood::test::has;
+using sapwood::test::limited_files;
+using sapwood::test::lines_in;
+using sapwood::test::put_message;
 using sapwood::test::served;
 using sapwood::test::until;
+using sapwood::test::url_of;
 
 using texts = std::vector<std::string>;
-
-void put_message(fake_broker& broker, const std::string& queue, const std::string& body,
-                 const std::string& id, const sapwood::amqp::publish_options& options = {}) {
-    std::string out;
-    sapwood::amqp::detail::put_publication(out, {1, "", queue, body, id}, options, 128u << 10);
-    sapwood::amqp::detail::frame_splitter splitter(1u << 20);
-    std::string_view rest = out;
-    sapwood::amqp::detail::frame one;
-    (void)splitter.next(rest, one);
-    (void)splitter.next(rest, one);
-    fake_broker::message made;
-    made.header = one.payload;
-    made.body = body;
-    made.id = id;
-    made.routing_key = queue;
-    broker.queues[queue].ready.push_back(std::move(made));
-}
-
-std::string url_of(const fake_broker& broker) {
-    return fmt::format("amqp://guest:secret@127.0.0.1:{}/", broker.options().to.hosts[0].port);
-}
-
-/// Of the log `app` in `directory`.
-collector_options consuming(const fake_broker& broker, const std::string& directory,
-                            log_form form = log_form::text) {
-    collector_options options;
-    auto& log = options.logs.emplace_back();
-    log.name = "app";
-    log.path = directory + "/app.log";
-    log.form = form;
-    auto& queue = options.queues.emplace_back();
-    queue.url = url_of(broker);
-    queue.queue = "logs";
-    return options;
-}
-
-/// The log's lines, from the source on.
-texts lines_in(const std::string& directory) {
-    texts found;
-    std::ifstream log(directory + "/app.log");
-    for (std::string line; std::getline(log, line);) {
-        const auto source = line.find("amqp ");
-        found.push_back(source == line.npos ? line : line.substr(source));
-    }
-    return found;
-}
-
-std::size_t done(fake_broker& broker) {
-    return broker.queues["logs"].done.size();
-}
-
-class limited_files {
-  public:
-    explicit limited_files(rlim_t bytes) {
-        (void)std::signal(SIGXFSZ, SIG_IGN);
-        (void)::getrlimit(RLIMIT_FSIZE, &before_);
-        const rlimit small{bytes, before_.rlim_max};
-        (void)::setrlimit(RLIMIT_FSIZE, &small);
-    }
-
-    limited_files(const limited_files&) = delete;
-    limited_files& operator=(const limited_files&) = delete;
-
-    ~limited_files() { (void)::setrlimit(RLIMIT_FSIZE, &before_); }
-
-  private:
-    rlimit before_{};
-};
 
 } // namespace
 

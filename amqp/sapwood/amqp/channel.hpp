@@ -69,13 +69,14 @@ class channel {
                                              std::string_view routing_key, std::string_view body,
                                              const publish_options& options = {});
 
-    /// Returns when publish_nowait would take a message. Throws where the channel is over.
+    /// Returns when publish_nowait would take a message. Tasks that wait, here or to publish, have
+    /// their turns in order. Throws std::system_error where the channel is over; `cancelled`.
     [[nodiscard]] task<> room();
 
     /// Returns when no message up to `last` waits to be confirmed any more; by default all that
-    /// were published before. Throws std::system_error where some that publish_nowait took have
-    /// failed since the last time somebody was told so: with the first's reason, and how many;
-    /// take_failures() has each.
+    /// were published before. Throws std::system_error where some of these that publish_nowait took
+    /// have failed and nobody was told so before this call: with the first's reason, and how many;
+    /// take_failures() has each. All whom a failure concerns and who wait at that time are told.
     [[nodiscard]] task<> confirmed(publication last = publication::none);
 
     /// Those that confirmed() has told of, or will; the oldest 1024. Forgets them.
@@ -90,7 +91,9 @@ class channel {
     [[nodiscard]] task<consumer> consume(std::string_view queue,
                                          const consume_options& options = {});
 
-    /// Waits for what is unconfirmed, then closes. Its consumers end.
+    /// Waits for what is unconfirmed, then closes. Its consumers end. Throws std::system_error,
+    /// with std::errc::timed_out where the broker does not answer, and `cancelled`: the channel is
+    /// over then, if the broker was told of it (is_closed()), and otherwise goes on.
     [[nodiscard]] task<> close();
 
     /// The broker, or its owner, has closed it, or the connection is over.

@@ -42,7 +42,9 @@ class consumer {
     [[nodiscard]] task<std::size_t> next_many(std::vector<delivery>& out, std::size_t max,
                                               time_span linger = {});
 
-    /// No more come. What was delivered and not taken by next() goes back to the queue.
+    /// No more come. What was delivered and not taken by next() goes back to the queue. At once
+    /// where there is no connection. Throws std::system_error, with std::errc::timed_out where the
+    /// broker does not answer, and `cancelled`: it has ended then all the same.
     [[nodiscard]] task<> cancel();
 
   private:

@@ -22,6 +22,9 @@ class recent_ids {
     /// std::bad_alloc.
     [[nodiscard]] bool insert(std::string_view id);
 
+    /// The last `count` that were new, as long as none was forgotten since.
+    void forget_newest(std::size_t count) noexcept;
+
     [[nodiscard]] std::size_t size() const noexcept { return ring_.size(); }
 
   private:
