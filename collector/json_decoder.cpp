@@ -115,11 +115,8 @@ const std::vector<json_item>& json_decoder::decode(std::string_view body, json_f
         take_lines(body_);
     } else if (body_.front() == '[') {
         take_array(body_);
-    } else if (level importance{}; body_.size() <= limits_.record_bytes_max &&
-                                   parser_->parse(body_, importance) == simdjson::SUCCESS) {
-        items_.push_back({importance, body_});
     } else {
-        take_sequence(body_);
+        take_objects(body_);
     }
     return finish();
 }
@@ -218,7 +215,8 @@ bool json_decoder::take_lines_at_once(std::string_view lines) {
     return true;
 }
 
-void json_decoder::take_lines(std::string_view body) {
+/// Takes from the front of `body` what can be taken at once. The rest is the result.
+std::string_view json_decoder::take_lines_together(std::string_view body) {
     // So much of the body that the parser's memory stays near.
     constexpr std::size_t bytes_at_once = 32u << 10;
     for (bool are_records = true; are_records && !body.empty();) {
@@ -227,6 +225,25 @@ void json_decoder::take_lines(std::string_view body) {
         are_records = end != 0 && take_lines_at_once(body.substr(0, end));
         body.remove_prefix(are_records ? end : 0);
     }
+    return body;
+}
+
+/// One, or several one after the other, most often a line each.
+void json_decoder::take_objects(std::string_view body) {
+    const auto end = body.find('\n');
+    if (end != body.npos && without_space(body.substr(0, end)).ends_with('}')) {
+        body = without_space(take_lines_together(body));
+    }
+    if (level importance{}; items_.empty() && body.size() <= limits_.record_bytes_max &&
+                            parser_->parse(body, importance) == simdjson::SUCCESS) {
+        items_.push_back({importance, body});
+        return;
+    }
+    take_sequence(body);
+}
+
+void json_decoder::take_lines(std::string_view body) {
+    body = take_lines_together(body);
     while (!body.empty()) {
         const auto end = std::min(body.find('\n'), body.size());
         const std::string_view line = without_space(body.substr(0, end));

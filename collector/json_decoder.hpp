@@ -71,6 +71,8 @@ class json_decoder {
     void take_array(std::string_view body);
     void take_lines(std::string_view body);
     bool take_lines_at_once(std::string_view lines);
+    std::string_view take_lines_together(std::string_view body);
+    void take_objects(std::string_view body);
     void take_sequence(std::string_view body);
     void fail(std::string_view what);
     void fail_too_long();
