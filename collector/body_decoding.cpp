@@ -25,6 +25,7 @@ void body_decoding::forget() noexcept {
     empty_to(decoded.reply, usual_reply_bytes);
     empty_to(foreign_items, usual_decoded_records);
     foreign_body.clear();
+    decoder.forget();
     plain.trim();
 }
 

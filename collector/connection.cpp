@@ -236,11 +236,17 @@ task<std::size_t> connections::drain(clock::time_point until) {
         }
     }
     const std::size_t left = alive_.size();
-    for (entry& each : alive_) {
-        each.handle.cancel();
-    }
+    clock::time_point again = clock::time_point::min();
     while (!alive_.empty()) {
-        co_await changed_.wait();
+        // Who was told so while he waited for one thing may wait for another by now: a line that
+        // was taken, for example, for room in its log.
+        if (const auto now = event_loop::current().now(); again <= now) {
+            for (entry& each : alive_) {
+                each.handle.cancel();
+            }
+            again = now + intake::look_every;
+        }
+        (void)co_await as_result(deadline(again, changed_.wait()));
     }
     co_return left;
 }

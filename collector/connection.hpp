@@ -19,8 +19,8 @@
 
 namespace sapwood::collector {
 
-/// Its run() is a task of its own. When its deadline is over, or the collector ends, run() is
-/// cancelled, once.
+/// Its run() is a task of its own. When its deadline is over run() is cancelled, once; when the
+/// collector ends, again and again until it is over.
 class connection {
   public:
     explicit connection(intake& shared) noexcept : intake_(shared), heard_at_(shared.now) {}

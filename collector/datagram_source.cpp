@@ -1,6 +1,7 @@
 #include "datagram_source.hpp"
 
 #include "line_session.hpp"
+#include "passed_descriptors.hpp"
 
 #include <algorithm>
 #include <array>
@@ -77,22 +78,6 @@ struct received_message {
     msghdr header{};
 };
 
-/// Nobody is asked to send any; they would be ours, and stay.
-void close_passed(const msghdr& message) {
-    for (auto* at = CMSG_FIRSTHDR(&message); at != nullptr;
-         at = CMSG_NXTHDR(const_cast<msghdr*>(&message), at)) {
-        if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        const std::size_t bytes = at->cmsg_len - CMSG_LEN(0);
-        for (std::size_t i = 0; i + sizeof(int) <= bytes; i += sizeof(int)) {
-            int fd = -1;
-            std::memcpy(&fd, CMSG_DATA(at) + i, sizeof(fd));
-            ::close(fd);
-        }
-    }
-}
-
 constexpr uid_t nobody_knows = static_cast<uid_t>(-1);
 
 /// Of a Unix socket's message; its user is nobody_knows where the kernel has not said.
@@ -122,6 +107,7 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
                  sizeof(socket_buffer_bytes));
     if (at.family() == AF_UNIX) {
         detail::set_option(socket_.fd(), SOL_SOCKET, SO_PASSCRED, 1, purpose);
+        refuse_descriptors(socket_.fd());
     }
     // Nobody may send before the mode is what it is to be.
     const mode_t before = ::umask(0777 & ~mode);
@@ -149,6 +135,7 @@ datagram_source::datagram_source(owned_fd inherited)
     if (is_unix_) {
         detail::set_option(socket_.fd(), SOL_SOCKET, SO_PASSCRED, 1,
                            "cannot see who sends to an inherited socket");
+        refuse_descriptors(socket_.fd());
     }
 }
 
@@ -167,7 +154,8 @@ task<> datagram_source::run(intake& shared, named_log& to) {
     bool is_ending = false;
     while (!is_ending) {
         message.reset();
-        const auto got = co_await as_result(detail::receive_message_op(socket_, message.header, 0));
+        const auto got = co_await as_result(
+            detail::receive_message_op(socket_, message.header, MSG_CMSG_CLOEXEC));
         if (!got) {
             if (got.error() == std::errc::operation_canceled) {
                 break;
@@ -178,7 +166,7 @@ task<> datagram_source::run(intake& shared, named_log& to) {
             }
             throw std::system_error(got.error(), "receive datagrams");
         }
-        close_passed(message.header);
+        close_descriptors(message.header);
         if (looked_ != shared.now) {
             note_drops(shared, to);
         }
@@ -223,11 +211,12 @@ void datagram_source::take_rest(intake& shared, named_log& to) {
     received_message message(buffer_.get());
     for (unsigned i = 0; i < rest_max; ++i) {
         message.reset();
-        const ssize_t got = ::recvmsg(socket_.fd(), &message.header, MSG_DONTWAIT | MSG_TRUNC);
+        const ssize_t got =
+            ::recvmsg(socket_.fd(), &message.header, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
         if (got < 0) {
             break;
         }
-        close_passed(message.header);
+        close_descriptors(message.header);
         if (!is_wanted(shared, message.header)) {
             continue;
         }

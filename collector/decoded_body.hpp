@@ -55,6 +55,10 @@ class decoded_body {
     /// A record as it was sent, and that a parser has looked at.
     bool add(level importance, std::string_view json);
 
+    /// Whether there may be another record, with so many bytes of what was sent in it: to be asked
+    /// before text is made JSON of, of which each byte may become six.
+    [[nodiscard]] bool has_room(std::size_t record_bytes);
+
     /// Where the next record is made, from its first bracket to its last.
     [[nodiscard]] std::string& making() noexcept { return made_; }
 
@@ -71,8 +75,6 @@ class decoded_body {
         std::size_t begin;
         std::size_t size;
     };
-
-    [[nodiscard]] bool has_room(std::size_t record_bytes);
 
     std::vector<item> items_;
     std::string made_;

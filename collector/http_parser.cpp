@@ -62,6 +62,14 @@ bool has_bare_newline(std::string_view lines) noexcept {
 /// of its end, Beast 1.81 runs into an assertion.
 constexpr std::size_t last_chunk_bytes = 5;
 
+/// More memory than this is given back between requests.
+constexpr std::size_t usual_bytes = 1u << 10;
+
+/// What a head may have much of.
+constexpr std::string http_head::*texts[] = {&http_head::target, &http_head::host,
+                                             &http_head::origin, &http_head::authorization,
+                                             &http_head::traceparent};
+
 } // namespace
 
 /// What Beast calls. A refusal of ours is noted here and makes Beast stop.
@@ -389,12 +397,32 @@ void http_parser::drop_body() noexcept {
     is_body_kept_ = false;
 }
 
+std::size_t http_parser::held_bytes() const noexcept {
+    if (!is_begun_) {
+        return 0;
+    }
+    std::size_t held = is_body_kept_ ? kept_.capacity() : 0;
+    for (const auto text : texts) {
+        const std::size_t bytes = (head_.*text).capacity();
+        held += bytes > usual_bytes ? bytes : 0;
+    }
+    return held;
+}
+
 void http_parser::trim() noexcept {
-    constexpr std::size_t usual_bytes = 1u << 10;
     if (kept_.capacity() > usual_bytes) {
         std::string().swap(kept_);
         is_body_kept_ = false;
         body_ = {};
+    }
+    for (const auto text : texts) {
+        std::string& each = head_.*text;
+        if (each.capacity() > usual_bytes) {
+            if (known_head_.empty()) {
+                each.clear();
+            }
+            each.shrink_to_fit(); // or it stays as it is, where there is no memory
+        }
     }
 }
 

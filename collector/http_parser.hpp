@@ -100,13 +100,11 @@ class http_parser {
 
     [[nodiscard]] const char* reason() const noexcept { return reason_; }
 
-    /// Memory that the body takes which is under way; 0 between requests, and while all of it is in
-    /// the input.
-    [[nodiscard]] std::size_t held_bytes() const noexcept {
-        return is_begun_ && is_body_kept_ ? kept_.capacity() : 0;
-    }
+    /// Memory that the request takes which is under way: its body, and what is long in its head; 0
+    /// between requests.
+    [[nodiscard]] std::size_t held_bytes() const noexcept;
 
-    /// Between requests: memory that a long body took is given back.
+    /// Between requests: memory that a long one took is given back, and head() is gone.
     void trim() noexcept;
 
   private:

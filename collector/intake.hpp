@@ -83,8 +83,9 @@ struct collector_counts {
     std::uint64_t datagrams_dropped = 0;
 };
 
-/// A line for who runs the collector, on standard error. Where that cannot be written to, nothing
-/// is said: it is no reason to stop serving.
+/// A line for who runs the collector, on standard error; without what it has beyond PIPE_BUF bytes.
+/// Where that cannot be written to, or not now, nothing is said: it is no reason to stop serving.
+/// How many lines nobody took is said with the next one that somebody does. Any thread.
 void say(std::string_view what);
 
 class intake {

@@ -13,6 +13,7 @@ namespace {
 
 /// Below it memory is kept for the next body.
 constexpr std::size_t usual_body_bytes = 256u << 10;
+constexpr std::size_t usual_items = 4096;
 
 bool is_hex(char digit) noexcept {
     return (digit >= '0' && digit <= '9') || (digit >= 'a' && digit <= 'f') ||
@@ -114,16 +115,14 @@ const std::vector<json_item>& json_decoder::decode(std::string_view body, json_f
         take_lines(body_);
     } else if (body_.front() == '[') {
         take_array(body_);
-    } else if (level importance{}; body_.size() <= limits_.record_bytes_max &&
-                                   parser_->parse(body_, importance) == simdjson::SUCCESS) {
-        items_.push_back({importance, body_});
     } else {
-        take_sequence(body_);
+        take_objects(body_);
     }
     return finish();
 }
 
 const std::vector<json_item>& json_decoder::decode_form(std::string_view form) {
+    begin({});
     built_.assign(1, '{');
     while (!form.empty()) {
         const auto end = std::min(form.find('&'), form.size());
@@ -133,12 +132,18 @@ const std::vector<json_item>& json_decoder::decode_form(std::string_view form) {
             continue;
         }
         const auto equals = std::min(pair.find('='), pair.size());
+        // A byte may become six.
+        const std::string name = unquoted_form_text(pair.substr(0, equals));
+        const std::string value =
+            unquoted_form_text(pair.substr(std::min(equals + 1, pair.size())));
+        if (built_.size() + name.size() + value.size() > limits_.record_bytes_max) {
+            fail_too_long();
+            return finish();
+        }
         if (built_.size() > 1) {
             built_ += ',';
         }
-        const std::string value =
-            unquoted_form_text(pair.substr(std::min(equals + 1, pair.size())));
-        append_json_member(unquoted_form_text(pair.substr(0, equals)), value, built_);
+        append_json_member(name, value, built_);
     }
     built_ += '}';
     begin(built_);
@@ -160,8 +165,7 @@ bool json_decoder::take(std::string_view slice) {
         return false;
     }
     if (slice.size() > limits_.record_bytes_max) {
-        is_too_large_ = true;
-        fail(fmt::format("it is longer than {} bytes", limits_.record_bytes_max));
+        fail_too_long();
         return false;
     }
     const simdjson::error_code error = parser_->parse(slice, importance);
@@ -211,7 +215,8 @@ bool json_decoder::take_lines_at_once(std::string_view lines) {
     return true;
 }
 
-void json_decoder::take_lines(std::string_view body) {
+/// Takes from the front of `body` what can be taken at once. The rest is the result.
+std::string_view json_decoder::take_lines_together(std::string_view body) {
     // So much of the body that the parser's memory stays near.
     constexpr std::size_t bytes_at_once = 32u << 10;
     for (bool are_records = true; are_records && !body.empty();) {
@@ -220,6 +225,25 @@ void json_decoder::take_lines(std::string_view body) {
         are_records = end != 0 && take_lines_at_once(body.substr(0, end));
         body.remove_prefix(are_records ? end : 0);
     }
+    return body;
+}
+
+/// One, or several one after the other, most often a line each.
+void json_decoder::take_objects(std::string_view body) {
+    const auto end = body.find('\n');
+    if (end != body.npos && without_space(body.substr(0, end)).ends_with('}')) {
+        body = without_space(take_lines_together(body));
+    }
+    if (level importance{}; items_.empty() && body.size() <= limits_.record_bytes_max &&
+                            parser_->parse(body, importance) == simdjson::SUCCESS) {
+        items_.push_back({importance, body});
+        return;
+    }
+    take_sequence(body);
+}
+
+void json_decoder::take_lines(std::string_view body) {
+    body = take_lines_together(body);
     while (!body.empty()) {
         const auto end = std::min(body.find('\n'), body.size());
         const std::string_view line = without_space(body.substr(0, end));
@@ -268,6 +292,27 @@ void json_decoder::fail(std::string_view what) {
         body_.empty() ? std::string(what) : fmt::format("record {}: {}", items_.size() + 1, what);
 }
 
+void json_decoder::fail_too_long() {
+    is_too_large_ = true;
+    error_ = fmt::format("record {}: it is longer than {} bytes", items_.size() + 1,
+                         limits_.record_bytes_max);
+}
+
+void json_decoder::forget() noexcept {
+    items_.clear();
+    if (items_.capacity() > usual_items) {
+        std::vector<json_item>().swap(items_);
+    }
+    if (capacity_ > usual_body_bytes) {
+        capacity_ = 0;
+        memory_.reset();
+    }
+}
+
+std::size_t json_decoder::kept_bytes() const noexcept {
+    return capacity_ + built_.capacity() + items_.capacity() * sizeof(json_item);
+}
+
 const std::vector<json_item>& json_decoder::finish() {
     if (!error_.empty()) {
         items_.clear();
@@ -275,6 +320,9 @@ const std::vector<json_item>& json_decoder::finish() {
     if (capacity_ > usual_body_bytes && items_.empty()) {
         capacity_ = 0;
         memory_.reset();
+    }
+    if (built_.capacity() > usual_body_bytes) {
+        std::string().swap(built_); // the records are in the copy
     }
     parser_->trim();
     return items_;

@@ -57,6 +57,12 @@ class json_decoder {
     /// Of the last call; empty where all was well.
     [[nodiscard]] const std::string& error() const noexcept { return error_; }
 
+    /// The records are not needed any more: memory that a long body took is given back.
+    void forget() noexcept;
+
+    /// Memory for bodies and their records, without the parser's.
+    [[nodiscard]] std::size_t kept_bytes() const noexcept;
+
   private:
     class parser;
 
@@ -65,8 +71,11 @@ class json_decoder {
     void take_array(std::string_view body);
     void take_lines(std::string_view body);
     bool take_lines_at_once(std::string_view lines);
+    std::string_view take_lines_together(std::string_view body);
+    void take_objects(std::string_view body);
     void take_sequence(std::string_view body);
     void fail(std::string_view what);
+    void fail_too_long();
     const std::vector<json_item>& finish();
 
     const json_limits limits_;

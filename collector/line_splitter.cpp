@@ -26,6 +26,10 @@ bool line_splitter::next(std::string_view& input) {
         if (framing_ == framing::unknown) {
             choose(input);
         }
+        if (framing_ == framing::unknown) {
+            keep(std::exchange(input, {}));
+            return false;
+        }
         if (framing_ == framing::counted ? next_counted(input) : next_ended(input)) {
             return true;
         }
@@ -33,12 +37,21 @@ bool line_splitter::next(std::string_view& input) {
     return false;
 }
 
+/// Nothing, where no message has ended yet: how they end is seen by the first one that does.
 void line_splitter::choose(std::string_view input) noexcept {
-    if (is_digit(input.front())) {
+    const bool is_first = kept_.empty() && !is_over_ && !is_skipping_;
+    if (is_first && is_digit(input.front())) {
         framing_ = framing::counted;
-    } else {
-        // Python's SysLogHandler ends messages so, and may have newlines in them.
-        framing_ = input.back() == '\0' ? framing::nul : framing::newline;
+        return;
+    }
+    // What ends a piece ends a message: who sends one that has the other end in it, as Python's
+    // SysLogHandler does with newlines, or somebody who has a NUL logged, must not have it taken
+    // for two. Of a piece that ends in a message, what stands first counts.
+    constexpr std::string_view ends("\n\0", 2);
+    const bool ends_whole = ends.find(input.back()) != ends.npos;
+    const auto first = ends_whole ? input.size() - 1 : input.find_first_of(ends);
+    if (first != input.npos) {
+        framing_ = input[first] == '\0' ? framing::nul : framing::newline;
     }
 }
 

@@ -1,6 +1,6 @@
 // line_splitter: messages out of the bytes of a stream: each ended by a newline or a NUL, or
-// preceded by its length (RFC 6587), as the first bytes show. Each byte is looked at once, and of a
-// message that does not come in one piece no more is kept than the longest may have. Makes no
+// preceded by its length (RFC 6587), as the first message shows. Each byte is looked at once, and
+// of a message that does not come in one piece no more is kept than the longest may have. Makes no
 // system call and knows no socket. Any thread, one at a time.
 #pragma once
 

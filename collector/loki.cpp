@@ -80,6 +80,9 @@ bool take_value(const dom::element& value, const stream_labels& labels, decoded_
         why = "its structured metadata is not an object";
         return false;
     }
+    if (!to.has_room(line.size())) {
+        return false;
+    }
     std::string& record = to.making();
     record += R"({"timestamp":")";
     append_unix_time(nanoseconds, record);

@@ -225,6 +225,9 @@ bool take_record(const dom::object& record, std::string_view common, decoded_bod
     if (is_set(record, "body", body)) {
         const auto text = body.at_key("stringValue").get_string();
         if (text.error() == simdjson::SUCCESS) {
+            if (!to.has_room(text.value_unsafe().size())) {
+                return false;
+            }
             append_member("message", text.value_unsafe(), made);
         } else {
             append_name("body", made);

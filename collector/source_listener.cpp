@@ -3,6 +3,7 @@
 #include "datagram_source.hpp"
 #include "http_session.hpp"
 #include "line_session.hpp"
+#include "passed_descriptors.hpp"
 #include "tls_handshake.hpp"
 
 #include <sapwood/sleep.hpp>
@@ -63,6 +64,9 @@ class stream_listener final : public source_listener {
         } else {
             tcp_ = tcp_listener(options.at);
         }
+        if (is_unix) {
+            refuse_descriptors(unix_.fd());
+        }
     }
 
     task<> run(intake& shared, connections& all) override {
@@ -90,6 +94,7 @@ class stream_listener final : public source_listener {
         source from;
         if (unix_.is_open()) {
             auto accepted = std::make_unique<unix_stream>(co_await unix_.accept());
+            refuse_descriptors(accepted->fd()); // it may have come before the listener was ours
             const credentials who = accepted->peer_credentials();
             if (!is_user(users_, who.uid)) {
                 ++shared.gate.users_refused;

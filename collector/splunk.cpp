@@ -120,6 +120,9 @@ void decode_splunk_raw(std::string_view body, std::string_view query, decoded_bo
         if (line.empty()) {
             continue;
         }
+        if (!to.has_room(line.size())) {
+            return;
+        }
         std::string& made = to.making();
         made += '{';
         append_json_member("message", line, made);

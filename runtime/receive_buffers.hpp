@@ -75,6 +75,9 @@ class receive_buffers {
 
     [[nodiscard]] bool is_empty() const noexcept { return lent_ == count; }
 
+    /// Those that somebody has.
+    [[nodiscard]] unsigned lent() const noexcept { return lent_; }
+
     /// A copy of `slot`, which is given back, in an allocation of its own; `slot` itself where
     /// there is no memory for it.
     [[nodiscard]] static received_slot& copy_out(received_slot& slot) noexcept;

@@ -194,6 +194,9 @@ void tls_stream::fail() const {
 
 /// Waits for more of what the peer sends. What there was has been used.
 task<> tls_stream::take_more() {
+    if (in_.empty()) {
+        piece_ = received(); // the loop lends few, and who stalls a handshake would keep one
+    }
     received next = co_await under_->receive();
     if (!next) {
         failure_ = tls_errc::truncated;

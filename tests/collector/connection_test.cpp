@@ -68,6 +68,20 @@ class stuck final : public connection {
     sapwood::event& may_end_;
 };
 
+/// Somebody who, told to end, has more than one thing to wait for.
+class reluctant final : public connection {
+  public:
+    using connection::connection;
+
+    [[nodiscard]] task<> run() override {
+        for (int i = 0; i < 3; ++i) {
+            (void)co_await sapwood::as_result(sapwood::sleep_for(24h));
+        }
+    }
+
+    [[nodiscard]] bool is_idle() const noexcept override { return false; }
+};
+
 task<> end_of(sapwood::join_handle<void>& what) {
     what.cancel();
     try {
@@ -146,5 +160,16 @@ TEST_SUITE("connection") {
         may_end.set();
         co_await end_of(watching);
         CHECK(co_await all.drain(sapwood::event_loop::current().now() + 1s) == 0);
+    }
+
+    CO_TEST_CASE("who goes on to wait when he is told to end is told again") {
+        intake shared({});
+        connections all(shared);
+        for (int i = 0; i < 3; ++i) {
+            all.add(std::make_unique<reluctant>(shared), {});
+        }
+        const auto before = sapwood::event_loop::current().now();
+        CHECK(co_await all.drain(before + 1s) == 3);
+        CHECK(sapwood::event_loop::current().now() - before < 2s);
     }
 }

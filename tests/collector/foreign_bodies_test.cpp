@@ -308,6 +308,25 @@ TEST_SUITE("foreign_bodies") {
         CHECK(records_of(body) == records{"400 No data"});
     }
 
+    TEST_CASE("text that is too long for a record is refused before it is made longer") {
+        const std::string text(100, 'x');
+        const body_limits limits{.json = {.record_bytes_max = 99}};
+        const auto made_of = [&](auto decode) {
+            decoded_body body(limits);
+            decode(body);
+            CHECK(records_of(body) == records{"413 record 1: it is longer than 99 bytes"});
+            return body.making();
+        };
+        CHECK(made_of([&](auto& to) { decode_splunk_raw(text, "", to); }) == "");
+        const std::string push =
+            R"({"streams":[{"stream":{},"values":[["0",")" + text + R"("]]}]})";
+        CHECK(made_of([&](auto& to) { decode_loki(push, to); }) == "");
+        const std::string logs =
+            R"({"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":")" + text +
+            R"("}}]}]}]})";
+        CHECK(made_of([&](auto& to) { decode_otlp(logs, to); }) == "{");
+    }
+
     TEST_CASE("documents are records as they were sent, and each has its status") {
         const auto got = bulk("{\"index\":{\"_index\":\"logs\",\"_id\":\"1\"}}\n"
                               "{ \"@timestamp\" : 1, \"message\":\"a\"}\n"

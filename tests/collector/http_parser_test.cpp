@@ -351,4 +351,43 @@ TEST_SUITE("http_parser") {
         REQUIRE(parser.next(input) == http_parser::step::done);
         CHECK(parser.body().empty());
     }
+
+    TEST_CASE("what is long in a head counts while it is there, and is given back") {
+        const std::string text(15'000, 'x');
+        http_parser parser{http_limits()};
+        for (const std::string& head :
+             {"POST /" + text + " HTTP/1.1\r\nHost: a\r\n",
+              "POST / HTTP/1.1\r\nHost: " + text + "\r\n",
+              "POST / HTTP/1.1\r\nHost: a\r\nOrigin: " + text + "\r\n",
+              "POST / HTTP/1.1\r\nHost: a\r\nAuthorization: " + text + "\r\n",
+              "POST / HTTP/1.1\r\nHost: a\r\ntraceparent: " + text + "\r\n"}) {
+            const std::string request = head + "Content-Length: 2\r\n\r\n{}";
+            std::string_view input = std::string_view(request).substr(0, request.size() - 2);
+            REQUIRE(parser.next(input) == http_parser::step::head);
+            CHECK(parser.held_bytes() >= text.size());
+            CHECK(parser.held_bytes() < 2 * text.size()); // and nothing of those before
+            input = "{}";
+            REQUIRE(parser.next(input) == http_parser::step::done);
+            CHECK(parser.held_bytes() == 0);
+            parser.trim();
+        }
+    }
+
+    TEST_CASE("a short head behind a long one is known still when memory is given back") {
+        http_parser parser{http_limits()};
+        const std::string longer = "POST /" + std::string(15'000, 'x') +
+                                   " HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
+        const std::string shorter = "POST /log HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
+        const std::string both = longer + shorter;
+        std::string_view input = both;
+        REQUIRE(parser.next(input) == http_parser::step::head);
+        REQUIRE(parser.next(input) == http_parser::step::done);
+        REQUIRE(parser.next(input) == http_parser::step::head);
+        REQUIRE(parser.next(input) == http_parser::step::done);
+        parser.trim();
+        input = shorter;
+        REQUIRE(parser.next(input) == http_parser::step::done);
+        CHECK(parser.is_repeated());
+        CHECK(parser.head().target == "/log");
+    }
 }

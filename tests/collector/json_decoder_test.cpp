@@ -169,6 +169,35 @@ TEST_SUITE("json_decoder") {
         CHECK(form("") == "there is no record in the form");
     }
 
+    TEST_CASE("a form that is too long leaves nothing of what it would have been") {
+        json_decoder decoder({.record_bytes_max = 64u << 10});
+        CHECK(decoder.decode_form("a=b&c=" + std::string(60u << 10, '\x01')).empty());
+        CHECK(decoder.is_too_large());
+        CHECK(decoder.kept_bytes() < 512u << 10);
+        for (const std::string& form :
+             {"a=" + std::string(16u << 20, '\x01'), std::string(16u << 20, 'b') + "=",
+              "a=" + std::string(64u << 10, 'c')}) {
+            CHECK(decoder.decode_form(form).empty());
+            CHECK(decoder.error() == "record 1: it is longer than 65536 bytes");
+            CHECK(decoder.is_too_large());
+            CHECK(decoder.kept_bytes() < 512u << 10);
+        }
+        CHECK(decoder.decode_form("a=b").size() == 1);
+    }
+
+    TEST_CASE("a long body that was taken leaves nothing when it is forgotten") {
+        json_decoder decoder;
+        std::string body;
+        for (int i = 0; i < 100'000; ++i) {
+            body += "{\"a\":\"0123456789\"}\n";
+        }
+        CHECK(decoder.decode(body, json_framing::lines).size() == 100'000);
+        CHECK(decoder.kept_bytes() > body.size());
+        decoder.forget();
+        CHECK(decoder.kept_bytes() < 512u << 10);
+        CHECK(records_of(decoder, "{}") == std::vector{"{}"s});
+    }
+
     TEST_CASE("printable JSON stands in a line as it was sent") {
         for (const std::string& json :
              {R"({"a":"b\n\"c\\"})"s, R"({ "spaces" : [ 1, 2 ] })"s, "{\"ü\":\"grüße 😀\"}"s}) {

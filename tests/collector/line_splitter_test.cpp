@@ -94,6 +94,49 @@ TEST_SUITE("line_splitter") {
         CHECK(split("<14>a\nb\0<14>c\0"s, 100, 20, true) == lines{"<14>a\nb", "<14>c"});
     }
 
+    TEST_CASE("wherever pieces end, messages that end in NUL are the same") {
+        const std::string text = "<14>one\0<14>"s + std::string(50, 'x') + "\0\0<14>two\r\0<14>no"s;
+        const lines expected{"<14>one", "<14>xxxxxx|cut", "<14>two", "<14>no|cut"};
+        for (std::size_t size = 1; size <= text.size(); ++size) {
+            CAPTURE(size);
+            CHECK(split(text, size, 10, true) == expected);
+        }
+        for (std::size_t size = 1; size <= 60; ++size) {
+            CAPTURE(size);
+            CHECK(split(std::string(50, 'x') + "\0<14>two\0"s, size, 10, true) ==
+                  lines{"xxxxxxxxxx|cut", "<14>two"});
+        }
+    }
+
+    TEST_CASE("of messages that come in many, cut anywhere, the first shows how all end") {
+        for (const std::size_t size : {7u, 11u, 13u, 14u, 100u}) {
+            CHECK(split("<14>a\0<14>b\nc\0<14>d\0"s, size, 20, true) ==
+                  lines{"<14>a", "<14>b\nc", "<14>d"});
+            CHECK(split("<14>a\n<14>b\0c\n<14>d\n"s, size, 20, true) ==
+                  lines{"<14>a", "<14>b\0c"s, "<14>d"});
+        }
+    }
+
+    TEST_CASE("a NUL in a line makes no two of it") {
+        CHECK(split("<14>a\0<14>forged\n<14>b\n"s, 100, 20, true) ==
+              lines{"<14>a\0<14>forged"s, "<14>b"});
+        CHECK(split("<14>a\0<14>forged\n"s, 17, 20, true) == lines{"<14>a\0<14>forged"s});
+    }
+
+    TEST_CASE("what was cut short before a message has ended is left out until one does") {
+        line_splitter splitter(100, true);
+        std::string_view input = "<14>abc";
+        CHECK_FALSE(splitter.next(input));
+        CHECK(splitter.cut_short());
+        CHECK(shown(splitter) == "<14>abc|cut");
+        input = "1 rest";
+        CHECK_FALSE(splitter.next(input));
+        const std::string more = "\0<14>next\0"s;
+        input = more;
+        CHECK(splitter.next(input));
+        CHECK(shown(splitter) == "<14>next");
+    }
+
     TEST_CASE("no more is kept than the longest message has, however long it is announced") {
         for (const bool may_be_counted : {false, true}) {
             line_splitter splitter(100, may_be_counted);

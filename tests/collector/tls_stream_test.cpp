@@ -2,6 +2,7 @@
 #include "served.hpp"
 #include "support/certificates.hpp"
 
+#include <runtime/receive_buffers.hpp>
 #include <tls/tls_stream.hpp>
 
 #include <sapwood/run.hpp>
@@ -430,6 +431,28 @@ TEST_SUITE("tls_stream") {
             CHECK(at.it->shared().counts.connections_opened == 2);
             CHECK(at.it->shared().counts.connections_closed == 2);
             CHECK(at.it->cut_off() == 0);
+        });
+    }
+
+    TEST_CASE("handshakes that stall keep nothing of the memory that all receive into") {
+        authority ca("a test's authority");
+        run([&]() -> task<> {
+            if (event_loop::current().receive_buffers() == nullptr) {
+                MESSAGE("skipped: the poll ring receives into memory of each stream's own");
+                co_return;
+            }
+            served at(with_tls(server_options(ca.issue("server"))));
+            co_await at.begin();
+            std::vector<tcp_stream> stalled;
+            for (unsigned i = 0; i < 32; ++i) {
+                stalled.push_back(co_await tcp_stream::connect(at.it->endpoints().front()));
+                co_await stalled.back().write_all(std::string_view("\x16\x03\x01"));
+            }
+            co_await test::settle();
+            CHECK(at.it->shared().counts.connections_opened == stalled.size());
+            CHECK(event_loop::current().receive_buffers()->lent() == 0);
+            stalled.clear();
+            co_await at.end();
         });
     }
 

@@ -402,14 +402,25 @@ TEST_SUITE("serve_access") {
     }
 
     TEST_CASE("where nothing can be said on standard error, signals are heeded all the same") {
-        const int full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
-        REQUIRE(full >= 0);
-        program::streams with;
-        with.err = full;
-        daemon_under_test at({"--http", "127.0.0.1:0"}, 1, with);
-        ::close(full);
-        at.process->signal(SIGHUP); // which it says something of
-        CHECK(at.stop().status == 0);
+        for (const bool is_stuck : {false, true}) {
+            int ends[2] = {-1, ::open("/dev/full", O_WRONLY | O_CLOEXEC)};
+            if (is_stuck) { // whoever has the other end does not read
+                ::close(ends[1]);
+                REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+                const std::string much(4096, '.');
+                while (::write(ends[1], much.data(), much.size()) > 0) {
+                }
+                ::fcntl(ends[1], F_SETFL, 0);
+            }
+            REQUIRE(ends[1] >= 0);
+            program::streams with;
+            with.err = ends[1];
+            daemon_under_test at({"--http", "127.0.0.1:0"}, 1, with);
+            ::close(ends[1]);
+            at.process->signal(SIGHUP); // which it says something of
+            CHECK(at.stop().status == 0);
+            ::close(ends[0]);
+        }
     }
 
     TEST_CASE("started without standard streams, it opens none of its files in their place") {

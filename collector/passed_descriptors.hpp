@@ -1,0 +1,19 @@
+// passed_descriptors: descriptors that come by a Unix socket, which nobody asked for. The last
+// close of one may take as long as who has sent it likes: a socket that lingers, a file of a FUSE
+// mount. So the kernel is told to take none, and one that came all the same (before Linux 6.16) is
+// closed on a thread of its own.
+#pragma once
+
+#include <sys/socket.h>
+
+namespace sapwood::collector {
+
+/// Who sends a descriptor to the Unix socket `fd`, or to one that is accepted by it, is told EPERM.
+/// Nothing happens where the kernel knows no such option. Any thread.
+void refuse_descriptors(int fd) noexcept;
+
+/// Closes those that came with `message`, and does not wait for it. Any thread. Without memory, or
+/// a thread, here and now: then they may hold it up.
+void close_descriptors(const msghdr& message) noexcept;
+
+} // namespace sapwood::collector
