@@ -81,6 +81,7 @@ action::visit::~visit() {
     if (was_left_ || !was_in) {
         inside_->skip_in(*place_);
     }
+    inside_->visit_is_over();
     inside_->release();
 }
 

@@ -10,8 +10,8 @@ namespace sapwood::detail {
 
 namespace {
 
-/// Held to look whether nobody knows an action but its scope and its place, and to visit one. A
-/// parent changes only then.
+/// Held to look whether nobody knows an action but its scope and its place, to begin and end a
+/// visit of one, and to forget what ended ones were begun in. A parent changes only then.
 constinit std::mutex relinking;
 
 std::uint64_t resumptions_here() noexcept {
@@ -19,6 +19,27 @@ std::uint64_t resumptions_here() noexcept {
 }
 
 } // namespace
+
+/// From an action to what it was begun in, and so on. Which that is may change where it was begun
+/// in what its task, not itself, was in: from there on it is alone. Only one at a time, in a
+/// thread.
+class log_action::ascent {
+  public:
+    explicit ascent(activity* from) noexcept : at_(static_cast<log_action*>(from)) {}
+
+    [[nodiscard]] log_action* at() const noexcept { return at_; }
+
+    void rise() noexcept {
+        if (at_->is_first_of_task_ && !alone_.owns_lock()) {
+            alone_.lock();
+        }
+        at_ = at_->parent_;
+    }
+
+  private:
+    log_action* at_;
+    std::unique_lock<std::mutex> alone_{relinking, std::defer_lock};
+};
 
 inline bool log_action::is_current(const log_backend& backend, log_seen which,
                                    activity* const& place) const noexcept {
@@ -46,15 +67,14 @@ log_action* log_action::current(const log_backend& backend, log_seen which) noex
 /// Where the innermost one is of another log, or is left, or is not looked for.
 [[gnu::noinline]] log_action* log_action::find_current(activity*& place, const log_backend& backend,
                                                        log_seen which) noexcept {
-    auto* each = static_cast<log_action*>(place);
-    if (each->is_skipped_in(place)) {
+    if (static_cast<log_action*>(place)->is_skipped_in(place)) {
         settle(place, std::current_exception(), settling::what_is_caught);
-        each = static_cast<log_action*>(place);
     }
-    while (each != nullptr && !each->is_current(backend, which, place)) {
-        each = each->parent_;
+    ascent each(place);
+    while (each.at() != nullptr && !each.at()->is_current(backend, which, place)) {
+        each.rise();
     }
-    return each;
+    return each.at();
 }
 
 // Beside current(), which is a part of it so.
@@ -67,19 +87,12 @@ log_place log_place::take_inside(const log_backend& backend, bool is_kept_only) 
 
 // --- its end ---
 
-void log_action::add_success(std::string_view fields) {
-    if (more_success_ == nullptr && success_bytes_ + fields.size() <= success_bytes_max) {
-        success_bytes_ = static_cast<std::uint16_t>(
-            success_bytes_ + fields.copy(success_ + success_bytes_, fields.size()));
-        return;
-    }
-    if (more_success_ == nullptr) {
-        more_success_ = std::make_unique<std::string>(success_, success_bytes_);
-    }
-    *more_success_ += fields;
-}
-
+/// Of what goes on, or was left by `place`: its own parent stays meanwhile.
 log_action* log_action::outer(activity* const& place) const noexcept {
+    if (parent_ == nullptr || !parent_->left_.has(&place)) [[likely]] {
+        return parent_;
+    }
+    const std::lock_guard alone(relinking);
     log_action* each = parent_;
     while (each != nullptr && each->left_.has(&place)) {
         each = each->parent_;
@@ -99,16 +112,20 @@ void log_action::pop(activity*& place) noexcept {
 
 /// What is in `place` and was begun in this; null where there is nothing like that.
 log_action* log_action::next_above(activity* const& place) const noexcept {
-    auto* each = static_cast<log_action*>(place);
-    while (each != nullptr && each->parent_ != this) {
-        each = each->parent_;
+    ascent up(place);
+    while (log_action* const each = up.at()) {
+        up.rise();
+        if (up.at() == this) {
+            return each;
+        }
     }
-    return each;
+    return nullptr;
 }
 
 bool log_action::come_back(activity* const& place) noexcept {
     const std::lock_guard alone(relinking);
     share();
+    ++visits_;
     const bool was_left = left_.has(&place);
     left_.remove(&place);
     if (place == nullptr) {
@@ -126,6 +143,12 @@ void log_action::skip_in(activity* const& place) noexcept {
     }
 }
 
+void log_action::visit_is_over() noexcept {
+    const std::lock_guard alone(relinking);
+    --visits_;
+    forget_hidden();
+}
+
 /// It has ended, and whoever did not know it before need not know it: or what has begun in what
 /// has ended would pile up, as in `phase = log.start_action("phase")`.
 void log_action::step_out_from_below(log_action& above, activity* const& place) noexcept {
@@ -140,7 +163,9 @@ void log_action::step_out_from_below(log_action& above, activity* const& place) 
         parent_->share();
     }
     above.parent_ = parent_;
-    release(); // the scope has another share
+    above.is_first_of_task_ |= is_first_of_task_;
+    left_.remove(&place); // which it is not below any more
+    release();            // the scope has another share
 }
 
 void log_action::leave_place(activity*& place) noexcept {
@@ -154,13 +179,59 @@ void log_action::leave_place(activity*& place) noexcept {
     }
 }
 
+/// Whether nobody who comes here, and on, looks for `other`, which is around it: what has ended is
+/// left by nobody any more.
+bool log_action::hides(const log_action& other) const noexcept {
+    return is_over_ && visits_ == 0 && left_.is_empty() && backend_id_ == other.backend_id_ &&
+           (!is_kept_only_ || other.is_kept_only_);
+}
+
+/// What those hide that have ended and are only known by way of this one, and what it hides itself.
+void log_action::forget_what_it_hides() noexcept {
+    log_action* last = this;
+    for (log_action* next = parent_; next != nullptr && next->is_over_; next = last->parent_) {
+        const log_action* each = this;
+        while (each != next && !each->hides(*next)) {
+            each = each->parent_;
+        }
+        if (each != next) {
+            last->parent_ = next->parent_;
+            if (last->parent_ != nullptr) {
+                last->parent_->share();
+            }
+            next->release();
+        } else if (next->shares() == 1) {
+            last = next;
+        } else {
+            return;
+        }
+    }
+}
+
+/// Tasks each of which begins in what the one before it did would otherwise keep all of that.
+/// The caller is alone.
+void log_action::forget_hidden() noexcept {
+    for (log_action* each = this; each != nullptr && each->is_over_; each = each->parent_) {
+        if (each->is_first_of_task_) {
+            each->forget_what_it_hides();
+        }
+    }
+}
+
 /// Who has begun it is not in it any more, either.
 void log_action::leave_for_good(activity*& place) noexcept {
+    share(); // the place's may be the last one
     const void* const home = home_.exchange(nullptr, std::memory_order_relaxed);
     if (home != nullptr && (home != &place || place != this)) {
         left_.add(home);
     }
     leave_place(place);
+    {
+        const std::lock_guard alone(relinking);
+        is_over_ = true;
+        forget_hidden();
+    }
+    release();
 }
 
 void log_action::end(const action_failure* failure) noexcept {
@@ -195,17 +266,21 @@ void log_action::pop_unseen(activity*& place) noexcept {
     release_unseen();
 }
 
+bool log_action::is_innermost_in(activity* const& place) const noexcept {
+    ascent each(place);
+    while (each.at() != nullptr && each.at() != this && each.at()->is_skipped_in(place)) {
+        each.rise();
+    }
+    return each.at() == this;
+}
+
 void log_action::end_by_exception() noexcept {
     if (has_ended_) {
         return;
     }
     activity*& place = current_activity_place();
-    const auto* at = static_cast<const log_action*>(place);
-    while (at != nullptr && at != this && at->is_skipped_in(place)) {
-        at = at->parent_;
-    }
-    if (at != this) {            // of another task, or not the innermost
-        const failure_text text; // which the failure borrows
+    if (!is_innermost_in(place)) { // or of another task
+        const failure_text text;   // which the failure borrows
         const action_failure unknown = text.failure();
         end(&unknown);
         return;
@@ -262,6 +337,15 @@ bool log_action::drop_from(activity*& place) noexcept {
     settle(place, nullptr, settling::all);
     const bool is_there = place == this || next_above(place) != nullptr;
     const bool was_in = is_there && !left_.has(&place);
+    forget_home(place, is_there);
+    if (activity* const rest = std::exchange(place, nullptr)) {
+        rest->release();
+    }
+    return was_in;
+}
+
+void log_action::forget_home(activity* const& place, bool is_there) const noexcept {
+    const std::lock_guard alone(relinking);
     // What was begun in the visit is in that place no more, where another one may be made some day.
     // Below it is this, or, where that was ended or left, one that it is in: an outer visit may
     // bring that one back.
@@ -270,26 +354,23 @@ bool log_action::drop_from(activity*& place) noexcept {
         const void* home = &place;
         each->home_.compare_exchange_strong(home, nullptr, std::memory_order_relaxed);
     }
-    if (activity* const rest = std::exchange(place, nullptr)) {
-        rest->release();
-    }
-    return was_in;
 }
 
 // --- activity ---
 
 activity* log_action::hand_down(const void* from, const void* to) noexcept {
-    log_action* handed = this;
-    while (handed != nullptr && (handed->parked_in_.load(std::memory_order_relaxed) == from ||
-                                 handed->left_.has(from))) {
-        handed = handed->parent_;
+    ascent each(this);
+    while (each.at() != nullptr && (each.at()->parked_in_.load(std::memory_order_relaxed) == from ||
+                                    each.at()->left_.has(from))) {
+        each.rise();
     }
+    log_action* const handed = each.at();
     if (handed != nullptr) {
         handed->share();
     }
     // One that was at `to` may have left what it was not in any more when it ended.
-    for (log_action* each = handed; each != nullptr; each = each->parent_) {
-        each->left_.remove(to);
+    for (; each.at() != nullptr && left_places::has_any_ever(); each.rise()) {
+        each.at()->left_.remove(to);
     }
     return handed;
 }
@@ -301,11 +382,14 @@ void log_action::failed(activity*& place, const std::exception_ptr& error) noexc
 void log_action::let_go(activity*& place) noexcept {
     settle(place, nullptr, settling::all);
     // Another place may be made where this one was.
-    for (auto* each = static_cast<log_action*>(place); each != nullptr; each = each->parent_) {
+    for (ascent up(place); log_action* const each = up.at(); up.rise()) {
         if (each->home_.load(std::memory_order_relaxed) == &place) {
             each->home_.store(nullptr, std::memory_order_relaxed);
         }
         each->left_.remove(&place);
+        if (each->is_first_of_task_ && !left_places::has_any_ever()) {
+            break; // it was begun here, and nothing around it was
+        }
     }
     if (activity* const rest = std::exchange(place, nullptr)) {
         rest->release();

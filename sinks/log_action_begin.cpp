@@ -162,6 +162,8 @@ log_action& log_action::put_in(activity*& place, std::string_view fields) noexce
     }
     share_unseen();
     home_.store(&place, std::memory_order_relaxed);
+    is_first_of_task_ =
+        parent_ != nullptr && parent_->home_.load(std::memory_order_relaxed) != &place;
     place = this; // with the place's share of its parent, which is now its own
     write_start(fields);
     return *this;

@@ -190,6 +190,18 @@ struct log_action::last_words {
     return true;
 }
 
+void log_action::add_success(std::string_view fields) {
+    if (more_success_ == nullptr && success_bytes_ + fields.size() <= success_bytes_max) {
+        success_bytes_ = static_cast<std::uint16_t>(
+            success_bytes_ + fields.copy(success_ + success_bytes_, fields.size()));
+        return;
+    }
+    if (more_success_ == nullptr) {
+        more_success_ = std::make_unique<std::string>(success_, success_bytes_);
+    }
+    *more_success_ += fields;
+}
+
 void log_action::write_start(std::string_view fields) noexcept {
     next_.store(2, std::memory_order_relaxed); // nobody else knows it yet
     if (put_in_short(began_, nullptr, fields)) [[likely]] {

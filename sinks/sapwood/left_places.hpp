@@ -15,13 +15,27 @@ class left_places {
                second_.load(std::memory_order_relaxed) == place;
     }
 
+    /// And none was forgotten.
+    [[nodiscard]] bool is_empty() const noexcept {
+        return first_.load(std::memory_order_relaxed) == nullptr &&
+               second_.load(std::memory_order_relaxed) == nullptr &&
+               !has_forgotten_.load(std::memory_order_relaxed);
+    }
+
+    /// Whether there has been one in any action. In most programs there is none.
+    [[nodiscard]] static bool has_any_ever() noexcept {
+        return any_ever.load(std::memory_order_relaxed);
+    }
+
     void add(const void* place) noexcept {
         if (has(place)) {
             return;
         }
+        any_ever.store(true, std::memory_order_relaxed);
         const void* none = nullptr;
-        if (!first_.compare_exchange_strong(none, place, std::memory_order_relaxed)) {
-            second_.store(place, std::memory_order_relaxed);
+        if (!first_.compare_exchange_strong(none, place, std::memory_order_relaxed) &&
+            second_.exchange(place, std::memory_order_relaxed) != nullptr) {
+            has_forgotten_.store(true, std::memory_order_relaxed);
         }
     }
 
@@ -36,8 +50,11 @@ class left_places {
     }
 
   private:
+    static inline constinit std::atomic<bool> any_ever{false};
+
     std::atomic<const void*> first_{nullptr};
     std::atomic<const void*> second_{nullptr};
+    std::atomic<bool> has_forgotten_{false};
 };
 
 } // namespace sapwood::detail

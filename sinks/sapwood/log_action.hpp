@@ -154,6 +154,9 @@ class log_action final : public activity {
     /// Where what is in `place` is in this, too: it is to skip it.
     void skip_in(activity* const& place) noexcept;
 
+    /// Behind all that: one visit less.
+    void visit_is_over() noexcept;
+
     // --- anybody's who has a share ---
 
     /// An action in it is too deep for a record to tell.
@@ -206,6 +209,7 @@ class log_action final : public activity {
                                                 std::string& fields);
     log_action& put_in(activity*& place, std::string_view fields) noexcept;
 
+    class ascent;
     enum class settling : std::uint8_t { what_is_caught, all };
 
     [[nodiscard]] bool is_current(const log_backend& backend, log_seen which,
@@ -221,6 +225,11 @@ class log_action final : public activity {
     [[nodiscard]] bool is_in(const log_action& other) const noexcept;
     [[nodiscard]] log_action* outer(activity* const& place) const noexcept;
     [[nodiscard]] log_action* next_above(activity* const& place) const noexcept;
+    [[nodiscard]] bool is_innermost_in(activity* const& place) const noexcept;
+    [[nodiscard]] bool hides(const log_action& other) const noexcept;
+    void forget_what_it_hides() noexcept;
+    void forget_hidden() noexcept;
+    void forget_home(activity* const& place, bool is_there) const noexcept;
     void step_out_from_below(log_action& above, activity* const& place) noexcept;
     static void settle(activity*& place, const std::exception_ptr& error, settling which) noexcept;
     void pop(activity*& place) noexcept;
@@ -267,6 +276,13 @@ class log_action final : public activity {
     /// Of a level that is made for outputs only that keep such, and so are its records. It takes no
     /// number, and gives none.
     bool is_kept_only_;
+    /// Its parent is what its task was in already. That may change when it has ended, and be
+    /// another one that has not been forgotten: but by step_out_from_below(), only then.
+    bool is_first_of_task_ = false;
+
+    // Who is alone: it has ended, and its places are not in it any more; visits of it.
+    bool is_over_ = false;
+    std::uint32_t visits_ = 0;
 
     // Any thread.
     mutable std::atomic<std::uint32_t> next_{1};

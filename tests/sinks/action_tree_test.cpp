@@ -274,25 +274,51 @@ class random_program {
         end_node(id, 's');
     }
 
+    /// Notes how it ends, as who calls it sees it.
     void act_on_thread(std::uint32_t parent, unsigned depth) {
         const std::uint32_t id = add_node(parent);
         if (id == 0) {
             return;
         }
+        try {
+            end_node(id, end_on_thread(id, depth));
+        } catch (const random_failure&) {
+            end_node(id, 'f');
+            throw;
+        }
+    }
+
+    char end_on_thread(std::uint32_t id, unsigned depth) {
         auto action = log_.start_action(std::to_string(id));
         const unsigned steps = below(4);
         for (unsigned i = 0; i < steps; ++i) {
             if (depth < 6 && below(2) == 0) {
-                act_on_thread(id, depth + 1);
+                tolerate_on_thread(id, depth + 1);
             } else {
                 say(id);
             }
         }
-        if (below(8) == 0) {
+        switch (below(8)) {
+        case 0:
             action.fail("chance", "on a thread");
-            end_node(id, 'f');
-        } else {
-            end_node(id, 's');
+            return 'f';
+        case 1:
+            throw random_failure("by chance, on a thread");
+        default:
+            return 's';
+        }
+    }
+
+    /// Or lets it go on to who has called.
+    void tolerate_on_thread(std::uint32_t parent, unsigned depth) {
+        const bool is_let_through = below(2) == 0;
+        try {
+            act_on_thread(parent, depth);
+        } catch (const random_failure&) {
+            if (is_let_through) {
+                throw;
+            }
+            say(parent); // which tells what it was
         }
     }
 
