@@ -13,7 +13,7 @@ namespace {
 
 /// Below it memory is kept for the next body.
 constexpr std::size_t usual_body_bytes = 256u << 10;
-constexpr std::size_t usual_items = 4096;
+constexpr std::size_t usual_records = 4096;
 
 bool is_hex(char digit) noexcept {
     return (digit >= '0' && digit <= '9') || (digit >= 'a' && digit <= 'f') ||
@@ -300,7 +300,7 @@ void json_decoder::fail_too_long() {
 
 void json_decoder::forget() noexcept {
     items_.clear();
-    if (items_.capacity() > usual_items) {
+    if (items_.capacity() > usual_records) {
         std::vector<json_item>().swap(items_);
     }
     if (capacity_ > usual_body_bytes) {

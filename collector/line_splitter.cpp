@@ -12,7 +12,7 @@ constexpr std::size_t counted_bytes_max = 1u << 20;
 constexpr std::size_t count_digits_max = 7;
 
 /// More memory than this is given back between messages.
-constexpr std::size_t usual_bytes = 1u << 10;
+constexpr std::size_t usual_piece_bytes = 1u << 10;
 
 bool is_digit(char c) noexcept {
     return c >= '0' && c <= '9';
@@ -171,7 +171,7 @@ bool line_splitter::tell(std::string_view whole) noexcept {
 void line_splitter::forget_told() noexcept {
     if (std::exchange(is_told_, false)) {
         kept_.clear();
-        if (kept_.capacity() > usual_bytes) {
+        if (kept_.capacity() > usual_piece_bytes) {
             std::string().swap(kept_);
         }
     }
