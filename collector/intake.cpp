@@ -3,38 +3,17 @@
 #include "http_answers.hpp"
 
 #include <sapwood/event_loop.hpp>
+#include <sapwood/say.hpp>
 #include <sapwood/wall_clock.hpp>
 
 #include <algorithm>
-#include <atomic>
-#include <climits>
 #include <cstdint>
-#include <cstdio>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <system_error>
-#include <unistd.h>
 #include <utility>
 
 namespace sapwood::collector {
-
-namespace {
-
-/// Whether standard error takes PIPE_BUF bytes without a wait; also where a write fails at once.
-bool takes_a_line() noexcept {
-    pollfd wanted{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
-    return ::poll(&wanted, 1, 0) > 0;
-}
-
-void write_line(std::string_view what) {
-    std::string line = fmt::format("sapwood: {}", what);
-    line.resize(std::min<std::size_t>(line.size(), PIPE_BUF - 1));
-    line += '\n';
-    (void)std::fwrite(line.data(), 1, line.size(), stderr);
-}
-
-} // namespace
 
 intake::intake(const collector_limits& wanted)
     : limits(wanted),
@@ -88,19 +67,7 @@ bool intake::give_now(named_log& to, const record_view& made) noexcept {
 }
 
 void say(std::string_view what) {
-    static std::atomic<std::uint64_t> left_out = 0;
-    if (!takes_a_line()) {
-        ++left_out;
-        return;
-    }
-    if (const auto lines = left_out.exchange(0); lines > 0) {
-        write_line(fmt::format("{} lines were left out here: nobody took them", lines));
-        if (!takes_a_line()) {
-            ++left_out;
-            return;
-        }
-    }
-    write_line(what);
+    detail::say(what);
 }
 
 void intake::tell(std::string_view what) {

@@ -2,10 +2,10 @@
 
 #include <sapwood/accept.hpp>
 #include <sapwood/fmt_library.hpp>
+#include <sapwood/say.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <cerrno>
-#include <cstdio>
 #include <utility>
 
 namespace sapwood {
@@ -91,7 +91,7 @@ void listener::say(const std::string& line) const noexcept {
     if (report_) {
         report_(line);
     } else {
-        std::fprintf(stderr, "sapwood: %s\n", line.c_str());
+        detail::say(line);
     }
 }
 

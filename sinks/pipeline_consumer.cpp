@@ -1,11 +1,12 @@
 #include "pipeline_consumer.hpp"
 
 #include <sapwood/errors.hpp>
+#include <sapwood/say.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
 #include <algorithm>
-#include <cstdio>
+#include <array>
 #include <fmt/format.h>
 #include <string_view>
 
@@ -391,11 +392,13 @@ void pipeline::consumer::report_loss() const noexcept {
         if (on_loss_) {
             on_loss_(message);
         } else {
-            std::fprintf(stderr, "sapwood: %s\n", message.c_str());
+            detail::say(message);
         }
     } catch (...) {
-        std::fprintf(stderr, "sapwood: %llu log lines were lost\n",
-                     static_cast<unsigned long long>(counts_.lines_lost));
+        std::array<char, 64> text;
+        const auto made = fmt::format_to_n(text.data(), text.size(), "{} log lines were lost",
+                                           counts_.lines_lost);
+        detail::say({text.data(), std::min(made.size, text.size())});
     }
 }
 

@@ -1,9 +1,10 @@
 // How a pipeline stands with its disk: when it tries again, and what it says of itself meanwhile.
 #include "pipeline_consumer.hpp"
 
+#include <sapwood/say.hpp>
+
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <fmt/format.h>
 #include <new>
 #include <string>
@@ -149,7 +150,7 @@ task<bool> pipeline::consumer::begin_next_segment() {
 /// too.
 task<> pipeline::consumer::tell(const log_news& news) {
     if (form_ == layout::verbatim || news.importance >= level::warning) {
-        std::fprintf(stderr, "sapwood: %s\n", news.text.c_str());
+        detail::say(news.text);
     }
     if (form_ != layout::verbatim) {
         co_await write_own_line(news.importance, news.text);

@@ -10,11 +10,11 @@
 #include <sapwood/event_loop.hpp>
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/run_blocking.hpp>
+#include <sapwood/say.hpp>
 #include <sapwood/shield.hpp>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <fmt/format.h>
 #include <optional>
 #include <stdexcept>
@@ -415,7 +415,7 @@ task<> rotating_log_sink::close() {
     stop_house_.store(true, std::memory_order_relaxed);
     co_await housekeeping();
     for (const auto& each : std::exchange(untold_, {})) {
-        std::fprintf(stderr, "sapwood: %s\n", each.text.c_str());
+        detail::say(each.text);
     }
     std::exception_ptr failure;
     try {
