@@ -275,11 +275,15 @@ task<> file_sink::rotate(std::string to, bool sync) {
         std::rethrow_exception(failure);
     }
     ++counts_.rotated;
-    if (!not_synced.empty()) {
+    if (not_synced.empty()) {
+        co_return;
+    }
+    try {
         tell_later({level::warning,
                     fmt::format("{} may not be on disk, and what it has gone when the machine "
                                 "loses its power: {}",
                                 to, not_synced)});
+    } catch (const std::bad_alloc&) { // it is rotated all the same
     }
 }
 

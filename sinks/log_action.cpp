@@ -209,9 +209,13 @@ void log_action::forget_what_it_hides() noexcept {
 }
 
 /// Tasks each of which begins in what the one before it did would otherwise keep all of that.
-/// The caller is alone.
+/// The caller is alone, and so does not look at more than a few: what hides nothing, as somebody
+/// has left something of it, keeps what is behind it.
 void log_action::forget_hidden() noexcept {
-    for (log_action* each = this; each != nullptr && each->is_over_; each = each->parent_) {
+    constexpr int looked_at_most = 64;
+    int looked_at = 0;
+    for (log_action* each = this; each != nullptr && each->is_over_ && looked_at < looked_at_most;
+         each = each->parent_, ++looked_at) {
         if (each->is_first_of_task_) {
             each->forget_what_it_hides();
         }

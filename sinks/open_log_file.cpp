@@ -168,7 +168,9 @@ task<> make_directories_of(const log_file_settings& settings) {
                         fmt::format("cannot make the directory {} for {}", missing.back(), path));
         }
     }
-    if (!lowest.empty() && (settings.sync_directory || settings.has_segments)) {
+    // Those above a segment in the making are on disk since the log was opened.
+    if (!lowest.empty() && !settings.must_be_new &&
+        (settings.sync_directory || settings.has_segments)) {
         co_await sync_directories_above(std::move(lowest));
     }
 }

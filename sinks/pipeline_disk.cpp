@@ -161,10 +161,14 @@ file_end pipeline::consumer::look_at_end() {
 /// Without a durability nothing comes again that somebody cuts off. But the next open must not take
 /// what stands behind the piece of a line for damage, as it would where no mark is.
 task<> pipeline::consumer::mark_behind_cut() {
-    if (sink_.look_at_end() == file_end::cut) [[unlikely]] {
+    if (sink_.look_at_end() != file_end::cut) [[likely]] {
+        co_return;
+    }
+    try {
         co_await sink_.end_cut_line();
         has_own_unsynced_ = false;
         writing_->mark();
+    } catch (const sync_error&) { // nobody has asked for syncs: without a mark, then
     }
 }
 
@@ -279,6 +283,7 @@ task<> pipeline::consumer::begin_segment() {
     }
     const auto lines = writing_->bytes();
     const lsn next = next_in_file();
+    const bool was_unnamed = sink_.is_unnamed();
     std::exception_ptr failure;
     try {
         co_await sink_.begin_segment(unsynced_, lines, next);
@@ -293,6 +298,8 @@ task<> pipeline::consumer::begin_segment() {
             kept_ = 0;
             rewrites_unsynced_ = !unsynced_.empty();
             unsynced_there_ = 0;
+        } else if (was_unnamed && !sink_.is_unnamed()) { // it has another name than the log's
+            is_poisoned_ = true;
         }
         std::rethrow_exception(failure);
     }

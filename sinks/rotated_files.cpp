@@ -5,6 +5,7 @@
 #include <sapwood/numbered_line.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <ctime>
@@ -91,28 +92,36 @@ struct found_file {
     segment_name its;
 };
 
-/// The number that the first line of a segment has; none where lines have no numbers, and 0 where
-/// that one is the log's own.
+/// The number of the first numbered line at the begin of a segment; none where lines have no
+/// numbers, and 0 where that one is the log's own.
 std::optional<std::uint64_t> first_number(int folder, const std::string& name) {
     const int fd = ::openat(folder, name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
         return std::nullopt;
     }
-    char head[numbered_line::head_bytes];
-    const bool is_read = ::pread(fd, head, sizeof(head), 0) == sizeof(head);
+    std::array<char, 4096> begin;
+    const ssize_t bytes = ::pread(fd, begin.data(), begin.size(), 0);
     ::close(fd);
-    if (!is_read) {
-        return std::nullopt;
+    std::string_view text(begin.data(), static_cast<std::size_t>(std::max<ssize_t>(bytes, 0)));
+    while (text.size() >= numbered_line::head_bytes) {
+        const auto line =
+            numbered_line::parse(text.substr(0, numbered_line::head_bytes)); // not all of it
+        if (line.is != numbered_line::state::foreign) {
+            return to_number(line.place);
+        }
+        const auto end = text.find('\n'); // somebody else's line
+        text.remove_prefix(end == text.npos ? text.size() : end + 1);
     }
-    const auto line = numbered_line::parse({head, sizeof(head)}); // not all of it
-    return line.is != numbered_line::state::foreign ? std::optional(to_number(line.place))
-                                                    : std::nullopt;
+    return std::nullopt;
 }
 
 /// In `files`, in the order of their numbers, each goes on where the one before it was set aside.
 bool numbers_go_on(int folder, const std::vector<found_file>& files) {
     std::uint64_t before = 0;
     for (const found_file& each : files) {
+        if (each.bytes < numbered_line::head_bytes) {
+            continue; // it has no line
+        }
         const auto first = first_number(folder, each.name);
         if (!first || (*first != 0 && *first < before)) {
             return false;

@@ -131,6 +131,10 @@ std::int64_t modified_ns(const std::string& path) noexcept {
 bool numbers_go_on(const std::vector<found_file>& files) {
     std::uint64_t before = 0;
     for (const found_file& each : files) {
+        std::error_code ignored;
+        if (std::filesystem::file_size(each.file.path, ignored) == 0) {
+            continue; // it has no line
+        }
         const auto first = each.kind == 3 ? first_number_of(each.file) : before;
         if (!first || *first < before) {
             return false;

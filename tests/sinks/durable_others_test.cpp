@@ -262,9 +262,9 @@ std::string outline_in_place_of(std::uint64_t theirs) {
 
 /// A segment that cannot get the log's name for a second, and which somebody renames then.
 template <class Log>
-std::string outline_of_renamed_segment() {
+std::string outline_of_renamed_segment(int failing_opens = 0) {
     sim_world world({.seed = 1});
-    CHECK(world.run([](sim_world& on) -> task<> {
+    CHECK(world.run([failing_opens](sim_world& on) -> task<> {
         Log log = co_await Log::opened(durability::batch());
         bool has_failed = false;
         on.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
@@ -280,9 +280,15 @@ std::string outline_of_renamed_segment() {
         auto written = spawn(log.write("one "));
         co_await sleep_for(1s);
         CHECK(on.contents("/log.next"));
-        on.script({});
+        int left = failing_opens;
+        on.script([&left](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            const bool opens = sqe.opcode == IORING_OP_OPENAT || sqe.opcode == IORING_OP_OPENAT2;
+            return opens && left-- > 0 ? std::optional(-EMFILE) : std::nullopt;
+        });
         co_await rename_file("/log.next", "/theirs");
         co_await sleep_for(5s);
+        on.script({});
+        CHECK(outline(on.contents("/theirs").value_or("")) == "|1 one ");
         CHECK(outline(on.durable_contents(path).value_or("")) == "|1 one ");
         co_await std::move(written);
         co_await log.write("two ");
@@ -353,6 +359,11 @@ TEST_SUITE("durable_others") {
     TEST_CASE("a segment that somebody renames before it has the log's name is begun once more") {
         CHECK(outline_of_renamed_segment<a_pipeline>() == "|1 one |2 two ");
         CHECK(outline_of_renamed_segment<a_logger>() == "|1 one |2 two ");
+        for (const int failing_opens : {1, 2, 3}) {
+            CAPTURE(failing_opens);
+            CHECK(outline_of_renamed_segment<a_pipeline>(failing_opens) == "|1 one |2 two ");
+            CHECK(outline_of_renamed_segment<a_logger>(failing_opens) == "|1 one |2 two ");
+        }
     }
 
     TEST_CASE("without a durability, too, an open takes nothing with the piece that a cut leaves") {
@@ -370,6 +381,25 @@ TEST_SUITE("durable_others") {
         CHECK(world.run(expect_last(6)));
         CHECK(outline(world.contents(path).value_or("")) == "1 one - |4 four 5 five 6 six ");
         CHECK(!world.contents("/log.torn"));
+    }
+
+    TEST_CASE("without a durability a cut ends no log, where no sync succeeds either") {
+        sim_world world({.seed = 1});
+        CHECK(world.run([](sim_world& on) -> task<> {
+            a_pipeline log = co_await a_pipeline::opened(durability::none());
+            co_await log.write("one two ");
+            on.script([](const io_uring_sqe& sqe) {
+                return sqe.opcode == IORING_OP_FSYNC ? std::optional(-EIO) : std::nullopt;
+            });
+            co_await cut_by_hand(40);
+            co_await log.write("three four ");
+            co_await log.write("five ");
+            on.script({});
+        }(world)));
+        const std::string found = world.contents(path).value_or("");
+        CHECK(found.find(" three\n") != found.npos);
+        CHECK(found.find(" four\n") != found.npos);
+        CHECK(found.find(" five\n") != found.npos);
     }
 
     TEST_CASE("what was cut in the midst of a write comes again in a new segment, in its order") {

@@ -1498,8 +1498,9 @@ TEST_SUITE("pipeline_disk") {
             co_await log.durable(co_await append(log, "one"));
             const std::size_t line = contents_of(path).size();
             the_disk.on_write = [=, first = true](const io_uring_sqe& sqe) mutable {
-                return std::exchange(first, false) ? sapwood::test::perform_some(sqe, line + 10)
-                                                   : std::optional(-ENOSPC);
+                return std::exchange(first, false)
+                           ? sapwood::test::perform_some(sqe, static_cast<unsigned>(line) + 10)
+                           : std::optional(-ENOSPC);
             };
             const lsn two = co_await append(log, "two");
             (void)co_await append(log, "three");
