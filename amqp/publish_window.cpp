@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <new>
 #include <utility>
 
 namespace sapwood::amqp::detail {
@@ -124,6 +125,17 @@ void publish_window::drop_settled_front() {
 }
 
 std::vector<failed_publication> publish_window::take_failures() noexcept {
+    for (const untold& each : untold_) {
+        for (confirmation* const waiting : confirming_) {
+            if (each.first > waiting->last()) {
+                continue;
+            }
+            try {
+                tell(each, *waiting);
+            } catch (const std::bad_alloc&) { // it is told all the same, without the text
+            }
+        }
+    }
     untold_.clear();
     return std::exchange(failures_, {});
 }
@@ -158,11 +170,12 @@ void publish_window::tell(confirmation& who) {
 }
 
 void publish_window::tell(const untold& what, confirmation& whom) {
-    if (whom.failed_ == 0) {
+    const bool is_first = whom.failed_ == 0;
+    whom.failed_ += what.count;
+    if (is_first) {
         whom.why_ = what.why;
         whom.text_ = what.text;
     }
-    whom.failed_ += what.count;
 }
 
 confirmation::confirmation(publish_window& of, std::uint64_t last) : window_(of), last_(last) {

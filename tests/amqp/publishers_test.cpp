@@ -115,6 +115,26 @@ TEST_SUITE("publishers") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("who takes the failures takes none from those who wait") {
+        fake_broker broker;
+        auto mq = co_await connect(broker.options());
+        auto to = co_await mq.open_channel();
+        (void)co_await to.declare_queue({.name = "q"});
+        (void)to.publish_nowait("", "no", "x");
+        co_await until([&] { return to.unconfirmed() == 0; });
+        broker.does.holds_confirms = true;
+        const auto open = to.publish_nowait("", "q", "y");
+        auto waiting = sapwood::spawn(to.confirmed(open));
+        co_await until([&] { return broker.count(AMQP_BASIC_PUBLISH_METHOD) == 2; });
+        CHECK(to.take_failures().size() == 1);
+        broker.confirm_held();
+        const auto [code, text] = co_await failure_of([&]() -> task<> { co_await waiting; });
+        CHECK(code == errc::no_route);
+        CHECK(text.starts_with("1 message was not published; the first: "));
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("what failed behind the message that somebody waits for, the next one is told") {
         fake_broker broker;
         auto mq = co_await connect(broker.options());
