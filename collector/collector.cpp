@@ -197,7 +197,9 @@ task<> collector::run() {
     const auto until = saturating_add(now, drain_ - logs_share_of(drain_));
     cut_off_ = co_await connections_.drain(until);
     co_await finish_queues(until);
-    co_await close_logs(saturating_add(now, drain_ + look_at_disk));
+    // However long the queues took, a disk that answers has time to.
+    co_await close_logs(std::max(saturating_add(now, drain_ + look_at_disk),
+                                 saturating_add(event_loop::current().now(), look_at_disk)));
     if (failure) {
         std::rethrow_exception(failure);
     }

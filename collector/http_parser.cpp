@@ -395,6 +395,7 @@ void http_parser::drop_body() noexcept {
     body_ = {};
     std::string().swap(kept_);
     is_body_kept_ = false;
+    trim();
 }
 
 std::size_t http_parser::held_bytes() const noexcept {

@@ -123,9 +123,12 @@ void http_session::refuse_rest() {
         return;
     }
     if (has_plan_) {
-        // Its end is known: it is answered then, and the connection goes on.
-        plan_ = refusal(plan_, why);
-        is_plan_good_ = false;
+        // Its end is known: it is answered then, and the connection goes on. Who is refused for
+        // another reason is told that one.
+        if (is_plan_good_) {
+            plan_ = refusal(plan_, why);
+            is_plan_good_ = false;
+        }
         parser_.drop_body();
         return;
     }

@@ -46,12 +46,14 @@ void line_splitter::choose(std::string_view input) noexcept {
     }
     // What ends a piece ends a message: who sends one that has the other end in it, as Python's
     // SysLogHandler does with newlines, or somebody who has a NUL logged, must not have it taken
-    // for two. Of a piece that ends in a message, what stands first counts.
-    constexpr std::string_view ends("\n\0", 2);
-    const bool ends_whole = ends.find(input.back()) != ends.npos;
-    const auto first = ends_whole ? input.size() - 1 : input.find_first_of(ends);
-    if (first != input.npos) {
-        framing_ = input[first] == '\0' ? framing::nul : framing::newline;
+    // for two. A piece that ends in a message goes by NUL only where it has no newline: what
+    // somebody has logged before one is no message of its own.
+    if (input.back() == '\0') {
+        framing_ = framing::nul;
+    } else if (input.find('\n') != input.npos) {
+        framing_ = framing::newline;
+    } else if (input.find('\0') != input.npos) {
+        framing_ = framing::nul;
     }
 }
 

@@ -6,6 +6,7 @@
 #include <sapwood/owned_fd.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <fcntl.h>
 #include <filesystem>
@@ -149,13 +150,16 @@ std::string read_at(const owned_fd& file, const std::string& path, std::size_t b
 /// Reads files from their ends on, in pieces, and keeps the ids of a queue that it finds.
 class ids_behind {
   public:
-    ids_behind(log_form form, std::string begin, const recent_lines_limits& limits)
+    ids_behind(log_form form, std::string begin, const recent_lines_limits& limits,
+               const std::atomic<bool>* told_to_end)
         : form_(form),
           begin_(std::move(begin)),
-          limits_(limits) {}
+          limits_(limits),
+          told_to_end_(told_to_end) {}
 
     [[nodiscard]] bool has_enough() const noexcept {
-        return newest_first_.size() >= limits_.ids || bytes_ >= limits_.bytes_most ||
+        return (told_to_end_ != nullptr && told_to_end_->load(std::memory_order_relaxed)) ||
+               newest_first_.size() >= limits_.ids || bytes_ >= limits_.bytes_most ||
                (bytes_ >= limits_.bytes && newest_first_.size() >= limits_.ids_least);
     }
 
@@ -222,6 +226,7 @@ class ids_behind {
     const log_form form_;
     const std::string begin_;
     const recent_lines_limits limits_;
+    const std::atomic<bool>* const told_to_end_;
     std::vector<std::string> newest_first_;
     std::size_t bytes_ = 0;
 };
@@ -288,8 +293,9 @@ std::string_view message_id_of(log_form form, std::string_view line) noexcept {
 }
 
 void read_message_ids(const std::string& path, log_form form, std::string_view queue,
-                      const recent_lines_limits& limits, amqp::recent_ids& to) {
-    ids_behind found(form, begin_of_id(form, queue), limits);
+                      const recent_lines_limits& limits, amqp::recent_ids& to,
+                      const std::atomic<bool>* told_to_end) {
+    ids_behind found(form, begin_of_id(form, queue), limits, told_to_end);
     found.read(path);
     for (const log_file& each :
          found.has_enough() ? std::vector<log_file>() : rotated_files_of(path)) {

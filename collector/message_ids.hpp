@@ -6,6 +6,7 @@
 
 #include <sapwood/amqp/recent_ids.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -41,8 +42,10 @@ struct recent_lines_limits {
 
 /// Puts the queue's into `to`, oldest first: of the newest lines of the log at `path`, and, as far
 /// as those are too few, of the files that it was rotated into and that are not compressed. What is
-/// there already stays. Blocks. Throws std::system_error, std::bad_alloc.
+/// there already stays. Blocks; when another thread sets `told_to_end`, it reads no further piece.
+/// Throws std::system_error, std::bad_alloc.
 void read_message_ids(const std::string& path, log_form form, std::string_view queue,
-                      const recent_lines_limits& limits, amqp::recent_ids& to);
+                      const recent_lines_limits& limits, amqp::recent_ids& to,
+                      const std::atomic<bool>* told_to_end = nullptr);
 
 } // namespace sapwood::collector

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -21,14 +22,23 @@ constexpr int pass_rights = SO_PASSRIGHTS;
 constexpr int pass_rights = 83; // Linux 6.16
 #endif
 
+/// More do not wait to be closed: a close that waits must not have all of a process's descriptors
+/// wait for it.
+constexpr std::size_t waiting_most = 1024;
+
 /// Closes what it is given, in its time, on a thread that is there from the first one on. It is not
-/// joined: a program may end while a close waits, and the kernel lets that go then.
+/// joined: a program may end while a close waits. A socket's wait the kernel lets go then; the
+/// flush of a FUSE file it waits for, and so does the end of the program.
 class closer {
   public:
-    /// Throws std::bad_alloc, and std::system_error where there is no thread.
+    /// Throws std::bad_alloc, and std::system_error where there is no thread, or too many wait.
     void add(int fd) {
         {
             const std::lock_guard lock(mutex_);
+            if (waiting_.size() >= waiting_most) {
+                throw std::system_error(std::make_error_code(std::errc::too_many_files_open),
+                                        "closing passed descriptors");
+            }
             if (!is_running_) {
                 start();
             }
@@ -76,6 +86,9 @@ class closer {
 };
 
 void close_elsewhere(int fd) noexcept {
+    // A socket's close does not wait for its peer then: what was to be sent is the sender's.
+    constexpr linger none{.l_onoff = 0, .l_linger = 0};
+    (void)::setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
     try {
         static closer& one = *new closer; // its thread is never joined
         one.add(fd);

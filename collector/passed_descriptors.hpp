@@ -13,7 +13,7 @@ namespace sapwood::collector {
 void refuse_descriptors(int fd) noexcept;
 
 /// Closes those that came with `message`, and does not wait for it. Any thread. Without memory, or
-/// a thread, here and now: then they may hold it up.
+/// a thread, or where a thousand wait behind one, here and now: then they may hold it up.
 void close_descriptors(const msghdr& message) noexcept;
 
 } // namespace sapwood::collector

@@ -18,6 +18,7 @@
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <exception>
@@ -46,6 +47,7 @@ class amqp_source final : public queue_source {
 
     void stop() noexcept override {
         is_stopping_ = true;
+        told_to_end_->store(true, std::memory_order_relaxed);
         if (is_consuming_) {
             deliveries_.reset();
         } else if (working_) {
@@ -132,6 +134,8 @@ class amqp_source final : public queue_source {
     /// Those of messages that are kept, or will be: shared with a thread that reads more of them.
     std::shared_ptr<amqp::recent_ids> ids_ =
         std::make_shared<amqp::recent_ids>(recent_lines_limits{}.ids);
+    /// Shared with it as well: it does not read on.
+    std::shared_ptr<std::atomic<bool>> told_to_end_ = std::make_shared<std::atomic<bool>>(false);
     /// So many of the newest are of messages of which that is not known yet.
     std::size_t ids_unsettled_ = 0;
     /// Of the message that is given, as it stands in the log; kept for its memory.
@@ -217,17 +221,24 @@ task<> amqp_source::read_ids() {
     // What is not in the file yet may come to be in it; and what is there counts as kept as soon as
     // it comes again.
     co_await log_.log().flush();
-    if (const lsn last = std::exchange(last_, lsn::none); last != lsn::none) {
+    // The newest that is not lost speaks for those before it: of one that is nobody waits for more.
+    bool is_lost = true;
+    for (lsn last = std::exchange(last_, lsn::none); is_lost && last != lsn::none;
+         last = lsn{to_number(last) - 1}) {
         try {
             co_await receipt_of(last);
-        } catch (const std::system_error&) { // it is lost: nobody is to wait for it again
+            is_lost = false;
+        } catch (const std::system_error& why) {
+            is_lost = why.code() == errc::lost;
         }
     }
     ids_->forget_newest(std::exchange(ids_unsettled_, 0));
     // Twice as many as come again at most, in case settings have said more before.
     const recent_lines_limits limits{.ids_least = 2 * std::size_t{options_.prefetch}};
     const auto read = [path = log_.options().path, form = log_.options().form, queue = queue_,
-                       limits, to = ids_] { read_message_ids(path, form, queue, limits, *to); };
+                       limits, to = ids_, told_to_end = told_to_end_] {
+        read_message_ids(path, form, queue, limits, *to, told_to_end.get());
+    };
     co_await run_blocking(read);
     must_read_ids_ = false;
 }

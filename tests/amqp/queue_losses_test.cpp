@@ -12,6 +12,7 @@
 #include <sapwood/run.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -91,6 +92,18 @@ TEST_SUITE("queue_losses") {
             limits.bytes_most = 10 * 59'100;
             CHECK(found_in(directory / "app.log", limits) == from_to(20, 29));
         }
+    }
+
+    TEST_CASE("told to end, nobody waits for the rest of a long log") {
+        const sapwood::test::temporary_directory directory;
+        std::ofstream(directory / "app.log") << line_of(1);
+        recent_ids ids(3);
+        std::atomic<bool> told_to_end = true;
+        read_message_ids(directory / "app.log", log_form::text, "logs", {}, ids, &told_to_end);
+        CHECK(ids.insert("logs message_id=1"));
+        told_to_end = false;
+        read_message_ids(directory / "app.log", log_form::text, "logs", {}, ids, &told_to_end);
+        CHECK_FALSE(ids.insert("logs message_id=1"));
     }
 
     TEST_CASE("of ids that are read those of the oldest files are the first to be forgotten") {

@@ -589,6 +589,17 @@ TEST_SUITE("http_session") {
         CHECK(status_of(refused) == 503);
         CHECK(has(refused, "too many requests are under way"));
         CHECK(has(refused, "Retry-After: 1\r\n"));
+
+        // Who is refused for another reason is told that one, and keeps nothing of a long head.
+        auto third = co_await tcp_stream::connect(at.it->endpoints().front());
+        const std::string long_head =
+            "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nAuthorization: " +
+            std::string(6000, 'x') + "\r\nContent-Length: 10\r\n\r\n";
+        co_await third.write_all(long_head);
+        co_await sapwood::sleep_for(10ms);
+        CHECK(held <= 8192);
+        co_await third.write_all("0123456789");
+        CHECK(status_of(co_await read_answers(third, 1)) == 404);
         co_await first.write_all(ten);
         CHECK(status_of(co_await read_answers(first, 1)) == 200);
         CHECK(held == 0); // while they idle
