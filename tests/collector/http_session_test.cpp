@@ -598,7 +598,7 @@ TEST_SUITE("http_session") {
         co_await third.write_all(long_head);
         co_await sapwood::sleep_for(10ms);
         CHECK(held <= 8192);
-        co_await third.write_all("0123456789");
+        co_await third.write_all("0123456789"sv);
         CHECK(status_of(co_await read_answers(third, 1)) == 404);
         co_await first.write_all(ten);
         CHECK(status_of(co_await read_answers(first, 1)) == 200);
