@@ -276,7 +276,7 @@ task<> attack_once(endpoint at, target& to, const attack& how, bool is_alone) {
     auto client = co_await Stream::connect(at);
     std::string answer = "no end";
     try {
-        answer = co_await sapwood::timeout(10s, answer_to(client, how));
+        answer = co_await sapwood::timeout(60s, answer_to(client, how));
     } catch (const std::system_error& failure) {
         CHECK_MESSAGE(failure.code() != std::errc::timed_out, how.what << " has no end");
     }
