@@ -105,9 +105,11 @@ class a_pipeline {
 
     pipeline log;
 
-    static task<a_pipeline> opened(durability level = durability::interval(1h)) {
+    static task<a_pipeline> opened(durability level = durability::interval(1h),
+                                   std::uint64_t segment_bytes = 0) {
         pipeline_options options;
         options.durable = level;
+        options.segment_bytes_max = segment_bytes;
         options.form = layout::numbered;
         const file_sink_options file{.path = path};
         pipeline made = co_await pipeline::open(file, options);
@@ -363,6 +365,37 @@ TEST_SUITE("durable_others") {
             CAPTURE(failing_opens);
             CHECK(outline_of_renamed_segment<a_pipeline>(failing_opens) == "|1 one |2 two ");
             CHECK(outline_of_renamed_segment<a_logger>(failing_opens) == "|1 one |2 two ");
+        }
+    }
+
+    TEST_CASE("of a segment that was full, what stands in one that was renamed comes again once") {
+        for (const int failing : {1, 2, 3}) {
+            CAPTURE(failing);
+            sim_world world({.seed = 1});
+            CHECK(world.run([failing](sim_world& on) -> task<> {
+                a_pipeline log = co_await a_pipeline::opened(durability::batch(), 1);
+                co_await log.write("one ");
+                on.script([&on](const io_uring_sqe& sqe) {
+                    const bool gives_name = sqe.opcode == IORING_OP_RENAMEAT && !on.contents(path);
+                    return gives_name ? std::optional(-EBUSY) : std::nullopt;
+                });
+                record two(sapwood::level::info, 1, "two");
+                const lsn place = co_await log.log.append(std::move(two));
+                co_await sleep_for(1s);
+                CHECK(on.contents("/log.next"));
+                int left = failing;
+                on.script([&left](const io_uring_sqe& sqe) {
+                    const bool opens =
+                        sqe.opcode == IORING_OP_OPENAT || sqe.opcode == IORING_OP_OPENAT2;
+                    return opens && left-- > 0 ? std::optional(-EMFILE) : std::nullopt;
+                });
+                co_await rename_file("/log.next", "/theirs");
+                co_await log.log.durable(place);
+                on.script({});
+                CHECK(outline(on.contents("/theirs").value_or("")) == "|2 two ");
+                CHECK(outline(on.durable_contents(path).value_or("")) == "|2 two ");
+                co_await log.sync();
+            }(world)));
         }
     }
 
