@@ -23,18 +23,8 @@ using sapwood::amqp::connect;
 using sapwood::amqp::errc;
 using sapwood::test::failure_of;
 using sapwood::test::fake_broker;
+using sapwood::test::is_cancelled;
 using sapwood::test::until;
-
-template <class Handle>
-task<bool> is_cancelled(Handle& of) {
-    bool was_cancelled = false;
-    try {
-        co_await of;
-    } catch (const sapwood::cancelled&) {
-        was_cancelled = true;
-    }
-    co_return was_cancelled;
-}
 
 /// As soon as there is a number for it.
 task<sapwood::amqp::channel> opened(sapwood::amqp::connection& on) {

@@ -48,6 +48,18 @@ inline task<> settle() {
     }
 }
 
+/// Whether what is awaited was cancelled.
+template <class Handle>
+task<bool> is_cancelled(Handle& of) {
+    bool was_cancelled = false;
+    try {
+        co_await of;
+    } catch (const cancelled&) {
+        was_cancelled = true;
+    }
+    co_return was_cancelled;
+}
+
 /// How awaiting what `start` returns fails, and the text.
 template <class F>
 task<std::pair<std::error_code, std::string>> failure_of(F start) {
