@@ -226,6 +226,10 @@ int main(int argc, char** argv) {
     app.add_option("--churn", chosen.churn_ms, "Milliseconds of connections that come and go")
         ->check(CLI::Range(10U, 3'600'000U))
         ->capture_default_str();
+    app.add_option("--churn-rate", chosen.churn_rate,
+                   "So many of them a second; 0: as fast as it goes")
+        ->check(CLI::Range(0.0, 1e6))
+        ->capture_default_str();
     app.add_option("--idle", chosen.idle, "Connections that say nothing")
         ->check(CLI::Range(1U, 9'900U))
         ->capture_default_str();

@@ -8,6 +8,7 @@
 #include <deque>
 #include <stdexcept>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include <arpa/inet.h>
@@ -294,10 +295,16 @@ std::vector<int> connect_silent(std::uint16_t port, std::size_t count) {
     return all;
 }
 
-std::uint64_t come_and_go(std::uint16_t port, std::chrono::nanoseconds time) {
+std::uint64_t come_and_go(std::uint16_t port, std::chrono::nanoseconds time, double rate) {
     std::uint64_t count = 0;
     const std::string request = request_of("/log?ack=written", record_bytes, false) + record_of(0);
-    for (const auto end = clock::now() + time; clock::now() < end; ++count) {
+    const auto apart = rate > 0 ? std::chrono::nanoseconds(static_cast<std::int64_t>(1e9 / rate))
+                                : std::chrono::nanoseconds::zero();
+    auto next = clock::now();
+    for (const auto end = next + time; clock::now() < end; ++count, next += apart) {
+        if (rate > 0) {
+            std::this_thread::sleep_until(next);
+        }
         const int fd = connect_to(port);
         std::array<char, 1024> answer;
         if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) < 0 ||

@@ -86,8 +86,10 @@ class http_load {
 /// Connects, and says nothing, so often; -1 is none.
 [[nodiscard]] std::vector<int> connect_silent(std::uint16_t port, std::size_t count);
 
-/// Connects, posts one record, waits for its answer, closes; one after the other.
-[[nodiscard]] std::uint64_t come_and_go(std::uint16_t port, std::chrono::nanoseconds time);
+/// Connects, posts one record, waits for its answer, closes; one after the other, so many in a
+/// second, or as fast as it goes with a `rate` of 0. Returns how many there were.
+[[nodiscard]] std::uint64_t come_and_go(std::uint16_t port, std::chrono::nanoseconds time,
+                                        double rate);
 
 struct line_counts {
     std::uint64_t lines = 0;

@@ -294,10 +294,10 @@ void measure_churn(row& into, const collector_bench& chosen, int cpu) {
     daemon_under_test served{chosen, cpu, "1"};
     const std::uint16_t port = served.server().port();
     const milliseconds half{chosen.churn_ms / 2};
-    (void)come_and_go(port, half);
+    (void)come_and_go(port, half, chosen.churn_rate);
     const auto descriptors = static_cast<double>(descriptors_of(served.server()));
     const auto memory = static_cast<double>(served.server().private_bytes());
-    const auto count = come_and_go(port, half);
+    const auto count = come_and_go(port, half, chosen.churn_rate);
     std::this_thread::sleep_for(milliseconds{100}); // the daemon sees the last one go
     into.note(0, per_second(count, half));
     into.note(1, static_cast<double>(descriptors_of(served.server())) - descriptors);

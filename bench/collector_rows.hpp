@@ -18,6 +18,7 @@ struct collector_bench {
     unsigned sample_ms = 3000;
     unsigned overload_ms = 5000;
     unsigned churn_ms = 5000;
+    double churn_rate = 0; // as fast as it goes
     unsigned idle = 9'900; // With those that are active as many as the daemon lets in.
     std::string directory;
     std::vector<std::string> only;
