@@ -1,5 +1,6 @@
 #include <sapwood/action.hpp>
 
+#include "exceptions_under_way.hpp"
 #include "failure_text.hpp"
 
 #include <sapwood/decimal.hpp>
@@ -10,7 +11,7 @@
 namespace sapwood {
 
 void action::end_by_scope() noexcept {
-    if (std::uncaught_exceptions() > action_->exceptions_before()) [[unlikely]] {
+    if (detail::exceptions_under_way() > action_->exceptions_before()) [[unlikely]] {
         detail::log_action* const ending = std::exchange(action_, nullptr);
         ending->end_by_exception();
         ending->release();

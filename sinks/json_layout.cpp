@@ -1,5 +1,6 @@
 #include <sapwood/json_layout.hpp>
 
+#include "json_action.hpp"
 #include "json_text.hpp"
 
 #include <sapwood/assert.hpp>
@@ -19,6 +20,7 @@ namespace sapwood {
 
 namespace {
 
+using detail::nine_digits;
 using detail::put_json_literal;
 
 constexpr std::size_t json_sources = 64;
@@ -28,23 +30,6 @@ constexpr std::string_view message_begin = ",\"message\":\"";
 constexpr std::size_t json_line_bytes_max = 768;
 /// Of what stands behind the user's fields, and before the next of them.
 constexpr std::size_t json_line_end_bytes_max = 8;
-constexpr std::size_t fraction_digits = 9;
-
-/// Nine digits, of less than 10^9: the first eight of them, and the last.
-struct nine_digits {
-    explicit nine_digits(std::uint32_t value) noexcept
-        : first(detail::eight_digits(value / 10) | detail::eight_ascii_zeros),
-          last(static_cast<char>('0' + value % 10)) {}
-
-    char* put(char* to) const noexcept {
-        std::memcpy(to, &first, 8);
-        to[8] = last;
-        return to + fraction_digits;
-    }
-
-    std::uint64_t first;
-    char last;
-};
 
 /// The message, of which it may be known that it is plain. False, and nothing is there, where it is
 /// not what stands in a JSON string as it is.
@@ -52,6 +37,9 @@ bool put_plain_message(const log_record& record, char* to) noexcept {
     const std::string_view text = record.message;
     if (text.size() <= 16) {
         return detail::put_json_short(to, text);
+    }
+    if (text.size() <= 64) {
+        return detail::put_long_if_none(to, text, detail::suspicious_in_json);
     }
     const bool is_plain =
         record.is_known_plain ? detail::has_no_quote(text) : detail::is_json_plain(text);
@@ -115,7 +103,7 @@ void json_layout::begin_second(const log_record& record, std::int64_t second) {
     const std::string_view line = text.text();
     const std::size_t digits = line.find('.') + 1;
     const std::string_view after =
-        line.substr(digits + fraction_digits, line.size() - digits - fraction_digits - 1);
+        line.substr(digits + nine_digits::count, line.size() - digits - nine_digits::count - 1);
     if (after != after_digits_) {
         std::ranges::fill(sources_, source());
         after_digits_ = after;
@@ -126,7 +114,7 @@ void json_layout::begin_second(const log_record& record, std::int64_t second) {
     char* const seconds = stamp + std::string_view(stamp).size();
     char* end = detail::put_decimal(seconds, static_cast<std::uint64_t>(second));
     *end++ = '.';
-    stamp_bytes_ = std::string_view(stamp, end).copy(stamp_, sizeof(stamp_));
+    stamp_.size = std::string_view(stamp, end).copy(stamp_.bytes, sizeof(stamp_.bytes));
     second_ = second;
 }
 
@@ -164,17 +152,19 @@ void json_layout::begin_second(const log_record& record, std::int64_t second) {
         if (text.size() > sizeof(kept.bytes)) {
             to.take(at);
             to.append(text);
-            return to.room(json_line_bytes_max + 2 * record.message.size());
+            return to.room(json_line_bytes_max + 2 * record.message.size() + record.fields.size());
         }
         kept.key = key;
     }
-    std::memcpy(at, kept.bytes, sizeof(kept.bytes)); // a fixed size needs no call
+    constexpr std::size_t piece = sizeof(kept.bytes) / 2; // a fixed size needs no call
+    std::memcpy(at, kept.bytes, piece);
+    if (kept.size > piece) {
+        std::memcpy(at + piece, kept.bytes + piece, piece);
+    }
     return at + kept.size;
 }
 
-/// As eliot's records have it: the task, the level, the time in seconds, and what it is. `digits`
-/// are the time's fraction, of which six are written: not read out of the line, where the processor
-/// has just written them in other pieces, and would wait for those.
+/// What json_action does not take.
 char* json_layout::put_action(const detail::log_action_view& action, const log_record& record,
                               bool is_plain_text, std::uint64_t digits, char* at, log_buffer& to) {
     at = put_json_literal(at, ",\"task_uuid\":\"");
@@ -188,10 +178,7 @@ char* json_layout::put_action(const detail::log_action_view& action, const log_r
     } else {
         at = detail::put_text(at, action.level.substr(0, 256));
     }
-    std::memcpy(at, stamp_, sizeof(stamp_));
-    at += stamp_bytes_;
-    std::memcpy(at, &digits, sizeof(digits));
-    at += 6;
+    at = stamp_.put(at, digits);
     const bool is_message = action.status.empty();
     if (is_plain_text) [[likely]] {
         at = is_message ? put_json_literal(at, ",\"message_type\":\"")
@@ -229,7 +216,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
         begin_second(record, second);
     }
     const nine_digits digits(nanoseconds);
-    char* at = to.room(json_line_bytes_max + 2 * record.message.size());
+    char* at = to.room(json_line_bytes_max + 2 * record.message.size() + record.fields.size());
     std::memcpy(at, before_digits_, sizeof(before_digits_));
     at = digits.put(at + before_bytes_);
     at = put_source(record, at, to);
@@ -240,7 +227,7 @@ void json_layout::append(const log_record& record, log_buffer& to) {
     } else {
         to.take(at - message_begin.size() + 1); // but for the comma
         detail::append_json_member("message", record.message, to);
-        at = to.room(json_line_bytes_max + 2 * record.message.size());
+        at = to.room(json_line_bytes_max + 2 * record.message.size() + record.fields.size());
     }
     if (record.is_truncated) [[unlikely]] {
         at = put_json_literal(at, ",\"cut\":true");
@@ -248,46 +235,68 @@ void json_layout::append(const log_record& record, log_buffer& to) {
     if (record.is_own()) [[unlikely]] {
         at = put_json_literal(at, ",\"own\":true");
     }
-    if (!record.fields.empty()) {
-        const record_parts parts = parts_of(record.fields);
-        if (parts.has_context) [[unlikely]] {
-            to.take(at);
-            detail::for_each_context(record, [&](std::string_view name, std::string_view text) {
-                to.push_back(',');
-                detail::append_json_member(name, text, to);
-            });
-            at = to.room(json_line_bytes_max + 2 * record.message.size());
+    if (std::string_view fields = record.fields; !fields.empty()) {
+        if (detail::json_action action; is_plain_text && action.take(fields)) {
+            at = action.put(at, record.message, stamp_, digits.first);
+        } else if (!detail::begins_with_users(fields)) [[unlikely]] {
+            fields = put_parts(record, is_plain_text, digits.first, at, to);
         }
-        if (parts.action) {
-            at = put_action(parts.action, record, is_plain_text, digits.first, at, to);
-        }
-        if (!parts.users.empty()) {
-            at = put_users(parts.users, at, to);
+        if (!fields.empty()) {
+            at = put_users(fields, at, to);
         }
     }
     to.take(put_json_literal(at, "}\n"));
 }
 
+/// What a record says of itself, whatever that is. Returns the user's fields, for which there is
+/// room.
+[[gnu::noinline]] std::string_view json_layout::put_parts(const log_record& record,
+                                                          bool is_plain_text, std::uint64_t digits,
+                                                          char*& at, log_buffer& to) {
+    const record_parts parts = parts_of(record.fields);
+    if (parts.has_context) [[unlikely]] {
+        to.take(at);
+        detail::for_each_context(record, [&](std::string_view name, std::string_view text) {
+            to.push_back(',');
+            detail::append_json_member(name, text, to);
+        });
+        at = to.room(json_line_bytes_max + 2 * record.message.size());
+    }
+    if (parts.action) {
+        at = put_action(parts.action, record, is_plain_text, digits, at, to);
+    }
+    to.take(at);
+    at = to.room(parts.users.size() + json_line_bytes_max);
+    return parts.users;
+}
+
+/// `room`: of the fields behind it. By a copy of the field, which so need not be in memory.
+[[gnu::noinline]] char* json_layout::put_odd_field(const detail::log_field_view& field, char* at,
+                                                   std::size_t room, log_buffer& to) {
+    to.take(at);
+    detail::append_json_field(field, to);
+    return to.room(room + json_line_end_bytes_max);
+}
+
+/// Where there is room for the fields as they are in the ring, and json_line_end_bytes_max.
 char* json_layout::put_users(std::string_view fields, char* at, log_buffer& to) {
     // In the ring a field is longer than what it becomes, unless something is to be escaped.
-    to.take(put_json_literal(at, ",\"fields\":{"));
-    at = to.room(fields.size() + json_line_end_bytes_max);
+    at = put_json_literal(at, ",\"fields\":{");
     bool has_fields = false;
     for (detail::log_field_view field; detail::take_field(fields, field);) {
         if (field.kind > detail::log_field_kind::boolean) {
             continue;
         }
-        if (std::exchange(has_fields, true)) {
-            *at++ = ',';
+        has_fields = true;
+        char* end = detail::put_json_field(field, at);
+        if (end == nullptr) [[unlikely]] {
+            end = put_odd_field(detail::log_field_view(field), at, fields.size(), to);
         }
-        char* const end = detail::put_json_field(field, at);
-        if (end != nullptr) [[likely]] {
-            at = end;
-            continue;
-        }
-        to.take(at);
-        detail::append_json_field(field, to);
-        at = to.room(fields.size() + json_line_end_bytes_max);
+        *end = ',';
+        at = end + 1;
+    }
+    if (has_fields) {
+        --at; // the last comma
     }
     *at++ = '}';
     return at;

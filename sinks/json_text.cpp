@@ -8,12 +8,6 @@
 
 namespace sapwood::detail {
 
-namespace {
-
-constexpr std::string_view escaped_suffix = "_escaped";
-
-} // namespace
-
 void append_json_text(std::string_view text, log_buffer& to) {
     const auto put = [&to](std::uint32_t unit) {
         fmt::format_to(std::back_inserter(to), "\\u{:04x}", unit);
@@ -50,7 +44,8 @@ void append_json_string(std::string_view text, log_buffer& to) {
 }
 
 void append_json_member(std::string_view name, std::string_view text, log_buffer& to) {
-    if (!name.ends_with(escaped_suffix) && is_json_plain(text) && is_json_plain(name)) [[likely]] {
+    if (!name.ends_with(json_escaped_suffix) && is_json_plain(text) && is_json_plain(name))
+        [[likely]] {
         char* at = to.room(name.size() + text.size() + 5);
         *at++ = '"';
         at = put_text(at, name);
@@ -60,7 +55,7 @@ void append_json_member(std::string_view name, std::string_view text, log_buffer
         to.take(at);
         return;
     }
-    if (!name.ends_with(escaped_suffix) && (is_plain(text) || is_utf8(text))) {
+    if (!name.ends_with(json_escaped_suffix) && (is_plain(text) || is_utf8(text))) {
         append_json_string(name, to);
         to.push_back(':');
         append_json_string(text, to);
@@ -68,7 +63,7 @@ void append_json_member(std::string_view name, std::string_view text, log_buffer
     }
     std::string escaped;
     escape(text, escaped);
-    append_json_string(std::string(name).append(escaped_suffix), to);
+    append_json_string(std::string(name).append(json_escaped_suffix), to);
     to.push_back(':');
     append_json_string(escaped, to);
 }
@@ -90,35 +85,6 @@ bool is_json_number(std::string_view text) noexcept {
         is_number &= (c >= '0' && c <= '9') || c == '-' || c == '.' || c == 'e' || c == '+';
     }
     return is_number;
-}
-
-char* put_json_field(const log_field_view& field, char* to) noexcept {
-    static_assert(log_field_header_bytes >= std::string_view("\"\":\"\",").size());
-    *to++ = '"';
-    if (!put_json_short(to, field.key)) [[unlikely]] {
-        return nullptr;
-    }
-    to = put_json_literal(to + field.key.size(), "\":");
-    if (field.kind == log_field_kind::number) {
-        const std::string_view digits = field.value;
-        const bool is_number = digits.size() - 1 < 16 &&
-                               put_if_none(to, digits, '0', no_digits_in) && digits.back() >= '0' &&
-                               digits.back() <= '9';
-        return is_number ? to + digits.size() : nullptr;
-    }
-    if (field.kind != log_field_kind::text || field.key.ends_with(escaped_suffix)) {
-        return nullptr;
-    }
-    *to++ = '"';
-    if (put_json_short(to, field.value)) {
-        to += field.value.size();
-    } else if (is_json_plain(field.value)) {
-        to = put_text(to, field.value);
-    } else {
-        return nullptr;
-    }
-    *to++ = '"';
-    return to;
 }
 
 void append_json_field(const log_field_view& field, log_buffer& to) {

@@ -14,9 +14,27 @@
 
 namespace sapwood::detail {
 
+/// The name of what is escaped ends so.
+inline constexpr std::string_view json_escaped_suffix = "_escaped";
+
 /// What a processor looks at in one piece; of another one the compiler makes several.
 using sixteen_chars [[gnu::vector_size(16)]] = signed char;
+using sixteen_plain_chars [[gnu::vector_size(16)]] = char;
 using four_words [[gnu::vector_size(16)]] = std::uint32_t;
+
+/// A bit for each byte of what comparisons give, which is 0 or -1.
+[[nodiscard, gnu::always_inline]] inline unsigned bits_of(sixteen_chars found) noexcept {
+#if defined(__SSE2__)
+    return static_cast<unsigned>(
+        __builtin_ia32_pmovmskb128(std::bit_cast<sixteen_plain_chars>(found)));
+#else
+    unsigned bits = 0;
+    for (unsigned i = 0; i < 16; ++i) {
+        bits |= found[i] != 0 ? 1U << i : 0U;
+    }
+    return bits;
+#endif
+}
 
 /// A text of at most sixteen bytes, some of them twice, and `filler` for those that are missing.
 class short_chars {
@@ -36,11 +54,10 @@ class short_chars {
         }
     }
 
-    /// Whether there is none of them that `is_odd`, of which a byte is not 0 then.
+    /// Whether there is none of them that `is_odd`, of which a byte is -1 then.
     template <class Odd>
     [[nodiscard, gnu::always_inline]] bool has_none(Odd is_odd) const noexcept {
-        const auto found = std::bit_cast<two_longs>(is_odd(std::bit_cast<sixteen_chars>(words_)));
-        return (found[0] | found[1]) == 0;
+        return bits_of(is_odd(std::bit_cast<sixteen_chars>(words_))) == 0;
     }
 
     /// put_text() of the text that it was made of.
@@ -57,8 +74,6 @@ class short_chars {
     }
 
   private:
-    using two_longs [[gnu::vector_size(16)]] = std::uint64_t;
-
     four_words words_;
     std::uint32_t first_ = 0;
 };
@@ -69,7 +84,9 @@ class short_chars {
 
 /// What is a quote, or not plain.
 [[nodiscard, gnu::always_inline]] inline auto suspicious_in_json(sixteen_chars bytes) noexcept {
-    return (bytes < ' ') | (bytes == '\x7f') | (bytes == '\\') | (bytes == '"');
+    // One more of a control, of DEL, and of what is above it, as that is negative, is less than
+    // '!'.
+    return (bytes + 1 < '!') | (bytes == '\\') | (bytes == '"');
 }
 
 /// What is neither a digit, nor a point, nor a minus.
@@ -85,6 +102,65 @@ template <class Odd>
     chars.put(to, text.size());
     return chars.has_none(is_odd);
 }
+
+/// put_if_none() of more than sixteen bytes, sixteen at a time. The last of them are looked at
+/// twice where they are not as many.
+template <class Odd>
+[[nodiscard, gnu::always_inline]] inline bool put_long_if_none(char* to, std::string_view text,
+                                                               Odd is_odd) noexcept {
+    const std::size_t last = text.size() - sizeof(sixteen_chars);
+    sixteen_chars chars;
+    std::memcpy(&chars, text.data() + last, sizeof(chars));
+    std::memcpy(to + last, &chars, sizeof(chars));
+    auto found = is_odd(chars);
+    for (std::size_t at = 0; at < last; at += sizeof(chars)) {
+        std::memcpy(&chars, text.data() + at, sizeof(chars));
+        std::memcpy(to + at, &chars, sizeof(chars));
+        found |= is_odd(chars);
+    }
+    return bits_of(found) == 0;
+}
+
+/// A text of a field that is one to sixteen bytes long, in two words that overlap, or, where it is
+/// shorter than one, are the same: it ends each of them then. In front of it at least seven bytes
+/// may be read, as a field's header is there.
+class field_chars {
+  public:
+    [[gnu::always_inline]] explicit field_chars(std::string_view text) noexcept
+        : bytes_(text.size() < sizeof(first_) ? text.size() : sizeof(first_)),
+          last_at_(text.size() - bytes_) {
+        std::memcpy(&first_, text.data() + bytes_ - sizeof(first_), sizeof(first_));
+        std::memcpy(&last_, text.data() + text.size() - sizeof(last_), sizeof(last_));
+    }
+
+    [[nodiscard]] static bool takes(std::string_view text) noexcept { return text.size() - 1 < 16; }
+
+    template <class Odd>
+    [[nodiscard, gnu::always_inline]] bool has_none(Odd is_odd) const noexcept {
+        const two_longs words{first_, last_};
+        return (bits_of(is_odd(std::bit_cast<sixteen_chars>(words))) & its_bits[bytes_]) == 0;
+    }
+
+    /// Seven bytes behind it may be overwritten.
+    [[gnu::always_inline]] void put(char* to) const noexcept {
+        const unsigned shift = 8 * static_cast<unsigned>(sizeof(first_) - bytes_);
+        const std::uint64_t first = first_ >> shift;
+        const std::uint64_t last = last_ >> shift;
+        std::memcpy(to, &first, sizeof(first));
+        std::memcpy(to + last_at_, &last, sizeof(last));
+    }
+
+  private:
+    using two_longs [[gnu::vector_size(16)]] = std::uint64_t;
+
+    static constexpr std::uint16_t its_bits[] = {0,      0x8080, 0xc0c0, 0xe0e0, 0xf0f0,
+                                                 0xf8f8, 0xfcfc, 0xfefe, 0xffff};
+
+    std::uint64_t first_ = 0;
+    std::uint64_t last_ = 0;
+    std::size_t bytes_;
+    std::size_t last_at_;
+};
 
 /// Whether plain text stands in a JSON string as it is.
 [[nodiscard, gnu::always_inline]] inline bool has_no_quote(std::string_view plain) noexcept {
@@ -117,6 +193,29 @@ template <std::size_t size>
     return to + size - 1;
 }
 
+/// A literal in whole pieces of sixteen bytes, which take an instruction each way: what is behind
+/// it in its last piece is overwritten.
+template <std::size_t size>
+class json_piece {
+  public:
+    consteval explicit json_piece(const char (&literal)[size + 1]) noexcept {
+        for (std::size_t i = 0; i < size; ++i) {
+            bytes_[i] = literal[i];
+        }
+    }
+
+    [[gnu::always_inline]] char* put(char* to) const noexcept {
+        std::memcpy(to, bytes_, sizeof(bytes_));
+        return to + size;
+    }
+
+  private:
+    alignas(16) char bytes_[(size + 15) / 16 * 16]{};
+};
+
+template <std::size_t bytes>
+json_piece(const char (&)[bytes]) -> json_piece<bytes - 1>;
+
 /// The inside of a JSON string. `text` must be UTF-8.
 void append_json_text(std::string_view text, log_buffer& to);
 
@@ -135,9 +234,49 @@ void append_json_own(std::string_view member, std::string_view text, log_buffer&
 /// A field of the user's: numbers and booleans as they are. Keys are as escape() has them.
 void append_json_field(const log_field_view& field, log_buffer& to);
 
-/// The same at `to`, where there is room for the field as it is in a ring, and as much again as
-/// put_text() may overwrite. Null, and nothing is there, where it is not of the usual ones: a
-/// number, or a text without anything to be escaped.
-[[nodiscard]] char* put_json_field(const log_field_view& field, char* to) noexcept;
+/// A text that stands in a JSON string as it is, in one look. False where it does not, and then
+/// what is at `to` is nothing. Seven bytes behind it may be overwritten.
+[[nodiscard, gnu::always_inline]] inline bool put_json_value(char* to,
+                                                             std::string_view text) noexcept {
+    if (field_chars::takes(text)) [[likely]] {
+        const field_chars chars(text);
+        chars.put(to);
+        return chars.has_none(suspicious_in_json);
+    }
+    return text.empty() || put_long_if_none(to, text, suspicious_in_json);
+}
+
+/// A field at `to`, where there is room for it as it is in a ring, where it is to be, and as much
+/// again as put_text() may overwrite. Null, and nothing is there, where it is not of the usual
+/// ones: a number, or a text without anything to be escaped.
+[[nodiscard, gnu::always_inline]] inline char* put_json_field(const log_field_view& field,
+                                                              char* to) noexcept {
+    static_assert(log_field_header_bytes >= std::string_view("\"\":\"\",").size());
+    const std::string_view value = field.value;
+    *to++ = '"';
+    if (!field_chars::takes(field.key) || !put_json_value(to, field.key)) [[unlikely]] {
+        return nullptr;
+    }
+    to = put_json_literal(to + field.key.size(), "\":");
+    if (field.kind == log_field_kind::number) {
+        if (!field_chars::takes(value)) [[unlikely]] {
+            return nullptr;
+        }
+        const field_chars digits(value);
+        digits.put(to);
+        const bool is_number = digits.has_none(no_digits_in) && value.back() >= '0';
+        return is_number ? to + value.size() : nullptr;
+    }
+    if (field.kind != log_field_kind::text || field.key.ends_with(json_escaped_suffix)) {
+        return nullptr;
+    }
+    *to++ = '"';
+    if (!put_json_value(to, value)) [[unlikely]] {
+        return nullptr;
+    }
+    to += value.size();
+    *to++ = '"';
+    return to;
+}
 
 } // namespace sapwood::detail

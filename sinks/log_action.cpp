@@ -1,5 +1,6 @@
 #include <sapwood/log_action.hpp>
 
+#include "exceptions_under_way.hpp"
 #include "failure_text.hpp"
 
 #include <sapwood/log_backend.hpp>
@@ -307,7 +308,7 @@ void log_action::settle(activity*& place, const std::exception_ptr& error,
         }
         if (top->parked_in_.load(std::memory_order_relaxed) != &place ||
             (which == settling::what_is_caught &&
-             std::uncaught_exceptions() > top->exceptions_before_)) {
+             exceptions_under_way() > top->exceptions_before_)) {
             return;
         }
         const std::shared_ptr<void> keeper = std::move(top->keeper_);

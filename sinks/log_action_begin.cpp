@@ -1,6 +1,7 @@
 // How an action begins: its memory, its place in the tree, the thread's that it is in.
 #include <sapwood/log_action.hpp>
 
+#include "exceptions_under_way.hpp"
 #include "task_uuid.hpp"
 
 #include <sapwood/decimal.hpp>
@@ -42,8 +43,9 @@ class thread_activity_end {
 
 } // namespace
 
-log_action::log_action(const beginning& how, log_action* parent, bool is_kept_only,
-                       std::uint32_t bytes) noexcept
+[[gnu::always_inline]] inline log_action::log_action(const beginning& how, log_action* parent,
+                                                     bool is_kept_only,
+                                                     std::uint32_t bytes) noexcept
     : source_{how.core.backend, how.core.id},
       backend_id_(how.core.backend->id()),
       parent_(parent),
@@ -51,7 +53,7 @@ log_action::log_action(const beginning& how, log_action* parent, bool is_kept_on
       where_(how.where),
       bytes_(bytes),
       importance_(how.importance),
-      exceptions_before_(static_cast<std::int16_t>(std::uncaught_exceptions())),
+      exceptions_before_(static_cast<std::int16_t>(exceptions_under_way())),
       frame_flags_(static_cast<std::uint8_t>((is_plain(how.name) ? log_frame::plain : 0) |
                                              (is_kept_only ? log_frame::kept_only : 0))),
       is_sampled_(how.is_sampled),

@@ -66,11 +66,12 @@ class uuid_source {
 
 /// What a processor does at once.
 using sixteen_bytes [[gnu::vector_size(16)]] = unsigned char;
+using sixteen_signed [[gnu::vector_size(16)]] = signed char;
 using two_words [[gnu::vector_size(16)]] = std::uint64_t;
 
 /// 0 to 9 are '0' and so on, 10 to 15 are 'a'.
 sixteen_bytes hex_digits_of(sixteen_bytes nibbles) noexcept {
-    const auto letters = std::bit_cast<sixteen_bytes>(nibbles > 9);
+    const auto letters = std::bit_cast<sixteen_bytes>(std::bit_cast<sixteen_signed>(nibbles) > 9);
     return nibbles + '0' + (letters & ('a' - '0' - 10));
 }
 

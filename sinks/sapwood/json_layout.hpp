@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +28,23 @@ namespace sapwood {
 
 namespace detail {
 struct log_action_view;
-}
+struct log_field_view;
+
+/// What the lines of actions of one second have in common: from behind the level to the time
+/// stamp's point.
+struct json_stamp {
+    char bytes[32] = {};
+    std::size_t size = 0;
+
+    /// And six digits of the fraction, of which eight are given and put.
+    [[gnu::always_inline]] char* put(char* to, std::uint64_t digits) const noexcept {
+        std::memcpy(to, bytes, sizeof(bytes)); // a fixed size needs no call
+        std::memcpy(to + size, &digits, sizeof(digits));
+        return to + size + 6;
+    }
+};
+
+} // namespace detail
 
 class json_layout final : public log_layout {
   public:
@@ -53,8 +70,12 @@ class json_layout final : public log_layout {
 
     // These write at `at`, which to.room() gave, and return the end.
     char* put_source(const log_record& record, char* at, log_buffer& to);
+    std::string_view put_parts(const log_record& record, bool is_plain_text, std::uint64_t digits,
+                               char*& at, log_buffer& to);
     char* put_action(const detail::log_action_view& action, const log_record& record,
                      bool is_plain_text, std::uint64_t digits, char* at, log_buffer& to);
+    static char* put_odd_field(const detail::log_field_view& field, char* at, std::size_t room,
+                               log_buffer& to);
     static char* put_users(std::string_view fields, char* at, log_buffer& to);
 
     text_layout time_;
@@ -63,8 +84,7 @@ class json_layout final : public log_layout {
     /// an action's time stamp. Fixed sizes need no call to be copied.
     char before_digits_[32] = {};
     std::size_t before_bytes_ = 0;
-    char stamp_[32] = {};
-    std::size_t stamp_bytes_ = 0;
+    detail::json_stamp stamp_;
     std::string after_digits_;
     std::vector<source> sources_;
     std::string long_source_;

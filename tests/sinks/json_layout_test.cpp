@@ -14,6 +14,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace {
 
@@ -188,5 +189,97 @@ TEST_SUITE("json_layout") {
         text_layout text({.pattern = "%v"});
         CHECK(crash_line_of(crash_form::text, message.view())
                   .ends_with(" info " + line_of(text, message)));
+    }
+
+    TEST_CASE(
+        "an action's record is the same line, whether it says all in one field or in several") {
+        const std::string uuid = "0af76519-16cd-43dd-8448-eb211c80319c";
+        const auto bytes_of = [](auto number) {
+            return std::string(reinterpret_cast<const char*>(&number), sizeof(number));
+        };
+        // Up to 16 bytes, and more.
+        for (const std::string level : {"1", "17", "2,3,1", "4294967295,12345", "4294967295,123456",
+                                        "2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,2,7"}) {
+            for (std::size_t size = 0; size <= 70; ++size) {
+                const owned_record plain{.message = std::string(size, 'm')};
+                owned_record begun = plain;
+                begun.with(detail::log_field_kind::begun, uuid + level);
+                owned_record started = plain;
+                started.with(detail::log_field_kind::place, uuid + level);
+                started.with(detail::log_field_kind::status, "started");
+                CHECK(json_of(begun) == json_of(started));
+                CHECK(crash_line_of(crash_form::json, begun.view()) == line_of_json(begun));
+                CHECK(json_of(begun.with(kv("age", size))) ==
+                      json_of(started.with(kv("age", size))));
+                owned_record message = plain;
+                message.with(detail::log_field_kind::place, uuid + level);
+                CHECK(crash_line_of(crash_form::json, message.view()) == line_of_json(message));
+            }
+            for (const std::int64_t ns :
+                 {std::int64_t{0}, std::int64_t{70}, std::int64_t{999'999'999},
+                  std::int64_t{1'000'000'000}, std::int64_t{12'345'678'901}, std::int64_t{-1}}) {
+                for (const std::uint32_t children : {0U, 9U, 10U, 4'294'967'295U}) {
+                    owned_record shortly{.message = "save"};
+                    shortly.with(detail::log_field_kind::succeeded,
+                                 bytes_of(ns) + bytes_of(children) + uuid + level);
+                    owned_record at_length{.message = "save"};
+                    at_length.with(detail::log_field_kind::place, uuid + level);
+                    at_length.with(detail::log_field_kind::status, "succeeded");
+                    at_length.with(detail::log_field_kind::duration, bytes_of(ns));
+                    at_length.with(detail::log_field_kind::children, bytes_of(children));
+                    CHECK(json_of(shortly) == json_of(at_length));
+                    CHECK(json_of(shortly.with(kv("rows", 3))) ==
+                          json_of(at_length.with(kv("rows", 3))));
+                }
+            }
+        }
+    }
+
+    TEST_CASE("what is no whole place of an action is no action's") {
+        const std::string uuid = "0af76519-16cd-43dd-8448-eb211c80319c";
+        for (const auto kind : {detail::log_field_kind::place, detail::log_field_kind::begun,
+                                detail::log_field_kind::succeeded}) {
+            owned_record whole;
+            whole.with(kind, std::string(12, '\0') + uuid + "2");
+            for (std::size_t size = 0; size < whole.fields.size(); ++size) {
+                owned_record cut = whole;
+                cut.fields.resize(size);
+                CHECK(json_of(cut) == "\"message\":\"message\"}\n");
+            }
+        }
+    }
+
+    TEST_CASE(
+        "fields and messages of any length stand as they are, or are escaped, at every place") {
+        for (std::size_t size = 1; size <= 70; ++size) {
+            const std::string plain(size, 'x');
+            owned_record record{.message = plain};
+            record.with(kv(plain, plain), kv("b", plain), kv(plain, 7));
+            CHECK(json_of(record) == "\"message\":\"" + plain + "\",\"fields\":{\"" + plain +
+                                         "\":\"" + plain + "\",\"b\":\"" + plain + "\",\"" + plain +
+                                         "\":7}}\n");
+            for (std::size_t at = 0; at < size; ++at) {
+                for (const auto& [odd, shown] :
+                     {std::pair("\"", "\\\""), std::pair("\\", "\\\\"),
+                      std::pair("\x1f", "\\u001f"), std::pair("\x7f", "\\u007f")}) {
+                    const std::string text = plain.substr(0, at) + odd + plain.substr(at + 1);
+                    const std::string line = plain.substr(0, at) + shown + plain.substr(at + 1);
+                    owned_record strange{.message = text};
+                    strange.with(kv("a", text), kv("b", plain));
+                    CHECK(json_of(strange) == "\"message\":\"" + line + "\",\"fields\":{\"a\":\"" +
+                                                  line + "\",\"b\":\"" + plain + "\"}}\n");
+                }
+            }
+        }
+        // What stands before '0', and behind '9', and between point and digit.
+        for (const std::string number : {"12/3", "1234567:", ",12345678901", "1e5", "7-", "7."}) {
+            owned_record record;
+            detail::append_field(record.fields,
+                                 detail::log_field_text("n", detail::log_field_kind::number,
+                                                        detail::log_view_text(number)));
+            const bool is_number = number == "1e5";
+            CHECK(json_of(record) == "\"message\":\"message\",\"fields\":{\"n\":" +
+                                         (is_number ? number : '"' + number + '"') + "}}\n");
+        }
     }
 }
