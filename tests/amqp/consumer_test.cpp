@@ -29,20 +29,8 @@ using sapwood::test::until;
 using texts = std::vector<std::string>;
 
 void fill(fake_broker& broker, const std::string& queue, const texts& bodies) {
-    std::string out;
     for (const std::string& each : bodies) {
-        fake_broker::message made;
-        out.clear();
-        sapwood::amqp::detail::put_publication(out, {1, "", queue, each, "id-" + each}, {}, 4096);
-        sapwood::amqp::detail::frame_splitter splitter(1u << 20);
-        std::string_view rest = out;
-        sapwood::amqp::detail::frame one;
-        (void)splitter.next(rest, one);
-        (void)splitter.next(rest, one);
-        made.header = one.payload;
-        made.body = each;
-        made.routing_key = queue;
-        broker.queues[queue].ready.push_back(std::move(made));
+        sapwood::test::put_message(broker, queue, each, "id-" + each);
     }
 }
 
