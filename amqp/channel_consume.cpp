@@ -1,4 +1,5 @@
 // What a channel_state does for consumers and deliveries.
+#include "batch_wait.hpp"
 #include "channel_state.hpp"
 #include "connection_state.hpp"
 
@@ -78,6 +79,7 @@ void channel_state::end_consumer(consumer_state& which, std::error_code why,
         which.why = why;
         which.text = text;
         which.inbox.close();
+        batch_wait::end_all(which.filling);
     }
 }
 
@@ -173,6 +175,8 @@ void channel_state::give(delivery made, consumer_state& to) {
                                 fmt::format("the broker delivers more to consumer '{}' than its "
                                             "prefetch allows",
                                             to.tag));
+    } else if (!to.filling.empty()) {
+        batch_wait::arrived(to.filling, to.inbox.size());
     }
 }
 

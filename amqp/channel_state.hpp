@@ -52,6 +52,10 @@ struct consumer_state {
     std::size_t body_bytes_max = 0;
     bool cuts_long_bodies = false;
     sapwood::channel<delivery> inbox;
+    /// Who wait for more than the first message: batch_waits.
+    waiter_list filling;
+    /// When the last batch was taken.
+    clock::time_point taken_at{};
     /// It has begun, and begins again on the next link.
     bool is_begun = false;
     /// Why it has ended; errc::closed where its owner wanted that.
@@ -161,6 +165,9 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     [[nodiscard]] task<> close();
     /// Without waiting for the broker.
     void abandon() noexcept;
+
+    /// How many deliveries of the link that is up are not settled.
+    [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_.size(); }
 
     [[nodiscard]] bool is_over() const noexcept { return is_over_; }
 
