@@ -166,6 +166,9 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     /// Without waiting for the broker.
     void abandon() noexcept;
 
+    /// Of a message that nobody has any more: the next one has its memory.
+    void take_back(std::unique_ptr<delivered> it) noexcept;
+
     /// How many deliveries of the link that is up are not settled.
     [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_.size(); }
 
@@ -266,6 +269,8 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     std::deque<std::uint64_t> unsettled_;
     std::uint64_t last_tag_ = 0;
     arriving arriving_;
+    /// Empty ones. As many as were reserved: none before something is consumed.
+    std::vector<std::unique_ptr<delivered>> spare_;
 };
 
 } // namespace sapwood::amqp::detail

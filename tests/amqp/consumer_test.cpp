@@ -174,6 +174,53 @@ TEST_SUITE("consumer") {
         co_await broker.end();
     }
 
+    CO_TEST_CASE("a message has nothing of those before it") {
+        fake_broker broker;
+        broker.queues["q"];
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q");
+        const sapwood::amqp::table headers{{"a", "b"}};
+        const std::string longer(100, 'x');
+        const sapwood::amqp::publish_options all{.content_type = longer,
+                                                 .content_encoding = longer,
+                                                 .headers = &headers,
+                                                 .priority = 3,
+                                                 .correlation_id = longer,
+                                                 .reply_to = longer,
+                                                 .expiration = std::chrono::hours(1),
+                                                 .timestamp = 4,
+                                                 .type = longer,
+                                                 .app_id = longer};
+        co_await on.publish("", "q", longer, all);
+        {
+            auto first = co_await from.next();
+            REQUIRE(first.has_value());
+            CHECK(first->body() == longer);
+            CHECK(first->props().headers.size() == 1);
+            CHECK(first->props().expiration == "3600000");
+            CHECK(co_await first->ack());
+        }
+        for (int i = 0; i < 3; ++i) {
+            co_await on.publish("", "q", "", {.persistent = false});
+            auto next = co_await from.next();
+            REQUIRE(next.has_value());
+            const auto& has = next->props();
+            CHECK(next->body().empty());
+            CHECK_FALSE(next->is_cut());
+            CHECK(has.headers.empty());
+            CHECK_FALSE(has.is_persistent);
+            CHECK(has.priority == 0);
+            CHECK(has.timestamp == 0);
+            CHECK(has.content_type + has.content_encoding + has.correlation_id + has.reply_to +
+                      has.expiration + has.type + has.app_id ==
+                  "");
+            CHECK(co_await next->ack());
+        }
+        co_await mq.close();
+        co_await broker.end();
+    }
+
     CO_TEST_CASE("who acknowledges what the broker has taken back has his channel closed") {
         fake_broker broker;
         fill(broker, "q", {"a"});
