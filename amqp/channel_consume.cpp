@@ -1,4 +1,5 @@
 // What a channel_state does for consumers and deliveries.
+#include "batch_wait.hpp"
 #include "channel_state.hpp"
 #include "connection_state.hpp"
 
@@ -10,6 +11,28 @@
 
 namespace sapwood::amqp::detail {
 
+namespace {
+
+/// Messages whose memory is kept, and how long a body may be that is: with their names, 1 MiB of a
+/// channel at most.
+constexpr std::size_t spare_max = 256;
+constexpr std::size_t spare_body_bytes_max = 1024;
+
+void clear(properties& of) noexcept {
+    for (std::string* const each :
+         {&of.content_type, &of.content_encoding, &of.correlation_id, &of.reply_to, &of.expiration,
+          &of.message_id, &of.type, &of.user_id, &of.app_id}) {
+        each->clear();
+    }
+    of.headers = {};
+    of.are_headers_left_out = false;
+    of.is_persistent = false;
+    of.priority = 0;
+    of.timestamp = 0;
+}
+
+} // namespace
+
 task<std::shared_ptr<consumer_state>> channel_state::consume(std::shared_ptr<consumer_state> made) {
     const auto self = shared_from_this();
     made->of = self;
@@ -17,6 +40,7 @@ task<std::shared_ptr<consumer_state>> channel_state::consume(std::shared_ptr<con
         made->body_bytes_max = mq_ == nullptr ? 0 : mq_->options().message_bytes_max;
     }
     consumers_.push_back(made); // deliveries may come right behind the answer
+    spare_.reserve(spare_max);
     try {
         (void)co_await call(made->frames, AMQP_BASIC_CONSUME_OK_METHOD, "consume", 1);
     } catch (...) {
@@ -78,6 +102,7 @@ void channel_state::end_consumer(consumer_state& which, std::error_code why,
         which.why = why;
         which.text = text;
         which.inbox.close();
+        batch_wait::end_all(which.filling);
     }
 }
 
@@ -102,7 +127,12 @@ void channel_state::take_deliver(const amqp_basic_deliver_t& said) {
     last_tag_ = said.delivery_tag;
     arriving_ = {};
     arriving_.at = arriving::stage::header;
-    arriving_.it = std::make_unique<delivered>();
+    if (spare_.empty()) {
+        arriving_.it = std::make_unique<delivered>();
+    } else {
+        arriving_.it = std::move(spare_.back());
+        spare_.pop_back();
+    }
     arriving_.it->of = shared_from_this();
     arriving_.it->epoch = epoch_;
     arriving_.it->tag = said.delivery_tag;
@@ -164,6 +194,15 @@ void channel_state::finish_arriving() {
     }
 }
 
+void channel_state::take_back(std::unique_ptr<delivered> it) noexcept {
+    if (spare_.size() == spare_.capacity() || it->body.capacity() > spare_body_bytes_max) {
+        return;
+    }
+    clear(it->props);
+    it->body.clear();
+    spare_.push_back(std::move(it));
+}
+
 void channel_state::give(delivery made, consumer_state& to) {
     if (made.is_cut() && !to.cuts_long_bodies) {
         (void)made.reject();
@@ -173,6 +212,8 @@ void channel_state::give(delivery made, consumer_state& to) {
                                 fmt::format("the broker delivers more to consumer '{}' than its "
                                             "prefetch allows",
                                             to.tag));
+    } else if (!to.filling.empty()) {
+        batch_wait::arrived(to.filling, to.inbox.size());
     }
 }
 

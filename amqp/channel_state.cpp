@@ -1,5 +1,6 @@
 #include "channel_state.hpp"
 
+#include "batch_wait.hpp"
 #include "connection_state.hpp"
 
 #include <sapwood/amqp/errors.hpp>
@@ -106,6 +107,7 @@ void channel_state::forget_link() noexcept {
     for (const auto& each : consumers_) {
         while (each->inbox.try_receive()) { // comes again
         }
+        batch_wait::end_all(each->filling); // so that no batch is of two links
     }
     for (pending_call* const each : std::exchange(calls_, {})) {
         if (each != nullptr) {

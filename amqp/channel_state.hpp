@@ -52,6 +52,10 @@ struct consumer_state {
     std::size_t body_bytes_max = 0;
     bool cuts_long_bodies = false;
     sapwood::channel<delivery> inbox;
+    /// Who wait for more than the first message: batch_waits.
+    waiter_list filling;
+    /// When the last batch was taken.
+    clock::time_point taken_at{};
     /// It has begun, and begins again on the next link.
     bool is_begun = false;
     /// Why it has ended; errc::closed where its owner wanted that.
@@ -162,6 +166,12 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     /// Without waiting for the broker.
     void abandon() noexcept;
 
+    /// Of a message that nobody has any more: the next one has its memory.
+    void take_back(std::unique_ptr<delivered> it) noexcept;
+
+    /// How many deliveries of the link that is up are not settled.
+    [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_.size(); }
+
     [[nodiscard]] bool is_over() const noexcept { return is_over_; }
 
     void require_open() const;
@@ -259,6 +269,8 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     std::deque<std::uint64_t> unsettled_;
     std::uint64_t last_tag_ = 0;
     arriving arriving_;
+    /// Empty ones. As many as were reserved: none before something is consumed.
+    std::vector<std::unique_ptr<delivered>> spare_;
 };
 
 } // namespace sapwood::amqp::detail

@@ -9,8 +9,20 @@ namespace sapwood::amqp {
 delivery::delivery(std::unique_ptr<detail::delivered> from) noexcept : it_(std::move(from)) {}
 
 delivery::delivery(delivery&&) noexcept = default;
-delivery& delivery::operator=(delivery&&) noexcept = default;
-delivery::~delivery() = default;
+
+delivery& delivery::operator=(delivery&& other) noexcept {
+    if (this != &other) {
+        const delivery old(std::exchange(it_, std::move(other.it_)));
+    }
+    return *this;
+}
+
+delivery::~delivery() {
+    if (it_ != nullptr) {
+        const auto of = std::move(it_->of);
+        of->take_back(std::move(it_));
+    }
+}
 
 std::string_view delivery::body() const noexcept {
     return it_->body;

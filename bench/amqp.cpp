@@ -48,6 +48,7 @@ struct measured {
     std::vector<double> broker_us{};
     std::vector<double> broker_cpus{};
     std::vector<double> idle_cpus{};
+    std::vector<double> batch{};
 
     void add(const amqp_cost& cost) {
         rate.push_back(cost.messages_per_second);
@@ -55,6 +56,7 @@ struct measured {
         broker_us.push_back(cost.broker_us);
         broker_cpus.push_back(cost.broker_cpus);
         idle_cpus.push_back(cost.idle_cpus);
+        batch.push_back(cost.batch);
     }
 };
 
@@ -161,7 +163,8 @@ void print(const std::vector<measured>& rows, const std::vector<verdict>& verdic
                  {"CPU us"},
                  {"broker's"},
                  {"its CPUs"},
-                 {"idle"}});
+                 {"idle"},
+                 {"batch"}});
     for (const measured& each : rows) {
         if (each.rate.empty()) {
             continue;
@@ -172,7 +175,8 @@ void print(const std::vector<measured>& rows, const std::vector<verdict>& verdic
                        fmt::format("{:.2f}", summarize(each.client_us).median),
                        fmt::format("{:.1f}", summarize(each.broker_us).median),
                        fmt::format("{:.2f}", summarize(each.broker_cpus).median),
-                       fmt::format("{:.2f}", summarize(each.idle_cpus).median)});
+                       fmt::format("{:.2f}", summarize(each.idle_cpus).median),
+                       fmt::format("{:.0f}", summarize(each.batch).median)});
     }
     shown.print(stdout);
     fmt::print("\n");
@@ -203,6 +207,7 @@ void write_json(const options& chosen, const facts& machine, const std::vector<m
                 .member("broker_us", summarize(each.broker_us))
                 .member("broker_cpus", summarize(each.broker_cpus))
                 .member("idle_cpus", summarize(each.idle_cpus))
+                .member("batch", summarize(each.batch))
                 .end_object();
         }
     }

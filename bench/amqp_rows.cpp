@@ -56,8 +56,12 @@ class amqp_meter {
         const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - began_;
         const double broker = cpu_seconds_of(broker_) - broker_cpu_;
         const auto count = static_cast<double>(messages);
-        return {count / wall.count(), client * 1e6 / count, broker * 1e6 / count,
-                broker / wall.count(), (idle_seconds() - idle_) / wall.count()};
+        return {count / wall.count(),
+                client * 1e6 / count,
+                broker * 1e6 / count,
+                broker / wall.count(),
+                (idle_seconds() - idle_) / wall.count(),
+                0};
     }
 
   private:
@@ -142,18 +146,22 @@ task<amqp_cost> measure_publishing(amqp_broker at, std::uint64_t messages, publi
     co_return cost;
 }
 
-task<> consume(sapwood::amqp::consumer& from, std::uint64_t count) {
+// Those that consume tell how many batches it took.
+
+task<std::uint64_t> consume(sapwood::amqp::consumer& from, std::uint64_t count) {
     std::vector<sapwood::amqp::delivery> batch;
-    for (std::uint64_t done = 0; done < count; done += batch.size()) {
+    std::uint64_t batches = 0;
+    for (std::uint64_t done = 0; done < count; done += batch.size(), ++batches) {
         batch.clear();
         if (co_await from.next_many(batch, 256) == 0) {
             throw std::runtime_error("the consumer ended early");
         }
         co_await batch.back().ack_through();
     }
+    co_return batches;
 }
 
-task<> consume_one_by_one(sapwood::amqp::consumer& from, std::uint64_t count) {
+task<std::uint64_t> consume_one_by_one(sapwood::amqp::consumer& from, std::uint64_t count) {
     for (std::uint64_t i = 0; i < count; ++i) {
         auto message = co_await from.next();
         if (!message.has_value()) {
@@ -161,6 +169,7 @@ task<> consume_one_by_one(sapwood::amqp::consumer& from, std::uint64_t count) {
         }
         co_await message->ack();
     }
+    co_return count;
 }
 
 /// Acknowledges what is on disk, in order, while more is written.
@@ -179,16 +188,20 @@ task<> acknowledge(sapwood::pipeline& log,
     }
 }
 
+/// As the collector has it.
+constexpr std::chrono::milliseconds batch_fills_within(1);
+
 /// At most half of the prefetch at a time, so that there is always something at the broker, on its
 /// way, and waiting for the disk.
-task<> consume_into_log(sapwood::amqp::consumer& from, std::uint64_t count,
-                        sapwood::pipeline& log) {
+task<std::uint64_t> consume_into_log(sapwood::amqp::consumer& from, std::uint64_t count,
+                                     sapwood::pipeline& log) {
     sapwood::channel<std::pair<sapwood::lsn, sapwood::amqp::delivery>> waiting(256);
     auto acknowledging = sapwood::spawn(acknowledge(log, waiting));
     std::vector<sapwood::amqp::delivery> batch;
-    for (std::uint64_t kept = 0; kept < count; kept += batch.size()) {
+    std::uint64_t batches = 0;
+    for (std::uint64_t kept = 0; kept < count; kept += batch.size(), ++batches) {
         batch.clear();
-        if (co_await from.next_many(batch, 128) == 0) {
+        if (co_await from.next_many(batch, 128, batch_fills_within) == 0) {
             throw std::runtime_error("the consumer ended early");
         }
         sapwood::lsn last = sapwood::lsn::none;
@@ -206,6 +219,7 @@ task<> consume_into_log(sapwood::amqp::consumer& from, std::uint64_t count,
     }
     waiting.close();
     co_await acknowledging;
+    co_return batches;
 }
 
 void verify(const std::string& path, std::uint64_t count) {
@@ -234,8 +248,9 @@ task<amqp_cost> measure_consuming(amqp_broker at, std::uint64_t messages, std::u
     amqp_meter meter(at.pid);
     meter.start();
     auto from = co_await channel.consume(made.queue, {.prefetch = prefetch});
-    co_await run(from, messages);
-    const amqp_cost cost = meter.stop(messages);
+    const std::uint64_t batches = co_await run(from, messages);
+    amqp_cost cost = meter.stop(messages);
+    cost.batch = static_cast<double>(messages) / static_cast<double>(batches);
     co_await from.cancel();
     co_await mq.close();
     co_await close(made);

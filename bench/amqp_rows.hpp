@@ -18,6 +18,8 @@ struct amqp_cost {
     /// CPUs that the broker kept busy meanwhile, and all that others left idle.
     double broker_cpus = 0;
     double idle_cpus = 0;
+    /// Messages that are acknowledged at a time; 0 of those that are published.
+    double batch = 0;
 };
 
 struct amqp_broker {

@@ -33,6 +33,10 @@ namespace sapwood::collector {
 
 namespace {
 
+/// The time that a batch has to become half of the prefetch: a sync and an acknowledgement cost
+/// as much for one message as for a hundred. A broker that has as many sends them in about that.
+constexpr clock::duration batch_fills_within = std::chrono::milliseconds(1);
+
 class amqp_source final : public queue_source {
   public:
     amqp_source(const queue_options& options, intake& shared, named_log& to, queue_status& status)
@@ -249,7 +253,7 @@ task<> amqp_source::take() {
         // Half of the prefetch at a time: the broker sends more while the disk works.
         const std::size_t most = std::max<std::size_t>(1, options_.prefetch / 2);
         // Not behind &&, where gcc 12 awaits all the same.
-        if (co_await deliveries_->next_many(messages, most) == 0) {
+        if (co_await deliveries_->next_many(messages, most, batch_fills_within) == 0) {
             break;
         }
         const auto count = static_cast<std::uint64_t>(messages.size());

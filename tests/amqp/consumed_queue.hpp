@@ -4,36 +4,15 @@
 #include "collector/served.hpp"
 #include "fake_broker.hpp"
 
-#include <amqp/codec.hpp>
-
 #include <csignal>
 #include <fmt/format.h>
 #include <fstream>
 #include <string>
-#include <string_view>
 #include <sys/resource.h>
 #include <utility>
 #include <vector>
 
 namespace sapwood::test {
-
-/// Into a queue, as a publisher would.
-inline void put_message(fake_broker& broker, const std::string& queue, const std::string& body,
-                        const std::string& id, const amqp::publish_options& options = {}) {
-    std::string out;
-    amqp::detail::put_publication(out, {1, "", queue, body, id}, options, 128u << 10);
-    amqp::detail::frame_splitter splitter(1u << 20);
-    std::string_view rest = out;
-    amqp::detail::frame one;
-    (void)splitter.next(rest, one);
-    (void)splitter.next(rest, one);
-    fake_broker::message made;
-    made.header = one.payload;
-    made.body = body;
-    made.id = id;
-    made.routing_key = queue;
-    broker.queues[queue].ready.push_back(std::move(made));
-}
 
 inline std::string url_of(const fake_broker& broker) {
     return fmt::format("amqp://guest:secret@127.0.0.1:{}/", broker.options().to.hosts[0].port);

@@ -29,20 +29,8 @@ using sapwood::test::until;
 using texts = std::vector<std::string>;
 
 void fill(fake_broker& broker, const std::string& queue, const texts& bodies) {
-    std::string out;
     for (const std::string& each : bodies) {
-        fake_broker::message made;
-        out.clear();
-        sapwood::amqp::detail::put_publication(out, {1, "", queue, each, "id-" + each}, {}, 4096);
-        sapwood::amqp::detail::frame_splitter splitter(1u << 20);
-        std::string_view rest = out;
-        sapwood::amqp::detail::frame one;
-        (void)splitter.next(rest, one);
-        (void)splitter.next(rest, one);
-        made.header = one.payload;
-        made.body = each;
-        made.routing_key = queue;
-        broker.queues[queue].ready.push_back(std::move(made));
+        sapwood::test::put_message(broker, queue, each, "id-" + each);
     }
 }
 
@@ -182,6 +170,53 @@ TEST_SUITE("consumer") {
         co_await on.close();
         CHECK(done(broker, "q").size() == 2);
         CHECK(mq.times_up() == 1);
+        co_await mq.close();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a message has nothing of those before it") {
+        fake_broker broker;
+        broker.queues["q"];
+        auto mq = co_await connect(broker.options());
+        auto on = co_await mq.open_channel();
+        auto from = co_await on.consume("q");
+        const sapwood::amqp::table headers{{"a", "b"}};
+        const std::string longer(100, 'x');
+        const sapwood::amqp::publish_options all{.content_type = longer,
+                                                 .content_encoding = longer,
+                                                 .headers = &headers,
+                                                 .priority = 3,
+                                                 .correlation_id = longer,
+                                                 .reply_to = longer,
+                                                 .expiration = std::chrono::hours(1),
+                                                 .timestamp = 4,
+                                                 .type = longer,
+                                                 .app_id = longer};
+        co_await on.publish("", "q", longer, all);
+        {
+            auto first = co_await from.next();
+            REQUIRE(first.has_value());
+            CHECK(first->body() == longer);
+            CHECK(first->props().headers.size() == 1);
+            CHECK(first->props().expiration == "3600000");
+            CHECK(co_await first->ack());
+        }
+        for (int i = 0; i < 3; ++i) {
+            co_await on.publish("", "q", "", {.persistent = false});
+            auto next = co_await from.next();
+            REQUIRE(next.has_value());
+            const auto& has = next->props();
+            CHECK(next->body().empty());
+            CHECK_FALSE(next->is_cut());
+            CHECK(has.headers.empty());
+            CHECK_FALSE(has.is_persistent);
+            CHECK(has.priority == 0);
+            CHECK(has.timestamp == 0);
+            CHECK(has.content_type + has.content_encoding + has.correlation_id + has.reply_to +
+                      has.expiration + has.type + has.app_id ==
+                  "");
+            CHECK(co_await next->ack());
+        }
         co_await mq.close();
         co_await broker.end();
     }

@@ -225,4 +225,21 @@ task<> fake_broker::end() {
     }
 }
 
+void put_message(fake_broker& broker, const std::string& queue, const std::string& body,
+                 const std::string& id, const amqp::publish_options& options) {
+    std::string out;
+    amqp::detail::put_publication(out, {1, "", queue, body, id}, options, 128u << 10);
+    amqp::detail::frame_splitter splitter(1u << 20);
+    std::string_view rest = out;
+    amqp::detail::frame one;
+    (void)splitter.next(rest, one);
+    (void)splitter.next(rest, one);
+    fake_broker::message made;
+    made.header = one.payload;
+    made.body = body;
+    made.id = id;
+    made.routing_key = queue;
+    broker.queues[queue].ready.push_back(std::move(made));
+}
+
 } // namespace sapwood::test

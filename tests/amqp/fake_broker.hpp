@@ -121,6 +121,9 @@ class fake_broker {
     /// What was delivered is the queues' again, and its consumers are not told.
     void forget_deliveries();
 
+    /// Delivers what has come into its queues without its doing.
+    void dispatch_all();
+
     /// Says these bytes to all who are connected.
     void say(std::string_view bytes);
 
@@ -139,7 +142,6 @@ class fake_broker {
 
     task<> accept();
     task<> serve(tcp_stream with);
-    void dispatch_all();
 
     tcp_listener listener_;
     join_handle<void> accepting_;
@@ -148,5 +150,9 @@ class fake_broker {
     std::uint64_t connections_ = 0;
     std::uint64_t published_ = 0;
 };
+
+/// Into a queue, as a publisher would; it is delivered when the broker next looks at its queues.
+void put_message(fake_broker& broker, const std::string& queue, const std::string& body,
+                 const std::string& id, const amqp::publish_options& options = {});
 
 } // namespace sapwood::test

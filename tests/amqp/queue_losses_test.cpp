@@ -212,4 +212,57 @@ TEST_SUITE("queue_losses") {
             co_await broker.end();
         });
     }
+
+    // Nor this one. With a log that is synced at intervals the record before has the time to be
+    // asked for again.
+    TEST_CASE("what comes again behind a record that is lost waits for its line to be durable") {
+        sapwood::run([]() -> task<> {
+            const sapwood::test::temporary_directory directory;
+            fake_broker broker;
+            auto options = consuming(broker, directory / ".");
+            options.logs[0].batch_bytes = 512u << 10;
+            options.logs[0].queue_bytes = 1u << 20;
+            options.logs[0].durable = sapwood::durability::interval(std::chrono::seconds(2));
+            options.limits.json.record_bytes_max = 2u << 20;
+            options.queues[0].prefetch = 2; // each is a batch
+            served at(options);
+            co_await at.begin();
+            co_await until([&] { return at.it->shared().queues[0].is_up; });
+            sapwood::pipeline* const log = &at.it->shared().logs.front().log();
+            std::optional<sapwood::test::failing_allocations> none;
+            log->on_health([&](const sapwood::log_health& now) {
+                if (!now.is_degraded()) {
+                    none.emplace(1);
+                }
+            });
+            {
+                const limited_files short_ones(100);
+                (void)co_await log->append(record(level::info, 0, std::string(200, 'a')));
+                co_await until([&] { return log->counts().retries > 0; });
+                (void)co_await log->append(record(level::info, 0, std::string(600'000, 'b')));
+                co_await until([&] { return log->counts().queued == 0; });
+                put_message(broker, "logs", std::string(300'000, 'x'), "1");
+                put_message(broker, "logs", std::string(1'200'000, 'x'), "2"); // has to grow
+                broker.dispatch_all();
+                co_await until([&] { return log->counts().queued == 2; });
+            }
+            while (log->counts().lines_lost == 0) {
+                co_await sapwood::yield();
+            }
+            none.reset();
+            log->on_health({});
+            const amqp_channel_close_t close{541, amqp_cstring_bytes("INTERNAL_ERROR"), 0, 0};
+            broker.say(1, AMQP_CHANNEL_CLOSE_METHOD, &close);
+            std::uint64_t durable_then = 0;
+            co_await until([&] {
+                durable_then = to_number(log->counts().durable);
+                return done(broker) > 0;
+            });
+            CHECK(durable_then >= 3);
+            CHECK(at.it->shared().queues[0].duplicates == 1);
+            co_await until([&] { return done(broker) == 2; });
+            co_await at.end();
+            co_await broker.end();
+        });
+    }
 }

@@ -34,6 +34,14 @@ using sapwood::test::url_of;
 
 using texts = std::vector<std::string>;
 
+/// So many messages, at once.
+void bring(fake_broker& broker, int count) {
+    for (int i = 0; i < count; ++i) {
+        put_message(broker, "logs", "x", "");
+    }
+    broker.dispatch_all();
+}
+
 } // namespace
 
 TEST_SUITE("queue_source") {
@@ -57,6 +65,46 @@ TEST_SUITE("queue_source") {
               texts{R"(amqp logs message_id=1] {"level":"error","msg":"paid"})",
                     R"(amqp logs message_id=2] plain\ntext)", R"(amqp logs] {"msg":)"});
         CHECK(has(sapwood::test::contents_of(directory / "app.log"), " error [amqp"));
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("messages that follow one another closely are synced and acknowledged together") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        served at(consuming(broker, directory / "."));
+        co_await at.begin();
+        co_await until([&] { return at.it->shared().queues[0].is_up; });
+        constexpr std::size_t count = 100;
+        for (std::size_t i = 0; i < count; ++i) {
+            bring(broker, 1);
+            co_await sapwood::sleep_for(100us);
+        }
+        co_await until([&] { return done(broker) == count; });
+        CHECK(broker.count(AMQP_BASIC_ACK_METHOD) < count / 3);
+        co_await at.end();
+        co_await broker.end();
+    }
+
+    CO_TEST_CASE("a message that comes alone is acknowledged without waiting for others") {
+        const sapwood::test::temporary_directory directory;
+        fake_broker broker;
+        served at(consuming(broker, directory / "."));
+        co_await at.begin();
+        co_await until([&] { return at.it->shared().queues[0].is_up; });
+        bring(broker, 100);
+        co_await until([&] { return done(broker) == 100; });
+        bring(broker, 1);
+        co_await until([&] { return done(broker) == 101; });
+        for (std::size_t i = 1; i <= 10; ++i) {
+            co_await sapwood::sleep_for(1s);
+            const auto began = sapwood::event_loop::current().now();
+            bring(broker, 1);
+            while (done(broker) < 101 + i) {
+                co_await sapwood::sleep_for(10us);
+            }
+            CHECK(sapwood::event_loop::current().now() - began < 1ms);
+        }
+        co_await at.end();
         co_await broker.end();
     }
 

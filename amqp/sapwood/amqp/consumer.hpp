@@ -36,9 +36,13 @@ class consumer {
     /// connection is lost for good; `cancelled`, and has taken nothing then.
     [[nodiscard]] task<std::optional<delivery>> next();
 
-    /// Appends messages to `out`: waits for the first as next() does, then takes what is there, and
-    /// waits `linger` for more, up to `max`. Never waits for more than the prefetch allows to come.
-    /// How many: 0 is the end.
+    /// Appends messages to `out`, up to `max`: waits for the first as next() does, takes what is
+    /// there, and waits for more, `linger` at most. Does not wait where a message comes alone, so
+    /// long after the last batch that there are none to wait for; for what the prefetch does not
+    /// let come before others are settled; nor on when the connection is lost: all are of one. Half
+    /// of the prefetch for `max` has the broker send the other half while these are dealt with. How
+    /// many: 0 is the end. Throws as next() does, and has taken nothing then; cancelled while it
+    /// waits for more it returns those that it has, and the request meets the next wait.
     [[nodiscard]] task<std::size_t> next_many(std::vector<delivery>& out, std::size_t max,
                                               time_span linger = {});
 
