@@ -93,7 +93,7 @@ std::string write_op::describe() const {
     return fmt::format("write of {} bytes to file descriptor {}", bytes_.size(), fd());
 }
 
-// --- sync, truncate, allocate, stat ---
+// --- sync, write back, truncate, allocate, stat ---
 
 void sync_op::prepare(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_fsync(&sqe, fd(), data_only_ ? IORING_FSYNC_DATASYNC : 0);
@@ -101,6 +101,14 @@ void sync_op::prepare(io_uring_sqe& sqe) noexcept {
 
 std::string sync_op::describe() const {
     return fmt::format("{} of file descriptor {}", data_only_ ? "fdatasync" : "fsync", fd());
+}
+
+void writeback_op::prepare(io_uring_sqe& sqe) noexcept {
+    ::io_uring_prep_sync_file_range(&sqe, fd(), size_, begin_, SYNC_FILE_RANGE_WRITE);
+}
+
+std::string writeback_op::describe() const {
+    return fmt::format("write-back of {} bytes of file descriptor {}", size_, fd());
 }
 
 void truncate_op::prepare(io_uring_sqe& sqe) noexcept {
@@ -180,6 +188,10 @@ detail::sync_op file::sync() noexcept {
 }
 
 detail::allocate_op file::allocate(std::uint64_t begin, std::uint64_t size) noexcept {
+    return {*this, begin, size};
+}
+
+detail::writeback_op file::begin_writeback(std::uint64_t begin, std::uint32_t size) noexcept {
     return {*this, begin, size};
 }
 

@@ -32,6 +32,11 @@ bool changes_names(const io_uring_sqe& sqe) noexcept {
     }
 }
 
+/// Those that may fail, and take what is not on the disk with them.
+bool writes_back(const io_uring_sqe& sqe) noexcept {
+    return sqe.opcode == IORING_OP_FSYNC || sqe.opcode == IORING_OP_SYNC_FILE_RANGE;
+}
+
 bool opens_file(const io_uring_sqe& sqe) noexcept {
     return sqe.opcode == IORING_OP_OPENAT || sqe.opcode == IORING_OP_OPENAT2;
 }
@@ -99,7 +104,7 @@ std::int32_t sim_machine::read_directory(int fd, std::span<std::byte> into) noex
 
 clock::duration sim_machine::duration_of(const io_uring_sqe& sqe) {
     using std::chrono::nanoseconds;
-    const bool is_sync = sqe.opcode == IORING_OP_FSYNC;
+    const bool is_sync = writes_back(sqe);
     const clock::duration usual =
         nanoseconds(is_sync ? chance.between(20'000, 200'000)
                             : chance.between(500, writes_bytes(sqe) ? 40'000 : 8'000));
@@ -143,7 +148,7 @@ std::int32_t sim_machine::fault_of(const io_uring_sqe& sqe, std::uint64_t mark) 
         constexpr int errors[] = {EIO, EMFILE, ENOMEM};
         return -errors[chance.below(opens_file(sqe) ? 3 : 1)];
     }
-    if (sqe.opcode == IORING_OP_FSYNC && chance.one_in(faults.sync_error)) {
+    if (writes_back(sqe) && chance.one_in(faults.sync_error)) {
         ++counts.sync_errors;
         constexpr int errors[] = {EIO, ENOSPC, EDQUOT};
         return files.fail_sync(sqe.fd, -errors[chance.below(3)], chance);
@@ -244,6 +249,8 @@ std::int32_t sim_machine::perform_on(sim_files& on, const io_uring_sqe& sqe, std
         return on.make_symlink(path, sqe.fd, second);
     case IORING_OP_FSYNC:
         return on.sync(sqe.fd, mark);
+    case IORING_OP_SYNC_FILE_RANGE: // what it has written a power cut may keep, as it may anyway
+        return on.opened(sqe.fd) != nullptr ? 0 : -EBADF;
     case IORING_OP_FALLOCATE:
         return on.allocate(sqe.fd, static_cast<int>(sqe.len), static_cast<std::int64_t>(sqe.off),
                            static_cast<std::int64_t>(sqe.addr));

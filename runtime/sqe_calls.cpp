@@ -350,6 +350,7 @@ bool is_performed(std::uint8_t opcode) noexcept {
     case IORING_OP_LINKAT:
     case IORING_OP_SYMLINKAT:
     case IORING_OP_FSYNC:
+    case IORING_OP_SYNC_FILE_RANGE:
     case IORING_OP_FALLOCATE:
     case opcode_ftruncate:
         return true;
@@ -398,6 +399,9 @@ std::int32_t perform(const io_uring_sqe& sqe, bool may_wait_for_a_peer) noexcept
         // A range that the SQE names may be synced as a part of the whole.
         return outcome((sqe.fsync_flags & IORING_FSYNC_DATASYNC) != 0 ? ::fdatasync(sqe.fd)
                                                                       : ::fsync(sqe.fd));
+    case IORING_OP_SYNC_FILE_RANGE:
+        return outcome(::sync_file_range(sqe.fd, static_cast<off64_t>(sqe.off), sqe.len,
+                                         sqe.sync_range_flags));
     case IORING_OP_FALLOCATE:
         return outcome(::fallocate(sqe.fd, static_cast<int>(sqe.len), static_cast<off_t>(sqe.off),
                                    static_cast<off_t>(sqe.addr)));

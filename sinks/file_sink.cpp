@@ -3,6 +3,7 @@
 #include "mistakes.hpp"
 #include "open_log_file.hpp"
 #include "preallocation.hpp"
+#include "write_behind.hpp"
 
 #include <sapwood/crash_file.hpp>
 #include <sapwood/event_loop.hpp>
@@ -101,6 +102,7 @@ task<> file_sink::write(std::span<const char> lines) {
 }
 
 task<> file_sink::write_synced(std::span<const char> lines) {
+    co_await end_writeback();
     require_no_failed_sync();
     co_await write_lines(lines, true);
     // What others have appended meanwhile is before these lines, and not synced with them.
@@ -356,11 +358,37 @@ void file_sink::require_no_failed_sync() const {
     }
 }
 
+task<> file_sink::begin_writeback(std::size_t bytes_min) {
+    if (preallocation_ != nullptr) { // past the page cache
+        co_return;
+    }
+    if (write_behind_ == nullptr) {
+        write_behind_ = std::make_unique<detail::write_behind>();
+    }
+    co_await write_behind_->go_on(file_, size_, bytes_min);
+}
+
+/// Nothing of it is under way any more. What it could not write the next sync need not know of, so
+/// that it is a sync that has failed.
+task<> file_sink::end_writeback() {
+    if (write_behind_ == nullptr) {
+        co_return;
+    }
+    if (const std::error_code why = co_await write_behind_->end()) {
+        note_failed_sync(why);
+    }
+}
+
 task<> file_sink::datasync() {
+    co_await end_writeback();
     require_no_failed_sync();
     const bool has_others = std::exchange(has_others_lines_, false);
+    const std::uint64_t size = size_;
     const auto synced = co_await as_result(file_.datasync());
     if (synced) {
+        if (write_behind_ != nullptr) {
+            write_behind_->skip_to(size);
+        }
         co_return;
     }
     has_others_lines_ = has_others;
@@ -384,6 +412,7 @@ bool file_sink::is_inherited() const noexcept {
 }
 
 task<> file_sink::close() {
+    co_await end_writeback();
     co_await give_space_back();
     std::error_code closed;
     if (is_inherited()) { // the lock is the parent's

@@ -140,6 +140,7 @@ task<log_news> file_sink::change_file(bool is_asked, lsn next) {
             co_await remove_left_in_making();
         }
         fresh.emplace(co_await open_by_name(next));
+        co_await end_writeback();
     } catch (const std::system_error& error) {
         co_return tell_once(error);
     }
@@ -165,10 +166,12 @@ task<log_news> file_sink::change_file(bool is_asked, lsn next) {
 
 /// `fresh` is the file from now on, and the one that was is closed.
 task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
-    return let_go(adopt(fresh), keep_lock);
+    co_await end_writeback();
+    detail::replaced_file old = adopt(fresh);
+    co_await let_go(std::move(old), keep_lock);
 }
 
-/// The first half, which cannot fail.
+/// The first half, which cannot fail. Nothing is under way on the file that was.
 detail::replaced_file file_sink::adopt(file_sink& fresh) noexcept {
     tell_cut();
     if (preallocation_ != nullptr && fresh.news_) { // that it cannot be had in the new one

@@ -82,6 +82,7 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
         co_await fresh.write(first);
         co_await fresh.write(second);
         co_await fresh.datasync();
+        co_await end_writeback();
         co_await make_way(next, std::move(aside));
         // Nothing has the log's name any more: whatever fails now, this file is the log.
         detail::replaced_file old = adopt(fresh);

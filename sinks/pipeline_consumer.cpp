@@ -48,6 +48,7 @@ pipeline::consumer::consumer(file_sink sink, const pipeline_options& options)
       refused_(options.refused),
       give_up_after_(options.give_up_after),
       unsynced_bytes_max_(options.unsynced_bytes_max),
+      writeback_bytes_(options.writeback_bytes),
       segment_bytes_max_(options.segment_bytes_max),
       queue(options.queue_records),
       written(sink.last_lsn()),

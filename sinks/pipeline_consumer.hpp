@@ -161,6 +161,7 @@ class pipeline::consumer final : public stop_listener {
     const when_refused refused_;
     const clock::duration give_up_after_;
     const std::size_t unsynced_bytes_max_;
+    const std::size_t writeback_bytes_;
     const std::uint64_t segment_bytes_max_;
 
   public:

@@ -133,7 +133,10 @@ task<> pipeline::consumer::write_and_sync() {
             co_await write_rest(end, false);
             note_written();
             if (!is_sync_due()) {
-                keep_unsynced();
+                if (!durable_.is_none()) {
+                    co_await sink_.begin_writeback(writeback_bytes_);
+                }
+                keep_unsynced(); // behind all that may fail: it is done once
                 co_return;
             }
             co_await sink_.datasync();

@@ -62,6 +62,7 @@ class open_op;
 class read_op;
 class write_op;
 class sync_op;
+class writeback_op;
 class truncate_op;
 class allocate_op;
 class stat_op;
@@ -121,6 +122,13 @@ class file : public owned_fd {
 
     /// The same, and all that is known of the file: times, owner, permissions (fsync).
     [[nodiscard]] detail::sync_op sync() noexcept;
+
+    /// Has the kernel begin to write `size` bytes from `begin` on to the disk, and does not wait
+    /// until they are there (sync_file_range): a datasync that comes later finds less to do, and
+    /// is wanted all the same. A failure need not show in that datasync: ext4 drops what it finds
+    /// no blocks for, and tells it here only.
+    [[nodiscard]] detail::writeback_op begin_writeback(std::uint64_t begin,
+                                                       std::uint32_t size) noexcept;
 
     /// Cuts or extends the file to `size` bytes.
     [[nodiscard]] detail::truncate_op truncate(std::uint64_t size) noexcept;
@@ -228,6 +236,24 @@ class [[nodiscard]] sync_op final : public fd_op<sync_op, void> {
 
   private:
     bool data_only_;
+};
+
+class [[nodiscard]] writeback_op final : public fd_op<writeback_op, void> {
+  public:
+    writeback_op(file& of, std::uint64_t begin, std::uint32_t size) noexcept
+        : fd_op(of),
+          begin_(begin),
+          size_(size) {}
+
+    void prepare(io_uring_sqe& sqe) noexcept override;
+
+    void convert(std::int32_t) const noexcept {}
+
+    std::string describe() const override;
+
+  private:
+    std::uint64_t begin_;
+    std::uint32_t size_;
 };
 
 class [[nodiscard]] truncate_op final : public fd_op<truncate_op, void> {

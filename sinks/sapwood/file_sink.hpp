@@ -95,6 +95,7 @@ class log_file_settings;
 class opened_log;
 class preallocation;
 class replaced_file;
+class write_behind;
 
 } // namespace detail
 
@@ -153,6 +154,12 @@ class file_sink {
     /// time from then on, until another file takes this one's place: the kernel tells a failure
     /// once, and what it is asked then it cannot know.
     [[nodiscard]] task<> datasync();
+
+    /// For who will sync only later: where `bytes_min` at least were written since the last sync or
+    /// the last call that did so, has the kernel begin to write them to the disk, and does not wait
+    /// for it. Where that fails the next sync throws. From then on close() must be awaited before
+    /// this goes. Throws std::bad_alloc.
+    [[nodiscard]] task<> begin_writeback(std::size_t bytes_min);
 
     /// What others have done to the file, as it is at this moment. That they have cut it is so
     /// until end_cut_line(), whatever was written since: what was not known to be on disk may be
@@ -292,6 +299,7 @@ class file_sink {
     void tell_later(log_news news);
     [[nodiscard]] bool has_grown() const noexcept;
     void note_failed_sync(std::error_code why) noexcept;
+    task<> end_writeback();
     void require_no_failed_sync() const;
     [[nodiscard]] bool is_lengthened() const noexcept;
     task<> begin_line();
@@ -356,6 +364,8 @@ class file_sink {
     bool is_unnamed_ = false;
     /// Null where lines are appended.
     std::unique_ptr<detail::preallocation> preallocation_;
+    /// Null until begin_writeback is first called.
+    std::unique_ptr<detail::write_behind> write_behind_;
     /// For the next follow().
     log_news news_;
     file_sink_counts counts_;

@@ -56,6 +56,10 @@ struct pipeline_options {
     /// fails. With more than this the log is synced before its time.
     std::size_t unsynced_bytes_max = 4u << 20;
 
+    /// Of the same: each time that so much more is written, the kernel begins to write it to the
+    /// disk, and the sync has that much less to wait for.
+    std::size_t writeback_bytes = 1u << 20;
+
     /// A segment that is as long as this is set aside, as `<log>.<lsn>`, and a new one begun; not
     /// where durability is none. Where none can be begun the log goes on in the one that it has,
     /// says so, and tries it again after a second, and at last once a minute. 0: never.

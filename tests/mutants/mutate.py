@@ -44,6 +44,7 @@ SOURCES = [
     "sinks/preallocation.cpp",
     "sinks/random_backoff.cpp",
     "sinks/receipts.cpp",
+    "sinks/write_behind.cpp",
 ]
 
 # What is built, and what must fail: each is run in the build directory, cheap ones first.
@@ -54,6 +55,7 @@ SUITES = [
     "file_log_sink", "file_sink", "file_sink_name", "file_sink_others", "file_sink_recovery",
     "log_door", "log_verifier", "numbered_line", "pipeline", "pipeline_account", "pipeline_disk",
     "pipeline_linger", "preallocated_log", "receipts", "rotating_log_sink", "stream_log_sink",
+    "write_behind",
 ]
 TESTS = [
     ["tests/sim", "--seeds", "300"],

@@ -154,6 +154,21 @@ TEST_SUITE("file") {
         co_await out.close();
     }
 
+    CO_TEST_CASE("a write-back is begun for a part of a file, and for no pipe") {
+        const temporary_directory directory;
+        auto out = co_await file::open(directory / "elm", {.flags = O_RDWR | O_CREAT});
+        co_await out.write_all(std::string(10'000, 'x'));
+        co_await out.begin_writeback(0, 4096);
+        co_await out.begin_writeback(4096, 100'000); // more than it has
+        co_await out.datasync();
+        CHECK(contents_of(directory / "elm").size() == 10'000);
+        pipe_ends ends;
+        const auto [code, message] =
+            co_await failure_of([&] { return ends.write.begin_writeback(0, 1); });
+        CHECK(code.value() == ESPIPE);
+        CHECK(message.starts_with("write-back of 1 bytes of file descriptor "));
+    }
+
     CO_TEST_CASE("truncate cuts and extends, stat tells size, kind and identity") {
         const temporary_directory directory;
         auto out = co_await file::open(directory / "file", {.flags = O_RDWR | O_CREAT});

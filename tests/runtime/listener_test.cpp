@@ -4,9 +4,11 @@
 #include "support/conduit.hpp"
 #include "support/scripted_ring.hpp"
 #include "support/sockets.hpp"
+#include "support/unread_standard_error.hpp"
 
 #include <sapwood/pipe.hpp>
 #include <sapwood/resolve.hpp>
+#include <sapwood/say.hpp>
 #include <sapwood/unix_socket.hpp>
 
 #include <array>
@@ -25,8 +27,9 @@ using sapwood::tcp_stream;
 using sapwood::test::loopback;
 using sapwood::test::settle;
 
-/// Accepts once on a ring that answers with these errors first, and tells what was reported.
-std::vector<std::string> lines_after(std::deque<int> errors) {
+/// Accepts once on a ring that answers with these errors first, and tells what was reported: to
+/// itself, or nothing where it goes to standard error.
+std::vector<std::string> lines_after(std::deque<int> errors, bool asks = true) {
     auto made = std::make_unique<sapwood::test::scripted_ring>();
     auto& ring = *made;
     sapwood::event_loop loop(std::move(made));
@@ -44,7 +47,9 @@ std::vector<std::string> lines_after(std::deque<int> errors) {
     std::vector<std::string> lines;
     auto body = [&]() -> task<> {
         tcp_listener listener(loopback());
-        listener.on_pause([&](std::string_view line) { lines.emplace_back(line); });
+        if (asks) {
+            listener.on_pause([&](std::string_view line) { lines.emplace_back(line); });
+        }
         const auto got = co_await listener.accept();
         CHECK(got.is_open());
     };
@@ -91,6 +96,20 @@ TEST_SUITE("listener") {
             CHECK(shown(lines[0]) == doctest::Contains("every 100 ms"));
             CHECK(shown(lines[1]) == doctest::Contains("goes on"));
         }
+    }
+
+    TEST_CASE("of its lines on standard error it waits for none that nobody takes") {
+        const sapwood::test::unread_standard_error pipe;
+        (void)lines_after({EMFILE}, false);
+        const std::string heard = pipe.read();
+        pipe.fill();
+        (void)lines_after({EMFILE}, false);
+        (void)pipe.read();
+        sapwood::detail::say("next");
+        const std::string more = pipe.read();
+        CHECK(shown(heard) == doctest::Contains("sapwood: accepting on 127.0.0.1:"));
+        CHECK(shown(heard) == doctest::Contains("goes on\n"));
+        CHECK(more == "sapwood: 2 lines were left out here: nobody took them\nsapwood: next\n");
     }
 
     TEST_CASE("other errors of accept are the caller's") {

@@ -152,6 +152,7 @@ pipeline_options options_by(sim_random& chance) {
     options.refused = policies[chance.below(5)];
     options.give_up_after = milliseconds(chance.below(2000));
     options.unsynced_bytes_max = chance.between(1, 4000);
+    options.writeback_bytes = chance.between(1, 300);
     options.segment_bytes_max = chance.one_in(3) ? chance.between(1, 3000) : 0;
     return options;
 }

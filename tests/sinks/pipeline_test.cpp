@@ -4,9 +4,11 @@
 #include "support/co_test.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
+#include "support/unread_standard_error.hpp"
 
 #include <sapwood/frame_pool.hpp>
 #include <sapwood/pipeline.hpp>
+#include <sapwood/say.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
@@ -826,6 +828,24 @@ TEST_SUITE("pipeline") {
             }) ==
             fmt::format("sapwood: cannot write {}: Disk quota exceeded; 2 lines were lost\n", path)
                 .c_str());
+    }
+
+    TEST_CASE("of its lines on standard error it waits for none that nobody takes") {
+        const temporary_directory directory;
+        const auto main = [](std::string path) -> task<> {
+            const sapwood::file_sink_options file{.path = path};
+            pipeline log = co_await pipeline::open(file, verbatim());
+            co_await append(log, "lost");
+        };
+        const auto refuse = [](const io_uring_sqe&) { return std::optional(-EDQUOT); };
+        const sapwood::test::unread_standard_error pipe;
+        pipe.fill();
+        loop_with_writes disk(refuse);
+        disk.run(main(directory / "log"));
+        (void)pipe.read();
+        sapwood::detail::say("next");
+        CHECK(pipe.read() ==
+              "sapwood: 1 lines were left out here: nobody took them\nsapwood: next\n");
     }
 
     CO_TEST_CASE("a record for which there is no memory is lost, counted, and the only one") {

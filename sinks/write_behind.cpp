@@ -1,0 +1,71 @@
+#include "write_behind.hpp"
+
+#include <sapwood/shield.hpp>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace sapwood::detail {
+
+namespace {
+
+/// What one operation may be given, a little more than is ever wanted.
+constexpr std::uint64_t bytes_max = 1u << 30;
+
+task<std::error_code> write_back(file& of, std::uint64_t begin, std::uint32_t size) {
+    co_return (co_await as_result(of.begin_writeback(begin, size))).error();
+}
+
+/// Said before anything was looked at.
+bool is_refusal(std::error_code why) noexcept {
+    return why == std::errc::function_not_supported || why == std::errc::operation_not_supported ||
+           why == std::errc::operation_not_permitted || why == std::errc::invalid_argument;
+}
+
+} // namespace
+
+task<> write_behind::go_on(file& of, std::uint64_t size, std::size_t bytes_min) {
+    begun_ = std::min(begun_, size); // somebody has cut it
+    if (running_ && !running_.done()) {
+        co_return;
+    }
+    co_await take_result();
+    const std::uint64_t bytes = std::min(size - begun_, bytes_max);
+    if (is_refused_ || failure_ || bytes < std::max<std::size_t>(bytes_min, 1)) {
+        co_return;
+    }
+    try {
+        running_ = spawn(write_back(of, begun_, static_cast<std::uint32_t>(bytes)),
+                         {.name = "write-back"});
+    } catch (const std::bad_alloc&) {
+        co_return;
+    }
+    begun_ += bytes;
+}
+
+task<std::error_code> write_behind::end() {
+    co_await take_result();
+    co_return std::exchange(failure_, {});
+}
+
+task<> write_behind::take_result() {
+    if (!running_) {
+        co_return;
+    }
+    const auto shielded = co_await shield();
+    const auto over = std::move(running_);
+    std::error_code why;
+    try {
+        why = co_await over;
+    } catch (const cancelled&) { // with the loop's end, before it had begun
+    }
+    if (is_refusal(why)) {
+        is_refused_ = true;
+    } else if (why && why != std::errc::operation_canceled &&
+               why != std::errc::resource_unavailable_try_again) {
+        failure_ = why;
+    }
+}
+
+} // namespace sapwood::detail

@@ -1,0 +1,234 @@
+// Lines that the kernel is to write back before their sync: what is begun when, and that what comes
+// of it is the sync's.
+#include "support/system_calls.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <sapwood/file_sink.hpp>
+#include <sapwood/pipeline.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <functional>
+#include <liburing.h>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace std::string_view_literals;
+using sapwood::durability;
+using sapwood::file_sink;
+using sapwood::pipeline;
+using sapwood::pipeline_options;
+using sapwood::record;
+using sapwood::task;
+using sapwood::test::contents_of;
+using sapwood::test::loop_with_writes;
+using sapwood::test::perform;
+using sapwood::test::temporary_directory;
+
+/// A disk that tells what it was asked for. Time is virtual.
+class watched_disk {
+  public:
+    watched_disk()
+        : loop_([this](const io_uring_sqe& sqe) {
+              steps += "write ";
+              return perform(sqe);
+          }) {
+        auto usual = loop_.ring().answer;
+        loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
+            if (sqe.opcode == IORING_OP_FSYNC) {
+                steps += "sync ";
+            }
+            if (sqe.opcode != IORING_OP_SYNC_FILE_RANGE) {
+                return usual(sqe);
+            }
+            steps += "back ";
+            ranges.emplace_back(sqe.off, sqe.off + sqe.len);
+            return on_writeback ? on_writeback(sqe) : perform(sqe);
+        };
+    }
+
+    template <class T>
+    T run(task<T> main) {
+        return loop_.run(std::move(main));
+    }
+
+    /// Ends a write-back that has not been answered.
+    void finish(std::int32_t value) {
+        const auto& all = loop_.ring().in_flight();
+        const auto found = std::ranges::find_if(
+            all, [](const auto& sqe) { return sqe.opcode == IORING_OP_SYNC_FILE_RANGE; });
+        REQUIRE(found != all.end());
+        loop_.ring().complete(found->user_data, value);
+    }
+
+    std::function<std::optional<std::int32_t>(const io_uring_sqe&)> on_writeback;
+    std::string steps;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+
+  private:
+    loop_with_writes loop_;
+};
+
+task<pipeline> opened(const std::string& path, durability durable, std::size_t writeback_bytes) {
+    pipeline_options options;
+    options.durable = durable;
+    options.writeback_bytes = writeback_bytes;
+    const sapwood::file_sink_options file{.path = path};
+    pipeline log = co_await pipeline::open(file, options);
+    log.on_loss([](const std::string&) {});
+    co_return log;
+}
+
+/// A batch of its own.
+task<> write(pipeline& log, std::string_view message) {
+    record item(sapwood::level::info, 7, message);
+    co_await log.written(co_await log.append(std::move(item)));
+}
+
+/// Returns when every other task has got as far as it can without time passing or the disk
+/// answering.
+task<> settle() {
+    for (int turn = 0; turn < 5; ++turn) {
+        co_await sapwood::idle(1h);
+    }
+}
+
+task<> note_end(task<> of, bool& is_over) {
+    co_await std::move(of);
+    is_over = true;
+}
+
+std::optional<std::int32_t> never(const io_uring_sqe&) {
+    return std::nullopt;
+}
+
+} // namespace
+
+TEST_SUITE("write_behind") {
+    TEST_CASE("with an interval, what is written is begun to be written back before its sync") {
+        const temporary_directory folder;
+        watched_disk disk;
+        disk.run([](watched_disk& on, std::string path) -> task<> {
+            pipeline log = co_await opened(path, durability::interval(1h), 100);
+            on.steps.clear();
+            co_await write(log, std::string(60, 'a')); // with its head more than a hundred
+            const std::uint64_t first = contents_of(path).size();
+            co_await write(log, "b");
+            co_await write(log, std::string(60, 'c'));
+            const std::uint64_t second = contents_of(path).size();
+            co_await settle();
+            CHECK(on.steps == "write back write write back ");
+            using ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+            CHECK(on.ranges == ranges{{0, first}, {first, second}});
+            co_await log.close();
+            CHECK(on.steps == "write back write write back sync ");
+        }(disk, folder / "log"));
+    }
+
+    TEST_CASE(
+        "without a durability, and where each batch is synced, nothing is written back early") {
+        for (const durability level : {durability::none(), durability::batch()}) {
+            const temporary_directory folder;
+            watched_disk disk;
+            disk.run([](std::string path, durability durable) -> task<> {
+                pipeline log = co_await opened(path, durable, 1);
+                co_await write(log, "one");
+                co_await write(log, "two");
+                co_await log.close();
+            }(folder / "log", level));
+            CHECK(disk.ranges.empty());
+        }
+    }
+
+    TEST_CASE("a write-back that fails is a sync that has failed, whatever the sync would say") {
+        const temporary_directory folder;
+        watched_disk disk;
+        disk.on_writeback = [is_first = true](const io_uring_sqe&) mutable {
+            return std::optional(std::exchange(is_first, false) ? -ENOSPC : 0);
+        };
+        disk.run([](std::string path) -> task<> {
+            pipeline log = co_await opened(path, durability::interval(1h), 1);
+            co_await write(log, "one");
+            co_await write(log, "two");
+            co_await log.close();
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(log.counts().records_durable == 2);
+        }(folder / "log"));
+        CHECK(std::filesystem::exists(folder / "log.0000000000000001"));
+        const std::string all = contents_of(folder / "log");
+        CHECK(all.find(" one\n") != all.npos);
+        CHECK(all.find(" two\n") != all.npos);
+    }
+
+    TEST_CASE("who knows no write-back is asked once, and that is no failure") {
+        for (const int refusal : {EINVAL, ENOSYS, EPERM, EOPNOTSUPP}) {
+            const temporary_directory folder;
+            watched_disk disk;
+            disk.on_writeback = [refusal](const io_uring_sqe&) { return std::optional(-refusal); };
+            disk.run([](std::string path) -> task<> {
+                pipeline log = co_await opened(path, durability::interval(1h), 1);
+                co_await write(log, "one");
+                co_await write(log, "two");
+                co_await write(log, "three");
+                co_await log.close();
+                CHECK(log.counts().segments_begun == 0);
+            }(folder / "log"));
+            CHECK(disk.ranges.size() == 1);
+        }
+    }
+
+    TEST_CASE("one is under way at a time, and a sync comes behind it") {
+        const temporary_directory folder;
+        watched_disk disk;
+        disk.on_writeback = &never;
+        disk.run([](watched_disk& on, std::string path) -> task<> {
+            pipeline log = co_await opened(path, durability::interval(1h), 1);
+            on.steps.clear();
+            co_await write(log, "one");
+            co_await write(log, "two");
+            bool is_closed = false;
+            auto closing = sapwood::spawn(note_end(log.close(), is_closed));
+            co_await settle();
+            CHECK(on.steps == "write back write ");
+            CHECK(!is_closed);
+            on.finish(0);
+            co_await closing;
+            CHECK(on.steps == "write back write sync ");
+        }(disk, folder / "log"));
+    }
+
+    TEST_CASE("a file is let go only when its write-back is over, whose failure is its own") {
+        const temporary_directory folder;
+        watched_disk disk;
+        disk.on_writeback = &never;
+        disk.run([](watched_disk& on, std::string path) -> task<> {
+            const sapwood::file_sink_options options{.path = path};
+            file_sink sink = co_await file_sink::open(options);
+            co_await sink.write("one\n"sv);
+            co_await sink.begin_writeback(1);
+            bool is_rotated = false;
+            auto rotating = sapwood::spawn(note_end(sink.rotate(path + ".1", false), is_rotated));
+            co_await settle();
+            CHECK(!is_rotated);
+            on.finish(-EIO);
+            co_await rotating;
+            co_await sink.write("two\n"sv);
+            co_await sink.datasync();         // of the new one
+            co_await sink.begin_writeback(1); // nothing has come since
+            CHECK(on.ranges.size() == 1);
+            co_await sink.close();
+        }(disk, folder / "log"));
+        CHECK(contents_of(folder / "log") == "two\n");
+    }
+}
