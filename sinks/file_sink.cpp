@@ -71,6 +71,7 @@ task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> 
     }
     detail::opened_log opened = co_await detail::open_log_file(*settings);
     settings->may_be_link = opened.is_link;
+    settings->directory_may_be_link = opened.is_in_link;
     file_sink sink(std::move(opened), std::move(settings));
     if (recovers) {
         co_await sink.recover();
@@ -90,8 +91,10 @@ task<file_sink> file_sink::share(const file_sink& parents, int fd) {
     }
     file same(doubled);
     const file_status status = co_await same.stat();
-    file_sink sink(detail::opened_log(std::move(same), status, parents.settings_->may_be_link),
-                   std::make_unique<detail::log_file_settings>(*parents.settings_));
+    const auto& settings = *parents.settings_;
+    file_sink sink(detail::opened_log(std::move(same), status, settings.may_be_link,
+                                      settings.directory_may_be_link),
+                   std::make_unique<detail::log_file_settings>(settings));
     sink.opener_ = parents.opener_;
     co_return sink;
 }
