@@ -2,6 +2,7 @@
 
 #include "mistakes.hpp"
 #include "open_log_file.hpp"
+#include "parts_kept.hpp"
 #include "preallocation.hpp"
 
 #include <sapwood/crash_file.hpp>
@@ -12,6 +13,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <new>
 #include <string_view>
 #include <unistd.h>
 #include <utility>
@@ -37,7 +39,8 @@ file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file
       size_(opened.size),
       modified_(opened.modified),
       opener_(::getpid()),
-      looked_(event_loop::current().now()) {}
+      looked_(event_loop::current().now()),
+      untold_(std::make_unique<detail::parts_kept>(path())) {}
 
 file_sink::file_sink(file_sink&&) noexcept = default;
 file_sink::~file_sink() = default;
@@ -167,15 +170,32 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
         } catch (const std::exception&) {
             // The next write tries again before it writes, and the next open moves it aside.
         }
-        if (whole > 0 && is_numbered() && is_lengthened()) { // the same of the lines that are kept
-            co_await require_unmixed(lines.first(whole), begin);
+        try {
+            if (whole > 0 && is_numbered() && is_lengthened()) { // the same of lines that are kept
+                co_await require_unmixed(lines.first(whole), begin);
+            }
+            throw write_error(why, fmt::format("cannot write {}", path()), whole);
+        } catch (const std::bad_alloc&) {
+            rethrow_kept(whole);
         }
-        throw write_error(why, fmt::format("cannot write {}", path()), whole);
     }
     if ((synced || is_numbered()) && is_lengthened()) { // before these lines, or behind them
         has_others_lines_ = true;
-        co_await require_unmixed(lines, begin);
+        try {
+            co_await require_unmixed(lines, begin);
+        } catch (const std::bad_alloc&) {
+            rethrow_kept(lines.size());
+        }
     }
+}
+
+/// In place of the std::bad_alloc that is being handled: the file has so much of what was written.
+/// Where somebody else has written to it, and nobody could look where, no sync of it is believed.
+void file_sink::rethrow_kept(std::size_t bytes) {
+    if (is_lengthened()) {
+        note_failed_sync(std::make_error_code(std::errc::device_or_resource_busy));
+    }
+    untold_->rethrow(bytes);
 }
 
 /// While the lines were on their way somebody else has appended: a piece of a line, it may be, and

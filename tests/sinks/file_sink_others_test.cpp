@@ -229,6 +229,59 @@ TEST_SUITE("file_sink_others") {
         CHECK(end_of_write(false, way("his\n"), both) == std::errc::no_space_on_device);
     }
 
+    TEST_CASE("without memory to look for a piece of somebody's, lines are kept and not believed") {
+        for (const bool fails : {false, true}) { // the write itself, behind a whole line
+            bool has_failed = true;
+            for (std::size_t nth = 1; has_failed; ++nth) {
+                CAPTURE(fails);
+                CAPTURE(nth);
+                has_failed = false;
+                spoiled_log log;
+                log.loop.run([](spoiled_log& its, bool is_full, std::size_t failing,
+                                bool& failed) -> task<> {
+                    file_sink sink = co_await opened(its.path, true);
+                    const std::string one = numbered(1, "one");
+                    const std::string lines = one + (is_full ? numbered(2, "two") : "");
+                    std::optional<test::failing_allocations> none;
+                    its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                        if (!is_write(sqe)) {
+                            return perform(sqe);
+                        }
+                        if (contents_of(its.path).empty()) {
+                            append_to(its.path, "half ");
+                            const auto done =
+                                test::perform_some(sqe, static_cast<unsigned>(one.size()));
+                            if (is_full) {
+                                return done;
+                            }
+                            none.emplace(failing);
+                            return done;
+                        }
+                        none.emplace(failing);
+                        return -ENOSPC;
+                    };
+                    std::size_t kept = 0;
+                    bool is_known = false; // that a piece of somebody's is before it
+                    try {
+                        co_await sink.write(lines);
+                    } catch (const write_error& error) {
+                        kept = error.bytes_kept;
+                    } catch (const sync_error&) {
+                        is_known = true;
+                    } catch (const std::bad_alloc&) {
+                        is_known = false;
+                    }
+                    failed = none && none->struck();
+                    none.reset();
+                    its.loop.ring().answer = perform;
+                    CHECK((is_known || kept == one.size()));
+                    CHECK_THROWS_AS(co_await sink.datasync(), sapwood::sync_error);
+                    co_await sink.close();
+                }(log, fails, nth, has_failed));
+            }
+        }
+    }
+
     TEST_CASE("a piece of ours behind which somebody has written is not cut off, and nor is his") {
         const temporary_directory folder;
         const std::string path = folder / "log";
