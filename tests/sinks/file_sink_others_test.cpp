@@ -36,6 +36,7 @@ using test::numbered;
 using test::perform;
 using test::put;
 using test::spoiled_log;
+using test::strings;
 using test::sync_of;
 using test::temporary_directory;
 
@@ -662,6 +663,43 @@ TEST_SUITE("file_sink_others") {
             if (locked >= 0) {
                 ::close(std::exchange(locked, -1));
             }
+        }
+    }
+
+    TEST_CASE("another log that has the name is set aside by its own last number") {
+        struct theirs {
+            std::string text;
+            std::string aside; // its name's ending
+        };
+
+        const std::vector<theirs> all{
+            {numbered(1, "a") + numbered(2, "b") + numbered(3, "c"), "0000000000000004"},
+            {numbered(1, "a"), "0000000000000003-2"}, // behind the segment, as it came later
+            {"no number\n", "0000000000000003-2"},
+            {"", "0000000000000003-2"},
+        };
+        for (const auto& each : all) {
+            CAPTURE(each.aside);
+            spoiled_log log;
+            log.loop.run([](spoiled_log& its, const theirs& other) -> task<> {
+                co_await its.sink->open();
+                co_await put(*its.sink, "one\ntwo\n");
+                int syncs = 0;
+                int renames = 0;
+                its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                    if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                        return -EOPNOTSUPP;
+                    }
+                    if (is_rename(sqe) && ++renames == 2) {
+                        fill(its.path, other.text);
+                    }
+                    return is_sync(sqe) && ++syncs == 1 ? std::optional(-EIO) : perform(sqe);
+                };
+                co_await its.sink->write(std::string_view("three\n"));
+                co_await its.sink->close();
+            }(log, each));
+            CHECK(log.lines() == strings{"3 three"});
+            CHECK(contents_of(log.path + "." + each.aside) == each.text);
         }
     }
 
