@@ -244,7 +244,6 @@ task<> file_sink::take_name() {
         if (failure == std::errc::no_such_file_or_directory) {
             // Somebody has removed it, or given it a name of his: another one must be begun.
             is_unnamed_ = false;
-            segment_begin_ = lsn::none;
             look_soon();
         }
         if (failure) {

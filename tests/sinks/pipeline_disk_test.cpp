@@ -586,6 +586,22 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("with an interval, too, what is on disk is kept no longer, and nothing is due then") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(10ms);
+            options.give_up_after = 1s;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "one"));
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(is_marked(in / "log", 1)); // what is above it was on disk
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EIO); };
+            the_disk.on_sync = the_disk.on_write;
+            CHECK_NOTHROW(co_await log.close()); // there is nothing to be written or synced
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one", "2 two"});
+        });
+    }
+
     TEST_CASE("a segment that is long enough is set aside, and the numbers go on") {
         on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
             pipeline_options options = durable();
