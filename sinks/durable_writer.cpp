@@ -1,7 +1,5 @@
 #include "durable_writer.hpp"
 
-#include "parts_kept.hpp"
-
 #include <sapwood/assert.hpp>
 #include <sapwood/crc32c.hpp>
 #include <sapwood/event_loop.hpp>
@@ -64,6 +62,7 @@ durable_writer::durable_writer(file_sink& file, crash_file& crash,
       is_numbered_(options.numbers()),
       unsynced_bytes_max_(std::min(options.unsynced_bytes_max, unsynced_bytes_synced)),
       heads_(file.last_lsn() + 1),
+      untold_(file.path()),
       durable_last_(file.last_lsn()) {
     SAPWOOD_ASSERT(!file.is_preallocated(), "a log file whose end may be in doubt");
     next_.store(to_number(heads_.next()), std::memory_order_relaxed);
@@ -266,17 +265,27 @@ task<> durable_writer::write_part(std::span<const char> lines) {
     const batch_part in_flight(*this, lines);
     try {
         co_await attempt();
-    } catch (const std::system_error& error) {
-        keep_saved_text();
-        const std::size_t kept = count_lines(std::string_view(text_).substr(0, kept_));
-        throw write_error(error.code(), what_of(error),
-                          end_of_lines({lines.data(), lines.size()}, kept));
-    } catch (const std::bad_alloc&) {
-        keep_saved_text();
-        if (kept_ < text_.size()) {
+    } catch (const std::exception&) {
+        rethrow_kept(lines);
+    }
+}
+
+/// The exception that is being handled, with how much of `lines` is in the file, whatever there is
+/// no memory for. Returns where all of it is: sync_at() says that it is not on disk.
+void durable_writer::rethrow_kept(std::span<const char> lines) {
+    keep_saved_text();
+    const std::size_t count = count_lines(std::string_view(text_).substr(0, kept_));
+    const std::size_t kept = end_of_lines({lines.data(), lines.size()}, count);
+    try {
+        try {
             throw;
+        } catch (const std::system_error& error) {
+            throw write_error(error.code(), what_of(error), kept);
         }
-        // A handler has written them; and sync_at() says that they are not on disk.
+    } catch (const std::bad_alloc&) {
+        if (kept < lines.size()) {
+            untold_.rethrow(kept);
+        }
     }
 }
 

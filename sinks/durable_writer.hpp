@@ -8,6 +8,8 @@
 // open would.
 #pragma once
 
+#include "parts_kept.hpp"
+
 #include <sapwood/clock.hpp>
 #include <sapwood/crash_file.hpp>
 #include <sapwood/durability.hpp>
@@ -98,6 +100,7 @@ class durable_writer {
     class batch_in_parts;
     [[nodiscard]] std::size_t fitting_in_text(std::string_view lines) const noexcept;
     task<> write_part(std::span<const char> lines);
+    void rethrow_kept(std::span<const char> lines);
     void number(std::span<const char> lines);
     task<> attempt();
     task<> write_and_sync();
@@ -132,6 +135,8 @@ class durable_writer {
 
     line_head heads_;
     bool is_child_ = false;
+    /// What a write throws that there is no memory to tell of.
+    const parts_kept untold_;
     /// The lines of this write, as they will stand in the file, and how much of them it has.
     std::string text_;
     std::size_t kept_ = 0;

@@ -277,17 +277,17 @@ task<> durable_writer::begin_segment() {
     is_poisoned_ = false;
     is_changed_in_crash_ = is_taken_over();
     require_alone_with_text();
-    if (!failure && has_lost_lines(file_.look_at_end())) {
-        failure = std::make_exception_ptr(std::system_error(
-            std::make_error_code(std::errc::device_or_resource_busy),
-            fmt::format("somebody has cut or removed {} as it was begun", file_.path())));
-    }
-    if (failure) {
+    if (failure || has_lost_lines(file_.look_at_end())) {
         // The lines are in the new file, which has yet to get its name, or come once more.
         unsynced_.append(text_);
         keep(text_.size());
         sync_at_ = clock::time_point::min();
-        std::rethrow_exception(failure);
+        if (failure) {
+            std::rethrow_exception(failure);
+        }
+        throw std::system_error(
+            std::make_error_code(std::errc::device_or_resource_busy),
+            fmt::format("somebody has cut or removed {} as it was begun", file_.path()));
     }
     keep(text_.size());
     note_durable();

@@ -2,6 +2,7 @@
 
 #include "mistakes.hpp"
 #include "open_log_file.hpp"
+#include "parts_kept.hpp"
 #include "preallocation.hpp"
 #include "write_behind.hpp"
 
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <new>
 #include <string_view>
 #include <unistd.h>
 #include <utility>
@@ -38,7 +40,8 @@ file_sink::file_sink(detail::opened_log opened, std::unique_ptr<detail::log_file
       size_(opened.size),
       modified_(opened.modified),
       opener_(::getpid()),
-      looked_(event_loop::current().now()) {}
+      looked_(event_loop::current().now()),
+      untold_(std::make_unique<detail::parts_kept>(path())) {}
 
 file_sink::file_sink(file_sink&&) noexcept = default;
 file_sink::~file_sink() = default;
@@ -72,6 +75,7 @@ task<file_sink> file_sink::open_with(std::unique_ptr<detail::log_file_settings> 
     }
     detail::opened_log opened = co_await detail::open_log_file(*settings);
     settings->may_be_link = opened.is_link;
+    settings->directory_may_be_link = opened.is_in_link;
     file_sink sink(std::move(opened), std::move(settings));
     if (recovers) {
         co_await sink.recover();
@@ -91,8 +95,10 @@ task<file_sink> file_sink::share(const file_sink& parents, int fd) {
     }
     file same(doubled);
     const file_status status = co_await same.stat();
-    file_sink sink(detail::opened_log(std::move(same), status, parents.settings_->may_be_link),
-                   std::make_unique<detail::log_file_settings>(*parents.settings_));
+    const auto& settings = *parents.settings_;
+    file_sink sink(detail::opened_log(std::move(same), status, settings.may_be_link,
+                                      settings.directory_may_be_link),
+                   std::make_unique<detail::log_file_settings>(settings));
     sink.opener_ = parents.opener_;
     co_return sink;
 }
@@ -166,15 +172,32 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
         } catch (const std::exception&) {
             // The next write tries again before it writes, and the next open moves it aside.
         }
-        if (whole > 0 && is_numbered() && is_lengthened()) { // the same of the lines that are kept
-            co_await require_unmixed(lines.first(whole), begin);
+        try {
+            if (whole > 0 && is_numbered() && is_lengthened()) { // the same of lines that are kept
+                co_await require_unmixed(lines.first(whole), begin);
+            }
+            throw write_error(why, fmt::format("cannot write {}", path()), whole);
+        } catch (const std::bad_alloc&) {
+            rethrow_kept(whole);
         }
-        throw write_error(why, fmt::format("cannot write {}", path()), whole);
     }
     if ((synced || is_numbered()) && is_lengthened()) { // before these lines, or behind them
         has_others_lines_ = true;
-        co_await require_unmixed(lines, begin);
+        try {
+            co_await require_unmixed(lines, begin);
+        } catch (const std::bad_alloc&) {
+            rethrow_kept(lines.size());
+        }
     }
+}
+
+/// In place of the std::bad_alloc that is being handled: the file has so much of what was written.
+/// Where somebody else has written to it, and nobody could look where, no sync of it is believed.
+void file_sink::rethrow_kept(std::size_t bytes) {
+    if (is_lengthened()) {
+        note_failed_sync(std::make_error_code(std::errc::device_or_resource_busy));
+    }
+    untold_->rethrow(bytes);
 }
 
 /// While the lines were on their way somebody else has appended: a piece of a line, it may be, and

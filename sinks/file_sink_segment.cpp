@@ -49,6 +49,18 @@ task<std::optional<detail::opened_log>> open_made(detail::log_file_settings& set
     co_return made;
 }
 
+/// The number behind the last one in a file of others, who may have numbered its lines, too: from
+/// the number in its name on it would count for nothing.
+task<lsn> number_behind(file& other, std::uint64_t size) {
+    lsn last = lsn::none;
+    try {
+        const detail::log_tail tail = co_await detail::read_log_tail(other, size);
+        last = tail.last;
+    } catch (const std::system_error&) { // what cannot be read has no numbers either
+    }
+    co_return last + 1;
+}
+
 task<> remove_if_there(std::string path) {
     const auto removed = co_await as_result(remove_file(path));
     if (!removed && removed.error() != std::errc::no_such_file_or_directory) {
@@ -182,12 +194,13 @@ task<> file_sink::set_anothers_aside(lsn next) {
     if (!why.empty()) {
         detail::throw_errno(EBUSY, fmt::format("cannot give {} its name back: {}", path(), why));
     }
-    const auto locked = detail::file_identity::of(co_await other->stat());
+    const file_status locked = co_await other->stat();
     const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
-    if (!named || detail::file_identity::of(*named) != locked) {
+    if (!named || detail::file_identity::of(*named) != detail::file_identity::of(locked)) {
         co_return; // it is another one by now
     }
-    const std::string aside = co_await set_aside(next);
+    const lsn behind = co_await number_behind(*other, locked.size);
+    const std::string aside = co_await set_aside(std::max(next, behind));
     (void)co_await detail::unlock_and_close(*other);
     tell_later(news_of_moved(path(), aside));
 }
@@ -232,7 +245,6 @@ task<> file_sink::take_name() {
         if (failure == std::errc::no_such_file_or_directory) {
             // Somebody has removed it, or given it a name of his: another one must be begun.
             is_unnamed_ = false;
-            segment_begin_ = lsn::none;
             look_soon();
         }
         if (failure) {

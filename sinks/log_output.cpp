@@ -281,6 +281,21 @@ void log_output::begin_work() noexcept {
     write_began_ = clock::now();
     looked_ = event_loop::current().now();
     waited_ = {};
+    has_sink_ = true;
+}
+
+/// For other threads: how it stands now, where failure_ is set for the reason `why`.
+void log_output::end_work(std::string_view why) noexcept {
+    has_sink_ = false;
+    if (failure_) {
+        health_.degrade(failure_, why);
+    } else {
+        health_.heal();
+    }
+}
+
+void log_output::note_stuck() noexcept {
+    health_.degrade(std::make_error_code(std::errc::timed_out), "it does not answer");
 }
 
 void log_output::ask(log_sink_requests what) noexcept {
@@ -344,6 +359,7 @@ void log_output_counts::note_write(clock::duration took) noexcept {
 }
 
 log_output_stats log_output::stats() const {
+    log_health health = health_.now();
     log_output_stats made{
         .sink = description_,
         .written = counts_.lines_written,
@@ -353,7 +369,8 @@ log_output_stats log_output::stats() const {
         .notes = counts_.notes,
         .bytes_written = counts_.bytes_written,
         .failures = counts_.failures,
-        .is_failing = counts_.is_failing != 0,
+        .is_failing = health.is_degraded(),
+        .health = std::move(health),
         .write_times = {},
     };
     for (std::size_t i = 0; i < counts_.write_times.size(); ++i) {

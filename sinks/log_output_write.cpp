@@ -141,7 +141,7 @@ task<> log_output::sync(event& progress) {
     }
     is_tending_ = false;
     failure_ = failure;
-    counts_.is_failing.set(failure_ ? 1 : 0);
+    end_work(why.view());
     if (!failure_) {
         sync_retry_after_ = {};
         sync_retry_at_ = clock::time_point::min();
@@ -200,7 +200,7 @@ task<> log_output::write_batch(event& progress, log_visits& visits) {
 
 void log_output::end_write(std::size_t written, std::string_view why) noexcept {
     counts_.note_write(clock::now() - write_began_);
-    counts_.is_failing.set(failure_ ? 1 : 0);
+    end_work(why);
     // What a signal handler has written meanwhile does not come again.
     const std::size_t saved = writing().is_saved ? writing().size() : writing().saved;
     note_written(failure_ ? std::max(written, saved) : written);
@@ -247,14 +247,22 @@ task<> log_output::tend(log_visits& visits) {
             put_first(news);
         }
     } catch (const std::bad_alloc&) {
-        is_tending_ = false;
+        end_tending();
         asked_.reopen |= asked.reopen;
         asked_.rotate |= asked.rotate;
         throw; // it is asked again
     } catch (...) {
         tell("{}: {}", description_, failure_words::of_current().view());
     }
+    end_tending();
+}
+
+void log_output::end_tending() noexcept {
     is_tending_ = false;
+    has_sink_ = false;
+    if (!failure_) {
+        health_.heal();
+    }
 }
 
 /// What the sink tells stands before what is written next.

@@ -130,6 +130,23 @@ class page {
 
 } // namespace
 
+log_health log_stats::health() const {
+    log_health all;
+    for (const log_output_stats& each : outputs) {
+        if (!each.health.is_degraded()) {
+            continue;
+        }
+        if (!all.is_degraded()) {
+            all.is = log_health::state::degraded;
+            all.reason = each.health.reason;
+        } else {
+            all.text += "; ";
+        }
+        all.text += fmt::format("{}: {}", each.sink, each.health.text);
+    }
+    return all;
+}
+
 void write_metrics(std::string& to, std::span<const log_stats> logs) {
     page all(to, logs);
     all.of_logs("records_accepted_total", "counter", "Records that threads have logged.",
@@ -169,7 +186,7 @@ void write_metrics(std::string& to, std::span<const log_stats> logs) {
                    [](output one) { return one.in_flight; });
     all.of_outputs("output_failures_total", "counter", "Writes that failed.",
                    [](output one) { return one.failures; });
-    all.of_outputs("output_failing", "gauge", "1 where the last write failed.",
+    all.of_outputs("output_failing", "gauge", "1 where the sink fails or does not answer.",
                    [](output one) { return one.is_failing ? 1 : 0; });
     all.write_times();
 }

@@ -406,6 +406,10 @@ log_stats logger::stats() const {
     return core_->owner->stats();
 }
 
+log_health logger::health() const {
+    return stats().health();
+}
+
 void logger::dump_recent() const {
     core_->backend->dump_recent();
 }

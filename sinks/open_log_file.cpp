@@ -186,13 +186,41 @@ task<> give_to_group(const file& log, const log_file_settings& settings) {
     }
 }
 
-/// Opens the name itself. Of a numbered log in its directory, out of which no link and no race
-/// leads.
-task<result<file>> open_in_place(const log_file_settings& settings, int flags) {
+/// Opens the directory of a log that has segments. Where it was none when the log began, but is one
+/// now, a link there is not followed: somebody has planted it.
+task<directory> open_directory_of(const log_file_settings& settings, bool& is_link) {
+    const std::string folder = directory_of(settings.path);
+    const auto end = folder.find_last_not_of('/'); // a slash behind a link has it followed
+    const std::string name = end == std::string::npos ? "/" : folder.substr(0, end + 1);
+    result<file> opened =
+        co_await as_result(file::open(name, {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW}));
+    is_link = opened.error() == std::errc::too_many_symbolic_link_levels ||
+              opened.error() == std::errc::not_a_directory;
+    if (is_link) {
+        opened = co_await as_result(file::open(name, {.flags = O_RDONLY | O_DIRECTORY}));
+    }
+    if (opened.error() == std::errc::operation_canceled) {
+        throw cancelled{};
+    }
+    if (!opened) {
+        throw std::system_error(opened.error(), fmt::format("cannot open {}", name));
+    }
+    if (is_link && !settings.directory_may_be_link) {
+        throw_errno(ELOOP, fmt::format("cannot open {} as a log: its directory has become a "
+                                       "symbolic link, which is not followed; name the directory "
+                                       "itself, or begin the log anew",
+                                       settings.path));
+    }
+    co_return directory(opened->release());
+}
+
+/// Opens the name itself. Of a log that has segments in its directory, out of which no link and no
+/// race leads.
+task<result<file>> open_in_place(const log_file_settings& settings, int flags, bool& through_link) {
     const std::string& path = settings.path;
-    if (settings.numbered) {
+    if (settings.has_segments) {
         const auto slash = path.rfind('/');
-        directory folder = co_await directory::open(directory_of(path));
+        directory folder = co_await open_directory_of(settings, through_link);
         const open_at_options options{
             .flags = flags, .mode = settings.mode, .beneath = true, .no_symlinks = true};
         result<file> opened = co_await as_result(folder.open_file(path.substr(slash + 1), options));
@@ -210,8 +238,9 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     const std::string& path = settings.path;
     bool is_new = settings.must_be_new;
     bool is_link = false;
+    bool is_in_link = false;
     const int first_flags = flags_always | (is_new ? O_CREAT | O_EXCL : O_NOFOLLOW);
-    result<file> found = co_await open_in_place(settings, first_flags);
+    result<file> found = co_await open_in_place(settings, first_flags, is_in_link);
     if (!found && found.error() == std::errc::too_many_symbolic_link_levels) {
         if (!settings.may_be_link) {
             throw_errno(ELOOP, fmt::format("cannot open {} as a log: it is a symbolic link, which "
@@ -224,7 +253,7 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     } else if (!found && found.error() == std::errc::no_such_file_or_directory &&
                !settings.must_exist) {
         is_new = true;
-        found = co_await open_in_place(settings, flags_always | O_CREAT | O_EXCL);
+        found = co_await open_in_place(settings, flags_always | O_CREAT | O_EXCL, is_in_link);
         if (!found && found.error() == std::errc::file_exists) {
             co_return std::nullopt;
         }
@@ -250,7 +279,7 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     if (!named || file_identity::of(*named) != file_identity::of(status)) {
         co_return std::nullopt;
     }
-    co_return opened_log(std::move(log), *named, is_link);
+    co_return opened_log(std::move(log), *named, is_link, is_in_link);
 }
 
 } // namespace

@@ -43,13 +43,15 @@ class log_file_settings {
     mode_t directory_mode = 0700;
     /// The path may lead to the file by a symbolic link at its end.
     bool may_be_link = true;
+    /// The same of the directory of a log that has segments.
+    bool directory_may_be_link = true;
     /// Somebody else holds the lock for us: the process that we were forked from.
     bool shares_lock = false;
     /// It must not be there yet.
     bool must_be_new = false;
     /// It must be there.
     bool must_exist = false;
-    /// See file_sink_options.
+    /// See file_sink_options. What is numbered has segments.
     bool numbered = false;
     bool has_segments = false;
     std::size_t preallocated_bytes = 0;
@@ -59,18 +61,22 @@ class log_file_settings {
 
 class opened_log {
   public:
-    opened_log(file its_descriptor, const file_status& its_status, bool found_by_link) noexcept
+    opened_log(file its_descriptor, const file_status& its_status, bool found_by_link,
+               bool found_in_link) noexcept
         : descriptor(std::move(its_descriptor)),
           identity(file_identity::of(its_status)),
           size(its_status.size),
           modified(its_status.modified),
-          is_link(found_by_link) {}
+          is_link(found_by_link),
+          is_in_link(found_in_link) {}
 
     file descriptor;
     file_identity identity;
     std::uint64_t size;
     std::chrono::system_clock::time_point modified;
     bool is_link;
+    /// Its directory is one, of a log that has segments.
+    bool is_in_link;
 };
 
 /// Throws std::system_error, with the path and what is wrong with it.

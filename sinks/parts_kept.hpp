@@ -1,5 +1,5 @@
-// How much of a batch that is written in parts is kept: told, without memory, too, by an error that
-// is made before the first part. One coroutine.
+// How much of a batch is kept that was written in part: told, without memory, too, by an error that
+// is made before. One coroutine.
 #pragma once
 
 #include <sapwood/file_sink.hpp>
@@ -37,6 +37,12 @@ class parts_kept {
             throw;
         }
         std::rethrow_exception(failure_);
+    }
+
+    /// The same, of a batch of which so much is kept, whatever was kept of others.
+    [[noreturn]] void rethrow(std::size_t kept) const {
+        error_->bytes_kept = kept;
+        rethrow();
     }
 
   private:

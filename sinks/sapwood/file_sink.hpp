@@ -93,6 +93,7 @@ namespace detail {
 class crash_file;
 class log_file_settings;
 class opened_log;
+class parts_kept;
 class preallocation;
 class replaced_file;
 class write_behind;
@@ -146,8 +147,9 @@ class file_sink {
 
     /// Appends `lines`, which end with a newline, and returns when the kernel has them all: they
     /// survive this process. Throws write_error; of a numbered log sync_error, where somebody else
-    /// has written in the midst of them. Not cancelled half-way: a request to stop is delivered at
-    /// the caller's next wait.
+    /// has written in the midst of them. Where there is no memory to tell why, and lines were kept,
+    /// a write_error with not_enough_memory tells how many; std::bad_alloc, and none were. Not
+    /// cancelled half-way: a request to stop is delivered at the caller's next wait.
     [[nodiscard]] task<> write(std::span<const char> lines);
 
     /// Returns when everything written survives the machine. Throws sync_error, and does so each
@@ -306,6 +308,7 @@ class file_sink {
     task<> end_last_line();
     task<std::vector<lsn>> numbers_at_end(lsn first);
     task<> require_unmixed(std::span<const char> lines, std::uint64_t begin);
+    [[noreturn]] void rethrow_kept(std::size_t bytes);
     task<> cut_off_partial_line();
     task<> cut_to(std::uint64_t end);
     task<log_news> look(bool is_asked, lsn next);
@@ -369,6 +372,8 @@ class file_sink {
     /// For the next follow().
     log_news news_;
     file_sink_counts counts_;
+    /// What a write throws that there is no memory to tell of.
+    std::unique_ptr<detail::parts_kept> untold_;
     detail::crash_file* notes_ = nullptr;
 };
 

@@ -10,8 +10,8 @@ namespace sapwood {
 struct log_health {
     enum class state : std::uint8_t {
         healthy,
-        /// The disk refuses records or does not answer: they are kept in memory, and not
-        /// acknowledged. It is tried again by itself.
+        /// The disk, or what else a log goes to, refuses records or does not answer: they are kept
+        /// in memory, and not acknowledged. It is tried again by itself.
         degraded,
     };
 

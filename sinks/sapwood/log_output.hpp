@@ -12,6 +12,7 @@
 #include <sapwood/log_stats.hpp>
 #include <sapwood/log_visits.hpp>
 #include <sapwood/recent_lines.hpp>
+#include <sapwood/shared_health.hpp>
 #include <sapwood/task.hpp>
 
 #include <algorithm>
@@ -67,7 +68,6 @@ struct log_output_counts {
     log_counter lines_held_back;
     log_counter notes;
     log_counter failures;
-    log_counter is_failing;
     std::array<log_counter, log_write_times::bounds.size() + 1> write_times;
     log_counter write_ns_sum;
     log_counter write_ns_max;
@@ -204,6 +204,9 @@ class log_output final : private log_restraint::teller {
     void look(clock::time_point now) noexcept {
         waited_ += std::min(std::max(now - looked_, clock::duration::zero()), look_after());
         looked_ = now;
+        if (has_sink_ && waited_ > stuck_after_) [[unlikely]] {
+            note_stuck();
+        }
     }
 
     /// The end of time where nothing is under way, or it is known to be stuck.
@@ -304,6 +307,8 @@ class log_output final : private log_restraint::teller {
     bool render(const log_record& record) noexcept;
 
     void begin_work() noexcept;
+    void end_work(std::string_view why) noexcept;
+    void note_stuck() noexcept;
 
     [[nodiscard]] bool has_no_room() const noexcept { return full() && is_failing(); }
 
@@ -320,6 +325,7 @@ class log_output final : private log_restraint::teller {
     void end_write(std::size_t written, std::string_view why) noexcept;
     void give_batches_up(std::string_view why) noexcept;
     [[nodiscard]] task<> tend(log_visits& visits);
+    void end_tending() noexcept;
     void put_first(const log_news& news) noexcept;
     void tell_summary() const noexcept;
 
@@ -360,6 +366,8 @@ class log_output final : private log_restraint::teller {
     clock::time_point write_began_{};
     clock::time_point looked_{};
     clock::duration waited_{};
+    /// The sink is at work, or about to be.
+    bool has_sink_ = false;
     std::array<std::uint64_t, static_cast<std::size_t>(log_loss::count)> lost_untold_{};
     /// Those of them that lines which were lost said are missing.
     std::uint64_t missing_untold_ = 0;
@@ -368,6 +376,7 @@ class log_output final : private log_restraint::teller {
     event work_;
     event stop_;
     log_output_counts counts_;
+    shared_health health_;
 };
 
 } // namespace detail

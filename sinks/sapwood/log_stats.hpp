@@ -6,6 +6,8 @@
 //                                   = written + unwanted + held_back + lost + in_flight
 #pragma once
 
+#include <sapwood/log_health.hpp>
+
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -63,8 +65,10 @@ struct log_output_stats {
     std::uint64_t bytes_written = 0;
     /// Writes that failed, each try.
     std::uint64_t failures = 0;
-    /// The last write failed.
+    /// Its last write or sync failed, or the sink does not answer.
     bool is_failing = false;
+    /// The same, and why: as the sink says it, without its name.
+    log_health health;
     log_write_times write_times;
 };
 
@@ -107,6 +111,10 @@ struct log_stats {
     std::uint64_t wake_ups = 0;
 
     std::vector<log_output_stats> outputs;
+
+    /// Degraded where an output is: its reason, that of the first one where there are several, and
+    /// a text that names each. Throws std::bad_alloc.
+    [[nodiscard]] log_health health() const;
 
     [[nodiscard]] std::uint64_t dropped() const noexcept {
         return dropped_ring_full + dropped_made_room + dropped_below_level + dropped_no_memory +

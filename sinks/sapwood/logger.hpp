@@ -329,6 +329,12 @@ class logger {
     /// page of them. Throws std::bad_alloc.
     [[nodiscard]] log_stats stats() const;
 
+    /// Whether all outputs take what they are given at once, and where one does not, which, and
+    /// why: its last write or sync failed, or it does not answer for
+    /// log_output_options::stuck_after. It is tried again by itself, and healthy when that
+    /// succeeds. At any time, on any thread, as stats(). Throws std::bad_alloc.
+    [[nodiscard]] log_health health() const;
+
     // --- files: any thread, and signal handlers ---
 
     /// Has the sinks open anew what somebody has renamed or removed, which they also notice

@@ -222,6 +222,111 @@ TEST_SUITE("durable_writer_disk") {
         }(log));
     }
 
+    TEST_CASE("what a failed write has kept comes once, whatever there is no memory to tell") {
+        const auto play = [](bool is_numbered, durability level, std::size_t nth) {
+            bool has_failed = false;
+            spoiled_log log(is_numbered, level);
+            log.loop.run(
+                [](spoiled_log& its, bool numbers, std::size_t failing, bool& failed) -> task<> {
+                    co_await its.sink->open();
+                    const auto some = static_cast<unsigned>((numbers ? bytes_of("one") : 4) + 3);
+                    std::optional<test::failing_allocations> none;
+                    int writes = 0;
+                    its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                        if (!is_write(sqe) || ++writes > 2) {
+                            return perform(sqe);
+                        }
+                        if (writes == 1) {
+                            return test::perform_some(sqe, some);
+                        }
+                        none.emplace(failing);
+                        return -ENOSPC;
+                    };
+                    const std::string_view lines = "one\ntwo\n";
+                    std::size_t kept = 0;
+                    try {
+                        co_await its.sink->write(lines);
+                    } catch (const write_error& error) {
+                        kept = error.bytes_kept;
+                    } catch (const std::bad_alloc&) {
+                    }
+                    failed = none && none->struck();
+                    none.reset();
+                    its.loop.ring().answer = perform;
+                    CHECK(kept == 4);
+                    co_await its.sink->write(lines.substr(kept));
+                    co_await its.sink->close();
+                }(log, is_numbered, nth, has_failed));
+            CHECK(test::files_like(log.path).empty());
+            if (is_numbered) {
+                CHECK(log.lines() == strings{"1 one", "2 two"});
+            } else {
+                CHECK(contents_of(log.path) == "one\ntwo\n");
+            }
+            return has_failed;
+        };
+        for (const durability level :
+             {durability::none(), durability::batch(), durability::interval(1h)}) {
+            for (const bool is_numbered : {false, true}) {
+                CAPTURE(is_numbered);
+                CAPTURE(level.is_none());
+                CAPTURE(level.is_batch());
+                bool has_failed = !(is_numbered && level.is_none());
+                for (std::size_t nth = 1; has_failed; ++nth) {
+                    CAPTURE(nth);
+                    has_failed = play(is_numbered, level, nth);
+                }
+            }
+        }
+    }
+
+    TEST_CASE("of a segment that somebody cuts as it is begun, and there is no memory to tell it, "
+              "no line "
+              "is taken for another") {
+        bool has_failed = true;
+        for (std::size_t nth = 1; has_failed; ++nth) {
+            CAPTURE(nth);
+            has_failed = false;
+            spoiled_log log;
+            log.loop.run([](spoiled_log& its, std::size_t failing, bool& failed) -> task<> {
+                co_await its.sink->open();
+                std::optional<test::failing_allocations> none;
+                int syncs = 0;
+                int renames = 0;
+                its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                    if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                        return -EOPNOTSUPP;
+                    }
+                    if (is_sync(sqe) && ++syncs == 1) {
+                        return -EIO;
+                    }
+                    const auto done = perform(sqe);
+                    if (is_rename(sqe) && ++renames == 2) { // it has the log's name
+                        std::filesystem::resize_file(its.path, bytes_of("one"));
+                        none.emplace(failing);
+                    }
+                    return done;
+                };
+                const std::string_view lines = "one\ntwo\n";
+                std::size_t kept = lines.size();
+                try {
+                    co_await its.sink->write(lines);
+                } catch (const write_error& error) {
+                    kept = error.bytes_kept;
+                } catch (const std::bad_alloc&) {
+                    kept = 0;
+                }
+                failed = none && none->struck();
+                none.reset();
+                co_await its.sink->write("news\n" + std::string(lines.substr(kept)));
+                co_await its.sink->sync();
+                co_await its.sink->close();
+            }(log, nth, has_failed));
+            CHECK(log.lines() == strings{"1 one", "2 two", "3 news"});
+            CHECK(log.is_whole());
+        }
+    }
+
     TEST_CASE("a failed sync that there was no memory to tell is not believed the next time") {
         for (const bool is_numbered : {true, false}) {
             for (const durability level : {durability::batch(), durability::interval(1h)}) {

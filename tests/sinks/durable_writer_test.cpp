@@ -296,10 +296,14 @@ TEST_SUITE("durable_writer") {
             world.add({.to = 500ms, .error = ENOSPC, .bytes_left = 40});
             log.info("two");
             log.info("three");
+            CHECK(!log.health().is_degraded());
             CHECK(co_await outcome_of_durable(log));
             CHECK(log.stats().outputs[0].is_failing);
+            CHECK(log.health().reason == std::errc::no_space_on_device);
+            CHECK(log.health().text == "log file /log: cannot write /log: No space left on device");
             co_await sleep_for(3s);
             CHECK(!log.stats().outputs[0].is_failing);
+            CHECK(!log.health().is_degraded());
             CHECK(lines_in(world.durable_contents(path)) == strings{"1 one", "2 two", "3 three"});
             co_await log.durable();
         });

@@ -2,6 +2,7 @@
 // somebody else still writes the file.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
+#include "support/numbered_lines.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -169,25 +170,124 @@ TEST_SUITE("file_sink_name") {
         co_await sink.close();
     }
 
-    TEST_CASE("a numbered log is opened beneath its directory, and through no link") {
-        const temporary_directory folder;
-        loop_with_writes loop(perform);
-        loop.run([](loop_with_writes& on, std::string path) -> task<> {
-            std::vector<std::uint64_t> ways;
-            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
-                const auto* const name = reinterpret_cast<const char*>(sqe.addr);
-                if (sqe.opcode == IORING_OP_OPENAT2 && std::string_view(name) == "log") {
-                    ways.push_back(reinterpret_cast<const open_how*>(sqe.off)->resolve);
-                }
-                return perform(sqe);
-            };
-            file_sink sink = co_await file_sink::open({.path = path, .numbered = true});
-            CHECK(!ways.empty());
-            for (const std::uint64_t each : ways) {
-                CHECK(each == (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS));
+    TEST_CASE(
+        "a log that is numbered, or has segments, is opened beneath its directory, and through no "
+        "link") {
+        for (const bool is_numbered : {true, false}) {
+            CAPTURE(is_numbered);
+            const temporary_directory folder;
+            loop_with_writes loop(perform);
+            loop.run([](loop_with_writes& on, std::string path, bool numbered) -> task<> {
+                std::vector<std::string> ways;
+                on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    const auto* const name = reinterpret_cast<const char*>(sqe.addr);
+                    if (sqe.opcode == IORING_OP_OPENAT2) {
+                        CHECK(reinterpret_cast<const open_how*>(sqe.off)->resolve ==
+                              (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS));
+                        ways.emplace_back(name);
+                    }
+                    const bool is_plain = sqe.opcode == IORING_OP_OPENAT &&
+                                          (sqe.open_flags & O_PATH) == 0; // for its status
+                    CHECK(!(is_plain && std::string_view(name).starts_with(path)));
+                    return perform(sqe);
+                };
+                const file_sink_options options{
+                    .path = path, .numbered = numbered, .has_segments = true};
+                file_sink sink = co_await file_sink::open(options);
+                CHECK(ways == std::vector<std::string>{"log", "log"}); // is there none? then made
+                ways.clear();
+                co_await sink.begin_segment({}, {}, lsn{1});
+                CHECK(ways == std::vector<std::string>{"log.next"});
+                ways.clear();
+                std::filesystem::remove(path);
+                (void)co_await sink.reopen();
+                CHECK(ways == std::vector<std::string>{"log", "log"});
+                co_await sink.close();
+            }(loop, folder / "log", is_numbered));
+        }
+    }
+
+    CO_TEST_CASE("a directory that becomes a link is not followed, whatever the log is to do") {
+        for (const bool is_numbered : {true, false}) {
+            CAPTURE(is_numbered);
+            const temporary_directory folder;
+            std::filesystem::create_directory(folder / "logs");
+            std::filesystem::create_directory(folder / "planted");
+            const std::string path = folder / "logs/log";
+            const std::string line = sapwood::test::numbered(1, "one");
+            const file_sink_options options{
+                .path = path, .numbered = is_numbered, .has_segments = true};
+            file_sink sink = co_await file_sink::open(options);
+            std::filesystem::rename(folder / "logs", folder / "moved");
+            std::filesystem::create_symlink(folder / "planted", folder / "logs");
+
+            CHECK((co_await news_of(sink)).find("its directory has become a symbolic link") !=
+                  std::string::npos);
+            CHECK(sink.counts().reopened == 0);
+            std::error_code segment;
+            try {
+                co_await sink.begin_segment(line, {}, lsn{1});
+            } catch (const std::system_error& error) {
+                segment = error.code();
             }
+            CHECK(segment == std::errc::too_many_symbolic_link_levels);
+            std::error_code rotation;
+            try {
+                co_await sink.rotate(path + ".1", true);
+            } catch (const std::system_error& error) {
+                rotation = error.code();
+            }
+            CHECK(rotation == std::errc::no_such_file_or_directory);
+            co_await write(sink, line);
+            CHECK(contents_of(folder / "moved/log") == line);
+            CHECK(std::filesystem::is_empty(folder / "planted"));
+
+            std::filesystem::remove(folder / "logs");
+            std::filesystem::rename(folder / "moved", folder / "logs");
+            CHECK(co_await news_of(sink) == "");
+            co_await sink.begin_segment(line, {}, lsn{1});
+            CHECK(contents_of(path) == line);
             co_await sink.close();
-        }(loop, folder / "log"));
+        }
+    }
+
+    CO_TEST_CASE("a directory that is a link when the log begins stays one, wherever it leads to") {
+        const temporary_directory folder;
+        std::filesystem::create_directory(folder / "one");
+        std::filesystem::create_directory(folder / "two");
+        std::filesystem::create_symlink(folder / "one", folder / "logs");
+        const std::string path = folder / "logs/log";
+        const file_sink_options options{.path = path, .has_segments = true};
+        file_sink sink = co_await file_sink::open(options);
+        co_await write(sink, "one\n");
+        std::filesystem::remove(folder / "logs");
+        std::filesystem::create_symlink(folder / "two", folder / "logs");
+        (void)co_await news_of(sink);
+        co_await write(sink, "two\n");
+        CHECK(contents_of(folder / "one/log") == "one\n");
+        CHECK(contents_of(folder / "two/log") == "two\n");
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("a directory that is none is named, whether a link leads there or not") {
+        const temporary_directory folder;
+        fill(folder / "file", "");
+        std::filesystem::create_symlink(folder / "file", folder / "link");
+        for (const std::string name : {"file", "link"}) {
+            std::error_code failure;
+            std::string what;
+            try {
+                const std::string path = folder / (name + "/log");
+                const file_sink_options options{.path = path, .has_segments = true};
+                (void)co_await file_sink::open(options);
+            } catch (const std::system_error& error) {
+                failure = error.code();
+                what = error.what();
+            }
+            CAPTURE(what);
+            CHECK(failure == std::errc::not_a_directory);
+            CHECK(what.find(folder / (name + "/log")) != std::string::npos);
+        }
     }
 
     CO_TEST_CASE("a file that somebody has cut is told of, and how much") {

@@ -36,6 +36,7 @@ using test::numbered;
 using test::perform;
 using test::put;
 using test::spoiled_log;
+using test::strings;
 using test::sync_of;
 using test::temporary_directory;
 
@@ -227,6 +228,59 @@ TEST_SUITE("file_sink_others") {
         const std::string both = first + numbered(2, "ours");
         CHECK(end_of_write(false, way("half of his"), both) == std::errc::device_or_resource_busy);
         CHECK(end_of_write(false, way("his\n"), both) == std::errc::no_space_on_device);
+    }
+
+    TEST_CASE("without memory to look for a piece of somebody's, lines are kept and not believed") {
+        for (const bool fails : {false, true}) { // the write itself, behind a whole line
+            bool has_failed = true;
+            for (std::size_t nth = 1; has_failed; ++nth) {
+                CAPTURE(fails);
+                CAPTURE(nth);
+                has_failed = false;
+                spoiled_log log;
+                log.loop.run([](spoiled_log& its, bool is_full, std::size_t failing,
+                                bool& failed) -> task<> {
+                    file_sink sink = co_await opened(its.path, true);
+                    const std::string one = numbered(1, "one");
+                    const std::string lines = one + (is_full ? numbered(2, "two") : "");
+                    std::optional<test::failing_allocations> none;
+                    its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                        if (!is_write(sqe)) {
+                            return perform(sqe);
+                        }
+                        if (contents_of(its.path).empty()) {
+                            append_to(its.path, "half ");
+                            const auto done =
+                                test::perform_some(sqe, static_cast<unsigned>(one.size()));
+                            if (is_full) {
+                                return done;
+                            }
+                            none.emplace(failing);
+                            return done;
+                        }
+                        none.emplace(failing);
+                        return -ENOSPC;
+                    };
+                    std::size_t kept = 0;
+                    bool is_known = false; // that a piece of somebody's is before it
+                    try {
+                        co_await sink.write(lines);
+                    } catch (const write_error& error) {
+                        kept = error.bytes_kept;
+                    } catch (const sync_error&) {
+                        is_known = true;
+                    } catch (const std::bad_alloc&) {
+                        is_known = false;
+                    }
+                    failed = none && none->struck();
+                    none.reset();
+                    its.loop.ring().answer = perform;
+                    CHECK((is_known || kept == one.size()));
+                    CHECK_THROWS_AS(co_await sink.datasync(), sapwood::sync_error);
+                    co_await sink.close();
+                }(log, fails, nth, has_failed));
+            }
+        }
     }
 
     TEST_CASE("a piece of ours behind which somebody has written is not cut off, and nor is his") {
@@ -609,6 +663,43 @@ TEST_SUITE("file_sink_others") {
             if (locked >= 0) {
                 ::close(std::exchange(locked, -1));
             }
+        }
+    }
+
+    TEST_CASE("another log that has the name is set aside by its own last number") {
+        struct theirs {
+            std::string text;
+            std::string aside; // its name's ending
+        };
+
+        const std::vector<theirs> all{
+            {numbered(1, "a") + numbered(2, "b") + numbered(3, "c"), "0000000000000004"},
+            {numbered(1, "a"), "0000000000000003-2"}, // behind the segment, as it came later
+            {"no number\n", "0000000000000003-2"},
+            {"", "0000000000000003-2"},
+        };
+        for (const auto& each : all) {
+            CAPTURE(each.aside);
+            spoiled_log log;
+            log.loop.run([](spoiled_log& its, const theirs& other) -> task<> {
+                co_await its.sink->open();
+                co_await put(*its.sink, "one\ntwo\n");
+                int syncs = 0;
+                int renames = 0;
+                its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                    if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                        return -EOPNOTSUPP;
+                    }
+                    if (is_rename(sqe) && ++renames == 2) {
+                        fill(its.path, other.text);
+                    }
+                    return is_sync(sqe) && ++syncs == 1 ? std::optional(-EIO) : perform(sqe);
+                };
+                co_await its.sink->write(std::string_view("three\n"));
+                co_await its.sink->close();
+            }(log, each));
+            CHECK(log.lines() == strings{"3 three"});
+            CHECK(contents_of(log.path + "." + each.aside) == each.text);
         }
     }
 

@@ -3,6 +3,7 @@
 
 #include <sapwood/log_stats.hpp>
 #include <sapwood/logger.hpp>
+#include <sapwood/loop_bell.hpp>
 #include <sapwood/memory_log_sink.hpp>
 
 #include <algorithm>
@@ -86,6 +87,37 @@ class telling_sink final : public log_sink {
     std::string& to_;
 };
 
+/// Takes its time when it is asked to reopen, until it is let go.
+class slow_to_reopen final : public log_sink {
+  public:
+    task<> open() override {
+        bell_ = detail::loop_bell::make();
+        co_return;
+    }
+
+    task<> write(std::span<const char>) override { co_return; }
+
+    task<log_news> tend(log_sink_requests asked) override {
+        if (asked.reopen) {
+            co_await bell_->rung().wait();
+        }
+        co_return log_news();
+    }
+
+    task<> close() override {
+        bell_->retire();
+        co_return;
+    }
+
+    std::string describe() const override { return "slow sink"; }
+
+    /// Any thread.
+    void let_go() { bell_->ring(); }
+
+  private:
+    std::shared_ptr<detail::loop_bell> bell_;
+};
+
 /// Nothing has come out that has not gone in, and nothing is counted twice.
 bool adds_up(const log_stats& all) {
     constexpr std::uint64_t many = std::uint64_t{1} << 62; // what an underflow looks like
@@ -96,6 +128,16 @@ bool adds_up(const log_stats& all) {
                     each.written + each.unwanted + each.held_back + each.lost + each.in_flight;
     }
     return holds;
+}
+
+void flush_until_it_works(const logger& log) {
+    for (bool has_failed = true; has_failed;) {
+        try {
+            log.flush_blocking();
+            has_failed = false;
+        } catch (const std::system_error&) {
+        }
+    }
 }
 
 std::uint64_t lines_in(const std::string& text) {
@@ -323,6 +365,119 @@ TEST_SUITE("log_stats") {
         CHECK_FALSE(stats.outputs[1].is_failing);
         CHECK(stats.outputs[1].write_times.count() == 3);
         CHECK(stats.outputs[1].written == 1);
+    }
+
+    TEST_CASE("health says which outputs fail and why, until they work again") {
+        std::atomic<int> first_error{0};
+        std::atomic<int> second_error{0};
+        const auto failing = [](std::atomic<int>& error) {
+            return output_to([&error](std::string_view) {
+                if (error != 0) {
+                    throw std::system_error(error, std::generic_category(), "test sink");
+                }
+            });
+        };
+        logger_options options;
+        options.outputs.push_back(output_to([](std::string_view) {}));
+        options.outputs.push_back(failing(first_error));
+        options.outputs.push_back(failing(second_error));
+        const logger log(std::move(options));
+        CHECK(!log.health().is_degraded());
+        second_error = EIO;
+        log.info("one");
+        CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+        log_health health = log.health();
+        CHECK(health.is_degraded());
+        CHECK(health.reason == std::errc::io_error);
+        CHECK(health.text == "callback: test sink: Input/output error");
+        CHECK(!log.stats().outputs[1].health.is_degraded());
+        CHECK(log.stats().outputs[2].health.text == "test sink: Input/output error");
+        first_error = ENOSPC;
+        log.info("two");
+        CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+        health = log.health();
+        CHECK(health.reason == std::errc::no_space_on_device);
+        CHECK(health.text == "callback: test sink: No space left on device; callback: test sink: "
+                             "Input/output error");
+        first_error = 0;
+        second_error = 0;
+        flush_until_it_works(log);
+        health = log.health();
+        CHECK(!health.is_degraded());
+        CHECK(!health.reason);
+        CHECK(health.text.empty());
+    }
+
+    TEST_CASE("an output that fails for another reason, or whose text is long, is told as it is") {
+        std::string text(1'000, 'x');
+        std::atomic<int> error{EIO};
+        std::atomic<int> failures{0};
+        logger_options options;
+        options.outputs.push_back(output_to([&](std::string_view) {
+            if (const int how = error; how != 0) {
+                ++failures;
+                throw std::system_error(how, std::generic_category(), text);
+            }
+        }));
+        const logger log(std::move(options));
+        log.info("one");
+        CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+        CHECK(log.health().text == "callback: " + std::string(256, 'x'));
+        error = ENOSPC;
+        // One that had begun before, one that has failed since, and it is known: the next begins.
+        for (const int before = failures; failures < before + 3;) {
+            std::this_thread::yield();
+        }
+        CHECK(log.health().reason == std::errc::no_space_on_device);
+        error = 0;
+        flush_until_it_works(log);
+        CHECK(!log.health().is_degraded());
+    }
+
+    TEST_CASE("an output that does not answer between two writes is told of, until it does") {
+        logger_options options;
+        auto sink = std::make_unique<slow_to_reopen>();
+        slow_to_reopen& slow = *sink;
+        options.outputs.push_back({.sink = std::move(sink), .stuck_after = 1ms});
+        const logger log(std::move(options));
+        log.reopen();
+        CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
+        CHECK(log.health().reason == std::errc::timed_out);
+        CHECK(log.health().text == "slow sink: it does not answer");
+        slow.let_go();
+        flush_until_it_works(log);
+        CHECK(!log.health().is_degraded()); // though nothing was written since
+    }
+
+    TEST_CASE("health is of one piece, whenever another thread looks") {
+        std::atomic<int> calls{0};
+        logger_options options;
+        options.outputs.push_back(output_to([&](std::string_view) {
+            constexpr int errors[] = {EIO, ENOSPC, 0};
+            if (const int error = errors[calls.fetch_add(1) % 3]; error != 0) {
+                throw std::system_error(error, std::generic_category(), "test sink");
+            }
+        }));
+        const logger log(std::move(options));
+        std::atomic<bool> is_over{false};
+        bool holds = true;
+        std::thread looking([&] {
+            while (!is_over) {
+                const log_health now = log.health();
+                holds = holds && now.is_degraded() == static_cast<bool>(now.reason) &&
+                        now.text == (now.reason ? "callback: test sink: " + now.reason.message()
+                                                : std::string());
+            }
+        });
+        for (int record = 0; record < 5; ++record) {
+            log.info("number {}", record);
+            while (log.stats().outputs[0].written <= static_cast<std::uint64_t>(record)) {
+                std::this_thread::yield();
+            }
+        }
+        is_over = true;
+        looking.join();
+        CHECK(holds);
     }
 
     TEST_CASE("what a sink tells is a line of its own in the account, and in the log") {

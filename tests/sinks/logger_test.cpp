@@ -680,8 +680,18 @@ TEST_SUITE("logger") {
                 }
                 CHECK_THROWS_AS(log.flush_blocking(), std::system_error);
                 CHECK(records_in(good.lines()) == round * 1'000);
+                CHECK(log.health().reason == std::errc::timed_out);
+                CHECK(log.health().text == "stuck sink: it does not answer");
             }
             stuck.let_go();
+            for (bool is_stuck = true; is_stuck;) {
+                try {
+                    log.flush_blocking();
+                    is_stuck = false;
+                } catch (const std::system_error&) { // not yet
+                }
+            }
+            CHECK(!log.health().is_degraded());
         }
         const auto missing = missing_in(bad.lines());
         CHECK(missing > 0);
@@ -764,6 +774,7 @@ TEST_SUITE("logger") {
                 log.info("number {}", i);
             }
             log.flush_blocking();
+            CHECK(!log.health().is_degraded());
             CHECK(log.stats().outputs[1].lost == 0);
         }
         CHECK(records_in(good.lines()) == records);

@@ -586,6 +586,22 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("with an interval, too, what is on disk is kept no longer, and nothing is due then") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.durable = durability::interval(10ms);
+            options.give_up_after = 1s;
+            pipeline log = co_await opened(in / "log", options);
+            co_await log.durable(co_await append(log, "one"));
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(is_marked(in / "log", 1)); // what is above it was on disk
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-EIO); };
+            the_disk.on_sync = the_disk.on_write;
+            CHECK_NOTHROW(co_await log.close()); // there is nothing to be written or synced
+            CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one", "2 two"});
+        });
+    }
+
     TEST_CASE("a segment that is long enough is set aside, and the numbers go on") {
         on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
             pipeline_options options = durable();
@@ -1157,6 +1173,39 @@ TEST_SUITE("pipeline_disk") {
             co_await log.close();
             CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one"});
         });
+    }
+
+    TEST_CASE("whole lines that a full disk has taken are there once, also where nobody can tell") {
+        bool has_failed = true;
+        for (std::size_t nth = 1; has_failed; ++nth) {
+            CAPTURE(nth);
+            on_both_disks([nth, &has_failed](planned_disk& the_disk,
+                                             const temporary_directory& in) -> task<> {
+                pipeline log = co_await opened(in / "log", durable());
+                co_await append(log, "one");
+                co_await append(log, "two");
+                const lsn last = co_await append(log, "six");
+                std::optional<sapwood::test::failing_allocations> none;
+                int writes = 0;
+                the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    if (++writes == 1) { // a line and a half
+                        return sapwood::test::perform_some(sqe, 90);
+                    }
+                    if (writes == 2) {
+                        none.emplace(nth);
+                        return -ENOSPC;
+                    }
+                    return perform(sqe);
+                };
+                log.on_health([&](const sapwood::log_health&) {
+                    has_failed = none && none->struck();
+                    none.reset();
+                });
+                co_await log.durable(last);
+                CHECK(lines_in(in / "log") == std::vector<std::string>{"1 one", "2 two", "3 six"});
+                co_await log.close();
+            });
+        }
     }
 
     TEST_CASE("a failed sync that there was no memory to tell is not believed the next time") {

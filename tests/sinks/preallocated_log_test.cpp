@@ -147,6 +147,39 @@ TEST_SUITE("preallocated_log") {
         co_await log.close();
     }
 
+    TEST_CASE("zeros are written once, a MiB at a time, and not where many lines are to come") {
+        sim_world world;
+        std::uint64_t writes = 0;
+        std::uint64_t bytes = 0;
+        world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (sqe.opcode == IORING_OP_WRITE) {
+                ++writes;
+                bytes += sqe.len;
+            }
+            return std::nullopt;
+        });
+        const auto test = [](std::uint64_t& count, std::uint64_t& all) -> task<> {
+            const file_sink_options file{
+                .path = "/log", .numbered = true, .preallocated_bytes = 4u << 20};
+            file_sink sink = co_await file_sink::open(file);
+            CHECK(all == (1u << 20) + block); // to a MiB behind the block that comes
+            std::uint64_t place = 0;
+            count = 0;
+            while (sink.size() < (1u << 20) - block) {
+                const std::string line = numbered(++place, std::string(1000, 'x'));
+                co_await sink.write(line);
+            }
+            CHECK(count == place); // nothing but the lines
+            const std::string many = numbered(++place, std::string(1u << 20, 'x'));
+            const std::uint64_t begin = sink.size() / block * block;
+            all = 0;
+            co_await sink.write(many);
+            CHECK(all == (sink.size() + block - 1) / block * block - begin);
+            co_await sink.close();
+        };
+        CHECK(world.run(test(writes, bytes)));
+    }
+
     TEST_CASE("the last block is read before it is gone on with, however short reads are") {
         for (const bool ends : {false, true}) { // somebody cuts the file meanwhile
             const temporary_directory folder;
