@@ -57,18 +57,24 @@ bool file_sink::is_taken_over() const noexcept {
     return notes_ != nullptr && notes_->is_taken_over();
 }
 
+bool file_sink::look_is_due() const noexcept {
+    return event_loop::current().now() - looked_ >= look_every;
+}
+
 bool file_sink::follow_is_due() const noexcept {
-    return news_ || event_loop::current().now() - looked_ >= look_every;
+    return news_ || look_is_due();
 }
 
 task<log_news> file_sink::follow(lsn next) {
-    if (news_) {
-        co_return std::exchange(news_, log_news());
+    const bool has_news = static_cast<bool>(news_); // which does not keep it from looking
+    log_news seen;
+    if (look_is_due()) {
+        seen = co_await look(false, next);
     }
-    if (!follow_is_due()) {
-        co_return log_news();
+    if (has_news) {
+        co_return std::exchange(news_, std::move(seen));
     }
-    co_return co_await look(false, next);
+    co_return seen;
 }
 
 task<log_news> file_sink::reopen(lsn next) {
