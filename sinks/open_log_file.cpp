@@ -89,7 +89,7 @@ void require_plain_file(const file_status& status, const std::string& path) {
     if (!status.is_regular()) {
         throw_errno(EINVAL, fmt::format("cannot open {} as a log: it is not a regular file", path));
     }
-    if (status.links > 1) {
+    if (status.links > 1 && !makes(mistake::accept_hard_link)) {
         throw_errno(EMLINK, fmt::format("cannot open {} as a log: the file has another name (a "
                                         "hard link), and what is written would be in both; remove "
                                         "one of them",
@@ -190,7 +190,7 @@ task<> give_to_group(const file& log, const log_file_settings& settings) {
 /// leads.
 task<result<file>> open_in_place(const log_file_settings& settings, int flags) {
     const std::string& path = settings.path;
-    if (settings.numbered) {
+    if (settings.numbered && !makes(mistake::follow_planted_link)) {
         const auto slash = path.rfind('/');
         directory folder = co_await directory::open(directory_of(path));
         const open_at_options options{
@@ -209,8 +209,10 @@ task<result<file>> open_in_place(const log_file_settings& settings, int flags) {
 task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     const std::string& path = settings.path;
     bool is_new = settings.must_be_new;
-    bool is_link = false;
-    const int first_flags = flags_always | (is_new ? O_CREAT | O_EXCL : O_NOFOLLOW);
+    bool is_link = makes(mistake::follow_planted_link);
+    const int first_flags = flags_always | (is_new    ? O_CREAT | O_EXCL
+                                            : is_link ? O_CREAT
+                                                      : O_NOFOLLOW);
     result<file> found = co_await open_in_place(settings, first_flags);
     if (!found && found.error() == std::errc::too_many_symbolic_link_levels) {
         if (!settings.may_be_link) {
