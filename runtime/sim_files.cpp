@@ -89,6 +89,10 @@ sim_files::place sim_files::resolve(int at, std::string_view path, last_link las
         found.folder = folder;
         found.name = name;
         found.file = entry != node(folder).names.end() ? entry->second : 0;
+        if (found.file == 0 && node(folder).links == 0) { // removed, and nothing is made in it
+            found.error = -ENOENT;
+            return found;
+        }
         if (found.file != 0 && S_ISLNK(node(found.file).mode) &&
             (!is_last || last == last_link::follow || end != rest.size())) {
             if ((how & RESOLVE_NO_SYMLINKS) != 0 || ++followed > links_followed_max) {
@@ -141,6 +145,11 @@ std::int32_t sim_files::rename(int at, std::string_view from, int to_at, std::st
     }
     if (old.name.empty() || fresh.name.empty()) {
         return -EBUSY;
+    }
+    for (std::uint32_t above = fresh.folder; above != root; above = node(above).parent) {
+        if (above == old.file) { // a directory into itself
+            return -EINVAL;
+        }
     }
     if (fresh.file != 0) {
         if ((flags & 1u) != 0) {

@@ -36,6 +36,9 @@ class sim_files {
     static constexpr std::int64_t file_bytes_max = 1 << 30;
     static constexpr std::int64_t at_position = -1;
 
+    /// What a call returns that does not come back: it waits for somebody at a FIFO's other end.
+    static constexpr std::int32_t never = INT32_MIN;
+
     /// The number of the inode that is the root directory; 0 is none.
     static constexpr std::uint32_t root = 1;
 

@@ -92,11 +92,12 @@ std::int32_t sim_files::open_found(std::uint32_t file, int flags) {
     if (S_ISDIR(found.mode) && ((flags & O_CREAT) != 0 || may_write(flags))) {
         return -EISDIR;
     }
-    if (S_ISFIFO(found.mode) && (flags & O_PATH) == 0) {
+    if (S_ISFIFO(found.mode) && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_RDWR) {
         // Nobody is at the other end, and nobody will be.
-        return (flags & O_NONBLOCK) != 0 && (flags & O_ACCMODE) == O_WRONLY
-                   ? -ENXIO
-                   : add_descriptor(file, flags);
+        if ((flags & O_NONBLOCK) == 0) {
+            return never;
+        }
+        return (flags & O_ACCMODE) == O_WRONLY ? -ENXIO : add_descriptor(file, flags);
     }
     if ((flags & O_TRUNC) != 0 && may_write(flags)) {
         found.bytes.resize(0);

@@ -262,8 +262,24 @@ void sim_ring::end(std::uint32_t index) {
                                        ? machine_.files.name_of(sqe.fd)
                                        : std::string();
         const std::int32_t value = machine_.perform(sqe, flights_[index].mark);
+        if (value == detail::sim_files::never) [[unlikely]] {
+            wait_for_ever(index);
+            return;
+        }
         machine_.trace_operation(sqe, value, closed);
         finish(index, value);
+    }
+}
+
+/// Until the process ends: it has no patience for that.
+void sim_ring::wait_for_ever(std::uint32_t index) {
+    if (!machine_.is_ghost() && machine_.now - machine_.began > machine_.options.patience) {
+        hang("who opens a FIFO waits for its other end");
+    }
+    if (machine_.is_ghost()) {
+        finish(index, -ECANCELED); // who is told that it was interrupted tries again
+    } else {
+        schedule(index, machine_.now + machine_.options.patience / 2);
     }
 }
 

@@ -71,6 +71,7 @@ class sim_ring final : public ring {
     void run_due();
     void begin(std::uint32_t index);
     void end(std::uint32_t index);
+    void wait_for_ever(std::uint32_t index);
     void finish(std::uint32_t index, std::int32_t value);
     void cancel_chain(std::uint32_t index);
     [[nodiscard]] std::int32_t cancel(std::uint32_t request);

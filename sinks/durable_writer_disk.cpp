@@ -211,27 +211,28 @@ task<bool> durable_writer::write_text(file_end end) {
 }
 
 task<log_news> durable_writer::follow(bool asked) {
-    log_news news = std::exchange(news_, log_news());
     if (crash_.is_taken_over() && !is_child_) {
+        log_news news = std::exchange(news_, log_news());
         try {
             co_await settle();               // which follows, too
         } catch (const std::system_error&) { // as the next write will say
         }
         co_return news ? news : std::exchange(news_, log_news());
     }
-    if (news) {
-        co_return news;
-    }
+    log_news seen;
     const auto reopened = file_.counts().reopened;
     if (asked) {
-        news = co_await file_.reopen(durable_last_ + 1);
+        seen = co_await file_.reopen(durable_last_ + 1);
     } else if (file_.follow_is_due()) {
-        news = co_await file_.follow(durable_last_ + 1);
+        seen = co_await file_.follow(durable_last_ + 1);
     }
     if (file_.counts().reopened != reopened) {
         note_reopened();
     }
-    co_return news;
+    if (news_) { // which does not keep it from looking
+        co_return std::exchange(news_, std::move(seen));
+    }
+    co_return seen;
 }
 
 task<> durable_writer::sync() {

@@ -244,6 +244,8 @@ task<> file_sink::take_name() {
         }
         if (failure == std::errc::no_such_file_or_directory) {
             // Somebody has removed it, or given it a name of his: another one must be begun.
+            // What is written to this one would be gone when that has its name again, or takes it.
+            note_failed_sync(failure);
             is_unnamed_ = false;
             look_soon();
         }

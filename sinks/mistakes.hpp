@@ -21,6 +21,12 @@ enum class mistake : std::uint8_t {
     acknowledge_failed_write,
     /// Where space is preallocated, the last block is written again without what it has.
     forget_last_block,
+    /// A file that somebody has renamed is taken for the log's for as long as it has a name.
+    believe_renamed_file,
+    /// What somebody has put in the log's place is opened, though it is a link.
+    follow_planted_link,
+    /// The same of a file that has another name.
+    accept_hard_link,
 };
 
 #ifdef SAPWOOD_TEST_MISTAKES

@@ -89,7 +89,7 @@ void require_plain_file(const file_status& status, const std::string& path) {
     if (!status.is_regular()) {
         throw_errno(EINVAL, fmt::format("cannot open {} as a log: it is not a regular file", path));
     }
-    if (status.links > 1) {
+    if (status.links > 1 && !makes(mistake::accept_hard_link)) {
         throw_errno(EMLINK, fmt::format("cannot open {} as a log: the file has another name (a "
                                         "hard link), and what is written would be in both; remove "
                                         "one of them",
@@ -218,7 +218,7 @@ task<directory> open_directory_of(const log_file_settings& settings, bool& is_li
 /// race leads.
 task<result<file>> open_in_place(const log_file_settings& settings, int flags, bool& through_link) {
     const std::string& path = settings.path;
-    if (settings.has_segments) {
+    if (settings.has_segments && !makes(mistake::follow_planted_link)) {
         const auto slash = path.rfind('/');
         directory folder = co_await open_directory_of(settings, through_link);
         const open_at_options options{
@@ -237,9 +237,11 @@ task<result<file>> open_in_place(const log_file_settings& settings, int flags, b
 task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     const std::string& path = settings.path;
     bool is_new = settings.must_be_new;
-    bool is_link = false;
+    bool is_link = makes(mistake::follow_planted_link);
     bool is_in_link = false;
-    const int first_flags = flags_always | (is_new ? O_CREAT | O_EXCL : O_NOFOLLOW);
+    const int first_flags = flags_always | (is_new    ? O_CREAT | O_EXCL
+                                            : is_link ? O_CREAT
+                                                      : O_NOFOLLOW);
     result<file> found = co_await open_in_place(settings, first_flags, is_in_link);
     if (!found && found.error() == std::errc::too_many_symbolic_link_levels) {
         if (!settings.may_be_link) {

@@ -299,6 +299,7 @@ class file_sink {
     task<> cut_off_zeros();
     void look_at_preallocated(std::uint64_t file_size) noexcept;
     void tell_later(log_news news);
+    [[nodiscard]] bool look_is_due() const noexcept;
     [[nodiscard]] bool has_grown() const noexcept;
     void note_failed_sync(std::error_code why) noexcept;
     task<> end_writeback();

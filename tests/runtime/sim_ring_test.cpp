@@ -526,6 +526,39 @@ TEST_SUITE("sim_ring") {
         CHECK(world.names("/logs") == std::vector<std::string>{"a", "b", "fifo", "link", "out"});
     }
 
+    TEST_CASE("in a directory that was removed nothing is made, and none is moved into itself") {
+        sim_world world;
+        world.put_directory("/logs");
+        world.put_directory("/logs/old");
+        CHECK(world.run([]() -> task<> {
+            directory logs = co_await directory::open("/logs");
+            directory old = co_await logs.open_directory("old");
+            const auto inside = co_await as_result(sapwood::rename_file("/logs", "/logs/old/a"));
+            CHECK(inside.error() == std::errc::invalid_argument);
+            co_await sapwood::rename_file("/logs/old", "/old");
+            co_await sapwood::remove_directory("/logs");
+            const sapwood::open_at_options making{.flags = appending};
+            const auto made = co_await as_result(logs.open_file("a", making));
+            CHECK(made.error() == std::errc::no_such_file_or_directory);
+            const auto moved = co_await as_result(old.open_file("a", making));
+            CHECK(moved); // it goes on under its new name
+        }()));
+        CHECK(world.names() == std::vector<std::string>{"old"});
+        CHECK(world.names("/old") == std::vector<std::string>{"a"});
+    }
+
+    TEST_CASE("who opens a FIFO waits for its other end, unless he will not or is both") {
+        sim_world world;
+        world.put_fifo("/fifo");
+        CHECK_FALSE(world.run(
+            []() -> task<> { (void)co_await file::open("/fifo", {.flags = O_RDONLY}); }()));
+        CHECK(world.has_hung());
+        CHECK(world.run([]() -> task<> {
+            (void)co_await file::open("/fifo", {.flags = O_RDONLY | O_NONBLOCK});
+            (void)co_await file::open("/fifo", {.flags = O_RDWR});
+        }()));
+    }
+
     TEST_CASE("directories are read, and whole files replaced, as ever") {
         sim_world world;
         world.put("/b", "");

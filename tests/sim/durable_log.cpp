@@ -1,11 +1,15 @@
 #include "durable_log.hpp"
 
+#include "mover.hpp"
+#include "sim_machine.hpp"
 #include "somebody.hpp"
 
+#include <sapwood/file_sink.hpp>
 #include <sapwood/numbered_line.hpp>
 
 #include <charconv>
 #include <fmt/format.h>
+#include <system_error>
 
 namespace sapwood::simulation {
 
@@ -25,12 +29,16 @@ std::string_view message_of(std::string_view line) {
 
 } // namespace
 
-durable_log durable_log::read(const sim_world& world, std::string_view name, bool is_recovered,
+durable_log durable_log::read(const sim_world& world, std::string_view path, bool is_recovered,
                               bool may_be_torn, bool may_begin_anew) {
     durable_log found;
     found.may_be_torn = may_be_torn;
     found.may_begin_anew = may_begin_anew;
-    for (const std::string& each : world.names()) { // in order, as their numbers are
+    // A power cut may keep a line of before somebody cut the file behind those of after.
+    found.must_be_in_order = is_recovered && !may_begin_anew;
+    const std::string folder(path.substr(0, path.rfind('/') + 1));
+    const std::string_view name = path.substr(folder.size());
+    for (const std::string& each : world.names(folder)) { // in order, as their numbers are
         std::uint64_t end = 0;
         const std::string_view ending = std::string_view(each).substr(
             each.starts_with(fmt::format("{}.", name)) ? name.size() + 1 : each.size());
@@ -40,15 +48,28 @@ durable_log durable_log::read(const sim_world& world, std::string_view name, boo
             continue;
         }
         if (further.empty() || further.front() == '-') { // -2 where the name was taken
-            found.take(world.contents("/" + each).value_or(""), end, false);
+            found.take(world.contents(folder + each).value_or(""), end, false);
         } else if (further.front() == 'T') { // rotated at that time: all of it counts
-            found.take(world.contents("/" + each).value_or(""), UINT64_MAX, false);
+            found.take(world.contents(folder + each).value_or(""), UINT64_MAX, false);
         }
     }
-    found.take(world.contents(fmt::format("/{}", name)).value_or(""), UINT64_MAX, is_recovered);
+    found.take(world.contents(path).value_or(""), UINT64_MAX, is_recovered);
     for (const auto& [place, message] : found.places) {
         found.messages.append(message) += '\n';
     }
+    return found;
+}
+
+durable_log durable_log::read_moved(sim_world& world, std::string_view path, bool may_be_cut) {
+    durable_log found;
+    found.may_be_torn = may_be_cut;
+    found.may_begin_anew = true;
+    found.must_be_in_order = !may_be_cut;
+    world.machine().files.visit_regular(
+        [&](const std::string& each, const detail::sim_files::inode& file) {
+            // What is torn off counts for nothing, unless it is somebody's second name for the log.
+            found.take(file.bytes.cached(), each.ends_with(".torn") ? 0 : UINT64_MAX, each == path);
+        });
     return found;
 }
 
@@ -76,8 +97,7 @@ void durable_log::take(std::string_view text, std::uint64_t end, bool is_recover
             continue;
         }
         const bool is_again = places.contains(parsed.place);
-        // A power cut may keep a line of before somebody cut the file behind those of after.
-        if (parsed.place < last && !is_again && is_recovered && !may_begin_anew && !wrong) {
+        if (parsed.place < last && !is_again && must_be_in_order && !wrong) {
             wrong =
                 fmt::format("number {} stands behind {}", to_number(parsed.place), to_number(last));
         }
@@ -87,6 +107,40 @@ void durable_log::take(std::string_view text, std::uint64_t end, bool is_recover
             wrong = fmt::format("number {} is two records", to_number(parsed.place));
         }
     }
+}
+
+std::optional<std::string> open_again(sim_world& world, std::string path, mover* moved) {
+    world.heal();
+    std::optional<std::string> refusal;
+    const auto open = [&] {
+        refusal.reset();
+        return world.run([](std::string where, std::optional<std::string>& why) -> task<> {
+            try {
+                const file_sink_options file{.path = where, .numbered = true};
+                file_sink sink = co_await file_sink::open(file);
+                co_await sink.close();
+            } catch (const std::system_error& error) {
+                why = error.what();
+            }
+        }(path, refusal));
+    };
+    constexpr std::string_view not_ended = "opening the log again did not come to an end";
+    if (moved != nullptr) {
+        moved->come_between(world.chance());
+    }
+    if (moved != nullptr && moved->is_in_the_way()) {
+        if (!open()) {
+            return std::string(not_ended);
+        }
+        if (moved->is_planted() && !refusal) {
+            return "what somebody had planted in the log's place was opened as the log";
+        }
+        moved->put_right();
+    }
+    if (!open()) {
+        return std::string(not_ended);
+    }
+    return refusal;
 }
 
 } // namespace sapwood::simulation

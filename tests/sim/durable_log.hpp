@@ -11,6 +11,8 @@
 
 namespace sapwood::simulation {
 
+class mover;
+
 struct durable_log {
     /// The messages of its records, each with a newline, in order.
     std::string messages;
@@ -25,14 +27,26 @@ struct durable_log {
     /// has been opened since the last crash, and has whole lines only, unless it `may_be_torn`:
     /// somebody else has written to it. It `may_begin_anew` where somebody has taken it away: its
     /// numbers do so then, in another file.
-    [[nodiscard]] static durable_log read(const sim_world& world, std::string_view name,
+    [[nodiscard]] static durable_log read(const sim_world& world, std::string_view path,
                                           bool is_recovered, bool may_be_torn, bool may_begin_anew);
+
+    /// The same of a log whose files somebody has moved: all that the disk has, under whatever
+    /// name; what they have is in `all`. The log has been opened since the last crash.
+    /// It `may_be_cut`, or written to by others.
+    [[nodiscard]] static durable_log read_moved(sim_world& world, std::string_view path,
+                                                bool may_be_cut);
 
   private:
     bool may_be_torn = false;
     bool may_begin_anew = false;
+    bool must_be_in_order = false;
 
     void take(std::string_view text, std::uint64_t end, bool is_recovered);
 };
+
+/// The next process opens it, and nothing fails. Where `moved` has been at it, what he has planted
+/// is refused first. What is wrong.
+[[nodiscard]] std::optional<std::string> open_again(sim_world& world, std::string path,
+                                                    mover* moved);
 
 } // namespace sapwood::simulation

@@ -1,7 +1,9 @@
 #include "durable_scenario.hpp"
 
 #include "account.hpp"
+#include "durable_counts.hpp"
 #include "durable_log.hpp"
+#include "mover.hpp"
 #include "quiet_standard_error.hpp"
 #include "somebody.hpp"
 
@@ -24,57 +26,17 @@ namespace {
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
-constexpr std::string_view name = "log";
-
-/// A record that the pipeline took, in this life.
-struct accepted_record {
-    std::uint32_t producer;
-    std::uint32_t number;
-    lsn place;
-};
-
-/// What the producers of one life know, by which the log's counts are judged.
-struct knowledge {
-    std::vector<accepted_record> accepted;
-    std::uint64_t refused = 0;
-    std::uint64_t durable = 0;
-    std::uint64_t lost = 0;
-    /// The number before the life's first.
-    lsn begin = lsn::none;
-    std::optional<std::string> wrong;
-};
+/// Of the record behind all others of a life in which somebody moved the log.
+constexpr std::uint32_t late_producer = 5;
 
 struct stage {
     sim_world& world;
     account& told;
     pipeline& log;
     knowledge& known;
+    /// Producers wait so long between two records, at most.
+    std::uint64_t pause_microseconds;
 };
-
-/// At any moment: accepted = durable + written only + lost + in flight, and each of these is what
-/// the numbers and those who have been told of them allow.
-void check_counts(const pipeline_counts& counts, knowledge& known) {
-    const std::uint64_t kept = counts.records_durable + counts.records_written_only;
-    const std::uint64_t durable_to = to_number(counts.durable) - to_number(known.begin);
-    const std::uint64_t written_to = to_number(counts.written) - to_number(known.begin);
-    const bool adds_up =
-        kept + counts.records_lost + counts.records_in_flight == counts.records_accepted &&
-        kept <= counts.records_accepted && counts.records_in_flight <= counts.records_accepted;
-    const bool fits = counts.records_durable <= durable_to && kept <= written_to &&
-                      counts.records_durable + counts.records_lost >= durable_to &&
-                      kept + counts.records_lost >= written_to;
-    const bool is_as_told = counts.records_accepted >= known.accepted.size() &&
-                            counts.records_durable >= known.durable &&
-                            counts.records_lost >= known.lost;
-    if (!known.wrong && !(adds_up && fits && is_as_told)) {
-        known.wrong = fmt::format(
-            "of {} accepted records {} are counted as durable, {} as written only, {} as lost and "
-            "{} in flight; {} numbers are durable, {} written; {} were told to be durable, {} lost",
-            counts.records_accepted, counts.records_durable, counts.records_written_only,
-            counts.records_lost, counts.records_in_flight, durable_to, written_to, known.durable,
-            known.lost);
-    }
-}
 
 /// Waits for what it has been promised, at one level or the other, or not at all.
 task<> await_receipt(stage on, accepted_record record) {
@@ -108,34 +70,68 @@ task<> await_receipt(stage on, accepted_record record) {
                                        : account::state::written);
 }
 
-task<> produce(stage on, std::uint32_t producer, std::uint64_t records) {
-    for (; records > 0 && !on.world.has_crashed(); --records) {
-        sim_random& chance = on.world.chance();
-        const std::size_t filler = chance.one_in(8) ? chance.below(2000) : chance.below(80);
-        const std::string line = on.told.next_line(producer, filler);
-        const std::uint32_t number = on.told.last_number(producer);
-        lsn place = lsn::none;
-        try {
-            record item(level::info, producer, line,
-                        record::time_point(on.world.now().time_since_epoch()));
-            item.set_sequence(number + 1);
-            place = co_await on.log.append(std::move(item));
-        } catch (const std::system_error&) {
-            on.told.tell(producer, number, account::state::refused);
-            ++on.known.refused;
-        }
-        if (place == lsn::none) {
-            co_await sleep_for(milliseconds(1));
-            continue;
-        }
+/// lsn::none where it is refused.
+task<lsn> append_one(stage on, std::uint32_t producer, std::string line) {
+    const std::uint32_t number = on.told.last_number(producer);
+    lsn place = lsn::none;
+    try {
+        record item(level::info, producer, line,
+                    record::time_point(on.world.now().time_since_epoch()));
+        item.set_sequence(number + 1);
+        place = co_await on.log.append(std::move(item));
+    } catch (const std::system_error&) {
+        on.told.tell(producer, number, account::state::refused);
+        ++on.known.refused;
+    }
+    if (place != lsn::none) {
         on.known.accepted.push_back({producer, number, place});
         if (!on.world.has_crashed()) {
             check_counts(on.log.counts(), on.known);
         }
+    }
+    co_return place;
+}
+
+task<> produce(stage on, std::uint32_t producer, std::uint64_t records) {
+    for (; records > 0 && !on.world.has_crashed(); --records) {
+        sim_random& chance = on.world.chance();
+        const std::size_t filler = chance.one_in(8) ? chance.below(2000) : chance.below(80);
+        std::string line = on.told.next_line(producer, filler);
+        const std::uint32_t number = on.told.last_number(producer);
+        const lsn place = co_await append_one(on, producer, std::move(line));
+        if (place == lsn::none) {
+            co_await sleep_for(milliseconds(1));
+            continue;
+        }
         co_await await_receipt(on, {producer, number, place});
         if (chance.one_in(4)) {
-            co_await sleep_for(microseconds(chance.below(3000)));
+            co_await sleep_for(microseconds(chance.below(on.pause_microseconds)));
         }
+    }
+}
+
+/// Somebody has been at the log's names, and is gone for a second.
+task<> come_late(stage on, const mover& moved) {
+    if (on.world.has_crashed()) {
+        co_return;
+    }
+    std::string line = on.told.next_line(late_producer, 0);
+    const std::uint32_t number = on.told.last_number(late_producer);
+    const lsn place = co_await append_one(on, late_producer, line);
+    if (place == lsn::none) {
+        co_return;
+    }
+    const auto got = co_await as_result(on.log.durable(place));
+    if (got.error() == std::errc::operation_canceled) {
+        throw cancelled{};
+    }
+    if (!got || on.world.has_crashed()) {
+        co_return;
+    }
+    ++on.known.durable;
+    on.told.tell(late_producer, number, account::state::durable);
+    if (!on.known.wrong && !moved.is_named(line)) {
+        on.known.wrong = "a second after the log was moved it is still written under other names";
     }
 }
 
@@ -157,13 +153,6 @@ pipeline_options options_by(sim_random& chance) {
     return options;
 }
 
-struct life_result {
-    knowledge known;
-    /// It was closed, and says so much of what became of the records.
-    std::optional<pipeline_counts> counts;
-    bool is_closed_well = false;
-};
-
 /// All that is acknowledged at this moment, and who is told so in a moment.
 void forgive(const stage& on) {
     on.told.forgive();
@@ -180,16 +169,23 @@ struct visitors {
     std::optional<std::uint64_t> somebody;
     std::optional<std::uint64_t> vandal;
     std::optional<std::uint64_t> rival;
+    std::optional<std::uint64_t> mover;
 };
 
-task<> life(sim_world& world, account& told, life_result& result, visitors who) {
-    const std::string path = fmt::format("/{}", name);
+task<> move_and_write(stage on, mover& moved, std::uint64_t seed) {
+    co_await moved.move_about(seed, [on] { forgive(on); });
+    co_await come_late(on, moved);
+}
+
+task<> life(sim_world& world, account& told, life_result& result, visitors who, std::string path,
+            mover* moved) {
     std::optional<pipeline> log;
     bool is_preallocated = false;
     try {
         const pipeline_options options = options_by(world.chance());
         const file_sink_options file{
             .path = path,
+            .make_directories = who.mover && world.chance().one_in(2),
             .preallocated_bytes = world.chance().one_in(3) ? world.chance().between(1, 20'000) : 0};
         is_preallocated = file.preallocated_bytes != 0;
         log.emplace(co_await pipeline::open(file, options));
@@ -198,7 +194,8 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who) 
     }
     log->on_loss([](const std::string&) {});
     result.known.begin = log->counts().durable;
-    const stage on{world, told, *log, result.known};
+    const bool is_slow = who.mover && world.chance().one_in(2);
+    const stage on{world, told, *log, result.known, is_slow ? 700'000u : 3000u};
     std::vector<task<>> producers;
     const std::uint64_t count = world.chance().between(1, 5);
     for (std::uint32_t producer = 0; producer < count; ++producer) {
@@ -209,6 +206,9 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who) 
     }
     if (who.vandal) {
         producers.push_back(destroy(world, path, *who.vandal, [on] { forgive(on); }));
+    }
+    if (who.mover) {
+        producers.push_back(move_and_write(on, *moved, *who.mover));
     }
     bool has_rival = false;
     if (who.rival) {
@@ -231,73 +231,31 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who) 
     }
 }
 
-/// What is lost is not there, and nothing else is missing.
-std::optional<std::string> check_losses(const life_result& lived, const account& told) {
-    const pipeline_counts& counts = *lived.counts;
-    const auto& accepted = lived.known.accepted;
-    std::uint64_t missing = 0;
-    for (const accepted_record& each : accepted) {
-        missing += told.is_found(each.producer, each.number) ? 0 : 1;
-    }
-    // Where a sync or a close has failed, more may be there than was promised.
-    if (missing > counts.records_lost || (lived.is_closed_well && missing < counts.records_lost)) {
-        return fmt::format("{} of {} accepted records are not in the log, and {} were reported as "
-                           "lost",
-                           missing, accepted.size(), counts.records_lost);
-    }
-    return std::nullopt;
-}
-
-/// A log that has ended has counted what its producers know, and has nothing in flight any more.
-std::optional<std::string> check_account(const life_result& lived) {
-    const pipeline_counts& counts = *lived.counts;
-    const auto& accepted = lived.known.accepted;
-    if (counts.records != accepted.size() || counts.records_accepted != accepted.size() ||
-        counts.records_refused != lived.known.refused || counts.records_in_flight != 0) {
-        return fmt::format("{} records were accepted and {} refused; counted are {} and {}, and {} "
-                           "in flight",
-                           accepted.size(), lived.known.refused, counts.records_accepted,
-                           counts.records_refused, counts.records_in_flight);
-    }
-    if (lived.is_closed_well && (counts.durable != counts.accepted ||
-                                 counts.records_durable != accepted.size() - counts.records_lost)) {
-        return fmt::format("the log was closed, and of {} numbers {} are durable, {} records",
-                           to_number(counts.accepted), to_number(counts.durable),
-                           counts.records_durable);
-    }
-    return std::nullopt;
-}
-
-/// The next process opens it, and nothing fails.
-std::optional<std::string> reopen(sim_world& world) {
-    std::optional<std::string> wrong;
-    world.heal();
-    const std::string path = fmt::format("/{}", name);
-    const bool has_ended = world.run([](std::string where) -> task<> {
-        const file_sink_options file{.path = where, .numbered = true};
-        file_sink sink = co_await file_sink::open(file);
-        co_await sink.close();
-    }(path));
-    return has_ended ? wrong : "opening the log again did not come to an end";
-}
-
 /// A log that a vandal was at has what was acknowledged as durable since, whatever else is wrong
-/// with its file.
-std::optional<std::string> check(const sim_world& world, account& told, const life_result& lived,
-                                 const visitors& had) {
+/// with its file. One that was moved has all that it should, wherever that is now.
+std::optional<std::string> check(sim_world& world, account& told, const life_result& lived,
+                                 const visitors& had, const std::string& path, const mover* moved) {
     const bool may_be_torn = had.somebody || had.vandal;
-    const durable_log found =
-        durable_log::read(world, name, true, may_be_torn, had.vandal.has_value());
+    const durable_log found = moved != nullptr ? durable_log::read_moved(world, path, may_be_torn)
+                                               : durable_log::read(world, path, true, may_be_torn,
+                                                                   had.vandal.has_value());
     if (found.wrong) {
         return found.wrong;
     }
-    if (had.vandal) {
-        return told.objection(found.all, {.may_be_torn = true, .in_any_order = true});
+    if (moved != nullptr) {
+        if (auto wrong = moved->objection()) {
+            return wrong;
+        }
     }
-    if (auto wrong = told.objection(found.messages, {.kept = account::state::written})) {
+    const bool is_destroyed = had.vandal || (moved != nullptr && moved->has_destroyed());
+    const account::state kept = is_destroyed ? account::state::durable : account::state::written;
+    const bool is_anywhere = is_destroyed || moved != nullptr;
+    if (auto wrong = told.objection(
+            is_anywhere ? found.all : found.messages,
+            {.kept = kept, .may_be_torn = is_anywhere, .in_any_order = is_anywhere})) {
         return wrong;
     }
-    return lived.counts ? check_losses(lived, told) : std::nullopt;
+    return lived.counts && !is_destroyed ? check_losses(lived, told) : std::nullopt;
 }
 
 } // namespace
@@ -309,22 +267,25 @@ outcome play_durable(std::uint64_t seed, bool traces) {
     outcome result;
     std::uint64_t evicted = 0;
     visitors had;
+    const std::string path = log_path_of(world, seed);
     const std::uint64_t lives = world.chance().between(1, 3);
+    const std::unique_ptr<mover> moved = mover::of_lives(world, path, seed, lives);
     for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
         plan_outage(world);
-        const std::optional<sim_crash> crash = plan_crash(world, 120);
         life_result lived;
         // Not both: who cuts a log and makes it as long as it was before anybody looks is not seen.
         const auto somebody = somebody_of(seed, number);
-        visitors who{somebody, std::nullopt, std::nullopt};
+        visitors who{somebody, std::nullopt, std::nullopt, std::nullopt};
         if (!somebody) {
             who.vandal = vandal_of(seed, number);
+            who.mover = who.vandal ? std::nullopt : mover_of(seed, number);
             // Who finds no log makes one.
-            who.rival = who.vandal ? std::nullopt : rival_of(seed, number);
+            who.rival = who.vandal || who.mover ? std::nullopt : rival_of(seed, number);
         }
+        const std::optional<sim_crash> crash = plan_crash(world, who.mover ? 400 : 120);
         had.somebody = who.somebody ? who.somebody : had.somebody;
         had.vandal = who.vandal ? who.vandal : had.vandal;
-        const bool has_ended = world.run(life(world, told, lived, who));
+        const bool has_ended = world.run(life(world, told, lived, who, path, moved.get()));
         if (world.has_hung()) {
             result.violation = "the process hung";
             break;
@@ -346,12 +307,12 @@ outcome play_durable(std::uint64_t seed, bool traces) {
             }
         }
         if (!result.violation && (number == lives || world.chance().one_in(2))) {
-            result.violation = reopen(world);
+            result.violation = open_again(world, path, moved.get());
             if (!result.violation) {
-                result.violation = check(world, told, lived, had);
+                result.violation = check(world, told, lived, had, path, moved.get());
             }
-            world.set_faults(options_of(seed, traces).faults);
         }
+        world.set_faults(options_of(seed, traces).faults);
     }
     result.acknowledged = told.count(account::state::durable);
     finish(world, result);

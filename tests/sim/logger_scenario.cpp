@@ -2,7 +2,9 @@
 
 #include "account.hpp"
 #include "durable_log.hpp"
+#include "mover.hpp"
 #include "quiet_standard_error.hpp"
+#include "sim_machine.hpp"
 #include "somebody.hpp"
 
 #include <sapwood/errors.hpp>
@@ -27,7 +29,8 @@ namespace {
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
-constexpr std::string_view name = "log";
+/// Of the record behind all others of a life in which somebody moved the log.
+constexpr std::uint32_t late_producer = 4;
 
 struct logged_record {
     std::uint32_t producer;
@@ -40,7 +43,9 @@ struct stage {
     sim_world& world;
     account& told;
     const logger& log;
-    std::vector<logged_record> logged;
+    /// Producers wait so long between two records, at most.
+    std::uint64_t pause_microseconds;
+    std::vector<logged_record> logged{};
     /// How many there were when somebody last asked for durability.
     std::size_t asked = 0;
     std::optional<std::string> wrong{};
@@ -71,8 +76,8 @@ void check_stats(stage& on) {
     }
 }
 
-/// What this thread has logged since somebody last asked is on disk, or it throws.
-task<> await_durable(stage& on) {
+/// What this thread has logged since somebody last asked is on disk, or it throws. Whether it is.
+task<bool> await_durable(stage& on) {
     const std::size_t begin = std::exchange(on.asked, on.logged.size());
     const std::size_t end = on.logged.size();
     bool is_durable = false;
@@ -82,11 +87,11 @@ task<> await_durable(stage& on) {
     } catch (const std::system_error&) {
     }
     check_stats(on);
-    if (is_durable && !on.world.has_crashed()) {
-        for (std::size_t i = begin; i < end; ++i) {
-            on.told.tell(on.logged[i].producer, on.logged[i].number, account::state::durable);
-        }
+    is_durable = is_durable && !on.world.has_crashed();
+    for (std::size_t i = begin; is_durable && i < end; ++i) {
+        on.told.tell(on.logged[i].producer, on.logged[i].number, account::state::durable);
     }
+    co_return is_durable;
 }
 
 task<> await_written(stage& on, std::uint32_t producer, std::uint32_t number,
@@ -114,7 +119,7 @@ task<> produce(stage& on, std::uint32_t producer, std::uint64_t records) {
         on.logged.push_back({producer, at, line});
         const std::uint64_t die = chance.below(5);
         if (die < 3) {
-            co_await await_durable(on);
+            (void)co_await await_durable(on);
         } else if (die == 3) {
             co_await await_written(on, producer, at, dropped_before);
         }
@@ -122,13 +127,13 @@ task<> produce(stage& on, std::uint32_t producer, std::uint64_t records) {
             on.log.rotate();
         }
         if (chance.one_in(4)) {
-            co_await sleep_for(microseconds(chance.below(3000)));
+            co_await sleep_for(microseconds(chance.below(on.pause_microseconds)));
         }
     }
 }
 
-std::unique_ptr<log_sink> sink_by(const sim_world& world, sim_random& chance) {
-    const std::string path = fmt::format("/{}", name);
+std::unique_ptr<log_sink> sink_by(const sim_world& world, sim_random& chance,
+                                  const std::string& path) {
     const durability level = chance.one_in(3)
                                  ? durability::interval(microseconds(chance.below(5000)))
                                  : durability::batch();
@@ -151,7 +156,7 @@ std::unique_ptr<log_sink> sink_by(const sim_world& world, sim_random& chance) {
     return std::make_unique<rotating_log_sink>(options);
 }
 
-logger_options options_by(sim_world& world) {
+logger_options options_by(sim_world& world, const std::string& path) {
     sim_random& chance = world.chance();
     // The date and the thread are not the world's.
     const text_layout_options form{.pattern = "2026-11-26 12:00:00.000 1 %l %v"};
@@ -160,7 +165,7 @@ logger_options options_by(sim_world& world) {
     options.ring_bytes = std::size_t{4096} << chance.below(3);
     options.linger = microseconds(chance.below(500));
     options.crash_handler = false;
-    options.outputs.push_back({.sink = sink_by(world, chance),
+    options.outputs.push_back({.sink = sink_by(world, chance, path),
                                .form = std::make_unique<text_layout>(form),
                                .batch_bytes = chance.between(1, 2000)});
     if (chance.one_in(4)) {
@@ -173,7 +178,11 @@ logger_options options_by(sim_world& world) {
 /// moment now.
 void forgive(const stage& on) {
     on.told.forgive();
-    const std::string there = on.world.durable_contents(fmt::format("/{}", name)).value_or("");
+    std::string there;
+    on.world.machine().files.visit_regular(
+        [&](const std::string&, const detail::sim_files::inode& file) {
+            there += file.bytes.durable();
+        });
     for (const logged_record& each : on.logged) {
         if (there.find(each.line) != there.npos) {
             on.told.tell(each.producer, each.number, account::state::forgiven);
@@ -185,6 +194,7 @@ void forgive(const stage& on) {
 struct visitors {
     std::optional<std::uint64_t> somebody;
     std::optional<std::uint64_t> vandal;
+    std::optional<std::uint64_t> mover;
 };
 
 struct life_result {
@@ -192,26 +202,45 @@ struct life_result {
     std::optional<std::string> wrong;
 };
 
-task<> life(sim_world& world, account& told, life_result& result, visitors who) {
+task<> move_and_write(stage& on, mover& moved, std::uint64_t seed) {
+    co_await moved.move_about(seed, [&on] { forgive(on); });
+    if (on.world.has_crashed()) {
+        co_return;
+    }
+    // Somebody has been at the log's names, and is gone for a second.
+    const std::string line = on.told.next_line(late_producer, 0);
+    on.log.text(level::info, line);
+    on.logged.push_back({late_producer, on.told.last_number(late_producer), line});
+    const bool is_durable = co_await await_durable(on);
+    if (is_durable && !on.wrong && !moved.is_named(line)) {
+        on.wrong = "a second after the log was moved it is still written under other names";
+    }
+}
+
+task<> life(sim_world& world, account& told, life_result& result, visitors who, std::string path,
+            mover* moved) {
     std::optional<logger> log;
     try {
-        logger_options options = options_by(world);
+        logger_options options = options_by(world, path);
         log.emplace(co_await logger::on_this_loop(options));
     } catch (const std::system_error&) {
         co_return; // the disk would not have it
     }
-    stage on{world, told, *log, {}};
+    const bool is_slow = who.mover && world.chance().one_in(2);
+    stage on{world, told, *log, is_slow ? 700'000u : 3000u};
     std::vector<task<>> producers;
     const std::uint64_t count = world.chance().between(1, 4);
     for (std::uint32_t producer = 0; producer < count; ++producer) {
         producers.push_back(produce(on, producer, world.chance().between(1, 8)));
     }
-    const std::string path = fmt::format("/{}", name);
     if (who.somebody) {
         producers.push_back(append_somebodys(world, path, *who.somebody));
     }
     if (who.vandal) {
         producers.push_back(destroy(world, path, *who.vandal, [&on] { forgive(on); }));
+    }
+    if (who.mover) {
+        producers.push_back(move_and_write(on, *moved, *who.mover));
     }
     co_await when_all(std::move(producers));
     try {
@@ -232,28 +261,28 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who) 
     }
 }
 
-/// The next process opens it, and nothing fails.
-bool reopen(sim_world& world) {
-    world.heal();
-    return world.run([](std::string where) -> task<> {
-        const file_sink_options file{.path = where, .numbered = true};
-        file_sink sink = co_await file_sink::open(file);
-        co_await sink.close();
-    }(fmt::format("/{}", name)));
-}
-
 /// A log that a vandal was at has what was acknowledged as durable since, whatever else is wrong.
-std::optional<std::string> check(const sim_world& world, account& told, const visitors& had) {
+/// One that was moved has all that it should, wherever that is now.
+std::optional<std::string> check(sim_world& world, account& told, const visitors& had,
+                                 const std::string& path, const mover* moved) {
     const bool may_be_torn = had.somebody || had.vandal;
-    const durable_log found =
-        durable_log::read(world, name, true, may_be_torn, had.vandal.has_value());
+    const durable_log found = moved != nullptr ? durable_log::read_moved(world, path, may_be_torn)
+                                               : durable_log::read(world, path, true, may_be_torn,
+                                                                   had.vandal.has_value());
     if (found.wrong) {
         return found.wrong;
     }
-    if (had.vandal) {
-        return told.objection(found.all, {.may_be_torn = true, .in_any_order = true});
+    if (moved != nullptr) {
+        if (auto wrong = moved->objection()) {
+            return wrong;
+        }
     }
-    return told.objection(found.messages, {.kept = account::state::written});
+    const bool is_destroyed = had.vandal || (moved != nullptr && moved->has_destroyed());
+    const bool is_anywhere = is_destroyed || moved != nullptr;
+    return told.objection(is_anywhere ? found.all : found.messages,
+                          {.kept = is_destroyed ? account::state::durable : account::state::written,
+                           .may_be_torn = is_anywhere,
+                           .in_any_order = is_anywhere});
 }
 
 } // namespace
@@ -265,17 +294,23 @@ outcome play_logger(std::uint64_t seed, bool traces) {
     outcome result;
     std::uint64_t evicted = 0;
     visitors had;
+    const std::string path = log_path_of(world, seed);
     const std::uint64_t lives = world.chance().between(1, 3);
+    const std::unique_ptr<mover> moved = mover::of_lives(world, path, seed, lives);
     for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
         plan_outage(world);
-        const std::optional<sim_crash> crash = plan_crash(world, 120);
         life_result lived;
         // Not both, as in the durable scenario.
         const auto somebody = somebody_of(seed, number);
-        const visitors who{somebody, somebody ? std::nullopt : vandal_of(seed, number)};
+        visitors who{somebody, std::nullopt, std::nullopt};
+        if (!somebody) {
+            who.vandal = vandal_of(seed, number);
+            who.mover = who.vandal ? std::nullopt : mover_of(seed, number);
+        }
+        const std::optional<sim_crash> crash = plan_crash(world, who.mover ? 400 : 120);
         had.somebody = who.somebody ? who.somebody : had.somebody;
         had.vandal = who.vandal ? who.vandal : had.vandal;
-        const bool has_ended = world.run(life(world, told, lived, who));
+        const bool has_ended = world.run(life(world, told, lived, who, path, moved.get()));
         if (world.has_hung()) {
             result.violation = "the process hung";
             break;
@@ -290,10 +325,10 @@ outcome play_logger(std::uint64_t seed, bool traces) {
             told.power_was_cut();
         }
         result.violation = lived.wrong;
-        if (!reopen(world)) {
-            result.violation = "opening the log again did not come to an end";
-        } else if (!result.violation) {
-            result.violation = check(world, told, had);
+        if (auto wrong = open_again(world, path, moved.get()); wrong || result.violation) {
+            result.violation = result.violation ? result.violation : wrong;
+        } else {
+            result.violation = check(world, told, had, path, moved.get());
         }
         world.set_faults(options_of(seed, traces).faults);
     }

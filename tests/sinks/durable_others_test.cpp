@@ -358,6 +358,22 @@ TEST_SUITE("durable_others") {
         expect(5, "", "log.0000000000000006: 1 line 2 line 3 line 4 line 5 line ");
     }
 
+    TEST_CASE("a second after it was renamed a log has its name, whatever it has still to tell") {
+        sim_world world({.seed = 1});
+        CHECK(world.run([](sim_world& on) -> task<> {
+            a_logger log = co_await a_logger::opened(durability::batch());
+            co_await log.write("one ");
+            co_await remove_file(std::string(path));
+            co_await log.write("two "); // in a new file, which it has still to tell
+            co_await rename_file(std::string(path), "/log.1");
+            co_await sleep_for(1s);
+            co_await log.write("three ");
+            const std::string found = on.durable_contents(path).value_or("");
+            CHECK(found.find(" three") != found.npos);
+            co_await log.sync();
+        }(world)));
+    }
+
     TEST_CASE("a segment that somebody renames before it has the log's name is begun once more") {
         CHECK(outline_of_renamed_segment<a_pipeline>() == "|1 one |2 two ");
         CHECK(outline_of_renamed_segment<a_logger>() == "|1 one |2 two ");

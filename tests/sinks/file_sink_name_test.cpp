@@ -95,6 +95,20 @@ TEST_SUITE("file_sink_name") {
         co_await sink.close();
     }
 
+    CO_TEST_CASE("what is to be told does not keep the name from being looked at") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, "one\ntorn");
+        file_sink sink = co_await opened(path);
+        sink.tell_torn();
+        std::filesystem::rename(path, path + ".1");
+        CHECK((co_await news_of(sink)).find("the last 4 bytes of ") == 0);
+        CHECK(sink.counts().reopened == 1);
+        const log_news news = co_await sink.follow();
+        CHECK(news.text.find("was renamed or removed") != news.text.npos);
+        co_await sink.close();
+    }
+
     TEST_CASE("a look that fails for want of something is told the fourth time, others at once") {
         for (const int failure : {EAGAIN, ENOMEM, ENFILE, EACCES}) {
             CAPTURE(failure);

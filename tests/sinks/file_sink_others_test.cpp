@@ -1,4 +1,5 @@
 // file_sink: what it makes of others who write to its file, cut it, or put one in its place.
+#include "sim_machine.hpp"
 #include "support/allocations.hpp"
 #include "support/co_test.hpp"
 #include "support/numbered_lines.hpp"
@@ -772,6 +773,30 @@ TEST_SUITE("file_sink_others") {
                 co_await sink.close();
             }(world, is_gone)));
         }
+    }
+
+    TEST_CASE("a segment that is taken away before it has the log's name is not written to again") {
+        sapwood::sim_world world({.seed = 1});
+        CHECK(world.run([](sapwood::sim_world& on) -> task<> {
+            file_sink sink = co_await opened("/log", true);
+            on.script([&on](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (is_rename(sqe) && !on.contents("/log")) {
+                    (void)on.machine().files.rename(AT_FDCWD, "/log.next", AT_FDCWD, "/away", 0);
+                }
+                return std::nullopt;
+            });
+            const std::string one = numbered(1, "one");
+            CHECK_THROWS_AS(co_await sink.begin_segment(one, {}, lsn{1}), std::system_error);
+            on.script({});
+            CHECK(!sink.is_unnamed());
+            co_await rename_file("/away", "/log.next"); // which the next segment takes away
+            CHECK_THROWS_AS(co_await sink.write_synced(one), sync_error);
+            CHECK_THROWS_AS(co_await sink.datasync(), sync_error);
+            co_await sink.begin_segment(one, {}, lsn{1});
+            CHECK(on.contents("/log") == one);
+            co_await sink.datasync();
+            co_await sink.close();
+        }(world)));
     }
 
     CO_TEST_CASE("a segment that had to be begun tells what was cut off the file before it") {
