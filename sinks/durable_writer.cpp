@@ -302,10 +302,13 @@ task<> durable_writer::begin_file(std::span<const char> lines, std::string aside
     const batch_part in_flight(*this, lines);
     require_alone();
     bool is_named = true;
+    const int fd = file_.fd();
     try {
         co_await file_.begin_segment(text_, {}, durable_last_ + 1, std::move(aside));
     } catch (const std::exception&) {
         if (!file_.is_unnamed()) {
+            // It has these lines, then, and another name than the log's.
+            is_poisoned_ = is_poisoned_ || file_.fd() != fd;
             keep_saved_text();
             if (kept_ < text_.size()) {
                 throw;

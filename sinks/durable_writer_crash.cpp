@@ -3,6 +3,8 @@
 // process would, and what was not synced and is not there comes again.
 #include "durable_writer.hpp"
 
+#include "take_marks.hpp"
+
 #include <sapwood/shield.hpp>
 
 #include <algorithm>
@@ -229,6 +231,7 @@ void durable_writer::gather_missing(const std::vector<lsn>& present) {
         told_ = end;
     }
     unsynced_ = std::move(again);
+    take_marks(unsynced_);
     if (!unsynced_.empty()) {
         unsynced_[numbered_line::mark_at] = numbered_line::mark;
     }

@@ -3,6 +3,7 @@
 #include "durable_writer.hpp"
 
 #include "mistakes.hpp"
+#include "take_marks.hpp"
 
 #include <sapwood/event_loop.hpp>
 #include <sapwood/shield.hpp>
@@ -130,6 +131,7 @@ task<> durable_writer::find_in_cut_file() {
     }
     rewrites_unsynced_ = unsynced_there_ < unsynced_.size();
     if (is_numbered_ && rewrites_unsynced_) {
+        take_marks(std::span(unsynced_).subspan(unsynced_there_)); // of a cut behind this one
         unsynced_[unsynced_there_ + numbered_line::mark_at] = numbered_line::mark;
     }
 }
@@ -156,6 +158,9 @@ void durable_writer::note_reopened() noexcept {
     is_poisoned_ = false;
     rewrites_unsynced_ = !unsynced_.empty();
     unsynced_there_ = 0;
+    if (is_numbered_) {
+        take_marks(unsynced_); // which were true in the file that was
+    }
     text_there_ = 0;
     is_changed_in_crash_ = is_taken_over();
 }

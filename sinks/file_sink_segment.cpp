@@ -77,6 +77,7 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
         co_await take_name();
         co_return;
     }
+    const bool is_rotation = !aside.empty();
     const std::string making = name_in_making(path());
     co_await remove_if_there(making);
     left_in_making_ = 0;
@@ -101,7 +102,7 @@ task<> file_sink::begin_segment(std::span<const char> first, std::span<const cha
         is_unnamed_ = true;
         segment_begin_ = next;
         try {
-            co_await let_go(std::move(old), false);
+            co_await let_go(std::move(old), is_rotation);
         } catch (const std::bad_alloc&) {
             // It is closed all the same.
         }

@@ -29,6 +29,14 @@ std::uint64_t seed_from(const event_loop& loop) noexcept {
 /// What a line of the log's own ends with, and no escaping can make of somebody else's.
 constexpr std::string_view own_end = " \\(log)\n";
 
+std::uint64_t own_lines_in(std::string_view text) noexcept {
+    std::uint64_t own = 0;
+    for (auto at = text.find(own_end); at != text.npos; at = text.find(own_end, at + 1)) {
+        ++own;
+    }
+    return own;
+}
+
 /// A record of the log's own: `text \(log)`.
 record own_record(level importance, std::string_view text) {
     constexpr std::string_view sign = own_end.substr(0, own_end.size() - 1);
@@ -320,12 +328,28 @@ std::uint64_t pipeline::consumer::records_within(std::size_t kept) const noexcep
         return 0;
     }
     const std::string_view text(writing_->bytes().data(), kept);
-    std::uint64_t own = 0;
-    for (auto at = text.find(own_end); own_writing_ > 0 && at != text.npos;
-         at = text.find(own_end, at + 1)) {
-        ++own;
+    return writing_->lines_within(kept) - (own_writing_ > 0 ? own_lines_in(text) : 0);
+}
+
+/// Of earlier batches, when the log is given up: what was in a file that was removed, or was to
+/// come again, has not come.
+void pipeline::consumer::lose_unsynced() noexcept {
+    const bool is_removed = sink_.look_at_end() == file_end::removed;
+    if (unsynced_.empty() || (!is_removed && !rewrites_unsynced_)) {
+        return;
     }
-    return writing_->lines_within(kept) - own;
+    const std::string_view lines(unsynced_);
+    const std::string_view there = lines.substr(0, is_removed ? 0 : unsynced_there_);
+    const auto gone = lines.substr(there.size());
+    const auto lines_lost = static_cast<std::uint64_t>(std::ranges::count(gone, '\n'));
+    const std::uint64_t all = records_in_file_before_ - counts_.records_durable;
+    // Of records that may have more lines than one, all.
+    const std::uint64_t lost =
+        form_ == layout::verbatim ? all : std::min(all, lines_lost - own_lines_in(gone));
+    records_in_file_ = records_in_file_before_ -= lost;
+    counts_.records_lost += lost;
+    counts_.lines_lost += lines_lost;
+    counts_.lines_written -= lines_lost;
 }
 
 /// The batch has been given to the sink, which has `kept` bytes of it.

@@ -118,6 +118,7 @@ class pipeline::consumer final : public stop_listener {
     task<> begin_segment();
     task<bool> begin_next_segment();
     task<> follow_file();
+    void note_reopened() noexcept;
     task<> tell(const log_news& news);
     task<> close_sink();
     [[nodiscard]] lsn next_in_file() const noexcept;
@@ -130,6 +131,7 @@ class pipeline::consumer final : public stop_listener {
     void note_written() noexcept;
     void note_durable() noexcept;
     void note_kept() noexcept;
+    void lose_unsynced() noexcept;
     [[nodiscard]] std::uint64_t records_within(std::size_t kept) const noexcept;
 
     void gather_no_longer() noexcept;

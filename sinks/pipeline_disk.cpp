@@ -3,6 +3,7 @@
 // segment.
 #include "mistakes.hpp"
 #include "pipeline_consumer.hpp"
+#include "take_marks.hpp"
 
 #include <sapwood/errors.hpp>
 
@@ -56,6 +57,7 @@ task<> pipeline::consumer::deliver() {
         const std::error_code why = reason_of(failure);
         if (!tries_again()) {
             note_kept();
+            lose_unsynced();
             fail(failure, why);
             co_return;
         }
@@ -253,6 +255,8 @@ task<> pipeline::consumer::find_in_cut_file() {
         sink_.give_up();
     }
     if (rewrites_unsynced_ && form_ == layout::numbered) {
+        detail::take_marks(
+            std::span(unsynced_).subspan(unsynced_there_)); // of a cut behind this one
         unsynced_[unsynced_there_ + numbered_line::mark_at] = numbered_line::mark;
     }
 }
@@ -287,6 +291,7 @@ task<> pipeline::consumer::begin_segment() {
     const auto lines = writing_->bytes();
     const lsn next = next_in_file();
     const bool was_unnamed = sink_.is_unnamed();
+    const int fd = sink_.fd();
     std::exception_ptr failure;
     try {
         co_await sink_.begin_segment(unsynced_, lines, next);
@@ -298,11 +303,9 @@ task<> pipeline::consumer::begin_segment() {
         (void)co_await sink_.reopen(next);
         if (sink_.counts().reopened != reopened) {
             is_poisoned_ = false;
-            kept_ = 0;
-            rewrites_unsynced_ = !unsynced_.empty();
-            unsynced_there_ = 0;
-        } else if (was_unnamed && !sink_.is_unnamed()) { // it has another name than the log's
-            is_poisoned_ = true;
+            note_reopened();
+        } else if ((was_unnamed || sink_.fd() != fd) && !sink_.is_unnamed()) {
+            is_poisoned_ = true; // it has another name than the log's
         }
         std::rethrow_exception(failure);
     }
@@ -400,12 +403,19 @@ task<> pipeline::consumer::follow_file() {
     const auto reopened = sink_.counts().reopened;
     const log_news news = co_await sink_.follow(next_in_file());
     if (sink_.counts().reopened != reopened && !durable_.is_none()) {
-        kept_ = 0;
-        rewrites_unsynced_ = !unsynced_.empty();
-        unsynced_there_ = 0;
+        note_reopened();
     }
     if (news) {
         co_await tell(news);
+    }
+}
+
+void pipeline::consumer::note_reopened() noexcept {
+    kept_ = 0;
+    rewrites_unsynced_ = !unsynced_.empty();
+    unsynced_there_ = 0;
+    if (form_ == layout::numbered) {
+        detail::take_marks(unsynced_); // which were true in the file that was
     }
 }
 

@@ -124,7 +124,7 @@ task<bool> pipeline::consumer::begin_next_segment() {
     try {
         co_await begin_segment();
     } catch (const std::system_error& error) {
-        if (sink_.is_unnamed() || counts_.segments_begun != begun) {
+        if (sink_.is_unnamed() || is_poisoned_ || counts_.segments_begun != begun) {
             throw;
         }
         has_failed = true;

@@ -32,6 +32,9 @@ constexpr clock::duration last_retry_after = std::chrono::minutes(1);
 /// So many names that are taken are passed over, each of a millisecond later.
 constexpr int names_tried_max = 1000;
 
+/// A failure comes again with each rotation, and one line is told with each batch.
+constexpr std::size_t untold_max = 64;
+
 detail::durable_writer_options durable_options(const rotating_log_sink_options& options) {
     return {.level = options.durable,
             .numbered = options.numbered,
@@ -132,6 +135,7 @@ task<> rotating_log_sink::open_in_child() {
     (void)durable_.release();
     std::construct_at(&house_);
     std::construct_at(&untold_);
+    untold_more_ = 0;
     house_is_due_ = house_is_running_ = is_asked_to_rotate_ = false;
     crash_.begin_in_child();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
@@ -381,12 +385,38 @@ task<log_news> rotating_log_sink::tend(log_sink_requests asked) {
     if (!news && !untold_.empty()) {
         news = std::move(untold_.front());
         untold_.erase(untold_.begin());
+    } else if (!news && untold_more_ > 0) {
+        news = news_of_more();
+        untold_more_ = 0;
     }
     co_return news;
 }
 
 void rotating_log_sink::tell(level importance, std::string text) {
-    untold_.emplace_back(importance, std::move(text));
+    if (untold_.size() < untold_max) {
+        untold_.emplace_back(importance, std::move(text));
+    } else {
+        ++untold_more_;
+    }
+}
+
+log_news rotating_log_sink::news_of_more() const {
+    return {level::warning,
+            fmt::format("{}: {} more of what its rotations had to tell {} left out", options_.path,
+                        untold_more_, untold_more_ == 1 ? "is" : "are")};
+}
+
+void rotating_log_sink::say_untold() noexcept {
+    for (const auto& each : std::exchange(untold_, {})) {
+        detail::say(each.text);
+    }
+    try {
+        if (untold_more_ > 0) {
+            detail::say(news_of_more().text);
+            untold_more_ = 0;
+        }
+    } catch (const std::bad_alloc&) { // those before it were told
+    }
 }
 
 task<> rotating_log_sink::sync() {
@@ -413,14 +443,16 @@ std::size_t rotating_log_sink::kept_in_crash() const noexcept {
 
 task<> rotating_log_sink::close() {
     stop_house_.store(true, std::memory_order_relaxed);
-    co_await housekeeping();
-    for (const auto& each : std::exchange(untold_, {})) {
-        detail::say(each.text);
+    start_housekeeping();
+    if (house_) { // not by a call, for whose frame there may be no memory: it uses this
+        co_await *house_;
+        house_.reset();
     }
+    say_untold();
     std::exception_ptr failure;
     try {
         co_await sync();
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
         failure = std::current_exception();
     }
     crash_.note_closed();
@@ -432,12 +464,16 @@ task<> rotating_log_sink::close() {
 
 // --- rotated files ---
 
-void rotating_log_sink::start_housekeeping() {
+/// A file may have been rotated, and have the lines of a write: that is not to fail for this.
+void rotating_log_sink::start_housekeeping() noexcept {
     if (!house_is_due_ || house_is_running_ || present().is_inherited()) {
         return;
     }
-    house_is_running_ = true;
-    house_.emplace(spawn(keep_house(), {.name = "log housekeeping"}));
+    try {
+        house_.emplace(spawn(keep_house(), {.name = "log housekeeping"}));
+        house_is_running_ = true;
+    } catch (const std::bad_alloc&) { // with the next look, then
+    }
 }
 
 task<> rotating_log_sink::housekeeping() {
@@ -476,11 +512,18 @@ task<> rotating_log_sink::keep_house() {
         } catch (const cancelled&) { // the loop ends: the next open goes on
             break;
         } catch (const std::exception& error) {
-            tell(level::warning, fmt::format("rotated files of {} are not looked after: {}",
-                                             options_.path, error.what()));
+            tell_of_house(error);
         }
     }
     house_is_running_ = false;
+}
+
+void rotating_log_sink::tell_of_house(const std::exception& failure) noexcept {
+    try {
+        tell(level::warning, fmt::format("rotated files of {} are not looked after: {}",
+                                         options_.path, failure.what()));
+    } catch (const std::bad_alloc&) { // they are with the next rotation
+    }
 }
 
 } // namespace sapwood

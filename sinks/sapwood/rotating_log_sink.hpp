@@ -175,7 +175,10 @@ class rotating_log_sink final : public log_sink {
     void begin_period();
     void note_file();
     void tell(level importance, std::string text);
-    void start_housekeeping();
+    [[nodiscard]] log_news news_of_more() const;
+    void say_untold() noexcept;
+    void tell_of_house(const std::exception& failure) noexcept;
+    void start_housekeeping() noexcept;
     [[nodiscard]] task<> keep_house();
 
     const rotating_log_sink_options options_;
@@ -199,6 +202,8 @@ class rotating_log_sink final : public log_sink {
     bool has_told_of_fewer_ = false;
     std::optional<join_handle<>> house_;
     std::vector<log_news> untold_;
+    /// So many found no place there.
+    std::uint64_t untold_more_ = 0;
     rotating_log_sink_counts counts_;
 
     // Any thread.

@@ -5,9 +5,11 @@
 #include "support/numbered_lines.hpp"
 #include "support/spoiled_log.hpp"
 
+#include <sapwood/numbered_line.hpp>
 #include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/sleep.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
@@ -236,5 +238,69 @@ TEST_SUITE("durable_writer_cut") {
             all.insert(all.end(), last.begin(), last.end());
             CHECK(all == strings{"1 one", "2 two"});
         }
+    }
+
+    // --- where lines come again ---
+
+    TEST_CASE("a mark from a file that was cut is none in the next file, nor above another cut") {
+        const auto is_marked = [](const std::string& text, std::string_view message) {
+            const std::size_t begin = text.rfind('\n', text.find(message)) + 1; // npos + 1 is 0
+            return text[begin + numbered_line::mark_at] == numbered_line::mark;
+        };
+        for (const bool is_renamed : {true, false}) {
+            CAPTURE(is_renamed);
+            spoiled_log log(true, durability::interval(1h));
+            log.loop.run([](spoiled_log& its, bool renames) -> task<> {
+                co_await its.sink->open();
+                for (const char* line : {"one\n", "two\n", "three\n", "four\n"}) {
+                    co_await put(*its.sink, line);
+                }
+                const std::size_t each = numbered(1, "one").size();
+                std::filesystem::resize_file(its.path, 2 * each + 5); // three comes again
+                co_await put(*its.sink, "five\n");
+                if (renames) {
+                    std::filesystem::rename(its.path, its.path + ".old");
+                    co_await sleep_for(1s);
+                } else {
+                    std::filesystem::resize_file(its.path, each + 5);
+                }
+                co_await its.sink->write(std::string_view("six\n"));
+                if (renames) { // which only a look has told
+                    (void)co_await its.sink->tend({});
+                    co_await its.sink->write(std::string_view("seven\n"));
+                }
+            }(log, is_renamed));
+            const std::string text = contents_of(log.path);
+            CHECK(text.find("four\n") != text.npos);
+            CHECK(is_marked(text, "two\n") == !is_renamed);
+            CHECK(!is_marked(text, "three\n"));
+            CHECK(!is_marked(text, "four\n"));
+            log.loop.run([](spoiled_log& its) -> task<> { co_await its.sink->close(); }(log));
+        }
+    }
+
+    TEST_CASE("where somebody takes a rotated file's successor for himself, it has no line twice") {
+        spoiled_log log;
+        rotating_log_sink_options options{.path = log.path, .bytes_max = 40};
+        options.durable = durability::batch();
+        rotating_log_sink sink(options);
+        log.loop.run([](rotating_log_sink& its, spoiled_log& on) -> task<> {
+            co_await its.open();
+            co_await put(its, "one\n");
+            int renames = 0;
+            on.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                if (is_rename(sqe) && ++renames == 2) {
+                    std::filesystem::rename(on.path + ".next", on.directory / "taken");
+                }
+                return renames >= 2 && test::is_open(sqe) ? std::optional(-EMFILE) : perform(sqe);
+            };
+            const auto how = co_await test::write_to(its, "two\n");
+            CHECK(how.kept == 0);
+            on.loop.ring().answer = perform;
+            co_await its.write(std::string_view("two\n"));
+            co_await its.close();
+        }(sink, log));
+        CHECK(spoiled_log::lines_of(log.directory / "taken") == strings{"2 two"});
+        CHECK(log.lines() == strings{"2 two"});
     }
 }

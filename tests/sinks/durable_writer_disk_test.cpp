@@ -507,7 +507,7 @@ TEST_SUITE("durable_writer_disk") {
             co_await its.sink->sync();
             co_await its.sink->close();
         }(log));
-        CHECK(contents_of(log.path) == numbered(1, "one", true));
+        CHECK(contents_of(log.path) == numbered(1, "one"));
         CHECK(test::files_like(log.path).empty());
     }
 

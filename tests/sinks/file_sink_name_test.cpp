@@ -427,6 +427,27 @@ TEST_SUITE("file_sink_name") {
         co_await sink.close();
     }
 
+    CO_TEST_CASE("so does what was rotated where the new file begins durably, and no segment") {
+        for (const bool is_rotated : {true, false}) {
+            CAPTURE(is_rotated);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            const file_sink_options options{.path = path, .numbered = true, .has_segments = true};
+            file_sink sink = co_await file_sink::open(options);
+            co_await write(sink, sapwood::test::numbered(1, "one"));
+            const int of_child = ::dup(sink.fd());
+            const std::string two = sapwood::test::numbered(2, "two");
+            std::string aside;
+            if (is_rotated) {
+                aside = path + ".aside";
+            }
+            co_await sink.begin_segment(two, {}, lsn{2}, aside);
+            CHECK(is_locked(path + (is_rotated ? ".aside" : ".0000000000000002")) == is_rotated);
+            ::close(of_child);
+            co_await sink.close();
+        }
+    }
+
     CO_TEST_CASE("what was taken away is not locked any more, whoever has it open") {
         const temporary_directory folder;
         file_sink sink = co_await opened(folder / "log");

@@ -1570,6 +1570,93 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("nor what earlier batches had there, and no sync had reached") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            const std::string folder = in / "logs";
+            const std::string path = folder + "/log";
+            std::filesystem::create_directory(folder);
+            pipeline_options options;
+            options.durable = durability::interval(1h);
+            pipeline log = co_await opened(path, options);
+            co_await log.written(co_await append(log, "one"));
+            co_await log.written(co_await append(log, "two"));
+            CHECK(log.counts().records_written_only == 2);
+            std::filesystem::remove_all(folder);
+            std::error_code why;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                why = error.code();
+            }
+            CHECK(why == std::errc::no_such_file_or_directory);
+            CHECK(log.counts().records_written_only == 0);
+            CHECK(log.counts().records_lost == 2);
+            CHECK(log.counts().lines_written == 0);
+            CHECK(log.counts().lines_lost == 2);
+        });
+    }
+
+    TEST_CASE("a mark from a file that was cut is none in the next file, nor above another cut") {
+        for (const bool is_renamed : {true, false}) {
+            CAPTURE(is_renamed);
+            on_both_disks([=](planned_disk&, const temporary_directory& in) -> task<> {
+                pipeline_options options;
+                options.durable = durability::interval(1h);
+                pipeline log = co_await opened(in / "log", options);
+                for (const char* text : {"one", "two", "six", "ten"}) {
+                    co_await log.written(co_await append(log, text));
+                }
+                const std::size_t each = contents_of(in / "log").size() / 4;
+                std::filesystem::resize_file(in / "log", 2 * each + 5); // six comes again
+                co_await log.written(co_await append(log, "five"));
+                if (is_renamed) {
+                    std::filesystem::rename(in / "log", in / "log.old");
+                    co_await sapwood::sleep_for(600ms);
+                } else {
+                    std::filesystem::resize_file(in / "log", each + 5);
+                }
+                co_await log.written(co_await append(log, "last"));
+                const std::string text = contents_of(in / "log");
+                const auto is_marked_at = [&](std::string_view message) {
+                    const std::size_t begin = text.rfind('\n', text.find(message)) + 1;
+                    return text[begin + numbered_line::mark_at] == numbered_line::mark;
+                };
+                CHECK(text.find(" last\n") != text.npos);
+                CHECK(is_marked_at(" two\n") == !is_renamed);
+                CHECK(!is_marked_at(" six\n"));
+                CHECK(!is_marked_at(" ten\n"));
+                co_await log.close();
+            });
+        }
+    }
+
+    TEST_CASE("a segment that somebody takes for himself as it is begun has no line twice") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline_options options = durable();
+            options.segment_bytes_max = 1;
+            pipeline log = co_await opened(path, options);
+            co_await log.durable(co_await append(log, "one"));
+            the_disk.on_directory_sync = [&](const io_uring_sqe& sqe) {
+                if (std::filesystem::exists(path + ".next") && !std::filesystem::exists(path)) {
+                    std::filesystem::rename(path + ".next", in / "taken");
+                    std::filesystem::create_directory(path); // so that it cannot be opened
+                }
+                return perform(sqe);
+            };
+            const lsn two = co_await append(log, "two");
+            co_await sapwood::sleep_for(50ms);
+            CHECK(lines_in(in / "taken") == std::vector<std::string>{"2 two"});
+            CHECK(log.counts().durable == lsn{1});
+            the_disk.on_directory_sync = nullptr;
+            std::filesystem::remove(path);
+            co_await log.durable(two);
+            CHECK(lines_in(in / "taken") == std::vector<std::string>{"2 two"});
+            CHECK(lines_in(path).back() == "2 two");
+            co_await log.close();
+        });
+    }
+
     TEST_CASE("as many bytes as may be not synced are synced, and a segment is full to the byte") {
         on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
             std::size_t line = 0;

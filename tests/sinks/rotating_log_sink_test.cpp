@@ -1,19 +1,28 @@
 // rotating_log_sink: files by size and by time, none written over, none too many.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/log_files.hpp"
+#include "support/spoiled_log.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
+#include "compress_file.hpp"
+
+#include <sapwood/frame_pool.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/rotating_log_sink.hpp>
+#include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <filesystem>
 #include <fmt/chrono.h>
 #include <liburing.h>
+#include <optional>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace {
 
@@ -59,6 +68,32 @@ std::string without_news(const std::string& text) {
     }
     return kept;
 }
+
+/// While it lives this thread has no frame to spare for a coroutine.
+class no_frames {
+  public:
+    no_frames() {
+        using detail::frame_pool;
+        for (std::size_t each = 1; each < frame_pool::size_classes; ++each) {
+            const std::size_t bytes = each * frame_pool::granularity;
+            while ((detail::thread_frames.free[each]->depth & ~frame_pool::closed_bit) != 0) {
+                frames_.emplace_back(detail::allocate_frame(bytes), bytes);
+            }
+        }
+    }
+
+    no_frames(const no_frames&) = delete;
+    no_frames& operator=(const no_frames&) = delete;
+
+    ~no_frames() {
+        for (const auto& [memory, bytes] : frames_) {
+            detail::free_frame(memory, bytes);
+        }
+    }
+
+  private:
+    std::vector<std::pair<void*, std::size_t>> frames_;
+};
 
 /// Opens `sink`, writes each batch, closes it.
 task<> write_batches(log_sink& sink, const strings& batches) {
@@ -632,6 +667,176 @@ TEST_SUITE("rotating_log_sink") {
         co_await put(sink, numbers(5, 5));
         CHECK(files_like(path).size() == 1);
         CHECK(all_of(path) == numbers(1, 5));
+        co_await sink.close();
+    }
+
+    CO_TEST_CASE("what a child has yet to write to a rotated file is not compressed away") {
+        if (!detail::can_compress()) {
+            co_return;
+        }
+        for (const bool is_durable : {false, true}) {
+            CAPTURE(is_durable);
+            const temporary_directory directory;
+            const auto path = directory / "log";
+            rotating_log_sink_options options{.path = path, .compress = true};
+            options.durable = is_durable ? durability::batch() : durability::none();
+            options.numbered = false;
+            rotating_log_sink sink(options);
+            co_await sink.open();
+            co_await put(sink, numbers(1, 1));
+            int go_on[2];
+            int is_open[2];
+            REQUIRE(::pipe(go_on) == 0);
+            REQUIRE(::pipe(is_open) == 0);
+            const pid_t child = ::fork();
+            if (child == 0) {
+                event_loop loop;
+                const auto body = [](log_sink& inherited, int told, int tell) -> task<> {
+                    co_await inherited.open_in_child();
+                    char byte = 0;
+                    bool is_well = ::write(tell, &byte, 1) == 1 && ::read(told, &byte, 1) == 1;
+                    co_await inherited.write(std::string_view("the child's\n"));
+                    ::_exit(is_well ? 0 : 1);
+                };
+                loop.run(body(sink, go_on[0], is_open[1]));
+                ::_exit(1);
+            }
+            char byte = 0;
+            CHECK(::read(is_open[0], &byte, 1) == 1);
+            co_await put(sink, "", {.rotate = true});
+            co_await put(sink, numbers(2, 2));
+            co_await sink.housekeeping();
+            CHECK(::write(go_on[1], &byte, 1) == 1);
+            int status = -1;
+            CHECK(::waitpid(child, &status, 0) == child);
+            CHECK(status == 0);
+            REQUIRE(files_like(path).size() == 1);
+            CHECK(contents_of(files_like(path)[0]) == numbers(1, 1) + "the child's\n");
+            for (const int fd : {go_on[0], go_on[1], is_open[0], is_open[1]}) {
+                ::close(fd);
+            }
+            co_await sink.close();
+        }
+    }
+
+    // --- what there is no memory for ---
+
+    CO_TEST_CASE("where memory is missing for who looks after rotated files, the lines that began "
+                 "the new one are there once, and it is done with the next look") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        rotating_log_sink_options options{.path = path, .bytes_max = 40, .keep_files = 1};
+        options.durable = durability::batch();
+        std::optional<no_frames> frames;
+        std::optional<test::failing_allocations> none;
+        bool is_due = false;
+        options.now = [&] { // asked when it is rotated, as well
+            if (is_due && !none && files_like(path).size() == 2) {
+                frames.emplace();
+                none.emplace(1);
+            }
+            return std::chrono::system_clock::now();
+        };
+        rotating_log_sink sink(options);
+        co_await sink.open();
+        co_await sink.write(std::string_view("one\n"));
+        co_await sink.housekeeping();
+        co_await sink.write(std::string_view("two\n"));
+        co_await sink.housekeeping();
+        is_due = true;
+        bool is_there = false;
+        try {
+            co_await sink.write(std::string_view("three\n"));
+            is_there = true;
+        } catch (const std::bad_alloc&) {
+        }
+        CHECK((none && none->struck()));
+        none.reset();
+        frames.reset();
+        is_due = false;
+        CHECK(is_there);
+        CHECK(test::spoiled_log::lines_of(path) == strings{"3 three"});
+        CHECK(sink.counts().removed == 0);
+        (void)co_await sink.tend({});
+        co_await sink.housekeeping();
+        CHECK(sink.counts().removed == 1);
+        co_await sink.close();
+    }
+
+    TEST_CASE("where memory is missing to tell of rotated files, they are looked after with the "
+              "next rotation, and a close closes") {
+        if (!detail::can_compress()) {
+            return;
+        }
+        for (const bool is_closing : {false, true}) {
+            bool has_failed = true;
+            for (std::size_t nth = 1; has_failed; ++nth) {
+                CAPTURE(is_closing);
+                CAPTURE(nth);
+                has_failed = false;
+                const temporary_directory directory;
+                const auto path = directory / "log";
+                rotating_log_sink sink({.path = path, .keep_files = 1, .compress = true, .now = [] {
+                                            return two_o_clock;
+                                        }});
+                std::filesystem::create_directory(path + ".20261126T140000.000Z.zst.tmp");
+                run([](rotating_log_sink& its, std::size_t failing, bool closes,
+                       bool& failed) -> task<> {
+                    co_await its.open();
+                    co_await its.write(std::string_view("one\n"));
+                    (void)co_await its.tend({.rotate = true});
+                    bool is_closed = false;
+                    {
+                        const test::failing_allocations none(failing);
+                        try {
+                            if (closes) {
+                                co_await its.close();
+                                is_closed = true;
+                            } else {
+                                co_await its.housekeeping();
+                            }
+                        } catch (const std::bad_alloc&) {
+                        }
+                        failed = none.struck();
+                    }
+                    if (closes) {
+                        CHECK(is_closed);
+                        co_return;
+                    }
+                    co_await its.write(std::string_view("two\n"));
+                    (void)co_await its.tend({.rotate = true});
+                    co_await its.housekeeping();
+                    CHECK(its.counts().removed == 1);
+                    co_await its.close();
+                }(sink, nth, is_closing, has_failed));
+            }
+        }
+    }
+
+    CO_TEST_CASE("of failures that come faster than they are told those that are too many are "
+                 "counted") {
+        if (!detail::can_compress()) {
+            co_return;
+        }
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        rotating_log_sink sink(
+            {.path = path, .bytes_max = 9, .compress = true, .now = [] { return two_o_clock; }});
+        co_await sink.open();
+        // What is in the way of a compression, each time.
+        std::filesystem::create_directory(path + ".20261126T140000.000Z.zst.tmp");
+        for (int i = 0; i < 80; ++i) {
+            co_await sink.write(numbers(7, 7));
+            co_await sink.housekeeping();
+        }
+        int told = 0;
+        std::string last;
+        for (log_news news = co_await sink.tend({}); news; news = co_await sink.tend({})) {
+            last = news.text;
+            ++told;
+        }
+        CHECK(told == 65);
+        CHECK(last.find("more of what its rotations had to tell are left out") != last.npos);
         co_await sink.close();
     }
 
