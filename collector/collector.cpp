@@ -61,7 +61,9 @@ collector::collector(const collector_options& options)
     : drain_(options.drain),
       listening_(options.listeners),
       intake_(options.limits),
-      connections_(intake_) {}
+      connections_(intake_) {
+    intake_.rest_takes_at_most = std::min(intake_.rest_takes_at_most, drain_ / 4);
+}
 
 collector::~collector() = default;
 
@@ -126,26 +128,40 @@ void collector::consume(const queue_options& each) {
     queues_.push_back(make_queue_source(each, intake_, *intake_.find(each.log), status));
 }
 
+/// The listeners that there are, each with the users whom these settings let in.
+std::vector<listen_options>
+collector::with_users_of(const std::vector<listen_options>& fresh) const {
+    std::vector<listen_options> made = listening_;
+    // Where several are alike, as sockets that systemd has given one name, each has its own.
+    std::vector<const listen_options*> taken;
+    for (listen_options& own : made) {
+        const auto same = std::ranges::find_if(fresh, [&](const listen_options& each) {
+            return is_same_listener(each, own) && std::ranges::find(taken, &each) == taken.end();
+        });
+        if (same != fresh.end()) {
+            taken.push_back(&*same);
+            own.users = same->users;
+        }
+    }
+    return made;
+}
+
 void collector::reload(collector_options options) {
+    if (intake_.is_draining) {
+        throw std::runtime_error("it is about to end"); // and listens no more
+    }
     std::shared_ptr<const tls_context> tls;
     if (tls_ != nullptr) {
         tls = std::make_shared<const tls_context>(options.tls);
     }
-    for (const listen_options& each : listening_) {
+    std::vector<listen_options> listening = with_users_of(options.listeners);
+    for (const listen_options& each : listening) {
         // It stays without TLS, whatever the new settings say of it.
         require_access(each, options, tls_ != nullptr);
     }
-    // Where several are alike, as sockets that systemd has given one name, each has its own.
-    std::vector<const listen_options*> taken;
+    listening_ = std::move(listening);
     for (std::size_t i = 0; i < listening_.size(); ++i) {
-        const auto same = std::ranges::find_if(options.listeners, [&](const listen_options& each) {
-            return is_same_listener(each, listening_[i]) &&
-                   std::ranges::find(taken, &each) == taken.end();
-        });
-        if (same != options.listeners.end()) {
-            taken.push_back(&*same);
-            listeners_[i]->set_users(same->users);
-        }
+        listeners_[i]->set_users(listening_[i].users);
     }
     if (tls != nullptr) {
         use_tls(std::move(tls), options.tls.handshake);
@@ -193,13 +209,14 @@ task<> collector::run() {
     for (const auto& each : queues_) {
         each->stop();
     }
-    const auto now = event_loop::current().now();
-    const auto until = saturating_add(now, drain_ - logs_share_of(drain_));
+    const auto until = saturating_add(told_to_end_, drain_ - logs_share_of(drain_));
     cut_off_ = co_await connections_.drain(until);
     co_await finish_queues(until);
     // However long the queues took, a disk that answers has time to.
-    co_await close_logs(std::max(saturating_add(now, drain_ + look_at_disk),
-                                 saturating_add(event_loop::current().now(), look_at_disk)));
+    const auto last = std::max(saturating_add(told_to_end_, drain_ + look_at_disk),
+                               saturating_add(event_loop::current().now(), look_at_disk));
+    co_await close_logs(last);
+    co_await finish_keepers(last);
     if (failure) {
         std::rethrow_exception(failure);
     }
@@ -209,11 +226,11 @@ task<> collector::run() {
 task<> collector::serve() {
     task_group group;
     for (const auto& each : listeners_) {
-        group.spawn(run_listener(*each));
+        group.spawn(end_with(each->run(intake_, connections_)));
     }
-    group.spawn(connections_.watch());
+    group.spawn(end_with(connections_.watch()));
     for (const named_log& each : intake_.logs) {
-        group.spawn(keep_segments(intake_, each));
+        keepers_.push_back(spawn(run_keeper(each)));
     }
     for (const auto& each : queues_) {
         each->start();
@@ -223,6 +240,10 @@ task<> collector::serve() {
         co_await stopping_.wait();
     } catch (...) {
         cause = std::current_exception();
+    }
+    told_to_end_ = event_loop::current().now();
+    for (auto& each : keepers_) {
+        each.cancel();
     }
     group.cancel();
     co_await group.join();
@@ -242,12 +263,35 @@ task<> collector::finish_queues(clock::time_point until) {
     co_await group.join();
 }
 
-task<> collector::run_listener(source_listener& from) {
+/// What serves: where it fails the collector ends, and does not go on without it.
+task<> collector::end_with(task<> part) {
     try {
-        co_await from.run(intake_, connections_);
+        co_await std::move(part);
     } catch (const std::exception&) {
         failure_ = std::current_exception();
         stop();
+    }
+}
+
+task<> collector::run_keeper(const named_log& of) {
+    try {
+        co_await end_with(keep_segments(intake_, of));
+    } catch (const cancelled&) { // nobody awaits it
+    }
+    if (++keepers_ended_ == keepers_.size()) {
+        kept_.set();
+    }
+}
+
+/// One that waits for a disk cannot be broken off, and nothing else waits for it.
+task<> collector::finish_keepers(clock::time_point until) {
+    if (keepers_ended_ == keepers_.size()) {
+        co_return;
+    }
+    const auto ended = co_await as_result(deadline(until, kept_.wait()));
+    if (!ended && keepers_ended_ != keepers_.size()) {
+        is_stuck_ = true;
+        left_.emplace_back("old segments are not removed: their disk does not answer");
     }
 }
 

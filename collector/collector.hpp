@@ -14,6 +14,7 @@
 
 #include <sapwood/endpoint.hpp>
 #include <sapwood/event.hpp>
+#include <sapwood/spawn.hpp>
 #include <sapwood/task.hpp>
 #include <sapwood/task_group.hpp>
 
@@ -44,7 +45,7 @@ class collector {
     /// Goes on with the tokens, hosts, certificates, lists of users and brokers of these; logs,
     /// listeners and queues stay as they are, and so do connections of clients. Throws
     /// std::exception, and has changed nothing, where a listener would be left unguarded or a
-    /// certificate cannot be used.
+    /// certificate cannot be used, and once run() has been told to end.
     void reload(collector_options options);
 
     /// Records that come from now on go into the files that have the logs' names by then.
@@ -73,12 +74,16 @@ class collector {
   private:
     explicit collector(const collector_options& options);
 
+    [[nodiscard]] std::vector<listen_options>
+    with_users_of(const std::vector<listen_options>& fresh) const;
     void use_tls(std::shared_ptr<const tls_context> context, clock::duration handshake);
     void listen(const listen_options& each, inherited_sockets& inherited);
     void consume(const queue_options& each);
     task<> finish_queues(clock::time_point until);
     task<> serve();
-    task<> run_listener(source_listener& from);
+    task<> end_with(task<> part);
+    task<> run_keeper(const named_log& of);
+    task<> finish_keepers(clock::time_point until);
     task<> close_logs(clock::time_point until);
     task<> close_log(named_log& which, clock::time_point until);
 
@@ -90,8 +95,14 @@ class collector {
     connections connections_;
     std::vector<std::unique_ptr<source_listener>> listeners_;
     std::vector<std::unique_ptr<queue_source>> queues_;
+    /// They remove old segments, and a disk may hold them up for as long as it likes.
+    std::vector<join_handle<void>> keepers_;
+    std::size_t keepers_ended_ = 0;
+    event kept_;
     event stopping_;
-    /// What a listener has ended by, if one has.
+    /// When the time to drain has begun.
+    clock::time_point told_to_end_{};
+    /// What a listener, or another part that serves, has ended by, if one has.
     std::exception_ptr failure_;
     std::size_t cut_off_ = 0;
     std::vector<std::string> warnings_;

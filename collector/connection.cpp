@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <exception>
 #include <fmt/format.h>
+#include <new>
 #include <span>
 #include <utility>
 
@@ -206,19 +207,28 @@ void connections::cancel(entry& which) {
 
 task<> connections::watch() {
     for (;;) {
-        co_await sleep_for(intake::look_every);
-        intake_.look_at_clock();
-        const auto now = event_loop::current().now();
-        for (entry& each : alive_) {
-            if (each.peer->deadline() <= now && !each.is_cancelled) {
-                each.peer->expire();
-                cancel(each);
-            }
+        try {
+            co_await sleep_for(intake::look_every);
+            look_at_deadlines();
+            continue;
+        } catch (const std::bad_alloc&) { // there may be memory for the next look
         }
-        if (alive_.size() >= intake_.limits.connections_max) {
-            changed_.set();
-            changed_.reset();
+        co_await yield();
+    }
+}
+
+void connections::look_at_deadlines() {
+    intake_.look_at_clock();
+    const auto now = event_loop::current().now();
+    for (entry& each : alive_) {
+        if (each.peer->deadline() <= now && !each.is_cancelled) {
+            each.peer->expire();
+            cancel(each);
         }
+    }
+    if (alive_.size() >= intake_.limits.connections_max) {
+        changed_.set();
+        changed_.reset();
     }
 }
 

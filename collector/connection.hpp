@@ -110,6 +110,7 @@ class connections {
     using place = std::list<entry>::iterator;
 
     task<> run_one(place at);
+    void look_at_deadlines();
     void make_room();
     [[nodiscard]] entry* next_to_close() noexcept;
     void look_for_closable() noexcept;

@@ -3,12 +3,15 @@
 #include "line_session.hpp"
 #include "passed_descriptors.hpp"
 
+#include <sapwood/sleep.hpp>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <limits>
 #include <linux/sock_diag.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -28,6 +31,9 @@ constexpr std::size_t datagram_bytes_max = 64u << 10;
 /// What the kernel is asked to keep while we do not look; it gives less where net.core.rmem_max
 /// says so.
 constexpr int socket_buffer_bytes = 4 << 20;
+
+/// Of the kernel's memory, besides its bytes: the end of an sk_buff's data alone is 320.
+constexpr std::size_t datagram_costs_at_least = 320;
 
 [[noreturn]] void fail(int error, const std::string& what) {
     throw std::system_error(error, std::generic_category(), what);
@@ -200,31 +206,54 @@ task<> datagram_source::run(intake& shared, named_log& to) {
             }
         }
     }
-    take_rest(shared, to);
+    co_await take_rest(shared, to);
     note_drops(shared, to);
     throw cancelled{};
 }
 
-/// What the kernel has already, without waiting for more, or for room.
-void datagram_source::take_rest(intake& shared, named_log& to) {
-    constexpr unsigned rest_max = 100'000; // or it might never end
+/// What the kernel has already, without waiting for more, or for room. What comes from now on need
+/// not be taken: somebody may send on and on.
+task<> datagram_source::take_rest(intake& shared, named_log& to) {
+    constexpr unsigned at_once = 64; // then others have their turn, and who is to heed signals
+    const auto until = saturating_add(event_loop::current().now(), shared.rest_takes_at_most);
+    std::size_t left = queued_bytes_max();
     received_message message(buffer_.get());
-    for (unsigned i = 0; i < rest_max; ++i) {
+    for (unsigned taken = 1; left != 0; ++taken) {
         message.reset();
         const ssize_t got =
             ::recvmsg(socket_.fd(), &message.header, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
         if (got < 0) {
             break;
         }
+        left -= std::min(left, static_cast<std::size_t>(got) + datagram_costs_at_least);
         close_descriptors(message.header);
-        if (!is_wanted(shared, message.header)) {
-            continue;
+        if (is_wanted(shared, message.header)) {
+            record made(made_of(shared, to, static_cast<std::size_t>(got), message.header));
+            if (shared.give_now(to, made) != intake::given::taken) {
+                ++shared.counts.records_left;
+            }
         }
-        record made(made_of(shared, to, static_cast<std::size_t>(got), message.header));
-        if (shared.give_now(to, made) != intake::given::taken) {
-            ++shared.counts.records_left;
+        if (taken % at_once == 0) {
+            try {
+                co_await yield();
+            } catch (const cancelled&) { // it has been told already
+            }
+            if (event_loop::current().now() >= until) {
+                break;
+            }
         }
     }
+}
+
+/// No less than what waits in the socket's buffer takes of the kernel's memory.
+std::size_t datagram_source::queued_bytes_max() const noexcept {
+    std::array<std::uint32_t, SK_MEMINFO_VARS> info{};
+    socklen_t size = sizeof(info);
+    if (is_unix_ || // there it counts as the senders'
+        ::getsockopt(socket_.fd(), SOL_SOCKET, SO_MEMINFO, info.data(), &size) != 0) {
+        return std::numeric_limits<std::size_t>::max();
+    }
+    return info[SK_MEMINFO_RMEM_ALLOC];
 }
 
 /// Where the kernel had no room for some since the last look, the log says so.

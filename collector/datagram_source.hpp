@@ -45,7 +45,8 @@ class datagram_source {
     /// Of a Unix socket: what others than these send is dropped and counted. None: nobody's is.
     void set_users(std::vector<uid_t> users) { users_ = std::move(users); }
 
-    /// Until it is cancelled: then what has come is taken, and no more.
+    /// Until it is cancelled: then what has come is taken, and no more, for as long as
+    /// intake::rest_takes_at_most.
     [[nodiscard]] task<> run(intake& shared, named_log& to);
 
     [[nodiscard]] endpoint local_endpoint() const { return socket_.local_endpoint(); }
@@ -54,7 +55,8 @@ class datagram_source {
     [[nodiscard]] bool is_wanted(intake& shared, const msghdr& message) const;
     [[nodiscard]] record_view made_of(const intake& shared, named_log& to, std::size_t size,
                                       const msghdr& message) const;
-    void take_rest(intake& shared, named_log& to);
+    [[nodiscard]] std::size_t queued_bytes_max() const noexcept;
+    task<> take_rest(intake& shared, named_log& to);
     void note_drops(intake& shared, named_log& to);
 
     socket socket_;

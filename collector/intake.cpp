@@ -88,9 +88,9 @@ void intake::look_at_clock() {
     now = event_loop::current().now() + look_every;
     const auto second = floor<seconds>(wall_clock::now());
     if (second != date_second_) {
-        date_second_ = second;
         date_ = fmt::format("Date: {:%a, %d %b %Y %H:%M:%S} GMT\r\n",
                             fmt::gmtime(system_clock::to_time_t(second)));
+        date_second_ = second;
     }
 }
 

@@ -158,6 +158,8 @@ class intake {
     /// For a handshake of TLS.
     clock::duration tls_handshake = std::chrono::seconds(10);
     access_rules access;
+    /// How long a source of datagrams may take what has come when it is told to end.
+    clock::duration rest_takes_at_most = std::chrono::seconds(1);
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 

@@ -98,8 +98,19 @@ void append_text_note(const note& of, std::string& to) {
     to += '=';
     const std::size_t begin = to.size();
     append_logfmt_text(of.value, to);
-    for (auto at = to.find(']', begin); at != to.npos; at = to.find(']', at)) {
-        to.replace(at, 1, "\\x5d");
+    // From the end on, each byte moved once: a stranger may send nothing but brackets.
+    constexpr std::string_view escaped = "\\x5d";
+    const auto brackets = std::ranges::count(std::string_view(to).substr(begin), ']');
+    std::size_t from = to.size();
+    to.resize(from + static_cast<std::size_t>(brackets) * (escaped.size() - 1));
+    for (std::size_t into = to.size(); into != from;) {
+        const char c = to[--from];
+        if (c == ']') {
+            into -= escaped.size();
+            escaped.copy(to.data() + into, escaped.size());
+        } else {
+            to[--into] = c;
+        }
     }
 }
 

@@ -16,6 +16,10 @@ namespace sapwood {
 
 namespace {
 
+/// A client that is let in by a certificate shows a few; OpenSSL takes memory for all that it has
+/// announced before they come.
+constexpr long client_certificates_bytes_max = 32 << 10;
+
 /// What OpenSSL says of the last failure.
 std::string last_words() {
     const unsigned long first = ERR_peek_error();
@@ -119,6 +123,7 @@ tls_context::tls_context(const tls_options& options) {
     use_certificate(made.get(), options.certificate, options.key);
     if (!options.client_ca.empty()) {
         trust(made.get(), options.client_ca);
+        SSL_CTX_set_max_cert_list(made.get(), client_certificates_bytes_max);
         name_trusted(made.get(), options.client_ca);
         SSL_CTX_set_verify(made.get(),
                            SSL_VERIFY_PEER |

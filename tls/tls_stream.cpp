@@ -170,6 +170,16 @@ task<> tls_stream::handshake() {
             co_return;
         }
         co_await take_more();
+        require_bounds();
+    }
+}
+
+/// Of a client. A server of our own choice may show as long a certificate as OpenSSL takes.
+void tls_stream::require_bounds() {
+    if (!context_->is_client() && !bounds_.accept(in_, SSL_version(tls_) == TLS1_2_VERSION)) {
+        failure_ = tls_errc::broken;
+        failure_text_ = "a message of the handshake is too long";
+        fail();
     }
 }
 

@@ -3,6 +3,7 @@
 // an error (tls_errc::truncated) and no end of the stream. Loop thread only.
 #pragma once
 
+#include "handshake_bounds.hpp"
 #include "tls_context.hpp"
 
 #include <sapwood/mutex.hpp>
@@ -75,6 +76,7 @@ class tls_stream {
 
     [[nodiscard]] received decrypt();
     void note_failure();
+    void require_bounds();
     [[noreturn]] void fail() const;
     task<> take_more();
     task<> flush();
@@ -84,6 +86,8 @@ class tls_stream {
     const std::unique_ptr<stream> under_;
     ssl_st* tls_ = nullptr;
     const tls_use use_;
+    /// Of what comes until the handshake is over.
+    handshake_bounds bounds_;
     /// What has come and was not decrypted yet, in `piece_`.
     received piece_;
     std::string_view in_;

@@ -18,9 +18,11 @@ bool is_same(std::string_view found, std::string_view wanted) {
     if (found.find('\\') == found.npos) {
         return false;
     }
-    std::string text(found);
-    for (auto at = text.find("\\\""); at != text.npos; at = text.find("\\\"", at + 1)) {
-        text.erase(at, 1);
+    std::string text;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        if (!found.substr(i).starts_with("\\\"")) {
+            text += found[i];
+        }
     }
     try {
         return unescape(text) == wanted;

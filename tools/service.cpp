@@ -178,9 +178,12 @@ class service {
         }
     }
 
-    /// Where something is wrong with the settings, those that it had stay.
+    /// Where something is wrong with the settings, those that it had stay; and where it is about to
+    /// end, which the manager has been told already.
     task<> reload() {
-        co_await manager_.tell_reloading();
+        if (!is_stopping_) {
+            co_await manager_.tell_reloading();
+        }
         served_->reopen_logs();
         try {
             collector_options fresh = read_();
@@ -193,7 +196,9 @@ class service {
         } catch (const std::exception& wrong) {
             collector::say(fmt::format("settings stay as they were: {}", wrong.what()));
         }
-        co_await manager_.tell("READY=1");
+        if (!is_stopping_) {
+            co_await manager_.tell("READY=1");
+        }
     }
 
     /// A disk that hangs is no reason to stay for ever.

@@ -1,4 +1,5 @@
 // Connections that are many: what it costs to let another one in.
+#include "support/allocations.hpp"
 #include "support/co_test.hpp"
 
 #include <collector/connection.hpp>
@@ -160,6 +161,25 @@ TEST_SUITE("connection") {
         may_end.set();
         co_await end_of(watching);
         CHECK(co_await all.drain(sapwood::event_loop::current().now() + 1s) == 0);
+    }
+
+    CO_TEST_CASE("without memory for a look at deadlines it looks again when there is some") {
+        const collector_limits limits;
+        intake shared(limits);
+        connections all(shared);
+        auto watching = sapwood::spawn(all.watch());
+        co_await sapwood::sleep_for(1s); // it has begun
+        const auto before = shared.now;
+        {
+            const sapwood::test::failing_allocations none(1);
+            while (!none.struck()) { // until the date is made anew, by the machine's clock
+                co_await sapwood::sleep_for(250ms);
+            }
+        }
+        co_await sapwood::sleep_for(1s);
+        CHECK(!watching.done());
+        CHECK(shared.now >= before + 1s);
+        co_await end_of(watching);
     }
 
     CO_TEST_CASE("who goes on to wait when he is told to end is told again") {

@@ -197,6 +197,25 @@ TEST_SUITE("http_parser") {
         }
     }
 
+    TEST_CASE("a control character in a chunk's extension is refused, also where it is quoted") {
+        const auto status = [](const std::string& extension, bool is_last) {
+            const std::string head = head_of("Transfer-Encoding: chunked\r\n");
+            return status_of(head + (is_last ? "0" : "1") + extension + "\r\n" +
+                             (is_last ? "\r\n" : "a\r\n0\r\n\r\n"));
+        };
+        for (const bool is_last : {false, true}) {
+            for (const std::string& extension :
+                 {";x=\"\n\""s, ";x=\"a\nb\""s, ";x=\"\\\n\""s, ";x=\"a\0b\""s, ";x=\"\x01\""s,
+                  ";x=\"\x7f\""s, ";x=y;z=\"\x1f\""s}) {
+                CAPTURE(extension);
+                CHECK(status(extension, is_last) == 400);
+            }
+            CHECK(status(";x=\"a\tb \xc3\xa4\";y", is_last) == 0);
+        }
+        CHECK(status_of(head_of("Transfer-Encoding: chunked\r\n") + "0\r\nA: b\nC: d\r\n\r\n") ==
+              400);
+    }
+
     TEST_CASE("HTTP/1.0 needs no Host, and has one request a connection unless it says otherwise") {
         http_parser parser{http_limits()};
         std::string_view input =

@@ -237,6 +237,21 @@ TEST_SUITE("http_session") {
         CHECK(at.records().empty());
     }
 
+    CO_TEST_CASE(
+        "a newline that a chunk's extension quotes ends the connection, and hides no request") {
+        served at;
+        co_await at.begin();
+        const std::string answer = co_await at.exchange(
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "2;x=\"\n\"\r\n{}\r\n0\r\n\r\n" +
+            served::post_of(R"({"smuggled":true})"));
+        CHECK(status_of(answer) == 400);
+        CHECK(count_of(answer, "HTTP/1.1 ") == 1);
+        CHECK(has(answer, "Connection: close\r\n"));
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
     CO_TEST_CASE("a body that is cut is no record") {
         served at;
         co_await at.begin();

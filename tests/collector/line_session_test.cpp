@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
@@ -283,6 +284,63 @@ TEST_SUITE("line_session") {
               fmt::format("[sapwood] {} datagrams that came at {} are missing here: its buffer was "
                           "full",
                           counts.datagrams_dropped, to.to_string()));
+    }
+
+    CO_TEST_CASE(
+        "told to end while somebody sends datagrams on and on, it takes what was there, and "
+        "others have their turn") {
+        served at(listening(source_kind::syslog_datagrams, sapwood::test::loopback()));
+        co_await at.begin();
+        co_await sapwood::test::settle();
+        const auto to = at.it->endpoints().front();
+        sapwood::udp_socket client(sapwood::test::loopback());
+        const auto send = [&](unsigned count) {
+            for (unsigned i = 0; i < count; ++i) {
+                CHECK(::sendto(client.fd(), "on", 2, 0, to.data(), to.size()) == 2);
+            }
+        };
+        constexpr unsigned there = 400;
+        send(there);
+        bool has_turns = false;
+        bool is_over = false;
+        const auto& counts = at.it->shared().counts;
+        auto sender = sapwood::spawn([&]() -> task<> {
+            while (!is_over) {
+                has_turns |= counts.records >= there / 8 && counts.records <= there - there / 8;
+                send(there / 4);
+                co_await sapwood::yield();
+            }
+        });
+        co_await at.end();
+        is_over = true;
+        co_await sender;
+        CHECK(has_turns);
+        CHECK(counts.records >= there);
+        CHECK(counts.records < 4 * there);
+        CHECK(at.lines().size() == counts.records);
+    }
+
+    CO_TEST_CASE(
+        "new settings cannot open a socket that has no path, and so no mode, to everybody") {
+        const auto place = endpoint::unix_abstract(fmt::format("sapwood-test-{}", ::getpid()));
+        collector_options options = listening(source_kind::lines, place);
+        options.listeners.front().users = {::getuid() + 1};
+        served at(options);
+        co_await at.begin();
+        collector_options fresh = options;
+        fresh.listeners.front().users.clear();
+        CHECK_THROWS_AS(at.it->reload(fresh), std::invalid_argument);
+        {
+            auto stranger = co_await unix_stream::connect(place);
+            CHECK(co_await sapwood::test::read_to_end(stranger) == ""); // sent away still
+        }
+        CHECK(at.it->shared().gate.users_refused == 1);
+        fresh.takes_from_anybody = true;
+        CHECK_NOTHROW(at.it->reload(fresh));
+        fresh.takes_from_anybody = false; // and the list is not known any more
+        fresh.listeners.clear();
+        CHECK_THROWS_AS(at.it->reload(fresh), std::invalid_argument);
+        co_await at.end();
     }
 
     CO_TEST_CASE("a line that does not end is kept when its time is over, and its sender let go") {

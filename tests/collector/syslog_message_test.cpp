@@ -1,6 +1,9 @@
 // Messages of syslog, of both standards and of neither.
+#include <collector/line_form.hpp>
 #include <collector/syslog_message.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <doctest/doctest.h>
 #include <string>
 #include <string_view>
@@ -94,6 +97,19 @@ TEST_SUITE("syslog_message") {
                 const auto it = syslog_message::parse(copy);
                 CHECK(it.text.size() <= size);
             }
+        }
+    }
+
+    TEST_CASE("a part of nothing but brackets is escaped in one go, however long it is") {
+        for (const std::size_t brackets : {std::size_t{0}, std::size_t{1}, std::size_t{8} << 20}) {
+            const std::string value = "a" + std::string(brackets, ']') + "b]";
+            std::string line = "[]] ";
+            sapwood::collector::append_text_note({"app", value}, line);
+            REQUIRE(line.size() == 4 + 4 + 2 + 4 * (brackets + 1));
+            CHECK(line.starts_with("[]] app=a"));
+            CHECK(line.ends_with("b\\x5d"));
+            CHECK(std::ranges::count(line, 'x') == static_cast<std::ptrdiff_t>(brackets + 1));
+            CHECK(std::ranges::count(line, ']') == 2);
         }
     }
 }

@@ -13,6 +13,7 @@
 namespace {
 
 using namespace std::string_literals;
+using namespace std::string_view_literals;
 using namespace std::chrono_literals;
 using namespace sapwood;
 using namespace sapwood::test;
@@ -299,6 +300,78 @@ TEST_SUITE("tls_stream") {
             CHECK(pair.server_failure == tls_errc::bad_certificate);
             pair = co_await shaken(asking, late);
             CHECK(pair.server_failure == tls_errc::bad_certificate);
+        });
+    }
+
+    TEST_CASE(
+        "a message that is announced as too long is refused before it comes, however its bytes "
+        "are cut") {
+        authority ca("a test's authority");
+        const context server = serves_with(server_options(ca.issue("server")));
+        // What a server says of `bytes`, which come in pieces of so many, and whose sender waits.
+        const auto said_of = [&](std::string_view bytes, std::size_t piece) -> task<std::string> {
+            tcp_pair sockets = co_await connected();
+            auto secure = secured(std::move(sockets.server), server);
+            auto failing = spawn(failure_of([&]() -> task<int> {
+                co_await secure->handshake();
+                co_return 0;
+            }));
+            while (!bytes.empty()) {
+                const std::string_view some = bytes.substr(0, piece);
+                co_await sockets.client.write_all(some);
+                co_await settle();
+                bytes.remove_prefix(some.size());
+            }
+            co_await sockets.client.shutdown_write();
+            const auto failure = co_await failing;
+            co_await secure->close();
+            co_return failure.first == tls_errc::broken ? failure.second : "";
+        };
+        run([&]() -> task<> {
+            constexpr std::string_view too_long = "is too long";
+            // A record of 6 bytes, in which a hello of 16,385 begins.
+            static constexpr std::size_t pieces[] = {1, 4, 64};
+            for (const std::size_t piece : pieces) {
+                CHECK(has(co_await said_of("\x16\x03\x01\x00\x06\x01\x00\x40\x01"sv, piece),
+                          too_long));
+            }
+            // Its length is in several records, and one is empty.
+            CHECK(has(co_await said_of("\x16\x03\x01\x00\x02\x01\x02\x16\x03\x01\x00\x00"
+                                       "\x16\x03\x01\x00\x02\x00\x00"sv,
+                                       64),
+                      too_long));
+            // It is the second one, behind a change of ciphers, as TLS 1.3 has it.
+            CHECK(has(co_await said_of("\x16\x03\x01\x00\x06\x01\x00\x00\x02\x03\x03"
+                                       "\x14\x03\x03\x00\x01\x01"
+                                       "\x16\x03\x03\x00\x04\x01\x01\x00\x00"sv,
+                                       64),
+                      too_long));
+            // As long as one may be: it is waited for.
+            CHECK(co_await said_of("\x16\x03\x01\x00\x06\x01\x00\x40\x00\x03\x03"sv, 64) == "");
+        });
+    }
+
+    TEST_CASE("a client's certificates are only so long") {
+        authority ca("a test's authority");
+        tls_options options = server_options(ca.issue("server"));
+        options.client_ca = ca.path;
+        const context asking = serves_with(options);
+        const auto named = [&](unsigned count) {
+            std::string names = "DNS:shop";
+            for (unsigned i = 0; i < count; ++i) {
+                names += fmt::format(",DNS:{}{}", std::string(200, 'x'), i);
+            }
+            return shows(ca, ca.issue("shop", {.names = names}));
+        };
+        const context usual = named(20);
+        const context too_long = named(200);
+        run([&]() -> task<> {
+            auto pair = co_await shaken(asking, usual);
+            CHECK(!pair.server_failure);
+            co_await pair.client->close();
+            co_await pair.server->close();
+            pair = co_await shaken(asking, too_long);
+            CHECK(pair.server_failure == tls_errc::broken);
         });
     }
 

@@ -237,6 +237,18 @@ TEST_SUITE("grep") {
         CHECK(grep({"--where", "thread=18", at / "app.log"}).status == 1);
     }
 
+    TEST_CASE("a field of nothing but quotes is looked at in one go, however long it is") {
+        const temporary_directory at;
+        std::string quotes;
+        for (int i = 0; i < 4 << 20; ++i) {
+            quotes += "\\\"";
+        }
+        fill(at / "app.log", "time=2026-11-21T22:39:56.000000001Z level=info said=\"" + quotes +
+                                 "\" other=\"a \\\"b\\\"\"\n");
+        CHECK(grep({"--where", "said=x", at / "app.log"}).status == 1);
+        CHECK(grep({"--where", "other=a \"b\"", "--where", "said!=x", at / "app.log"}).status == 0);
+    }
+
     TEST_CASE("standard input is a log, too") {
         const temporary_directory at;
         fill(at / "in", line(1) + line(2));

@@ -394,6 +394,40 @@ TEST_SUITE("serve_access") {
         ::close(busy);
     }
 
+    TEST_CASE(
+        "SIGHUP while it brings what is under way to its end changes nothing, and it ends well") {
+        const temporary_directory place;
+        const int err = ::open((place / "err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        program::streams with;
+        with.err = err;
+        daemon_under_test at(
+            {"--unix", place / "lines", "--http", "unix:" + (place / "http"), "--drain", "60"}, 2,
+            with);
+        ::close(err);
+        const int busy = connected_to(place / "http");
+        REQUIRE(busy >= 0);
+        const std::string half =
+            "POST /log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n{";
+        REQUIRE(::send(busy, half.data(), half.size(), MSG_NOSIGNAL) ==
+                static_cast<ssize_t>(half.size()));
+        // Another one, who came later, is served: so this one has been read.
+        send_as(::getuid(), place / "http", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        at.process->signal(SIGTERM);
+        eventually([&] { return connected_to(place / "lines") < 0; });
+        at.process->signal(SIGHUP);
+        eventually([&] {
+            return has(contents_of(place / "err"),
+                       "settings stay as they were: it is about to end\n");
+        });
+        REQUIRE(::send(busy, "\"n\":1}", 6, MSG_NOSIGNAL) == 6);
+        char answer[512] = {};
+        CHECK(::recv(busy, answer, sizeof(answer) - 1, 0) > 0);
+        CHECK(has(answer, "HTTP/1.1 503 ")); // no new record is taken any more
+        CHECK(has(answer, "Connection: close\r\n"));
+        ::close(busy);
+        CHECK(at.process->wait().status == 0);
+    }
+
     TEST_CASE("a signal that comes as soon as it listens ends it well") {
         for (int i = 0; i < 5; ++i) {
             daemon_under_test at({"--http", "127.0.0.1:0"}, 1);
