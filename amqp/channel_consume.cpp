@@ -87,7 +87,10 @@ void channel_state::drop(consumer_state& which) noexcept {
         amqp_basic_cancel_t cancel{};
         cancel.consumer_tag = bytes(which.tag);
         cancel.nowait = 1;
-        put(AMQP_BASIC_CANCEL_METHOD, &cancel);
+        try {
+            put(AMQP_BASIC_CANCEL_METHOD, &cancel);
+        } catch (const std::bad_alloc&) { // what the broker delivers still goes back to it
+        }
         while (auto left = which.inbox.try_receive()) {
             (void)left->requeue(); // NOLINT(bugprone-unchecked-optional-access): just looked
         }
@@ -97,10 +100,10 @@ void channel_state::drop(consumer_state& which) noexcept {
 }
 
 void channel_state::end_consumer(consumer_state& which, std::error_code why,
-                                 const std::string& text) {
+                                 std::string_view text) noexcept {
     if (!which.why) {
         which.why = why;
-        which.text = text;
+        copy_if_possible(text, which.text);
         which.inbox.close();
         batch_wait::end_all(which.filling);
     }
@@ -234,11 +237,20 @@ bool channel_state::settle(std::uint64_t epoch, std::uint64_t tag, settlement ho
     if (found == unsettled_.end() || *found != tag) {
         return false;
     }
+    try {
+        put_settlement(tag, how);
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
     if (how == settlement::ack_through) {
         unsettled_.erase(unsettled_.begin(), found + 1);
     } else {
         unsettled_.erase(found);
     }
+    return true;
+}
+
+void channel_state::put_settlement(std::uint64_t tag, settlement how) {
     if (how == settlement::ack || how == settlement::ack_through) {
         amqp_basic_ack_t ack{};
         ack.delivery_tag = tag;
@@ -250,7 +262,6 @@ bool channel_state::settle(std::uint64_t epoch, std::uint64_t tag, settlement ho
         reject.requeue = how == settlement::requeue ? 1 : 0;
         put(AMQP_BASIC_REJECT_METHOD, &reject);
     }
-    return true;
 }
 
 } // namespace sapwood::amqp::detail

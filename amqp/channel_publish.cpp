@@ -8,9 +8,20 @@
 #include <sapwood/spawn.hpp>
 
 #include <fmt/format.h>
+#include <new>
 #include <utility>
 
 namespace sapwood::amqp::detail {
+
+namespace {
+
+struct resetting {
+    bool& what;
+
+    ~resetting() { what = false; }
+};
+
+} // namespace
 
 outgoing_ptr channel_state::encode(std::string_view exchange, std::string_view routing_key,
                                    std::string_view body, const publish_options& options) {
@@ -39,8 +50,7 @@ task<> channel_state::publish(outgoing_ptr it) {
         const auto first = co_await entry_.lock();
         co_await wait_for_room(it->frames.size());
         it->is_awaited = true;
-        window_.add(it);
-        send_published();
+        send_or_throw(it);
     }
     try {
         co_await it->over.wait();
@@ -61,8 +71,7 @@ publication channel_state::publish_nowait(outgoing_ptr it) {
         return publication::none;
     }
     refused_bytes_ = 0;
-    window_.add(std::move(it));
-    send_published();
+    send_or_throw(std::move(it));
     return static_cast<publication>(window_.last_number());
 }
 
@@ -81,6 +90,17 @@ task<> channel_state::confirmed(std::uint64_t last) {
         co_await window_.progress().wait();
     }
     mine.require_none_failed();
+}
+
+/// Where it throws, the message is not published.
+void channel_state::send_or_throw(outgoing_ptr it) {
+    window_.add(std::move(it));
+    try {
+        send_published();
+    } catch (...) { // there is no memory: nothing was sent
+        window_.take_back();
+        throw;
+    }
 }
 
 /// What is to be sent again, too; while the broker blocks publishers, all of it waits.
@@ -104,12 +124,21 @@ void channel_state::wake_publishers() noexcept {
 
 task<> channel_state::retry_refused() {
     const auto self = shared_from_this();
-    while (!is_over_ && window_.has_refused()) {
-        co_await sleep_for(retry_backoff_.failed());
-        window_.retry();
-        send_published();
+    const resetting at_end{is_retrying_};
+    bool has_memory = true;
+    while (!is_over_ && (window_.has_refused() || !has_memory)) {
+        if (!has_memory) {
+            co_await yield();
+        }
+        try {
+            has_memory = false;
+            co_await sleep_for(retry_backoff_.failed());
+            window_.retry();
+            send_published();
+            has_memory = true;
+        } catch (const std::bad_alloc&) { // again, later
+        }
     }
-    is_retrying_ = false;
 }
 
 void channel_state::take_confirm(std::uint64_t tag, bool multiple, bool is_refused) {
@@ -120,8 +149,9 @@ void channel_state::take_confirm(std::uint64_t tag, bool multiple, bool is_refus
     }
     if (!is_refused) {
         retry_backoff_.succeeded();
-    } else if (window_.has_refused() && !std::exchange(is_retrying_, true)) {
+    } else if (window_.has_refused() && !is_retrying_) {
         (void)spawn(retry_refused(), {.name = "amqp retry"});
+        is_retrying_ = true;
     }
     wake_publishers();
 }

@@ -109,21 +109,22 @@ void channel_state::forget_link() noexcept {
         }
         batch_wait::end_all(each->filling); // so that no batch is of two links
     }
-    for (pending_call* const each : std::exchange(calls_, {})) {
+    for (pending_call* const each : calls_) {
         if (each != nullptr) {
             each->is_lost = true;
             each->over.set();
         }
     }
+    calls_.clear();
 }
 
-void channel_state::end(std::error_code why, const std::string& text) {
+void channel_state::end(std::error_code why, std::string_view text) noexcept {
     if (std::exchange(is_over_, true)) {
         return;
     }
     const auto self = shared_from_this();
     why_ = why;
-    text_ = text;
+    copy_if_possible(text, text_);
     link* const on = mq_ == nullptr ? nullptr : mq_->up();
     if (on != nullptr) {
         on->forgive(sent_bytes_max());
@@ -276,13 +277,16 @@ void channel_state::abandon() noexcept {
     if (is_over_) {
         return;
     }
-    let_go_of_number();
+    try {
+        let_go_of_number();
+    } catch (const std::bad_alloc&) { // the broker is not told, and the number stays taken
+    }
     end(errc::closed, "the channel was closed");
 }
 
 /// Without waiting: where the broker has the channel, or is about to, its number is free when it
 /// has answered.
-void channel_state::let_go_of_number() noexcept {
+void channel_state::let_go_of_number() {
     if (!is_open_sent_) {
         is_number_free_ = true;
     } else if (!std::exchange(is_close_sent_, true)) {

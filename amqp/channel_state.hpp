@@ -17,6 +17,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,15 @@
 namespace sapwood::amqp::detail {
 
 class connection_state;
+
+/// A text that says more, in `to`; without memory, not there.
+inline void copy_if_possible(std::string_view text, std::string& to) noexcept {
+    try {
+        to = text;
+    } catch (const std::bad_alloc&) {
+        to.clear();
+    }
+}
 
 /// What a delivery is made of.
 struct delivered {
@@ -101,7 +111,7 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     void link_lost() noexcept;
 
     /// It is over: all that waits is told why.
-    void end(std::error_code why, const std::string& text);
+    void end(std::error_code why, std::string_view text) noexcept;
 
     /// The connection is gone, and must not be used.
     void connection_over() noexcept { mq_ = nullptr; }
@@ -219,11 +229,14 @@ class channel_state : public std::enable_shared_from_this<channel_state> {
     void take_body(std::string_view bytes);
     void finish_arriving();
     void give(delivery made, consumer_state& to);
+    void put_settlement(std::uint64_t tag, settlement how);
     void tell_rejected(const delivery& which, const consumer_state& of);
     void take_cancel(std::string_view tag);
-    void end_consumer(consumer_state& which, std::error_code why, const std::string& text);
+    static void end_consumer(consumer_state& which, std::error_code why,
+                             std::string_view text) noexcept;
     void forget_link() noexcept;
-    void let_go_of_number() noexcept;
+    void let_go_of_number();
+    void send_or_throw(outgoing_ptr it);
     void send_published();
     void wake_publishers() noexcept;
     [[nodiscard]] task<> retry_refused();

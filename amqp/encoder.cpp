@@ -136,9 +136,15 @@ void put_method(std::string& out, std::uint16_t channel, amqp_method_number_t id
     with_encoded(
         [&](amqp_bytes_t into) { return ::amqp_encode_method(id, const_cast<void*>(it), into); },
         [&](std::string_view encoded) {
-            begin_frame(out, AMQP_FRAME_METHOD, channel, sizeof id + encoded.size(), id);
-            out += encoded;
-            end_frame(out);
+            const std::size_t before = out.size();
+            try {
+                begin_frame(out, AMQP_FRAME_METHOD, channel, sizeof id + encoded.size(), id);
+                out += encoded;
+                end_frame(out);
+            } catch (...) { // a part of a frame would spoil what comes behind it
+                out.resize(before);
+                throw;
+            }
         });
 }
 

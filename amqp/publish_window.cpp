@@ -11,24 +11,51 @@
 
 namespace sapwood::amqp::detail {
 
+namespace {
+
+/// As often as it has to grow, if things are added one by one: so seldom.
+template <class Container>
+void make_room(Container& in, std::size_t size) {
+    if (in.capacity() < size) {
+        in.reserve(std::max(size, in.capacity() * 2));
+    }
+}
+
+} // namespace
+
 void publish_window::add(outgoing_ptr it) {
+    make_room(unsent_, unsettled_ + 1);
+    make_room(refused_, unsettled_ + 1);
+    make_room(untold_, 1);
     it->number = first_open_ + is_settled_.size();
-    const std::size_t bytes = it->frames.size();
-    unsent_.push_back(std::move(it));
     is_settled_.push_back(false);
     ++unsettled_;
-    bytes_ += bytes;
+    bytes_ += it->frames.size();
+    unsent_.push_back(std::move(it)); // has room
+}
+
+void publish_window::take_back() noexcept {
+    bytes_ -= unsent_.back()->frames.size();
+    --unsettled_;
+    is_settled_.pop_back();
+    unsent_.pop_back();
 }
 
 void publish_window::send(std::string& out) {
-    for (outgoing_ptr& each : unsent_) {
-        out += each->frames;
-        sent_.push_back(std::move(each));
+    std::size_t bytes = out.size();
+    for (const outgoing_ptr& each : unsent_) {
+        bytes += each->frames.size();
+    }
+    make_room(out, bytes);
+    sent_.insert(sent_.end(), std::make_move_iterator(unsent_.begin()),
+                 std::make_move_iterator(unsent_.end())); // all or, without memory, none
+    for (auto i = sent_.size() - unsent_.size(); i < sent_.size(); ++i) {
+        out += sent_[i]->frames;
     }
     unsent_.clear();
 }
 
-bool publish_window::confirm(std::uint64_t tag, bool multiple, bool is_refused) {
+bool publish_window::confirm(std::uint64_t tag, bool multiple, bool is_refused) noexcept {
     if (multiple && tag == 0) { // all that there are
         tag = first_tag_ + sent_.size() - 1;
     }
@@ -70,13 +97,13 @@ void publish_window::returned(const returned_message& which, std::error_code why
     }
 }
 
-void publish_window::retry() {
+void publish_window::retry() noexcept {
     unsent_.insert(unsent_.end(), std::make_move_iterator(refused_.begin()),
                    std::make_move_iterator(refused_.end()));
     refused_.clear();
 }
 
-void publish_window::forget_sent() {
+void publish_window::forget_sent() noexcept {
     for (outgoing_ptr& each : sent_) {
         if (each != nullptr) {
             each->why = {}; // what was returned may find a queue now
@@ -89,17 +116,21 @@ void publish_window::forget_sent() {
     std::ranges::sort(unsent_, {}, [](const outgoing_ptr& each) { return each->number; });
 }
 
-void publish_window::fail_all(std::error_code why, const std::string& text) {
+void publish_window::fail_all(std::error_code why, std::string_view text) noexcept {
     forget_sent();
-    for (const outgoing_ptr& each : std::exchange(unsent_, {})) {
+    for (const outgoing_ptr& each : unsent_) {
         each->why = why;
-        each->text = text;
+        try {
+            each->text = text;
+        } catch (const std::bad_alloc&) { // it is told all the same, without the text
+        }
         settle(each);
     }
+    unsent_.clear();
     drop_settled_front();
 }
 
-void publish_window::settle(const outgoing_ptr& it) {
+void publish_window::settle(const outgoing_ptr& it) noexcept {
     it->is_settled = true;
     is_settled_[it->number - first_open_] = true;
     --unsettled_;
@@ -110,12 +141,17 @@ void publish_window::settle(const outgoing_ptr& it) {
     }
     note_untold(*it);
     if (failures_.size() < failures_max) {
+        try {
+            make_room(failures_, failures_.size() + 1);
+        } catch (const std::bad_alloc&) { // it is counted only
+            return;
+        }
         failures_.push_back(
             {static_cast<publication>(it->number), std::move(it->message_id), it->why});
     }
 }
 
-void publish_window::drop_settled_front() {
+void publish_window::drop_settled_front() noexcept {
     while (!is_settled_.empty() && is_settled_.front()) {
         is_settled_.pop_front();
         ++first_open_;
@@ -140,9 +176,19 @@ std::vector<failed_publication> publish_window::take_failures() noexcept {
     return std::exchange(failures_, {});
 }
 
-void publish_window::note_untold(const outgoing& failed) {
-    if (untold_.size() < failures_max) {
-        untold_.push_back({failed.number, failed.number, 1, failed.why, failed.text});
+/// For the first one there is room.
+bool publish_window::has_room_for_untold() noexcept {
+    try {
+        make_room(untold_, untold_.size() + 1);
+        return untold_.size() < failures_max;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
+void publish_window::note_untold(outgoing& failed) noexcept {
+    if (has_room_for_untold()) {
+        untold_.push_back({failed.number, failed.number, 1, failed.why, std::move(failed.text)});
         return;
     }
     untold& all = untold_.back();

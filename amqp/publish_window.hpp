@@ -78,7 +78,7 @@ class confirmation {
 
 class publish_window {
   public:
-    /// Failures that are kept for take_failures(); more are counted only.
+    /// Failures that are kept for take_failures(), if there is memory; more are counted only.
     static constexpr std::size_t failures_max = 1024;
 
     explicit publish_window(window_limits limits) noexcept : limits_(limits) {}
@@ -89,29 +89,34 @@ class publish_window {
                (unsettled_ < limits_.messages && bytes_ + bytes <= limits_.bytes);
     }
 
+    // What throws std::bad_alloc has done nothing then.
+
     /// Gives it its number, and keeps it to be sent.
     void add(outgoing_ptr it);
+
+    /// What was added last, and not sent, is not the window's any more.
+    void take_back() noexcept;
 
     /// Appends what is to be sent to `out`, oldest first.
     void send(std::string& out);
 
     /// The broker has confirmed `tag`, or all up to it, or refused them: those are kept, and are to
     /// be sent again when somebody calls retry(). False: it was never sent.
-    [[nodiscard]] bool confirm(std::uint64_t tag, bool multiple, bool is_refused);
+    [[nodiscard]] bool confirm(std::uint64_t tag, bool multiple, bool is_refused) noexcept;
 
     /// The oldest such one has come back.
     void returned(const returned_message& which, std::error_code why, std::string text);
 
     /// What was refused is to be sent again.
-    void retry();
+    void retry() noexcept;
 
     [[nodiscard]] bool has_refused() const noexcept { return !refused_.empty(); }
 
     /// What was sent is to be sent again, on another connection, whose tags begin at 1.
-    void forget_sent();
+    void forget_sent() noexcept;
 
     /// None of them will be confirmed any more.
-    void fail_all(std::error_code why, const std::string& text);
+    void fail_all(std::error_code why, std::string_view text) noexcept;
 
     [[nodiscard]] std::size_t unsettled() const noexcept { return unsettled_; }
 
@@ -147,9 +152,10 @@ class publish_window {
         std::string text;
     };
 
-    void settle(const outgoing_ptr& it);
-    void drop_settled_front();
-    void note_untold(const outgoing& failed);
+    void settle(const outgoing_ptr& it) noexcept;
+    void drop_settled_front() noexcept;
+    [[nodiscard]] bool has_room_for_untold() noexcept;
+    void note_untold(outgoing& failed) noexcept;
     void tell(confirmation& who);
     static void tell(const untold& what, confirmation& whom);
 
@@ -157,6 +163,7 @@ class publish_window {
     /// By the broker's tag, from first_tag_ on; null where it is settled or refused.
     std::deque<outgoing_ptr> sent_;
     std::uint64_t first_tag_ = 1;
+    // Each has room for all that is not settled: moving one there needs no memory.
     std::vector<outgoing_ptr> unsent_;
     std::vector<outgoing_ptr> refused_;
     std::size_t unsettled_ = 0;
@@ -166,7 +173,7 @@ class publish_window {
     std::uint64_t first_open_ = 1;
     event progress_;
     std::vector<failed_publication> failures_;
-    /// In the order in which they failed.
+    /// In the order in which they failed. Has room for one.
     std::vector<untold> untold_;
     std::vector<confirmation*> confirming_;
 };

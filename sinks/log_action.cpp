@@ -88,26 +88,23 @@ log_place log_place::take_inside(const log_backend& backend, bool is_kept_only) 
 
 // --- its end ---
 
-/// Of what goes on, or was left by `place`: its own parent stays meanwhile.
-log_action* log_action::outer(activity* const& place) const noexcept {
-    if (parent_ == nullptr || !parent_->left_.has(&place)) [[likely]] {
-        return parent_;
-    }
+/// What this was begun in and `place` has not left, with a share more: without it, what others end
+/// meanwhile could forget what it was begun in, or itself.
+log_action* log_action::share_outer(activity* const& place) const noexcept {
     const std::lock_guard alone(relinking);
     log_action* each = parent_;
     while (each != nullptr && each->left_.has(&place)) {
         each = each->parent_;
+    }
+    if (each != nullptr) {
+        each->share();
     }
     return each;
 }
 
 /// What is in `place` is this: now it is what this was begun in.
 void log_action::pop(activity*& place) noexcept {
-    log_action* const next = outer(place);
-    if (next != nullptr) {
-        next->share();
-    }
-    place = next;
+    place = share_outer(place);
     release();
 }
 
@@ -261,13 +258,11 @@ void log_action::end(const action_failure* failure) noexcept {
 
 /// pop() of what nobody else has, and nothing was begun in that is there still.
 void log_action::pop_unseen(activity*& place) noexcept {
-    log_action* const next = outer(place);
-    if (next != nullptr && next == parent_) {
-        parent_ = nullptr; // its share is the place's now
-    } else if (next != nullptr) {
-        next->share();
+    if (parent_ == nullptr || !parent_->left_.has(&place)) [[likely]] {
+        place = std::exchange(parent_, nullptr); // its share is the place's now
+    } else {
+        place = share_outer(place);
     }
-    place = next;
     release_unseen();
 }
 

@@ -42,6 +42,14 @@ log_producer::log_producer(std::size_t ring_bytes, std::uint32_t ordinal)
       writer(memory.header()),
       reader(memory.header()) {}
 
+/// The loop knows the bell, and may outlive it. Who is the last to keep a ring is its thread, whose
+/// the loop is, or comes when that has ended.
+log_producer::~log_producer() {
+    if (room_bell != nullptr) {
+        room_bell->retire();
+    }
+}
+
 log_backend::log_backend(const log_backend_options& options)
     : id_(last_backend_id.fetch_add(1, std::memory_order_relaxed) + 1),
       redacted_(options.redacted),
@@ -63,6 +71,10 @@ void log_backend::become_childs(void (*start)(void*), void* with) noexcept {
     std::construct_at(&flushed_);
     std::construct_at(&bell_);
     std::construct_at(&flush_bells_);
+    for (const auto& each : counted_) {
+        std::construct_at(&each->room_waiters);
+        std::construct_at(&each->room_bell);
+    }
     id_ = last_backend_id.fetch_add(1, std::memory_order_relaxed) + 1;
     new_producers_.clear();
     counted_.clear();
@@ -169,15 +181,31 @@ char* log_backend::make_room(log_producer& producer, std::size_t bytes, level im
 
 bool log_backend::must_wait_for_room(log_producer& producer) {
     if (producer.room_bell == nullptr || !producer.room_bell->is_for_this_loop()) {
-        producer.room_bell = loop_bell::make();
-        producer.room_bell->on_ring([](void* list) { wake_all(*static_cast<waiter_list*>(list)); },
-                                    &producer.room_waiters);
+        auto bell = loop_bell::make();
+        bell->on_ring([](void* list) { wake_all(*static_cast<waiter_list*>(list)); },
+                      &producer.room_waiters);
+        {
+            const std::lock_guard lock(mutex_);
+            producer.room_bell.swap(bell);
+        }
+        if (bell != nullptr) {
+            bell->retire(); // another loop's that this thread has: none of its tasks waits
+        }
     }
     if (!producer.writer.ask_for_room()) {
         return false;
     }
     wake_napping();
     return !finished_.load(std::memory_order_seq_cst);
+}
+
+void log_backend::ring_for_room(const log_producer& producer) noexcept {
+    std::shared_ptr<loop_bell> bell;
+    {
+        const std::lock_guard lock(mutex_);
+        bell = producer.room_bell;
+    }
+    bell->ring();
 }
 
 void log_backend::wake() noexcept {

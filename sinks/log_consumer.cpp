@@ -144,7 +144,7 @@ task<> log_consumer::run(std::shared_ptr<log_consumer> self) {
     me.backend_->finish();
     for (const auto& each : me.producers_) {
         if (each->reader.wake_producer()) {
-            each->room_bell->ring();
+            me.backend_->ring_for_room(*each);
         }
     }
     me.bell_->retire();

@@ -47,7 +47,7 @@ std::size_t log_consumer::drain(std::uint64_t until) noexcept {
             tell_gap(*each, each->dropped_through); // behind the last that is there
         }
         if (each->reader.end()) {
-            each->room_bell->ring();
+            backend_->ring_for_room(*each);
         }
     }
     return pass_bytes_;
@@ -58,7 +58,7 @@ void log_consumer::end_lost_visit() noexcept {
     forget_group();
     for (const auto& each : producers_) {
         if (each->reader.end()) {
-            each->room_bell->ring();
+            backend_->ring_for_room(*each);
         }
     }
     has_missed_some_ = true;

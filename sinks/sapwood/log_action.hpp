@@ -223,7 +223,7 @@ class log_action final : public activity {
 
     /// Whether it is `other`, or was begun in it, at any depth.
     [[nodiscard]] bool is_in(const log_action& other) const noexcept;
-    [[nodiscard]] log_action* outer(activity* const& place) const noexcept;
+    [[nodiscard]] log_action* share_outer(activity* const& place) const noexcept;
     [[nodiscard]] log_action* next_above(activity* const& place) const noexcept;
     [[nodiscard]] bool is_innermost_in(activity* const& place) const noexcept;
     [[nodiscard]] bool hides(const log_action& other) const noexcept;

@@ -52,6 +52,9 @@ namespace detail {
 /// One thread's way into one log.
 struct log_producer {
     log_producer(std::size_t ring_bytes, std::uint32_t ordinal);
+    log_producer(const log_producer&) = delete;
+    log_producer& operator=(const log_producer&) = delete;
+    ~log_producer();
 
     // Constant.
     log_ring_memory memory;
@@ -66,7 +69,8 @@ struct log_producer {
     waiter_list room_waiters;
     /// Of its records, and of outputs that are durable, when the thread last asked.
     std::uint64_t losses_seen = 0;
-    /// Has them woken. Written before the ring's request, read by who answers it.
+    /// Has them woken. Written before the ring's request, with the backend's mutex held; who is not
+    /// the thread reads it so, too: see ring_for_room().
     std::shared_ptr<loop_bell> room_bell;
 
     // The consumer's.
@@ -255,6 +259,9 @@ class log_backend {
     }
 
     // --- the consumer ---
+
+    /// Its ring has room, and tasks have asked for it. Without the mutex.
+    void ring_for_room(const log_producer& producer) noexcept;
 
     /// What is to be told behind the records of flush `number`; null where nothing is.
     [[nodiscard]] const signal_note* take_note(std::uint64_t number) noexcept {

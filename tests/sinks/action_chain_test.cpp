@@ -4,6 +4,7 @@
 #include "support/allocations.hpp"
 #include "support/co_test.hpp"
 
+#include <sapwood/activity.hpp>
 #include <sapwood/event.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/run_blocking.hpp>
@@ -12,6 +13,7 @@
 #include <sapwood/task_group.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <doctest/doctest.h>
 #include <string>
@@ -143,6 +145,60 @@ task<> say_below(const logger& log, int number, event& are_over) {
     log.info("{} goes on", number);
 }
 
+/// A thread that ends an action whenever it is given one.
+class ending_thread {
+  public:
+    void end(action& which) {
+        given_.store(&which, std::memory_order_release);
+        given_.notify_one();
+    }
+
+    /// Returns when it has done so.
+    void wait() const {
+        while (action* const at_work = given_.load(std::memory_order_acquire)) {
+            given_.wait(at_work, std::memory_order_acquire);
+        }
+    }
+
+    ending_thread() = default;
+    ending_thread(const ending_thread&) = delete;
+    ending_thread& operator=(const ending_thread&) = delete;
+
+    ~ending_thread() {
+        action none;
+        is_over_.store(true, std::memory_order_release);
+        end(none);
+        thread_.join();
+    }
+
+  private:
+    void work() {
+        while (!is_over_.load(std::memory_order_acquire)) {
+            given_.wait(nullptr, std::memory_order_acquire);
+            if (action* const which = given_.load(std::memory_order_acquire)) {
+                which->succeed();
+                given_.store(nullptr, std::memory_order_release);
+                given_.notify_one();
+            }
+        }
+    }
+
+    std::atomic<action*> given_{nullptr};
+    std::atomic<bool> is_over_{false};
+    std::thread thread_{[this] { work(); }};
+};
+
+/// Begins in what has ended, has its own action ended elsewhere, and leaves it at once.
+task<> leave_what_ends(const logger& log, ending_thread& elsewhere, action& own) {
+    own = log.start_action("own");
+    const detail::activity* const inside = detail::current_activity();
+    elsewhere.end(own);
+    while (detail::current_activity() == inside) {
+        log.info("where?");
+    }
+    co_return;
+}
+
 } // namespace
 
 TEST_SUITE("action_chain") {
@@ -194,5 +250,26 @@ TEST_SUITE("action_chain") {
         const strings told = all.outline();
         CHECK(strings(told.end() - 4, told.end()) ==
               strings{"4 goes on@3,3,4", "1 goes on", "2 goes on@4", "3 goes on@3,4"});
+    }
+
+    TEST_CASE("what ends on another thread while its task leaves it leaves the task below it") {
+        constexpr int rounds = 500;
+        const action_log all;
+        int where_they_belong = 0;
+        test::run_virtual([&]() -> task<> {
+            ending_thread elsewhere;
+            for (int i = 0; i < rounds; ++i) {
+                auto outer = all.log.start_action("outer");
+                auto inner = all.log.start_action("inner");
+                action own;
+                auto leaving = spawn(leave_what_ends(all.log, elsewhere, own));
+                inner.succeed();
+                outer.succeed(); // and only the inner one keeps it
+                co_await leaving;
+                elsewhere.wait();
+                where_they_belong += detail::current_activity() == nullptr ? 1 : 0;
+            }
+        }());
+        CHECK(where_they_belong == rounds);
     }
 }

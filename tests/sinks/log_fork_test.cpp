@@ -16,6 +16,7 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/stream_log_sink.hpp>
 #include <sapwood/syslog_log_sink.hpp>
+#include <sapwood/when_all.hpp>
 
 #include <atomic>
 #include <cerrno>
@@ -723,5 +724,45 @@ TEST_SUITE("log_fork") {
                                     line.substr(numbered_line::head_bytes));
         }
         CHECK(messages == "1 one\n0 child's\n2 two\n");
+    }
+
+    TEST_CASE("a child logs while a task of its parent waits for room" * in_child_threads) {
+        const temporary_directory directory;
+        const std::string path = directory / "fork.log";
+        constexpr int parents_records = 64;
+        sapwood::run([&]() -> task<> {
+            logger_options options{.path = path, .form = test::bare_form, .ring_bytes = 4096};
+            const logger log = co_await logger::on_this_loop(options);
+            bool waits = false;
+            const auto wait = [&]() -> task<> {
+                int count = 0;
+                while (log.room().await_ready()) {
+                    log.info("parent {}", count++);
+                }
+                waits = true;
+                co_await log.room();
+                waits = false;
+                while (count < parents_records) {
+                    co_await log.room();
+                    log.info("parent {}", count++);
+                }
+            };
+            const auto fork = [&]() -> task<> {
+                CHECK(waits);
+                CHECK(in_fork([&] {
+                          log.info("child");
+                          log.flush_blocking();
+                      }) == 0);
+                CHECK(waits);
+                co_return;
+            };
+            co_await when_all(wait(), fork());
+            CHECK(!waits);
+        });
+        strings expected{"info child"};
+        for (int i = 0; i < parents_records; ++i) {
+            expected.push_back(fmt::format("info parent {}", i));
+        }
+        CHECK(lines_of(contents_of(path)) == expected);
     }
 }

@@ -2,9 +2,18 @@
 #include "support/co_test.hpp" // shows vectors
 #include "support/log_lines.hpp"
 
+#include <sapwood/event_loop.hpp>
+#include <sapwood/log_backend.hpp>
 #include <sapwood/logger.hpp>
+#include <sapwood/loop_bell.hpp>
+#include <sapwood/run.hpp>
+#include <sapwood/sleep.hpp>
+#include <sapwood/timeout.hpp>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <ctime>
 #include <doctest/doctest.h>
@@ -14,9 +23,11 @@
 #include <optional>
 #include <pthread.h>
 #include <semaphore>
+#include <span>
 #include <string>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -42,6 +53,105 @@ std::size_t resident_bytes() {
     std::ifstream("/proc/self/statm") >> total >> resident;
     return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
+
+/// Its consumer stands still in its first write until it is let go.
+class held_sink final : public log_sink {
+  public:
+    std::binary_semaphore& is_held;
+    std::binary_semaphore& may_go;
+
+    held_sink(std::binary_semaphore& held, std::binary_semaphore& go) : is_held(held), may_go(go) {}
+
+    task<> open() override { co_return; }
+
+    task<> write(std::span<const char>) override {
+        if (!std::exchange(was_held_, true)) {
+            is_held.release();
+            may_go.acquire();
+        }
+        co_return;
+    }
+
+    task<> close() override { co_return; }
+
+    std::string describe() const override { return "held sink"; }
+
+  private:
+    bool was_held_ = false;
+};
+
+/// A log whose consumer stands still.
+class held_log {
+  public:
+    held_log() {
+        logger_options options{.ring_bytes = 4096};
+        options.outputs.push_back(
+            {.sink = std::make_unique<held_sink>(is_held_, may_go_),
+             .form = std::make_unique<text_layout>(text_layout_options{.pattern = "%v"})});
+        log_.emplace(std::move(options));
+        log_->info("held");
+        is_held_.acquire();
+    }
+
+    held_log(const held_log&) = delete;
+    held_log& operator=(const held_log&) = delete;
+
+    ~held_log() { end(); }
+
+    const logger& operator*() const { return *log_; }
+
+    /// On a loop. Then room() has to wait, on any loop of the thread's.
+    void fill_ring() const {
+        while (log_->room().await_ready()) {
+            log_->info("one more");
+        }
+    }
+
+    /// Returns when its consumer has ended.
+    void end() {
+        if (log_.has_value()) {
+            may_go_.release();
+            log_.reset();
+        }
+    }
+
+  private:
+    std::binary_semaphore is_held_{0};
+    std::binary_semaphore may_go_{0};
+    std::optional<logger> log_;
+};
+
+/// room() of a task whose time is over: it has asked for room, and does not wait.
+task<> ask_for_room(const logger& log) {
+    bool is_over = false;
+    try {
+        co_await timeout(std::chrono::seconds(0), log.room());
+    } catch (const std::system_error& failure) {
+        is_over = failure.code() == std::errc::timed_out;
+    }
+    CHECK(is_over);
+}
+
+/// Memory of that size which was just given back, as much of it as malloc has at hand, so that who
+/// still uses it is found out also without a sanitizer.
+class taken_memory {
+  public:
+    explicit taken_memory(std::size_t bytes) {
+        for (std::string& each : pieces_) {
+            each.assign(bytes - 1, filling);
+        }
+    }
+
+    [[nodiscard]] bool is_untouched() const {
+        return std::ranges::all_of(pieces_, [](const std::string& each) {
+            return std::ranges::all_of(each, [](char c) { return c == filling; });
+        });
+    }
+
+  private:
+    static constexpr char filling = '\x5a';
+    std::array<std::string, 64> pieces_;
+};
 
 } // namespace
 
@@ -211,5 +321,42 @@ TEST_SUITE("log_threads") {
         }
         CHECK(test::records_in(to.lines()) == threads + 1);
         CHECK(most - before < growth_max);
+    }
+
+    TEST_CASE("a loop forgets the bell of a ring that goes, also where it was just rung") {
+        const memory_log next_one;
+        sapwood::run([&]() -> task<> {
+            const logger next(next_one.options()); // this thread has no ring in it yet
+            held_log first;
+            first.fill_ring();
+            co_await ask_for_room(*first);
+            first.end(); // and rings
+            next.info("frees the ring that nobody else has");
+            const taken_memory bells(sizeof(detail::loop_bell));
+            const taken_memory rings(sizeof(detail::log_producer) + alignof(detail::log_producer));
+            co_await yield();
+            co_await next.flush(); // with a bell that is made here
+            CHECK(bells.is_untouched());
+            CHECK(rings.is_untouched());
+        });
+        CHECK(next_one.lines().size() == 1);
+    }
+
+    TEST_CASE("so does a loop whose thread asks for room on another one") {
+        held_log log;
+        event_loop first;
+        const auto ask = [&]() -> task<> {
+            log.fill_ring();
+            co_await ask_for_room(*log);
+        };
+        first.run(ask());
+        {
+            event_loop second;
+            second.run(ask());
+        }
+        const taken_memory bells(sizeof(detail::loop_bell));
+        first.run(ask()); // with a bell that is made here
+        CHECK(bells.is_untouched());
+        log.end();
     }
 }

@@ -90,7 +90,9 @@ class delivery {
     /// It has been dealt with: the broker forgets it.
     settled ack() noexcept;
 
-    /// This and all that came before it on its channel, and are not settled.
+    /// This and all that came before it on its channel, and are not settled: also what the
+    /// channel's other consumers have, who may get more than their prefetch then, which breaks the
+    /// connection off. For channels with one consumer.
     settled ack_through() noexcept;
 
     /// It never will be: it goes to the dead-letter exchange of its queue, and is dropped where
