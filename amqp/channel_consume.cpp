@@ -89,7 +89,8 @@ void channel_state::drop(consumer_state& which) noexcept {
         cancel.nowait = 1;
         try {
             put(AMQP_BASIC_CANCEL_METHOD, &cancel);
-        } catch (const std::bad_alloc&) { // what the broker delivers still goes back to it
+        } catch (const std::bad_alloc&) { // it would deliver for ever what goes back to it
+            mq_->up()->break_off();
         }
         while (auto left = which.inbox.try_receive()) {
             (void)left->requeue(); // NOLINT(bugprone-unchecked-optional-access): just looked
@@ -239,7 +240,9 @@ bool channel_state::settle(std::uint64_t epoch, std::uint64_t tag, settlement ho
     }
     try {
         put_settlement(tag, how);
-    } catch (const std::bad_alloc&) {
+    } catch (
+        const std::bad_alloc&) { // it would wait for that for ever: on another link it comes again
+        mq_->up()->break_off();
         return false;
     }
     if (how == settlement::ack_through) {

@@ -182,8 +182,9 @@ task<std::optional<answer>> channel_state::ask(std::string_view frames,
     }
     const std::uint64_t asked_in = epoch_;
     pending_call call{expected, false, {}, {}};
-    calls_.insert(calls_.end(), unheard, nullptr);
-    calls_.push_back(&call);
+    to->out().reserve(to->out().size() + frames.size()); // from here on nothing is to fail halfway
+    calls_.insert(calls_.end(), unheard + 1, nullptr);
+    calls_.back() = &call;
     to->out() += frames;
     to->flush();
     is_open_sent_ = is_open_sent_ || expected == AMQP_CHANNEL_OPEN_OK_METHOD;

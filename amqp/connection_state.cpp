@@ -105,11 +105,11 @@ task<> connection_state::keep() {
     } catch (const std::system_error& failure) {
         if (!is_ended_) { // otherwise its owner wants it to end, and it does not matter how
             why = failure.code();
-            text = failure.what();
+            copy_if_possible(failure.what(), text);
         }
     } catch (const std::exception& failure) { // there is no memory
         why = errc::connection_lost;
-        text = failure.what();
+        copy_if_possible(failure.what(), text);
     }
     is_ended_ = true;
     is_restored_ = false;
@@ -201,7 +201,7 @@ void connection_state::lose(const std::string& why) {
     }
 }
 
-void connection_state::end_channels(std::error_code why, const std::string& text) {
+void connection_state::end_channels(std::error_code why, std::string_view text) noexcept {
     for (const auto& [number, each] : std::exchange(channels_, {})) {
         each->end(why, text);
         each->connection_over();

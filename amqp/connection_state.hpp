@@ -82,7 +82,7 @@ class connection_state final : public std::enable_shared_from_this<connection_st
     [[nodiscard]] channel_list channels_to_open() const;
     [[nodiscard]] std::shared_ptr<channel_state> add_channel();
     void lose(const std::string& why);
-    void end_channels(std::error_code why, const std::string& text);
+    void end_channels(std::error_code why, std::string_view text) noexcept;
 
     const connection_options options_;
     std::unique_ptr<link> link_;

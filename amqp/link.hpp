@@ -20,6 +20,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
 
 namespace sapwood::amqp::detail {
 
@@ -50,6 +51,9 @@ class link {
             wake_.set();
         }
     }
+
+    /// It is lost: what has to be said cannot be.
+    void break_off() noexcept { (void)::shutdown(stream_->socket().fd(), SHUT_RDWR); }
 
     /// So many bytes of out() are there by our own wish, of a channel that is over.
     void forgive(std::size_t bytes) noexcept {

@@ -285,8 +285,8 @@ task<> collector::run_keeper(const named_log& of) {
 
 /// One that waits for a disk cannot be broken off, and nothing else waits for it.
 task<> collector::finish_keepers(clock::time_point until) {
-    if (keepers_ended_ == keepers_.size()) {
-        co_return;
+    if (std::ranges::all_of(keepers_, [](const auto& each) { return each.done(); })) {
+        co_return; // none has begun, if it was told to end before that
     }
     const auto ended = co_await as_result(deadline(until, kept_.wait()));
     if (!ended && keepers_ended_ != keepers_.size()) {

@@ -303,7 +303,7 @@ task<> durable_writer::begin_segment() {
 task<> durable_writer::take_name() {
     try {
         co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
         is_poisoned_ = is_poisoned_ || !file_.is_unnamed(); // it is not the log's any more
         throw;
     }

@@ -176,9 +176,13 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
             if (whole > 0 && is_numbered() && is_lengthened()) { // the same of lines that are kept
                 co_await require_unmixed(lines.first(whole), begin);
             }
-            throw write_error(why, fmt::format("cannot write {}", path()), whole);
         } catch (const std::bad_alloc&) {
             rethrow_kept(whole);
+        }
+        try {
+            throw write_error(why, fmt::format("cannot write {}", path()), whole);
+        } catch (const std::bad_alloc&) {
+            untold_->rethrow(whole);
         }
     }
     if ((synced || is_numbered()) && is_lengthened()) { // before these lines, or behind them

@@ -227,18 +227,29 @@ task<file_sink> file_sink::open_by_name(lsn next) {
     }
 }
 
+/// Gives `path` to the segment that was made, and to nothing else that is in the making there by
+/// now: its directory may be another one.
+task<std::error_code> name_segment(std::string path, detail::file_identity made) {
+    const std::string making = name_in_making(path);
+    const auto there = co_await detail::status_if_there(making, at_symlink::stay);
+    if (!there || detail::file_identity::of(*there) != made) {
+        co_return std::make_error_code(std::errc::no_such_file_or_directory);
+    }
+    co_return co_await detail::rename_to_free_name(making, path);
+}
+
 /// The segment in the making gets the log's name, for good. Until that has succeeded it is called
 /// again; and killed in between, the next open does it.
 task<> file_sink::take_name() {
     co_await detail::sync_directory_of(path());
     const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
     if (!named || named->inode != inode_ || named->device != device_) {
-        const std::string making = name_in_making(path());
-        std::error_code failure = co_await detail::rename_to_free_name(making, path());
+        const detail::file_identity made{inode_, device_};
+        std::error_code failure = co_await name_segment(path(), made);
         for (int moved = 0; failure == std::errc::file_exists && moved < others_moved_max;
              ++moved) {
             co_await set_anothers_aside(segment_begin_);
-            failure = co_await detail::rename_to_free_name(making, path());
+            failure = co_await name_segment(path(), made);
         }
         if (failure == std::errc::file_exists) { // which would say that another name is taken
             failure = std::make_error_code(std::errc::device_or_resource_busy);
@@ -251,7 +262,8 @@ task<> file_sink::take_name() {
             look_soon();
         }
         if (failure) {
-            throw std::system_error(failure, fmt::format("cannot rename {} to {}", making, path()));
+            throw std::system_error(
+                failure, fmt::format("cannot rename {} to {}", name_in_making(path()), path()));
         }
         co_await detail::sync_directory_of(path());
     }

@@ -331,10 +331,13 @@ std::uint64_t pipeline::consumer::records_within(std::size_t kept) const noexcep
     return writing_->lines_within(kept) - (own_writing_ > 0 ? own_lines_in(text) : 0);
 }
 
-/// Of earlier batches, when the log is given up: what was in a file that was removed, or was to
-/// come again, has not come.
+/// When the log is given up: what was in a file that was removed, of earlier batches and of this
+/// one, or was to come again, has not come.
 void pipeline::consumer::lose_unsynced() noexcept {
     const bool is_removed = sink_.look_at_end() == file_end::removed;
+    if (is_removed && !durable_.is_none()) {
+        kept_ = 0;
+    }
     if (unsynced_.empty() || (!is_removed && !rewrites_unsynced_)) {
         return;
     }

@@ -107,6 +107,7 @@ class pipeline::consumer final : public stop_listener {
     void take_batch() noexcept;
     task<> deliver();
     task<> attempt();
+    task<> begin_writeback();
     task<> write_and_sync();
     [[nodiscard]] file_end look_at_end();
     task<> mark_behind_cut();

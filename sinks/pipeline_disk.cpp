@@ -56,8 +56,8 @@ task<> pipeline::consumer::deliver() {
         }
         const std::error_code why = reason_of(failure);
         if (!tries_again()) {
-            note_kept();
             lose_unsynced();
+            note_kept();
             fail(failure, why);
             co_return;
         }
@@ -85,7 +85,9 @@ task<> pipeline::consumer::attempt() {
         // A sync that fails poisons the file: the kernel says it once and then believes that all
         // is well.
         try {
-            co_await follow_file();
+            if (!sink_.is_unnamed()) { // nor is anything written to one that has no name yet
+                co_await follow_file();
+            }
             bool is_over = false;
             if (wants_segment()) {
                 is_over = co_await begin_next_segment();
@@ -113,6 +115,14 @@ task<> pipeline::consumer::attempt() {
     co_await begin_segment();
 }
 
+/// Without memory the sync has more to do, and that is all.
+task<> pipeline::consumer::begin_writeback() {
+    try {
+        co_await sink_.begin_writeback(writeback_bytes_);
+    } catch (const std::bad_alloc&) {
+    }
+}
+
 task<> pipeline::consumer::write_and_sync() {
     const auto began = loop_.now();
     if (durable_.is_none() && form_ == layout::numbered && kept_ == 0) {
@@ -136,7 +146,7 @@ task<> pipeline::consumer::write_and_sync() {
             note_written();
             if (!is_sync_due()) {
                 if (!durable_.is_none()) {
-                    co_await sink_.begin_writeback(writeback_bytes_);
+                    co_await begin_writeback();
                 }
                 keep_unsynced(); // behind all that may fail: it is done once
                 co_return;
@@ -295,17 +305,18 @@ task<> pipeline::consumer::begin_segment() {
     std::exception_ptr failure;
     try {
         co_await sink_.begin_segment(unsynced_, lines, next);
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
         failure = std::current_exception();
     }
     if (failure) { // another file may have the name: with the next attempt the log goes on there
+        if ((was_unnamed || sink_.fd() != fd) && !sink_.is_unnamed()) {
+            is_poisoned_ = true; // it has another name than the log's
+        }
         const auto reopened = sink_.counts().reopened;
         (void)co_await sink_.reopen(next);
         if (sink_.counts().reopened != reopened) {
             is_poisoned_ = false;
             note_reopened();
-        } else if ((was_unnamed || sink_.fd() != fd) && !sink_.is_unnamed()) {
-            is_poisoned_ = true; // it has another name than the log's
         }
         std::rethrow_exception(failure);
     }

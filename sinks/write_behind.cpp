@@ -59,6 +59,8 @@ task<> write_behind::take_result() {
     try {
         why = co_await over;
     } catch (const cancelled&) { // with the loop's end, before it had begun
+    } catch (const std::bad_alloc&) {
+        why = std::make_error_code(std::errc::not_enough_memory); // begun or not
     }
     if (is_refusal(why)) {
         is_refused_ = true;

@@ -15,10 +15,10 @@ class handshake_bounds {
     /// Much more than clients of any kind say in plain text.
     static constexpr std::size_t message_bytes_max = 16u << 10;
 
-    /// The next bytes of the peer, in whatever pieces they come. False where one of its messages is
-    /// to be longer than that; then it is over. `is_encrypted_after_change`: what follows a
-    /// change_cipher_spec is no plain text, as up to TLS 1.2; of TLS 1.3 such records are of
-    /// another type.
+    /// The next bytes of the peer, in whatever pieces they come. False where one of its messages,
+    /// but for certificates, is to be longer than that; then it is over.
+    /// `is_encrypted_after_change`: what follows a change_cipher_spec is no plain text, as up to
+    /// TLS 1.2; of TLS 1.3 such records are of another type.
     [[nodiscard]] bool accept(std::string_view bytes, bool is_encrypted_after_change) noexcept;
 
   private:

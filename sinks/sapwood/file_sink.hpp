@@ -160,7 +160,7 @@ class file_sink {
     /// For who will sync only later: where `bytes_min` at least were written since the last sync or
     /// the last call that did so, has the kernel begin to write them to the disk, and does not wait
     /// for it. Where that fails the next sync throws. From then on close() must be awaited before
-    /// this goes. Throws std::bad_alloc.
+    /// this goes or is moved. Throws std::bad_alloc.
     [[nodiscard]] task<> begin_writeback(std::size_t bytes_min);
 
     /// What others have done to the file, as it is at this moment. That they have cut it is so

@@ -80,4 +80,20 @@ TEST_SUITE("segment_keeper") {
             disk.let_go();
         });
     }
+
+    TEST_CASE("who is told to end before he has begun is not kept by it") {
+        const temporary_directory directory;
+        run([&]() -> task<> {
+            collector::collector_options options;
+            auto& log = options.logs.emplace_back();
+            log.name = "app";
+            log.path = directory / "app.log";
+            options.listeners.emplace_back().at = loopback();
+            const auto it = co_await collector::collector::open(options);
+            it->stop();
+            co_await it->run();
+            CHECK_FALSE(it->is_stuck());
+            CHECK(it->left().empty());
+        });
+    }
 }

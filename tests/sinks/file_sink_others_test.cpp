@@ -2,6 +2,7 @@
 #include "sim_machine.hpp"
 #include "support/allocations.hpp"
 #include "support/co_test.hpp"
+#include "support/no_frames.hpp"
 #include "support/numbered_lines.hpp"
 #include "support/spoiled_log.hpp"
 
@@ -245,6 +246,7 @@ TEST_SUITE("file_sink_others") {
                     const std::string one = numbered(1, "one");
                     const std::string lines = one + (is_full ? numbered(2, "two") : "");
                     std::optional<test::failing_allocations> none;
+                    const test::no_frames spare; // the first to fail is a frame's
                     its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
                         if (!is_write(sqe)) {
                             return perform(sqe);
@@ -795,6 +797,28 @@ TEST_SUITE("file_sink_others") {
             co_await sink.begin_segment(one, {}, lsn{1});
             CHECK(on.contents("/log") == one);
             co_await sink.datasync();
+            co_await sink.close();
+        }(world)));
+    }
+
+    TEST_CASE("what somebody has put in a segment's place does not get the log's name for it") {
+        sapwood::sim_world world({.seed = 1});
+        CHECK(world.run([](sapwood::sim_world& on) -> task<> {
+            file_sink sink = co_await opened("/log", true);
+            on.script([&on](const io_uring_sqe&) -> std::optional<std::int32_t> {
+                if (!on.contents("/log") && on.contents("/log.next") && !on.contents("/away")) {
+                    (void)on.machine().files.rename(AT_FDCWD, "/log.next", AT_FDCWD, "/away", 0);
+                    on.put("/log.next", "his\n");
+                }
+                return std::nullopt;
+            });
+            const std::string one = numbered(1, "one");
+            CHECK_THROWS_AS(co_await sink.begin_segment(one, {}, lsn{1}), std::system_error);
+            on.script({});
+            CHECK(!on.contents("/log"));
+            CHECK(on.contents("/log.next") == "his\n");
+            CHECK(!sink.is_unnamed());
+            CHECK_THROWS_AS(co_await sink.datasync(), sync_error);
             co_await sink.close();
         }(world)));
     }

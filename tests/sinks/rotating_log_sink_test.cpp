@@ -3,13 +3,13 @@
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/log_files.hpp"
+#include "support/no_frames.hpp"
 #include "support/spoiled_log.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
 #include "compress_file.hpp"
 
-#include <sapwood/frame_pool.hpp>
 #include <sapwood/logger.hpp>
 #include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/run.hpp>
@@ -68,32 +68,6 @@ std::string without_news(const std::string& text) {
     }
     return kept;
 }
-
-/// While it lives this thread has no frame to spare for a coroutine.
-class no_frames {
-  public:
-    no_frames() {
-        using detail::frame_pool;
-        for (std::size_t each = 1; each < frame_pool::size_classes; ++each) {
-            const std::size_t bytes = each * frame_pool::granularity;
-            while ((detail::thread_frames.free[each]->depth & ~frame_pool::closed_bit) != 0) {
-                frames_.emplace_back(detail::allocate_frame(bytes), bytes);
-            }
-        }
-    }
-
-    no_frames(const no_frames&) = delete;
-    no_frames& operator=(const no_frames&) = delete;
-
-    ~no_frames() {
-        for (const auto& [memory, bytes] : frames_) {
-            detail::free_frame(memory, bytes);
-        }
-    }
-
-  private:
-    std::vector<std::pair<void*, std::size_t>> frames_;
-};
 
 /// Opens `sink`, writes each batch, closes it.
 task<> write_batches(log_sink& sink, const strings& batches) {
@@ -727,7 +701,7 @@ TEST_SUITE("rotating_log_sink") {
         const auto path = directory / "log";
         rotating_log_sink_options options{.path = path, .bytes_max = 40, .keep_files = 1};
         options.durable = durability::batch();
-        std::optional<no_frames> frames;
+        std::optional<test::no_frames> frames;
         std::optional<test::failing_allocations> none;
         bool is_due = false;
         options.now = [&] { // asked when it is rotated, as well
