@@ -6,7 +6,8 @@
 // Unit: records per second that were acknowledged; milliseconds from before a request is sent until
 //     its answer is there; nanoseconds of CPU time of the daemon per record; bytes of its private
 //     memory, without what the kernel has for a connection.
-// Longer runs: --overload 60000 --churn 3600000, a minute of the one and an hour of the other, which
+// Longer runs: --overload 60000 --churn 3600000, a minute of the one and an hour of the other,
+// which
 //     --churn-rate 500 leaves time for other work.
 // The marks are for a machine that does nothing else, with one CPU for each of the two.
 
