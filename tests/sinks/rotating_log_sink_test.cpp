@@ -13,6 +13,7 @@
 #include <sapwood/logger.hpp>
 #include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/run.hpp>
+#include <sapwood/sanitizers.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <filesystem>
@@ -773,8 +774,8 @@ TEST_SUITE("rotating_log_sink") {
                         }
                         failed = none.struck();
                     }
-                    if (closes) {
-                        CHECK(is_closed);
+                    if (closes) { // where a sanitizer is, no frame is to be had without memory
+                        CHECK((is_closed || SAPWOOD_ADDRESS_SANITIZER != 0));
                         co_return;
                     }
                     co_await its.write(std::string_view("two\n"));
