@@ -128,9 +128,9 @@ task<std::error_code> make_one(const std::string& at, const log_file_settings& s
     co_return made.error();
 }
 
-/// Who made directories above `at`, which is there and has its own name on disk, may have been
-/// killed before the sync of theirs. As far as that file system goes: the name of the place where
-/// it is mounted is another's.
+/// Who made directories above `at`, which is there, may have been killed before the sync of theirs,
+/// or syncs none. As far as that file system goes: the name of the place where it is mounted is
+/// another's.
 task<> sync_directories_above(std::string at) {
     const std::uint64_t device = (co_await status_of(at, at_symlink::follow)).device;
     for (at = parent_of(at); !at.empty(); at = parent_of(at)) {
@@ -328,9 +328,14 @@ task<opened_log> open_log_file(const log_file_settings& settings) {
                 if (settings.sync_directory) {
                     co_await sync_directory_of(settings.path);
                 }
-                // Who made the last of them, and no line, may have been killed before its sync.
-                if (settings.make_directories && !has_made_directories && opened->size == 0) {
-                    co_await make_directories_of(settings);
+                // Who made the last of them, and no line, may have been killed before its sync, or
+                // does not sync what he makes.
+                if (!has_made_directories && opened->size == 0) {
+                    if (settings.make_directories) {
+                        co_await make_directories_of(settings);
+                    } else if (settings.has_segments && !settings.must_be_new) {
+                        co_await sync_directories_above(settings.path);
+                    }
                 }
                 co_return std::move(*opened);
             }
