@@ -265,8 +265,8 @@ task<> file_sink::take_name() {
             throw std::system_error(
                 failure, fmt::format("cannot rename {} to {}", name_in_making(path()), path()));
         }
-        co_await detail::sync_directory_of(path());
     }
+    co_await detail::sync_directory_of(path()); // also where somebody else has named it
     is_unnamed_ = false;
 }
 
