@@ -94,5 +94,5 @@ else
 fi
 
 echo
-echo 'There are more: ./dev demo collector (four processes post into one log), ./dev demo threads_queue'
-echo '(threads beside coroutines), ./dev demo cpu_bound'
+echo 'There are more: ./dev demo collector (four processes post into one log), ./dev demo amqp'
+echo '(RabbitMQ), ./dev demo threads_queue (threads beside coroutines), ./dev demo cpu_bound'

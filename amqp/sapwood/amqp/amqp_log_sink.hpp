@@ -23,13 +23,13 @@ struct amqp_log_sink_options {
     /// amqp://user:password@host/vhost; empty: `connection.to`.
     std::string url;
     /// Empty: the default one, whose routing keys are the names of queues.
-    std::string exchange;
+    std::string exchange{};
     std::string routing_key;
     /// With the default exchange: the queue is declared, durable, where it is not there. Where it
     /// is, it is taken as it is.
     bool declare = true;
     /// Of the messages; empty: what a line looks like, application/json or text/plain.
-    std::string content_type;
+    std::string content_type{};
     /// Of the messages: whose they are.
     std::string app_id;
     /// A broker that confirms nothing for so long counts as failing; and so long the end of the log
