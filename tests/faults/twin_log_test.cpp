@@ -26,7 +26,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <system_error>
@@ -127,6 +129,12 @@ class twin_disk {
         return written < 0 ? -errno : static_cast<std::int32_t>(written);
     }
 
+    [[nodiscard]] bool is_above(std::uint64_t path) const {
+        const std::string_view text = text_at(path);
+        return text.ends_with('/') && text.size() <= real_folder_.size() &&
+               real_folder_.starts_with(text);
+    }
+
     [[nodiscard]] std::string here(std::uint64_t path) const {
         const std::string text = text_at(path);
         REQUIRE(text.starts_with(real_folder_));
@@ -143,6 +151,12 @@ class twin_disk {
     void mirror(const io_uring_sqe& sqe, std::int32_t result) {
         switch (sqe.opcode) {
         case IORING_OP_OPENAT:
+            if (is_above(sqe.addr)) { // whose names are no matter of the simulated disk's
+                if (result >= 0) {
+                    above_.insert(result);
+                }
+                return;
+            }
             opened(result, simulated_.open(AT_FDCWD, here(sqe.addr),
                                            static_cast<int>(sqe.open_flags), sqe.len, 0));
             return;
@@ -154,6 +168,9 @@ class twin_disk {
             return;
         }
         case IORING_OP_CLOSE:
+            if (above_.erase(sqe.fd) > 0) {
+                return;
+            }
             REQUIRE(simulated_.close(descriptors_.at(sqe.fd)) == result);
             descriptors_.erase(sqe.fd);
             return;
@@ -167,6 +184,9 @@ class twin_disk {
             return;
         }
         case IORING_OP_FSYNC: {
+            if (above_.contains(sqe.fd)) {
+                return;
+            }
             const int fd = descriptors_.at(sqe.fd);
             REQUIRE(simulated_.sync(fd, simulated_.sync_mark(fd)) == result);
             return;
@@ -197,6 +217,7 @@ class twin_disk {
     sim_files simulated_;
     /// Of the simulated disk, by the kernel's.
     std::map<int, int> descriptors_;
+    std::set<int> above_; // of directories that the simulated disk does not have
     std::uint64_t operations_left_;
     bool is_cut_ = false;
 };
