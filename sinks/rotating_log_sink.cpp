@@ -41,6 +41,11 @@ detail::durable_writer_options durable_options(const rotating_log_sink_options& 
             .unsynced_bytes_max = options.unsynced_bytes_max};
 }
 
+bool looks_after(const rotating_log_sink_options& options) noexcept {
+    return options.compress || options.keep_files > 0 || options.keep_bytes > 0 ||
+           options.keep_for.count() > 0;
+}
+
 const rotating_log_sink_options& validated(const rotating_log_sink_options& options) {
     const auto require = [](bool holds, const char* what) {
         if (!holds) {
@@ -108,8 +113,7 @@ task<> rotating_log_sink::open() {
     stop_house_.store(false, std::memory_order_relaxed);
     retry_after_ = {};
     is_asked_to_rotate_ = options_.rotate_at_open;
-    house_is_due_ = options_.compress || options_.keep_files > 0 || options_.keep_bytes > 0 ||
-                    options_.keep_for.count() > 0;
+    house_is_due_ = looks_after(options_);
     present().note_in(crash_);
     note_file();
     if (house_is_due_) {
@@ -136,7 +140,7 @@ task<> rotating_log_sink::open_in_child() {
     std::construct_at(&house_);
     std::construct_at(&untold_);
     untold_more_ = 0;
-    house_is_due_ = house_is_running_ = is_asked_to_rotate_ = false;
+    house_is_due_ = is_asked_to_rotate_ = false;
     crash_.begin_in_child();
     file_ = std::make_unique<file_sink>(co_await file_sink::share(parents, crash_.fd()));
     present().note_in(crash_);
@@ -333,8 +337,7 @@ task<rotating_log_sink::rotation> rotating_log_sink::rotate(std::span<const char
     retry_after_ = {};
     is_asked_to_rotate_ = false;
     ++counts_.rotated;
-    house_is_due_ = options_.compress || options_.keep_files > 0 || options_.keep_bytes > 0 ||
-                    options_.keep_for.count() > 0;
+    house_is_due_ = looks_after(options_);
     note_file();
     start_housekeeping();
     co_return durable_ != nullptr ? rotation::done_with_lines : rotation::done;
@@ -459,70 +462,6 @@ task<> rotating_log_sink::close() {
     co_await present().close();
     if (failure) {
         std::rethrow_exception(failure);
-    }
-}
-
-// --- rotated files ---
-
-/// A file may have been rotated, and have the lines of a write: that is not to fail for this.
-void rotating_log_sink::start_housekeeping() noexcept {
-    if (!house_is_due_ || house_is_running_ || present().is_inherited()) {
-        return;
-    }
-    try {
-        house_.emplace(spawn(keep_house(), {.name = "log housekeeping"}));
-        house_is_running_ = true;
-    } catch (const std::bad_alloc&) { // with the next look, then
-    }
-}
-
-task<> rotating_log_sink::housekeeping() {
-    start_housekeeping();
-    if (house_) {
-        co_await *house_;
-        house_.reset();
-    }
-}
-
-task<> rotating_log_sink::keep_house() {
-    const detail::house_rules rules{.keep_files = options_.keep_files,
-                                    .keep_for = options_.keep_for,
-                                    .keep_bytes = options_.keep_bytes,
-                                    .compress = options_.compress,
-                                    .compression_level = options_.compression_level};
-    while (std::exchange(house_is_due_, false)) {
-        try {
-            const auto time = now();
-            const auto work = [this, &rules, time] {
-                return detail::keep_house(options_.path, rules, time, stop_house_);
-            };
-            const detail::house_report report = co_await run_blocking(work);
-            counts_.removed += report.removed;
-            counts_.compressed += report.compressed;
-            for (const auto& each : report.failures) {
-                tell(level::warning, each + "; it is tried again after the next rotation");
-            }
-            if (!report.for_fewer.empty() && !std::exchange(has_told_of_fewer_, true)) {
-                tell(level::warning,
-                     fmt::format("{} has not the owner, group or access control list of the file "
-                                 "that it stands for, which this process may not give it: perhaps "
-                                 "fewer can read it; so it will be with others",
-                                 report.for_fewer.front()));
-            }
-        } catch (const cancelled&) { // the loop ends: the next open goes on
-            break;
-        } catch (const std::exception& error) {
-            tell_of_house(error);
-        }
-    }
-    house_is_running_ = false;
-}
-
-void rotating_log_sink::tell_of_house(const std::exception& failure) noexcept {
-    try {
-        tell(level::warning, fmt::format("rotated files of {} are not looked after: {}",
-                                         options_.path, failure.what()));
-    } catch (const std::bad_alloc&) { // they are with the next rotation
     }
 }
 

@@ -198,7 +198,6 @@ class rotating_log_sink final : public log_sink {
     /// And it has not been possible yet.
     bool is_asked_to_rotate_ = false;
     bool house_is_due_ = false;
-    bool house_is_running_ = false;
     bool has_told_of_fewer_ = false;
     std::optional<join_handle<>> house_;
     std::vector<log_news> untold_;

@@ -68,6 +68,14 @@ std::vector<int> from_to(int first, int last) {
     return all;
 }
 
+/// With records that are longer than a batch, which then has to grow.
+sapwood::collector::collector_options with_long_records(sapwood::collector::collector_options of) {
+    of.logs[0].batch_bytes = 512u << 10;
+    of.logs[0].queue_bytes = 1u << 20;
+    of.limits.json.record_bytes_max = 2u << 20;
+    return of;
+}
+
 } // namespace
 
 TEST_SUITE("queue_losses") {
@@ -165,10 +173,7 @@ TEST_SUITE("queue_losses") {
         sapwood::run([]() -> task<> {
             const sapwood::test::temporary_directory directory;
             fake_broker broker;
-            auto options = consuming(broker, directory / ".");
-            options.logs[0].batch_bytes = 512u << 10;
-            options.logs[0].queue_bytes = 1u << 20;
-            options.limits.json.record_bytes_max = 2u << 20;
+            auto options = with_long_records(consuming(broker, directory / "."));
             served at(options);
             std::optional<sapwood::test::failing_allocations> none;
             sapwood::event has_recovered;
@@ -219,11 +224,8 @@ TEST_SUITE("queue_losses") {
         sapwood::run([]() -> task<> {
             const sapwood::test::temporary_directory directory;
             fake_broker broker;
-            auto options = consuming(broker, directory / ".");
-            options.logs[0].batch_bytes = 512u << 10;
-            options.logs[0].queue_bytes = 1u << 20;
+            auto options = with_long_records(consuming(broker, directory / "."));
             options.logs[0].durable = sapwood::durability::interval(std::chrono::seconds(2));
-            options.limits.json.record_bytes_max = 2u << 20;
             options.queues[0].prefetch = 2; // each is a batch
             served at(options);
             co_await at.begin();

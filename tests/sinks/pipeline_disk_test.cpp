@@ -228,6 +228,15 @@ task<std::string> outcome_of_durable(pipeline& log, lsn place) {
 }
 
 /// How a wait ended: empty, or the error's message.
+task<std::error_code> failure_of_close(pipeline& log) {
+    try {
+        co_await log.close();
+    } catch (const std::system_error& error) {
+        co_return error.code();
+    }
+    co_return std::error_code();
+}
+
 task<std::string> outcome_of_written(pipeline& log, lsn place) {
     const auto outcome = co_await as_result(log.written(place));
     co_return outcome ? "" : outcome.error().message();
@@ -483,12 +492,7 @@ TEST_SUITE("pipeline_disk") {
                 (void)perform(sqe);
                 return std::optional(-EIO);
             };
-            std::error_code failure;
-            try {
-                co_await log.close();
-            } catch (const std::system_error& error) {
-                failure = error.code();
-            }
+            const std::error_code failure = co_await failure_of_close(log);
             CHECK(failure == std::errc::io_error);
             the_disk.on_close = nullptr;
         }(disk, folder));
@@ -1557,12 +1561,7 @@ TEST_SUITE("pipeline_disk") {
             co_await sapwood::sleep_for(1ms);
             CHECK(lines_in(path) == std::vector<std::string>{"1 one", "2 two"});
             std::filesystem::remove_all(folder);
-            std::error_code why;
-            try {
-                co_await log.close();
-            } catch (const std::system_error& error) {
-                why = error.code();
-            }
+            const std::error_code why = co_await failure_of_close(log);
             CHECK(why == std::errc::no_such_file_or_directory);
             CHECK(co_await waiting != "");
             CHECK(log.counts().written == lsn{1});
@@ -1582,12 +1581,7 @@ TEST_SUITE("pipeline_disk") {
             co_await log.written(co_await append(log, "two"));
             CHECK(log.counts().records_written_only == 2);
             std::filesystem::remove_all(folder);
-            std::error_code why;
-            try {
-                co_await log.close();
-            } catch (const std::system_error& error) {
-                why = error.code();
-            }
+            const std::error_code why = co_await failure_of_close(log);
             CHECK(why == std::errc::no_such_file_or_directory);
             CHECK(log.counts().records_written_only == 0);
             CHECK(log.counts().records_lost == 2);
