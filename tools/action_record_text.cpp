@@ -243,7 +243,7 @@ bool make_json_of(const log_line& line, line_parser& parser, std::string& to) {
     if (place.task.empty() || place.level.empty()) {
         return false;
     }
-    to.assign("{");
+    to = '{';
     append_member("task_uuid", place.task, to);
     append_level_of(place.level, to);
     if (line.time_ns) {
