@@ -111,6 +111,14 @@ std::string writeback_op::describe() const {
     return fmt::format("write-back of {} bytes of file descriptor {}", size_, fd());
 }
 
+void drop_cached_op::prepare(io_uring_sqe& sqe) noexcept {
+    ::io_uring_prep_fadvise(&sqe, fd(), begin_, size_, POSIX_FADV_DONTNEED);
+}
+
+std::string drop_cached_op::describe() const {
+    return fmt::format("advice to drop {} cached bytes of file descriptor {}", size_, fd());
+}
+
 void truncate_op::prepare(io_uring_sqe& sqe) noexcept {
     ::io_uring_prep_rw(detail::opcode_ftruncate, &sqe, fd(), nullptr, 0, size_);
 }
@@ -192,6 +200,10 @@ detail::allocate_op file::allocate(std::uint64_t begin, std::uint64_t size) noex
 }
 
 detail::writeback_op file::begin_writeback(std::uint64_t begin, std::uint32_t size) noexcept {
+    return {*this, begin, size};
+}
+
+detail::drop_cached_op file::drop_cached(std::uint64_t begin, std::uint32_t size) noexcept {
     return {*this, begin, size};
 }
 

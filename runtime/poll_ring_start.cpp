@@ -275,8 +275,8 @@ void poll_ring::begin_performed(request& node) noexcept {
     worker_pool::lane_key lane;
     const bool is_of_descriptor =
         node.sqe.opcode == IORING_OP_CLOSE || node.sqe.opcode == IORING_OP_FSYNC ||
-        node.sqe.opcode == IORING_OP_SYNC_FILE_RANGE || node.sqe.opcode == IORING_OP_FALLOCATE ||
-        node.sqe.opcode == detail::opcode_ftruncate ||
+        node.sqe.opcode == IORING_OP_SYNC_FILE_RANGE || node.sqe.opcode == IORING_OP_FADVISE ||
+        node.sqe.opcode == IORING_OP_FALLOCATE || node.sqe.opcode == detail::opcode_ftruncate ||
         (node.sqe.opcode == IORING_OP_STATX && node.sqe.fd >= 0);
     if (is_of_descriptor) {
         const descriptor on = detail::look_at(node.sqe.fd);

@@ -249,6 +249,7 @@ std::int32_t sim_machine::perform_on(sim_files& on, const io_uring_sqe& sqe, std
         return on.make_symlink(path, sqe.fd, second);
     case IORING_OP_FSYNC:
         return on.sync(sqe.fd, mark);
+    case IORING_OP_FADVISE:
     case IORING_OP_SYNC_FILE_RANGE: // what it has written a power cut may keep, as it may anyway
         return on.opened(sqe.fd) != nullptr ? 0 : -EBADF;
     case IORING_OP_FALLOCATE:

@@ -48,6 +48,8 @@ std::string_view name_of_opcode(std::uint8_t opcode) noexcept {
         return "sync";
     case IORING_OP_SYNC_FILE_RANGE:
         return "write back";
+    case IORING_OP_FADVISE:
+        return "drop cached";
     case IORING_OP_FALLOCATE:
         return "allocate";
     case IORING_OP_TIMEOUT:

@@ -351,6 +351,7 @@ bool is_performed(std::uint8_t opcode) noexcept {
     case IORING_OP_SYMLINKAT:
     case IORING_OP_FSYNC:
     case IORING_OP_SYNC_FILE_RANGE:
+    case IORING_OP_FADVISE:
     case IORING_OP_FALLOCATE:
     case opcode_ftruncate:
         return true;
@@ -402,6 +403,9 @@ std::int32_t perform(const io_uring_sqe& sqe, bool may_wait_for_a_peer) noexcept
     case IORING_OP_SYNC_FILE_RANGE:
         return outcome(::sync_file_range(sqe.fd, static_cast<off64_t>(sqe.off), sqe.len,
                                          sqe.sync_range_flags));
+    case IORING_OP_FADVISE: // its error is what it returns
+        return -::posix_fadvise(sqe.fd, static_cast<off_t>(sqe.off), sqe.len,
+                                static_cast<int>(sqe.fadvise_advice));
     case IORING_OP_FALLOCATE:
         return outcome(::fallocate(sqe.fd, static_cast<int>(sqe.len), static_cast<off_t>(sqe.off),
                                    static_cast<off_t>(sqe.addr)));

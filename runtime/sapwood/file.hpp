@@ -63,6 +63,7 @@ class read_op;
 class write_op;
 class sync_op;
 class writeback_op;
+class drop_cached_op;
 class truncate_op;
 class allocate_op;
 class stat_op;
@@ -129,6 +130,13 @@ class file : public owned_fd {
     /// no blocks for, and tells it here only.
     [[nodiscard]] detail::writeback_op begin_writeback(std::uint64_t begin,
                                                        std::uint32_t size) noexcept;
+
+    /// Has the kernel drop what its page cache has of `size` bytes from `begin` on (posix_fadvise,
+    /// POSIX_FADV_DONTNEED): who reads them next reads the disk. Whole pages, and those only that
+    /// are on disk; of others a write-back is begun, and nobody is told where it fails: ask
+    /// begin_writeback first.
+    [[nodiscard]] detail::drop_cached_op drop_cached(std::uint64_t begin,
+                                                     std::uint32_t size) noexcept;
 
     /// Cuts or extends the file to `size` bytes.
     [[nodiscard]] detail::truncate_op truncate(std::uint64_t size) noexcept;
@@ -241,6 +249,24 @@ class [[nodiscard]] sync_op final : public fd_op<sync_op, void> {
 class [[nodiscard]] writeback_op final : public fd_op<writeback_op, void> {
   public:
     writeback_op(file& of, std::uint64_t begin, std::uint32_t size) noexcept
+        : fd_op(of),
+          begin_(begin),
+          size_(size) {}
+
+    void prepare(io_uring_sqe& sqe) noexcept override;
+
+    void convert(std::int32_t) const noexcept {}
+
+    std::string describe() const override;
+
+  private:
+    std::uint64_t begin_;
+    std::uint32_t size_;
+};
+
+class [[nodiscard]] drop_cached_op final : public fd_op<drop_cached_op, void> {
+  public:
+    drop_cached_op(file& of, std::uint64_t begin, std::uint32_t size) noexcept
         : fd_op(of),
           begin_(begin),
           size_(size) {}

@@ -7,15 +7,19 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -81,6 +85,19 @@ int open_descriptors() {
         count += ::fcntl(fd, F_GETFD) != -1 ? 1 : 0;
     }
     return count;
+}
+
+/// How many of a file's first `pages` are in the page cache.
+std::size_t cached_pages(int fd, std::size_t pages) {
+    const std::size_t size = pages * 4096;
+    void* const at = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+    REQUIRE(at != MAP_FAILED);
+    std::vector<unsigned char> is_cached(pages);
+    const int done = ::mincore(at, size, is_cached.data());
+    REQUIRE(::munmap(at, size) == 0);
+    REQUIRE(done == 0);
+    return static_cast<std::size_t>(
+        std::ranges::count_if(is_cached, [](unsigned char each) { return (each & 1) != 0; }));
 }
 
 /// Lets the kernel take what is staged.
@@ -167,6 +184,29 @@ TEST_SUITE("file") {
             co_await failure_of([&] { return ends.write.begin_writeback(0, 1); });
         CHECK(code.value() == ESPIPE);
         CHECK(message.starts_with("write-back of 1 bytes of file descriptor "));
+    }
+
+    CO_TEST_CASE("what is on disk and dropped is cached no more, and is read all the same") {
+        const temporary_directory directory;
+        auto file_of = co_await file::open(directory / "fir", {.flags = O_RDWR | O_CREAT});
+        co_await file_of.write_all(std::string(8 * 4096, 'x'));
+        co_await file_of.datasync();
+
+        struct statfs of_what {};
+
+        REQUIRE(::fstatfs(file_of.fd(), &of_what) == 0);
+        const bool has_disk = of_what.f_type != TMPFS_MAGIC && of_what.f_type != RAMFS_MAGIC;
+        CHECK(cached_pages(file_of.fd(), 8) == 8);
+        co_await file_of.drop_cached(0, 8 * 4096); // all of it: a folio may be as large
+        CHECK(cached_pages(file_of.fd(), 8) == (has_disk ? 0 : 8));
+        std::array<char, 4096> found{};
+        CHECK(co_await file_of.read_some(found, {4096}) == found.size());
+        CHECK(found[17] == 'x');
+        pipe_ends ends;
+        const auto [code, message] =
+            co_await failure_of([&] { return ends.write.drop_cached(0, 1); });
+        CHECK(code.value() == ESPIPE);
+        CHECK(message.starts_with("advice to drop 1 cached bytes of file descriptor "));
     }
 
     CO_TEST_CASE("truncate cuts and extends, stat tells size, kind and identity") {
