@@ -61,6 +61,7 @@ task<file_sink> file_sink::open(const file_sink_options& options) {
     settings->numbered = options.numbered;
     settings->has_segments = options.has_segments || options.numbered;
     settings->preallocated_bytes = options.preallocated_bytes;
+    settings->cached_bytes_max = options.cached_bytes_max;
     require_preallocatable(options);
     if (settings->has_segments) {
         settings->may_be_link = false;
@@ -390,9 +391,19 @@ task<> file_sink::begin_writeback(std::size_t bytes_min) {
         co_return;
     }
     if (write_behind_ == nullptr) {
-        write_behind_ = std::make_unique<detail::write_behind>();
+        write_behind_ = std::make_unique<detail::write_behind>(size_, settings_->cached_bytes_max);
     }
     co_await write_behind_->go_on(file_, size_, bytes_min);
+}
+
+task<> file_sink::bound_cache(std::size_t bytes_min) {
+    if (settings_->cached_bytes_max == 0) {
+        co_return;
+    }
+    if (write_behind_ != nullptr) {
+        write_behind_->forgive();
+    }
+    co_await begin_writeback(bytes_min);
 }
 
 /// Nothing of it is under way any more. What it could not write the next sync need not know of, so

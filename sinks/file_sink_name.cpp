@@ -3,6 +3,7 @@
 #include "mistakes.hpp"
 #include "open_log_file.hpp"
 #include "preallocation.hpp"
+#include "write_behind.hpp"
 
 #include <sapwood/crash_file.hpp>
 #include <sapwood/directory.hpp>
@@ -194,6 +195,9 @@ detail::replaced_file file_sink::adopt(file_sink& fresh) noexcept {
     inode_ = fresh.inode_;
     device_ = fresh.device_;
     size_ = fresh.size_;
+    if (write_behind_ != nullptr) {
+        write_behind_->begin_anew(size_);
+    }
     modified_ = fresh.modified_;
     partial_line_bytes_ = 0;
     has_cut_end_ = false;

@@ -55,6 +55,7 @@ class log_file_settings {
     bool numbered = false;
     bool has_segments = false;
     std::size_t preallocated_bytes = 0;
+    std::uint64_t cached_bytes_max = 0;
     /// The directory is synced, so that a new name survives the machine.
     bool sync_directory = true;
 };

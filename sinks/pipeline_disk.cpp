@@ -118,7 +118,11 @@ task<> pipeline::consumer::attempt() {
 /// Without memory the sync has more to do, and that is all.
 task<> pipeline::consumer::begin_writeback() {
     try {
-        co_await sink_.begin_writeback(writeback_bytes_);
+        if (durable_.is_none()) {
+            co_await sink_.bound_cache(writeback_bytes_);
+        } else {
+            co_await sink_.begin_writeback(writeback_bytes_);
+        }
     } catch (const std::bad_alloc&) {
     }
 }
@@ -145,9 +149,7 @@ task<> pipeline::consumer::write_and_sync() {
             co_await write_rest(end, false);
             note_written();
             if (!is_sync_due()) {
-                if (!durable_.is_none()) {
-                    co_await begin_writeback();
-                }
+                co_await begin_writeback();
                 keep_unsynced(); // behind all that may fail: it is done once
                 co_return;
             }

@@ -13,8 +13,16 @@ namespace {
 /// What one operation may be given, a little more than is ever wanted.
 constexpr std::uint64_t bytes_max = 1u << 30;
 
-task<std::error_code> write_back(file& of, std::uint64_t begin, std::uint32_t size) {
-    co_return (co_await as_result(of.begin_writeback(begin, size))).error();
+std::uint32_t size_of(write_behind::range of) noexcept {
+    return static_cast<std::uint32_t>(of.end - of.begin);
+}
+
+task<std::error_code> write_back(file& of, write_behind::range fresh, write_behind::range old) {
+    const auto begun = co_await as_result(of.begin_writeback(fresh.begin, size_of(fresh)));
+    if (begun && old.begin < old.end) { // what the kernel keeps all the same is its own affair
+        (void)co_await as_result(of.drop_cached(old.begin, size_of(old)));
+    }
+    co_return begun.error();
 }
 
 /// Said before anything was looked at.
@@ -27,6 +35,7 @@ bool is_refusal(std::error_code why) noexcept {
 
 task<> write_behind::go_on(file& of, std::uint64_t size, std::size_t bytes_min) {
     begun_ = std::min(begun_, size); // somebody has cut it
+    dropped_ = std::min(dropped_, size);
     if (running_ && !running_.done()) {
         co_return;
     }
@@ -35,13 +44,25 @@ task<> write_behind::go_on(file& of, std::uint64_t size, std::size_t bytes_min) 
     if (is_refused_ || failure_ || bytes < std::max<std::size_t>(bytes_min, 1)) {
         co_return;
     }
+    const range fresh{begun_, begun_ + bytes};
+    const range old = to_drop(size);
     try {
-        running_ = spawn(write_back(of, begun_, static_cast<std::uint32_t>(bytes)),
-                         {.name = "write-back"});
+        running_ = spawn(write_back(of, fresh, old), {.name = "write-back"});
     } catch (const std::bad_alloc&) {
         co_return;
     }
-    begun_ += bytes;
+    begun_ = fresh.end;
+    dropped_ = std::max(dropped_, old.end);
+}
+
+/// Of nothing whose write-back is not over, for a failure of that is to be told. Where nothing is
+/// to be dropped the range is empty.
+write_behind::range write_behind::to_drop(std::uint64_t size) const noexcept {
+    if (cached_bytes_max_ == 0 || size <= cached_bytes_max_) {
+        return {0, 0};
+    }
+    const std::uint64_t end = std::min(begun_, size - cached_bytes_max_);
+    return {dropped_, std::min(end, dropped_ + bytes_max)};
 }
 
 task<std::error_code> write_behind::end() {

@@ -1,5 +1,6 @@
 // write_behind: has the kernel write a file's lines to the disk while more of them come, so that
-// the sync which makes them durable finds little to do. Of one file, with one operation under way
+// the sync which makes them durable finds little to do; and then drop them from its page cache, so
+// that a log does not take the place of what others read. Of one file, with one operation under way
 // at most, which must have ended before the file is moved or closed. Loop thread only.
 #pragma once
 
@@ -14,8 +15,30 @@ namespace sapwood::detail {
 
 class write_behind {
   public:
+    /// Of a file.
+    struct range {
+        std::uint64_t begin;
+        std::uint64_t end;
+    };
+
+    /// Of a file that is `size` bytes long, of which nothing is dropped. Of what comes so much
+    /// stays cached as `cached_bytes_max` says, and what is not written back; 0: the kernel
+    /// decides.
+    write_behind(std::uint64_t size, std::uint64_t cached_bytes_max) noexcept
+        : cached_bytes_max_(cached_bytes_max),
+          dropped_(size) {}
+
+    /// Of another file, of which the same is true.
+    void begin_anew(std::uint64_t size) noexcept {
+        begun_ = 0;
+        dropped_ = size;
+    }
+
     /// Up to `end` nothing is left to be written: it has been synced.
     void skip_to(std::uint64_t end) noexcept { begun_ = end; }
+
+    /// Nobody will sync: a failure is not to be told, and stops nothing.
+    void forgive() noexcept { failure_ = {}; }
 
     /// `of` is `size` bytes long. Begins with what has come, where that is `bytes_min` at least and
     /// nothing is under way. Where there is no memory for it, the next time.
@@ -27,11 +50,15 @@ class write_behind {
     [[nodiscard]] task<std::error_code> end();
 
   private:
+    [[nodiscard]] range to_drop(std::uint64_t size) const noexcept;
     task<> take_result();
 
+    const std::uint64_t cached_bytes_max_;
     join_handle<std::error_code> running_;
     /// Up to there it was begun.
     std::uint64_t begun_ = 0;
+    /// Up to there nothing is to be dropped any more.
+    std::uint64_t dropped_;
     std::error_code failure_;
     /// The kernel, or who sandboxes us, has no such operation.
     bool is_refused_ = false;

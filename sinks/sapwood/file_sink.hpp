@@ -66,6 +66,14 @@ struct file_sink_options {
     std::size_t preallocated_bytes = 0;
 
     static constexpr std::size_t preallocated_bytes_max = 64u << 20;
+
+    /// Of a file that begin_writeback() or bound_cache() is called for: of what is written and has
+    /// been written back, the kernel keeps the last so many bytes in memory, for those who follow
+    /// the log, and drops what is before. A log that grows fast then does not take the place of
+    /// what others read, and its lines go where there were others and not into memory that a
+    /// virtual machine has yet to be given, which there costs several times as much. 0: the kernel
+    /// decides.
+    std::uint64_t cached_bytes_max = 32u << 20;
 };
 
 static_assert(std::is_trivially_destructible_v<file_sink_options>);
@@ -159,9 +167,14 @@ class file_sink {
 
     /// For who will sync only later: where `bytes_min` at least were written since the last sync or
     /// the last call that did so, has the kernel begin to write them to the disk, and does not wait
-    /// for it. Where that fails the next sync throws. From then on close() must be awaited before
+    /// for it; and drop what is too much of earlier ones (cached_bytes_max). Where the first of the
+    /// two fails the next sync throws. From then on close() must be awaited before
     /// this goes or is moved. Throws std::bad_alloc.
     [[nodiscard]] task<> begin_writeback(std::size_t bytes_min);
+
+    /// The same for who will never sync, and does not ask whether it fails. Does nothing where
+    /// cached_bytes_max is 0.
+    [[nodiscard]] task<> bound_cache(std::size_t bytes_min);
 
     /// What others have done to the file, as it is at this moment. That they have cut it is so
     /// until end_cut_line(), whatever was written since: what was not known to be on disk may be

@@ -56,8 +56,9 @@ struct pipeline_options {
     /// fails. With more than this the log is synced before its time.
     std::size_t unsynced_bytes_max = 4u << 20;
 
-    /// Of the same: each time that so much more is written, the kernel begins to write it to the
-    /// disk, and the sync has that much less to wait for.
+    /// Of the same, and of a log that is never synced: each time that so much more is written, the
+    /// kernel begins to write it to the disk, so that a sync has that much less to wait for, and
+    /// drops from its memory what is before file_sink_options::cached_bytes_max.
     std::size_t writeback_bytes = 1u << 20;
 
     /// A segment that is as long as this is set aside, as `<log>.<lsn>`, and a new one begun; not

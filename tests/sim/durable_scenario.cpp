@@ -186,7 +186,8 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who, 
         const file_sink_options file{
             .path = path,
             .make_directories = who.mover && world.chance().one_in(2),
-            .preallocated_bytes = world.chance().one_in(3) ? world.chance().between(1, 20'000) : 0};
+            .preallocated_bytes = world.chance().one_in(3) ? world.chance().between(1, 20'000) : 0,
+            .cached_bytes_max = world.chance().between(1, 2000)};
         is_preallocated = file.preallocated_bytes != 0;
         log.emplace(co_await pipeline::open(file, options));
     } catch (const std::system_error&) {

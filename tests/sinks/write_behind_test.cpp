@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <doctest/doctest.h>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <liburing.h>
 #include <optional>
@@ -36,6 +37,9 @@ using sapwood::test::loop_with_writes;
 using sapwood::test::perform;
 using sapwood::test::temporary_directory;
 
+/// Of a file.
+using byte_ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+
 /// A disk that tells what it was asked for. Time is virtual.
 class watched_disk {
   public:
@@ -48,6 +52,10 @@ class watched_disk {
         loop_.ring().answer = [this, usual](const io_uring_sqe& sqe) {
             if (sqe.opcode == IORING_OP_FSYNC) {
                 steps += "sync ";
+            }
+            if (sqe.opcode == IORING_OP_FADVISE) {
+                CHECK(sqe.fadvise_advice == POSIX_FADV_DONTNEED);
+                dropped.emplace_back(sqe.off, sqe.off + sqe.len);
             }
             if (sqe.opcode != IORING_OP_SYNC_FILE_RANGE) {
                 return usual(sqe);
@@ -74,17 +82,19 @@ class watched_disk {
 
     std::function<std::optional<std::int32_t>(const io_uring_sqe&)> on_writeback;
     std::string steps;
-    std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+    byte_ranges ranges;
+    byte_ranges dropped;
 
   private:
     loop_with_writes loop_;
 };
 
-task<pipeline> opened(const std::string& path, durability durable, std::size_t writeback_bytes) {
+task<pipeline> opened(const std::string& path, durability durable, std::size_t writeback_bytes,
+                      std::uint64_t cached_bytes_max = 0) {
     pipeline_options options;
     options.durable = durable;
     options.writeback_bytes = writeback_bytes;
-    const sapwood::file_sink_options file{.path = path};
+    const sapwood::file_sink_options file{.path = path, .cached_bytes_max = cached_bytes_max};
     pipeline log = co_await pipeline::open(file, options);
     log.on_loss([](const std::string&) {});
     co_return log;
@@ -129,15 +139,14 @@ TEST_SUITE("write_behind") {
             const std::uint64_t second = contents_of(path).size();
             co_await settle();
             CHECK(on.steps == "write back write write back ");
-            using ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
-            CHECK(on.ranges == ranges{{0, first}, {first, second}});
+            CHECK(on.ranges == byte_ranges{{0, first}, {first, second}});
             co_await log.close();
             CHECK(on.steps == "write back write write back sync ");
         }(disk, folder / "log"));
     }
 
-    TEST_CASE(
-        "without a durability, and where each batch is synced, nothing is written back early") {
+    TEST_CASE("where each batch is synced nothing is written back early, nor where none is and the "
+              "kernel decides what stays cached") {
         for (const durability level : {durability::none(), durability::batch()}) {
             const temporary_directory folder;
             watched_disk disk;
@@ -230,5 +239,73 @@ TEST_SUITE("write_behind") {
             co_await sink.close();
         }(disk, folder / "log"));
         CHECK(contents_of(folder / "log") == "two\n");
+    }
+
+    TEST_CASE("what has been written back is dropped from the cache but for the log's end") {
+        for (const durability level : {durability::none(), durability::interval(1h)}) {
+            const temporary_directory folder;
+            watched_disk disk;
+            disk.run([](watched_disk& on, std::string path, durability durable) -> task<> {
+                pipeline log = co_await opened(path, durable, 1, 100);
+                std::vector<std::uint64_t> sizes{0};
+                for (int i = 0; i < 4; ++i) {
+                    co_await write(log, std::string(150, 'a'));
+                    sizes.push_back(contents_of(path).size());
+                    co_await settle();
+                }
+                // A write-back's own range is still on its way when it is begun.
+                CHECK(on.ranges == byte_ranges{{0, sizes[1]},
+                                               {sizes[1], sizes[2]},
+                                               {sizes[2], sizes[3]},
+                                               {sizes[3], sizes[4]}});
+                CHECK(on.dropped == byte_ranges{{sizes[1], sizes[2]}, {sizes[2], sizes[3]}});
+                co_await log.close();
+            }(disk, folder / "log", level));
+        }
+    }
+
+    TEST_CASE("who never syncs goes on after a write-back that fails, and drops nothing by it") {
+        const temporary_directory folder;
+        watched_disk disk;
+        int count = 0;
+        disk.on_writeback = [&count](const io_uring_sqe&) {
+            return std::optional(++count == 3 ? -EIO : 0);
+        };
+        disk.run([](watched_disk& on, std::string path) -> task<> {
+            pipeline log = co_await opened(path, durability::none(), 1, 1);
+            std::vector<std::uint64_t> sizes{0};
+            for (int i = 0; i < 5; ++i) {
+                co_await write(log, "line");
+                sizes.push_back(contents_of(path).size());
+                co_await settle();
+            }
+            // The fourth is not begun, for it finds that the third has failed.
+            CHECK(on.ranges.size() == 4);
+            CHECK(on.ranges.back().second == sizes[5]);
+            CHECK(on.dropped == byte_ranges{{sizes[2], sizes[3]}});
+            co_await log.close();
+            CHECK(log.counts().records_lost == 0);
+            CHECK(log.counts().segments_begun == 0);
+        }(disk, folder / "log"));
+    }
+
+    TEST_CASE("of what was there before a log was opened nothing is dropped") {
+        const temporary_directory folder;
+        const std::string before(10'000, 'x');
+        std::ofstream(folder / "log") << before << '\n';
+        watched_disk disk;
+        disk.run([](watched_disk& on, std::string path) -> task<> {
+            pipeline log = co_await opened(path, durability::none(), 1, 1);
+            for (int i = 0; i < 4; ++i) {
+                co_await write(log, "line");
+                co_await settle();
+            }
+            REQUIRE(!on.dropped.empty());
+            for (const auto& [begin, end] : on.dropped) {
+                CHECK(begin > 10'000);
+                CHECK(end > begin);
+            }
+            co_await log.close();
+        }(disk, folder / "log"));
     }
 }

@@ -56,6 +56,8 @@ std::optional<std::int32_t> perform(const io_uring_sqe& sqe) {
         return outcome(::fdatasync(sqe.fd));
     case IORING_OP_SYNC_FILE_RANGE:
         return outcome(::sync_file_range(sqe.fd, offset, sqe.len, sqe.sync_range_flags));
+    case IORING_OP_FADVISE: // its error is what it returns
+        return -::posix_fadvise(sqe.fd, offset, sqe.len, static_cast<int>(sqe.fadvise_advice));
     case IORING_OP_STATX:
         return outcome(::statx(sqe.fd, pointer<const char>(sqe.addr),
                                static_cast<int>(sqe.statx_flags), sqe.len,
