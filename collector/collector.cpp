@@ -242,6 +242,8 @@ task<> collector::serve() {
         cause = std::current_exception();
     }
     told_to_end_ = event_loop::current().now();
+    // Sources may take their time for what has come: meanwhile /readyz sends nobody here any more.
+    intake_.is_draining = true;
     for (auto& each : keepers_) {
         each.cancel();
     }
