@@ -211,6 +211,9 @@ TEST_SUITE("grep") {
                                "E\n");
         CHECK(found("broken$") == "\\xff broken\n");
         CHECK(found("a.b", {"-F"}).empty());
+        CHECK(found("E", {"-F", "-i", "--level", "error"}) == line(2, "error"));
+        CHECK(found("N.MBER", {"-F", "-i"}).empty());
+        CHECK(has(grep({"-F", "-i", "\xff", at / "app.log"}).err, "without -i any bytes can"));
         CHECK(found("[12]$", {"-v"}) == "Stra\xc3\x9f"
                                         "E\n\\xff broken\n");
         CHECK(found("", {"-c"}) == "4\n");
@@ -245,6 +248,15 @@ TEST_SUITE("grep") {
         CHECK(grep({"--where", "thread!=18", "--level", "error", at / "app.log"}).out ==
               line(2, "error") + line(3, "critical"));
         CHECK(!has(grep({"--where", "thread!=18", at / "app.log"}).out, "no record"));
+    }
+
+    TEST_CASE("an option whose value is empty is wrong, and does not ask for everything") {
+        for (const char* const option : {"--since", "--until", "--level"}) {
+            CAPTURE(option);
+            const auto done = grep({option, "", "/dev/null"});
+            CHECK(done.status == 2);
+            CHECK(has(done.err, std::string(option) + ": is given without a value"));
+        }
     }
 
     TEST_CASE("a field of nothing but quotes is looked at in one go, however long it is") {
