@@ -179,6 +179,12 @@ TEST_SUITE("stats") {
         const auto missing = stats({at / "missing"});
         CHECK(missing.status == 2);
         CHECK(has(missing.err, "cannot open " + (at / "missing")));
+        for (const char* const command : {"stats", "tail", "verify"}) {
+            CAPTURE(command);
+            const auto hostile = run_program("sapwood", {command, at / "a\x1b]0;b\x07"});
+            CHECK(hostile.status == 2);
+            CHECK(has(hostile.err, R"(a\x1b]0;b\x07)"));
+        }
         fill(at / "empty", "");
         CHECK(stats({at / "empty"}).out == (at / "empty") + ": 0 records in 0 bytes, 1 file\n");
     }
