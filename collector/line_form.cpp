@@ -17,9 +17,11 @@ namespace sapwood::collector {
 namespace {
 
 constexpr std::string_view prefix = "fields.";
-constexpr std::string_view head_names[] = {"time", "level",    "from",      "message",
-                                           "host", "app",      "process",   "kind",
-                                           "data", "facility", "message_id"};
+/// What the collector says of a record, each of the notes that a source may have, and what others
+/// read as the time of the line: what a sender says under these names stands apart.
+constexpr std::string_view head_names[] = {"time",     "ts",   "level",      "from",    "message",
+                                           "facility", "host", "app",        "process", "kind",
+                                           "data",     "sent", "message_id", "cut"};
 
 void append_logfmt_name(std::string_view name, std::string& to) {
     if (name.starts_with(prefix) || std::ranges::find(head_names, name) != std::end(head_names)) {

@@ -19,13 +19,8 @@ bool is_same(std::string_view found, std::string_view wanted) {
         return false;
     }
     std::string text;
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        if (!found.substr(i).starts_with("\\\"")) {
-            text += found[i];
-        }
-    }
     try {
-        return unescape(text) == wanted;
+        return unescape(without_quotes(found, text)) == wanted;
     } catch (const std::invalid_argument&) {
         return false; // others may escape otherwise
     }
@@ -80,6 +75,9 @@ bool line_filter::wants(const log_line& line, line_parser& parser) const {
     }
     if (until_ && (!line.time_ns || *line.time_ns >= *until_)) {
         return false;
+    }
+    if (!where_.empty() && line.is == log_line::form::none) {
+        return false; // or each of these would be one without the field
     }
     for (const wanted_field& each : where_) {
         const auto found = parser.field(each.key);

@@ -219,8 +219,9 @@ void line_printer::print_json(const log_line& line, line_parser& parser) {
             name("fields");
             to_.push_back('{');
             is_first = true;
+            std::string text;
             for (const line_field& each : fields) {
-                member(each.key, each.value);
+                member(each.key, without_quotes(each.value, text));
             }
             to_.push_back('}');
         }

@@ -27,7 +27,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// A peer that reads to the end and keeps the connection has been told; nothing more can be known.
+/// For a peer that has been told of the end to end the connection, too, which says that it has read
+/// everything. One that keeps it tells no more.
 constexpr auto end_within = 2s;
 
 enum class peer_state : std::uint8_t {
@@ -38,7 +39,8 @@ enum class peer_state : std::uint8_t {
     broken,
 };
 
-/// What was written and has not arrived: of a Unix socket, what the other side has not read.
+/// What was written and has not arrived. Of a Unix socket that is what the other side has not read;
+/// of TCP what its system has not taken, and what that has may be unread all the same.
 bool has_outstanding(int fd) noexcept {
     int bytes = 0;
     return ::ioctl(fd, SIOCOUTQ, &bytes) != 0 || bytes != 0;
@@ -121,15 +123,10 @@ class line_target : public send_target {
                 lost_ += unsure_;
             }
         } catch (const std::system_error& error) {
-            if (error.code() != std::errc::timed_out || !is_end_sent_) {
-                lost_ += unsure_;
-                drop();
-                co_return send_answer(
-                    send_answer::kind::hopeless,
-                    fmt::format("the connection broke at its end, and what was under way may be "
-                                "lost: {}",
-                                error.what()));
-            }
+            const bool is_late = error.code() == std::errc::timed_out && is_end_sent_;
+            send_answer answer = is_late ? answer_of_late_end() : answer_of_broken_end(error);
+            drop();
+            co_return answer;
         }
         drop();
         co_return send_answer(send_answer::kind::taken);
@@ -151,6 +148,31 @@ class line_target : public send_target {
         co_await peer_.shutdown_write();
         is_end_sent_ = true;
         co_await read_to_end();
+    }
+
+    [[nodiscard]] send_answer answer_of_broken_end(const std::system_error& error) {
+        lost_ += unsure_;
+        return send_answer(send_answer::kind::hopeless,
+                           fmt::format("the connection broke at its end ({})", error.what()));
+    }
+
+    /// The other side was told that there is no more, and keeps the connection.
+    [[nodiscard]] send_answer answer_of_late_end() {
+        if (has_outstanding(peer_.fd())) {
+            lost_ += unsure_;
+            return send_answer(
+                send_answer::kind::hopeless,
+                fmt::format("the other side did not take everything within {} seconds of the end",
+                            end_within.count()));
+        }
+        if (std::is_same_v<Stream, unix_stream>) {
+            return send_answer(send_answer::kind::taken); // it has read all
+        }
+        return send_answer(
+            send_answer::kind::taken,
+            fmt::format("the other side's system has everything; that its program has read it is "
+                        "not known, since it did not end the connection within {} seconds",
+                        end_within.count()));
     }
 
     /// Under TLS the other side may have ended before it has our end, or has said that it has.

@@ -34,14 +34,28 @@ constexpr std::int64_t steps[] = {1,
                                   364 * one_day,
                                   3640 * one_day};
 
-/// A port is another one for each connection.
-std::string_view without_port(std::string_view from) noexcept {
-    if (from.starts_with("unix")) {
-        return from.substr(0, from.find(" facility="));
+/// Of what the collector says of a sender, what tells senders apart: a port is another one for each
+/// connection, and what stands behind is of the one record.
+std::string_view sender_of(std::string_view from, std::string& into) {
+    constexpr std::string_view known_of_sender[] = {"pid=", "uid=", "gid=", "cert="};
+    into.clear();
+    for (std::size_t word = 0; !from.empty(); ++word) {
+        std::string_view text = take_word(from);
+        const bool is_known = std::ranges::any_of(
+            known_of_sender, [text](std::string_view each) { return text.starts_with(each); });
+        if (word > 0 && !is_known) {
+            if (word > 1 || text.find('=') != text.npos) {
+                break;
+            }
+            if (!into.starts_with("amqp")) { // a queue may have a colon in its name
+                const bool is_ipv6 = text.find(':') != text.rfind(':');
+                text = text.substr(0, text.rfind(is_ipv6 ? '.' : ':'));
+            }
+        }
+        into += word == 0 ? "" : " ";
+        into += text;
     }
-    from = from.substr(0, from.find(' ', from.find(' ') + 1));
-    const bool is_ipv6 = from.find(':') != from.rfind(':');
-    return from.substr(0, from.rfind(is_ipv6 ? '.' : ':'));
+    return into;
 }
 
 } // namespace
@@ -149,7 +163,7 @@ void log_count::add_line(const log_line& line) {
         loggers.add(line.logger);
     }
     if (!line.from.empty()) {
-        senders.add(without_port(line.from));
+        senders.add(is_source(line.from) ? sender_of(line.from, sender_) : line.from);
     }
     if (line.is == log_line::form::json) {
         if (!line.tag.empty()) {

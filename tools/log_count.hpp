@@ -95,6 +95,7 @@ struct log_count {
     void add_line(const log_line& line);
 
     line_parser parser_;
+    std::string sender_;
     seen_lines seen_;
 };
 

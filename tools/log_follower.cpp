@@ -79,8 +79,8 @@ class file_watch {
   public:
     explicit file_watch(const std::string& log) : fd_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
         const std::string folder = std::filesystem::path(log).parent_path().string();
-        add(folder.empty() ? "." : folder,
-            IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR);
+        (void)add(folder.empty() ? "." : folder,
+                  IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR);
     }
 
     file_watch(const file_watch&) = delete;
@@ -92,7 +92,19 @@ class file_watch {
         }
     }
 
-    void watch(int fd) { add(fmt::format("/proc/self/fd/{}", fd), IN_MODIFY | IN_ATTRIB); }
+    /// The number of the watch, for forget(); -1 where there is none.
+    [[nodiscard]] int watch(int fd) {
+        return add(fmt::format("/proc/self/fd/{}", fd), IN_MODIFY | IN_ATTRIB);
+    }
+
+    /// Without it a file that is renamed and not removed would be watched for ever: the kernel
+    /// watches what a name has led to, and not the descriptor. Of a file that is gone there is
+    /// nothing left to remove.
+    void forget(int watch) noexcept {
+        if (watch >= 0) {
+            (void)::inotify_rm_watch(fd_, watch);
+        }
+    }
 
     [[nodiscard]] int fd() const noexcept { return fd_; }
 
@@ -104,10 +116,8 @@ class file_watch {
 
   private:
     /// What cannot be watched is looked at by the clock.
-    void add(const std::string& path, std::uint32_t events) {
-        if (fd_ >= 0) {
-            (void)::inotify_add_watch(fd_, path.c_str(), events);
-        }
+    int add(const std::string& path, std::uint32_t events) {
+        return fd_ < 0 ? -1 : ::inotify_add_watch(fd_, path.c_str(), events);
     }
 
     int fd_;
@@ -148,6 +158,8 @@ class log_follower {
         while (files_.size() > 1 && files_.front()->is_read() &&
                files_.front()->is_over(clock::now() - old_file_lasts)) {
             files_.front()->show_rest(view_);
+            watch_.forget(watches_.front());
+            watches_.pop_front();
             files_.pop_front();
         }
         view_.output().flush();
@@ -157,9 +169,7 @@ class log_follower {
 
   private:
     void add(std::unique_ptr<followed_file> file) {
-        if (file->fd() >= 0) {
-            watch_.watch(file->fd());
-        }
+        watches_.push_back(file->fd() >= 0 ? watch_.watch(file->fd()) : -1);
         if (!files_.empty()) {
             files_.back()->is_replaced(clock::now());
         }
@@ -271,6 +281,8 @@ class log_follower {
     file_watch watch_;
     /// The last one has the log's name, or had it; those before may get lines for a while.
     std::deque<std::unique_ptr<followed_file>> files_;
+    /// Of each of them.
+    std::deque<int> watches_;
     /// What was there when files were opened last.
     std::set<std::string> known_;
     bool is_missing_ = false;

@@ -15,6 +15,9 @@ namespace {
 /// Behind the time of a line of text: `1234 info` is sapwood's, `[app] [info]` others'.
 constexpr int words_before_level = 3;
 
+/// The collector's words for the ways by which records come, and for itself.
+constexpr std::string_view source_kinds[] = {"http", "unix", "tcp", "udp", "amqp", "sapwood"};
+
 std::string_view without_brackets(std::string_view word) noexcept {
     if (word.size() > 2 && word.front() == '[' && (word.back() == ']' || word.ends_with("]:"))) {
         return word.substr(1, word.rfind(']') - 1);
@@ -34,17 +37,18 @@ std::optional<level> level_of(std::string_view word) noexcept {
     return found == level::off ? std::nullopt : found;
 }
 
-std::string_view take_word(std::string_view& text) noexcept {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    const std::string_view word = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    return word;
-}
-
-/// Whether the brackets are the collector's, which says by which way a record has come.
-bool is_from(std::string_view text) noexcept {
-    return text.starts_with("[http ") || text.starts_with("[unix ") || text.starts_with("[udp ") ||
-           text.starts_with("[tcp ");
+/// What the brackets before a message hold, where the collector has written them; empty otherwise.
+/// It writes a producer before each of its lines, 0 where it knows none, and other loggers may
+/// have a word of its own in brackets.
+std::string_view source_in(std::string_view message, std::string_view producer) noexcept {
+    const std::size_t end = message.find(']');
+    if (!message.starts_with('[') || end == message.npos) {
+        return {};
+    }
+    const std::string_view found = message.substr(1, end - 1);
+    return is_source(found) && (found.find(' ') != found.npos || producer == "0")
+               ? found
+               : std::string_view();
 }
 
 /// A field of logfmt that has the name of one of the line's own stands behind `fields.`.
@@ -63,7 +67,44 @@ std::optional<std::string_view> logfmt_field(std::string_view text, std::string_
     return std::nullopt;
 }
 
+/// The time of a line of logfmt, as a text or as a number.
+std::optional<std::int64_t> logfmt_time(std::string_view value, time_reader& reader) noexcept {
+    std::string_view text = value;
+    const auto time = reader.take(text);
+    return time ? time : time_since_epoch(value);
+}
+
 } // namespace
+
+std::string_view without_quotes(std::string_view value, std::string& into) {
+    if (value.find("\\\"") == value.npos) {
+        return value;
+    }
+    into.clear();
+    for (std::size_t i = 0; i < value.size(); ++i) {
+        if (value[i] == '\\' && i + 1 < value.size()) {
+            into.append(value[i + 1] == '"' ? "" : "\\");
+            ++i;
+        }
+        into += value[i];
+    }
+    return into;
+}
+
+bool is_source(std::string_view text) noexcept {
+    const std::string_view kind = text.substr(0, text.find(' '));
+    if (kind.size() == text.size()) {
+        return kind == "unix" || kind == "sapwood";
+    }
+    return std::ranges::find(source_kinds, kind) != std::end(source_kinds);
+}
+
+std::string_view take_word(std::string_view& text) noexcept {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    return word;
+}
 
 std::string_view take_number(std::string_view line, log_line& into) noexcept {
     using form = numbered_line;
@@ -161,14 +202,11 @@ void line_parser::parse_text(std::string_view body) {
             break;
         }
     }
-    if (line_.importance && is_from(line_.message)) {
-        const std::size_t end = line_.message.find(']');
-        if (end != line_.message.npos) {
-            line_.from = line_.message.substr(1, end - 1);
-            line_.message.remove_prefix(std::min(end + 2, line_.message.size()));
-            if (line_.message.starts_with('{') && line_.message.ends_with('}')) {
-                line_.record = line_.message;
-            }
+    line_.from = line_.importance ? source_in(line_.message, line_.thread) : std::string_view();
+    if (!line_.from.empty()) {
+        line_.message.remove_prefix(std::min(line_.from.size() + 3, line_.message.size()));
+        if (line_.message.starts_with('{') && line_.message.ends_with('}')) {
+            line_.record = line_.message;
         }
     }
 }
@@ -180,20 +218,7 @@ void line_parser::parse_logfmt(std::string_view body) {
     std::string_view key;
     std::string_view value;
     while (take_logfmt(body, key, value)) {
-        if (key == "time" || key == "ts") {
-            std::string_view text = value;
-            line_.time_ns = times_.take(text);
-        } else if (key == "level") {
-            line_.importance = level_of(value);
-        } else if (key == "thread") {
-            line_.thread = value;
-        } else if (key == "logger") {
-            line_.logger = value;
-        } else if (key == "from") {
-            line_.from = value;
-        } else if (line_.message.empty() && (key == "message" || key == "msg")) {
-            line_.message = value;
-        } else {
+        if (!take_head_member(key, value)) {
             fields_.push_back({key, value, line_field::kind::escaped});
         }
     }
@@ -205,6 +230,42 @@ void line_parser::parse_logfmt(std::string_view body) {
         line_.body = line_.message = parsed.body;
         has_fields_ = false;
     }
+}
+
+/// Of logfmt. The first of each name is the line's own, and stands before what others have said.
+bool line_parser::take_head_member(std::string_view key, std::string_view value) {
+    const auto take_first = [value](std::string_view& into) {
+        const bool is_first = into.empty();
+        into = is_first ? value : into;
+        return is_first;
+    };
+    if (key == "time" || key == "ts") {
+        const bool is_first = !line_.time_ns;
+        line_.time_ns = is_first ? logfmt_time(value, times_) : line_.time_ns;
+        return is_first && line_.time_ns;
+    }
+    if (key == "level") {
+        const bool is_first = !line_.importance;
+        line_.importance = is_first ? level_of(value) : line_.importance;
+        return is_first && line_.importance;
+    }
+    if (key == "thread") {
+        return take_first(line_.thread);
+    }
+    if (key == "logger") {
+        return take_first(line_.logger);
+    }
+    if (key == "from") {
+        return take_first(line_.from);
+    }
+    // The collector's line has a message of its own where no record stands behind it.
+    const bool is_message =
+        key == "message" || key == "msg" || (key == "fields.message" && is_source(line_.from));
+    if (is_message && take_first(line_.message)) {
+        line_.message = without_quotes(value, message_text_);
+        return true;
+    }
+    return false;
 }
 
 line_field line_parser::message() {
@@ -249,14 +310,14 @@ std::optional<std::string_view> line_parser::field(std::string_view key) {
     if (key == "message") {
         return message().value;
     }
-    if (line_.is == log_line::form::json) {
-        return json_field(key);
-    }
     // What the collector knows of its sender comes first: the sender does not say it.
-    if (line_.is == log_line::form::text) {
+    if (is_source(line_.from)) {
         if (const auto value = logfmt_field(line_.from, key)) {
             return value;
         }
+    }
+    if (line_.is == log_line::form::json) {
+        return json_field(key);
     }
     if (!line_.record.empty()) {
         parse_record();

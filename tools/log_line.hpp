@@ -44,7 +44,7 @@ struct log_line {
     std::string_view from;
     /// Of JSON: `tag`, or `app`, of the line or of what it holds.
     std::string_view tag;
-    /// Of text, with the fields, which stand behind it.
+    /// Of text, with the fields, which stand behind it. Of logfmt, without_quotes().
     std::string_view message;
     /// Of text whose message is an object of JSON, as the collector's is: that.
     std::string_view record;
@@ -77,8 +77,9 @@ class line_parser {
     const log_line& parse(std::string_view line);
 
     /// The value of a field of that line, whatever form it has; `level`, `thread`, `logger`, `from`
-    /// and `message` are fields as well. In JSON a member of `fields` or of a record as well as one
-    /// of the line's own; a dot goes into an object. None where there is no such field.
+    /// and `message` are fields as well. What the collector knows of a sender (`uid` and so on) is
+    /// found before what the sender says. In JSON a member of `fields` or of a record as well as
+    /// one of the line's own; a dot goes into an object. None where there is no such field.
     [[nodiscard]] std::optional<std::string_view> field(std::string_view key);
 
     /// What stands behind the message: of JSON and logfmt all that log_line does not name, of text
@@ -93,6 +94,7 @@ class line_parser {
 
     void parse_text(std::string_view body);
     void parse_logfmt(std::string_view body);
+    [[nodiscard]] bool take_head_member(std::string_view key, std::string_view value);
     void parse_json(std::string_view body);
     void parse_record();
     void collect_json();
@@ -101,6 +103,8 @@ class line_parser {
 
     time_reader times_;
     log_line line_;
+    /// Of logfmt, where it has quotes in it.
+    std::string message_text_;
     line_field message_;
     std::vector<line_field> fields_;
     bool has_fields_ = false;
@@ -108,9 +112,20 @@ class line_parser {
     std::unique_ptr<json_state> json_;
 };
 
+/// A value of logfmt without what its quotes have made necessary, `\"` for a quote: the rest of it
+/// is as escape() has it. `into` is where it is, if it is not `value`.
+[[nodiscard]] std::string_view without_quotes(std::string_view value, std::string& into);
+
+/// Whether `from` is the collector's word for who has sent a record, and not one of a program that
+/// has such a member, too: it begins with the way by which the record came.
+[[nodiscard]] bool is_source(std::string_view from) noexcept;
+
 /// Takes the number and the checksum of a durable log's line away, into `into`; all of the line
 /// where it has none. Does not compute the checksum.
 [[nodiscard]] std::string_view take_number(std::string_view line, log_line& into) noexcept;
+
+/// Takes the text up to the next space away, and that space.
+[[nodiscard]] std::string_view take_word(std::string_view& text) noexcept;
 
 /// The next `key=value` of logfmt, a value in quotes without them and as it is escaped. False where
 /// there is none; takes it away from `text` otherwise. What is no pair is passed over.

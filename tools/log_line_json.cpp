@@ -62,20 +62,15 @@ meaning meaning_of(std::string_view key) noexcept {
 std::optional<std::int64_t> time_of(const dom::element& value, time_reader& reader) {
     std::string_view text;
     if (value.get(text) == simdjson::SUCCESS) {
-        return reader.take(text);
+        const std::string_view whole = text;
+        const auto time = reader.take(text);
+        return time ? time : time_since_epoch(whole);
     }
     double number = 0;
-    if (value.get(number) != simdjson::SUCCESS || !(number > 0)) {
+    if (value.get(number) != simdjson::SUCCESS) {
         return std::nullopt;
     }
-    // Seconds, or thousandths, millionths or billionths of them: by how long ago it would be.
-    constexpr double seconds_max = 9e9;
-    double unit = 1e9;
-    while (number > seconds_max * (1e9 / unit) && unit > 1) {
-        unit /= 1000;
-    }
-    const double ns = number * unit;
-    return ns < 9.2e18 ? std::optional(static_cast<std::int64_t>(ns)) : std::nullopt;
+    return time_since_epoch(number);
 }
 
 /// `otherwise` where it is none.
@@ -137,7 +132,7 @@ void line_parser::parse_json(std::string_view body) {
             line_.logger = text_of(value, line_.logger);
             break;
         case meaning::from:
-            line_.from = text_of(value, line_.from);
+            line_.from = line_.from.empty() ? text_of(value, {}) : line_.from;
             break;
         case meaning::message:
             line_.message = text_of(value, line_.message);

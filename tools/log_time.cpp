@@ -106,6 +106,26 @@ std::optional<std::int64_t> time_reader::take(std::string_view& text) noexcept {
     return ns;
 }
 
+std::optional<std::int64_t> time_since_epoch(double number) noexcept {
+    if (!(number > 0)) { // NaN is not, either
+        return std::nullopt;
+    }
+    constexpr double seconds_max = 9e9;
+    double unit = 1e9;
+    while (number > seconds_max * (1e9 / unit) && unit > 1) {
+        unit /= 1000;
+    }
+    const double ns = number * unit;
+    return ns < 9.2e18 ? std::optional(static_cast<std::int64_t>(ns)) : std::nullopt;
+}
+
+std::optional<std::int64_t> time_since_epoch(std::string_view number) noexcept {
+    const char* const end = number.data() + number.size();
+    double value = 0;
+    const auto read = std::from_chars(number.data(), end, value);
+    return read.ec == std::errc() && read.ptr == end ? time_since_epoch(value) : std::nullopt;
+}
+
 std::int64_t parse_when(std::string_view text, std::int64_t now) {
     std::string whole(text);
     if (whole.size() == 10 && whole[4] == '-') {

@@ -24,6 +24,13 @@ class time_reader {
     std::int64_t day_begin_ = 0;
 };
 
+/// A moment as so many seconds since 1970, or thousandths, millionths or billionths of them: by how
+/// long ago it would be. None where it is not after 1970, or beyond what nanoseconds can say.
+[[nodiscard]] std::optional<std::int64_t> time_since_epoch(double number) noexcept;
+
+/// The same of a text, which is a number and nothing else.
+[[nodiscard]] std::optional<std::int64_t> time_since_epoch(std::string_view number) noexcept;
+
 /// What an option says: a time as above, a date alone, `@` and seconds since 1970, or a span before
 /// `now`, as `90s`, `10m`, `2h` and `7d`. Throws std::invalid_argument that says what would be
 /// right.

@@ -1,5 +1,5 @@
-// Checks of numbers on the command line, as CLI11 wants them: what is wrong with the text, or
-// nothing. Its own would show the limits of the machine's types instead.
+// Checks of words on the command line, most of them numbers, as CLI11 wants them: what is wrong
+// with the text, or nothing. Its own would show the limits of the machine's types instead.
 #pragma once
 
 #include <charconv>
@@ -18,6 +18,13 @@ namespace sapwood::tools {
     return !text.empty() && read.ec == std::errc() && read.ptr == end
                ? std::string()
                : "say a whole number, not '" + text + "'";
+}
+
+/// Of an option that would not be given without a word: what it is given by is a variable of a
+/// shell, and not set.
+[[nodiscard]] inline std::string is_empty_word(const std::string& text) {
+    return text.empty() ? "is given without a value: say one, or leave the option out"
+                        : std::string();
 }
 
 /// 0 and more, no more than a clock can count.

@@ -24,8 +24,9 @@ struct pattern::expression {
         : code(nullptr, &pcre2_code_free_8),
           found(nullptr, &pcre2_match_data_free_8) {
         // Lines may be any bytes: what is not UTF-8 in them matches nothing.
-        const std::uint32_t flags = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C |
-                                    (options.is_fixed ? PCRE2_LITERAL : 0) |
+        // A text has no \C, and PCRE2 does not take it with what forbids that.
+        const std::uint32_t flags = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF |
+                                    (options.is_fixed ? PCRE2_LITERAL : PCRE2_NEVER_BACKSLASH_C) |
                                     (options.in_any_case ? PCRE2_CASELESS : 0);
         int error = 0;
         PCRE2_SIZE place = 0;
@@ -35,9 +36,13 @@ struct pattern::expression {
             PCRE2_UCHAR8 why[256];
             pcre2_get_error_message_8(error, why, sizeof(why));
             throw std::invalid_argument(
-                fmt::format("the pattern is no regular expression: {} (at byte {}); -F takes it as "
-                            "a text",
-                            reinterpret_cast<const char*>(why), place));
+                options.is_fixed
+                    ? fmt::format("the pattern cannot be looked for in any case (-i): {} (at byte "
+                                  "{}); without -i any bytes can",
+                                  reinterpret_cast<const char*>(why), place)
+                    : fmt::format("the pattern is no regular expression: {} (at byte {}); -F takes "
+                                  "it as a text",
+                                  reinterpret_cast<const char*>(why), place));
         }
         is_fast = pcre2_jit_compile_8(code.get(), PCRE2_JIT_COMPLETE) == 0;
         found.reset(pcre2_match_data_create_from_pattern_8(code.get(), nullptr));

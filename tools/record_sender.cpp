@@ -262,9 +262,7 @@ task<> record_sender::send_all() {
         }
     }
     const send_answer end = co_await target_->finish();
-    if (end.is != send_answer::kind::taken) {
-        counts_.trouble = end.why;
-    }
+    counts_.end = end.why;
 }
 
 /// False where it is given up.

@@ -37,6 +37,9 @@ struct sender_counts {
     std::uint64_t sent_again = 0;
     /// Of those taken, at most so many by a connection that broke before they were read.
     std::uint64_t may_be_lost = 0;
+    /// What is to be said of how the connection ended; empty: nothing. Where some may be lost by
+    /// that, why.
+    std::string end;
     /// It was told to end before the end of its input.
     bool was_interrupted = false;
     /// Why it has ended early, or what may be lost; empty: neither.

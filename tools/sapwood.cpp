@@ -3,6 +3,7 @@
 #include "serve.hpp"
 #endif
 #include "grep.hpp"
+#include "line_printer.hpp"
 #include "send.hpp"
 #include "stats.hpp"
 #include "tail.hpp"
@@ -20,6 +21,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <unistd.h>
 
@@ -39,6 +41,15 @@ std::string unknown_command(const CLI::App& program, int argc, char** argv) {
     const auto all = program.get_subcommands(
         [&first](const CLI::App* each) { return each->get_name() == first; });
     return first.starts_with('-') || !all.empty() ? "" : first;
+}
+
+/// What was wrong: it may name a file, and goes to a terminal.
+void tell_of(const std::exception& error) {
+    const std::string_view what = error.what();
+    sapwood::log_buffer shown(what.size());
+    sapwood::tools::append_shown(what, shown);
+    // Whose standard error cannot be written to has the exit code.
+    std::fputs(fmt::format("sapwood: {}\n", shown.text()).c_str(), stderr);
 }
 
 /// Who starts us may have closed these; then the first files and sockets that are opened would be
@@ -95,11 +106,10 @@ int main(int argc, char** argv) {
         if (only_prints && error.code() == std::errc::broken_pipe) {
             return 0; // nobody reads the output any more
         }
-        std::fputs(fmt::format("sapwood: {}\n", error.what()).c_str(), stderr);
+        tell_of(error);
         return usage_error;
     } catch (const std::exception& error) {
-        // Whose standard error cannot be written to has the exit code.
-        std::fputs(fmt::format("sapwood: {}\n", error.what()).c_str(), stderr);
+        tell_of(error);
         return usage_error;
     }
 }

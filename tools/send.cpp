@@ -46,9 +46,11 @@ void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_ve
         say(fmt::format("{} {}", number_of(counts.taken, "record"), done));
     }
     if (counts.may_be_lost != 0) {
-        say(fmt::format("a connection broke off: of the records sent, up to {} were not read, and "
-                        "may be lost",
+        say(fmt::format("{}: of the records sent, up to {} were not read, and may be lost",
+                        counts.end.empty() ? "a connection broke off" : counts.end,
                         counts.may_be_lost));
+    } else if (!counts.end.empty()) {
+        say(counts.end);
     }
     if (counts.sent_again != 0) {
         say(fmt::format("{} sent again, and may be there twice",

@@ -52,7 +52,8 @@ class send_target {
     [[nodiscard]] virtual task<send_answer> send(std::string_view batch, std::uint64_t records) = 0;
 
     /// Of a stream: ends it, and waits for the other side to do so, which then has read everything.
-    /// Throws only `cancelled`.
+    /// `taken`, with what is to be said of the end all the same, or `hopeless`: then some
+    /// may_be_lost(). Throws only `cancelled`.
     [[nodiscard]] virtual task<send_answer> finish() = 0;
 
     /// Whether what is `taken` is acknowledged, and not only sent.

@@ -3,6 +3,7 @@
 
 #include "line_filter.hpp"
 #include "line_printer.hpp"
+#include "number_checks.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -22,6 +23,7 @@ struct view_options {
 
     void add_filter(CLI::App& command) {
         command.add_option("--level", filter.level, "Only records of this level and above")
+            ->check(is_empty_word)
             ->option_text("LEVEL");
         command
             .add_option("--where", filter.where,
@@ -33,11 +35,13 @@ struct view_options {
             .add_option("--since", filter.since,
                         "Only records from then on: 2026-11-21, 2026-11-21T22:39:56 (UTC), 10m "
                         "(before now), @1795300796")
+            ->check(is_empty_word)
             ->option_text("TIME");
     }
 
     void add_until(CLI::App& command) {
         command.add_option("--until", filter.until, "Only records before then")
+            ->check(is_empty_word)
             ->option_text("TIME");
     }
 

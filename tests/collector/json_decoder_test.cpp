@@ -244,6 +244,10 @@ TEST_SUITE("json_decoder") {
             line);
         CHECK(line == R"(msg="a b" n=1.5 t=true o="{\"x\":[1,null]}" fields.time=x a\x20b="")"
                       R"( fields.fields.q="\"")");
+        // What would be read as the line's time, or as the collector's own mark.
+        std::string forged;
+        append_logfmt_members(R"({"ts":1700000000.5,"sent":"x","cut":"true"})", forged);
+        CHECK(forged == "fields.ts=1700000000.5 fields.sent=x fields.cut=true");
     }
 
     TEST_CASE("a long record in logfmt leaves nothing of what it took") {

@@ -59,6 +59,13 @@ bool has_expressions() {
     return true;
 }
 
+/// Whether this build reads lines of JSON.
+bool has_json() {
+    const temporary_directory at;
+    fill(at / "app.log", "{\"level\":\"info\"}\n");
+    return grep({"--level", "info", at / "app.log"}).status == 0;
+}
+
 } // namespace
 
 TEST_SUITE("grep") {
@@ -204,6 +211,9 @@ TEST_SUITE("grep") {
                                "E\n");
         CHECK(found("broken$") == "\\xff broken\n");
         CHECK(found("a.b", {"-F"}).empty());
+        CHECK(found("E", {"-F", "-i", "--level", "error"}) == line(2, "error"));
+        CHECK(found("N.MBER", {"-F", "-i"}).empty());
+        CHECK(has(grep({"-F", "-i", "\xff", at / "app.log"}).err, "without -i any bytes can"));
         CHECK(found("[12]$", {"-v"}) == "Stra\xc3\x9f"
                                         "E\n\\xff broken\n");
         CHECK(found("", {"-c"}) == "4\n");
@@ -235,6 +245,18 @@ TEST_SUITE("grep") {
                     at / "app.log"})
                   .out == line(2, "error"));
         CHECK(grep({"--where", "thread=18", at / "app.log"}).status == 1);
+        CHECK(grep({"--where", "thread!=18", "--level", "error", at / "app.log"}).out ==
+              line(2, "error") + line(3, "critical"));
+        CHECK(!has(grep({"--where", "thread!=18", at / "app.log"}).out, "no record"));
+    }
+
+    TEST_CASE("an option whose value is empty is wrong, and does not ask for everything") {
+        for (const char* const option : {"--since", "--until", "--level"}) {
+            CAPTURE(option);
+            const auto done = grep({option, "", "/dev/null"});
+            CHECK(done.status == 2);
+            CHECK(has(done.err, std::string(option) + ": is given without a value"));
+        }
     }
 
     TEST_CASE("a field of nothing but quotes is looked at in one go, however long it is") {
@@ -281,6 +303,100 @@ TEST_SUITE("grep") {
         CHECK(grep({"--where", "uid=0", at / "app.log"}).status == 1);
         CHECK(grep({"--where", "uid=1000", at / "app.log"}).status == 0);
         CHECK(grep({"--where", "user=7", at / "app.log"}).status == 0);
+        const std::string head = "2026-11-21T22:39:56.000000000Z";
+        const std::string from = "unix pid=17 uid=1000 gid=1000";
+        fill(at / "logfmt.log", fmt::format("time={} level=info from=\"{}\" uid=0\n", head, from));
+        fill(at / "json.log",
+             fmt::format(R"({{"time":"{}","level":"info","from":"{}","record":{{"uid":"0"}}}})"
+                         "\n",
+                         head, from));
+        // To a program that has a member `from` of its own, this is no collector's word.
+        fill(at / "mail.log", fmt::format(R"({{"time":"{}","level":"info","from":"a uid=0"}})"
+                                          "\n",
+                                          head));
+        for (const char* const log : {"logfmt.log", "json.log"}) {
+            if (log == std::string_view("json.log") && !has_json()) {
+                continue;
+            }
+            CAPTURE(log);
+            CHECK(grep({"--where", "uid=0", at / log}).status == 1);
+            CHECK(grep({"--where", "uid=1000", at / log}).status == 0);
+            CHECK(grep({"--where", "from=" + from, at / log}).status == 0);
+        }
+        CHECK(grep({"--where", "uid=0", at / "mail.log"}).status == 1);
+    }
+
+    TEST_CASE("lines of the collector are known by whichever way their records came") {
+        const temporary_directory at;
+        const std::string_view sources[] = {"http 10.0.0.1:7",
+                                            "http pid=1 uid=0 gid=0",
+                                            "unix pid=1 uid=0 gid=0",
+                                            "unix",
+                                            "tcp 10.0.0.1:7",
+                                            "udp fe80::1.514 app=shop",
+                                            "sapwood",
+                                            "amqp logs message_id=Ab3-1 app=a"};
+        for (const std::string_view source : sources) {
+            CAPTURE(source);
+            fill(at / "app.log",
+                 fmt::format("2026-11-21 22:39:56.000 0 info [{}] msg=paid user=7\n", source));
+            CHECK(grep({"--where", fmt::format("from={}", source), at / "app.log"}).status == 0);
+            CHECK(grep({"--where", "user=7", at / "app.log"}).status == 0);
+            fill(
+                at / "app.log",
+                fmt::format("2026-11-21 22:39:56.000 0 info [{}] {{\"msg\":\"paid\",\"user\":7}}\n",
+                            source));
+            CHECK((grep({"--where", "user=7", at / "app.log"}).status == 0) == has_json());
+        }
+        const std::string_view words[] = {"[unix] x", "[amqp] x", "[sapwood x", "[httpd 1] x",
+                                          "[unixes a] x"};
+        for (const std::string_view message : words) {
+            CAPTURE(message);
+            fill(at / "app.log", fmt::format("2026-11-21 22:39:56.000 17 info {}\n", message));
+            CHECK(grep({"--where", fmt::format("message={}", message), at / "app.log"}).status ==
+                  0);
+        }
+    }
+
+    TEST_CASE("a message in logfmt is found as it was sent, a record's own as well") {
+        const temporary_directory at;
+        const std::string head =
+            "time=2026-11-21T22:39:56.000000000Z level=info from=\"http 10.0.0.1:7\" ";
+        fill(at / "app.log", head + R"(message="say \"hi\" \\x")" + "\n" + head +
+                                 R"(tag=shop fields.message="paid \"all\"" said="a \"b\"")" + "\n");
+        CHECK(grep({"--where", R"(message=say "hi" \x)", at / "app.log"}).status == 0);
+        CHECK(grep({"--where", R"(message=paid "all")", at / "app.log"}).status == 0);
+        CHECK(grep({"", at / "app.log"}).out ==
+              R"(2026-11-21 22:39:56.000 info [http 10.0.0.1:7] say "hi" \\x)"
+              "\n"
+              R"(2026-11-21 22:39:56.000 info [http 10.0.0.1:7] paid "all" tag=shop said="a \"b\"")"
+              "\n");
+        CHECK(has(grep({"--json", "paid", at / "app.log"}).out,
+                  R"("message":"paid \"all\"","fields":{"tag":"shop","said":"a \"b\""}})"));
+    }
+
+    TEST_CASE("in logfmt the line's own time is the first, and a number may be one") {
+        const temporary_directory at;
+        const auto is_of_1970 = [&](const std::string& line) {
+            fill(at / "app.log", line + "\n");
+            return grep({"--until", "1971-01-01", at / "app.log"}).status == 0;
+        };
+        const auto is_of_2026 = [&](const std::string& line) {
+            fill(at / "app.log", line + "\n");
+            return grep({"--since", "2026-11-21", "--until", "2026-11-22", at / "app.log"})
+                       .status == 0;
+        };
+        const std::string head = "time=2026-11-21T22:39:56.000000000Z level=info from=\"unix\"";
+        CHECK(is_of_2026(head + " ts=1970-01-02T00:00:00Z msg=x"));
+        CHECK(is_of_2026(head + " ts=12.5 msg=x"));
+        CHECK(is_of_2026(head + " time=1970-01-02T00:00:00Z level=error msg=x"));
+        CHECK(!is_of_1970(head + " ts=1970-01-02T00:00:00Z msg=x"));
+        CHECK(grep({"--level", "warning", at / "app.log"}).status == 1);
+        CHECK(grep({"--where", "ts=1970-01-02T00:00:00Z", at / "app.log"}).status == 0);
+        CHECK(is_of_2026("ts=1795300796.5 level=info msg=x"));
+        CHECK(is_of_2026("ts=1795300796500 level=info msg=x"));
+        CHECK(is_of_1970("ts=12.5 level=info msg=x"));
+        CHECK(!is_of_2026("ts=1795300796x level=info msg=x"));
     }
 
     TEST_CASE("an older file that cannot be read costs no other, and names are shown escaped") {

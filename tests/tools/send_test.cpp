@@ -449,6 +449,39 @@ TEST_SUITE("send") {
         }
     }
 
+    TEST_CASE("who keeps the connection at its end is told from who has read everything") {
+        const temporary_directory at;
+        std::atomic<bool> may_end = false;
+        const auto stay = [&](int) { eventually([&] { return may_end.load(); }); };
+        const auto read_and_stay = [&](int peer) {
+            char piece[4096];
+            while (::recv(peer, piece, sizeof(piece), 0) > 0) {
+            }
+            stay(peer);
+        };
+        const server unread(stay, at / "unread");
+        const server all_read(read_and_stay, at / "read");
+        const server far(stay);
+        // Each waits for two seconds for the end.
+        program to_unread("sapwood", {"send", "--unix", unread.place, "-m", "x"});
+        program to_read("sapwood", {"send", "--unix", all_read.place, "-v", "-m", "x"});
+        program to_far("sapwood", {"send", "--tcp", far.place, "-v", "-m", "x"});
+        const auto lost = to_unread.wait();
+        CHECK(lost.status == 1);
+        CHECK(lost.err == "sapwood send: the other side did not take everything within 2 seconds "
+                          "of the end: of the records sent, up to 1 were not read, and may be "
+                          "lost\n");
+        const auto read = to_read.wait();
+        CHECK(read.status == 0);
+        CHECK(read.err == "sapwood send: 1 record sent\n");
+        const auto unknown = to_far.wait();
+        CHECK(unknown.status == 0);
+        CHECK(unknown.err == "sapwood send: 1 record sent\nsapwood send: the other side's system "
+                             "has everything; that its program has read it is not known, since it "
+                             "did not end the connection within 2 seconds\n");
+        may_end = true;
+    }
+
     TEST_CASE("who neither reads nor answers is given up in time") {
         const temporary_directory at;
         std::atomic<bool> may_end = false;

@@ -7,21 +7,27 @@
 
 #include <tls/tls_stream.hpp>
 
+#include <sapwood/poll.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/tcp.hpp>
 #include <sapwood/timeout.hpp>
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <memory>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -89,6 +95,83 @@ class refusing_server {
     }
 
     sapwood::tcp_listener listener_{sapwood::test::loopback()};
+    std::thread thread_;
+};
+
+/// Takes one connection of lines by TLS, on a thread, and ends it in its own way.
+class line_server {
+  public:
+    enum class ending : std::uint8_t {
+        /// Reads to the end, and ends the connection.
+        reads_all,
+        /// Reads once, and resets the connection.
+        resets,
+        /// Reads nothing, and keeps the connection until the test is over.
+        keeps,
+    };
+
+    line_server(const openssl_authority& ca, ending how) : how_(how) {
+        if (how == ending::keeps) {
+            const int room = 4096; // which small records fill
+            ::setsockopt(listener_.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+        }
+        REQUIRE(::pipe2(over_, O_CLOEXEC) == 0);
+        sapwood::tls_options options;
+        options.certificate = ca.cert("server");
+        options.key = ca.key("server");
+        thread_ = std::thread([this, with = std::make_shared<const tls_context>(options)] {
+            sapwood::run([&]() -> task<> {
+                (void)co_await sapwood::as_result(
+                    sapwood::timeout(std::chrono::seconds(30), serve(with)));
+            });
+        });
+    }
+
+    line_server(const line_server&) = delete;
+    line_server& operator=(const line_server&) = delete;
+
+    ~line_server() {
+        ::close(over_[1]);
+        thread_.join();
+        ::close(over_[0]);
+    }
+
+    [[nodiscard]] std::string place() const { return listener_.local_endpoint().to_string(); }
+
+    /// What was read, when the sender has ended.
+    [[nodiscard]] std::size_t bytes_read() const noexcept { return bytes_read_; }
+
+  private:
+    task<> serve(std::shared_ptr<const tls_context> with) {
+        auto socket = co_await listener_.accept();
+        const int fd = socket.fd();
+        tls_stream peer(std::make_unique<sapwood::tcp_stream>(std::move(socket)), std::move(with),
+                        sapwood::tls_use::one_way);
+        co_await peer.handshake();
+        switch (how_) {
+        case ending::reads_all:
+            for (auto piece = co_await peer.receive(); !piece.text().empty();
+                 piece = co_await peer.receive()) {
+                bytes_read_ += piece.text().size();
+            }
+            co_await peer.close();
+            break;
+        case ending::resets: {
+            (void)co_await peer.receive();
+            const linger at_once{.l_onoff = 1, .l_linger = 0};
+            ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+            break;
+        }
+        case ending::keeps:
+            (void)co_await sapwood::poll(over_[0], POLLIN);
+            break;
+        }
+    }
+
+    const ending how_;
+    sapwood::tcp_listener listener_{sapwood::test::loopback()};
+    int over_[2] = {-1, -1};
+    std::atomic<std::size_t> bytes_read_ = 0;
     std::thread thread_;
 };
 
@@ -171,6 +254,44 @@ TEST_SUITE("send_tls") {
         CHECK(lines_in(at.log) == 100'000);
         CHECK(!has(contents_of(at.log), "forged"));
         CHECK(has(contents_of(at.log), " cert=shop] line 99999 of many"));
+    }
+
+    TEST_CASE("how the other side ends a connection of lines tells what of them it has read") {
+        if (!has_tls()) {
+            return;
+        }
+        using ending = line_server::ending;
+        openssl_authority ca;
+        ca.issue("server");
+        std::string text;
+        for (int i = 0; i < 80; ++i) {
+            text += std::string(199, 'x') + "\n"; // one batch, which the sender's system takes
+        }
+        fill(ca.directory / "lines", text);
+        const auto send_to = [&](const line_server& to) {
+            return run_program("sapwood", {"send", "-v", "--tcp", to.place(), "--tls-ca", ca.ca(),
+                                           "--give-up-after", "20", ca.directory / "lines"});
+        };
+        const line_server reading(ca, ending::reads_all);
+        const auto read = send_to(reading);
+        CHECK(read.status == 0);
+        CHECK(read.err == "sapwood send: 80 records sent\n");
+        CHECK(reading.bytes_read() == text.size());
+        const line_server resetting(ca, ending::resets);
+        const auto reset = send_to(resetting);
+        CHECK(reset.status == 1);
+        CHECK(has(reset.err, "of the records sent, up to 80 were not read, and may be lost\n"));
+        // More than the loop of who does not read lends the kernel.
+        std::string more;
+        for (int i = 0; i < 32; ++i) {
+            more += text;
+        }
+        fill(ca.directory / "lines", more);
+        const line_server keeping(ca, ending::keeps);
+        const auto kept = send_to(keeping);
+        CHECK(kept.status == 1);
+        CHECK(has(kept.err, "the other side did not take everything within 2 seconds of the end: "
+                            "of the records sent, up to 2560 were not read, and may be lost\n"));
     }
 
     TEST_CASE("an answer that comes before all is read is heard, though the connection breaks") {

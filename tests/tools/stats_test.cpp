@@ -127,6 +127,37 @@ TEST_SUITE("stats") {
         }
     }
 
+    TEST_CASE("a sender is what the collector knows of it: a user, a certificate, a queue") {
+        const temporary_directory at;
+        const auto line = [](std::string_view from) {
+            return fmt::format("2026-11-21 22:00:00.000 0 info [{}] x\n", from);
+        };
+        fill(at / "app.log", line("http pid=17 uid=1000 gid=1000") + line("unix cut=true") +
+                                 line("unix pid=9 uid=0 gid=0 cut=true") +
+                                 line("tcp fe80::1.514 cert=mail:a@b cut=true") +
+                                 line("tcp 10.0.0.1:7 cert=shop") +
+                                 line("amqp logs:eu message_id=a app=shop") + line("sapwood"));
+        const auto done = stats({at / "app.log"});
+        for (const char* const sender :
+             {"http pid=17 uid=1000 gid=1000", "unix", "unix pid=9 uid=0 gid=0",
+              "tcp fe80::1 cert=mail:a@b", "tcp 10.0.0.1 cert=shop", "amqp logs:eu", "sapwood"}) {
+            CHECK(has(done.out, fmt::format("  {}\n", sender)));
+        }
+        CHECK(has(done.out, "by tag:\n             1  14.3%  shop\n"));
+        CHECK(!has(done.out, "by thread"));
+    }
+
+    TEST_CASE("in logfmt what a sender calls a time does not take the line's own away") {
+        const temporary_directory at;
+        fill(at / "app.log",
+             "time=2026-11-21T22:00:00.000000000Z level=info from=\"http 127.0.0.1:1\" "
+             "ts=1700000000.5 msg=x\n"
+             "time=2026-11-21T22:00:01.000000000Z level=info from=\"http 127.0.0.1:1\" "
+             "ts=2020-01-01T00:00:00Z msg=x\n");
+        CHECK(has(stats({at / "app.log"}).out,
+                  "from 2026-11-21 22:00:00.000 to 2026-11-21 22:00:01.000, "));
+    }
+
     TEST_CASE("names and times that somebody makes up do not take more than so much memory") {
         const temporary_directory at;
         std::string text;
@@ -148,6 +179,12 @@ TEST_SUITE("stats") {
         const auto missing = stats({at / "missing"});
         CHECK(missing.status == 2);
         CHECK(has(missing.err, "cannot open " + (at / "missing")));
+        for (const char* const command : {"stats", "tail", "verify"}) {
+            CAPTURE(command);
+            const auto hostile = run_program("sapwood", {command, at / "a\x1b]0;b\x07"});
+            CHECK(hostile.status == 2);
+            CHECK(has(hostile.err, R"(a\x1b]0;b\x07)"));
+        }
         fill(at / "empty", "");
         CHECK(stats({at / "empty"}).out == (at / "empty") + ": 0 records in 0 bytes, 1 file\n");
     }

@@ -80,6 +80,8 @@ class following {
 
     [[nodiscard]] std::string out() const { return tail_->out_so_far(); }
 
+    [[nodiscard]] pid_t pid() const noexcept { return tail_->pid(); }
+
     /// Waits until it has shown this at its end.
     void expect(std::string_view last) {
         eventually([&] { return tail_->out_so_far().ends_with(last); });
@@ -348,6 +350,35 @@ TEST_SUITE("tail") {
             tail.expect(line(2 * round + 2));
         }
         CHECK(tail.out() == lines(0, 6));
+    }
+
+    TEST_CASE("a file that was set aside is watched no longer than it is followed") {
+        following tail;
+        const auto watches = [&] {
+            const std::string process = fmt::format("/proc/{}/", tail.pid());
+            std::ptrdiff_t count = 0;
+            for (const auto& each : std::filesystem::directory_iterator(process + "fd")) {
+                const std::string about =
+                    contents_of(process + "fdinfo/" + each.path().filename().string());
+                for (auto at = about.find("inotify wd:"); at != about.npos;
+                     at = about.find("inotify wd:", at + 1)) {
+                    ++count;
+                }
+            }
+            return count;
+        };
+        eventually([&] { return watches() == 2; }); // the directory, and the log
+        constexpr int last = 3;
+        for (int i = 1; i <= last; ++i) {
+            std::filesystem::rename(tail.log, fmt::format("{}.{}", tail.log, last + 1 - i));
+            fill(tail.log, line(i));
+            tail.expect(line(i));
+        }
+        CHECK(watches() > 2);
+        eventually([&] { return watches() == 2; }); // five seconds behind
+        append(tail.log, line(last + 1));
+        tail.expect(line(last + 1));
+        CHECK(tail.out() == lines(0, last + 1));
     }
 
     TEST_CASE("a log that is removed, or not there yet, is waited for") {
