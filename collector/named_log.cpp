@@ -106,12 +106,6 @@ void require_valid(const named_log_options& options) {
         throw std::invalid_argument(
             fmt::format("log {}: queue_bytes must be at least {}", options.name, queue_bytes_min));
     }
-    if (options.segment_bytes_max != 0 && options.durable.is_none()) {
-        throw std::invalid_argument(fmt::format(
-            "log {}: segment_bytes is for logs that are synced, and its durability is none: "
-            "have logrotate rename it, which needs nothing here",
-            options.name));
-    }
     if (options.preallocated_bytes != 0 &&
         (options.durable.is_none() || options.form != log_form::text)) {
         throw std::invalid_argument(fmt::format(

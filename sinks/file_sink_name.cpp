@@ -275,24 +275,9 @@ task<> file_sink::rotate(std::string to, bool sync) {
             not_synced = error.what();
         }
     }
-    const file_status named = co_await status_of(path(), at_symlink::stay);
-    if (named.inode != inode_ || named.device != device_) {
-        detail::throw_errno(ESTALE, fmt::format("cannot rotate {}: it is another file", path()));
-    }
+    co_await require_name();
     co_await rename_aside(to);
-    std::exception_ptr failure;
-    try {
-        auto settings = std::make_unique<detail::log_file_settings>(*settings_);
-        file_sink fresh = co_await open_with(std::move(settings));
-        co_await take_place(fresh, true);
-    } catch (const std::exception&) {
-        failure = std::current_exception();
-    }
-    if (failure) {
-        (void)co_await detail::rename_to_free_name(to, path());
-        std::rethrow_exception(failure);
-    }
-    ++counts_.rotated;
+    co_await go_on_anew(to);
     if (not_synced.empty()) {
         co_return;
     }
@@ -303,6 +288,40 @@ task<> file_sink::rotate(std::string to, bool sync) {
                                 to, not_synced)});
     } catch (const std::bad_alloc&) { // it is rotated all the same
     }
+}
+
+task<> file_sink::rotate(lsn next) {
+    const auto shielded = co_await shield();
+    co_await cut_off_partial_line();
+    co_await require_name();
+    const std::string to = co_await set_aside(next);
+    co_await go_on_anew(to);
+}
+
+/// Nobody has put another file in the place of this one.
+task<> file_sink::require_name() {
+    const file_status named = co_await status_of(path(), at_symlink::stay);
+    if (named.inode != inode_ || named.device != device_) {
+        detail::throw_errno(ESTALE, fmt::format("cannot rotate {}: it is another file", path()));
+    }
+}
+
+/// In a new file; the one that was is called `aside`, and gets its own name back where there is
+/// no new one to be had.
+task<> file_sink::go_on_anew(const std::string& aside) {
+    std::exception_ptr failure;
+    try {
+        auto settings = std::make_unique<detail::log_file_settings>(*settings_);
+        file_sink fresh = co_await open_with(std::move(settings));
+        co_await take_place(fresh, true);
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        (void)co_await detail::rename_to_free_name(aside, path());
+        std::rethrow_exception(failure);
+    }
+    ++counts_.rotated;
 }
 
 /// Gives the file a name that nothing has.

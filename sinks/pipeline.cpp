@@ -72,6 +72,8 @@ task<pipeline> pipeline::open(const file_sink_options& file, const pipeline_opti
     file_sink_options wanted = file;
     wanted.numbered = form_of(options) == layout::numbered;
     wanted.has_segments = !options.durable.is_none();
+    // A link would be what is renamed.
+    wanted.may_be_link = file.may_be_link && options.segment_bytes_max == 0;
     // A record is not durable in a file whose name is not.
     wanted.sync_directory = file.sync_directory || !options.durable.is_none();
     const pipeline_options kept = options;

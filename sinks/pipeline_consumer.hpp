@@ -118,6 +118,7 @@ class pipeline::consumer final : public stop_listener {
     task<> rewrite_unsynced();
     task<> begin_segment();
     task<bool> begin_next_segment();
+    task<> rotate();
     task<> follow_file();
     void note_reopened() noexcept;
     task<> tell(const log_news& news);

@@ -343,9 +343,9 @@ lsn pipeline::consumer::next_in_file() const noexcept {
 }
 
 bool pipeline::consumer::wants_segment() const noexcept {
-    return segment_bytes_max_ != 0 && sink_.size() >= segment_bytes_max_ && !durable_.is_none() &&
-           kept_ == 0 && unsynced_.empty() && !writing_->empty() && !sink_.is_unnamed() &&
-           loop_.now() >= segment_at_;
+    return segment_bytes_max_ != 0 && sink_.size() >= segment_bytes_max_ &&
+           (!durable_.is_none() || form_ != layout::numbered) && kept_ == 0 && unsynced_.empty() &&
+           !writing_->empty() && !sink_.is_unnamed() && loop_.now() >= segment_at_;
 }
 
 bool pipeline::consumer::is_sync_due() const noexcept {

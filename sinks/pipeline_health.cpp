@@ -112,6 +112,14 @@ void pipeline::consumer::tell_health() noexcept {
     }
 }
 
+/// Without a sync, and without the batch.
+task<> pipeline::consumer::rotate() {
+    co_await sink_.rotate(next_in_file());
+    ++counts_.segments_begun;
+    segment_retry_after_ = {};
+    segment_at_ = {};
+}
+
 /// The file has as much as it should have, and takes more: where none can be begun beside it, it
 /// goes on. Whether the batch has been delivered.
 task<bool> pipeline::consumer::begin_next_segment() {
@@ -122,7 +130,11 @@ task<bool> pipeline::consumer::begin_next_segment() {
     bool has_failed = false;
     std::string why;
     try {
-        co_await begin_segment();
+        if (durable_.is_none()) {
+            co_await rotate();
+        } else {
+            co_await begin_segment();
+        }
     } catch (const std::system_error& error) {
         if (sink_.is_unnamed() || is_poisoned_ || counts_.segments_begun != begun) {
             throw;
@@ -131,7 +143,7 @@ task<bool> pipeline::consumer::begin_next_segment() {
         why = error.what();
     }
     if (!has_failed) {
-        co_return true;
+        co_return !durable_.is_none();
     }
     const bool is_told = segment_retry_after_ != clock::duration();
     segment_retry_after_ =

@@ -225,6 +225,9 @@ class file_sink {
     /// has it open.
     [[nodiscard]] task<> rotate(std::string to, bool sync);
 
+    /// The same without a sync, to `<path>.<next>`, or the first such name that is free.
+    [[nodiscard]] task<> rotate(lsn next);
+
     /// Goes on in a new file with `first` and `second`, which are whole lines and on disk when it
     /// returns. The file that was there, of which only lines before `next` are of use any more, is
     /// `<path>.<next>` from then on; or whatever else somebody has made of it. Made in
@@ -334,6 +337,8 @@ class file_sink {
     task<> take_place(file_sink& fresh, bool keep_lock);
     void tell_cut() noexcept;
     task<> rename_aside(const std::string& to);
+    task<> require_name();
+    task<> go_on_anew(const std::string& aside);
     task<> remove_left_in_making();
     task<> make_way(lsn next, std::string aside);
     task<std::string> set_aside(lsn next);

@@ -62,8 +62,10 @@ struct pipeline_options {
     std::size_t writeback_bytes = 1u << 20;
 
     /// A segment that is as long as this is set aside, as `<log>.<lsn>`, and a new one begun; not
-    /// where durability is none. Where none can be begun the log goes on in the one that it has,
-    /// says so, and tries it again after a second, and at last once a minute. 0: never.
+    /// where lines are numbered and durability is none, since a new one would not know where
+    /// numbers go on. Of a durable log it is on disk then. Where none can be begun the log goes on
+    /// in the one that it has, says so, and tries it again after a second, and at last once a
+    /// minute. 0: never.
     std::uint64_t segment_bytes_max = 0;
 };
 

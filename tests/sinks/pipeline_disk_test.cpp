@@ -668,6 +668,79 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("a log that is never synced begins segments, too, and asks for no sync of a file") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline_options options;
+            options.form = sapwood::layout::verbatim;
+            options.segment_bytes_max = 12;
+            pipeline log = co_await opened(path, options);
+            for (int i = 1; i <= 7; ++i) {
+                co_await log.written(co_await append(log, fmt::format("line {}", i)));
+            }
+            CHECK(log.counts().segments_begun == 3);
+            CHECK(contents_of(path + ".0000000000000003") == "line 1\nline 2\n");
+            CHECK(contents_of(path + ".0000000000000005") == "line 3\nline 4\n");
+            CHECK(contents_of(path + ".0000000000000007") == "line 5\nline 6\n");
+            CHECK(contents_of(path) == "line 7\n");
+            co_await log.close();
+            // Numbers begin anew with each run, and its files have names of their own.
+            log = co_await opened(path, options);
+            for (int i = 8; i <= 11; ++i) {
+                co_await log.written(co_await append(log, fmt::format("line {}", i)));
+            }
+            co_await log.close();
+            CHECK(contents_of(path + ".0000000000000002") == "line 7\nline 8\n");
+            CHECK(contents_of(path + ".0000000000000004") == "line 9\nline 10\n");
+            CHECK(contents_of(path) == "line 11\n");
+            CHECK(log.counts().records_lost == 0);
+            CHECK(the_disk.synced.empty());
+        });
+    }
+
+    TEST_CASE("what is never synced goes on in its file, too, where no segment can be begun") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline_options options;
+            options.form = sapwood::layout::verbatim;
+            options.segment_bytes_max = 12;
+            pipeline log = co_await opened(path, options);
+            std::filesystem::create_directory(in / "others");
+            co_await log.written(co_await append(log, "line 1"));
+            co_await log.written(co_await append(log, "line 2"));
+            std::filesystem::rename(path, in / "others" / "log");
+            std::filesystem::create_directory(path); // which is no file that it could go on in
+            co_await log.written(co_await append(log, "line 3"));
+            co_await log.written(co_await append(log, "line 4"));
+            CHECK(log.counts().segments_begun == 0);
+            CHECK(contents_of(in / "others" / "log") == "line 1\nline 2\nline 3\nline 4\n");
+            std::filesystem::remove(path);
+            co_await sapwood::sleep_for(2s);
+            co_await log.written(co_await append(log, "line 5"));
+            co_await log.written(co_await append(log, "line 6"));
+            co_await log.written(co_await append(log, "line 7"));
+            CHECK(log.counts().segments_begun == 1);
+            CHECK(contents_of(path) == "line 7\n");
+            CHECK(log.counts().records_lost == 0);
+            co_await log.close();
+        });
+    }
+
+    TEST_CASE("a log that begins segments is opened by no link, whether it is synced or not") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            std::filesystem::create_symlink(in / "elsewhere", in / "log");
+            pipeline_options options;
+            options.segment_bytes_max = 12;
+            std::error_code why;
+            try {
+                (void)co_await opened(in / "log", options);
+            } catch (const std::system_error& failure) {
+                why = failure.code();
+            }
+            CHECK(why == std::errc::too_many_symbolic_link_levels);
+        });
+    }
+
     TEST_CASE(
         "a full disk: nothing is acknowledged, and it goes on by itself when there is space") {
         on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
