@@ -211,7 +211,8 @@ TEST_SUITE("write_behind") {
         }(disk, folder / "log"));
     }
 
-    TEST_CASE("a write-back that there was no memory for is begun, or a sync that has failed") {
+    TEST_CASE(
+        "without memory a write-back is left out, or its sync fails, and nothing is missing") {
         bool has_failed = true;
         for (std::size_t nth = 1; has_failed; ++nth) {
             CAPTURE(nth);
