@@ -128,10 +128,14 @@ task<> file_sink::write_lines(std::span<const char> lines, bool synced) {
     if (partial_line_bytes_ > 0) {
         co_await cut_off_partial_line();
     }
-    // Whoever else has written to a log of plain lines may be at it, and its end is his.
     const auto size = file_.size_now(); // asked once: that is a call of the kernel for each batch
-    if (has_cut_end_ || (size && (*size < size_ || (is_numbered() && *size > size_)))) {
+    const bool has_others = size && *size > size_;
+    if (has_cut_end_ || has_piece_before_ || (size && *size < size_) ||
+        (has_others && is_numbered())) {
         co_await begin_line();
+    } else if (has_others) {
+        // Whoever else has written to a log of plain lines may be at it, and its end is his.
+        note_others(*size);
     }
     const std::uint64_t begin = size_;
     auto rest = lines;
@@ -273,6 +277,13 @@ bool file_sink::is_lengthened() const noexcept {
     return size && *size > size_;
 }
 
+/// Others have written up to there, before what comes next.
+void file_sink::note_others(std::uint64_t end) noexcept {
+    size_ = end;
+    has_others_lines_ = true;
+    segment_begin_ = lsn::none; // it has lines that stand nowhere else
+}
+
 /// The file ends with a whole line, whoever has cut it or was killed while he lengthened it.
 task<> file_sink::begin_line() {
     try {
@@ -295,12 +306,12 @@ task<> file_sink::begin_line() {
             co_await file_.write_all(std::string_view("\n"));
         }
         has_cut_end_ = false;
-        if (size > size_) {
-            has_others_lines_ = true;
-            segment_begin_ = lsn::none; // it has lines that stand nowhere else
-        }
+        has_piece_before_ = false;
         was_cut_ = was_cut_ || size < size_;
         bytes_cut_ += size_ - std::min(size, size_);
+        if (size > size_) {
+            note_others(size);
+        }
         size_ = size + (last != '\n' ? 1 : 0);
     } catch (const std::system_error& error) {
         throw write_error(error.code(), fmt::format("cannot write {}", path()), 0);
@@ -343,9 +354,12 @@ task<> file_sink::cut_off_partial_line() {
         // It is at the end of the file, whoever has truncated it meanwhile, as long as we are its
         // only writer.
         const std::uint64_t size = (co_await file_.stat()).size;
-        if ((is_numbered() && size > size_) || size < size_) {
-            partial_line_bytes_ = 0; // it is not: the next line is one of its own
+        if (size != size_) {
+            // It is not: what would be cut off is somebody else's, who relies on it. The next line
+            // is one of its own.
+            partial_line_bytes_ = 0;
             has_cut_end_ = has_cut_end_ || size < size_;
+            has_piece_before_ = has_piece_before_ || size > size_;
             co_return;
         }
         co_await cut_to(size - std::min<std::uint64_t>(size, partial_line_bytes_));

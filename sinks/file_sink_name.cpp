@@ -201,6 +201,7 @@ detail::replaced_file file_sink::adopt(file_sink& fresh) noexcept {
     modified_ = fresh.modified_;
     partial_line_bytes_ = 0;
     has_cut_end_ = false;
+    has_piece_before_ = false;
     was_cut_ = false;
     has_others_lines_ = false;
     failed_sync_ = fresh.failed_sync_;

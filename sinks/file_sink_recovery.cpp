@@ -114,6 +114,7 @@ task<std::vector<lsn>> file_sink::recover_again(lsn first) {
     partial_line_bytes_ = 0;
     torn_bytes_ = 0;
     has_cut_end_ = false;
+    has_piece_before_ = false;
     was_cut_ = false;
     has_others_lines_ = false;
     co_await recover();

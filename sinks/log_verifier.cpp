@@ -1,22 +1,20 @@
 #include <sapwood/log_verifier.hpp>
 
+#include "input_files.hpp"
 #include "log_tail.hpp"
 #include "rotated_files.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
-#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <memory>
 #include <new>
 #include <optional>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <system_error>
-#include <unistd.h>
+#include <thread>
 
 namespace sapwood {
 
@@ -28,58 +26,13 @@ constexpr std::uint32_t small_producers = 1u << 16;
 constexpr std::uint64_t zeros_end_at = 4096;
 constexpr auto no_lsn = static_cast<lsn>(~std::uint64_t{0});
 
-[[noreturn]] void throw_errno(const std::string& what) {
-    throw std::system_error(errno, std::generic_category(), what);
-}
+/// How often a log is listed that is rotated meanwhile each time, or has no name: a log has none
+/// for a moment while a segment is begun.
+constexpr int looks_max = 100;
+constexpr auto look_again_after = std::chrono::milliseconds(10);
 
-class input {
-  public:
-    explicit input(const std::string& path)
-        : path_(path),
-          fd_(path == log_verifier::standard_input
-                  ? STDIN_FILENO
-                  : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-        if (fd_ < 0) {
-            throw_errno(fmt::format("cannot open {}", path));
-        }
-        (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
-    }
-
-    input(const input&) = delete;
-    input& operator=(const input&) = delete;
-
-    ~input() {
-        if (fd_ != STDIN_FILENO) {
-            ::close(fd_);
-        }
-    }
-
-    /// By who writes it.
-    [[nodiscard]] bool is_locked() const noexcept {
-        if (::flock(fd_, LOCK_SH | LOCK_NB) == 0) {
-            ::flock(fd_, LOCK_UN);
-            return false;
-        }
-        return errno == EWOULDBLOCK;
-    }
-
-    /// 0 at the end.
-    [[nodiscard]] std::size_t read(char* to, std::size_t size) const {
-        for (;;) {
-            const ssize_t got = ::read(fd_, to, size);
-            if (got >= 0) {
-                return static_cast<std::size_t>(got);
-            }
-            if (errno != EINTR) {
-                throw_errno(fmt::format("cannot read {}", path_));
-            }
-        }
-    }
-
-  private:
-    const std::string& path_;
-    int fd_;
-};
+/// Where neither it nor its next segment is there: it may have got its name between two looks.
+constexpr int looks_for_nothing_max = 4;
 
 /// A decimal number and nothing else; 0 of other texts.
 std::uint64_t number_in(std::string_view digits) noexcept {
@@ -123,7 +76,7 @@ bool is_rotated(std::string_view name, std::string_view log) {
 
 /// The first number in a file, if it is among the first lines.
 lsn first_number(const std::string& path) {
-    const input file(path);
+    const detail::input_file file(path);
     std::unique_ptr<char[]> block(new char[block_bytes]);
     std::size_t filled = 0;
     while (filled < block_bytes) {
@@ -204,6 +157,39 @@ std::vector<std::string> log_verifier::segments_of(const std::string& path) {
 }
 
 verified_log log_verifier::verify(const std::vector<std::string>& segments) {
+    detail::input_files files(segments);
+    return read(files);
+}
+
+verified_log log_verifier::verify_log(const std::string& path) {
+    std::optional<detail::input_files> files;
+    int looks_for_nothing = 0;
+    for (int look = 1; !files; ++look) {
+        const bool is_last = look == looks_max;
+        try {
+            files.emplace(segments_of(path));
+            if (!is_last && files->paths() != segments_of(path)) {
+                files.reset(); // a file that was opened may be another one of them by now
+            }
+        } catch (const std::system_error& error) {
+            files.reset();
+            std::error_code ignored;
+            const bool is_made = std::filesystem::exists(path + ".next", ignored);
+            const bool has_name = std::filesystem::exists(path, ignored);
+            looks_for_nothing += is_made || has_name ? 0 : 1;
+            if (error.code() != std::errc::no_such_file_or_directory || is_last ||
+                looks_for_nothing == looks_for_nothing_max) {
+                throw;
+            }
+            if (is_made && !has_name) {
+                std::this_thread::sleep_for(look_again_after);
+            }
+        }
+    }
+    return read(*files);
+}
+
+verified_log log_verifier::read(detail::input_files& files) {
     found_ = {};
     producers_.clear();
     remembered_.reset(static_cast<checksum_of*>(std::calloc(remembered_max, sizeof(checksum_of))));
@@ -211,26 +197,14 @@ verified_log log_verifier::verify(const std::vector<std::string>& segments) {
         throw std::bad_alloc();
     }
     bytes_done_ = 0;
-    bytes_all_ = 0;
-    for (const std::string& path : segments) {
-        struct ::stat status {};
-
-        if (path != standard_input && ::stat(path.c_str(), &status) != 0) {
-            throw_errno(fmt::format("cannot open {}", path));
-        }
-        if (path != standard_input && !S_ISREG(status.st_mode)) {
-            errno = EINVAL;
-            throw_errno(
-                fmt::format("{} is not a file; standard input is {}", path, standard_input));
-        }
-        bytes_all_ += static_cast<std::uint64_t>(status.st_size);
-    }
-    for (const std::string& path : segments) {
+    bytes_all_ = files.bytes();
+    for (std::size_t which = 0; which < files.paths().size(); ++which) {
+        const std::string& path = files.paths()[which];
         const auto dot = path.rfind('.');
         const lsn from = dot == path.npos ? lsn::none : segment_number(path, path.substr(0, dot));
-        is_last_ = &path == &segments.back();
+        is_last_ = which + 1 == files.paths().size();
         superseded_from_ = from == lsn::none || is_last_ ? no_lsn : from;
-        read_segment(path);
+        read_segment(files.take(which));
     }
     for (std::size_t id = 0; id < producers_.size(); ++id) {
         if (producers_[id].count != 0) {
@@ -271,10 +245,9 @@ class long_line {
 
 } // namespace
 
-void log_verifier::read_segment(const std::string& path) {
-    found_.segments.push_back({.path = path});
+void log_verifier::read_segment(const detail::input_file& file) {
+    found_.segments.push_back({.path = file.path()});
     line_ = 0;
-    const input file(path);
     const std::unique_ptr<char[]> block(new char[2 * block_bytes]);
     std::optional<long_line> longer; // whose end is not read yet
     std::size_t kept = 0;            // of a line whose end is not read yet either

@@ -6,6 +6,7 @@
 #include <sapwood/run_blocking.hpp>
 #include <sapwood/sleep.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fmt/format.h>
 #include <fstream>
@@ -128,25 +129,61 @@ task<std::error_code> make_one(const std::string& at, const log_file_settings& s
     co_return made.error();
 }
 
-/// Who made directories above `at`, which is there, may have been killed before the sync of theirs,
-/// or syncs none. As far as that file system goes: the name of the place where it is mounted is
-/// another's.
-task<> sync_directories_above(std::string at) {
-    const std::uint64_t device = (co_await status_of(at, at_symlink::follow)).device;
-    for (at = parent_of(at); !at.empty(); at = parent_of(at)) {
-        if ((co_await status_of(directory_of(at), at_symlink::follow)).device != device) {
+/// The directory `folder`, unless it is among `synced` by now.
+task<> sync_once(std::string folder, file_identity which, std::vector<file_identity>& synced) {
+    if (std::find(synced.begin(), synced.end(), which) != synced.end()) {
+        co_return;
+    }
+    synced.push_back(which);
+    try {
+        co_await sync_directory_of(folder);
+    } catch (const std::system_error& error) {
+        // Who may not read one has not made what is in it.
+        if (error.code() != std::errc::permission_denied &&
+            error.code() != std::errc::operation_not_permitted &&
+            error.code() != std::errc::invalid_argument) {
+            throw;
+        }
+    }
+}
+
+/// Nothing where that may not be known: above the directory that a program works in, say.
+task<std::optional<file_status>> status_if_permitted(std::string path) {
+    std::optional<file_status> found;
+    try {
+        found = co_await status_of(std::move(path), at_symlink::follow);
+    } catch (const std::system_error& error) {
+        if (error.code() != std::errc::permission_denied) {
+            throw;
+        }
+    }
+    co_return found;
+}
+
+/// Who made `folder`, which ends with a slash, or those above it may have been killed before the
+/// sync of theirs, or syncs none. As far as that file system goes: the name of the place where it
+/// is mounted is another's. Above it is what the path names, links among them; and what the
+/// directory is really in, wherever a link or the place that the program works in leads to.
+task<> sync_directories_above(std::string folder) {
+    const file_status own = co_await status_of(folder, at_symlink::follow);
+    std::vector<file_identity> synced;
+    synced.push_back(file_identity::of(own));
+    for (std::string at = parent_of(folder); !at.empty(); at = parent_of(at)) {
+        const std::string above = directory_of(at);
+        const file_status status = co_await status_of(above, at_symlink::follow);
+        if (status.device != own.device) {
             break;
         }
-        try {
-            co_await sync_directory_of(at);
-        } catch (const std::system_error& error) {
-            // Who may not read one has not made what is in it.
-            if (error.code() != std::errc::permission_denied &&
-                error.code() != std::errc::operation_not_permitted &&
-                error.code() != std::errc::invalid_argument) {
-                throw;
-            }
+        co_await sync_once(above, file_identity::of(status), synced);
+    }
+    file_identity below = synced.front();
+    for (std::string above = folder + "../";; above += "../") {
+        const std::optional<file_status> status = co_await status_if_permitted(above);
+        if (!status || status->device != own.device || file_identity::of(*status) == below) {
+            break; // at the root, above which it is itself
         }
+        below = file_identity::of(*status);
+        co_await sync_once(above, below, synced);
     }
 }
 
@@ -169,8 +206,11 @@ task<> make_directories_of(const log_file_settings& settings) {
         }
     }
     // Those above a segment in the making are on disk since the log was opened.
-    if (!lowest.empty() && !settings.must_be_new &&
-        (settings.sync_directory || settings.has_segments)) {
+    if (!settings.must_be_new && (settings.sync_directory || settings.has_segments)) {
+        if (lowest.empty() && !path.starts_with('/')) {
+            lowest = ".";
+        }
+        lowest += '/';
         co_await sync_directories_above(std::move(lowest));
     }
 }
@@ -315,7 +355,7 @@ task<> sync_directory_of(const std::string& path) {
         co_return;
     }
     file directory = co_await file::open(directory_of(path), {.flags = O_RDONLY | O_DIRECTORY});
-    co_await directory.datasync();
+    co_await directory.sync(); // of names fdatasync(2) promises nothing
 }
 
 task<opened_log> open_log_file(const log_file_settings& settings) {
@@ -334,7 +374,7 @@ task<opened_log> open_log_file(const log_file_settings& settings) {
                     if (settings.make_directories) {
                         co_await make_directories_of(settings);
                     } else if (settings.has_segments && !settings.must_be_new) {
-                        co_await sync_directories_above(settings.path);
+                        co_await sync_directories_above(directory_of(settings.path));
                     }
                 }
                 co_return std::move(*opened);

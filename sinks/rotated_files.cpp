@@ -1,6 +1,7 @@
 #include "rotated_files.hpp"
 
 #include "compress_file.hpp"
+#include "log_tail.hpp"
 
 #include <sapwood/numbered_line.hpp>
 
@@ -92,9 +93,14 @@ struct found_file {
     segment_name its;
 };
 
-/// The number of the first numbered line at the begin of a segment; none where lines have no
-/// numbers, and 0 where that one is the log's own.
-std::optional<std::uint64_t> first_number(int folder, const std::string& name) {
+struct first_line {
+    /// 0 where it is the log's own.
+    std::uint64_t number;
+    std::string text;
+};
+
+/// The first numbered line at the begin of a segment; none where lines have no numbers.
+std::optional<first_line> first_numbered(int folder, const std::string& name) {
     const int fd = ::openat(folder, name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
         return std::nullopt;
@@ -106,29 +112,40 @@ std::optional<std::uint64_t> first_number(int folder, const std::string& name) {
     while (text.size() >= numbered_line::head_bytes) {
         const auto line =
             numbered_line::parse(text.substr(0, numbered_line::head_bytes)); // not all of it
+        const auto end = text.find('\n');
         if (line.is != numbered_line::state::foreign) {
-            return to_number(line.place);
+            return first_line{to_number(line.place), std::string(text.substr(0, end))};
         }
-        const auto end = text.find('\n'); // somebody else's line
-        text.remove_prefix(end == text.npos ? text.size() : end + 1);
+        text.remove_prefix(end == text.npos ? text.size() : end + 1); // somebody else's
     }
     return std::nullopt;
 }
 
 /// In `files`, in the order of their numbers, each goes on where the one before it was set aside.
+/// So they do not where a log that began anew has not come as far yet as its segments of before:
+/// what lies between is in no file, and the files behind it are older. What has no number, or
+/// cannot be read, says nothing; and where none has one, neither do the numbers of the names.
 bool numbers_go_on(int folder, const std::vector<found_file>& files) {
-    std::uint64_t before = 0;
+    const found_file* before = nullptr;
+    bool has_numbers = false;
     for (const found_file& each : files) {
         if (each.bytes < numbered_line::head_bytes) {
             continue; // it has no line
         }
-        const auto first = first_number(folder, each.name);
-        if (!first || (*first != 0 && *first < before)) {
-            return false;
+        const auto first = first_numbered(folder, each.name);
+        has_numbers = has_numbers || first;
+        if (first && first->number != 0 && before != nullptr) {
+            const std::uint64_t next = before->its.number;
+            const bool is_behind_gap =
+                first->number > next &&
+                !tells_of_missing(first->text, {lsn{next}, lsn{first->number}});
+            if (first->number < next || (is_behind_gap && each.when < before->when)) {
+                return false;
+            }
         }
-        before = each.its.number;
+        before = &each;
     }
-    return true;
+    return has_numbers;
 }
 
 class house {

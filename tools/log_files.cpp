@@ -127,19 +127,24 @@ std::int64_t modified_ns(const std::string& path) noexcept {
                : 0;
 }
 
-/// Whether the lines of these segments, in the order of their names, have numbers that go on.
+/// Whether the lines of these segments, in the order of their names, have numbers that go on. What
+/// goes on behind a gap with older lines does not: the log began anew, and has not come as far yet
+/// as the segments that it had before.
 bool numbers_go_on(const std::vector<found_file>& files) {
     std::uint64_t before = 0;
+    const found_file* last = nullptr;
     for (const found_file& each : files) {
         std::error_code ignored;
         if (std::filesystem::file_size(each.file.path, ignored) == 0) {
             continue; // it has no line
         }
         const auto first = each.kind == 3 ? first_number_of(each.file) : before;
-        if (!first || *first < before) {
+        if (!first || *first < before ||
+            (before != 0 && *first > before && begin_of(each.file) < begin_of(last->file))) {
             return false;
         }
         before = each.file.superseded_from;
+        last = &each;
     }
     return true;
 }

@@ -217,11 +217,11 @@ std::vector<left_out_file> foreign_files_of(const std::string& path) {
 }
 
 void print_left_out(const std::string& path, const std::vector<left_out_file>& files,
-                    const std::vector<std::string>& looked_at) {
+                    const std::vector<log_segment>& looked_at) {
     for (const left_out_file& each : files) {
         const auto plain = std::filesystem::path(each.path).lexically_normal();
-        const bool is_looked_at = std::ranges::any_of(looked_at, [&plain](const std::string& file) {
-            return std::filesystem::path(file).lexically_normal() == plain;
+        const bool is_looked_at = std::ranges::any_of(looked_at, [&plain](const log_segment& file) {
+            return std::filesystem::path(file.path).lexically_normal() == plain;
         });
         if (!is_looked_at && ::access(each.path.c_str(), F_OK) == 0) { // it may be compressed now
             fmt::print(stderr, "sapwood verify: {} belongs to {}, and is not looked at: {}\n",
@@ -258,13 +258,12 @@ int verify_command::run() const {
         log_verifier verifier(
             [&bar](std::uint64_t done, std::uint64_t all) { bar.show(done, all); });
         const std::vector<left_out_file> left_out = foreign_files_of(path);
-        const std::vector<std::string> files = log_verifier::segments_of(path);
-        const verified_log log = verifier.verify(files);
+        const verified_log log = verifier.verify_log(path);
         bar.remove();
         if (!is_quiet_) {
             print_log(path, log, lists_producers_);
             std::fflush(stdout);
-            print_left_out(path, left_out, files);
+            print_left_out(path, left_out, log.segments);
         }
         are_whole = are_whole && log.is_whole();
     }

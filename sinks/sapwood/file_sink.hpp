@@ -321,6 +321,7 @@ class file_sink {
     task<> end_writeback();
     void require_no_failed_sync() const;
     [[nodiscard]] bool is_lengthened() const noexcept;
+    void note_others(std::uint64_t end) noexcept;
     task<> begin_line();
     task<> end_last_line();
     task<std::vector<lsn>> numbers_at_end(lsn first);
@@ -370,6 +371,8 @@ class file_sink {
     bool was_cut_ = false;
     /// Somebody else has appended before what was written last, and no sync has come since.
     bool has_others_lines_ = false;
+    /// A piece of ours may stand before what somebody else has appended, or end the file.
+    bool has_piece_before_ = false;
     /// Of the sync of this file that failed, if one has: no other is believed.
     std::error_code failed_sync_;
     /// What a failed write left of a line at the end of the file and could not cut off.

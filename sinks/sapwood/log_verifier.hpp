@@ -21,6 +21,13 @@
 
 namespace sapwood {
 
+namespace detail {
+
+class input_file;
+class input_files;
+
+} // namespace detail
+
 /// Records that are not there.
 struct missing_records {
     detail::lsn_range which;
@@ -120,10 +127,16 @@ class log_verifier {
     /// Reads these, in their order. Throws std::system_error, with the file that cannot be read.
     [[nodiscard]] verified_log verify(const std::vector<std::string>& segments);
 
+    /// Reads the log at `path` and its segments as they are at one moment: what is set aside or
+    /// removed while they are read, which may take minutes, is no gap and no error. Throws
+    /// std::system_error, with the file that cannot be read.
+    [[nodiscard]] verified_log verify_log(const std::string& path);
+
   private:
     static constexpr std::size_t listed_max = 1000;
 
-    void read_segment(const std::string& path);
+    [[nodiscard]] verified_log read(detail::input_files& files);
+    void read_segment(const detail::input_file& file);
     void look_at(std::string_view line, const numbered_line& parsed, std::uint64_t offset,
                  std::uint64_t bytes);
     void look_at_end(std::uint64_t offset, std::uint64_t bytes, std::uint64_t bytes_before_zeros,

@@ -16,6 +16,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -65,6 +66,38 @@ rotating_log_sink_options rotating(const spoiled_log& log, std::uint64_t bytes_m
 } // namespace
 
 TEST_SUITE("durable_writer_disk") {
+    // --- a segment without a name ---
+
+    TEST_CASE("nothing is written to a segment that has not got its name yet") {
+        spoiled_log log;
+        log.loop.run([](spoiled_log& its) -> task<> {
+            co_await its.sink->open();
+            co_await put(*its.sink, "one\n");
+            bool has_failed = false;
+            its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> spoiled_log::answer {
+                if (is_write(sqe) && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                    return -EOPNOTSUPP;
+                }
+                const bool has_no_name = !std::filesystem::exists(its.path);
+                return is_sync(sqe) && (has_no_name || !std::exchange(has_failed, true))
+                           ? std::optional(-EIO)
+                           : perform(sqe);
+            };
+            (void)co_await write_to(*its.sink, "two\n");
+            const std::string making = contents_of(its.path + ".next");
+            CHECK(making.find("two\n") != making.npos);
+            const outcome how = co_await write_to(*its.sink, "three\n");
+            CHECK(how.failure == std::errc::io_error);
+            CHECK(how.kept == 0);
+            CHECK(contents_of(its.path + ".next") == making);
+            its.loop.ring().answer = perform;
+            co_await put(*its.sink, "three\n");
+            CHECK(its.lines() == strings{"2 two", "3 three"});
+            co_await its.sink->close();
+        }(log));
+        CHECK(log.is_whole());
+    }
+
     // --- when it is synced ---
 
     TEST_CASE("with an interval a line that comes when it is over is synced, and not before") {

@@ -11,6 +11,7 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <fcntl.h>
@@ -79,6 +80,43 @@ syncs_seen syncs_of_open(std::string_view found) {
         file_sink sink = co_await opened(where, false, true);
         co_await sink.close();
     }(path));
+    return seen;
+}
+
+/// Which directories an open has synced, each of them once, and as it must be for their names.
+struct synced_directories {
+    std::vector<ino_t> inodes;
+
+    [[nodiscard]] bool has(const std::string& path) const {
+        struct stat status {};
+
+        REQUIRE(::stat(path.c_str(), &status) == 0);
+        return std::find(inodes.begin(), inodes.end(), status.st_ino) != inodes.end();
+    }
+};
+
+synced_directories directories_synced_by_open(const std::string& path, bool makes = false) {
+    test::loop_with_writes loop(perform);
+    synced_directories seen;
+    loop.ring().answer = [&](const io_uring_sqe& sqe) {
+        struct stat status {};
+        if (is_sync(sqe) && ::fstat(sqe.fd, &status) == 0 && S_ISDIR(status.st_mode)) {
+            CHECK((sqe.fsync_flags & IORING_FSYNC_DATASYNC) == 0);
+            seen.inodes.push_back(status.st_ino);
+        }
+        if (sqe.opcode == IORING_OP_MKDIRAT) {
+            const auto* const name = reinterpret_cast<const char*>(sqe.addr);
+            const int failed = ::mkdirat(sqe.fd, name, sqe.len) == 0 ? 0 : errno;
+            return std::optional(-failed);
+        }
+        return perform(sqe);
+    };
+    loop.run([](std::string where, bool makes_directories) -> task<> {
+        const file_sink_options options{
+            .path = where, .make_directories = makes_directories, .has_segments = true};
+        file_sink sink = co_await file_sink::open(options);
+        co_await sink.close();
+    }(path, makes));
     return seen;
 }
 
@@ -335,6 +373,90 @@ TEST_SUITE("file_sink_others") {
             CHECK_THROWS_AS(co_await sink.write(line), write_error);
             co_await sink.write(line);
             CHECK(contents_of(of) == line.substr(0, 20) + "half of his\n" + line);
+            co_await sink.close();
+        }(path, loop));
+    }
+
+    TEST_CASE(
+        "of a log of plain lines no more is cut off than a failed write has left of its own") {
+        const std::string theirs = "a line of theirs\n";
+        for (const bool is_behind : {false, true}) { // of the piece that is left
+            CAPTURE(is_behind);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            test::loop_with_writes loop(perform);
+            loop.run([](std::string of, test::loop_with_writes& on, std::string another,
+                        bool comes_behind) -> task<> {
+                file_sink sink = co_await opened(of, false);
+                append_to(of, another);
+                int writes = 0;
+                on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    if (!is_write(sqe) || ++writes > 2) {
+                        return perform(sqe);
+                    }
+                    if (writes == 2) {
+                        append_to(of, comes_behind ? another : "");
+                        return -EDQUOT;
+                    }
+                    return test::perform_some(sqe, 3);
+                };
+                CHECK_THROWS_AS(co_await sink.write(std::string_view("ours\n")), write_error);
+                co_await sink.write(std::string_view("ours\n"));
+                CHECK(contents_of(of) ==
+                      another + (comes_behind ? "our" + another : "") + "ours\n");
+                co_await sink.close();
+            }(path, loop, theirs, is_behind));
+        }
+    }
+
+    TEST_CASE(
+        "a piece before which somebody has written ends, and the next line is one of its own") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        test::loop_with_writes loop(perform);
+        loop.run([](std::string of, test::loop_with_writes& on) -> task<> {
+            file_sink sink = co_await opened(of, false);
+            int writes = 0;
+            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (!is_write(sqe) || ++writes > 2) {
+                    return perform(sqe);
+                }
+                if (writes == 2) {
+                    return -EFBIG;
+                }
+                append_to(of, "theirs\n"); // after the end was looked at
+                return test::perform_some(sqe, 3);
+            };
+            CHECK_THROWS_AS(co_await sink.write(std::string_view("ours\n")), write_error);
+            co_await sink.write(std::string_view("ours\n"));
+            co_await sink.write(std::string_view("more\n"));
+            CHECK(contents_of(of) == "theirs\nour\nours\nmore\n");
+            CHECK(sink.look_at_end() != file_end::cut);
+            co_await sink.close();
+        }(path, loop));
+    }
+
+    TEST_CASE("lines that others have put before a synced one are synced with it, and stay") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        test::loop_with_writes loop(perform);
+        loop.run([](std::string of, test::loop_with_writes& on) -> task<> {
+            file_sink sink = co_await opened(of, false, true);
+            co_await sink.begin_segment({}, {}, lsn{1});
+            int syncs = 0;
+            on.ring().answer = [&](const io_uring_sqe& sqe) {
+                syncs += is_sync(sqe) ? 1 : 0;
+                return perform(sqe);
+            };
+            co_await sink.write_synced(std::string_view("ours\n"));
+            CHECK(syncs == 0);
+            append_to(of, "theirs\n");
+            co_await sink.write_synced(std::string_view("ours\n"));
+            CHECK(syncs == 1);
+            co_await sink.write_synced(std::string_view("ours\n"));
+            CHECK(syncs == 1); // theirs are on disk
+            co_await sink.begin_segment({}, {}, lsn{1});
+            CHECK(contents_of(of + ".0000000000000001-2") == "ours\ntheirs\nours\nours\n");
             co_await sink.close();
         }(path, loop));
     }
@@ -601,6 +723,29 @@ TEST_SUITE("file_sink_others") {
         CHECK(syncs_of_open("").of_directories >= 2);
     }
 
+    TEST_CASE("of a relative path, and behind a link, what the directory really is in is on disk") {
+        const temporary_directory folder;
+        std::filesystem::create_directories(folder / "real/in");
+        std::filesystem::create_directories(folder / "links");
+        std::filesystem::create_directory_symlink("../real/in", folder / "links/to");
+        const std::string real = folder / "real";
+        const std::string links = folder / "links";
+        const std::filesystem::path before = std::filesystem::current_path();
+        std::filesystem::current_path(folder / "real/in");
+        const synced_directories relative = directories_synced_by_open("log");
+        const synced_directories relative_made = directories_synced_by_open("made/log", true);
+        std::filesystem::current_path(before);
+        CHECK(relative.has(real));
+        CHECK(relative.has(folder / ""));
+        CHECK(relative_made.has(folder / "real/in"));
+        CHECK(relative_made.has(real));
+        const synced_directories behind_link = directories_synced_by_open(links + "/to/other.log");
+        CHECK(behind_link.has(real));
+        CHECK(behind_link.has(links)); // the link's own name
+        CHECK(behind_link.has(folder / ""));
+        CHECK(directories_synced_by_open(links + "/to/new/log", true).has(real));
+    }
+
     CO_TEST_CASE("what was the matter with a file is forgotten with it, but for what was torn") {
         const temporary_directory folder;
         const std::string path = folder / "log";
@@ -841,6 +986,36 @@ TEST_SUITE("file_sink_others") {
             CHECK_THROWS_AS(co_await sink.datasync(), sync_error);
             co_await sink.close();
         }(world)));
+    }
+
+    TEST_CASE("a segment that somebody else has named is not the log before that name is on disk") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        test::loop_with_writes loop(perform);
+        loop.run([](std::string of, test::loop_with_writes& on) -> task<> {
+            file_sink sink = co_await opened(of, true);
+            int syncs_without_name = 0;
+            int syncs_behind = 0; // what he did
+            bool is_named = false;
+            on.ring().answer = [&](const io_uring_sqe& sqe) {
+                const bool has_no_name = !std::filesystem::exists(of);
+                if (has_no_name && syncs_without_name > 0 && test::is_open(sqe)) {
+                    std::filesystem::rename(of + ".next", of);
+                    is_named = true;
+                }
+                if (is_sync(sqe)) {
+                    ++(is_named ? syncs_behind : syncs_without_name);
+                    syncs_without_name = has_no_name ? syncs_without_name : 0;
+                }
+                return perform(sqe);
+            };
+            const std::string one = numbered(1, "one");
+            co_await sink.begin_segment(one, {}, lsn{1});
+            CHECK(is_named);
+            CHECK(syncs_behind == 1);
+            CHECK(contents_of(of) == one);
+            co_await sink.close();
+        }(path, loop));
     }
 
     CO_TEST_CASE("a segment that had to be begun tells what was cut off the file before it") {

@@ -369,6 +369,22 @@ TEST_SUITE("file_sink_recovery") {
         }
     }
 
+    TEST_CASE("numbers go on behind any amount of others' lines: none is given a second time") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, lines(1, 3));
+        std::filesystem::resize_file(path, 600u << 20); // a hole, which is somebody's line
+        {
+            std::ofstream file(path, std::ios::binary | std::ios::app);
+            file << '\n';
+            for (std::size_t bytes = 0; bytes < (9u << 20); bytes += 8) {
+                file << "by hand\n";
+            }
+        }
+        sapwood::test::loop_with_writes loop(&sapwood::test::perform);
+        CHECK(loop.run(opened_and_closed(path)).last == 3);
+    }
+
     CO_TEST_CASE("a segment that had been made when its writer was killed becomes the log") {
         const temporary_directory folder;
         fill(folder / "log.next", lines(4, 6));

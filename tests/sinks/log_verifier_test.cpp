@@ -6,12 +6,17 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <fmt/format.h>
 #include <string>
 #include <string_view>
 #include <sys/resource.h>
+#include <system_error>
+#include <thread>
+#include <unistd.h>
+#include <utility>
 
 namespace {
 
@@ -192,6 +197,95 @@ TEST_SUITE("log_verifier") {
         CHECK(log.missing_records_untold == 0);
         REQUIRE(log.damaged.size() == 1);
         CHECK(log.damaged[0].is == damaged_piece::kind::foreign);
+    }
+
+    TEST_CASE("what is set aside or removed while a log is read is no gap, and no error") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path + ".0000000000000003", lines(1, 2));
+        fill(path + ".0000000000000005", lines(3, 4));
+        fill(path, lines(5, 6));
+        bool is_rotated = false;
+        log_verifier verifier([&](std::uint64_t, std::uint64_t) {
+            if (!std::exchange(is_rotated, true)) {
+                std::filesystem::rename(path, path + ".0000000000000007");
+                fill(path, lines(7, 9));
+                std::filesystem::remove(path + ".0000000000000005");
+            }
+        });
+        const verified_log log = verifier.verify_log(path);
+        CHECK(is_rotated);
+        CHECK(log.is_whole());
+        CHECK(log.lines == 6);
+    }
+
+    TEST_CASE("a log that is rotated as it is listed is whole each time") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const auto aside = [&path](std::uint64_t next) {
+            return fmt::format("{}.{:016}", path, next);
+        };
+        constexpr std::uint64_t rounds = 300;
+        constexpr std::uint64_t kept = 5;
+        fill(path, lines(1, 1));
+        std::atomic<std::uint64_t> wanted{1};
+        std::thread writer([&] {
+            for (std::uint64_t next = 2; next <= rounds; ++next) {
+                wanted.wait(next - 1);
+                fill(path + ".next", lines(next, next));
+                std::filesystem::rename(path, aside(next));
+                std::filesystem::rename(path + ".next", path);
+                if (next > kept) {
+                    std::filesystem::remove(aside(next - kept + 1));
+                }
+            }
+        });
+        int not_whole = 0;
+        for (std::uint64_t round = 2; round <= rounds; ++round) {
+            wanted.store(round);
+            wanted.notify_one();
+            try {
+                log_verifier verifier;
+                not_whole += verifier.verify_log(path).is_whole() ? 0 : 1;
+            } catch (const std::system_error& error) {
+                FAIL_CHECK(std::string(error.what()));
+            }
+        }
+        writer.join();
+        CHECK(not_whole == 0);
+    }
+
+    TEST_CASE("a log of more segments than a process may have open is read all the same") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        constexpr std::uint64_t segments = 100;
+        for (std::uint64_t i = 1; i <= segments; ++i) {
+            fill(fmt::format("{}.{:016}", path, i + 1), lines(i, i));
+        }
+        fill(path, lines(segments + 1, segments + 1));
+        const int next = ::dup(0);
+        ::close(next);
+        ::rlimit before{};
+        REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+        ::rlimit few = before;
+        few.rlim_cur = static_cast<::rlim_t>(next) + 40;
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+        std::uint64_t found = 0;
+        int left = 0;
+        try {
+            log_verifier verifier([&](std::uint64_t, std::uint64_t) {
+                if (found++ == 0) { // others have some, too
+                    left = ::dup(0);
+                    ::close(left);
+                }
+            });
+            found = verifier.verify_log(path).lines;
+        } catch (const std::system_error& error) {
+            FAIL_CHECK(std::string(error.what()));
+        }
+        REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+        CHECK(found == segments + 1);
+        CHECK(left > 0);
     }
 
     TEST_CASE("repeated lines are counted") {

@@ -1642,6 +1642,32 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("nor what it had got of the batch with which it was given up") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline_options options = durable();
+            options.refused = when_refused::end;
+            pipeline log = co_await opened(path, options);
+            co_await log.durable(co_await append(log, "one"));
+            const std::size_t line = contents_of(path).size();
+            the_disk.on_write =
+                [=,
+                 is_first = true](const io_uring_sqe& sqe) mutable -> std::optional<std::int32_t> {
+                if (std::exchange(is_first, false)) {
+                    return sapwood::test::perform_some(sqe, static_cast<unsigned>(line) + 10);
+                }
+                std::filesystem::remove(path); // with all of the second line
+                return -ENOSPC;
+            };
+            const lsn two = co_await append(log, "two");
+            (void)co_await append(log, "three");
+            CHECK(co_await outcome_of_written(log, two) != "");
+            CHECK(co_await failure_of_close(log) == std::errc::no_space_on_device);
+            CHECK(log.counts().written == lsn{1});
+            CHECK(log.counts().records_lost == 2);
+        });
+    }
+
     TEST_CASE("nor what earlier batches had there, and no sync had reached") {
         on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
             const std::string folder = in / "logs";
@@ -1695,6 +1721,32 @@ TEST_SUITE("pipeline_disk") {
                 co_await log.close();
             });
         }
+    }
+
+    TEST_CASE("nothing is written to a segment that has not got its name yet") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            const std::string path = in / "log";
+            pipeline_options options = durable();
+            options.segment_bytes_max = 1;
+            pipeline log = co_await opened(path, options);
+            co_await log.durable(co_await append(log, "one"));
+            int failures = 0;
+            int writes = 0;
+            the_disk.on_directory_sync = [&](const io_uring_sqe& sqe) {
+                const bool fails = !std::filesystem::exists(path) && ++failures <= 3;
+                return fails ? std::optional(-EIO) : perform(sqe);
+            };
+            the_disk.on_write = [&](const io_uring_sqe& sqe) {
+                writes += failures > 0 ? 1 : 0;
+                return perform(sqe);
+            };
+            co_await log.durable(co_await append(log, "two"));
+            CHECK(failures == 4);
+            CHECK(writes == 0);
+            CHECK(lines_in(path) == std::vector<std::string>{"2 two"});
+            CHECK(log.counts().records_durable == 2);
+            co_await log.close();
+        });
     }
 
     TEST_CASE("a segment that somebody takes for himself as it is begun has no line twice") {

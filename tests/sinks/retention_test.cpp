@@ -121,6 +121,41 @@ TEST_SUITE("retention") {
         CHECK(log.left() == kept);
     }
 
+    TEST_CASE("a log that began anew keeps its newest, though it has not come as far as before") {
+        const std::string text(70, 'x');
+        const std::uint64_t bytes = test::numbered(1, text).size();
+        for (const retention what :
+             {retention{.files = 2}, retention{.age = 7300s}, retention{.bytes = 2 * bytes}}) {
+            segments log;
+            log.add(log.numbered(5000), 4h, test::numbered(4000, text));
+            log.add(log.numbered(6000), 3h, test::numbered(5000, text));
+            const strings kept{log.add(log.numbered(300), 2h, test::numbered(1, text)),
+                               log.add(log.numbered(700), 1h, test::numbered(300, text))};
+            CHECK(log.keep(what) == 2);
+            CHECK(log.left() == kept);
+        }
+    }
+
+    TEST_CASE("a segment that begins with others' lines does not have the clock decide") {
+        segments log;
+        log.add(log.numbered(1000), 1h, test::numbered(1, "one"));
+        log.add(log.numbered(2000), 2h, std::string(5000, 'x') + "\n");
+        const strings kept{log.add(log.numbered(3000), 3h, test::numbered(2000, "text"))};
+        CHECK(log.keep({.files = 1}) == 2);
+        CHECK(log.left() == kept);
+    }
+
+    TEST_CASE("nor do lost records that a segment begins with telling of") {
+        segments log;
+        log.add(log.numbered(1000), 1h, test::numbered(1, "one"));
+        const strings kept{
+            log.add(log.numbered(2000), 2h,
+                    test::numbered(1005, "2026-11-21 22:39:56.123 0 warning 6 records are missing "
+                                         "here, numbers 1000 to 1005: full \\(log)"))};
+        CHECK(log.keep({.files = 1}) == 1);
+        CHECK(log.left() == kept);
+    }
+
     TEST_CASE("they are kept for so long") {
         segments log;
         log.add(log.numbered(1), 3h);

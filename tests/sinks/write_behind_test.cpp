@@ -1,5 +1,7 @@
 // Lines that the kernel is to write back before their sync: what is begun when, and that what comes
 // of it is the sync's.
+#include "support/allocations.hpp"
+#include "support/no_frames.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -16,6 +18,7 @@
 #include <fstream>
 #include <functional>
 #include <liburing.h>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -215,6 +218,41 @@ TEST_SUITE("write_behind") {
             co_await closing;
             CHECK(on.steps == "write back write sync ");
         }(disk, folder / "log"));
+    }
+
+    TEST_CASE(
+        "without memory a write-back is left out, or its sync fails, and nothing is missing") {
+        bool has_failed = true;
+        for (std::size_t nth = 1; has_failed; ++nth) {
+            CAPTURE(nth);
+            has_failed = false;
+            const temporary_directory folder;
+            watched_disk disk;
+            disk.run([](std::string path, std::size_t failing, bool& failed) -> task<> {
+                const sapwood::file_sink_options options{.path = path};
+                file_sink sink = co_await file_sink::open(options);
+                co_await sink.write("one\n"sv);
+                std::optional<sapwood::test::failing_allocations> none;
+                {
+                    const sapwood::test::no_frames spare;
+                    none.emplace(failing);
+                    try {
+                        co_await sink.begin_writeback(1);
+                        co_await sapwood::yield(); // it begins
+                    } catch (const std::bad_alloc&) {
+                    }
+                    failed = none->struck();
+                    none.reset();
+                }
+                try {
+                    co_await sink.datasync();
+                } catch (const sapwood::sync_error&) { // nothing else
+                    CHECK(failed);
+                }
+                co_await sink.close();
+            }(folder / "log", nth, has_failed));
+            CHECK(contents_of(folder / "log") == "one\n");
+        }
     }
 
     TEST_CASE("a file is let go only when its write-back is over, whose failure is its own") {

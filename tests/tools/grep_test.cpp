@@ -129,6 +129,25 @@ TEST_SUITE("grep") {
         }
     }
 
+    TEST_CASE(
+        "a durable log that began anew comes behind what it had before, however far that went") {
+        const temporary_directory at;
+        const std::string log = at / "app.log";
+        const auto timed = [](int number, int minute) {
+            return sapwood::test::numbered(
+                static_cast<std::uint64_t>(number),
+                fmt::format("2026-11-21 22:{:02}:56.123 17 info {}", minute, number));
+        };
+        const std::string before[] = {timed(4000, 1), timed(5000, 2)};
+        const std::string now[] = {timed(1, 3), timed(300, 4), timed(700, 5)};
+        fill(log + ".0000000000005000", before[0]);
+        fill(log + ".0000000000006000", before[1]);
+        fill(log + ".0000000000000300", now[0]);
+        fill(log + ".0000000000000700", now[1]);
+        fill(log, now[2]);
+        CHECK(grep({"--raw", "17", log}).out == before[0] + before[1] + now[0] + now[1] + now[2]);
+    }
+
     TEST_CASE("of a durable log the numbers tell the order, however the clock was set") {
         const temporary_directory at;
         const std::string log = at / "app.log";
