@@ -83,6 +83,8 @@ struct log_producer {
 
     // Any thread's.
     std::atomic<bool> has_ended{false};
+    /// A signal's handler has made room that tasks have asked for, and could not tell them.
+    std::atomic<bool> has_untold_room{false};
 };
 
 /// The ring that this thread used last.
@@ -343,9 +345,9 @@ class log_backend {
   private:
     [[nodiscard]] log_producer* find_producer() noexcept;
     [[nodiscard]] std::shared_ptr<loop_bell> take_flush_bell(std::uint64_t number) noexcept;
+    [[nodiscard]] bool has_logged() const noexcept;
     [[nodiscard]] std::uint64_t losses_of(const log_producer* producer) const noexcept;
     [[nodiscard]] std::uint64_t request_sync() noexcept;
-    [[nodiscard]] bool has_logged() const noexcept;
     void ring_in_crash() noexcept;
     void wake() noexcept;
     void wake_napping() noexcept;
