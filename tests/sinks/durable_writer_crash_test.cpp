@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
@@ -426,6 +427,33 @@ TEST_SUITE("durable_writer_crash") {
             co_await its.sink->close();
         }(log));
         CHECK(contents_of(log.path) == "half\nlast\n");
+    }
+
+    TEST_CASE("a newline that ends what somebody has left is not taken for a part of the batch") {
+        for (const int written : {0, 10, 100}) {
+            CAPTURE(written);
+            crashing_log log(true, durability::interval(std::chrono::hours(1)));
+            log.loop.run([](crashing_log& its, int bytes) -> task<> {
+                co_await its.sink->open();
+                co_await put(*its.sink, "one\n"); // with an interval, so that it is not synced
+                std::ofstream(its.path, std::ios::app) << "half";
+                const auto is_batch = [](const io_uring_sqe& sqe) {
+                    return is_write(sqe) && sqe.len > 1;
+                };
+                its.once(is_batch, [&](const io_uring_sqe& sqe) -> crashing_log::answer {
+                    if (bytes > 0) {
+                        (void)test::perform_some(sqe, static_cast<unsigned>(bytes));
+                    }
+                    CHECK(crash(*its.sink, "last\n"));
+                    return -EIO;
+                });
+                (void)co_await write_to(*its.sink, "two\nthree\n");
+                co_await its.sink->close();
+            }(log, written));
+            CHECK(contents_of(log.path) ==
+                  test::numbered(1, "one", true) + "half\n" + test::numbered(2, "two") +
+                      test::numbered(3, "three") + test::numbered(4, "last"));
+        }
     }
 
     TEST_CASE("without memory a batch that the handler has saved is kept") {
