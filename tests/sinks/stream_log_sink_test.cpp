@@ -1,4 +1,5 @@
 // stream_log_sink: lines over TCP, to peers that go, reset, do not read, or are not there yet.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/log_records.hpp"
@@ -17,6 +18,9 @@
 #include <csignal>
 #include <doctest/doctest.h>
 #include <memory>
+#include <new>
+#include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -100,6 +104,30 @@ class plain_listener {
 
   private:
     int fd_;
+};
+
+/// A connection that breaks behind the first line, when there is no memory left either.
+class breaking_sink final : public socket_log_sink {
+  public:
+    task<> open() override { co_return; }
+
+    task<> close() override { co_return; }
+
+    std::string describe() const override { return "a server that is longer than a short string"; }
+
+    bool write_in_crash(std::span<const char>) noexcept override { return false; }
+
+    std::optional<test::failing_allocations> none;
+
+  protected:
+    task<> send(std::string_view lines) override {
+        keep(lines.find('\n') + 1);
+        const auto why = std::make_error_code(std::errc::broken_pipe);
+        const std::system_error failure(why, "of the test");
+        none.emplace(1);
+        throw failure;
+        co_return;
+    }
 };
 
 } // namespace
@@ -204,6 +232,20 @@ TEST_SUITE("stream_log_sink") {
         CHECK(got.size() >= kept); // and of the line that comes again the beginning
         CHECK(got.size() - kept < 64);
         co_await sink.close();
+    }
+
+    CO_TEST_CASE("without memory a write tells how far it has come all the same") {
+        breaking_sink sink;
+        std::size_t kept = 0;
+        try {
+            co_await write_text(sink, "one\ntwo\n");
+        } catch (const write_error& error) {
+            kept = error.bytes_kept;
+        } catch (const std::bad_alloc&) { // nothing was kept
+        }
+        CHECK((sink.none && sink.none->struck()));
+        sink.none.reset();
+        CHECK(kept == 4);
     }
 
     CO_TEST_CASE("who is not there is tried again later, and not before") {
