@@ -113,6 +113,7 @@ class durable_writer {
     task<bool> write_text(file_end end);
     task<> begin_segment();
     task<> take_name();
+    task<> name_segment();
     void keep(std::size_t bytes) noexcept;
     void mark_text();
     void note_durable() noexcept;

@@ -299,12 +299,13 @@ task<> durable_writer::begin_segment() {
     note_durable();
 }
 
-/// What was not synced is in the file that is to get the log's name, and on disk.
-task<> durable_writer::take_name() {
+/// The file that is open is to get the log's name.
+task<> durable_writer::name_segment() {
     try {
         co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
     } catch (const std::exception&) {
-        is_poisoned_ = is_poisoned_ || !file_.is_unnamed(); // it is not the log's any more
+        // Somebody has taken it away. It is not the log's any more, whatever name it has later.
+        is_poisoned_ = is_poisoned_ || !file_.is_unnamed();
         throw;
     }
     if (!has_lost_lines(file_.look_at_end())) {
@@ -312,4 +313,9 @@ task<> durable_writer::take_name() {
     }
 }
 
+}
+
+/// What was not synced is in the file that is to get the log's name, and on disk.
+task<> durable_writer::take_name() {
+    co_await name_segment();
 } // namespace sapwood::detail

@@ -842,6 +842,39 @@ TEST_SUITE("durable_writer_crash") {
         CHECK(log.is_whole());
     }
 
+    TEST_CASE(
+        "a segment that somebody takes away before it is looked after is not believed when it "
+        "is the log all the same") {
+        crashing_log log;
+        log.loop.run([](crashing_log& its) -> task<> {
+            co_await its.sink->open();
+            co_await put(*its.sink, "one\n");
+            int syncs = 0;
+            int renames = 0;
+            its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> crashing_log::answer {
+                if (sqe.opcode == IORING_OP_WRITE && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                    return -EOPNOTSUPP;
+                }
+                if (is_sync(sqe) && ++syncs == 1) {
+                    return -EIO;
+                }
+                return is_rename(sqe) && ++renames == 2 ? -EIO : perform(sqe);
+            };
+            const outcome how = co_await write_to(*its.sink, "two\n");
+            CHECK(how.kept == 4);
+            CHECK(!std::filesystem::exists(its.path));
+            const std::string next = its.path + ".next";
+            std::filesystem::rename(next, its.path + "-theirs");
+            CHECK(crash(*its.sink, "three\n"));
+            CHECK(co_await sync_of(*its.sink));
+            std::filesystem::rename(its.path + "-theirs", its.path);
+            const auto before = test::files_like(its.path).size();
+            co_await its.sink->sync();
+            CHECK(test::files_like(its.path).size() == before + 1); // it was set aside
+            co_await its.sink->close();
+        }(log));
+    }
+
     TEST_CASE("what is on disk is not told of as missing when another file is begun later") {
         crashing_log log;
         log.loop.run([](crashing_log& its) -> task<> {
