@@ -16,7 +16,8 @@ namespace {
 detail::durable_writer_options durable_options(const file_log_sink_options& options) {
     return {.level = options.durable,
             .numbered = options.numbered,
-            .unsynced_bytes_max = options.unsynced_bytes_max};
+            .unsynced_bytes_max = options.unsynced_bytes_max,
+            .writeback_bytes = options.writeback_bytes};
 }
 
 } // namespace
