@@ -686,15 +686,15 @@ TEST_SUITE("pipeline_disk") {
             CHECK(contents_of(path) == "line 7\n");
             co_await log.close();
             // Numbers begin anew with each run, and its files have names of their own.
-            log = co_await opened(path, options);
+            pipeline next = co_await opened(path, options);
             for (int i = 8; i <= 11; ++i) {
-                co_await log.written(co_await append(log, fmt::format("line {}", i)));
+                co_await next.written(co_await append(next, fmt::format("line {}", i)));
             }
-            co_await log.close();
+            co_await next.close();
             CHECK(contents_of(path + ".0000000000000002") == "line 7\nline 8\n");
             CHECK(contents_of(path + ".0000000000000004") == "line 9\nline 10\n");
             CHECK(contents_of(path) == "line 11\n");
-            CHECK(log.counts().records_lost == 0);
+            CHECK(next.counts().records_lost == 0);
             CHECK(the_disk.synced.empty());
         });
     }
@@ -709,12 +709,12 @@ TEST_SUITE("pipeline_disk") {
             std::filesystem::create_directory(in / "others");
             co_await log.written(co_await append(log, "line 1"));
             co_await log.written(co_await append(log, "line 2"));
-            std::filesystem::rename(path, in / "others" / "log");
+            std::filesystem::rename(path, in / "others/log");
             std::filesystem::create_directory(path); // which is no file that it could go on in
             co_await log.written(co_await append(log, "line 3"));
             co_await log.written(co_await append(log, "line 4"));
             CHECK(log.counts().segments_begun == 0);
-            CHECK(contents_of(in / "others" / "log") == "line 1\nline 2\nline 3\nline 4\n");
+            CHECK(contents_of(in / "others/log") == "line 1\nline 2\nline 3\nline 4\n");
             std::filesystem::remove(path);
             co_await sapwood::sleep_for(2s);
             co_await log.written(co_await append(log, "line 5"));
