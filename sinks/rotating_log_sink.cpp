@@ -12,10 +12,13 @@
 #include <sapwood/run_blocking.hpp>
 #include <sapwood/say.hpp>
 #include <sapwood/shield.hpp>
+#include <sapwood/sleep.hpp>
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
 #include <fmt/format.h>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string_view>
@@ -454,10 +457,18 @@ task<> rotating_log_sink::close() {
     }
     say_untold();
     std::exception_ptr failure;
-    try {
-        co_await sync();
-    } catch (const std::exception&) {
-        failure = std::current_exception();
+    for (bool is_over = false; !is_over;) {
+        try {
+            co_await sync();
+            is_over = true;
+        } catch (const std::bad_alloc&) { // it can be called again, and nobody else will
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+            is_over = true;
+        }
+        if (!is_over) {
+            co_await yield(); // others may give back what is wanted
+        }
     }
     crash_.note_closed();
     co_await present().close();

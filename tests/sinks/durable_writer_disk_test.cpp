@@ -363,30 +363,39 @@ TEST_SUITE("durable_writer_disk") {
     }
 
     TEST_CASE("without memory for a moment a log's end has everything on disk all the same") {
-        for (std::size_t nth = 1; nth <= 4; ++nth) {
-            CAPTURE(nth);
-            test::spoiled_log log(true, durability::interval(std::chrono::hours(1)));
-            log.loop.run([](test::spoiled_log& its, std::size_t failing) -> task<> {
-                co_await its.sink->open();
-                co_await put(*its.sink, "one\n");
-                (void)its.syncs_from_now();
-                auto closing = its.sink->close();
-                std::optional<test::no_frames> frames;
-                std::optional<test::failing_allocations> none;
-                const auto giving_back =
-                    spawn([](std::optional<test::no_frames>& kept,
-                             std::optional<test::failing_allocations>& failure) -> task<> {
-                        failure.reset();
-                        kept.reset();
-                        co_return;
-                    }(frames, none));
-                frames.emplace();
-                none.emplace(failing);
-                co_await std::move(closing);
-                CHECK(its.syncs == 1);
-                co_await giving_back;
-            }(log, nth));
-            CHECK(log.lines() == strings{"1 one"});
+        for (const bool is_rotating : {false, true}) {
+            for (std::size_t nth = 1; nth <= 4; ++nth) {
+                CAPTURE(is_rotating);
+                CAPTURE(nth);
+                test::spoiled_log log(true, durability::interval(std::chrono::hours(1)));
+                rotating_log_sink_options options;
+                options.path = log.path;
+                options.durable = durability::interval(std::chrono::hours(1));
+                rotating_log_sink rotating(options);
+                log_sink& chosen = is_rotating ? static_cast<log_sink&>(rotating) : *log.sink;
+                log.loop.run(
+                    [](test::spoiled_log& its, log_sink& sink, std::size_t failing) -> task<> {
+                        co_await sink.open();
+                        co_await put(sink, "one\n");
+                        (void)its.syncs_from_now();
+                        auto closing = sink.close();
+                        std::optional<test::no_frames> frames;
+                        std::optional<test::failing_allocations> none;
+                        const auto giving_back =
+                            spawn([](std::optional<test::no_frames>& kept,
+                                     std::optional<test::failing_allocations>& failure) -> task<> {
+                                failure.reset();
+                                kept.reset();
+                                co_return;
+                            }(frames, none));
+                        frames.emplace();
+                        none.emplace(failing);
+                        co_await std::move(closing);
+                        CHECK(its.syncs == 1);
+                        co_await giving_back;
+                    }(log, chosen, nth));
+                CHECK(log.lines() == strings{"1 one"});
+            }
         }
     }
 
