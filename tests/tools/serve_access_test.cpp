@@ -522,31 +522,35 @@ TEST_SUITE("serve_access") {
         if (!is_installed("curl")) {
             return;
         }
-        const temporary_directory sockets;
-        daemon_under_test at({"--unix", sockets / "lines", "--http", "127.0.0.1:0",
-                              "--segment-bytes", "1000", "--keep-segments", "2"},
-                             2);
-        for (int i = 0; i < 8; ++i) { // a write each, so seven are set aside
-            const std::string line = fmt::format("{} {}\n", std::string(1500, 'x'), i);
-            send_as(::getuid(), sockets / "lines", line);
-            eventually([&] { return has(contents_of(at.log), line); });
-        }
-        const std::string metrics =
-            fmt::format("curl -sS http://127.0.0.1:{}/metrics", at.ports[0]);
-        eventually([&] {
-            return has(shell(metrics), "sapwood_collector_log_segments_removed_total 5\n");
-        });
-        std::vector<std::string> left;
-        for (const auto& each : std::filesystem::directory_iterator(at.directory / "")) {
-            if (each.path().filename().string().starts_with("app.log.0")) {
-                left.push_back(contents_of(each.path()));
+        for (const char* const durability : {"batch", "none"}) {
+            CAPTURE(durability);
+            const temporary_directory sockets;
+            daemon_under_test at({"--unix", sockets / "lines", "--http", "127.0.0.1:0",
+                                  "--segment-bytes", "1000", "--keep-segments", "2", "--durability",
+                                  durability},
+                                 2);
+            for (int i = 0; i < 8; ++i) { // a write each, so seven are set aside
+                const std::string line = fmt::format("{} {}\n", std::string(1500, 'x'), i);
+                send_as(::getuid(), sockets / "lines", line);
+                eventually([&] { return has(contents_of(at.log), line); });
             }
+            const std::string metrics =
+                fmt::format("curl -sS http://127.0.0.1:{}/metrics", at.ports[0]);
+            eventually([&] {
+                return has(shell(metrics), "sapwood_collector_log_segments_removed_total 5\n");
+            });
+            std::vector<std::string> left;
+            for (const auto& each : std::filesystem::directory_iterator(at.directory / "")) {
+                if (each.path().filename().string().starts_with("app.log.0")) {
+                    left.push_back(contents_of(each.path()));
+                }
+            }
+            REQUIRE(left.size() == 2);
+            std::ranges::sort(left);
+            CHECK(has(left[0], "x 5\n"));
+            CHECK(has(left[1], "x 6\n"));
+            CHECK(at.stop().status == 0);
         }
-        REQUIRE(left.size() == 2);
-        std::ranges::sort(left);
-        CHECK(has(left[0], "x 5\n"));
-        CHECK(has(left[1], "x 6\n"));
-        CHECK(at.stop().status == 0);
     }
 
     TEST_CASE("options and settings file know the same, and both say what is wrong") {
