@@ -154,14 +154,17 @@ collector::with_users_of(const std::vector<listen_options>& fresh) const {
     return made;
 }
 
-void collector::reload(collector_options options) {
-    if (intake_.is_draining) {
+std::shared_ptr<const tls_context>
+collector::read_certificates(const collector_options& options) const {
+    return tls_ == nullptr ? nullptr : std::make_shared<const tls_context>(options.tls);
+}
+
+void collector::reload(collector_options options, std::shared_ptr<const tls_context> certificates) {
+    if (intake_.is_told_to_end) {
         throw std::runtime_error("it is about to end"); // and listens no more
     }
-    std::shared_ptr<const tls_context> tls;
-    if (tls_ != nullptr) {
-        tls = std::make_shared<const tls_context>(options.tls);
-    }
+    std::shared_ptr<const tls_context> tls =
+        certificates != nullptr ? std::move(certificates) : read_certificates(options);
     std::vector<listen_options> listening = with_users_of(options.listeners);
     for (const listen_options& each : listening) {
         // It stays without TLS, whatever the new settings say of it.
@@ -213,7 +216,7 @@ task<> collector::run() {
         failure = std::current_exception();
     }
     listeners_.clear(); // nobody new is let in
-    intake_.is_draining = true;
+    intake_.is_told_to_end = intake_.is_draining = true;
     for (const auto& each : queues_) {
         each->stop();
     }
@@ -251,7 +254,7 @@ task<> collector::serve() {
     }
     told_to_end_ = event_loop::current().now();
     // Sources may take their time for what has come: meanwhile /readyz sends nobody here any more.
-    intake_.is_draining = true;
+    intake_.is_told_to_end = true;
     for (auto& each : keepers_) {
         each.cancel();
     }

@@ -45,8 +45,15 @@ class collector {
     /// Goes on with the tokens, hosts, certificates, lists of users and brokers of these; logs,
     /// listeners and queues stay as they are, and so do connections of clients. Throws
     /// std::exception, and has changed nothing, where a listener would be left unguarded or a
-    /// certificate cannot be used, and once run() has been told to end.
-    void reload(collector_options options);
+    /// certificate cannot be used, and once run() has been told to end. `certificates`: what
+    /// read_certificates() has made of `options`; where it is null they are read now.
+    void reload(collector_options options,
+                std::shared_ptr<const tls_context> certificates = nullptr);
+
+    /// Null where no listener is secured. Throws std::exception. Any thread, but not while reload()
+    /// runs: files may be slow.
+    [[nodiscard]] std::shared_ptr<const tls_context>
+    read_certificates(const collector_options& options) const;
 
     /// Records that come from now on go into the files that have the logs' names by then.
     void reopen_logs() noexcept;

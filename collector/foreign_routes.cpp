@@ -124,7 +124,7 @@ std::optional<http_plan> plan_for_splunk(const http_head& head, named_log* log,
         return take(head, splunk_raw_interface, log, no_protobuf);
     }
     if (path == "/health") {
-        if (shared.is_draining || shared.refusing_log() != nullptr) {
+        if (shared.is_told_to_end || shared.refusing_log() != nullptr) {
             http_plan made = say(splunk_event_interface,
                                  R"({"text":"HEC is unhealthy, queues are full","code":18})", {});
             made.said.status = 503;

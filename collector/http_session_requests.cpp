@@ -224,7 +224,7 @@ void http_session::on_request() {
         }
         break;
     case http_action::ready:
-        if (intake_.is_draining) {
+        if (intake_.is_told_to_end) {
             say_text(503, "draining\n");
         } else if (const named_log* const bad = intake_.refusing_log()) {
             say_text(503, fmt::format("log {}: {}\n", bad->name(), bad->log().health().text));

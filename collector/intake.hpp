@@ -160,6 +160,8 @@ class intake {
     access_rules access;
     /// How long a source of datagrams may take what has come when it is told to end.
     clock::duration rest_takes_at_most = std::chrono::seconds(1);
+    /// Nobody is to come here any more. Until it drains, who is here is served as before.
+    bool is_told_to_end = false;
     /// No new record is taken any more; what was taken is still acknowledged.
     bool is_draining = false;
 

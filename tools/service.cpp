@@ -72,10 +72,13 @@ class service {
         for (auto* const each : {&alive, &obeying, &limit_}) {
             co_await end(*each);
         }
+        const bool is_reading = is_reloading();
+        if (!is_reading) {
+            co_await end(reloading_);
+        }
         const int code = report(failure);
-        if (served_->is_stuck()) {
-            std::fflush(nullptr);
-            ::_exit(code); // the loop would wait for the disk
+        if (is_reading || served_->is_stuck()) {
+            leave(code); // the loop would wait for the disk, or for what settings are read from
         }
         co_return code;
     }
@@ -163,12 +166,12 @@ class service {
     /// Until it is cancelled: while what is left is brought to its end, too.
     task<> obey(signal_set& signals) {
         if (has_to_reload_) {
-            co_await reload();
+            begin_reload();
         }
         for (;;) {
             const int number = co_await signals.next();
             if (number == SIGHUP) {
-                co_await reload();
+                begin_reload();
             } else if (std::exchange(is_stopping_, true)) {
                 end_now("it was told to end twice");
             } else {
@@ -179,18 +182,48 @@ class service {
         }
     }
 
+    [[nodiscard]] bool is_reloading() const { return reloading_ && !reloading_.done(); }
+
+    /// Nobody waits for it: what users are looked up by, and files of certificates, may hang, and
+    /// whoever heeds signals must not. One at a time, and another one behind it where it is asked
+    /// for meanwhile.
+    void begin_reload() {
+        served_->reopen_logs();
+        has_to_reload_ = true;
+        if (!is_reloading()) {
+            reloading_ = spawn(reload_while_asked());
+        }
+    }
+
+    task<> reload_while_asked() {
+        while (std::exchange(has_to_reload_, false)) {
+            co_await reload();
+        }
+    }
+
+    struct fresh_settings {
+        collector_options options;
+        std::shared_ptr<const tls_context> certificates;
+    };
+
+    /// On a thread.
+    [[nodiscard]] fresh_settings read_settings() const {
+        fresh_settings made;
+        made.options = read_();
+        made.certificates = served_->read_certificates(made.options);
+        return made;
+    }
+
     /// Where something is wrong with the settings, those that it had stay; and where it is about to
     /// end, which the manager has been told already.
     task<> reload() {
         if (!is_stopping_) {
             co_await manager_.tell_reloading();
         }
-        served_->reopen_logs();
         try {
-            // Users are looked up by name, which may ask a server that does not answer.
-            collector_options fresh = co_await run_blocking([this] { return read_(); });
-            const std::string later = collector::needs_restart(options_, fresh);
-            served_->reload(fresh);
+            fresh_settings fresh = co_await run_blocking([this] { return read_settings(); });
+            const std::string later = collector::needs_restart(options_, fresh.options);
+            served_->reload(std::move(fresh.options), std::move(fresh.certificates));
             collector::say("settings were read again");
             if (!later.empty()) {
                 collector::say("as they were, until it is started again, stay its " + later);
@@ -222,8 +255,14 @@ class service {
                                 each.name(), is_or_are(missing));
         }
         collector::say(fmt::format("{}: {}", why, left));
-        std::fflush(nullptr);
-        ::_exit(1);
+        leave(1);
+    }
+
+    /// Not all streams are flushed: one that a thread reads, and waits in, is locked.
+    [[noreturn]] static void leave(int code) {
+        std::fflush(stdout);
+        std::fflush(stderr);
+        ::_exit(code);
     }
 
     [[nodiscard]] int report(const std::string& failure) const {
@@ -245,6 +284,7 @@ class service {
     collector::service_manager manager_;
     std::unique_ptr<collector::collector> served_;
     join_handle<void> limit_;
+    join_handle<void> reloading_;
     bool is_stopping_ = false;
     bool has_to_reload_ = false;
 };

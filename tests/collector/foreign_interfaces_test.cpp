@@ -182,13 +182,13 @@ TEST_SUITE("foreign_interfaces") {
         co_await client.write_all(std::string_view(request));
         answer.resize(co_await client.read_some(answer));
         CHECK(has(answer, R"("code":17})"));
-        at.it->shared().is_draining = true;
+        at.it->shared().is_told_to_end = true;
         co_await client.write_all(std::string_view(request));
         answer = co_await sapwood::test::read_to_end(client);
         CHECK(status_of(answer) == 503);
         CHECK(has(answer, R"("code":18})"));
         CHECK(has(answer, "Retry-After: "));
-        at.it->shared().is_draining = false;
+        at.it->shared().is_told_to_end = false;
         co_await at.end();
     }
 

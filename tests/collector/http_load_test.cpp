@@ -438,12 +438,12 @@ TEST_SUITE("http_load") {
         const std::string refused = co_await read_answer(client);
         CHECK(status_of(refused) == 429);
         CHECK(!has(refused, "Retry-After: 1\r\n"));
-        at.it->shared().is_draining = true; // as if it was about to end
+        at.it->shared().is_told_to_end = true; // as if it was about to end
         co_await client.write_all("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"sv);
         const std::string ready = co_await read_answer(client);
         CHECK(status_of(ready) == 503);
         CHECK(has(ready, "Retry-After: 1\r\n"));
-        at.it->shared().is_draining = false;
+        at.it->shared().is_told_to_end = false;
         co_await client.close();
         co_await at.end();
     }

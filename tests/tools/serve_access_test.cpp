@@ -428,6 +428,37 @@ TEST_SUITE("serve_access") {
         CHECK(at.process->wait().status == 0);
     }
 
+    TEST_CASE("settings that are read again for ever keep no signal from being heeded") {
+        if (!has_tls()) {
+            return;
+        }
+        openssl_authority ca;
+        ca.issue("server");
+        const temporary_directory sockets;
+        daemon_under_test at({"--http", "127.0.0.1:0", "--unix", sockets / "lines", "--tls-cert",
+                              ca.cert("server"), "--tls-key", ca.key("server")},
+                             2);
+        // A file that nobody goes on with, as a name service that does not answer.
+        REQUIRE(::unlink(ca.cert("server").c_str()) == 0);
+        REQUIRE(::mkfifo(ca.cert("server").c_str(), 0600) == 0);
+        at.process->signal(SIGHUP);
+        int writes = -1;
+        eventually([&] { // once it is opened to be read
+            writes = ::open(ca.cert("server").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            return writes >= 0;
+        });
+        send_as(::getuid(), sockets / "lines", "before\n");
+        eventually([&] { return lines_in(at.log) == 1; });
+        std::filesystem::rename(at.log, at.log + ".1");
+        at.process->signal(SIGHUP);
+        send_as(::getuid(), sockets / "lines", "after\n");
+        eventually([&] { return has(contents_of(at.log), "] after\n"); });
+        const auto done = at.stop();
+        CHECK(done.status == 0);
+        CHECK(has(done.out, "2 records, "));
+        ::close(writes);
+    }
+
     TEST_CASE("a signal that comes as soon as it listens ends it well") {
         for (int i = 0; i < 5; ++i) {
             daemon_under_test at({"--http", "127.0.0.1:0"}, 1);
