@@ -32,7 +32,7 @@ std::uint64_t size_of(int fd, int flags = AT_STATX_SYNC_AS_STAT) noexcept {
 /// Whether the file has `text` at that place.
 bool has_text_at(int fd, std::uint64_t place, std::string_view text) noexcept {
     while (!text.empty()) {
-        std::array<char, 4096> piece; // NOLINT: filled by pread
+        std::array<char, 256> piece; // NOLINT: filled by pread; a signal's stack may be small
         const ssize_t got = ::pread(fd, piece.data(), std::min(piece.size(), text.size()),
                                     static_cast<off_t>(place));
         if (got < 0 && errno == EINTR) {

@@ -28,6 +28,10 @@
 
 namespace sapwood::detail {
 
+/// At a log's end, without memory: some 5 s in all.
+constexpr int last_sync_tries_max = 500;
+constexpr clock::duration last_sync_retry_after = std::chrono::milliseconds(10);
+
 struct durable_writer_options {
     durability level = durability::none();
     bool numbered = true;

@@ -123,17 +123,27 @@ std::size_t file_log_sink::kept_in_crash() const noexcept {
 
 task<> file_log_sink::close() {
     std::exception_ptr failure;
-    for (bool is_over = false; !is_over;) {
+    bool is_over = false;
+    for (int tries = 1; !is_over; ++tries) {
         try {
             co_await sync();
             is_over = true;
         } catch (const std::bad_alloc&) { // it can be called again, and nobody else will
+            if (tries == detail::last_sync_tries_max) {
+                failure = std::current_exception();
+                is_over = true;
+            }
         } catch (const std::exception&) {
             failure = std::current_exception();
             is_over = true;
         }
-        if (!is_over) {
-            co_await yield(); // others may give back what is wanted
+        if (is_over) {
+            break;
+        }
+        co_await yield(); // others may give back what is wanted
+        try {
+            co_await sleep_for(detail::last_sync_retry_after);
+        } catch (const std::bad_alloc&) { // for a timer: then at once
         }
     }
     crash_.note_closed();

@@ -180,7 +180,11 @@ task<log_news> file_sink::change_file(bool is_asked, lsn next) {
 task<> file_sink::take_place(file_sink& fresh, bool keep_lock) {
     co_await end_writeback();
     detail::replaced_file old = adopt(fresh);
-    co_await let_go(std::move(old), keep_lock);
+    try {
+        co_await let_go(std::move(old), keep_lock);
+    } catch (const std::bad_alloc&) {
+        // It is closed all the same.
+    }
 }
 
 /// The first half, which cannot fail. Nothing is under way on the file that was.
@@ -319,6 +323,7 @@ task<> file_sink::go_on_anew(const std::string& aside) {
         failure = std::current_exception();
     }
     if (failure) {
+        look_soon(); // where it does not get its name back
         (void)co_await detail::rename_to_free_name(aside, path());
         std::rethrow_exception(failure);
     }

@@ -32,15 +32,17 @@ input_file::input_file(std::string path)
     if (fd_ < 0) {
         throw_errno_of(errno, fmt::format("cannot open {}", path_));
     }
-    if (fd_ == STDIN_FILENO) {
+    if (path_ == log_verifier::standard_input) {
         return;
     }
+    is_ours_ = true; // also where standard input was closed, and this is descriptor 0
 
     struct ::stat status {};
 
     const int failed = ::fstat(fd_, &status) == 0 ? 0 : errno;
     if (failed != 0 || !S_ISREG(status.st_mode)) {
         ::close(fd_);
+        is_ours_ = false;
         throw_errno_of(failed != 0 ? failed : EINVAL,
                        failed != 0 ? fmt::format("cannot open {}", path_)
                                    : fmt::format("{} is not a file; standard input is {}", path_,
@@ -52,11 +54,12 @@ input_file::input_file(std::string path)
 
 input_file::input_file(input_file&& other) noexcept
     : path_(std::move(other.path_)),
-      fd_(std::exchange(other.fd_, STDIN_FILENO)),
-      bytes_(other.bytes_) {}
+      fd_(other.fd_),
+      bytes_(other.bytes_),
+      is_ours_(std::exchange(other.is_ours_, false)) {}
 
 input_file::~input_file() {
-    if (fd_ != STDIN_FILENO) {
+    if (is_ours_) {
         ::close(fd_);
     }
 }

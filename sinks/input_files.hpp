@@ -33,6 +33,8 @@ class input_file {
     std::string path_;
     int fd_;
     std::uint64_t bytes_ = 0;
+    /// To be closed.
+    bool is_ours_ = false;
 };
 
 class input_files {

@@ -27,6 +27,8 @@ namespace {
 
 constexpr clock::duration first_retry_after = std::chrono::milliseconds(50);
 constexpr clock::duration last_retry_after = std::chrono::seconds(1);
+/// Without memory for the frame of a close.
+constexpr int close_tries_max = 1000;
 
 /// Not the same for two outputs whose disk is one.
 std::uint64_t retry_seed(std::string_view of) noexcept {
@@ -101,19 +103,24 @@ task<> log_output::write_out(event& progress, log_visits& visits) {
         }
     }
     std::optional<task<>> closing;
-    while (!closing) {
+    for (int tries = 0; !closing && tries < close_tries_max; ++tries) {
         try {
             closing.emplace(sink_->close());
         } catch (const std::bad_alloc&) { // for its frame
+        } catch (...) {
+            tell("closing {}: {}", description_, failure_words::of_current().view());
+            break;
         }
         if (!closing) {
             co_await yield();
         }
     }
-    try {
-        co_await std::move(*closing);
-    } catch (...) {
-        tell("closing {}: {}", description_, failure_words::of_current().view());
+    if (closing) {
+        try {
+            co_await std::move(*closing);
+        } catch (...) {
+            tell("closing {}: {}", description_, failure_words::of_current().view());
+        }
     }
     tell_summary();
     progress.set();

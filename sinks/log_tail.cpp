@@ -24,7 +24,8 @@ constexpr std::uint64_t tail_look_bytes = tail_bytes_max + first_look_bytes;
 constexpr std::uint64_t zeros_bytes_max =
     file_sink_options::preallocated_bytes_max + tail_bytes_max;
 
-/// So far up an end of a line is looked for, and all of that is in memory.
+/// So far up an end of a line is looked for, and all of that is in memory; and a number in what may
+/// never have had one.
 constexpr std::uint64_t search_bytes_max = 512u << 20;
 
 /// What is between `begin` and `end`; less where somebody cuts the file meanwhile.
@@ -123,12 +124,30 @@ lsn last_number(std::string_view text) noexcept {
     return lsn::none;
 }
 
-/// The last number above `end`; none where there is none. Looked for up to the first byte: to take
-/// for none what was not looked for would give numbers a second time. Some 2 s for each 1 GiB of
-/// others' lines, once: what is written behind them is found at the next open.
+/// Whether a numbered log has begun this file: others' lines stand behind its own.
+task<bool> begins_with_number(file& log, std::uint64_t size) {
+    const std::vector<char> bytes = co_await read_range(log, 0, std::min(size, first_look_bytes));
+    const std::string_view text(bytes.data(), bytes.size());
+    bool is_numbered = false;
+    for (std::size_t at = 0; at < text.size() && !is_numbered;) {
+        const auto newline = std::min(text.find('\n', at), text.size());
+        is_numbered =
+            numbered_line::parse(text.substr(at, newline - at)).is == numbered_line::state::whole;
+        at = newline + 1;
+    }
+    co_return is_numbered;
+}
+
+/// The last number above `end`; none where there is none. In a file that begins with numbered lines
+/// it is looked for up to the first byte: to take for none what was not looked for would give
+/// numbers a second time. Some 2 s for each 1 GiB of others' lines, once: what is written behind
+/// them is found at the next open. Another file, a log of plain lines that gets numbers or one that
+/// somebody has moved there, is looked at for as long as an open may take.
 task<lsn> number_above(file& log, std::uint64_t end) {
-    while (end > 0) {
-        const std::uint64_t begin = end - std::min(end, tail_bytes_max);
+    const bool is_ours = co_await begins_with_number(log, end);
+    const std::uint64_t least = is_ours ? 0 : end - std::min(end, search_bytes_max);
+    while (end > least) {
+        const std::uint64_t begin = end - std::min(end - least, tail_bytes_max);
         std::vector<char> bytes(1, '\n');
         const std::vector<char> found = co_await read_range(log, begin, end);
         bytes.insert(bytes.end(), found.begin(), found.end());

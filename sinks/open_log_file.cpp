@@ -321,7 +321,9 @@ task<std::optional<opened_log>> open_once(const log_file_settings& settings) {
     if (!named || file_identity::of(*named) != file_identity::of(status)) {
         co_return std::nullopt;
     }
-    co_return opened_log(std::move(log), *named, is_link, is_in_link);
+    opened_log opened(std::move(log), *named, is_link, is_in_link);
+    opened.is_new = is_new;
+    co_return std::move(opened);
 }
 
 } // namespace
@@ -358,6 +360,47 @@ task<> sync_directory_of(const std::string& path) {
     co_await directory.sync(); // of names fdatasync(2) promises nothing
 }
 
+namespace {
+
+task<> sync_names(const opened_log& opened, const log_file_settings& settings,
+                  bool has_made_directories) {
+    if (settings.sync_directory) {
+        co_await sync_directory_of(settings.path);
+    }
+    // Who made the last of them, and no line, may have been killed before its sync, or does not
+    // sync what he makes.
+    if (!has_made_directories && opened.size == 0) {
+        if (settings.make_directories) {
+            co_await make_directories_of(settings);
+        } else if (settings.has_segments && !settings.must_be_new) {
+            co_await sync_directories_above(directory_of(settings.path));
+        }
+    }
+}
+
+/// Where that fails a file that was made for it is gone again: the name may be wanted back.
+task<> sync_names_of(const opened_log& opened, const log_file_settings& settings,
+                     bool has_made_directories) {
+    std::exception_ptr failure;
+    try {
+        co_await sync_names(opened, settings, has_made_directories);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (!failure) {
+        co_return;
+    }
+    if (opened.is_new) {
+        const auto named = co_await status_if_there(settings.path, at_symlink::stay);
+        if (named && file_identity::of(*named) == opened.identity) {
+            (void)co_await as_result(remove_file(settings.path));
+        }
+    }
+    std::rethrow_exception(failure);
+}
+
+} // namespace
+
 task<opened_log> open_log_file(const log_file_settings& settings) {
     bool has_made_directories = false;
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
@@ -365,18 +408,7 @@ task<opened_log> open_log_file(const log_file_settings& settings) {
         try {
             std::optional<opened_log> opened = co_await open_once(settings);
             if (opened) {
-                if (settings.sync_directory) {
-                    co_await sync_directory_of(settings.path);
-                }
-                // Who made the last of them, and no line, may have been killed before its sync, or
-                // does not sync what he makes.
-                if (!has_made_directories && opened->size == 0) {
-                    if (settings.make_directories) {
-                        co_await make_directories_of(settings);
-                    } else if (settings.has_segments && !settings.must_be_new) {
-                        co_await sync_directories_above(directory_of(settings.path));
-                    }
-                }
+                co_await sync_names_of(*opened, settings, has_made_directories);
                 co_return std::move(*opened);
             }
         } catch (const std::system_error& error) {

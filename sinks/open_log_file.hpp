@@ -78,6 +78,8 @@ class opened_log {
     bool is_link;
     /// Its directory is one, of a log that has segments.
     bool is_in_link;
+    /// It was not there.
+    bool is_new = false;
 };
 
 /// Throws std::system_error, with the path and what is wrong with it.

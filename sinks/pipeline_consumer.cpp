@@ -21,6 +21,9 @@ constexpr std::size_t records_per_visit = 128;
 /// What has no memory to begin with tries again after so long.
 constexpr clock::duration without_memory = std::chrono::milliseconds(10);
 
+/// At the end, without memory: some 5 s in all.
+constexpr int close_tries_max = 500;
+
 /// Two logs that begin together do not try again together.
 std::uint64_t seed_from(const event_loop& loop) noexcept {
     return static_cast<std::uint64_t>(loop.now().time_since_epoch().count());
@@ -270,15 +273,25 @@ task<> pipeline::consumer::write_out(std::shared_ptr<consumer> self) {
         }
         me.account(me.kept_);
     }
-    for (bool is_closed = false; !is_closed;) {
+    bool is_closed = false;
+    for (int tries = 0; !is_closed && tries < close_tries_max; ++tries) {
         try {
             co_await me.close_sink();
             is_closed = true;
         } catch (const std::bad_alloc&) { // the same
         }
-        if (!is_closed) {
-            co_await yield();
+        if (is_closed) {
+            break;
         }
+        co_await yield();
+        try {
+            co_await sleep_for(without_memory);
+        } catch (const std::bad_alloc&) { // the same
+        }
+    }
+    if (!is_closed) {
+        me.fail(std::make_exception_ptr(std::bad_alloc()),
+                std::make_error_code(std::errc::not_enough_memory));
     }
     me.report_loss();
     me.finished_.set();

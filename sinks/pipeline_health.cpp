@@ -128,6 +128,7 @@ task<bool> pipeline::consumer::begin_next_segment() {
     }
     const std::uint64_t begun = counts_.segments_begun;
     bool has_failed = false;
+    bool has_memory = true;
     std::string why;
     try {
         if (durable_.is_none()) {
@@ -141,6 +142,15 @@ task<bool> pipeline::consumer::begin_next_segment() {
         }
         has_failed = true;
         why = error.what();
+    } catch (const std::bad_alloc&) {
+        if (!durable_.is_none()) {
+            throw;
+        }
+        has_memory = false;
+    }
+    if (!has_memory) { // nor for a line that tells it
+        segment_at_ = saturating_add(loop_.now(), first_segment_retry_after);
+        co_return false;
     }
     if (!has_failed) {
         co_return !durable_.is_none();

@@ -13,6 +13,9 @@ namespace {
 /// What one operation may be given, a little more than is ever wanted.
 constexpr std::uint64_t bytes_max = 1u << 30;
 
+/// As large as they are, or more.
+constexpr std::uint64_t folio_bytes = 2u << 20;
+
 std::uint32_t size_of(write_behind::range of) noexcept {
     return static_cast<std::uint32_t>(of.end - of.begin);
 }
@@ -36,6 +39,7 @@ bool is_refusal(std::error_code why) noexcept {
 task<> write_behind::go_on(file& of, std::uint64_t size, std::size_t bytes_min) {
     begun_ = std::min(begun_, size); // somebody has cut it
     dropped_ = std::min(dropped_, size);
+    there_before_ = std::min(there_before_, size);
     if (running_ && !running_.done()) {
         co_return;
     }
@@ -51,6 +55,7 @@ task<> write_behind::go_on(file& of, std::uint64_t size, std::size_t bytes_min) 
     } catch (const std::bad_alloc&) {
         co_return;
     }
+    running_from_ = fresh.begin;
     begun_ = fresh.end;
     dropped_ = std::max(dropped_, old.end);
 }
@@ -61,8 +66,12 @@ write_behind::range write_behind::to_drop(std::uint64_t size) const noexcept {
     if (cached_bytes_max_ == 0 || size <= cached_bytes_max_) {
         return {0, 0};
     }
+    // The kernel leaves what was on its way to the disk, and what is in a folio that is in two
+    // ranges: each begins some way back, where there is little left and that costs little.
+    const std::uint64_t back = std::min(dropped_ - there_before_, cached_bytes_max_ + folio_bytes);
+    const std::uint64_t begin = dropped_ - back;
     const std::uint64_t end = std::min(begun_, size - cached_bytes_max_);
-    return {dropped_, std::min(end, dropped_ + bytes_max)};
+    return {begin, end > dropped_ ? std::min(end, begin + bytes_max) : begin};
 }
 
 task<std::error_code> write_behind::end() {
@@ -85,8 +94,10 @@ task<> write_behind::take_result() {
     }
     if (is_refusal(why)) {
         is_refused_ = true;
-    } else if (why && why != std::errc::operation_canceled &&
-               why != std::errc::resource_unavailable_try_again) {
+    } else if (why == std::errc::operation_canceled ||
+               why == std::errc::resource_unavailable_try_again) {
+        begun_ = std::min(begun_, running_from_); // it was not begun
+    } else if (why) {
         failure_ = why;
     }
 }

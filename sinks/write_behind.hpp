@@ -26,11 +26,13 @@ class write_behind {
     /// decides.
     write_behind(std::uint64_t size, std::uint64_t cached_bytes_max) noexcept
         : cached_bytes_max_(cached_bytes_max),
+          there_before_(size),
           dropped_(size) {}
 
     /// Of another file, of which the same is true.
     void begin_anew(std::uint64_t size) noexcept {
         begun_ = 0;
+        there_before_ = size;
         dropped_ = size;
     }
 
@@ -57,7 +59,11 @@ class write_behind {
     join_handle<std::error_code> running_;
     /// Up to there it was begun.
     std::uint64_t begun_ = 0;
-    /// Up to there nothing is to be dropped any more.
+    /// Where the one that is under way, or was last, begins.
+    std::uint64_t running_from_ = 0;
+    /// Up to there it is no affair of ours.
+    std::uint64_t there_before_;
+    /// Up to there everything was to be dropped.
     std::uint64_t dropped_;
     std::error_code failure_;
     /// The kernel, or who sandboxes us, has no such operation.

@@ -68,7 +68,7 @@ struct file_sink_options {
     static constexpr std::size_t preallocated_bytes_max = 64u << 20;
 
     /// Of a file that begin_writeback() or bound_cache() is called for: of what is written and has
-    /// been written back, the kernel keeps the last so many bytes in memory, for those who follow
+    /// been written back, the kernel keeps about so many bytes in memory, for those who follow
     /// the log, and drops what is before. A log that grows fast then does not take the place of
     /// what others read, and its lines go where there were others and not into memory that a
     /// virtual machine has yet to be given, which there costs several times as much. 0: the kernel

@@ -330,7 +330,8 @@ TEST_SUITE("write_behind") {
                                                {sizes[1], sizes[2]},
                                                {sizes[2], sizes[3]},
                                                {sizes[3], sizes[4]}});
-                CHECK(on.dropped == byte_ranges{{sizes[1], sizes[2]}, {sizes[2], sizes[3]}});
+                // The second time again: the kernel may not have let go of all.
+                CHECK(on.dropped == byte_ranges{{sizes[1], sizes[2]}, {sizes[1], sizes[3]}});
                 co_await log.close();
             }(disk, folder / "log", level));
         }
@@ -354,7 +355,7 @@ TEST_SUITE("write_behind") {
             // The fourth is not begun, for it finds that the third has failed.
             CHECK(on.ranges.size() == 4);
             CHECK(on.ranges.back().second == sizes[5]);
-            CHECK(on.dropped == byte_ranges{{sizes[2], sizes[3]}});
+            CHECK(on.dropped == byte_ranges{{sizes[1], sizes[3]}});
             co_await log.close();
             CHECK(log.counts().records_lost == 0);
             CHECK(log.counts().segments_begun == 0);
