@@ -26,7 +26,7 @@ struct access_token {
     /// 0. No rate: no limit.
     std::uint64_t records_per_second = 0;
     std::uint64_t records_at_once = 0;
-    /// Bytes of bodies, without their Content-Encoding.
+    /// Bytes of bodies, without their Content-Encoding; of their records, where these are more.
     std::uint64_t bytes_per_second = 0;
     std::uint64_t bytes_at_once = 0;
 

@@ -1,5 +1,6 @@
 #include "collector.hpp"
 
+#include "passed_descriptors.hpp"
 #include "segment_keeper.hpp"
 #include "tls_handshake.hpp"
 
@@ -29,6 +30,11 @@ constexpr clock::duration look_at_disk = std::chrono::milliseconds(500);
 /// Besides connections: standard streams, rings, directories, files that are opened anew.
 constexpr std::size_t own_descriptors = 32;
 
+/// Of those that somebody sends along, some may be open for as long as they are closed.
+bool takes_descriptors(const listen_options& at) noexcept {
+    return at.kind == source_kind::syslog_datagrams && at.at.family() == AF_UNIX;
+}
+
 /// Has the process use all the descriptors that it may, and no more connections than fit.
 void fit_descriptors(collector_options& options, std::vector<std::string>& warnings) {
     rlimit limit{};
@@ -41,8 +47,10 @@ void fit_descriptors(collector_options& options, std::vector<std::string>& warni
             limit.rlim_cur = before;
         }
     }
-    const std::size_t own = own_descriptors + options.listeners.size() + options.queues.size() +
-                            4 * options.logs.size();
+    const std::size_t own =
+        own_descriptors + options.listeners.size() + options.queues.size() +
+        4 * options.logs.size() +
+        (std::ranges::any_of(options.listeners, takes_descriptors) ? passed_descriptors_max() : 0);
     const std::size_t room = limit.rlim_cur == RLIM_INFINITY
                                  ? options.limits.connections_max
                                  : std::max(limit.rlim_cur, own + 1) - own;
@@ -242,6 +250,8 @@ task<> collector::serve() {
         cause = std::current_exception();
     }
     told_to_end_ = event_loop::current().now();
+    // Sources may take their time for what has come: meanwhile /readyz sends nobody here any more.
+    intake_.is_draining = true;
     for (auto& each : keepers_) {
         each.cancel();
     }

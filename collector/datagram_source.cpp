@@ -3,6 +3,7 @@
 #include "line_session.hpp"
 #include "passed_descriptors.hpp"
 
+#include <sapwood/path_lock.hpp>
 #include <sapwood/sleep.hpp>
 
 #include <algorithm>
@@ -13,7 +14,7 @@
 #include <fmt/format.h>
 #include <limits>
 #include <linux/sock_diag.h>
-#include <sys/file.h>
+#include <optional>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -45,22 +46,27 @@ bool is_dead(const endpoint& at) {
     return ::connect(probe.fd(), at.data(), at.size()) != 0 && errno == ECONNREFUSED;
 }
 
-/// Removes what a dead process left. Two that start at once must not remove each other's: only who
-/// holds the lock of the folder looks and binds. The result is that lock, where it could be had.
-owned_fd remove_dead(const endpoint& at, const std::string& path) {
-    const auto slash = path.rfind('/');
-    const std::string folder = slash == path.npos ? "." : path.substr(0, slash + 1);
-    owned_fd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!lock.is_open() || ::flock(lock.fd(), LOCK_EX | LOCK_NB) != 0) {
-        return {};
-    }
+int receive_buffer_of(int fd) noexcept {
+    int bytes = 0;
+    socklen_t size = sizeof(bytes);
+    return ::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size) == 0 ? bytes : 0;
+}
 
+void ask_for_room(int fd) noexcept {
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &socket_buffer_bytes, sizeof(socket_buffer_bytes));
+}
+
+/// Who has made it has chosen its room, as ReceiveBuffer= of a socket unit does: systemd, as root,
+/// may have been given more than we would be.
+bool has_chosen_room(int fd, int family) {
+    const owned_fd usual = detail::make_socket(family, SOCK_DGRAM, "cannot look at a socket");
+    return receive_buffer_of(fd) != receive_buffer_of(usual.fd());
+}
+
+bool is_socket(const std::string& path) noexcept {
     struct stat found {};
 
-    if (::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode) && is_dead(at)) {
-        ::unlink(path.c_str());
-    }
-    return lock;
+    return ::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode);
 }
 
 /// A message, its sender and its control data.
@@ -105,12 +111,16 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
     const std::string purpose = fmt::format("cannot receive at {}", at.to_string());
     socket_ = socket(detail::make_socket(at.family(), SOCK_DGRAM, purpose).release());
     const std::string path = at.path();
-    owned_fd lock;
-    if (!path.empty()) {
-        lock = remove_dead(at, path);
+    // Two that start at once must not remove each other's: only who has the path's lock looks. Who
+    // binds has it at once, so that where there is nothing nobody has to.
+    std::optional<detail::path_lock> lock;
+    if (!path.empty() && is_socket(path)) {
+        lock.emplace(path);
+        if (lock->is_held() && is_socket(path) && is_dead(at)) {
+            ::unlink(path.c_str());
+        }
     }
-    ::setsockopt(socket_.fd(), SOL_SOCKET, SO_RCVBUF, &socket_buffer_bytes,
-                 sizeof(socket_buffer_bytes));
+    ask_for_room(socket_.fd());
     if (at.family() == AF_UNIX) {
         detail::set_option(socket_.fd(), SOL_SOCKET, SO_PASSCRED, 1, purpose);
         refuse_descriptors(socket_.fd());
@@ -121,7 +131,7 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
     const int error = errno;
     ::umask(before);
     if (bound != 0) {
-        fail(error, purpose);
+        fail(error, lock && !lock->is_held() ? purpose + lock->why_not() : purpose);
     }
     is_unix_ = at.family() == AF_UNIX;
 
@@ -137,11 +147,14 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
 datagram_source::datagram_source(owned_fd inherited)
     : socket_(inherited.release()),
       buffer_(new char[datagram_bytes_max]) {
-    is_unix_ = socket_.local_endpoint().family() == AF_UNIX;
+    const int family = socket_.local_endpoint().family();
+    is_unix_ = family == AF_UNIX;
     if (is_unix_) {
         detail::set_option(socket_.fd(), SOL_SOCKET, SO_PASSCRED, 1,
                            "cannot see who sends to an inherited socket");
         refuse_descriptors(socket_.fd());
+    } else if (!has_chosen_room(socket_.fd(), family)) {
+        ask_for_room(socket_.fd());
     }
 }
 

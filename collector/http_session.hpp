@@ -79,7 +79,7 @@ class http_session final : public connection {
     [[nodiscard]] bool must_come_again();
     [[nodiscard]] bool refused_by_now();
     [[nodiscard]] bool is_share_used_up();
-    [[nodiscard]] bool is_within_quota(std::size_t records, std::size_t bytes);
+    [[nodiscard]] bool is_within_quota(std::span<const json_item> items, std::size_t bytes);
     [[nodiscard]] bool is_over_quota(clock::duration wait);
     [[nodiscard]] bool may_go_on() noexcept;
     [[nodiscard]] answer_form form() const noexcept;

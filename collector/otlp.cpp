@@ -3,9 +3,12 @@
 #include "json_document.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <fmt/format.h>
 #include <string>
+#include <system_error>
 
 namespace sapwood::collector {
 
@@ -32,6 +35,28 @@ bool integer_of(const dom::element& value, std::int64_t& number) noexcept {
     std::string_view digits;
     if (value.get(digits) == simdjson::SUCCESS) {
         return parse_integer(digits, number);
+    }
+    if (value.get(number) == simdjson::SUCCESS) {
+        return true;
+    }
+    constexpr double end = 0x1p63;
+    double whole = 0; // `5.0` and `5e0` are fives
+    if (value.get(whole) != simdjson::SUCCESS || std::trunc(whole) != whole || whole < -end ||
+        whole >= end) {
+        return false;
+    }
+    number = static_cast<std::int64_t>(whole);
+    return true;
+}
+
+/// A number that fixed64 has room for, and a date of ours has not: from the year 2262 on.
+bool is_far_time(const dom::element& value) noexcept {
+    std::uint64_t number = 0;
+    std::string_view digits;
+    if (value.get(digits) == simdjson::SUCCESS) {
+        const auto [end, error] =
+            std::from_chars(digits.data(), digits.data() + digits.size(), number);
+        return error == std::errc() && end == digits.data() + digits.size();
     }
     return value.get(number) == simdjson::SUCCESS;
 }
@@ -89,6 +114,9 @@ bool append_any_value(const dom::element& value, std::string& to) {
         std::int64_t number = 0;
         dom::object nested;
         std::string_view text;
+        if (inner.is_null()) {
+            continue; // as if it were not there
+        }
         if (kind == "stringValue" || kind == "bytesValue") {
             if (inner.get(text) != simdjson::SUCCESS) {
                 return false;
@@ -170,7 +198,7 @@ level level_of_record(const dom::object& record) {
                                                                         : level::info;
 }
 
-/// Appends a time that is not 0. False where it is none.
+/// Appends a time that is not 0, if it can be told. False where it is none.
 bool append_time_member(const dom::object& record, std::string_view theirs, std::string_view ours,
                         std::string& to) {
     dom::element found;
@@ -179,7 +207,7 @@ bool append_time_member(const dom::object& record, std::string_view theirs, std:
         return true;
     }
     if (!integer_of(found, nanoseconds)) {
-        return false;
+        return is_far_time(found);
     }
     if (nanoseconds != 0) {
         append_name(ours, to);

@@ -4,6 +4,7 @@
 // closed on a thread of its own.
 #pragma once
 
+#include <cstddef>
 #include <sys/socket.h>
 
 namespace sapwood::collector {
@@ -13,7 +14,11 @@ namespace sapwood::collector {
 void refuse_descriptors(int fd) noexcept;
 
 /// Closes those that came with `message`, and does not wait for it. Any thread. Without memory, or
-/// a thread, or where a thousand wait behind one, here and now: then they may hold it up.
+/// a thread, or where passed_descriptors_max() are open still, here and now: then they may hold it
+/// up.
 void close_descriptors(const msghdr& message) noexcept;
+
+/// How many of them may be open at a time, as of this process's limit: a sixteenth of it, and 1024.
+[[nodiscard]] std::size_t passed_descriptors_max() noexcept;
 
 } // namespace sapwood::collector

@@ -320,14 +320,18 @@ void read_tls(section at, tls_options& tls) {
     at.finish();
 }
 
-/// What toml++ does not say of a file that it cannot open; 0 of one that it can.
-int why_unreadable(const std::string& path) noexcept {
+/// What toml++ does not say of a file that it cannot read; empty of one that it can. What is no
+/// file may keep its reader waiting, and is not there any more when it is to be read again.
+std::string why_unreadable(const std::string& path) {
     struct ::stat found {};
 
     if (::stat(path.c_str(), &found) != 0 || ::access(path.c_str(), R_OK) != 0) {
-        return errno;
+        return std::generic_category().message(errno);
     }
-    return S_ISDIR(found.st_mode) ? EISDIR : 0;
+    if (S_ISDIR(found.st_mode)) {
+        return std::generic_category().message(EISDIR);
+    }
+    return S_ISREG(found.st_mode) ? "" : "it is no regular file, which settings are read from";
 }
 
 void read_access(section at, collector_options& options) {
@@ -346,9 +350,8 @@ bool can_read_settings() noexcept {
 }
 
 collector_options read_settings(const std::string& path) {
-    if (const int error = why_unreadable(path); error != 0) {
-        throw std::invalid_argument(fmt::format("cannot read settings from {}: {}", path,
-                                                std::generic_category().message(error)));
+    if (const std::string why = why_unreadable(path); !why.empty()) {
+        throw std::invalid_argument(fmt::format("cannot read settings from {}: {}", path, why));
     }
     toml::table file;
     try {

@@ -147,20 +147,25 @@ bool take_time(std::string_view& rest, syslog_message& to) noexcept {
     return true;
 }
 
-/// Takes `app[12]: ` or `app: `.
+/// Takes `app[12]: `, `app[12]:` with the text right behind it, or `app: `. Where only a colon ends
+/// a name, a space must follow: times and addresses have colons, too.
 bool take_tag(std::string_view& rest, syslog_message& to) noexcept {
-    const auto end = rest.find(' ');
-    std::string_view tag = rest.substr(0, end);
-    if (tag.size() < 2 || tag.back() != ':') {
+    std::string_view tag = rest.substr(0, rest.find(' '));
+    const auto bracket = tag.find('[');
+    const auto end = bracket == tag.npos || bracket == 0 ? tag.npos : tag.find("]:", bracket);
+    if (end != tag.npos) {
+        to.app = tag.substr(0, bracket);
+        to.process = tag.substr(bracket + 1, end - bracket - 1);
+        tag = tag.substr(0, end + 2);
+    } else if (tag.size() < 2 || tag.back() != ':') {
         return false;
+    } else {
+        to.app = tag.substr(0, tag.size() - 1);
     }
-    tag.remove_suffix(1);
-    if (const auto bracket = tag.find('['); bracket != tag.npos && tag.back() == ']') {
-        to.process = tag.substr(bracket + 1, tag.size() - bracket - 2);
-        tag = tag.substr(0, bracket);
+    rest.remove_prefix(tag.size());
+    if (rest.starts_with(' ')) {
+        rest.remove_prefix(1);
     }
-    to.app = tag;
-    rest.remove_prefix(std::min(end == rest.npos ? end : end + 1, rest.size()));
     return true;
 }
 

@@ -1,4 +1,5 @@
 #include <sapwood/fmt_library.hpp>
+#include <sapwood/path_lock.hpp>
 #include <sapwood/unix_socket.hpp>
 
 #include "fork_generation.hpp"
@@ -7,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <sys/file.h>
+#include <optional>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
@@ -35,25 +36,24 @@ bool somebody_answers(const endpoint& at, const std::string& purpose) {
            (errno != ECONNREFUSED && errno != ENOENT);
 }
 
-[[noreturn]] void refuse_taken(const std::string& purpose, const char* why) {
+[[noreturn]] void refuse_taken(const std::string& purpose, const std::string& why) {
     throw std::system_error(EADDRINUSE, std::generic_category(), purpose + why);
 }
 
-/// Removes what a dead process left. Two that start at once must not remove each other's: only who
-/// holds the lock of the folder looks and binds.
-void bind_over_stale(int fd, const endpoint& at, const std::string& purpose) {
+/// Binds where there is something already, if a dead process left it. Two that start at once must
+/// not remove each other's: only who has the path's lock looks.
+void bind_over_stale(int fd, const endpoint& at, const detail::path_lock& lock,
+                     const std::string& purpose) {
     const std::string path = at.path();
-    const auto slash = path.rfind('/');
-    const std::string folder = slash == path.npos ? "." : path.substr(0, slash + 1);
-    const owned_fd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!lock.is_open() || ::flock(lock.fd(), LOCK_EX | LOCK_NB) != 0) {
-        refuse_taken(purpose, ": the folder cannot be locked in order to see whether it is alive");
-    }
     if (!is_socket(path)) {
         refuse_taken(purpose, ": there is something else under this name");
     }
     if (somebody_answers(at, purpose)) {
         refuse_taken(purpose, ": somebody listens there");
+    }
+    if (!lock.is_held()) {
+        refuse_taken(purpose,
+                     ": a dead process left it, and it cannot be replaced" + lock.why_not());
     }
     if (::unlink(path.c_str()) != 0 || ::bind(fd, at.data(), at.size()) != 0) {
         detail::throw_socket_error(errno, purpose);
@@ -186,11 +186,19 @@ unix_listener::unix_listener(const endpoint& at, unix_listen_options options) {
     if (!at.path().empty() && ::fchmod(made.fd(), options.mode) != 0) {
         detail::throw_socket_error(errno, purpose);
     }
+    // Until it listens: before that it looks as dead as what a dead process left.
+    std::optional<detail::path_lock> lock;
+    if (!at.path().empty()) {
+        lock.emplace(at.path());
+        if (lock->is_taken()) {
+            refuse_taken(purpose, lock->why_not());
+        }
+    }
     if (::bind(made.fd(), at.data(), at.size()) != 0) {
-        if (errno != EADDRINUSE || at.path().empty()) {
+        if (errno != EADDRINUSE || !lock) {
             detail::throw_socket_error(errno, purpose);
         }
-        bind_over_stale(made.fd(), at, purpose);
+        bind_over_stale(made.fd(), at, *lock, purpose);
     }
     bound_path bound(at.path());
     if (::listen(made.fd(), options.backlog) != 0) {

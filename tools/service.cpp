@@ -7,6 +7,7 @@
 #include <collector/service_manager.hpp>
 #include <collector/settings.hpp>
 
+#include <sapwood/run_blocking.hpp>
 #include <sapwood/signal_set.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
@@ -186,7 +187,8 @@ class service {
         }
         served_->reopen_logs();
         try {
-            collector_options fresh = read_();
+            // Users are looked up by name, which may ask a server that does not answer.
+            collector_options fresh = co_await run_blocking([this] { return read_(); });
             const std::string later = collector::needs_restart(options_, fresh);
             served_->reload(fresh);
             collector::say("settings were read again");

@@ -237,6 +237,25 @@ TEST_SUITE("foreign_bodies") {
         CHECK(otlp("{}").empty());
     }
 
+    TEST_CASE("what protobuf's JSON may say otherwise is no reason to refuse a batch of records") {
+        const auto value = [](std::string_view of) {
+            return otlp(
+                otlp_body(fmt::format(R"({{"attributes":[{{"key":"a","value":{}}}]}})", of)));
+        };
+        CHECK(value(R"({"stringValue":null})") == records{R"({"a":null})"});
+        CHECK(value(R"({"stringValue":null,"intValue":"7"})") == records{R"({"a":7})"});
+        CHECK(value(R"({"arrayValue":null})") == records{R"({"a":null})"});
+        CHECK(value(R"({"intValue":5.0})") == records{R"({"a":5})"});
+        CHECK(value(R"({"intValue":-5e2})") == records{R"({"a":-500})"});
+        CHECK(value(R"({"intValue":5.5})")[0].starts_with("400 "));
+        CHECK(value(R"({"intValue":1e19})")[0].starts_with("400 "));
+        // fixed64 has room for more than a date of ours
+        CHECK(otlp(otlp_body(R"({"timeUnixNano":"9223372036854775808"})")) == records{"{}"});
+        CHECK(otlp(otlp_body(R"({"timeUnixNano":18446744073709551615})")) == records{"{}"});
+        CHECK(otlp(otlp_body(R"({"timeUnixNano":"18446744073709551616"})"))[0].starts_with("400 "));
+        CHECK(otlp(otlp_body(R"({"timeUnixNano":1.5})"))[0].starts_with("400 "));
+    }
+
     TEST_CASE("severities of OpenTelemetry's are levels") {
         const auto importance = [](std::string_view record) {
             return importance_of(decode_otlp, otlp_body(record));

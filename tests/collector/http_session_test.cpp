@@ -881,6 +881,32 @@ TEST_SUITE("http_session") {
         co_await at.end();
     }
 
+    CO_TEST_CASE("a token's bytes are those of its records, where these are more than the body's") {
+        collector_options options;
+        options.tokens.resize(1);
+        options.tokens.front().name = "a";
+        options.tokens.front().secret = "secret-of-a-1234";
+        options.tokens.front().bytes_per_second = 1;
+        options.tokens.front().bytes_at_once = 10'000;
+        const std::string token = "Authorization: Bearer secret-of-a-1234\r\n";
+        const std::string in_target =
+            "GET /log?msg=" + std::string(9'990, 'x') + " HTTP/1.1\r\nHost: localhost\r\n" + token;
+        const std::string labels = R"({"streams":[{"stream":{"a":")" + std::string(2'000, 'x') +
+                                   R"("},"values":[["1","b"],["2","b"],["3","b"],["4","b"],)"
+                                   R"(["5","b"]]}]})";
+        for (const std::string& request :
+             {in_target + "\r\n", served::post_of(labels, "/loki/api/v1/push", token)}) {
+            served at(options);
+            co_await at.begin();
+            CHECK(status_of(co_await at.exchange(request)) / 100 == 2);
+            const std::string refused = co_await at.exchange(request);
+            CHECK(status_of(refused) == 429);
+            CHECK(status_of(co_await at.post("[" + std::string(10'000, ' ') + "]", "/log",
+                                             token)) == 429);
+            co_await at.end();
+        }
+    }
+
     CO_TEST_CASE("metrics count") {
         served at;
         co_await at.begin();

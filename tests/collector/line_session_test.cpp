@@ -1,11 +1,13 @@
 // Lines and syslog messages, by streams and datagrams: what is in the log, and from whom.
 #include "collector/served.hpp"
 #include "support/co_test.hpp"
+#include "support/http_exchange.hpp"
 
 #include <collector/datagram_source.hpp>
 #include <collector/settings.hpp>
 
 #include <sapwood/datagram.hpp>
+#include <sapwood/event.hpp>
 #include <sapwood/event_loop.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/unix_socket.hpp>
@@ -19,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -47,6 +50,20 @@ collector_options listening(source_kind kind, const endpoint& at) {
     listener.kind = kind;
     listener.at = at;
     return options;
+}
+
+/// What a process leaves that received there and was killed.
+void leave_dead(const endpoint& at) {
+    const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    REQUIRE(::bind(fd, at.data(), at.size()) == 0);
+    ::close(fd);
+}
+
+int receive_buffer_of(int fd) {
+    int bytes = 0;
+    socklen_t size = sizeof(bytes);
+    REQUIRE(::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size) == 0);
+    return bytes;
 }
 
 task<> send_and_end(endpoint to, std::string bytes) {
@@ -220,6 +237,57 @@ TEST_SUITE("line_session") {
         CHECK(::access((directory / "log").c_str(), F_OK) == 0);
     }
 
+    CO_TEST_CASE("who locks the folder keeps nobody from receiving where a dead process did") {
+        const sapwood::test::temporary_directory directory;
+        const auto place = endpoint::unix_path(directory / "log");
+        leave_dead(place);
+        const sapwood::owned_fd folder(
+            ::open((directory / "").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        REQUIRE(::flock(folder.fd(), LOCK_EX | LOCK_NB) == 0);
+        const datagram_source source(place, 0600);
+        CHECK(::access((directory / "log.lock").c_str(), F_OK) != 0);
+        const auto client = sapwood::unix_datagram::make_unnamed();
+        CHECK(::sendto(client.fd(), "on", 2, 0, place.data(), place.size()) == 2);
+        co_return;
+    }
+
+    CO_TEST_CASE("two that start at once do not take each other's path, and the error says so") {
+        const sapwood::test::temporary_directory directory;
+        const auto place = endpoint::unix_path(directory / "log");
+        leave_dead(place);
+        const std::string lock = directory / "log.lock";
+        const sapwood::owned_fd other(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        REQUIRE(::flock(other.fd(), LOCK_EX | LOCK_NB) == 0);
+        std::string why;
+        try {
+            const datagram_source source(place, 0600);
+        } catch (const std::system_error& failure) {
+            why = failure.what();
+        }
+        CHECK(sapwood::test::has(why, lock + ": another process has locked it"));
+        CHECK(::access((directory / "log").c_str(), F_OK) == 0);
+        co_return;
+    }
+
+    CO_TEST_CASE("an inherited socket is given room, unless its unit has chosen how much") {
+        for (const bool is_chosen : {false, true}) {
+            sapwood::udp_socket made(sapwood::test::loopback());
+            constexpr int few = 8192;
+            if (is_chosen) {
+                ::setsockopt(made.fd(), SOL_SOCKET, SO_RCVBUF, &few, sizeof(few));
+            }
+            const int before = receive_buffer_of(made.fd());
+            const sapwood::owned_fd same(::fcntl(made.fd(), F_DUPFD_CLOEXEC, 0));
+            const datagram_source source(sapwood::owned_fd(made.release()));
+            if (is_chosen) {
+                CHECK(receive_buffer_of(same.fd()) == before);
+            } else {
+                CHECK(receive_buffer_of(same.fd()) > before);
+            }
+        }
+        co_return;
+    }
+
     CO_TEST_CASE("of whose sender the kernel says nothing is nobody's, and no user on a list") {
         const sapwood::test::temporary_directory directory;
         const endpoint place = endpoint::unix_path(directory / "log");
@@ -288,9 +356,16 @@ TEST_SUITE("line_session") {
 
     CO_TEST_CASE(
         "told to end while somebody sends datagrams on and on, it takes what was there, and "
-        "others have their turn") {
-        served at(listening(source_kind::syslog_datagrams, sapwood::test::loopback()));
+        "others have their turn, to whom it is not ready any more") {
+        auto options = listening(source_kind::syslog_datagrams, sapwood::test::loopback());
+        options.listeners.emplace_back().at = sapwood::test::loopback();
+        served at(options);
         co_await at.begin();
+        auto balancer = co_await tcp_stream::connect(at.it->endpoints().back());
+        sapwood::buffered_reader<sapwood::stream> answers(balancer);
+        const std::string question = sapwood::test::get_request("/readyz");
+        co_await balancer.write_all(std::string_view(question));
+        CHECK((co_await sapwood::test::read_answer(answers))->status == 200);
         co_await sapwood::test::settle();
         const auto to = at.it->endpoints().front();
         sapwood::udp_socket client(sapwood::test::loopback());
@@ -304,9 +379,20 @@ TEST_SUITE("line_session") {
         bool has_turns = false;
         bool is_over = false;
         const auto& counts = at.it->shared().counts;
+        sapwood::event is_ending;
+        auto asking = sapwood::spawn([&]() -> task<unsigned> {
+            co_await is_ending.wait();
+            co_await balancer.write_all(std::string_view(question));
+            const auto answer = co_await sapwood::test::read_answer(answers);
+            co_await balancer.close();
+            co_return answer ? answer->status : 0;
+        });
         auto sender = sapwood::spawn([&]() -> task<> {
             while (!is_over) {
                 has_turns |= counts.records >= there / 8 && counts.records <= there - there / 8;
+                if (has_turns) {
+                    is_ending.set();
+                }
                 send(there / 4);
                 co_await sapwood::yield();
             }
@@ -315,6 +401,7 @@ TEST_SUITE("line_session") {
         is_over = true;
         co_await sender;
         CHECK(has_turns);
+        CHECK(co_await asking == 503);
         CHECK(counts.records >= there);
         CHECK(counts.records < 4 * there);
         CHECK(at.lines().size() == counts.records);

@@ -2,20 +2,28 @@
 #include "collector/served.hpp"
 #include "support/co_test.hpp"
 
+#include <collector/closer.hpp>
 #include <collector/datagram_source.hpp>
+#include <collector/passed_descriptors.hpp>
 
 #include <sapwood/datagram.hpp>
 #include <sapwood/unix_socket.hpp>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <latch>
 #include <string>
 #include <string_view>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <system_error>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -80,9 +88,64 @@ struct taking_source {
     datagram_source source;
 };
 
+/// Closes that wait until the test lets them; its thread outlives the test.
+struct slow_closes {
+    static constexpr int most = 8;
+
+    static int close(int fd) {
+        if (fd == 0) {
+            begun.count_down();
+        }
+        go_on.wait();
+        ++times.at(static_cast<std::size_t>(fd));
+        over.count_down();
+        return 0;
+    }
+
+    static inline std::latch begun{1};
+    static inline std::latch go_on{1};
+    static inline std::latch over{most};
+    static inline std::array<std::atomic<int>, most> times{};
+};
+
 } // namespace
 
 TEST_SUITE("passed_descriptors") {
+    TEST_CASE("no more are open at a time than may be, with the one whose close waits") {
+        static auto& one = *new sapwood::collector::closer(slow_closes::most, slow_closes::close);
+        one.add(0);
+        slow_closes::begun.wait(); // nothing waits for its turn now
+        for (int fd = 1; fd < slow_closes::most; ++fd) {
+            CHECK_NOTHROW(one.add(fd));
+        }
+        CHECK_THROWS_AS(one.add(slow_closes::most), std::system_error);
+        slow_closes::go_on.count_down();
+        slow_closes::over.wait();
+        for (const auto& each : slow_closes::times) {
+            CHECK(each == 1);
+        }
+    }
+
+    CO_TEST_CASE("connections leave room for those that are being closed") {
+        rlimit limit{};
+        REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+        if (limit.rlim_max == RLIM_INFINITY) {
+            MESSAGE("skipped: this process may have any number of files open");
+            co_return;
+        }
+        std::array<std::size_t, 2> fit{};
+        for (const source_kind kind : {source_kind::lines, source_kind::syslog_datagrams}) {
+            const sapwood::test::temporary_directory directory;
+            collector_options options = listening(kind, endpoint::unix_path(directory / "log"));
+            options.limits.connections_max = limit.rlim_max; // more than there can be
+            served at(std::move(options));
+            co_await at.begin();
+            fit.at(kind == source_kind::lines ? 0 : 1) = at.it->shared().limits.connections_max;
+            co_await at.end();
+        }
+        CHECK(fit[0] - fit[1] == sapwood::collector::passed_descriptors_max());
+    }
+
     CO_TEST_CASE("who sends one to a collector's Unix socket is told that he may not") {
         if (!may_be_refused()) {
             MESSAGE("skipped: Linux before 6.16 knows no SO_PASSRIGHTS");

@@ -63,6 +63,24 @@ TEST_SUITE("syslog_message") {
         CHECK(rsyslog.text == "text");
     }
 
+    TEST_CASE("RFC 3164: text right behind the tag's colon is no host's") {
+        const auto local = syslog_message::parse("<13>Nov 26 21:05:07 app[12]:started job: ok");
+        CHECK(local.host.empty());
+        CHECK(local.app == "app");
+        CHECK(local.process == "12");
+        CHECK(local.text == "started job: ok");
+        const auto remote = syslog_message::parse("<13>Nov 26 21:05:07 web app[12]:started");
+        CHECK(remote.host == "web");
+        CHECK(remote.app == "app");
+        CHECK(remote.text == "started");
+        const auto address = syslog_message::parse("<13>Nov 26 21:05:07 [::1]:514 app[12]: on");
+        CHECK(address.host == "[::1]:514");
+        CHECK(address.app == "app");
+        CHECK(address.text == "on");
+        const auto two_spaces = syslog_message::parse("<13>Nov 26 21:05:07 app[12]:  on");
+        CHECK(two_spaces.text == " on");
+    }
+
     TEST_CASE("what is neither is text, and nothing is lost") {
         CHECK(syslog_message::parse("<14>from python: all\0"sv).text == "from python: all");
         CHECK(syslog_message::parse("<14>1 not five words").text == "1 not five words");

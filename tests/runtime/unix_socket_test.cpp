@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
@@ -97,6 +98,46 @@ TEST_SUITE("unix_socket") {
         leave_stale(at);
         unix_listener listener(at);
         co_await talk(listener, at);
+    }
+
+    CO_TEST_CASE("who locks the folder keeps nobody from listening there") {
+        const temporary_directory directory;
+        const auto at = endpoint::unix_path(directory / "socket");
+        leave_stale(at);
+        sapwood::test::fill(directory / "socket.lock", ""); // of one that was killed meanwhile
+        const sapwood::owned_fd folder(
+            ::open((directory / "").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        REQUIRE(::flock(folder.fd(), LOCK_EX | LOCK_NB) == 0);
+        unix_listener listener(at);
+        co_await talk(listener, at);
+        CHECK_FALSE(std::filesystem::exists(directory / "socket.lock"));
+    }
+
+    TEST_CASE("who is about to listen at a path is not taken for dead, and is named") {
+        const temporary_directory directory;
+        const auto at = endpoint::unix_path(directory / "socket");
+        // Bound, and does not listen yet: until it does connecting to it is refused.
+        const sapwood::owned_fd other(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        REQUIRE(::bind(other.fd(), at.data(), at.size()) == 0);
+        const std::string lock = directory / "socket.lock";
+        const sapwood::owned_fd held(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        REQUIRE(::flock(held.fd(), LOCK_EX | LOCK_NB) == 0);
+        const auto [code, text] = listen_failure(at);
+        CHECK(code == std::errc::address_in_use);
+        CHECK(text.find(lock + ": another process has locked it") != std::string::npos);
+        CHECK(std::filesystem::exists(at.path()));
+        CHECK(std::filesystem::exists(lock));
+    }
+
+    TEST_CASE("a dead socket stays where a lock beside it is a link, and the error names that") {
+        const temporary_directory directory;
+        const auto at = endpoint::unix_path(directory / "socket");
+        leave_stale(at);
+        REQUIRE(::symlink("elsewhere", (directory / "socket.lock").c_str()) == 0);
+        const auto [code, text] = listen_failure(at);
+        CHECK(code == std::errc::address_in_use);
+        CHECK(text.find("socket.lock: Too many levels of symbolic links") != std::string::npos);
+        CHECK_FALSE(std::filesystem::exists(directory / "elsewhere"));
     }
 
     CO_TEST_CASE("a live socket is not replaced, not even one whose backlog is full") {

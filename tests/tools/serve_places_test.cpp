@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <string>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
@@ -179,6 +180,8 @@ TEST_SUITE("serve_places") {
             CHECK(has(with("--config", folder / "nosuch"),
                       "cannot read settings from " + (folder / "nosuch") + ": No such file"));
             CHECK(has(with("--config", folder / ""), "Is a directory"));
+            REQUIRE(::mkfifo((folder / "fifo").c_str(), 0600) == 0); // whose open would wait
+            CHECK(has(with("--config", folder / "fifo"), "it is no regular file"));
         }
         if (sapwood::tls_context::is_built()) {
             CHECK(has(said({"--http", "127.0.0.1:0", "--tls-cert", folder / "x", "--tls-key",

@@ -1,0 +1,62 @@
+#include <sapwood/fmt_library.hpp>
+#include <sapwood/path_lock.hpp>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace sapwood::detail {
+
+namespace {
+
+/// Whoever has had it removes it. Only who has locked what still bears the name has the lock.
+bool is_named(int fd, const std::string& name) noexcept {
+    struct ::stat locked {};
+
+    struct ::stat named {};
+
+    return ::fstat(fd, &locked) == 0 && ::lstat(name.c_str(), &named) == 0 &&
+           locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
+}
+
+} // namespace
+
+path_lock::path_lock(const std::string& path) : name_(path + ".lock") {
+    constexpr int tries = 16; // as often as others come and go while it is opened
+    for (int i = 0; i < tries; ++i) {
+        // Whatever somebody has put there, opening it follows nothing and waits for nobody.
+        owned_fd file(::open(name_.c_str(),
+                             O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+                             0600));
+        if (!file.is_open() || ::flock(file.fd(), LOCK_EX | LOCK_NB) != 0) {
+            error_ = errno;
+            return;
+        }
+        if (is_named(file.fd(), name_)) {
+            file_ = std::move(file);
+            return;
+        }
+    }
+    error_ = EWOULDBLOCK;
+}
+
+path_lock::~path_lock() {
+    if (is_held()) {
+        ::unlink(name_.c_str()); // before it is unlocked: then it may be another's
+    }
+}
+
+bool path_lock::is_taken() const noexcept {
+    return error_ == EWOULDBLOCK;
+}
+
+std::string path_lock::why_not() const {
+    return fmt::format(": {}: {}", name_,
+                       is_taken() ? "another process has locked it, and is about to be there"
+                                  : std::generic_category().message(error_));
+}
+
+} // namespace sapwood::detail
