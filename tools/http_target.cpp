@@ -1,12 +1,12 @@
 #include "http_response.hpp"
 #include "secured_peer.hpp"
 #include "send_target.hpp"
-#include "words_of.hpp"
 
 #include <sapwood/connect.hpp>
 #include <sapwood/escape.hpp>
 #include <sapwood/timeout.hpp>
 #include <sapwood/unix_socket.hpp>
+#include <sapwood/words_of.hpp>
 
 #include <algorithm>
 #include <cerrno>

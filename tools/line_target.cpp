@@ -1,11 +1,11 @@
 #include "secured_peer.hpp"
 #include "send_target.hpp"
-#include "words_of.hpp"
 
 #include <sapwood/connect.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
 #include <sapwood/unix_socket.hpp>
+#include <sapwood/words_of.hpp>
 
 #include <cerrno>
 #include <chrono>
