@@ -6,11 +6,13 @@
 
 #include <sapwood/run.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <fstream>
 #include <stdexcept>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -22,6 +24,10 @@ constexpr int not_everything = 1;
 
 std::string first_line_of(const std::string& path, std::string_view option, std::string_view what) {
     std::ifstream from(path);
+    if (!from) {
+        throw std::system_error(errno, std::generic_category(),
+                                fmt::format("{}: cannot open {}", option, path));
+    }
     std::string line;
     if (!std::getline(from, line) || line.empty()) {
         throw std::invalid_argument(
