@@ -36,6 +36,12 @@ std::string first_line_of(const std::string& path, std::string_view option, std:
     return line;
 }
 
+std::string is_no_ack_level(const std::string& text) {
+    return text == "accepted" || text == "written" || text == "durable"
+               ? ""
+               : "say accepted, written or durable, not '" + text + "'";
+}
+
 void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_verbose) {
     const std::string_view done = is_acknowledged ? "acknowledged" : "sent";
     const auto say = [](const std::string& what) {
@@ -94,7 +100,7 @@ send_command::send_command(CLI::App& program)
         ->add_option("--ack", ack_,
                      "What an acknowledgement is to mean: accepted, written or durable; by default "
                      "what the collector's own default is")
-        ->check(CLI::IsMember({"accepted", "written", "durable"}))
+        ->check(is_no_ack_level)
         ->option_text("LEVEL")
         ->needs(by_http);
     command_->add_option("--log", log_, "Which of the collector's logs")

@@ -255,10 +255,10 @@ collector_options serve_command::options() const {
     add_listeners(options);
     std::ranges::move(queues_.chosen(), std::back_inserter(options.queues));
     if (options.logs.empty()) {
-        throw std::invalid_argument("serve: say where to write: --log app.log");
+        throw std::invalid_argument("say where to write: --log app.log");
     }
     if (options.listeners.empty() && options.queues.empty()) {
-        throw std::invalid_argument("serve: say where to listen: --http 127.0.0.1:8514, or --unix, "
+        throw std::invalid_argument("say where to listen: --http 127.0.0.1:8514, or --unix, "
                                     "--unix-datagram, --udp, --tcp, --tcp-lines, --queue");
     }
     add_access(options);

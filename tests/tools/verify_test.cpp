@@ -330,7 +330,9 @@ TEST_SUITE("verify") {
     }
 
     TEST_CASE("a mistake in the command line is status 2, help is none") {
-        CHECK(run_program("sapwood", {}).status == 2);
+        const auto nothing = run_program("sapwood", {});
+        CHECK(nothing.status == 2);
+        CHECK(nothing.err == "sapwood: say what to do: sapwood --help lists the commands\n");
         const auto unknown = run_program("sapwood", {"verfy", "app.log"});
         CHECK(unknown.status == 2);
         CHECK(unknown.err ==
