@@ -207,6 +207,28 @@ TEST_SUITE("serve_places") {
         CHECK(has(set(folder / "s", "[access]\nhosts = ['a']\n").err, "are for HTTP"));
     }
 
+    TEST_CASE("a log that was made for nothing is removed again; one that was there stays") {
+        const temporary_directory folder;
+        int port = 0;
+        const int taken = bound_to_loopback(SOCK_STREAM, port);
+        const auto begun = [&](const std::string& log, std::vector<std::string> more) {
+            more.insert(more.begin(),
+                        {"serve", "--log", log, "--http", fmt::format("127.0.0.1:{}", port)});
+            const auto done = run_program("sapwood", std::move(more));
+            CHECK(done.status == 2);
+            CHECK(has(done.err, "Address already in use"));
+        };
+        begun(folder / "app.log", {});
+        begun(folder / "app.log", {"--preallocate-bytes", "100000"});
+        CHECK(std::filesystem::is_empty(folder / ""));
+        fill(folder / "app.log", "");
+        fill(folder / "other.log", "old\n");
+        begun(folder / "app.log", {"--log", folder / "other.log"});
+        CHECK(std::filesystem::exists(folder / "app.log"));
+        CHECK(contents_of(folder / "other.log") == "old\n");
+        ::close(taken);
+    }
+
     TEST_CASE("what cannot be meant is refused with the forms that there are") {
         const temporary_directory folder;
         const auto said = [&](std::vector<std::string> options) {
