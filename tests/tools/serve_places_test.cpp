@@ -55,6 +55,26 @@ TEST_SUITE("serve_places") {
         }
     }
 
+    TEST_CASE("an inherited socket that nobody takes is told, by its name if it has one") {
+        const temporary_directory folder;
+        int port = 0;
+        const int fd = bound_to_loopback(SOCK_STREAM, port);
+        for (const std::string name : {"", "web"}) {
+            const auto done = run_program(
+                "sapwood", {"serve", "--log", folder / "app.log", "--http", "127.0.0.1:0"},
+                activation({fd}, name));
+            CHECK(done.status == 2);
+            CHECK(has(done.err, name.empty()
+                                    ? fmt::format("a socket at 127.0.0.1:{0} was passed on, and no "
+                                                  "listener is for it: have one listen at "
+                                                  "127.0.0.1:{0}, or give the socket a "
+                                                  "FileDescriptorName=",
+                                                  port)
+                                    : fmt::format("a socket named web at 127.0.0.1:{} was", port)));
+        }
+        ::close(fd);
+    }
+
     TEST_CASE("a list of users that names nobody is wrong: it is not everybody's") {
         if (!sapwood::collector::can_read_settings()) {
             MESSAGE("skipped: built without toml++");
