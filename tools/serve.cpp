@@ -313,7 +313,8 @@ int serve_command::run() const {
                    queues == 0 ? "" : ", " + number_of(queues, "queue"));
         return 0;
     }
-    return sapwood::run(serve(std::move(wanted), [this] { return options(); }));
+    return sapwood::run(serve(
+        std::move(wanted), [this] { return options(); }, !settings_.empty()));
 }
 
 } // namespace sapwood::tools

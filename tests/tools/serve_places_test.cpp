@@ -227,6 +227,27 @@ TEST_SUITE("serve_places") {
         CHECK(has(set(folder / "s", "[access]\nhosts = ['a']\n").err, "are for HTTP"));
     }
 
+    TEST_CASE("SIGHUP tells what of new settings changes only after a restart") {
+        if (!sapwood::collector::can_read_settings()) {
+            MESSAGE("skipped: built without toml++");
+            return;
+        }
+        const temporary_directory folder;
+        const auto set = [&](const std::string& socket) {
+            fill(folder / "settings",
+                 fmt::format("[[listen]]\nkind = 'lines'\nat = '{}'\n", folder / socket));
+        };
+        set("one");
+        daemon_under_test at({"--config", folder / "settings"}, 1);
+        set("other");
+        at.process->signal(SIGHUP); // which is heeded before the end is
+        const auto done = at.stop();
+        CHECK(done.status == 0);
+        CHECK(has(done.err, "settings were read again\n"));
+        CHECK(has(done.err, "changes only when it is started again: its places to listen at\n"));
+        CHECK(!std::filesystem::exists(folder / "other"));
+    }
+
     TEST_CASE("a log that was made for nothing is removed again; one that was there stays") {
         const temporary_directory folder;
         int port = 0;

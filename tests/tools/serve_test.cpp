@@ -379,7 +379,7 @@ TEST_SUITE("serve") {
         at.signal(SIGHUP);
         CHECK(status("the-other-secret") == "200");
         const auto done = at.stop();
-        CHECK(has(done.err, "settings were read again"));
+        CHECK(has(done.err, "the files that its options name were read again"));
         CHECK(has(done.err, "settings stay as they were"));
     }
 
