@@ -192,18 +192,16 @@ std::string read_secrets(const std::string& path, std::string_view what) {
         throw std::system_error(errno, std::generic_category(), purpose);
     }
     if (!S_ISREG(found.st_mode)) {
-        throw std::system_error(EINVAL, std::generic_category(), purpose + ": it is no file");
+        throw std::runtime_error(purpose + ": it is no file");
     }
     if (found.st_uid != 0 && found.st_uid != ::geteuid()) {
-        throw std::system_error(
-            EACCES, std::generic_category(),
+        throw std::runtime_error(
             fmt::format("{} holds secrets, and is somebody else's, user {}'s, who can change them: "
                         "chown it to root or to user {}",
                         path, found.st_uid, ::geteuid()));
     }
     if ((found.st_mode & 0077) != 0 && !is_credential(path)) {
-        throw std::system_error(EACCES, std::generic_category(),
-                                path + " holds secrets, and others may read it: chmod 600 it");
+        throw std::runtime_error(path + " holds secrets, and others may read it: chmod 600 it");
     }
     std::string text;
     char piece[4096];

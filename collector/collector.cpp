@@ -7,11 +7,13 @@
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <exception>
 #include <fmt/format.h>
 #include <stdexcept>
 #include <string_view>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
@@ -34,6 +36,60 @@ constexpr std::size_t own_descriptors = 32;
 bool takes_descriptors(const listen_options& at) noexcept {
     return at.kind == source_kind::syslog_datagrams && at.at.family() == AF_UNIX;
 }
+
+/// Logs that were not there: those without a record are removed again where nothing comes of what
+/// they were made for, as a collector that cannot listen. It is done while they are open, so that
+/// nobody else writes to them.
+class new_files {
+  public:
+    new_files() = default;
+    new_files(const new_files&) = delete;
+    new_files& operator=(const new_files&) = delete;
+
+    ~new_files() {
+        for (const entry& each : all_) {
+            struct ::stat found {};
+
+            if (::lstat(each.path.c_str(), &found) == 0 && S_ISREG(found.st_mode) &&
+                (found.st_size == 0 || each.has_no_record())) {
+                ::unlink(each.path.c_str());
+            }
+        }
+    }
+
+    /// A file is about to be made here, unless there is one.
+    void expect(const std::string& path) {
+        struct ::stat found {};
+
+        is_expected_ = ::lstat(path.c_str(), &found) != 0 && errno == ENOENT;
+        if (is_expected_) {
+            all_.push_back({path, nullptr});
+        }
+    }
+
+    /// It is open, and stays where it is.
+    void opened(const named_log& log) noexcept {
+        if (is_expected_) {
+            all_.back().log = &log;
+        }
+    }
+
+    void keep() noexcept { all_.clear(); }
+
+  private:
+    struct entry {
+        std::string path;
+        const named_log* log;
+
+        /// Its file may be long all the same: space is made ahead of its end.
+        [[nodiscard]] bool has_no_record() const {
+            return log != nullptr && log->log().counts().accepted == lsn::none;
+        }
+    };
+
+    std::vector<entry> all_;
+    bool is_expected_ = false;
+};
 
 /// Has the process use all the descriptors that it may, and no more connections than fit.
 void fit_descriptors(collector_options& options, std::vector<std::string>& warnings) {
@@ -90,23 +146,32 @@ task<std::unique_ptr<collector>> collector::open(collector_options options,
     fit_descriptors(options, warnings);
     std::unique_ptr<collector> made(new collector(options));
     made->warnings_ = std::move(warnings);
+    new_files files;
     for (named_log_options& each : options.logs) {
+        files.expect(each.path);
         each.give_up_after = std::min(each.give_up_after, logs_share_of(options.drain));
-        made->intake_.logs.push_back(co_await named_log::open(std::move(each)));
+        named_log log = co_await named_log::open(std::move(each));
+        files.opened(made->intake_.logs.emplace_back(std::move(log)));
     }
+    made->begin(std::move(options), sockets);
+    files.keep();
+    co_return made;
+}
+
+/// All but the logs, which are open.
+void collector::begin(collector_options options, inherited_sockets& sockets) {
     if (options.tls.is_wanted()) {
-        made->use_tls(std::make_shared<const tls_context>(options.tls), options.tls.handshake);
+        use_tls(std::make_shared<const tls_context>(options.tls), options.tls.handshake);
     }
-    made->intake_.access.set_tokens(std::move(options.tokens));
-    made->intake_.access.set_hosts(std::move(options.hosts));
+    intake_.access.set_tokens(std::move(options.tokens));
+    intake_.access.set_hosts(std::move(options.hosts));
     for (const listen_options& each : options.listeners) {
-        made->listen(each, sockets);
+        listen(each, sockets);
     }
     sockets.require_all_claimed();
     for (const queue_options& each : options.queues) {
-        made->consume(each);
+        consume(each);
     }
-    co_return made;
 }
 
 void collector::use_tls(std::shared_ptr<const tls_context> context, clock::duration handshake) {

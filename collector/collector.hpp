@@ -84,6 +84,7 @@ class collector {
     [[nodiscard]] std::vector<listen_options>
     with_users_of(const std::vector<listen_options>& fresh) const;
     void use_tls(std::shared_ptr<const tls_context> context, clock::duration handshake);
+    void begin(collector_options options, inherited_sockets& sockets);
     void listen(const listen_options& each, inherited_sockets& inherited);
     void consume(const queue_options& each);
     task<> finish_queues(clock::time_point until);

@@ -91,6 +91,31 @@ void require_own_paths(const std::vector<named_log_options>& logs) {
     }
 }
 
+/// What is to keep somebody out, and has nothing to keep him out of, has been mistaken for what
+/// does.
+void require_guarded(const collector_options& options) {
+    if (!options.tls.client_ca.empty() && !options.tls.is_wanted()) {
+        throw std::invalid_argument("clients are to show certificates (--tls-client-ca), which "
+                                    "needs TLS: --tls-cert FILE --tls-key FILE");
+    }
+    const bool has_http =
+        std::ranges::any_of(options.listeners, [](const listen_options& each) noexcept {
+            return each.kind == source_kind::http;
+        });
+    if (!options.tokens.empty() && !has_http) {
+        throw std::invalid_argument("tokens (--tokens) are for HTTP, and there is no place for it: "
+                                    "say --http, or who may write otherwise");
+    }
+    if (!options.hosts.empty() && !has_http) {
+        throw std::invalid_argument("names of this machine (--host) are for HTTP, and there is no "
+                                    "place for it: say --http");
+    }
+    if (std::ranges::find(options.hosts, "") != options.hosts.end()) {
+        throw std::invalid_argument("a name of this machine (--host) is empty: say the name by "
+                                    "which clients ask for it");
+    }
+}
+
 /// A name that is none lets nobody write where he was to.
 void require_logs(const std::vector<access_token>& tokens,
                   const std::vector<std::string_view>& logs) {
@@ -105,6 +130,11 @@ void require_logs(const std::vector<access_token>& tokens,
 }
 
 } // namespace
+
+bool has_mode(const listen_options& listener) noexcept {
+    return listener.inherited.empty() && listener.at.family() == AF_UNIX &&
+           !listener.at.path().empty();
+}
 
 bool is_secured(const listen_options& listener, bool has_tls) noexcept {
     return listener.secured == security::tls ||
@@ -211,6 +241,7 @@ void require_valid(const collector_options& options) {
             }
         }
     }
+    require_guarded(options);
     if (options.tls.is_wanted()) {
         const tls_context probe(options.tls);
     }

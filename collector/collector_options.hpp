@@ -93,6 +93,9 @@ struct collector_options {
 /// could reach, an acknowledgement that never comes, ... Throws std::invalid_argument.
 void require_valid(const collector_options& options);
 
+/// Whether it makes a path, which has a mode.
+[[nodiscard]] bool has_mode(const listen_options& listener) noexcept;
+
 /// Whether it has TLS; `has_tls`: what is to be secured is.
 [[nodiscard]] bool is_secured(const listen_options& listener, bool has_tls) noexcept;
 

@@ -30,8 +30,8 @@ http_plan plan_for_log(const http_head& head, intake& shared, std::string_view n
     }
     if (head.type == media_type::protobuf || head.type == media_type::other) {
         return {.status = 415,
-                .reason = "a body is application/json, application/x-ndjson or "
-                          "application/x-www-form-urlencoded"};
+                .reason = "a body is application/json, application/x-ndjson, text/plain that is "
+                          "JSON, or application/x-www-form-urlencoded"};
     }
     return with_asked_ack(made, query);
 }
@@ -92,7 +92,9 @@ http_plan plan_for(const http_head& head, intake& shared, browser_guard guard) {
     }
     if (guard == browser_guard::pages_and_names && !head.host.empty() &&
         !shared.access.is_own_host(head.host)) {
-        return refused(made, 421, "this collector is not the Host that was asked for");
+        return refused(made, 421,
+                       "this collector does not have the name that the request's Host says: who "
+                       "starts it gives it names by --host");
     }
     if ((made.what == http_action::take || made.what == http_action::metrics) &&
         shared.access.needs_token()) {

@@ -122,10 +122,18 @@ owned_fd inherited_sockets::take(const listen_options& options) {
 void inherited_sockets::require_all_claimed() const {
     for (const entry& each : all_) {
         if (!each.is_claimed) {
+            const std::string at = each.at.to_string();
+            if (each.name.empty()) {
+                throw std::runtime_error(
+                    fmt::format("a socket at {} was passed on, and no listener is for it: have one "
+                                "listen at {}, or give the socket a FileDescriptorName=, and say "
+                                "fd: and that name",
+                                at, at));
+            }
             throw std::runtime_error(fmt::format(
                 "a socket named {} at {} was passed on, and no listener is for it: say where its "
                 "records go with fd:{}",
-                each.name, each.at.to_string(), each.name));
+                each.name, at, each.name));
         }
     }
 }

@@ -13,7 +13,14 @@ constexpr std::string_view json_type = "application/json";
 void take_items(const http_request& request, const std::vector<json_item>& items,
                 decoded_request& to) {
     if (const std::string& error = request.with.decoder.error(); !error.empty()) {
-        to.refuse(request.with.decoder.is_too_large() ? 413 : 400, error);
+        if (request.with.decoder.is_too_large()) {
+            to.refuse(413, error);
+        } else if (request.head.type == media_type::text) {
+            to.refuse(400, error + "; text is JSON here, and plain lines are for --unix and "
+                                   "--tcp-lines");
+        } else {
+            to.refuse(400, error);
+        }
         return;
     }
     to.items = to.traces.added_to(items, request.head.traceparent);

@@ -16,6 +16,7 @@
 #include <sapwood/spawn.hpp>
 #include <sapwood/task_group.hpp>
 #include <sapwood/timeout.hpp>
+#include <sapwood/words_of.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -26,6 +27,7 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -165,6 +167,8 @@ task<> amqp_source::run() {
         changed_.reset();
         try {
             co_await consume();
+        } catch (const std::system_error& why) {
+            failure = words_of(why);
         } catch (const std::exception& why) {
             failure = why.what();
         }

@@ -242,6 +242,11 @@ listen_options listener_of(section at) {
     made.log = at.text("log").value_or("");
     if (const auto mode = at.text("mode")) {
         made.mode = parse_mode(*mode, at.full_name("mode"));
+        if (!has_mode(made)) {
+            at.fail("mode",
+                    "is for the path of a Unix socket that is made here: an inherited one has "
+                    "its unit's SocketMode=");
+        }
     }
     if (const auto secured = at.flag("tls")) {
         made.secured = *secured ? security::tls : security::none;

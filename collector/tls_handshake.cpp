@@ -3,6 +3,7 @@
 #include <sapwood/errors.hpp>
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <utility>
 
 namespace sapwood::collector {
@@ -74,6 +75,13 @@ task<> tls_handshake::refuse(std::error_code why, const std::string& text) {
     }
     if (why == tls_errc::plain_http && use_ == tls_use::http) {
         co_await tls_->beneath().write_all(plain_answer);
+    }
+    const bool speaks_no_tls = why == tls_errc::not_tls || why == tls_errc::plain_http ||
+                               why == tls_errc::truncated; // less than a handshake begins with
+    if (use_ == tls_use::one_way && speaks_no_tls) {
+        // Who sends lines without TLS, and listens for nothing, would take an end for a good one.
+        const ::linger at_once{.l_onoff = 1, .l_linger = 0};
+        ::setsockopt(tls_->beneath().fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     }
     co_await tls_->close();
 }

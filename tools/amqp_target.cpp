@@ -1,11 +1,11 @@
 // Messages to a broker (AMQP 0-9-1), one for each record, confirmed. An attempt that was given up
 // goes on where it was: what is in the channel's window is not published again.
 #include "send_target.hpp"
-#include "words_of.hpp"
 
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
 #include <sapwood/amqp/queue_channel.hpp>
+#include <sapwood/words_of.hpp>
 
 #include <algorithm>
 #include <stdexcept>

@@ -53,7 +53,7 @@ int grep_command::run() const {
         logs.size() == 1 && !filter.is_empty() && ::access(logs.front().c_str(), F_OK) == 0;
     if (command_->count("--regexp") == 0 && !has_only_log) {
         if (logs.empty()) {
-            throw std::invalid_argument("grep needs a pattern: sapwood grep PATTERN LOG");
+            throw std::invalid_argument("say a pattern: sapwood grep PATTERN LOG");
         }
         text = logs.front();
         logs.erase(logs.begin());

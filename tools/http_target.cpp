@@ -1,12 +1,12 @@
 #include "http_response.hpp"
 #include "secured_peer.hpp"
 #include "send_target.hpp"
-#include "words_of.hpp"
 
 #include <sapwood/connect.hpp>
 #include <sapwood/escape.hpp>
 #include <sapwood/timeout.hpp>
 #include <sapwood/unix_socket.hpp>
+#include <sapwood/words_of.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -46,13 +46,21 @@ kind kind_of(int status) noexcept {
     }
 }
 
+/// A path has a slash, and neither a scheme nor what could be a host before it.
+bool is_socket(std::string_view url) noexcept {
+    return url.find("://") == url.npos &&
+           (url.starts_with('@') || url.starts_with('.') || url.starts_with("unix:") ||
+            (url.find('/') != url.npos && url.substr(0, url.find('/')).find(':') == url.npos));
+}
+
 class http_target final : public send_target {
   public:
     explicit http_target(const http_options& options) {
         std::string_view url = options.url;
         std::string path;
-        if (url.starts_with('/') || url.starts_with('@')) {
-            socket_ = url;
+        if (is_socket(url)) {
+            constexpr std::string_view prefix = "unix:";
+            socket_ = url.substr(url.starts_with(prefix) ? prefix.size() : 0);
             host_ = "localhost";
         } else {
             const bool is_secured = url.starts_with("https://");

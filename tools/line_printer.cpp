@@ -165,7 +165,11 @@ void line_printer::print_rendered(const log_line& line, line_parser& parser) {
         if (!std::exchange(is_first, false)) {
             to_.push_back(' ');
         }
-        detail::append_logfmt_key(each.key, to_);
+        if (line.is == log_line::form::logfmt) {
+            append_shown(each.key, to_); // it is escaped already
+        } else {
+            detail::append_logfmt_key(each.key, to_);
+        }
         to_.push_back('=');
         append_value(each, to_);
     }

@@ -1,11 +1,11 @@
 #include "secured_peer.hpp"
 #include "send_target.hpp"
-#include "words_of.hpp"
 
 #include <sapwood/connect.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/timeout.hpp>
 #include <sapwood/unix_socket.hpp>
+#include <sapwood/words_of.hpp>
 
 #include <cerrno>
 #include <chrono>
@@ -15,6 +15,8 @@
 #include <memory>
 #include <poll.h>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <system_error>
@@ -71,6 +73,24 @@ bool has_ended(int fd) noexcept {
     return ::poll(&asked, 1, 0) == 1;
 }
 
+/// What the other side speaks instead of listening to lines, by the first bytes that it says, and
+/// what to do; empty where that is not to be seen. Who takes lines says nothing.
+std::string_view language_of(std::string_view said) noexcept {
+    if (said.starts_with("\x15\x03") || said.starts_with("\x16\x03")) { // an alert, a handshake
+        return "the other side speaks TLS: is that a port for TLS? say --tls";
+    }
+    if (said.starts_with("HTTP/1.")) {
+        return "the other side speaks HTTP: say --http";
+    }
+    return {};
+}
+
+/// Of a stream that was to be written to, or ended, or read.
+bool is_reset(const std::error_code& why) noexcept {
+    return why == std::errc::connection_reset || why == std::errc::not_connected ||
+           why == std::errc::broken_pipe;
+}
+
 bool has_failed(int fd) noexcept {
     pollfd asked{.fd = fd, .events = 0, .revents = 0};
     return ::poll(&asked, 1, 0) == 1 && (asked.revents & POLLERR) != 0;
@@ -81,6 +101,11 @@ class line_target : public send_target {
   public:
     task<send_answer> send(std::string_view batch, std::uint64_t records) override {
         bool is_begun = false;
+        if (const std::string_view wrong = peer_.is_open() ? heard() : ""; !wrong.empty()) {
+            lost_ += unsure_;
+            drop();
+            co_return send_answer(send_answer::kind::hopeless, std::string(wrong));
+        }
         try {
             if (peer_.is_open()) {
                 co_await look_at_peer();
@@ -119,11 +144,17 @@ class line_target : public send_target {
             if constexpr (is_secured) {
                 co_await arrive();
             }
+            if (const std::string_view wrong = language_of(said_); !wrong.empty()) {
+                lost_ += unsure_;
+                drop();
+                co_return send_answer(send_answer::kind::hopeless, std::string(wrong));
+            }
             if (state_at_end(peer_.fd()) == peer_state::broken) {
                 lost_ += unsure_;
             }
         } catch (const std::system_error& error) {
-            const bool is_late = error.code() == std::errc::timed_out && is_end_sent_;
+            const bool is_late =
+                error.code() == std::errc::timed_out && is_end_sent_ && language_of(said_).empty();
             send_answer answer = is_late ? answer_of_late_end() : answer_of_broken_end(error);
             drop();
             co_return answer;
@@ -142,6 +173,7 @@ class line_target : public send_target {
 
   private:
     static constexpr bool is_secured = std::is_same_v<Stream, secured_peer>;
+    static constexpr std::size_t language_bytes = 16;
 
     /// Says the end, and waits for the other side's. Under TLS it waits for room for what it says.
     task<> end() {
@@ -152,8 +184,11 @@ class line_target : public send_target {
 
     [[nodiscard]] send_answer answer_of_broken_end(const std::system_error& error) {
         lost_ += unsure_;
+        const std::string_view wrong = said_.empty() ? heard() : language_of(said_);
         return send_answer(send_answer::kind::hopeless,
-                           fmt::format("the connection broke at its end ({})", error.what()));
+                           !wrong.empty() ? std::string(wrong)
+                                          : fmt::format("the connection broke at its end ({}){}",
+                                                        error.what(), advice_at(error.code())));
     }
 
     /// The other side was told that there is no more, and keeps the connection.
@@ -182,11 +217,39 @@ class line_target : public send_target {
         }
     }
 
-    /// What the other side says is not looked at.
+    /// Of what the other side says only the beginning is looked at.
     task<> read_to_end() {
-        char ignored[256];
-        while (co_await peer_.read_some(ignored) > 0) {
+        char piece[256];
+        for (;;) {
+            const std::size_t bytes = co_await peer_.read_some(piece);
+            if (bytes == 0) {
+                co_return;
+            }
+            if constexpr (!is_secured) {
+                said_.append(piece, said_.size() < language_bytes ? bytes : 0);
+            }
         }
+    }
+
+    /// What has come and is not read is a language that is none of lines.
+    [[nodiscard]] std::string_view heard() const noexcept {
+        if constexpr (!is_secured) {
+            char said[language_bytes];
+            int bytes = 0;
+            // Without any, recv() would take the error that is pending, which state_of() needs.
+            if (::ioctl(peer_.fd(), SIOCINQ, &bytes) == 0 && bytes > 0) {
+                const ssize_t got = ::recv(peer_.fd(), said, sizeof(said), MSG_PEEK | MSG_DONTWAIT);
+                return language_of({said, got > 0 ? static_cast<std::size_t>(got) : 0});
+            }
+        }
+        return {};
+    }
+
+    /// A collector resets whom it does not let in, and also what it closes unread.
+    [[nodiscard]] static std::string_view advice_at(const std::error_code& end) noexcept {
+        return std::is_same_v<Stream, tcp_stream> && is_reset(end)
+                   ? "; is that a port for TLS? (--tls)"
+                   : "";
     }
 
     /// Drops a connection that the other side has ended, and counts what it may not have read.
@@ -220,12 +283,15 @@ class line_target : public send_target {
         peer_ = {};
         unsure_ = 0;
         is_end_sent_ = false;
+        said_.clear();
     }
 
     Stream peer_;
     /// Records that were sent by this connection, and are not known to have been read.
     std::uint64_t unsure_ = 0;
     bool is_end_sent_ = false;
+    /// By the other side, at the end, in plain text: its beginning.
+    std::string said_;
     std::uint64_t lost_ = 0;
 };
 

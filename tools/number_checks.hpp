@@ -20,6 +20,13 @@ namespace sapwood::tools {
                : "say a whole number, not '" + text + "'";
 }
 
+/// Of --colour.
+[[nodiscard]] inline std::string is_no_occasion(const std::string& text) {
+    return text == "auto" || text == "always" || text == "never"
+               ? std::string()
+               : "say auto, always or never, not '" + text + "'";
+}
+
 /// Of an option that would not be given without a word: what it is given by is a variable of a
 /// shell, and not set.
 [[nodiscard]] inline std::string is_empty_word(const std::string& text) {

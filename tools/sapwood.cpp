@@ -10,8 +10,6 @@
 #include "tree.hpp"
 #include "verify.hpp"
 
-#include <sapwood/escape.hpp>
-
 #include <CLI/CLI.hpp>
 
 #include <cerrno>
@@ -43,13 +41,30 @@ std::string unknown_command(const CLI::App& program, int argc, char** argv) {
     return first.starts_with('-') || !all.empty() ? "" : first;
 }
 
-/// What was wrong: it may name a file, and goes to a terminal.
-void tell_of(const std::exception& error) {
-    const std::string_view what = error.what();
-    sapwood::log_buffer shown(what.size());
-    sapwood::tools::append_shown(what, shown);
+/// What is wrong, for a terminal, behind the words by which `which` is called.
+void complain(const CLI::App* which, std::string_view what) {
+    sapwood::log_buffer text(what.size());
+    sapwood::tools::append_shown(what, text);
+    const std::string words = which == nullptr ? "" : " " + which->get_name();
     // Whose standard error cannot be written to has the exit code.
-    std::fputs(fmt::format("sapwood: {}\n", shown.text()).c_str(), stderr);
+    std::fputs(fmt::format("sapwood{}: {}\n", words, text.text()).c_str(), stderr);
+}
+
+/// The command that was chosen; null where there is none yet.
+const CLI::App* chosen(const CLI::App& program) {
+    const auto all = program.get_subcommands();
+    return all.empty() ? nullptr : all.front();
+}
+
+/// CLI11 says what is wrong, and not whose words it is about.
+void complain_of_usage(const CLI::App& program, const CLI::ParseError& error) {
+    const CLI::App* const which = chosen(program);
+    if (which == nullptr && error.get_name() == "RequiredError") {
+        complain(nullptr, "say what to do: sapwood --help lists the commands");
+        return;
+    }
+    complain(which, fmt::format("{}; sapwood {}--help says what there is", error.what(),
+                                which == nullptr ? "" : which->get_name() + " "));
 }
 
 /// Who starts us may have closed these; then the first files and sockets that are opened would be
@@ -84,15 +99,19 @@ int main(int argc, char** argv) {
     const sapwood::tools::tree_command tree(program);
     const sapwood::tools::verify_command verify(program);
     if (const std::string word = unknown_command(program, argc, argv); !word.empty()) {
-        std::string text = "sapwood: there is no command '";
-        sapwood::escape(word, text); // it goes to a terminal
-        std::fputs((text + "'; sapwood --help lists those that there are\n").c_str(), stderr);
+        complain(nullptr,
+                 fmt::format("there is no command '{}'; sapwood --help lists those that there are",
+                             word));
         return usage_error;
     }
     try {
         program.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return program.exit(error) == 0 ? 0 : usage_error;
+        if (error.get_exit_code() == 0) { // --help, --version
+            return program.exit(error);
+        }
+        complain_of_usage(program, error);
+        return usage_error;
     }
     try {
         return run_chosen(
@@ -106,10 +125,10 @@ int main(int argc, char** argv) {
         if (only_prints && error.code() == std::errc::broken_pipe) {
             return 0; // nobody reads the output any more
         }
-        tell_of(error);
+        complain(chosen(program), error.what());
         return usage_error;
     } catch (const std::exception& error) {
-        tell_of(error);
+        complain(chosen(program), error.what());
         return usage_error;
     }
 }

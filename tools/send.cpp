@@ -6,11 +6,13 @@
 
 #include <sapwood/run.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <fstream>
 #include <stdexcept>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -22,12 +24,22 @@ constexpr int not_everything = 1;
 
 std::string first_line_of(const std::string& path, std::string_view option, std::string_view what) {
     std::ifstream from(path);
+    if (!from) {
+        throw std::system_error(errno, std::generic_category(),
+                                fmt::format("{}: cannot open {}", option, path));
+    }
     std::string line;
     if (!std::getline(from, line) || line.empty()) {
         throw std::invalid_argument(
             fmt::format("{} {}: its first line is to be {}", option, path, what));
     }
     return line;
+}
+
+std::string is_no_ack_level(const std::string& text) {
+    return text == "accepted" || text == "written" || text == "durable"
+               ? ""
+               : "say accepted, written or durable, not '" + text + "'";
 }
 
 void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_verbose) {
@@ -88,7 +100,7 @@ send_command::send_command(CLI::App& program)
         ->add_option("--ack", ack_,
                      "What an acknowledgement is to mean: accepted, written or durable; by default "
                      "what the collector's own default is")
-        ->check(CLI::IsMember({"accepted", "written", "durable"}))
+        ->check(is_no_ack_level)
         ->option_text("LEVEL")
         ->needs(by_http);
     command_->add_option("--log", log_, "Which of the collector's logs")

@@ -57,13 +57,21 @@ class of_places {
         for (const std::string& each : all) {
             const auto equals = each.rfind('=');
             const std::string place = equals == each.npos ? "" : each.substr(0, equals);
-            values_.push_back({place, each.substr(equals + 1), place.empty()});
+            values_.push_back({place, each.substr(equals + 1)});
+        }
+    }
+
+    /// There is a `place`, and it has no use for a value.
+    void pass_over(std::string_view place) {
+        for (value& each : values_) {
+            each.has_wrong_place = each.has_wrong_place || each.place == place;
         }
     }
 
     /// The values for `place`, each of which is passed on.
     template <class Take>
     void of(std::string_view place, Take take) {
+        has_place_ = true;
         const auto is_named = [&](const value& each) { return each.place == place; };
         const bool has_own = !place.empty() && std::ranges::any_of(values_, is_named);
         for (value& each : values_) {
@@ -74,13 +82,22 @@ class of_places {
         }
     }
 
+    /// One for all others has none where each of them has its own, and is no mistake then.
     void require_all_used() const {
         for (const value& each : values_) {
-            if (!each.is_used) {
-                throw std::invalid_argument(
-                    fmt::format("{} is for {}, at which the command line has nothing listen",
-                                option_, each.place));
+            if (each.is_used || (each.place.empty() && has_place_)) {
+                continue;
             }
+            if (each.place.empty()) {
+                throw std::invalid_argument(
+                    fmt::format("{} is for Unix sockets, and the command line has none: say where "
+                                "(--unix PATH, ...), or leave it out",
+                                option_));
+            }
+            const std::string_view why = each.has_wrong_place
+                                             ? "which is no Unix socket that is made here"
+                                             : "at which the command line has nothing listen";
+            throw std::invalid_argument(fmt::format("{} is for {}, {}", option_, each.place, why));
         }
     }
 
@@ -89,10 +106,13 @@ class of_places {
         std::string place;
         std::string text;
         bool is_used = false;
+        bool has_wrong_place = false;
     };
 
     std::string_view option_;
     std::vector<value> values_;
+    /// One that has a use for values.
+    bool has_place_ = false;
 };
 
 /// Of `root,1000`.
@@ -198,18 +218,28 @@ void serve_command::add_listeners(collector_options& to) const {
     using collector::source_kind;
     of_places modes(modes_, "--mode");
     of_places users(users_, "--unix-allow");
+    for (const std::string& each : users_) { // who is none is so wherever he is named
+        std::vector<uid_t> known;
+        add_users(std::string_view(each).substr(each.rfind('=') + 1), known);
+    }
     const auto listen = [&](std::string_view option, source_kind kind,
                             const std::vector<std::string>& places, bool is_unix = false) {
         for (const std::string& each : places) {
             collector::listen_options made = placed(kind, each, option, is_unix);
             const std::string place = place_in(each);
-            modes.of(place, [&made](std::string_view text) {
-                made.mode = collector::parse_mode(text, "--mode");
-            });
+            if (collector::has_mode(made)) {
+                modes.of(place, [&made](std::string_view text) {
+                    made.mode = collector::parse_mode(text, "--mode");
+                });
+            } else {
+                modes.pass_over(place);
+            }
             // Of what somebody else has made the family is known when it is found.
             if (is_unix || made.at.family() == AF_UNIX || !made.inherited.empty()) {
                 users.of(place, [&made](std::string_view text) { add_users(text, made.users); });
                 made.has_users_where_unix = !is_unix;
+            } else {
+                users.pass_over(place);
             }
             to.listeners.push_back(std::move(made));
         }
@@ -239,7 +269,7 @@ void serve_command::add_access(collector_options& to) const {
     if (tls_client_ != "required" && tls_client_ != "optional") {
         throw std::invalid_argument("--tls-client is required or optional, not " + tls_client_);
     }
-    if (tls_client_ == "optional" && to.tls.client_ca.empty()) {
+    if (command_->count("--tls-client") != 0 && to.tls.client_ca.empty()) {
         throw std::invalid_argument("--tls-client is for clients' certificates, and needs "
                                     "--tls-client-ca");
     }
@@ -255,10 +285,10 @@ collector_options serve_command::options() const {
     add_listeners(options);
     std::ranges::move(queues_.chosen(), std::back_inserter(options.queues));
     if (options.logs.empty()) {
-        throw std::invalid_argument("serve: say where to write: --log app.log");
+        throw std::invalid_argument("say where to write: --log app.log");
     }
     if (options.listeners.empty() && options.queues.empty()) {
-        throw std::invalid_argument("serve: say where to listen: --http 127.0.0.1:8514, or --unix, "
+        throw std::invalid_argument("say where to listen: --http 127.0.0.1:8514, or --unix, "
                                     "--unix-datagram, --udp, --tcp, --tcp-lines, --queue");
     }
     add_access(options);
@@ -283,7 +313,8 @@ int serve_command::run() const {
                    queues == 0 ? "" : ", " + number_of(queues, "queue"));
         return 0;
     }
-    return sapwood::run(serve(std::move(wanted), [this] { return options(); }));
+    return sapwood::run(serve(
+        std::move(wanted), [this] { return options(); }, !settings_.empty()));
 }
 
 } // namespace sapwood::tools

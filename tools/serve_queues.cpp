@@ -17,11 +17,9 @@ void serve_queues::add_options(CLI::App& to) {
                   "Take the messages of this queue of it, and acknowledge them when they are on "
                   "disk")
         ->type_name("[NAME=]QUEUE");
-    to.add_option("--prefetch", prefetch_,
-                  "Messages of a queue that are under way at a time, 1 to 65535")
-        ->check(CLI::Range(1, 65535))
-        ->type_name("NUMBER")
-        ->capture_default_str();
+    prefetch_option_ = to.add_option(
+        "--prefetch", prefetch_, "Messages of a queue that are under way at a time, 1 to 65535");
+    prefetch_option_->check(CLI::Range(1, 65535))->type_name("NUMBER")->capture_default_str();
 }
 
 std::vector<collector::queue_options> serve_queues::chosen() const {
@@ -29,6 +27,9 @@ std::vector<collector::queue_options> serve_queues::chosen() const {
     if (queues_.empty()) {
         if (!broker_.empty()) {
             throw std::invalid_argument("--amqp: say which queue of it: --queue NAME");
+        }
+        if (prefetch_option_->count() != 0) {
+            throw std::invalid_argument("--prefetch is for queues: say which: --queue NAME");
         }
         return all;
     }

@@ -21,6 +21,7 @@ class serve_queues {
   private:
     std::string broker_;
     std::vector<std::string> queues_;
+    CLI::Option* prefetch_option_ = nullptr;
     std::uint16_t prefetch_ = collector::queue_options().prefetch;
 };
 

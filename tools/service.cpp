@@ -35,9 +35,10 @@ constexpr clock::duration closing_takes_at_most = std::chrono::seconds(10);
 /// A collector that runs, and what signals have it do.
 class service {
   public:
-    service(collector_options options, read_options read)
+    service(collector_options options, read_options read, bool has_settings)
         : options_(std::move(options)),
-          read_(std::move(read)) {}
+          read_(std::move(read)),
+          has_settings_(has_settings) {}
 
     /// The exit code. Throws std::exception where it cannot begin.
     task<int> run() {
@@ -224,9 +225,10 @@ class service {
             fresh_settings fresh = co_await run_blocking([this] { return read_settings(); });
             const std::string later = collector::needs_restart(options_, fresh.options);
             served_->reload(std::move(fresh.options), std::move(fresh.certificates));
-            collector::say("settings were read again");
+            collector::say(has_settings_ ? "settings were read again"
+                                         : "the files that its options name were read again");
             if (!later.empty()) {
-                collector::say("as they were, until it is started again, stay its " + later);
+                collector::say("changes only when it is started again: its " + later);
             }
         } catch (const std::exception& wrong) {
             collector::say(fmt::format("settings stay as they were: {}", wrong.what()));
@@ -281,6 +283,8 @@ class service {
 
     const collector_options options_;
     const read_options read_;
+    /// A file of them.
+    const bool has_settings_;
     collector::service_manager manager_;
     std::unique_ptr<collector::collector> served_;
     join_handle<void> limit_;
@@ -291,8 +295,8 @@ class service {
 
 } // namespace
 
-task<int> serve(collector_options options, read_options read) {
-    service made(std::move(options), std::move(read));
+task<int> serve(collector_options options, read_options read, bool has_settings) {
+    service made(std::move(options), std::move(read), has_settings);
     co_return co_await made.run();
 }
 

@@ -14,6 +14,7 @@ namespace sapwood::tools {
 using read_options = std::function<collector::collector_options()>;
 
 /// Until a signal ends it; the exit code. Throws std::exception where it cannot begin.
-[[nodiscard]] task<int> serve(collector::collector_options options, read_options read);
+[[nodiscard]] task<int> serve(collector::collector_options options, read_options read,
+                              bool has_settings);
 
 } // namespace sapwood::tools

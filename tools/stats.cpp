@@ -100,6 +100,7 @@ class text_report {
                             : "");
         }
         print_others(count, gaps);
+        put("{}", count.records == 0 ? "" : "by level:\n");
         for (std::size_t i = count.by_level.size(); i-- > 0;) {
             print_count(to_string(static_cast<level>(i)), count.by_level[i], count.records);
         }

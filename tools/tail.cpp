@@ -33,7 +33,7 @@ tail_command::tail_command(CLI::App& program)
 
 int tail_command::run() const {
     if (log_ == standard_input) {
-        throw std::invalid_argument("tail reads a file: for a pipe there is 'sapwood grep'");
+        throw std::invalid_argument("say a file, not -: for a pipe there is 'sapwood grep'");
     }
     const line_filter filter(view_.filter, now_ns());
     const bool has_all = filter.since() && command_->count("--lines") == 0;

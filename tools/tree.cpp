@@ -1,6 +1,7 @@
 #include "tree.hpp"
 
 #include "action_logs.hpp"
+#include "number_checks.hpp"
 #include "task_html.hpp"
 #include "task_text.hpp"
 #include "time_span.hpp"
@@ -151,7 +152,7 @@ void tree_command::add_style() {
     command_->add_flag("--html", html_, "Print one page of HTML, with a time line for each task");
     command_->add_flag("--ascii", ascii_, "Draw the lines of trees with ASCII");
     command_->add_option("--color,--colour", colour_, "Colour the trees: auto, always, never")
-        ->check(CLI::IsMember({"auto", "always", "never"}))
+        ->check(is_no_occasion)
         ->option_text("WHEN");
     command_
         ->add_option("--field-limit", value_bytes_max_,

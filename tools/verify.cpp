@@ -22,6 +22,9 @@ namespace sapwood::tools {
 
 namespace {
 
+constexpr int not_whole = 1;
+constexpr int cannot_verify = 2;
+
 constexpr std::size_t producers_listed = 20;
 constexpr std::size_t lines_listed = 20;
 
@@ -77,6 +80,14 @@ std::string shown(std::string_view path) {
     return std::string(text.text());
 }
 
+/// The same of a file of `log`, as that was named: what is in the present directory was found with
+/// a `./` before it.
+std::string shown_beside(std::string_view path, std::string_view log) {
+    constexpr std::string_view here = "./";
+    const bool is_as_named = log.starts_with(here) || !path.starts_with(here);
+    return shown(is_as_named ? path : path.substr(here.size()));
+}
+
 std::string_view name_of(damaged_piece::kind kind) {
     switch (kind) {
     case damaged_piece::kind::broken:
@@ -97,14 +108,14 @@ void print_more(std::size_t listed, std::uint64_t all) {
     }
 }
 
-void print_damage(const verified_log& log) {
+void print_damage(const std::string& path, const verified_log& log) {
     std::size_t listed = 0;
     for (const missing_records& each : log.missing) {
         if (listed++ == lines_listed) {
             break;
         }
-        fmt::print("{}:{}: missing before this line: {}{}\n", shown(each.file), each.line,
-                   range_of(each.which.first, each.which.last),
+        fmt::print("{}:{}: missing before this line: {}{}\n", shown_beside(each.file, path),
+                   each.line, range_of(each.which.first, each.which.last),
                    each.is_told ? " (the log says so)" : "");
     }
     print_more(lines_listed, log.missing_ranges);
@@ -113,8 +124,8 @@ void print_damage(const verified_log& log) {
         if (listed++ == lines_listed) {
             break;
         }
-        fmt::print("{}:{}: {} ({} bytes from byte {} on)\n", shown(each.file), each.line,
-                   name_of(each.is), each.bytes, each.offset);
+        fmt::print("{}:{}: {} ({} bytes from byte {} on)\n", shown_beside(each.file, path),
+                   each.line, name_of(each.is), each.bytes, each.offset);
     }
     print_more(lines_listed, log.damaged_pieces);
 }
@@ -138,9 +149,24 @@ void print_producers(const verified_log& log, bool all) {
     }
 }
 
+/// Whether nothing of it can be verified: there are lines, and none of them has a number.
+bool is_unnumbered(const verified_log& log) {
+    const auto is_foreign = [](const damaged_piece& each) {
+        return each.is == damaged_piece::kind::foreign;
+    };
+    return log.lines + log.own_lines == 0 && !log.damaged.empty() &&
+           std::ranges::all_of(log.damaged, is_foreign);
+}
+
+void print_unnumbered(const std::string& path) {
+    fmt::print("{}: no line has a number: JSON, logfmt, and logs that are never synced have none, "
+               "and cannot be verified\n",
+               shown(path));
+}
+
 void print_log(const std::string& path, const verified_log& log, bool lists_producers) {
     for (const log_segment& each : log.segments) {
-        fmt::print("{}: {} bytes{}, {}{}\n", shown(each.path), each.bytes,
+        fmt::print("{}: {} bytes{}, {}{}\n", shown_beside(each.path, path), each.bytes,
                    each.preallocated_bytes == 0
                        ? ""
                        : fmt::format(", {} of them preallocated", each.preallocated_bytes),
@@ -148,7 +174,7 @@ void print_log(const std::string& path, const verified_log& log, bool lists_prod
                    each.lines == 0 ? "" : ", numbers " + range_of(each.first, each.last));
     }
     print_producers(log, lists_producers);
-    print_damage(log);
+    print_damage(path, log);
     if (log.repeated + log.superseded != 0) {
         fmt::print("repeated: {}\n", number_of(log.repeated + log.superseded, "line"));
     }
@@ -158,15 +184,6 @@ void print_log(const std::string& path, const verified_log& log, bool lists_prod
     if (log.lines != 0 && log.first > lsn{1}) {
         fmt::print("{}: begins at number {}: those before it stand elsewhere, or nowhere\n",
                    shown(path), to_number(log.first));
-    }
-    const auto is_foreign = [](const damaged_piece& each) {
-        return each.is == damaged_piece::kind::foreign;
-    };
-    if (log.lines + log.own_lines == 0 && !log.damaged.empty() &&
-        std::ranges::all_of(log.damaged, is_foreign)) {
-        fmt::print("{}: no line has a number: JSON, logfmt, and logs that are never synced have "
-                   "none, and cannot be verified\n",
-                   shown(path));
     }
     if (log.is_whole()) {
         fmt::print("{}: whole, {}{}\n", shown(path), number_of(log.lines, "record"),
@@ -225,7 +242,7 @@ void print_left_out(const std::string& path, const std::vector<left_out_file>& f
         });
         if (!is_looked_at && ::access(each.path.c_str(), F_OK) == 0) { // it may be compressed now
             fmt::print(stderr, "sapwood verify: {} belongs to {}, and is not looked at: {}\n",
-                       shown(each.path), shown(path), each.why);
+                       shown_beside(each.path, path), shown(path), each.why);
         }
     }
 }
@@ -247,11 +264,13 @@ verify_command::verify_command(CLI::App& program)
     command_->add_flag("-q,--quiet", is_quiet_, "Print nothing; the exit code tells");
     command_->footer(
         "Exit code: 0 where nothing is missing or damaged but what the log says it has "
-        "lost,\n1 where something is, 2 where a log cannot be read.");
+        "lost,\n1 where something is, 2 where a log cannot be read, or no line of it has a "
+        "number.");
 }
 
 int verify_command::run() const {
     bool are_whole = true;
+    bool are_verified = true;
     for (const std::string& path : logs_) {
         require_file(path);
         progress_bar bar;
@@ -260,14 +279,16 @@ int verify_command::run() const {
         const std::vector<left_out_file> left_out = foreign_files_of(path);
         const verified_log log = verifier.verify_log(path);
         bar.remove();
+        const bool is_verified = !is_unnumbered(log);
+        are_verified = are_verified && is_verified;
         if (!is_quiet_) {
-            print_log(path, log, lists_producers_);
+            is_verified ? print_log(path, log, lists_producers_) : print_unnumbered(path);
             std::fflush(stdout);
             print_left_out(path, left_out, log.segments);
         }
-        are_whole = are_whole && log.is_whole();
+        are_whole = are_whole && (!is_verified || log.is_whole());
     }
-    return are_whole ? 0 : 1;
+    return !are_verified ? cannot_verify : are_whole ? 0 : not_whole;
 }
 
 } // namespace sapwood::tools

@@ -51,7 +51,7 @@ struct view_options {
         command.add_flag("--raw", raw, "Print lines as they are, with number and checksum")
             ->excludes(as_json);
         command.add_option("--color,--colour", colour, "Colour levels: auto, always, never")
-            ->check(CLI::IsMember({"auto", "always", "never"}))
+            ->check(is_no_occasion)
             ->option_text("WHEN");
     }
 };

@@ -5,14 +5,16 @@
 #include <collector/collector_options.hpp>
 #include <collector/settings.hpp>
 
+#include <csignal>
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <fstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <sys/stat.h>
-#include <system_error>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -67,6 +69,20 @@ TEST_SUITE("broker_options") {
         CHECK(done.status == 1);
         CHECK(holds(done.err, "1 of 1 record was not acknowledged: cannot connect to amqp://u@"));
         CHECK(done.err.ends_with(")\n")); // the reason is said once
+    }
+
+    TEST_CASE("why a broker cannot be reached serve says once") {
+        const sapwood::test::temporary_directory at;
+        const int err = ::open((at / "err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        program serving("sapwood",
+                        {"serve", "--log", at / "app.log", "--amqp", nowhere, "--queue", "q"},
+                        {.err = err});
+        ::close(err);
+        const auto said = [&] { return sapwood::test::contents_of(at / "err"); };
+        sapwood::test::eventually([&] { return holds(said(), "it is tried again"); });
+        serving.signal(SIGTERM);
+        CHECK(serving.wait().status == 0);
+        CHECK(holds(said(), ": Connection refused)); it is tried again\n"));
     }
 
     TEST_CASE("serve checks its queues, and what is wrong with one is said") {
@@ -148,7 +164,7 @@ TEST_SUITE("broker_options") {
         CHECK(sapwood::collector::broker_url(path) == "amqp://u:secret@h/");
         (void)::chmod(path.c_str(), 0644);
         CHECK_THROWS_WITH_AS((void)sapwood::collector::broker_url(path),
-                             doctest::Contains("others may read it"), std::system_error);
+                             doctest::Contains("others may read it"), std::runtime_error);
         for (const char* const wrong : {"http://u:secret@h/", "amqp://u:secret@h/a/b"}) {
             try {
                 require_valid(

@@ -421,6 +421,26 @@ TEST_SUITE("http_session") {
         CHECK(co_await sapwood::test::read_to_end(begun) == "");
     }
 
+    CO_TEST_CASE("who asks by a wrong name or with a wrong body is told what would be right") {
+        served at;
+        co_await at.begin();
+        const std::string name =
+            co_await at.exchange("GET /healthz HTTP/1.1\r\nHost: logs.example\r\n\r\n");
+        CHECK(status_of(name) == 421);
+        CHECK(has(name, "gives it names by --host"));
+        const std::string kind = co_await at.post("x", "/log", "Content-Type: image/png\r\n");
+        CHECK(status_of(kind) == 415);
+        CHECK(has(kind, "text/plain that is JSON"));
+        const std::string plain = "Content-Type: text/plain\r\n";
+        const std::string text = co_await at.post("a line", "/log", plain);
+        CHECK(status_of(text) == 400);
+        CHECK(has(text, "plain lines are for --unix and --tcp-lines"));
+        CHECK(status_of(co_await at.post("{\"a\":1}", "/log", plain)) == 200);
+        CHECK(!has(co_await at.post("a line"), "plain lines"));
+        co_await at.end();
+        CHECK(at.records() == lines{R"({"a":1})"});
+    }
+
     CO_TEST_CASE("no page of a browser can write, whatever its name has come to mean") {
         served at;
         co_await at.begin();

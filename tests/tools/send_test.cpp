@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <fmt/format.h>
 #include <functional>
 #include <mutex>
@@ -322,6 +323,74 @@ TEST_SUITE("send") {
             run_program("sapwood", {"send", "--unix", at / "none", at / "missing"});
         CHECK(no_file.status == 1);
         CHECK(has(no_file.err, at / "missing"));
+    }
+
+    TEST_CASE("a Unix socket for HTTP is a path, also one without a slash before it") {
+        const temporary_directory at;
+        strings heads;
+        std::mutex guard;
+        server to(
+            [&](int peer) {
+                read_requests(peer, [&](const std::string& head, const std::string&) {
+                    const std::lock_guard lock(guard);
+                    heads.push_back(head);
+                    put(peer, answer(200));
+                    return true;
+                });
+            },
+            at / "http.sock");
+        const std::string here = std::filesystem::current_path();
+        const std::string folder = std::filesystem::path(at / "x").parent_path().filename();
+        std::filesystem::current_path(at / "");
+        for (const std::string& url : {"./http.sock"s, "unix:http.sock"s,
+                                       "unix:" + at / "http.sock", "../" + folder + "/http.sock"}) {
+            CAPTURE(url);
+            CHECK(run_program("sapwood", {"send", "--http", url, "--give-up-after", "1", "-m", "x"})
+                      .status == 0);
+        }
+        std::filesystem::current_path("..");
+        CHECK(run_program("sapwood", {"send", "--http", folder + "/http.sock", "--give-up-after",
+                                      "1", "-m", "x"})
+                  .status == 0);
+        std::filesystem::current_path(here);
+        const std::lock_guard lock(guard);
+        CHECK(heads.size() == 5);
+    }
+
+    TEST_CASE("a file of a token or a broker that is not there is told with the reason") {
+        const temporary_directory at;
+        for (const strings& words : {strings{"--http", "127.0.0.1:1", "--token-file"},
+                                     strings{"--queue", "q", "--amqp"}}) {
+            strings all{"send", "-m", "x"};
+            all.insert(all.end(), words.begin(), words.end());
+            all.push_back(at / "none");
+            const auto done = run_program("sapwood", all);
+            CHECK(done.status == 2);
+            if (!has(done.err, "librabbitmq")) { // built without
+                CHECK(has(done.err, words.back() + ": cannot open " + (at / "none") +
+                                        ": No such file or directory\n"));
+            }
+        }
+    }
+
+    TEST_CASE("lines for a port of TLS, or of HTTP, are not taken for sent") {
+        for (const auto& [said, what] :
+             {std::pair{"\x15\x03\x03\x00\x02\x02\x46"s, "is that a port for TLS? say --tls"},
+              std::pair{answer(400), "the other side speaks HTTP: say --http"}}) {
+            CAPTURE(what);
+            const std::string first = said;
+            server to([first](int peer) {
+                char piece[4096];
+                (void)::recv(peer, piece, sizeof(piece), 0);
+                put(peer, first);
+                while (::recv(peer, piece, sizeof(piece), 0) > 0) {
+                }
+            });
+            const auto done = run_program("sapwood", {"send", "--tcp", to.place, "-m", "a line"});
+            CHECK(done.status == 1);
+            CHECK(has(done.err, what));
+            CHECK(has(done.err, "up to 1 were not read, and may be lost"));
+        }
     }
 
     TEST_CASE("who is asked to wait for longer than it may tries once more before it gives up") {

@@ -245,6 +245,14 @@ TEST_SUITE("send_tls") {
         const auto sent = run_program("sapwood", to + ours + strings{"-v", ca.directory / "many"});
         CHECK(sent.err == "sapwood send: 100000 records sent\n");
         CHECK(sent.status == 0);
+        // Who speaks no TLS is reset, however little he says: an end would be a good one for him.
+        for (const std::string line : {"x", "a line without TLS"}) {
+            const auto plain = run_program(
+                "sapwood", {"send", "--give-up-after", "5", "--tcp", place, "-m", line});
+            CHECK(plain.status == 1);
+            CHECK(has(plain.err, "is that a port for TLS?"));
+            CHECK(has(plain.err, "up to 1 were not read"));
+        }
         // Who shows nothing is refused, which under TLS 1.3 is known only when he has sent.
         const auto refused = run_program("sapwood", to + strings{"-m", "forged"});
         CHECK(refused.status == 1);

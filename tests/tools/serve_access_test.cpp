@@ -197,7 +197,7 @@ TEST_SUITE("serve_access") {
                                 at.ports[0])) == "done\n");
         const auto done = at.stop();
         CHECK(done.status == 0);
-        CHECK(has(done.err, "settings were read again"));
+        CHECK(has(done.err, "the files that its options name were read again"));
         CHECK(has(done.err, "settings stay as they were: cannot use the certificate"));
         CHECK(lines_in(at.log) == 2 * rounds + 2);
     }
@@ -246,7 +246,10 @@ TEST_SUITE("serve_access") {
                              2, with);
         ::close(err);
         at.process->signal(SIGHUP);
-        eventually([&] { return has(contents_of(sockets / "err"), "settings were read again"); });
+        eventually([&] {
+            return has(contents_of(sockets / "err"),
+                       "the files that its options name were read again");
+        });
         send_as(::getuid(), sockets / "one", "by one\n");
         send_as(::getuid(), sockets / "two", "by two\n");
         CHECK(at.stop().status == 0);

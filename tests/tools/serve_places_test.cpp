@@ -55,6 +55,26 @@ TEST_SUITE("serve_places") {
         }
     }
 
+    TEST_CASE("an inherited socket that nobody takes is told, by its name if it has one") {
+        const temporary_directory folder;
+        int port = 0;
+        const int fd = bound_to_loopback(SOCK_STREAM, port);
+        for (const std::string name : {"", "web"}) {
+            const auto done = run_program(
+                "sapwood", {"serve", "--log", folder / "app.log", "--http", "127.0.0.1:0"},
+                activation({fd}, name));
+            CHECK(done.status == 2);
+            CHECK(has(done.err, name.empty()
+                                    ? fmt::format("a socket at 127.0.0.1:{0} was passed on, and no "
+                                                  "listener is for it: have one listen at "
+                                                  "127.0.0.1:{0}, or give the socket a "
+                                                  "FileDescriptorName=",
+                                                  port)
+                                    : fmt::format("a socket named web at 127.0.0.1:{} was", port)));
+        }
+        ::close(fd);
+    }
+
     TEST_CASE("a list of users that names nobody is wrong: it is not everybody's") {
         if (!sapwood::collector::can_read_settings()) {
             MESSAGE("skipped: built without toml++");
@@ -150,6 +170,104 @@ TEST_SUITE("serve_places") {
             CHECK(has(contents_of(at.log), "by a short name"));
         }
         std::filesystem::current_path(here);
+    }
+
+    TEST_CASE("what is to keep somebody out, and keeps nobody out of anything, is refused") {
+        const temporary_directory folder;
+        fill(folder / "tokens", "ann 0123456789abcdef\n");
+        ::chmod((folder / "tokens").c_str(), 0600);
+        const auto said = [&](std::vector<std::string> options) {
+            options.insert(options.begin(), {"serve", "--check", "--log", folder / "app.log"});
+            const auto done = run_program("sapwood", std::move(options));
+            CHECK(done.status == 2);
+            return done.err;
+        };
+        const std::string web = "127.0.0.1:0";
+        CHECK(has(said({"--http", web, "--tls-client-ca", "no file"}),
+                  "(--tls-client-ca), which needs TLS: --tls-cert FILE --tls-key FILE"));
+        CHECK(has(said({"--http", web, "--tls-client", "required"}), "needs --tls-client-ca"));
+        CHECK(has(said({"--http", web, "--unix-allow", "no such user"}),
+                  "--unix-allow: there is no user no such user"));
+        CHECK(has(said({"--http", web, "--unix-allow", "root"}),
+                  "--unix-allow is for Unix sockets, and the command line has none"));
+        CHECK(has(said({"--http", web, "--unix-allow", web + "=root"}),
+                  "--unix-allow is for " + web + ", which is no Unix socket"));
+        CHECK(has(said({"--http", web, "--mode", "666"}),
+                  "--mode is for Unix sockets, and the command line has none"));
+        CHECK(has(said({"--unix", "fd:lines", "--mode", "666"}), "--mode is for Unix sockets"));
+        CHECK(has(said({"--unix", folder / "s", "--tokens", folder / "tokens"}),
+                  "tokens (--tokens) are for HTTP, and there is no place for it"));
+        CHECK(has(said({"--unix", folder / "s", "--host", "logs.example"}),
+                  "(--host) are for HTTP, and there is no place for it"));
+        CHECK(has(said({"--http", web, "--host", ""}), "(--host) is empty"));
+        CHECK(has(said({"--http", web, "--prefetch", "9"}), "--prefetch is for queues"));
+        // One for all others, where each has its own, keeps those out that may be added.
+        CHECK(run_program("sapwood", {"serve", "--check", "--log", folder / "app.log", "--unix",
+                                      folder / "s", "--http", web, "--mode", "600", "--mode",
+                                      (folder / "s") + "=666", "--host", "logs.example"})
+                  .status == 0);
+        if (!sapwood::collector::can_read_settings()) {
+            return;
+        }
+        const auto set = [&](const std::string& at, const std::string& more) {
+            fill(folder / "settings",
+                 fmt::format("[[log]]\nname = 'app'\npath = '{}'\n[[listen]]\nkind = 'lines'\n"
+                             "at = '{}'\n{}",
+                             folder / "app.log", at, more));
+            return run_program("sapwood", {"serve", "--config", folder / "settings", "--check"});
+        };
+        CHECK(set(folder / "s", "mode = '666'\n").status == 0);
+        for (const std::string at : {"127.0.0.1:0", "fd:lines"}) {
+            const auto wrong = set(at, "mode = '666'\n");
+            CHECK(wrong.status == 2);
+            CHECK(has(wrong.err, "settings:7: listen.mode: is for the path of a Unix socket"));
+        }
+        CHECK(has(set(folder / "s", "[access]\ntokens = '" + (folder / "tokens") + "'\n").err,
+                  "are for HTTP"));
+        CHECK(has(set(folder / "s", "[access]\nhosts = ['a']\n").err, "are for HTTP"));
+    }
+
+    TEST_CASE("SIGHUP tells what of new settings changes only after a restart") {
+        if (!sapwood::collector::can_read_settings()) {
+            MESSAGE("skipped: built without toml++");
+            return;
+        }
+        const temporary_directory folder;
+        const auto set = [&](const std::string& socket) {
+            fill(folder / "settings",
+                 fmt::format("[[listen]]\nkind = 'lines'\nat = '{}'\n", folder / socket));
+        };
+        set("one");
+        daemon_under_test at({"--config", folder / "settings"}, 1);
+        set("other");
+        at.process->signal(SIGHUP); // which is heeded before the end is
+        const auto done = at.stop();
+        CHECK(done.status == 0);
+        CHECK(has(done.err, "settings were read again\n"));
+        CHECK(has(done.err, "changes only when it is started again: its places to listen at\n"));
+        CHECK(!std::filesystem::exists(folder / "other"));
+    }
+
+    TEST_CASE("a log that was made for nothing is removed again; one that was there stays") {
+        const temporary_directory folder;
+        int port = 0;
+        const int taken = bound_to_loopback(SOCK_STREAM, port);
+        const auto begun = [&](const std::string& log, std::vector<std::string> more) {
+            more.insert(more.begin(),
+                        {"serve", "--log", log, "--http", fmt::format("127.0.0.1:{}", port)});
+            const auto done = run_program("sapwood", std::move(more));
+            CHECK(done.status == 2);
+            CHECK(has(done.err, "Address already in use"));
+        };
+        begun(folder / "app.log", {});
+        begun(folder / "app.log", {"--preallocate-bytes", "100000"});
+        CHECK(std::filesystem::is_empty(folder / ""));
+        fill(folder / "app.log", "");
+        fill(folder / "other.log", "old\n");
+        begun(folder / "app.log", {"--log", folder / "other.log"});
+        CHECK(std::filesystem::exists(folder / "app.log"));
+        CHECK(contents_of(folder / "other.log") == "old\n");
+        ::close(taken);
     }
 
     TEST_CASE("what cannot be meant is refused with the forms that there are") {

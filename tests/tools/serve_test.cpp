@@ -222,7 +222,7 @@ TEST_SUITE("serve") {
                   directory / "none"));
         sapwood::test::fill(directory / "tokens", "a short\n");
         CHECK(has(said({"--log", log, "--http", "127.0.0.1:0", "--tokens", directory / "tokens"}),
-                  "chmod 600"));
+                  "others may read it: chmod 600 it\n"));
         ::chmod((directory / "tokens").c_str(), 0600);
         CHECK(has(said({"--log", log, "--http", "127.0.0.1:0", "--tokens", directory / "tokens"}),
                   directory / "tokens:1: a token is a name and a secret of at least 16"));
@@ -379,7 +379,7 @@ TEST_SUITE("serve") {
         at.signal(SIGHUP);
         CHECK(status("the-other-secret") == "200");
         const auto done = at.stop();
-        CHECK(has(done.err, "settings were read again"));
+        CHECK(has(done.err, "the files that its options name were read again"));
         CHECK(has(done.err, "settings stay as they were"));
     }
 

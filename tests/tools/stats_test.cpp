@@ -53,6 +53,7 @@ TEST_SUITE("stats") {
         CHECK(has(done.out, "1 line is no record\n"));
         CHECK(has(done.out, "             3  75.0%  info\n"));
         CHECK(has(done.out, "             1  25.0%  error\n"));
+        CHECK(has(done.out, "by level:\n"));
         CHECK(has(done.out, "by thread:\n             3  75.0%  17\n             1  25.0%  18\n"));
         CHECK(has(done.out, "by time, 1 s each:\n"));
         CHECK(has(done.out, "  2026-11-21 22:00:01          2 ########################"));

@@ -250,6 +250,11 @@ TEST_SUITE("tail") {
         CHECK(where("x.y=[1]") == 1);
         CHECK(where("message=paid") == 1);
         CHECK(where("logger=db") == 1);
+        fill(at / "app.log", R"(time=2026-11-21T22:39:57.000000000Z level=info message=it )"
+                             R"(a\x20b=1 c\x3dd=2)"
+                             "\n");
+        CHECK(has(run_program("sapwood", {"tail", at / "app.log"}).out,
+                  R"(it a\x20b=1 c\x3dd=2)")); // escaped once, as it stands there
         fill(at / "app.log",
              "2026-11-21 22:39:58.000 0 info [http 127.0.0.1:7] {no JSON user=8 }\n");
         CHECK(where("user=8") == 1);

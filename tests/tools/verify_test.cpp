@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
 #include <string>
@@ -284,11 +285,33 @@ TEST_SUITE("verify") {
         const log_directory at;
         at.write("{\"msg\":\"one\"}\n{\"msg\":\"two\"}\n");
         const auto done = at.verify();
-        CHECK(done.status == 1);
-        CHECK(has(done.out, at.log + ": no line has a number: JSON, logfmt"));
+        CHECK(done.status == 2);
+        CHECK(done.out == at.log + ": no line has a number: JSON, logfmt, and logs that are never "
+                                   "synced have none, and cannot be verified\n");
+        const log_directory bad;
+        bad.write(records(1, 3) + records(5, 6));
+        const auto both = run_program("sapwood", {"verify", bad.log, at.log});
+        CHECK(both.status == 2);
+        CHECK(has(both.out, bad.log + ": NOT WHOLE"));
         at.write(records(1, 2) + "{\"msg\":\"one\"}\n");
         CHECK(!has(at.verify().out, "no line has a number"));
         CHECK(has(at.verify().out, "NOT WHOLE, 0 records missing, 1 piece damaged"));
+    }
+
+    TEST_CASE("a log in the present folder is named as it was said, and its segments are") {
+        const log_directory at;
+        at.write(records(1, 2), ".0000000000000003");
+        at.write(records(4, 5));
+        const std::string here = std::filesystem::current_path();
+        const std::string name = std::filesystem::path(at.log).filename();
+        std::filesystem::current_path(at.directory / "");
+        const auto done = run_program("sapwood", {"verify", name});
+        const auto dotted = run_program("sapwood", {"verify", "./" + name});
+        std::filesystem::current_path(here);
+        CHECK(done.out.starts_with(name + ".0000000000000003: "));
+        CHECK(has(done.out, "\n" + name + ":1: missing before this line: 3\n"));
+        CHECK(!has(done.out, "./"));
+        CHECK(dotted.out.starts_with("./" + name + ".0000000000000003: "));
     }
 
     TEST_CASE("what cannot be read is named, with the reason") {
@@ -307,12 +330,27 @@ TEST_SUITE("verify") {
     }
 
     TEST_CASE("a mistake in the command line is status 2, help is none") {
-        CHECK(run_program("sapwood", {}).status == 2);
+        const auto nothing = run_program("sapwood", {});
+        CHECK(nothing.status == 2);
+        CHECK(nothing.err == "sapwood: say what to do: sapwood --help lists the commands\n");
         const auto unknown = run_program("sapwood", {"verfy", "app.log"});
         CHECK(unknown.status == 2);
         CHECK(unknown.err ==
               "sapwood: there is no command 'verfy'; sapwood --help lists those that there are\n");
-        CHECK(run_program("sapwood", {"verify"}).status == 2);
+        const auto no_log = run_program("sapwood", {"verify"});
+        CHECK(no_log.status == 2);
+        CHECK(no_log.err ==
+              "sapwood verify: LOG is required; sapwood verify --help says what there is\n");
+        const log_directory at;
+        for (const std::string command : {"verify", "tail", "stats", "grep"}) {
+            std::vector<std::string> words{command, at.log};
+            words.insert(words.begin() + 1, command == "grep" ? 1u : 0u, "x");
+            CHECK(run_program("sapwood", words).err.starts_with("sapwood " + command + ": "));
+        }
+        const auto level = run_program(
+            "sapwood", {"send", "--http", "127.0.0.1:1", "--ack", "sometimes", "-m", "x"});
+        CHECK(has(level.err, "sapwood send: --ack: say accepted, written or durable, not "
+                             "'sometimes'; sapwood send --help"));
         CHECK(run_program("sapwood", {"verify", "--colour", "x"}).status == 2);
         const auto help = run_program("sapwood", {"verify", "--help"});
         CHECK(help.status == 0);

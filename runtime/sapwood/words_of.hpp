@@ -5,7 +5,7 @@
 #include <string>
 #include <system_error>
 
-namespace sapwood::tools {
+namespace sapwood {
 
 [[nodiscard]] inline std::string words_of(const std::system_error& failure) {
     std::string words = failure.what();
@@ -19,4 +19,4 @@ namespace sapwood::tools {
     return words;
 }
 
-} // namespace sapwood::tools
+} // namespace sapwood
