@@ -1,5 +1,7 @@
 #include <sapwood/console_log_sink.hpp>
 
+#include "parts_kept.hpp"
+
 #include <sapwood/poll.hpp>
 #include <sapwood/shield.hpp>
 #include <sapwood/timeout.hpp>
@@ -10,6 +12,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
+#include <new>
 #include <string_view>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,6 +55,11 @@ bool is_non_blocking(int fd) noexcept {
     return flags >= 0 && (flags & O_NONBLOCK) != 0;
 }
 
+/// Where the last line ends that `text` has all of.
+std::size_t whole_lines(std::string_view text) noexcept {
+    return text.rfind('\n') + 1; // npos + 1 is 0
+}
+
 /// The same pipe or terminal with a description of its own; -1 where that cannot be had.
 int reopen(int fd) {
     if (!is_of_kind(fd, S_IFIFO) && !is_of_kind(fd, S_IFCHR)) {
@@ -84,7 +92,10 @@ console_log_sink::console_log_sink(const console_log_sink_options& options)
       give_up_after_(options.give_up_after),
       pattern_(options.pattern),
       zone_(options.zone),
-      has_colour_(shows_colour(options.fd, options.colour)) {}
+      has_colour_(shows_colour(options.fd, options.colour)),
+      untold_(std::make_unique<detail::parts_kept>(describe())) {}
+
+console_log_sink::~console_log_sink() = default;
 
 std::string console_log_sink::describe() const {
     return fd_ == STDOUT_FILENO   ? "standard output"
@@ -158,23 +169,35 @@ task<result<std::size_t>> console_log_sink::write_some(std::span<const char> byt
 
 task<> console_log_sink::write(std::span<const char> lines) {
     const auto shielded = co_await shield();
+    const std::string_view text(lines.data(), lines.size());
     std::size_t written = std::min(std::exchange(partial_, 0), lines.size());
-    while (written < lines.size()) {
-        const auto rest = lines.subspan(written);
-        const auto got = co_await write_some(rest.first(std::min(rest.size(), piece_bytes)));
-        if (!got.has_value()) {
-            fail(got.error(), lines, written);
+    try {
+        while (written < lines.size()) {
+            const auto rest = lines.subspan(written);
+            const auto got = co_await write_some(rest.first(std::min(rest.size(), piece_bytes)));
+            if (!got.has_value()) {
+                fail(got.error(), whole_lines(text.substr(0, written)));
+            }
+            written += *got;
         }
-        written += *got;
+    } catch (const std::exception&) {
+        rethrow(text.substr(0, written));
     }
 }
 
-/// What is written of a line stays: the rest of it comes first the next time.
-void console_log_sink::fail(std::error_code why, std::span<const char> lines, std::size_t written) {
-    const std::string_view text(lines.data(), written);
-    const auto newline = text.rfind('\n');
-    const std::size_t kept = newline == std::string_view::npos ? 0 : newline + 1;
-    partial_ = written - kept;
+/// The exception that is being handled, with how much is kept of what is written, whatever there is
+/// no memory for. What is written of a line stays: the rest of it comes first the next time.
+void console_log_sink::rethrow(std::string_view written) {
+    const std::size_t kept = whole_lines(written);
+    partial_ = written.size() - kept;
+    try {
+        throw;
+    } catch (const std::bad_alloc&) {
+        untold_->rethrow(kept);
+    }
+}
+
+void console_log_sink::fail(std::error_code why, std::size_t kept) const {
     if (why == std::errc::broken_pipe || why == std::errc::io_error) {
         if (kept == 0) {
             throw sink_gone(why, fmt::format("cannot log to {}: nobody reads it", describe()));

@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -21,10 +22,29 @@ constexpr timespec between_looks{.tv_sec = 0, .tv_nsec = 1'000'000};
 constexpr std::uint64_t unknown = ~std::uint64_t{0};
 
 /// How long the file is.
-std::uint64_t size_of(int fd) noexcept {
-    struct stat status {};
+std::uint64_t size_of(int fd, int flags = AT_STATX_SYNC_AS_STAT) noexcept {
+    struct statx status {};
 
-    return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : unknown;
+    return ::statx(fd, "", AT_EMPTY_PATH | flags, STATX_SIZE, &status) == 0 ? status.stx_size
+                                                                            : unknown;
+}
+
+/// Whether the file has `text` at that place.
+bool has_text_at(int fd, std::uint64_t place, std::string_view text) noexcept {
+    while (!text.empty()) {
+        std::array<char, 4096> piece; // NOLINT: filled by pread
+        const ssize_t got = ::pread(fd, piece.data(), std::min(piece.size(), text.size()),
+                                    static_cast<off_t>(place));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0 || !text.starts_with({piece.data(), static_cast<std::size_t>(got)})) {
+            return false;
+        }
+        place += static_cast<std::uint64_t>(got);
+        text.remove_prefix(static_cast<std::size_t>(got));
+    }
+    return true;
 }
 
 /// Whether the next line would be a line of its own.
@@ -100,7 +120,9 @@ void crash_file::note(const file_sink& file) noexcept {
 }
 
 void crash_file::begin_write(const char* batch, std::size_t done, std::size_t there) noexcept {
-    const std::uint64_t size = size_of(fd());
+    // On the loop, which must not wait for who serves the file: what this system knows is enough,
+    // for a handler compares what has come with what was to come.
+    const std::uint64_t size = size_of(fd(), AT_STATX_DONT_SYNC);
     end_.store(size == unknown || size < there ? unknown : size - there, std::memory_order_relaxed);
     done_.store(done, std::memory_order_relaxed);
     batch_.store(batch, std::memory_order_seq_cst);
@@ -113,22 +135,30 @@ void crash_file::begin_in_child() noexcept {
     settled_.store(0, std::memory_order_relaxed);
 }
 
-/// How many of the `bytes` that are being written are in the file: it has grown by so many.
-std::size_t crash_file::count_written(int fd, std::size_t bytes) const noexcept {
-    const std::uint64_t begin = end_.load(std::memory_order_relaxed);
+/// How much of `text`, which is being written, is in the file, where it begins at `begin`: the file
+/// has grown by so much, and by nothing else.
+std::size_t crash_file::count_written(int fd, std::string_view text,
+                                      std::uint64_t& begin) const noexcept {
+    begin = end_.load(std::memory_order_relaxed);
     std::size_t written = 0;
     for (int i = 0; i < looks_max && begin != unknown; ++i) {
         const std::uint64_t size = size_of(fd);
-        if (size == unknown || size < begin || size - begin > bytes) {
+        // What somebody has left of a line the write has ended first.
+        if (size != unknown && size > begin && !text.starts_with('\n') &&
+            has_text_at(fd, begin, "\n")) {
+            ++begin;
+        }
+        if (size == unknown || size < begin || size - begin > text.size()) {
             return 0;
         }
         written = static_cast<std::size_t>(size - begin);
-        if (written == bytes) {
+        if (written == text.size()) {
             break;
         }
         ::nanosleep(&between_looks, nullptr);
     }
-    return written;
+    // It may be somebody else's, before a write that has not begun yet.
+    return has_text_at(fd, begin, text.substr(0, written)) ? written : 0;
 }
 
 std::size_t crash_file::finish(std::string_view lines) noexcept {
@@ -144,11 +174,12 @@ std::size_t crash_file::finish(std::string_view lines) noexcept {
 
 /// With what is being written.
 std::size_t crash_file::go_on(int to, std::string_view lines) noexcept {
-    const std::size_t written = count_written(to, lines.size());
+    std::uint64_t begin = unknown;
+    const std::size_t written = count_written(to, lines, begin);
     if (written == 0) {
         return put(lines);
     }
-    return append_lines(to, lines, written, end_.load(std::memory_order_relaxed));
+    return append_lines(to, lines, written, begin);
 }
 
 std::size_t crash_file::put(std::string_view lines) noexcept {

@@ -61,6 +61,7 @@ durable_writer::durable_writer(file_sink& file, crash_file& crash,
       durable_(options.level),
       is_numbered_(options.numbers()),
       unsynced_bytes_max_(std::min(options.unsynced_bytes_max, unsynced_bytes_synced)),
+      writeback_bytes_(options.writeback_bytes),
       heads_(file.last_lsn() + 1),
       untold_(file.path()),
       durable_last_(file.last_lsn()) {

@@ -32,6 +32,7 @@ struct durable_writer_options {
     durability level = durability::none();
     bool numbered = true;
     std::size_t unsynced_bytes_max = 0;
+    std::size_t writeback_bytes = 0;
 
     [[nodiscard]] bool numbers() const noexcept { return numbered && !level.is_none(); }
 
@@ -112,6 +113,7 @@ class durable_writer {
     void note_reopened() noexcept;
     task<bool> write_text(file_end end);
     task<> begin_segment();
+    task<> name_segment();
     task<> take_name();
     void keep(std::size_t bytes) noexcept;
     void mark_text();
@@ -132,6 +134,7 @@ class durable_writer {
     const durability durable_;
     const bool is_numbered_;
     const std::size_t unsynced_bytes_max_;
+    const std::size_t writeback_bytes_;
 
     line_head heads_;
     bool is_child_ = false;

@@ -170,7 +170,7 @@ task<> durable_writer::settle() {
 
 task<> durable_writer::look_after_file() {
     if (file_.is_unnamed()) {
-        co_await file_.begin_segment({}, {}, lsn::none); // the rest of it
+        co_await name_segment();
     }
     const auto reopened = file_.counts().reopened;
     if (log_news news = co_await file_.reopen(durable_last_ + 1)) {

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <exception>
 #include <fmt/format.h>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -212,6 +213,10 @@ task<bool> durable_writer::write_text(file_end end) {
     unsynced_.append(text_);
     keep(text_.size());
     sync_at_ = std::min(sync_at_, saturating_add(now, durable_.at_most()));
+    try { // they are kept: whatever becomes of it the next sync tells
+        co_await file_.begin_writeback(writeback_bytes_);
+    } catch (const std::bad_alloc&) { // that has more to do, and that is all
+    }
     co_return false;
 }
 
@@ -299,14 +304,20 @@ task<> durable_writer::begin_segment() {
     note_durable();
 }
 
-/// What was not synced is in the file that is to get the log's name, and on disk.
-task<> durable_writer::take_name() {
+/// The file that is open is to get the log's name.
+task<> durable_writer::name_segment() {
     try {
         co_await file_.begin_segment({}, {}, lsn::none); // of which it does the rest only
     } catch (const std::exception&) {
-        is_poisoned_ = is_poisoned_ || !file_.is_unnamed(); // it is not the log's any more
+        // Somebody has taken it away. It is not the log's any more, whatever name it has later.
+        is_poisoned_ = is_poisoned_ || !file_.is_unnamed();
         throw;
     }
+}
+
+/// What was not synced is in the file that is to get the log's name, and on disk.
+task<> durable_writer::take_name() {
+    co_await name_segment();
     if (!has_lost_lines(file_.look_at_end())) {
         note_durable();
     }

@@ -3,7 +3,10 @@
 #include "durable_writer.hpp"
 
 #include <sapwood/assert.hpp>
+#include <sapwood/sleep.hpp>
 
+#include <exception>
+#include <new>
 #include <utility>
 
 namespace sapwood {
@@ -13,7 +16,8 @@ namespace {
 detail::durable_writer_options durable_options(const file_log_sink_options& options) {
     return {.level = options.durable,
             .numbered = options.numbered,
-            .unsynced_bytes_max = options.unsynced_bytes_max};
+            .unsynced_bytes_max = options.unsynced_bytes_max,
+            .writeback_bytes = options.writeback_bytes};
 }
 
 } // namespace
@@ -119,10 +123,18 @@ std::size_t file_log_sink::kept_in_crash() const noexcept {
 
 task<> file_log_sink::close() {
     std::exception_ptr failure;
-    try {
-        co_await sync();
-    } catch (const std::system_error&) {
-        failure = std::current_exception();
+    for (bool is_over = false; !is_over;) {
+        try {
+            co_await sync();
+            is_over = true;
+        } catch (const std::bad_alloc&) { // it can be called again, and nobody else will
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+            is_over = true;
+        }
+        if (!is_over) {
+            co_await yield(); // others may give back what is wanted
+        }
     }
     crash_.note_closed();
     co_await present().close();

@@ -115,6 +115,9 @@ log_producer* log_backend::find_producer() noexcept {
         auto made = std::make_shared<log_producer>(ring_bytes_, threads_seen_ + 1);
         new_producers_.reserve(new_producers_.size() + 1);
         counted_.reserve(counted_.size() + 1);
+        // What was lost before is no affair of the records that come; but what this thread could
+        // not put into a ring that it did not have is.
+        made->losses_told = durable_lost_.load(std::memory_order_acquire);
         made->is_late = !keep_thread_ring(id_, made, has_crash_handler_);
         thread_log = {id_, made.get()};
         if (++threads_seen_ == 1) {
@@ -305,12 +308,20 @@ log_backend::durable_wait log_backend::begin_durable() {
     if (has_finished()) {
         throw std::system_error(errc::closed, "waiting for a log to be durable");
     }
+    const bool waits_for_others = !has_logged();
     log_producer* const mine = producer();
-    durable_wait wait;
-    if (mine != nullptr) {
-        wait.losses = std::exchange(mine->losses_seen, losses_of(mine));
+    if (mine == nullptr) {
+        return {};
     }
-    return wait;
+    if (waits_for_others) {
+        mine->losses_told = 0;
+    }
+    return {.losses_told = mine->losses_told};
+}
+
+/// This thread: it has its ring.
+bool log_backend::has_logged() const noexcept {
+    return thread_log.backend == id_ || find_thread_ring(id_) != nullptr;
 }
 
 /// With mutex_ held.
@@ -352,7 +363,11 @@ void log_backend::flush_then_ring(const std::shared_ptr<loop_bell>& bell, durabl
 }
 
 void log_backend::end_durable(const durable_wait& wait) {
-    if (losses_of(producer()) != wait.losses) {
+    log_producer* const mine = producer();
+    if (const std::uint64_t losses = losses_of(mine); losses != wait.losses_told) {
+        if (mine != nullptr) {
+            mine->losses_told = losses;
+        }
         throw std::system_error(errc::lost, "waiting for a log to be durable");
     }
     if (durable_through_.load(std::memory_order_acquire) < wait.number) {

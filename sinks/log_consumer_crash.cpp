@@ -7,6 +7,8 @@
 #include <sapwood/log_consumer.hpp>
 
 #include <algorithm>
+#include <cstdint>
+#include <mutex>
 
 namespace sapwood::detail {
 
@@ -18,6 +20,8 @@ constexpr std::uint64_t far_future_ticks = std::uint64_t{1} << 62;
 /// A full ring of 1 GiB takes so many batches, and some.
 constexpr int batches_at_exit_max = 8192;
 
+constexpr std::int64_t lock_patience_ns = 20'000'000;
+
 /// Lines on their way to an output, for the one signal handler that works at a time. Outputs that
 /// have none of their own share the last one. Memory that is not used costs nothing.
 constexpr std::size_t lines_max = 8;
@@ -25,6 +29,17 @@ constexpr std::size_t line_bytes_max = 64u << 10;
 char line_memory[lines_max][line_bytes_max];
 std::size_t line_bytes[lines_max];
 std::uint64_t line_count[lines_max];
+
+/// Who has it lets it go in a moment, unless it is this very thread.
+bool try_lock_in_crash(std::mutex& mutex) noexcept {
+    for (std::int64_t waited = 0; waited < lock_patience_ns; waited += crash_pause_ns) {
+        if (mutex.try_lock()) {
+            return true;
+        }
+        pause_in_crash();
+    }
+    return false;
+}
 
 void write_lines(log_output& to, std::size_t slot) noexcept {
     if (line_bytes[slot] > 0) {
@@ -164,7 +179,7 @@ void log_consumer::end_crash(const signal_note& note) noexcept {
 }
 
 void log_consumer::write_rings_in_crash() noexcept {
-    const bool is_locked = backend_->mutex().try_lock();
+    const bool is_locked = try_lock_in_crash(backend_->mutex());
     const auto& fresh = backend_->new_producers();
     const auto for_each_producer = [&](auto&& call) {
         for (const auto& each : producers_) {
@@ -203,17 +218,25 @@ void log_consumer::write_rings_in_crash() noexcept {
     // itself.
     if (!visits_.is_lost_in_crash()) {
         for (const auto& each : producers_) {
-            (void)each->reader.end();
+            end_in_crash(*each);
         }
     }
     for (const auto& each : fresh) {
-        (void)each->reader.end();
+        end_in_crash(*each);
     }
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
         write_lines(*outputs_[i], std::min(i, lines_max - 1));
     }
     if (is_locked) {
         backend_->mutex().unlock();
+    }
+}
+
+/// Tasks that wait for the room are told by the consumer, where the process survives.
+void log_consumer::end_in_crash(log_producer& of) noexcept {
+    if (of.reader.end_if_begun()) {
+        of.has_untold_room.store(true, std::memory_order_relaxed);
+        was_emptied_in_crash_.store(true, std::memory_order_release);
     }
 }
 

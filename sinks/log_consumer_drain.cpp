@@ -57,7 +57,7 @@ std::size_t log_consumer::drain(std::uint64_t until) noexcept {
 void log_consumer::end_lost_visit() noexcept {
     forget_group();
     for (const auto& each : producers_) {
-        if (each->reader.end()) {
+        if (each->reader.end_if_begun()) {
             backend_->ring_for_room(*each);
         }
     }
@@ -83,6 +83,9 @@ void log_consumer::gather(std::uint64_t until) noexcept {
         has_missed_some_ = true;
         return;
     }
+    if (was_emptied_in_crash_.exchange(false, std::memory_order_acquire)) [[unlikely]] {
+        tell_room_of_crash();
+    }
     for (const auto& each : producers_) {
         each->dropped_through = each->reader.dropped_through();
         if (!each->reader.begin()) {
@@ -102,6 +105,15 @@ void log_consumer::gather(std::uint64_t until) noexcept {
             } else {
                 heap_.push_back({frame->ticks, each.get(), frame});
             }
+        }
+    }
+}
+
+/// To tasks whose ring a signal's handler has emptied, which takes no lock and so rings no bell.
+void log_consumer::tell_room_of_crash() noexcept {
+    for (const auto& each : producers_) {
+        if (each->has_untold_room.exchange(false, std::memory_order_relaxed)) {
+            backend_->ring_for_room(*each);
         }
     }
 }

@@ -16,6 +16,7 @@
 #include <functional>
 #include <iterator>
 #include <new>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -99,8 +100,18 @@ task<> log_output::write_out(event& progress, log_visits& visits) {
             break;
         }
     }
+    std::optional<task<>> closing;
+    while (!closing) {
+        try {
+            closing.emplace(sink_->close());
+        } catch (const std::bad_alloc&) { // for its frame
+        }
+        if (!closing) {
+            co_await yield();
+        }
+    }
     try {
-        co_await sink_->close();
+        co_await std::move(*closing);
     } catch (...) {
         tell("closing {}: {}", description_, failure_words::of_current().view());
     }

@@ -221,6 +221,12 @@ bool log_ring_reader::end() noexcept {
     return false;
 }
 
+bool log_ring_reader::end_if_begun() noexcept {
+    // Nobody but a reader sets the bit or takes it away.
+    return (ring_->tail.load(std::memory_order_acquire) & log_ring_header::tail_is_read) != 0 &&
+           end();
+}
+
 bool log_ring_reader::wake_producer() noexcept {
     if (ring_->waits_for_room.exchange(0, std::memory_order_seq_cst) == 2) {
         return true;

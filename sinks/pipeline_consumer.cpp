@@ -385,6 +385,8 @@ task<> pipeline::consumer::close_sink() {
     unset(sync_alarm_);
     try {
         co_await sink_.close();
+    } catch (const std::bad_alloc&) {
+        throw; // it is tried again: of what is in the file nothing has failed
     } catch (...) {
         fail(std::current_exception(), std::make_error_code(std::errc::io_error));
     }

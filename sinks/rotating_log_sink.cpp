@@ -38,7 +38,8 @@ constexpr std::size_t untold_max = 64;
 detail::durable_writer_options durable_options(const rotating_log_sink_options& options) {
     return {.level = options.durable,
             .numbered = options.numbered,
-            .unsynced_bytes_max = options.unsynced_bytes_max};
+            .unsynced_bytes_max = options.unsynced_bytes_max,
+            .writeback_bytes = options.writeback_bytes};
 }
 
 bool looks_after(const rotating_log_sink_options& options) noexcept {

@@ -1,6 +1,7 @@
 #include <sapwood/socket_log_sink.hpp>
 
 #include "crash_handler.hpp"
+#include "parts_kept.hpp"
 
 #include <sapwood/shield.hpp>
 
@@ -39,6 +40,9 @@ void detail::crash_gate::take() noexcept {
     }
 }
 
+socket_log_sink::socket_log_sink() = default;
+socket_log_sink::~socket_log_sink() = default;
+
 task<> socket_log_sink::write(std::span<const char> lines) {
     struct over {
         std::atomic<const char*>& batch;
@@ -48,20 +52,31 @@ task<> socket_log_sink::write(std::span<const char> lines) {
 
     const auto shielded = co_await shield();
     keep(0);
+    if (untold_ == nullptr) {
+        untold_ = std::make_unique<detail::parts_kept>(describe());
+    }
     batch_.store(lines.data(), std::memory_order_release);
     const over at_end{batch_};
     try {
         co_await send({lines.data(), lines.size()});
-    } catch (const std::system_error& error) {
-        if (kept() == 0) {
+    } catch (const std::exception&) {
+        rethrow_kept();
+    }
+}
+
+/// The exception that is being handled, with how much is kept, whatever there is no memory for.
+void socket_log_sink::rethrow_kept() const {
+    if (kept() == 0) {
+        throw;
+    }
+    try {
+        try {
             throw;
+        } catch (const std::system_error& error) {
+            throw write_error(error.code(), fmt::format("sending to {}", describe()), kept());
         }
-        throw write_error(error.code(), fmt::format("sending to {}", describe()), kept());
     } catch (const std::bad_alloc&) {
-        if (kept() == 0) {
-            throw;
-        }
-        throw write_error(make_error_code(std::errc::not_enough_memory), "sending", kept());
+        untold_->rethrow(kept());
     }
 }
 

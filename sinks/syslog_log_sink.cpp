@@ -1,5 +1,7 @@
 #include <sapwood/syslog_log_sink.hpp>
 
+#include "parts_kept.hpp"
+
 #include <sapwood/stream_log_sink.hpp>
 #include <sapwood/unix_socket.hpp>
 
@@ -76,7 +78,10 @@ bool is_of_other_kind(const std::system_error& error) noexcept {
 
 syslog_log_sink::syslog_log_sink(syslog_log_sink_options options)
     : options_(std::move(options)),
-      way_(make_way(false)) {}
+      way_(make_way(false)),
+      untold_(std::make_unique<detail::parts_kept>(describe())) {}
+
+syslog_log_sink::~syslog_log_sink() = default;
 
 std::string syslog_log_sink::describe() const {
     return way_->describe();
@@ -91,6 +96,12 @@ std::unique_ptr<log_sink> syslog_log_sink::make_way(bool is_stream) const {
         return std::make_unique<nul_ended_stream>(options_);
     }
     return std::make_unique<datagrams>(options_);
+}
+
+/// Throws std::bad_alloc, and the way is what it was.
+void syslog_log_sink::take_other_way() {
+    way_ = make_way(!is_stream_);
+    is_stream_ = !is_stream_;
 }
 
 task<> syslog_log_sink::open() {
@@ -116,8 +127,7 @@ task<> syslog_log_sink::open_way(bool in_child) {
         is_other = true;
     }
     if (is_other) {
-        is_stream_ = !is_stream_;
-        way_ = make_way(is_stream_);
+        take_other_way();
         co_await way_->open();
     }
 }
@@ -137,12 +147,15 @@ task<> syslog_log_sink::write(std::span<const char> lines) {
             throw;
         }
     }
-    co_await way_->close();
-    is_stream_ = !is_stream_;
-    way_ = make_way(is_stream_);
-    if (kept > 0) {
-        throw write_error(std::make_error_code(std::errc::connection_reset),
-                          fmt::format("{} is of another kind now", describe()), kept);
+    try {
+        co_await way_->close();
+        take_other_way();
+        if (kept > 0) {
+            throw write_error(std::make_error_code(std::errc::connection_reset),
+                              fmt::format("{} is of another kind now", describe()), kept);
+        }
+    } catch (const std::bad_alloc&) {
+        untold_->rethrow(kept);
     }
     co_await way_->write(lines);
 }

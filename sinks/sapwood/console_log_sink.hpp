@@ -13,10 +13,18 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <unistd.h>
 
 namespace sapwood {
+
+namespace detail {
+
+class parts_kept;
+
+} // namespace detail
 
 /// Whether levels have colours.
 enum class log_colour : std::uint8_t {
@@ -60,10 +68,12 @@ class console_log_sink final : public log_sink {
     [[nodiscard]] std::string describe() const override;
     [[nodiscard]] std::unique_ptr<log_layout> default_form() const override;
     bool write_in_crash(std::span<const char> lines) noexcept override;
+    ~console_log_sink() override;
 
   private:
     [[nodiscard]] task<result<std::size_t>> write_some(std::span<const char> bytes);
-    [[noreturn]] void fail(std::error_code why, std::span<const char> lines, std::size_t written);
+    [[noreturn]] void fail(std::error_code why, std::size_t kept) const;
+    [[noreturn]] void rethrow(std::string_view written);
 
     const int fd_;
     /// When the sink was made. What has the number later, the log's own file perhaps, is not it.
@@ -72,11 +82,14 @@ class console_log_sink final : public log_sink {
     const std::string pattern_;
     const log_time_zone zone_;
     const bool has_colour_;
+    /// What a write throws that there is no memory to tell of.
+    const std::unique_ptr<detail::parts_kept> untold_;
 
     /// One of them is open, while the sink is.
     file file_;
     stream socket_;
-    /// Of the line that comes next, so many bytes are written.
+    /// Of the line that comes next, so many bytes are written. Whoever is not told how many lines
+    /// before it are must not find it set.
     std::size_t partial_ = 0;
 };
 

@@ -116,7 +116,8 @@ class crash_file {
     [[nodiscard]] std::size_t finish(std::string_view lines) noexcept;
 
   private:
-    [[nodiscard]] std::size_t count_written(int fd, std::size_t bytes) const noexcept;
+    [[nodiscard]] std::size_t count_written(int fd, std::string_view text,
+                                            std::uint64_t& begin) const noexcept;
     [[nodiscard]] std::size_t go_on(int to, std::string_view lines) noexcept;
 
     std::atomic<int> fd_{-1};

@@ -36,6 +36,10 @@ struct file_log_sink_options {
     /// Of durability::interval: what is written and not synced is kept in memory, in case the sync
     /// fails. With more than this the file is synced before its time. 8 MiB at most.
     std::size_t unsynced_bytes_max = 4u << 20;
+
+    /// Of the same: each time that so much more is written, the kernel begins to write it to the
+    /// disk, and the sync has that much less to wait for.
+    std::size_t writeback_bytes = 1u << 20;
 };
 
 namespace detail {

@@ -67,8 +67,10 @@ struct log_producer {
     alignas(64) log_ring_writer writer;
     /// Tasks of the thread's loop that wait for room.
     waiter_list room_waiters;
-    /// Of its records, and of outputs that are durable, when the thread last asked.
-    std::uint64_t losses_seen = 0;
+    /// Of its records, and of outputs that are durable: so much a wait for the disk has thrown
+    /// errc::lost for, or was lost before the thread first logged. A wait that ends otherwise has
+    /// told nobody.
+    std::uint64_t losses_told = 0;
     /// Has them woken. Written before the ring's request, with the backend's mutex held; who is not
     /// the thread reads it so, too: see ring_for_room().
     std::shared_ptr<loop_bell> room_bell;
@@ -81,6 +83,8 @@ struct log_producer {
 
     // Any thread's.
     std::atomic<bool> has_ended{false};
+    /// A signal's handler has made room that tasks have asked for, and could not tell them.
+    std::atomic<bool> has_untold_room{false};
 };
 
 /// The ring that this thread used last.
@@ -191,8 +195,8 @@ class log_backend {
     //     backend.end_durable(wait);
 
     struct durable_wait {
-        /// What had been lost before, of this thread's records and of outputs that are durable.
-        std::uint64_t losses = 0;
+        /// What the thread had been told of when it began: see log_producer::losses_told.
+        std::uint64_t losses_told = 0;
         std::uint64_t number = 0;
     };
 
@@ -341,6 +345,7 @@ class log_backend {
   private:
     [[nodiscard]] log_producer* find_producer() noexcept;
     [[nodiscard]] std::shared_ptr<loop_bell> take_flush_bell(std::uint64_t number) noexcept;
+    [[nodiscard]] bool has_logged() const noexcept;
     [[nodiscard]] std::uint64_t losses_of(const log_producer* producer) const noexcept;
     [[nodiscard]] std::uint64_t request_sync() noexcept;
     void ring_in_crash() noexcept;

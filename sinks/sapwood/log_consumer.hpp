@@ -116,6 +116,7 @@ class log_consumer final : public stop_listener {
     void end_lost_visit() noexcept;
     [[nodiscard]] bool has_memory_to_gather() noexcept;
     void gather(std::uint64_t until) noexcept;
+    void tell_room_of_crash() noexcept;
     void merge(std::uint64_t until) noexcept;
     void merge_two(source (&two)[2], std::uint64_t until) noexcept;
     bool take(log_producer& from, const log_frame& frame) noexcept;
@@ -143,6 +144,7 @@ class log_consumer final : public stop_listener {
     void write_half_done_at_exit() noexcept;
     void tell_signal(std::uint64_t flush) noexcept;
     void write_rings_in_crash() noexcept;
+    void end_in_crash(log_producer& of) noexcept;
     void put_in_crash(log_producer& from, const log_frame& frame) noexcept;
     void put_gap_in_crash(log_producer& from, std::uint64_t through) noexcept;
     void put_own_in_crash(const log_record& record) noexcept;
@@ -204,6 +206,8 @@ class log_consumer final : public stop_listener {
     /// While rings are read and batches are filled, not while it waits.
     log_visits visits_;
     std::atomic<bool> has_crashed_{false};
+    /// A producer's has_untold_room is set.
+    std::atomic<bool> was_emptied_in_crash_{false};
     std::atomic<std::uint64_t> crash_flush_{0};
 };
 

@@ -227,6 +227,9 @@ class log_ring_reader {
     /// it is a task that waits, which is the caller's to wake.
     bool end() noexcept;
 
+    /// The same where perhaps none has begun: then the tail is the producer's to move, and stays.
+    bool end_if_begun() noexcept;
+
     /// Ends the producer's wait for room, be there any or not. Returns what end() does.
     bool wake_producer() noexcept;
 

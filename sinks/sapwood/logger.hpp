@@ -301,7 +301,10 @@ class logger {
     /// it, survives the machine, in all outputs that are to be durable; those that have an interval
     /// are synced now. Many who wait share one sync. Throws std::system_error: errc::lost where
     /// records of this thread were dropped, or such an output has lost lines, since this thread
-    /// last called it (the log says which are missing); what an output fails with, and what is
+    /// was last told so, or first logged (the log says which are missing): all who wait then are
+    /// told, and a wait that ends otherwise has told nobody. It is the thread that is told, not
+    /// each of its tasks: one that awaits something else between its record and this call may find
+    /// that another one has been told of it meanwhile. What an output fails with, and what is
     /// there is tried again all the same, but nobody knows whether it will be there; errc::closed;
     /// operation_not_supported where no output is to be durable, as in a child that was forked;
     /// `cancelled`. Any loop's task.

@@ -85,6 +85,7 @@ struct rotating_log_sink_options {
     durability durable = durability::none();
     bool numbered = true;
     std::size_t unsynced_bytes_max = 4u << 20;
+    std::size_t writeback_bytes = 1u << 20;
 
     // As in file_sink_options.
     mode_t mode = 0600;

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@
 namespace sapwood {
 
 namespace detail {
+
+class parts_kept;
 
 /// Keeps the log's loop and the handler of a crash, which may run on another thread, from using one
 /// socket at the same time.
@@ -42,6 +45,8 @@ class crash_gate {
 
 class socket_log_sink : public log_sink {
   public:
+    socket_log_sink();
+    ~socket_log_sink() override;
     [[nodiscard]] task<> write(std::span<const char> lines) override;
 
   protected:
@@ -72,6 +77,10 @@ class socket_log_sink : public log_sink {
     std::string behind_last_words;
 
   private:
+    [[noreturn]] void rethrow_kept() const;
+
+    /// What a write throws that there is no memory to tell of. Made by the first one.
+    std::unique_ptr<detail::parts_kept> untold_;
     std::atomic<const char*> batch_{nullptr};
     std::atomic<std::size_t> kept_{0};
 };

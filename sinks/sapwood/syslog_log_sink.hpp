@@ -10,6 +10,12 @@
 
 namespace sapwood {
 
+namespace detail {
+
+class parts_kept;
+
+} // namespace detail
+
 struct syslog_log_sink_options {
     /// Of the lines it has where its output names no form.
     syslog_layout_options form = {};
@@ -22,6 +28,7 @@ struct syslog_log_sink_options {
 class syslog_log_sink final : public log_sink {
   public:
     explicit syslog_log_sink(syslog_log_sink_options options = {});
+    ~syslog_log_sink() override;
 
     [[nodiscard]] task<> open() override;
 
@@ -37,10 +44,13 @@ class syslog_log_sink final : public log_sink {
   private:
     [[nodiscard]] task<> open_way(bool in_child);
     [[nodiscard]] std::unique_ptr<log_sink> make_way(bool is_stream) const;
+    void take_other_way();
 
     const syslog_log_sink_options options_;
     bool is_stream_ = false;
     std::unique_ptr<log_sink> way_;
+    /// What a write throws that there is no memory to tell of.
+    const std::unique_ptr<detail::parts_kept> untold_;
 };
 
 } // namespace sapwood

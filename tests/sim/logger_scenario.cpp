@@ -138,16 +138,19 @@ std::unique_ptr<log_sink> sink_by(const sim_world& world, sim_random& chance,
                                  ? durability::interval(microseconds(chance.below(5000)))
                                  : durability::batch();
     const std::size_t unsynced = chance.between(1, 4000);
+    const std::size_t writeback = chance.between(1, 300);
     if (chance.one_in(2)) {
         file_log_sink_options options{.path = path};
         options.durable = level;
         options.unsynced_bytes_max = unsynced;
+        options.writeback_bytes = writeback;
         return std::make_unique<file_log_sink>(options);
     }
     rotating_log_sink_options options{.path = path};
     options.bytes_max = chance.one_in(3) ? 0 : chance.between(1, 3000);
     options.durable = level;
     options.unsynced_bytes_max = unsynced;
+    options.writeback_bytes = writeback;
     options.now = [&world] {
         return std::chrono::system_clock::time_point(
             std::chrono::ceil<std::chrono::system_clock::duration>(world.now().time_since_epoch()) +

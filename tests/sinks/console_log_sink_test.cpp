@@ -1,7 +1,10 @@
 // console_log_sink: terminals (pseudo-terminals here) and pipes, slow, full, shared and gone.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/log_lines.hpp"
+#include "support/system_calls.hpp"
+#include "support/temporary_directory.hpp"
 
 #include <sapwood/console_log_sink.hpp>
 #include <sapwood/logger.hpp>
@@ -12,10 +15,13 @@
 #include <sapwood/when_all.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -192,6 +198,46 @@ TEST_SUITE("console_log_sink") {
         CHECK(read + pipe.read() == text);
         CHECK(failures > 0);
         CHECK(turns > 1);
+    }
+
+    TEST_CASE("without memory to tell how far it has come, every line is there once") {
+        for (const unsigned written : {2u, 4u, 10u}) {
+            CAPTURE(written);
+            const test::temporary_directory directory;
+            const std::string path = directory / "out";
+            const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+            REQUIRE(fd >= 0);
+            std::optional<test::failing_allocations> none;
+            int writes = 0;
+            test::loop_with_writes loop([&](const io_uring_sqe& sqe) {
+                ++writes;
+                if (writes == 2) {
+                    none.emplace(1); // for the failure's text, and for anything behind it
+                    return std::optional(-ENOSPC);
+                }
+                return writes == 1 ? test::perform_some(sqe, written) : test::perform(sqe);
+            });
+            loop.run([](int to, unsigned bytes, auto& failure) -> task<> {
+                console_log_sink sink({.fd = to});
+                co_await sink.open();
+                std::string_view text = "one\ntwo\nthree\n";
+                std::size_t kept = 0;
+                try {
+                    co_await write_text(sink, text);
+                } catch (const write_error& error) {
+                    kept = error.bytes_kept;
+                } catch (const std::bad_alloc&) { // nothing was kept
+                }
+                CHECK((failure && failure->struck()));
+                failure.reset();
+                CHECK(kept == bytes / 4 * 4);
+                text.remove_prefix(kept);
+                co_await write_text(sink, text);
+                co_await sink.close();
+            }(fd, written, none));
+            ::close(fd);
+            CHECK(test::contents_of(path) == "one\ntwo\nthree\n");
+        }
     }
 
     CO_TEST_CASE("a terminal that is stopped holds up nobody, and gets every line once") {

@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
@@ -428,6 +429,33 @@ TEST_SUITE("durable_writer_crash") {
         CHECK(contents_of(log.path) == "half\nlast\n");
     }
 
+    TEST_CASE("a newline that ends what somebody has left is not taken for a part of the batch") {
+        for (const int written : {0, 10, 100}) {
+            CAPTURE(written);
+            crashing_log log(true, durability::interval(std::chrono::hours(1)));
+            log.loop.run([](crashing_log& its, int bytes) -> task<> {
+                co_await its.sink->open();
+                co_await put(*its.sink, "one\n"); // with an interval, so that it is not synced
+                std::ofstream(its.path, std::ios::app) << "half";
+                const auto is_batch = [](const io_uring_sqe& sqe) {
+                    return is_write(sqe) && sqe.len > 1;
+                };
+                its.once(is_batch, [&](const io_uring_sqe& sqe) -> crashing_log::answer {
+                    if (bytes > 0) {
+                        (void)test::perform_some(sqe, static_cast<unsigned>(bytes));
+                    }
+                    CHECK(crash(*its.sink, "last\n"));
+                    return -EIO;
+                });
+                (void)co_await write_to(*its.sink, "two\nthree\n");
+                co_await its.sink->close();
+            }(log, written));
+            CHECK(contents_of(log.path) ==
+                  test::numbered(1, "one", true) + "half\n" + test::numbered(2, "two") +
+                      test::numbered(3, "three") + test::numbered(4, "last"));
+        }
+    }
+
     TEST_CASE("without memory a batch that the handler has saved is kept") {
         crashing_log log;
         log.loop.run([](crashing_log& its) -> task<> {
@@ -812,6 +840,39 @@ TEST_SUITE("durable_writer_crash") {
             co_await its.sink->close();
         }(log));
         CHECK(log.is_whole());
+    }
+
+    TEST_CASE(
+        "a segment that somebody takes away before it is looked after is not believed when it "
+        "is the log all the same") {
+        crashing_log log;
+        log.loop.run([](crashing_log& its) -> task<> {
+            co_await its.sink->open();
+            co_await put(*its.sink, "one\n");
+            int syncs = 0;
+            int renames = 0;
+            its.loop.ring().answer = [&](const io_uring_sqe& sqe) -> crashing_log::answer {
+                if (sqe.opcode == IORING_OP_WRITE && (sqe.rw_flags & RWF_DSYNC) != 0) {
+                    return -EOPNOTSUPP;
+                }
+                if (is_sync(sqe) && ++syncs == 1) {
+                    return -EIO;
+                }
+                return is_rename(sqe) && ++renames == 2 ? -EIO : perform(sqe);
+            };
+            const outcome how = co_await write_to(*its.sink, "two\n");
+            CHECK(how.kept == 4);
+            CHECK(!std::filesystem::exists(its.path));
+            const std::string next = its.path + ".next";
+            std::filesystem::rename(next, its.path + "-theirs");
+            CHECK(crash(*its.sink, "three\n"));
+            CHECK(co_await sync_of(*its.sink));
+            std::filesystem::rename(its.path + "-theirs", its.path);
+            const auto before = test::files_like(its.path).size();
+            co_await its.sink->sync();
+            CHECK(test::files_like(its.path).size() == before + 1); // it was set aside
+            co_await its.sink->close();
+        }(log));
     }
 
     TEST_CASE("what is on disk is not told of as missing when another file is begun later") {

@@ -2,11 +2,13 @@
 #include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
+#include "support/no_frames.hpp"
 #include "support/numbered_lines.hpp"
 #include "support/spoiled_log.hpp"
 
 #include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 
 #include <cerrno>
 #include <chrono>
@@ -324,6 +326,34 @@ TEST_SUITE("durable_writer_disk") {
             }(log, nth, has_failed));
             CHECK(log.lines() == strings{"1 one", "2 two", "3 news"});
             CHECK(log.is_whole());
+        }
+    }
+
+    TEST_CASE("without memory for a moment a log's end has everything on disk all the same") {
+        for (std::size_t nth = 1; nth <= 4; ++nth) {
+            CAPTURE(nth);
+            test::spoiled_log log(true, durability::interval(std::chrono::hours(1)));
+            log.loop.run([](test::spoiled_log& its, std::size_t failing) -> task<> {
+                co_await its.sink->open();
+                co_await put(*its.sink, "one\n");
+                (void)its.syncs_from_now();
+                auto closing = its.sink->close();
+                std::optional<test::no_frames> frames;
+                std::optional<test::failing_allocations> none;
+                const auto giving_back =
+                    spawn([](std::optional<test::no_frames>& kept,
+                             std::optional<test::failing_allocations>& failure) -> task<> {
+                        failure.reset();
+                        kept.reset();
+                        co_return;
+                    }(frames, none));
+                frames.emplace();
+                none.emplace(failing);
+                co_await std::move(closing);
+                CHECK(its.syncs == 1);
+                co_await giving_back;
+            }(log, nth));
+            CHECK(log.lines() == strings{"1 one"});
         }
     }
 

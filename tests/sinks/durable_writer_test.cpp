@@ -17,6 +17,7 @@
 #include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/sim_world.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/timeout.hpp>
 
 #include <cerrno>
 #include <fcntl.h>
@@ -331,6 +332,28 @@ TEST_SUITE("durable_writer") {
             CHECK(text.find("is missing here") != text.npos);
             const auto stats = log.stats();
             CHECK(stats.accepted == stats.dropped() + stats.taken + stats.in_rings);
+            co_await log.close();
+        };
+        CHECK(world.run(main()));
+        CHECK(!world.has_hung());
+    }
+
+    TEST_CASE("what was dropped is told although the wait that met it was given up") {
+        sim_world world({.seed = 1});
+        const auto main = [&]() -> task<> {
+            logger_options options = options_of(durable_file());
+            options.ring_bytes = 4096;
+            const logger log = co_await logger::on_this_loop(options);
+            world.set_faults({.hang = 1});
+            while (log.stats().dropped() == 0) {
+                log.text(level::info, std::string(100, 'x'));
+            }
+            const auto given_up = co_await as_result(timeout(100ms, log.durable()));
+            CHECK(given_up.error() == std::errc::timed_out);
+            world.heal();
+            CHECK(co_await outcome_of_durable(log) == errc::lost);
+            co_await sleep_for(1min); // it is tried again
+            CHECK(!(co_await outcome_of_durable(log)));
             co_await log.close();
         };
         CHECK(world.run(main()));

@@ -2,6 +2,8 @@
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
 #include "support/log_files.hpp"
+#include "support/spoiled_log.hpp"
+#include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/file_log_sink.hpp>
@@ -14,6 +16,7 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <liburing.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -512,6 +515,30 @@ TEST_SUITE("file_log_sink") {
         CHECK(contents_of(path) == lines);
         co_await sink.close();
         CHECK_FALSE(sink.write_in_crash(lines));
+    }
+
+    TEST_CASE("what somebody appends before a write that has not begun is no part of the write") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        test::loop_with_writes loop(test::perform);
+        loop.run([](test::loop_with_writes& on, const std::string& file) -> task<> {
+            file_log_sink sink(file);
+            co_await sink.open();
+            co_await put(sink, "one\n");
+            const std::string batch = "number two\nnumber three\n";
+            on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                if (sqe.opcode != IORING_OP_WRITE) {
+                    return test::perform(sqe);
+                }
+                std::ofstream(file, std::ios::app) << "a child's\n";
+                CHECK(sink.write_in_crash(batch));
+                return -EIO;
+            };
+            CHECK((co_await test::write_batch(sink, batch)).failure);
+            on.ring().answer = test::perform;
+            co_await sink.close();
+        }(loop, path));
+        CHECK(contents_of(path) == "one\na child's\nnumber two\nnumber three\n");
     }
 
     CO_TEST_CASE("a handler of crashes has an open descriptor at every moment of a reopening") {

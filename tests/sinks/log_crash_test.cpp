@@ -13,6 +13,8 @@
 #include <sapwood/logger.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
+#include <sapwood/timeout.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -585,6 +587,38 @@ TEST_SUITE("log_crash") {
               }) == "lived on");
         // What the kernel had not been given yet when the handler wrote it, it gets once more.
         CHECK(has_all_numbers(without_repetitions(lines_of(contents_of(path)))));
+    }
+
+    TEST_CASE("a task that waits for room goes on when a handler has emptied its ring") {
+        CHECK(in_child([]() -> std::string {
+                  std::signal(SIGABRT, [](int) { handled = 1; });
+                  logger_options options{.form = test::bare_form, .ring_bytes = 4096};
+                  options.path.clear();
+                  std::binary_semaphore waits{0};
+                  options.outputs.push_back(
+                      {.sink = std::make_unique<callback_log_sink>([&](std::string_view) {
+                           if (handled == 0) {
+                               waits.acquire();
+                               std::raise(SIGABRT);
+                           }
+                       }),
+                       .batch_bytes = 1000});
+                  const logger log(std::move(options));
+                  bool went_on = false;
+                  sapwood::run([&]() -> task<> {
+                      while (log.stats().dropped() == 0) {
+                          log_numbers(log);
+                      }
+                      const auto letting_go = spawn([](std::binary_semaphore& all) -> task<> {
+                          all.release();
+                          co_return;
+                      }(waits));
+                      const auto room = co_await as_result(timeout(20s, log.room()));
+                      went_on = room.has_value();
+                      co_await letting_go;
+                  });
+                  return handled == 0 ? "not handled" : !went_on ? "it waits" : "lived on";
+              }) == "lived on");
     }
 
     TEST_CASE("a crash in a filter that is survived writes each record, and counts it once") {

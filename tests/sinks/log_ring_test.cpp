@@ -139,6 +139,25 @@ TEST_SUITE("log_ring") {
         CHECK(writer.drop_oldest(64));
     }
 
+    TEST_CASE("whoever ends what has not begun leaves the tail where the producer has moved it") {
+        log_ring_memory memory(ring_bytes);
+        log_ring_writer writer(memory.header());
+        log_ring_reader reader(memory.header());
+        CHECK_FALSE(reader.begin());
+        while (put(writer, "an old one")) {
+        }
+        REQUIRE(writer.drop_oldest(64));
+        const std::uint64_t tail = memory.header().tail.load();
+        CHECK(tail > 0);
+        CHECK_FALSE(reader.end_if_begun());
+        CHECK(memory.header().tail.load() == tail);
+        REQUIRE(reader.begin());
+        CHECK(reader.front()->sequence > 0);
+        reader.pop(*reader.front());
+        CHECK_FALSE(reader.end_if_begun());
+        CHECK(memory.header().tail.load() > tail);
+    }
+
     TEST_CASE("a dropped record leaves a number that is missing") {
         log_ring_memory memory(ring_bytes);
         log_ring_writer writer(memory.header());

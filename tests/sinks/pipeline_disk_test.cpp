@@ -2,6 +2,7 @@
 // refuses or loses.
 #include "support/allocations.hpp"
 #include "support/co_test.hpp"
+#include "support/no_frames.hpp"
 #include "support/numbered_lines.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
@@ -1139,6 +1140,32 @@ TEST_SUITE("pipeline_disk") {
             CHECK(lines[0].starts_with("0 ")); // the log's own
             CHECK(lines[1] == "1 one");
             CHECK(lines[2] == "2 two");
+        });
+    }
+
+    TEST_CASE("without memory for a moment a log of which all is on disk closes well") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            for (std::size_t nth = 1; nth <= 6; ++nth) {
+                CAPTURE(nth);
+                pipeline log = co_await opened(in / fmt::format("log{}", nth), durable());
+                co_await log.durable(co_await append(log, "one"));
+                auto closing = log.close();
+                std::optional<sapwood::test::no_frames> frames;
+                std::optional<sapwood::test::failing_allocations> none;
+                const auto giving_back =
+                    spawn([](std::optional<sapwood::test::no_frames>& kept,
+                             std::optional<sapwood::test::failing_allocations>& all) -> task<> {
+                        for (int turn = 0; turn < 3; ++turn) {
+                            co_await sapwood::yield();
+                        }
+                        all.reset();
+                        kept.reset();
+                    }(frames, none));
+                frames.emplace();
+                none.emplace(nth);
+                co_await std::move(closing);
+                co_await giving_back;
+            }
         });
     }
 

@@ -1,6 +1,8 @@
 // syslog_log_sink: a daemon of the test's own, on datagrams and on a stream, that goes and comes.
+#include "support/allocations.hpp"
 #include "support/co_test.hpp"
 #include "support/log_records.hpp"
+#include "support/no_frames.hpp"
 #include "support/sockets.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -16,6 +18,7 @@
 #include <cerrno>
 #include <doctest/doctest.h>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -207,6 +210,58 @@ TEST_SUITE("syslog_log_sink") {
             CHECK(syslogd.take() == strings{"datagram"});
             co_await sink.close();
         });
+    }
+
+    TEST_CASE(
+        "of a daemon that changes its kind of socket it is known what it has, without memory, "
+        "too") {
+        std::string text;
+        for (int i = 0; i < 60'000; ++i) {
+            text += "record " + std::to_string(i) + "\n";
+        }
+        int told = 0;
+        for (std::size_t nth = 1; nth <= 8; ++nth) {
+            CAPTURE(nth);
+            sapwood::run([&]() -> task<> {
+                const temporary_directory directory;
+                const std::string path = directory / "log";
+                auto listener = std::make_unique<unix_listener>(endpoint::unix_path(path));
+                std::optional<log_daemon> syslogd;
+                std::optional<test::no_frames> frames;
+                std::optional<test::failing_allocations> none;
+                syslog_log_sink sink(at(path));
+                co_await sink.open();
+                co_await write_text(sink, "first\n");
+                std::string got(1'000, '\0');
+                const auto change = [&]() -> task<> {
+                    auto peer = co_await listener->accept();
+                    for (std::size_t have = 0; have < got.size();) {
+                        have += co_await peer.read_some(std::span(got).subspan(have));
+                    }
+                    ::unlink(path.c_str());
+                    syslogd.emplace(path);
+                    co_await peer.close();
+                    frames.emplace();
+                    none.emplace(nth);
+                };
+                std::size_t kept = 0;
+                const auto write = [&]() -> task<> {
+                    try {
+                        co_await write_text(sink, text);
+                    } catch (const write_error& error) {
+                        kept = error.bytes_kept;
+                        told += none && none->struck() ? 1 : 0;
+                    } catch (const std::bad_alloc&) {
+                    }
+                    none.reset();
+                    frames.reset();
+                };
+                co_await when_all(change(), write());
+                CHECK(kept + std::string_view("first\n").size() >= got.rfind('\0') + 1);
+                co_await sink.close();
+            });
+        }
+        CHECK(told > 0);
     }
 
     CO_TEST_CASE("a record that is too long is cut at a character, and says so") {

@@ -1,8 +1,10 @@
 // Lines that the kernel is to write back before their sync: what is begun when, and that what comes
 // of it is the sync's.
+#include "support/log_files.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/file_log_sink.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sleep.hpp>
@@ -27,12 +29,15 @@ namespace {
 using namespace std::chrono_literals;
 using namespace std::string_view_literals;
 using sapwood::durability;
+using sapwood::file_log_sink;
+using sapwood::file_log_sink_options;
 using sapwood::file_sink;
 using sapwood::pipeline;
 using sapwood::pipeline_options;
 using sapwood::record;
 using sapwood::task;
 using sapwood::test::contents_of;
+using sapwood::test::files_like;
 using sapwood::test::loop_with_writes;
 using sapwood::test::perform;
 using sapwood::test::temporary_directory;
@@ -142,6 +147,36 @@ TEST_SUITE("write_behind") {
             CHECK(on.ranges == byte_ranges{{0, first}, {first, second}});
             co_await log.close();
             CHECK(on.steps == "write back write write back sync ");
+        }(disk, folder / "log"));
+    }
+
+    TEST_CASE("a logger's file with an interval is written back early as a pipeline's is") {
+        const temporary_directory folder;
+        watched_disk disk;
+        disk.run([](watched_disk& on, std::string path) -> task<> {
+            file_log_sink_options options{.path = path};
+            options.durable = durability::interval(1h);
+            options.writeback_bytes = 100;
+            file_log_sink sink(options);
+            co_await sink.open();
+            on.steps.clear();
+            co_await sink.write(std::string(100, 'a') + "\n");
+            co_await settle();
+            const std::uint64_t first = contents_of(path).size();
+            co_await sink.write("b\n"sv);
+            co_await settle();
+            CHECK(on.steps == "write back write ");
+            using ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+            CHECK(on.ranges == ranges{{0, first}});
+            on.on_writeback = [](const io_uring_sqe&) { return std::optional(-EIO); };
+            co_await sink.write(std::string(100, 'c') + "\n");
+            co_await settle();
+            CHECK(contents_of(path).ends_with("c\n"));
+            on.on_writeback = {};
+            CHECK(files_like(path).empty());
+            co_await sink.sync(); // it has failed, whatever it would say: a segment begins
+            CHECK(files_like(path).size() == 1);
+            co_await sink.close();
         }(disk, folder / "log"));
     }
 
