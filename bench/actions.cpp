@@ -8,6 +8,7 @@
 //     makes the records, per action or message; of wall time per resumption.
 #include "harness/child.hpp"
 #include "harness/json.hpp"
+#include "harness/judged.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
 #include "harness/scratch_directory.hpp"
@@ -243,9 +244,8 @@ std::vector<verdict> judge(const std::vector<row>& rows) {
 
 void print_verdicts(const std::vector<verdict>& verdicts) {
     for (const verdict& each : verdicts) {
-        fmt::print("{} {:.1f}, at most {:.0f}: {}\n",
-                   each.value <= each.mark ? "reached" : "MISSED ", each.value, each.mark,
-                   each.claim);
+        fmt::print("{:7} {:.1f}, at most {:.0f}: {}\n", judged(each.value <= each.mark), each.value,
+                   each.mark, each.claim);
     }
 }
 

@@ -11,6 +11,7 @@
 
 #include "harness/child.hpp"
 #include "harness/json.hpp"
+#include "harness/judged.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
 #include "harness/summary.hpp"
@@ -181,8 +182,8 @@ void print(const std::vector<measured>& rows, const std::vector<verdict>& verdic
     shown.print(stdout);
     fmt::print("\n");
     for (const verdict& each : verdicts) {
-        fmt::print("{} {:.1f}, at {} {:.0f}: {}\n", each.is_reached() ? "reached" : "MISSED ",
-                   each.value, each.is_at_most ? "most" : "least", each.mark, each.claim);
+        fmt::print("{:7} {:.1f}, at {} {:.0f}: {}\n", judged(each.is_reached()), each.value,
+                   each.is_at_most ? "most" : "least", each.mark, each.claim);
     }
 }
 

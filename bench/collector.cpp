@@ -27,6 +27,7 @@
 #include "collector_rows.hpp"
 #include "harness/child.hpp"
 #include "harness/json.hpp"
+#include "harness/judged.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
 #include "harness/server_process.hpp"
@@ -116,9 +117,7 @@ void print_rows(const std::vector<row>& rows) {
                           one.mark == 0
                               ? ""
                               : fmt::format("{} {}", one.is_at_most ? "<=" : ">=", shown(one.mark)),
-                          one.mark == 0   ? ""
-                          : one.reached() ? "reached"
-                                          : "missed"});
+                          one.mark == 0 ? "" : judged(one.reached())});
             is_first = false;
         }
     }

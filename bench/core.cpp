@@ -21,6 +21,7 @@
 #include "core_case.hpp"
 #include "harness/child.hpp"
 #include "harness/json.hpp"
+#include "harness/judged.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
 #include "harness/summary.hpp"
@@ -221,9 +222,7 @@ void print_ratios(const std::vector<ratio>& ratios) {
         const bool has_mark = r.target != nullptr && r.target->times_faster;
         text.add_row({std::string{r.name}, r.peer, number(r.times.median), number(r.times.min),
                       number(r.times.max), has_mark ? number(*r.target->times_faster) : "",
-                      !has_mark                                   ? ""
-                      : r.times.median >= *r.target->times_faster ? "reached"
-                                                                  : "missed"});
+                      has_mark ? judged(r.times.median >= *r.target->times_faster) : ""});
     }
     text.print(stdout);
 }

@@ -23,6 +23,7 @@
 #include "durable_case.hpp"
 #include "harness/child.hpp"
 #include "harness/json.hpp"
+#include "harness/judged.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
 #include "harness/scratch_directory.hpp"
@@ -214,7 +215,7 @@ void print_rows(const std::vector<row>& rows) {
     table marks{{{"sapwood", align::left}, {"median"}, {"mark"}, {"", align::left}}};
     for (const verdict& v : verdicts) {
         marks.add_row({v.claim, fmt::format("{:.2f}", v.value), fmt::format("{}", v.mark),
-                       v.value >= v.mark ? "reached" : "missed"});
+                       judged(v.value >= v.mark)});
     }
     marks.print(stdout);
 }

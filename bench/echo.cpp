@@ -25,6 +25,7 @@
 #include "echo_rows.hpp"
 #include "harness/child.hpp"
 #include "harness/json.hpp"
+#include "harness/judged.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
 #include "harness/server_process.hpp"
@@ -172,7 +173,7 @@ void print_verdicts(const std::vector<echo_verdict>& verdicts) {
                 {"", align::left}}};
     for (const echo_verdict& v : verdicts) {
         text.add_row({load_name(v.shape), v.claim, fmt::format("{:.2f}", v.value),
-                      fmt::format("{:.2f}", v.mark), v.reached() ? "reached" : "missed"});
+                      fmt::format("{:.2f}", v.mark), judged(v.reached())});
     }
     text.print(stdout);
 }

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "harness/judged.hpp"
 #include "harness/table.hpp"
 
 namespace bench {
@@ -160,7 +161,7 @@ void print_verdicts(const std::vector<logger_verdict>& verdicts) {
     table text{{{"sapwood", align::left}, {"median"}, {"mark"}, {"", align::left}}};
     for (const logger_verdict& each : verdicts) {
         text.add_row({each.claim, fmt::format("{:.2f}", each.value), fmt::format("{}", each.mark),
-                      each.reached() ? "reached" : "missed"});
+                      judged(each.reached())});
     }
     text.print(stdout);
 }

@@ -26,6 +26,7 @@
 #include "echo_load.hpp"
 #include "harness/child.hpp"
 #include "harness/json.hpp"
+#include "harness/judged.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
 #include "harness/server_process.hpp"
@@ -197,7 +198,7 @@ void print_verdicts(const std::vector<verdict>& verdicts) {
     table text{{{"sapwood", align::left}, {"median"}, {"mark"}, {"", align::left}}};
     for (const verdict& v : verdicts) {
         text.add_row({v.claim, fmt::format("{:.0f}", v.value), fmt::format("{:.0f}", v.mark),
-                      v.reached() ? "reached" : "missed"});
+                      judged(v.reached())});
     }
     text.print(stdout);
 }

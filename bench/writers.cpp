@@ -24,6 +24,7 @@
 
 #include "harness/child.hpp"
 #include "harness/json.hpp"
+#include "harness/judged.hpp"
 #include "harness/machine.hpp"
 #include "harness/rounds.hpp"
 #include "harness/scratch_directory.hpp"
@@ -166,7 +167,7 @@ void print_verdicts(const std::vector<verdict>& verdicts) {
     table text{{{"sapwood", align::left}, {"median"}, {"mark"}, {"", align::left}}};
     for (const verdict& v : verdicts) {
         text.add_row({v.claim, fmt::format("{:.2f}", v.value), fmt::format("{}", v.mark),
-                      v.reached ? "reached" : "missed"});
+                      judged(v.reached)});
     }
     text.print(stdout);
 }

@@ -157,7 +157,9 @@ sapwood::task<> run(const settings& with) {
     co_await serve(all, with.requests);
     co_await all.out.close();
     co_await log.close();
-    print_line("the log is {}: see it by `sapwood tree {}`", with.log, with.log);
+    print_line(
+        "the log is {}: see it by `sapwood tree {}`, the program that ./dev install installs",
+        with.log, with.log);
 }
 
 } // namespace

@@ -39,8 +39,13 @@ writers=()
 
 echo
 echo '== actions, and sapwood tree'
-"$programs/actions" --log "$work/actions.json" --out "$work/requests.txt"
-"$programs/../tools/sapwood" tree "$work/actions.json"
+# In the folder that goes with the tour: what the program says to do next is done here.
+(
+    cd "$work"
+    "$programs/actions" --log actions.json --out requests.txt
+    echo '$ sapwood tree actions.json'
+    "$programs/../tools/sapwood" tree actions.json
+)
 
 echo
 echo '== log_to_file'

@@ -105,9 +105,8 @@ endpoint::endpoint(std::string_view address, std::uint16_t port) {
         std::memcpy(&storage_, &v6, sizeof(v6));
         size_ = sizeof(v6);
     } else {
-        refuse(
-            address,
-            "is no IPv4 or IPv6 address in numbers; names are not resolved here, but by resolve()");
+        refuse(address, "is no IPv4 or IPv6 address in numbers; names are not resolved here, but "
+                        "by connect_to() and resolve()");
     }
 }
 

@@ -303,7 +303,8 @@ log_backend::durable_wait log_backend::begin_durable() {
     if (!is_durable_) {
         throw std::system_error(std::make_error_code(std::errc::operation_not_supported),
                                 "waiting for a log to be durable: none of its outputs is to be; "
-                                "see file_log_sink_options::durable");
+                                "set logger_options::durable, or file_log_sink_options::durable of "
+                                "a file among its outputs");
     }
     if (has_finished()) {
         throw std::system_error(errc::closed, "waiting for a log to be durable");

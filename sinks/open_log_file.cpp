@@ -33,10 +33,16 @@ constexpr int flags_always = O_RDWR | O_APPEND;
 constexpr clock::duration orphaned_lock_patience = std::chrono::seconds(1);
 constexpr clock::duration lock_retry_every = std::chrono::milliseconds(5);
 
-/// Who holds the flock(2) on the file, for a message to a person: `process 42 (name)`, and empty
-/// where no process is known to; from /proc/locks (proc(5)), whose lines are
-/// `1: FLOCK  ADVISORY  WRITE 42 08:01:1234 0 EOF` with the device in hexadecimal.
-std::string lock_holder(const file_status& status) {
+/// Who holds a lock, for a message to a person: `process 42 (name)`, and what to do about it.
+struct lock_owner {
+    std::string name;
+    std::string_view advice;
+};
+
+/// Who holds the flock(2) on the file, without a name where no process is known to; from
+/// /proc/locks (proc(5)), whose lines are `1: FLOCK  ADVISORY  WRITE 42 08:01:1234 0 EOF` with the
+/// device in hexadecimal.
+lock_owner lock_holder(const file_status& status) {
     const std::string wanted = fmt::format("{:02x}:{:02x}:{}", status.device >> 32,
                                            status.device & 0xffffffff, status.inode);
     std::ifstream locks("/proc/locks");
@@ -58,8 +64,10 @@ std::string lock_holder(const file_status& status) {
             if (name.empty()) {
                 return {}; // it is gone
             }
-            return pid == ::getpid() ? fmt::format("this process ({})", pid)
-                                     : fmt::format("process {} ({})", pid, name);
+            if (pid == ::getpid()) {
+                return {fmt::format("this process ({})", pid), "close that log first"};
+            }
+            return {fmt::format("process {} ({})", pid, name), "end that one"};
         }
     }
     return {};
@@ -73,12 +81,14 @@ task<> lock_file(file& log, const file_status& status, const std::string& path) 
         if (refused != std::errc::operation_would_block) {
             throw std::system_error(refused, fmt::format("cannot lock {}", path));
         }
-        const std::string holder = lock_holder(status);
-        if (!holder.empty() || event_loop::current().now() >= until) {
-            throw_errno(EWOULDBLOCK,
-                        fmt::format("cannot open {} for writing: {} is writing it already; end "
-                                    "that one, or choose another file",
-                                    path, holder.empty() ? "another process" : holder));
+        lock_owner holder = lock_holder(status);
+        if (!holder.name.empty() || event_loop::current().now() >= until) {
+            if (holder.name.empty()) {
+                holder = {"another process", "end that one"};
+            }
+            throw_errno(EWOULDBLOCK, fmt::format("cannot open {} for writing: {} is writing it "
+                                                 "already; {}, or choose another file",
+                                                 path, holder.name, holder.advice));
         }
         co_await sleep_for(lock_retry_every);
     }

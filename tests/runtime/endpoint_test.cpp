@@ -66,7 +66,7 @@ TEST_SUITE("endpoint") {
     TEST_CASE("what is no endpoint is refused with a reason") {
         CHECK(refusal("127.0.0.1") == doctest::Contains("is no endpoint: write 127.0.0.1:80"));
         CHECK(refusal("::1:80") == doctest::Contains("is no endpoint"));
-        CHECK(refusal("localhost:80") == doctest::Contains("names are not resolved"));
+        CHECK(refusal("localhost:80") == doctest::Contains("here, but by connect_to() and"));
         CHECK(refusal("127.0.0.1:65536") == doctest::Contains("has no port"));
         CHECK(refusal("127.0.0.1:") == doctest::Contains("has no port"));
         CHECK(refusal("127.0.0.1:-1") == doctest::Contains("has no port"));

@@ -4,7 +4,6 @@
 #include "durable_counts.hpp"
 #include "durable_log.hpp"
 #include "mover.hpp"
-#include "quiet_standard_error.hpp"
 #include "somebody.hpp"
 
 #include <sapwood/errors.hpp>
@@ -262,7 +261,6 @@ std::optional<std::string> check(sim_world& world, account& told, const life_res
 } // namespace
 
 outcome play_durable(std::uint64_t seed, bool traces) {
-    const quiet_standard_error quiet(!traces);
     sim_world world(options_of(seed, traces));
     account told;
     outcome result;

@@ -3,7 +3,6 @@
 #include "account.hpp"
 #include "durable_log.hpp"
 #include "mover.hpp"
-#include "quiet_standard_error.hpp"
 #include "sim_machine.hpp"
 #include "somebody.hpp"
 
@@ -291,7 +290,6 @@ std::optional<std::string> check(sim_world& world, account& told, const visitors
 } // namespace
 
 outcome play_logger(std::uint64_t seed, bool traces) {
-    const quiet_standard_error quiet(!traces);
     sim_world world(options_of(seed, traces));
     account told;
     outcome result;

@@ -1,6 +1,7 @@
 // Plays scenarios on simulated machines, seed by seed: `./dev sim`. What is violated is told with
 // its seed, and played again with a trace of every operation. Scenarios that are controls have a
 // mistake in them, and fail where it is not found.
+#include "captured_standard_error.hpp"
 #include "scenario.hpp"
 
 #include <algorithm>
@@ -38,6 +39,9 @@ void usage(std::FILE* to) {
         "  --seed S         the first of them, 1 by default; without --seeds that one alone, "
         "with its trace\n"
         "  --scenario NAME  that one alone\n"
+        "  --all            tell of every seed that fails, and play none again; otherwise of "
+        "three, "
+        "the first of them with its trace\n"
         "  --list           what there is\n",
         to);
 }
@@ -101,17 +105,32 @@ volatile std::uint64_t seed_now = 0;
 const char* volatile name_now = "";
 
 extern "C" void tell_seed(int number) {
+    captured_standard_error::release();
     std::fprintf(stderr, "sim: ended in %s: ./dev sim --scenario %s --seed %llu\n", name_now,
                  name_now, static_cast<unsigned long long>(seed_now));
     std::signal(number, SIG_DFL);
     std::raise(number);
 }
 
+/// What the simulated processes have said, so that nobody takes it for this machine's.
+void append_said(std::string_view text, std::vector<std::string>& trace) {
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        trace.push_back("    said on standard error: " + std::string(text.substr(0, end)));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+}
+
 outcome play_one(const scenario& played, std::uint64_t seed, bool traces) {
     seed_now = seed;
     name_now = played.name.data(); // a literal
+    const captured_standard_error captured;
     try {
-        return played.play(seed, traces);
+        outcome found = played.play(seed, traces);
+        if (traces) {
+            append_said(captured.text(), found.trace);
+        }
+        return found;
     } catch (const std::exception& failure) {
         outcome failed;
         failed.violation = std::string("an exception came through: ") + failure.what();
@@ -173,13 +192,14 @@ bool play(const scenario& played, const wishes& wanted) {
                         : "ITS MISTAKE IS NOT FOUND");
         return violations != 0;
     }
-    std::printf(
-        "%-16s %llu scenarios, %llu violations; %llu operations, %llu crashes, %llu "
-        "acknowledged; %.1f s of CPU, %.0f a second\n",
-        std::string(played.name).c_str(), static_cast<unsigned long long>(seeds),
-        static_cast<unsigned long long>(violations), static_cast<unsigned long long>(operations),
-        static_cast<unsigned long long>(crashes), static_cast<unsigned long long>(acknowledged),
-        seconds, static_cast<double>(seeds) / std::max(seconds, 1e-9));
+    std::printf("%-16s %llu %s, %llu violations; %llu operations, %llu crashes, %llu "
+                "acknowledged; %.1f s of CPU, %.0f a second\n",
+                std::string(played.name).c_str(), static_cast<unsigned long long>(seeds),
+                seeds == 1 ? "seed" : "seeds", static_cast<unsigned long long>(violations),
+                static_cast<unsigned long long>(operations),
+                static_cast<unsigned long long>(crashes),
+                static_cast<unsigned long long>(acknowledged), seconds,
+                static_cast<double>(seeds) / std::max(seconds, 1e-9));
     return violations == 0;
 }
 

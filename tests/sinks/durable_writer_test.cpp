@@ -239,6 +239,13 @@ TEST_SUITE("durable_writer") {
     TEST_CASE("who waits where nothing is to be durable, or when the log has ended, is told") {
         play(std::make_unique<null_log_sink>(), [](sim_world&, const logger& log) -> task<> {
             CHECK(co_await outcome_of_durable(log) == std::errc::operation_not_supported);
+            std::string said;
+            try {
+                co_await log.durable();
+            } catch (const std::system_error& error) {
+                said = error.what();
+            }
+            CHECK(said.find("set logger_options::durable, or") != std::string::npos);
         });
         play(durable_file(), [](sim_world&, const logger& log) -> task<> {
             co_await log.close();

@@ -604,6 +604,18 @@ TEST_SUITE("rotating_log_sink") {
         co_await sink.close();
     }
 
+    CO_TEST_CASE("who opens a log that his own process writes is not told to end the process") {
+        const temporary_directory directory;
+        const auto path = directory / "log";
+        rotating_log_sink sink({.path = path});
+        co_await sink.open();
+        rotating_log_sink second({.path = path});
+        CHECK_THROWS_WITH_AS(co_await second.open(),
+                             doctest::Contains("is writing it already; close that log first, or"),
+                             std::system_error);
+        co_await sink.close();
+    }
+
     CO_TEST_CASE("the new file is locked, and the old one no longer is") {
         const temporary_directory directory;
         const auto path = directory / "log";
