@@ -52,8 +52,16 @@ int receive_buffer_of(int fd) noexcept {
     return ::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size) == 0 ? bytes : 0;
 }
 
-void ask_for_room(int fd) noexcept {
-    ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &socket_buffer_bytes, sizeof(socket_buffer_bytes));
+/// Where it has more already, as net.core.rmem_default may say, it would be made smaller.
+void ask_for_room(int fd, int family) {
+    const owned_fd asked = detail::make_socket(family, SOCK_DGRAM, "cannot look at a socket");
+    for (const int each : {asked.fd(), fd}) {
+        ::setsockopt(each, SOL_SOCKET, SO_RCVBUF, &socket_buffer_bytes,
+                     sizeof(socket_buffer_bytes));
+        if (receive_buffer_of(asked.fd()) <= receive_buffer_of(fd)) {
+            break;
+        }
+    }
 }
 
 /// Who has made it has chosen its room, as ReceiveBuffer= of a socket unit does: systemd, as root,
@@ -111,16 +119,18 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
     const std::string purpose = fmt::format("cannot receive at {}", at.to_string());
     socket_ = socket(detail::make_socket(at.family(), SOCK_DGRAM, purpose).release());
     const std::string path = at.path();
-    // Two that start at once must not remove each other's: only who has the path's lock looks. Who
-    // binds has it at once, so that where there is nothing nobody has to.
+    // Until it is bound: a path is there before connecting to it finds anybody.
     std::optional<detail::path_lock> lock;
-    if (!path.empty() && is_socket(path)) {
+    if (!path.empty()) {
         lock.emplace(path);
-        if (lock->is_held() && is_socket(path) && is_dead(at)) {
+        if (lock->is_taken()) {
+            fail(EADDRINUSE, purpose + lock->why_not());
+        }
+        if (is_socket(path) && lock->may_replace(path) && is_dead(at)) {
             ::unlink(path.c_str());
         }
     }
-    ask_for_room(socket_.fd());
+    ask_for_room(socket_.fd(), at.family());
     if (at.family() == AF_UNIX) {
         detail::set_option(socket_.fd(), SOL_SOCKET, SO_PASSCRED, 1, purpose);
         refuse_descriptors(socket_.fd());
@@ -131,7 +141,7 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
     const int error = errno;
     ::umask(before);
     if (bound != 0) {
-        fail(error, lock && !lock->is_held() ? purpose + lock->why_not() : purpose);
+        fail(error, lock && !lock->may_replace(path) ? purpose + lock->why_not() : purpose);
     }
     is_unix_ = at.family() == AF_UNIX;
 
@@ -154,7 +164,7 @@ datagram_source::datagram_source(owned_fd inherited)
                            "cannot see who sends to an inherited socket");
         refuse_descriptors(socket_.fd());
     } else if (!has_chosen_room(socket_.fd(), family)) {
-        ask_for_room(socket_.fd());
+        ask_for_room(socket_.fd(), family);
     }
 }
 

@@ -147,13 +147,18 @@ bool take_time(std::string_view& rest, syslog_message& to) noexcept {
     return true;
 }
 
-/// Takes `app[12]: `, `app[12]:` with the text right behind it, or `app: `. Where only a colon ends
-/// a name, a space must follow: times and addresses have colons, too.
+bool are_digits(std::string_view text) noexcept {
+    return !text.empty() && std::ranges::all_of(text, is_syslog_digit);
+}
+
+/// Takes `app[12]: `, `app: `, or `app[12]:` with the text right behind it. Without a number a
+/// space must follow: times and addresses have colons, too, and texts have brackets.
 bool take_tag(std::string_view& rest, syslog_message& to) noexcept {
     std::string_view tag = rest.substr(0, rest.find(' '));
     const auto bracket = tag.find('[');
     const auto end = bracket == tag.npos || bracket == 0 ? tag.npos : tag.find("]:", bracket);
-    if (end != tag.npos) {
+    if (end != tag.npos &&
+        (end + 2 == tag.size() || are_digits(tag.substr(bracket + 1, end - bracket - 1)))) {
         to.app = tag.substr(0, bracket);
         to.process = tag.substr(bracket + 1, end - bracket - 1);
         tag = tag.substr(0, end + 2);

@@ -22,6 +22,23 @@ bool is_named(int fd, const std::string& name) noexcept {
            locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
 }
 
+/// As one that made it for this, and has not written to it, would leave it.
+bool is_own(int fd) noexcept {
+    struct ::stat status {};
+
+    return ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0 &&
+           status.st_uid == ::geteuid();
+}
+
+/// What cannot be opened, but is there: of another user, who may have closed it or, in a folder as
+/// /tmp, has the kernel keep others from it (fs.protected_regular); a link, a folder, a socket.
+bool is_there(const std::string& name) noexcept {
+    struct ::stat status {};
+
+    return ::lstat(name.c_str(), &status) == 0 &&
+           !(S_ISREG(status.st_mode) && status.st_size == 0 && status.st_uid == ::geteuid());
+}
+
 } // namespace
 
 path_lock::path_lock(const std::string& path) : name_(path + ".lock") {
@@ -31,16 +48,27 @@ path_lock::path_lock(const std::string& path) : name_(path + ".lock") {
         owned_fd file(::open(name_.c_str(),
                              O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
                              0600));
-        if (!file.is_open() || ::flock(file.fd(), LOCK_EX | LOCK_NB) != 0) {
+        if (!file.is_open()) {
             error_ = errno;
+            state_ = is_there(name_) ? state::foreign : state::failed;
+            return;
+        }
+        if (!is_own(file.fd())) {
+            state_ = state::foreign;
+            return;
+        }
+        if (::flock(file.fd(), LOCK_EX | LOCK_NB) != 0) {
+            error_ = errno;
+            state_ = error_ == EWOULDBLOCK ? state::taken : state::failed;
             return;
         }
         if (is_named(file.fd(), name_)) {
             file_ = std::move(file);
+            state_ = state::held;
             return;
         }
     }
-    error_ = EWOULDBLOCK;
+    state_ = state::taken;
 }
 
 path_lock::~path_lock() {
@@ -49,14 +77,18 @@ path_lock::~path_lock() {
     }
 }
 
-bool path_lock::is_taken() const noexcept {
-    return error_ == EWOULDBLOCK;
+bool path_lock::may_replace(const std::string& of) const noexcept {
+    struct ::stat status {};
+
+    return is_held() || (state_ == state::foreign && ::lstat(of.c_str(), &status) == 0 &&
+                         status.st_uid == ::geteuid());
 }
 
 std::string path_lock::why_not() const {
     return fmt::format(": {}: {}", name_,
-                       is_taken() ? "another process has locked it, and is about to be there"
-                                  : std::generic_category().message(error_));
+                       is_taken()    ? "another process has locked it, and is about to be there"
+                       : error_ != 0 ? std::generic_category().message(error_)
+                                     : "it is somebody else's: remove it");
 }
 
 } // namespace sapwood::detail

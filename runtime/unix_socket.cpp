@@ -51,7 +51,7 @@ void bind_over_stale(int fd, const endpoint& at, const detail::path_lock& lock,
     if (somebody_answers(at, purpose)) {
         refuse_taken(purpose, ": somebody listens there");
     }
-    if (!lock.is_held()) {
+    if (!lock.may_replace(path)) {
         refuse_taken(purpose,
                      ": a dead process left it, and it cannot be replaced" + lock.why_not());
     }

@@ -2,6 +2,8 @@
 
 #include "log_line.hpp"
 
+#include <log_tail.hpp>
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -127,6 +129,24 @@ std::int64_t modified_ns(const std::string& path) noexcept {
                : 0;
 }
 
+/// Whether it begins with the log's own word on the lines that are missing before it.
+bool tells_of_missing(const log_file& file, std::uint64_t from, std::uint64_t to) {
+    return found_at_begin(file,
+                          [&](const log_line& line) {
+                              return line.is_numbered ? std::optional(detail::tells_of_missing(
+                                                            line.body, {lsn{from}, lsn{to}}))
+                                                      : std::nullopt;
+                          })
+        .value_or(false);
+}
+
+/// Of each the first record's time. Where one has none, neither is.
+bool is_older(const log_file& one, const log_file& other) {
+    const auto begin = begin_of(one);
+    const auto other_begin = begin ? begin_of(other) : std::nullopt;
+    return other_begin && *begin < *other_begin;
+}
+
 /// Whether the lines of these segments, in the order of their names, have numbers that go on. What
 /// goes on behind a gap with older lines does not: the log began anew, and has not come as far yet
 /// as the segments that it had before.
@@ -140,7 +160,8 @@ bool numbers_go_on(const std::vector<found_file>& files) {
         }
         const auto first = each.kind == 3 ? first_number_of(each.file) : before;
         if (!first || *first < before ||
-            (before != 0 && *first > before && begin_of(each.file) < begin_of(last->file))) {
+            (before != 0 && *first > before && !tells_of_missing(each.file, before, *first) &&
+             is_older(each.file, last->file))) {
             return false;
         }
         before = each.file.superseded_from;

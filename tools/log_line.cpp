@@ -15,8 +15,11 @@ namespace {
 /// Behind the time of a line of text: `1234 info` is sapwood's, `[app] [info]` others'.
 constexpr int words_before_level = 3;
 
-/// The collector's words for the ways by which records come, and for itself.
-constexpr std::string_view source_kinds[] = {"http", "unix", "tcp", "udp", "amqp", "sapwood"};
+/// The collector's words for the ways by which records come; words of its own follow.
+constexpr std::string_view source_kinds[] = {"http", "unix", "tcp", "udp", "amqp"};
+
+/// What the kernel says of who comes by a Unix socket, where it says anything.
+constexpr std::string_view kernel_keys[] = {"pid", "uid", "gid"};
 
 std::string_view without_brackets(std::string_view word) noexcept {
     if (word.size() > 2 && word.front() == '[' && (word.back() == ']' || word.ends_with("]:"))) {
@@ -46,9 +49,9 @@ std::string_view source_in(std::string_view message, std::string_view producer) 
         return {};
     }
     const std::string_view found = message.substr(1, end - 1);
-    return is_source(found) && (found.find(' ') != found.npos || producer == "0")
-               ? found
-               : std::string_view();
+    // AMQP is others' word, too, and what follows it is a name, as anything may be.
+    const bool is_plain = found.find(' ') != found.npos && !found.starts_with("amqp ");
+    return is_source(found) && (is_plain || producer == "0") ? found : std::string_view();
 }
 
 /// A field of logfmt that has the name of one of the line's own stands behind `fields.`.
@@ -67,11 +70,26 @@ std::optional<std::string_view> logfmt_field(std::string_view text, std::string_
     return std::nullopt;
 }
 
-/// The time of a line of logfmt, as a text or as a number.
+/// Whether this is the kernel's to say of who has sent: then it said nothing where it is not there.
+bool is_kernels(std::string_view key, std::string_view from) noexcept {
+    return std::ranges::find(kernel_keys, key) != std::end(kernel_keys) &&
+           (from.substr(0, from.find(' ')) == "unix" || logfmt_field(from, "uid"));
+}
+
+/// The time of a line of logfmt, as a text or as a number. A small one is a duration, as
+/// `time=0.035` of a request: seconds have nine digits since 1973.
 std::optional<std::int64_t> logfmt_time(std::string_view value, time_reader& reader) noexcept {
     std::string_view text = value;
     const auto time = reader.take(text);
-    return time ? time : time_since_epoch(value);
+    if (time) {
+        return time;
+    }
+    constexpr double duration_max = 1e8;
+    const char* const end = value.data() + value.size();
+    double number = 0;
+    const auto read = std::from_chars(value.data(), end, number);
+    const bool is_time = read.ec == std::errc() && read.ptr == end && number >= duration_max;
+    return is_time ? time_since_epoch(number) : std::nullopt;
 }
 
 } // namespace
@@ -314,6 +332,9 @@ std::optional<std::string_view> line_parser::field(std::string_view key) {
     if (is_source(line_.from)) {
         if (const auto value = logfmt_field(line_.from, key)) {
             return value;
+        }
+        if (is_kernels(key, line_.from)) {
+            return std::nullopt;
         }
     }
     if (line_.is == log_line::form::json) {

@@ -269,6 +269,35 @@ TEST_SUITE("line_session") {
         co_return;
     }
 
+    CO_TEST_CASE("who is about to receive at a path has it, before there is anything") {
+        const sapwood::test::temporary_directory directory;
+        const auto place = endpoint::unix_path(directory / "log");
+        const std::string lock = directory / "log.lock";
+        const sapwood::owned_fd other(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        REQUIRE(::flock(other.fd(), LOCK_EX | LOCK_NB) == 0);
+        std::error_code code;
+        try {
+            const datagram_source source(place, 0600);
+        } catch (const std::system_error& failure) {
+            code = failure.code();
+        }
+        CHECK(code == std::errc::address_in_use);
+        CHECK(::access((directory / "log").c_str(), F_OK) != 0);
+        co_return;
+    }
+
+    CO_TEST_CASE("what somebody else has put under a lock's name keeps nobody from receiving") {
+        const sapwood::test::temporary_directory directory;
+        const auto place = endpoint::unix_path(directory / "log");
+        leave_dead(place);
+        sapwood::test::fill(directory / "log.lock", "text");
+        const datagram_source source(place, 0600);
+        const auto client = sapwood::unix_datagram::make_unnamed();
+        CHECK(::sendto(client.fd(), "on", 2, 0, place.data(), place.size()) == 2);
+        CHECK(sapwood::test::contents_of(directory / "log.lock") == "text");
+        co_return;
+    }
+
     CO_TEST_CASE("an inherited socket is given room, unless its unit has chosen how much") {
         for (const bool is_chosen : {false, true}) {
             sapwood::udp_socket made(sapwood::test::loopback());
@@ -364,6 +393,7 @@ TEST_SUITE("line_session") {
         auto balancer = co_await tcp_stream::connect(at.it->endpoints().back());
         sapwood::buffered_reader<sapwood::stream> answers(balancer);
         const std::string question = sapwood::test::get_request("/readyz");
+        const std::string both = served::post_of("{}") + question;
         co_await balancer.write_all(std::string_view(question));
         CHECK((co_await sapwood::test::read_answer(answers))->status == 200);
         co_await sapwood::test::settle();
@@ -382,7 +412,10 @@ TEST_SUITE("line_session") {
         sapwood::event is_ending;
         auto asking = sapwood::spawn([&]() -> task<unsigned> {
             co_await is_ending.wait();
-            co_await balancer.write_all(std::string_view(question));
+            // Who is here is served as before for as long as that takes.
+            co_await balancer.write_all(std::string_view(both));
+            const auto taken = co_await sapwood::test::read_answer(answers);
+            CHECK((taken && taken->status == 200));
             const auto answer = co_await sapwood::test::read_answer(answers);
             co_await balancer.close();
             co_return answer ? answer->status : 0;

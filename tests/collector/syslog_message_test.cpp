@@ -77,6 +77,15 @@ TEST_SUITE("syslog_message") {
         CHECK(address.host == "[::1]:514");
         CHECK(address.app == "app");
         CHECK(address.text == "on");
+        for (const char* const text : {"user[bob]:denied", "it failed[x]:y", "a[]:b", "a[1x]:b"}) {
+            CAPTURE(text);
+            const std::string message = std::string("<13>Nov 26 21:05:07 ") + text;
+            const auto said = syslog_message::parse(message);
+            CHECK(said.host.empty());
+            CHECK(said.app.empty());
+            CHECK(said.text == text);
+        }
+        CHECK(syslog_message::parse("<13>Nov 26 21:05:07 app[a-1]: on").process == "a-1");
         const auto two_spaces = syslog_message::parse("<13>Nov 26 21:05:07 app[12]:  on");
         CHECK(two_spaces.text == " on");
     }

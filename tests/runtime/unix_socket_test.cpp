@@ -42,6 +42,8 @@ endpoint abstract(std::string_view name) {
                                    std::string(name));
 }
 
+constexpr uid_t nobody = 65534;
+
 /// What a process leaves that was killed.
 void leave_stale(const endpoint& at) {
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -129,15 +131,61 @@ TEST_SUITE("unix_socket") {
         CHECK(std::filesystem::exists(lock));
     }
 
-    TEST_CASE("a dead socket stays where a lock beside it is a link, and the error names that") {
+    TEST_CASE("what somebody else has put under a lock's name stays, and is in nobody's way") {
         const temporary_directory directory;
         const auto at = endpoint::unix_path(directory / "socket");
+        const std::string lock = directory / "socket.lock";
+        const auto is_in_way = [&] {
+            struct ::stat before {};
+
+            struct ::stat after {};
+
+            REQUIRE(::lstat(lock.c_str(), &before) == 0);
+            bool is_replaced = true;
+            for (const bool is_there : {false, true}) {
+                if (is_there) {
+                    leave_stale(at);
+                }
+                const auto [code, text] = listen_failure(at);
+                CHECK(text == "");
+                is_replaced = is_replaced && !code;
+            }
+            return !is_replaced || ::lstat(lock.c_str(), &after) != 0 ||
+                   before.st_ino != after.st_ino;
+        };
+        sapwood::test::fill(lock, "text"); // another program's
+        CHECK_FALSE(is_in_way());
+        CHECK(sapwood::test::contents_of(lock) == "text");
+        std::filesystem::remove(lock);
+
+        REQUIRE(::mkfifo(lock.c_str(), 0600) == 0);
+        CHECK_FALSE(is_in_way());
+        std::filesystem::remove(lock);
+
+        REQUIRE(::symlink("elsewhere", lock.c_str()) == 0);
+        CHECK_FALSE(is_in_way());
+        CHECK_FALSE(std::filesystem::exists(directory / "elsewhere"));
+        std::filesystem::remove(lock);
+
+        std::filesystem::create_directory(lock);
+        CHECK_FALSE(is_in_way());
+        std::filesystem::remove(lock);
+
+        if (::geteuid() != 0) {
+            MESSAGE("skipped: another user's file, which only root can make");
+            return;
+        }
+        const sapwood::owned_fd held(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        REQUIRE(::fchown(held.fd(), nobody, nobody) == 0);
+        REQUIRE(::fchmod(held.fd(), 0666) == 0);
+        REQUIRE(::flock(held.fd(), LOCK_EX | LOCK_NB) == 0);
+        CHECK_FALSE(is_in_way());
+        // What is another user's is not replaced then.
         leave_stale(at);
-        REQUIRE(::symlink("elsewhere", (directory / "socket.lock").c_str()) == 0);
+        REQUIRE(::chown(at.path().c_str(), nobody, nobody) == 0);
         const auto [code, text] = listen_failure(at);
         CHECK(code == std::errc::address_in_use);
-        CHECK(text.find("socket.lock: Too many levels of symbolic links") != std::string::npos);
-        CHECK_FALSE(std::filesystem::exists(directory / "elsewhere"));
+        CHECK(text.find("socket.lock: it is somebody else's: remove it") != std::string::npos);
     }
 
     CO_TEST_CASE("a live socket is not replaced, not even one whose backlog is full") {

@@ -160,6 +160,27 @@ TEST_SUITE("grep") {
         CHECK(grep({"--raw", "17", log}).out == later + numbered(2) + numbered(3));
     }
 
+    TEST_CASE("numbers tell the order also behind a gap, where times do not say otherwise") {
+        const auto earlier = [](const std::string& text) {
+            return "2026-11-21 22:00:56.123 17 info " + text;
+        };
+        const std::string told =
+            earlier("7 records are missing here, numbers 3 to 9: no room \\(log)");
+        // The second has no time that could be read; or is older, and tells of what is missing.
+        for (const std::string& second : {std::string("a line of 17"), told}) {
+            CAPTURE(second);
+            const temporary_directory at;
+            const std::string log = at / "app.log";
+            const std::string texts[] = {numbered(2), sapwood::test::numbered(9, second),
+                                         sapwood::test::numbered(10, earlier("17 at the end"))};
+            fill(log + ".0000000000000003", texts[0]);
+            fill(log + ".0000000000000010", texts[1]);
+            fill(log, texts[2]);
+            std::filesystem::last_write_time(log + ".0000000000000010", written_to(-100'000));
+            CHECK(grep({"--raw", "17", log}).out == texts[0] + texts[1] + texts[2]);
+        }
+    }
+
     TEST_CASE(
         "what is compressed is read as well; of a file that is being compressed, one of two") {
         const temporary_directory at;
@@ -343,6 +364,17 @@ TEST_SUITE("grep") {
             CHECK(grep({"--where", "from=" + from, at / log}).status == 0);
         }
         CHECK(grep({"--where", "uid=0", at / "mail.log"}).status == 1);
+        // The kernel said nothing, or not all; and of TCP there is nothing that it could say.
+        for (const char* const known :
+             {"unix", "unix cut=true", "http uid=1000", "tcp 10.0.0.1:7"}) {
+            CAPTURE(known);
+            fill(at / "app.log", fmt::format("2026-11-21 22:39:56.000 0 info [{}] pid=1 user=7\n"
+                                             "2026-11-21 22:39:56.000 0 info [{}] {{\"pid\":1}}\n",
+                                             known, known));
+            const bool is_tcp = std::string_view(known).starts_with("tcp");
+            CHECK((grep({"--where", "pid=1", at / "app.log"}).status == 0) == is_tcp);
+            CHECK(grep({"--where", "user=7", at / "app.log"}).status == 0);
+        }
     }
 
     TEST_CASE("lines of the collector are known by whichever way their records came") {
@@ -367,8 +399,10 @@ TEST_SUITE("grep") {
                             source));
             CHECK((grep({"--where", "user=7", at / "app.log"}).status == 0) == has_json());
         }
-        const std::string_view words[] = {"[unix] x", "[amqp] x", "[sapwood x", "[httpd 1] x",
-                                          "[unixes a] x"};
+        const std::string_view words[] = {"[unix] x",          "[amqp] x",
+                                          "[sapwood x",        "[httpd 1] x",
+                                          "[unixes a] x",      "[amqp consumer] lost",
+                                          "[sapwood worker] x"};
         for (const std::string_view message : words) {
             CAPTURE(message);
             fill(at / "app.log", fmt::format("2026-11-21 22:39:56.000 17 info {}\n", message));
@@ -414,7 +448,13 @@ TEST_SUITE("grep") {
         CHECK(grep({"--where", "ts=1970-01-02T00:00:00Z", at / "app.log"}).status == 0);
         CHECK(is_of_2026("ts=1795300796.5 level=info msg=x"));
         CHECK(is_of_2026("ts=1795300796500 level=info msg=x"));
-        CHECK(is_of_1970("ts=12.5 level=info msg=x"));
+        CHECK(is_of_2026("ts=1.7953007965e9 level=info msg=x"));
+        CHECK(is_of_2026("level=info time=0.035 ts=1795300796.5"));
+        for (const std::string small : {"12.5", "0.035", "99999999", "1.5e3"}) {
+            CAPTURE(small);
+            CHECK(!is_of_1970("level=info method=GET time=" + small));
+            CHECK(grep({"--where", "time=" + small, at / "app.log"}).status == 0);
+        }
         CHECK(!is_of_2026("ts=1795300796x level=info msg=x"));
     }
 
