@@ -44,6 +44,9 @@ class program {
     /// What it has written to standard output until now.
     [[nodiscard]] std::string out_so_far() const { return contents_of(directory_ / "out"); }
 
+    /// And to standard error.
+    [[nodiscard]] std::string err_so_far() const { return contents_of(directory_ / "err"); }
+
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
     /// Waits for its end. A program that does not end within a minute is killed.

@@ -195,6 +195,7 @@ TEST_SUITE("serve_access") {
         at.process->signal(SIGHUP);
         CHECK(shell(fmt::format("python3 {} {} {} 1 2>&1", at.directory / "load.py", ca.ca(),
                                 at.ports[0])) == "done\n");
+        eventually([&] { return has(at.process->err_so_far(), "settings stay as they were"); });
         const auto done = at.stop();
         CHECK(done.status == 0);
         CHECK(has(done.err, "the files that its options name were read again"));

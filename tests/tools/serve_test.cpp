@@ -57,6 +57,8 @@ class daemon_under_test {
 
     void signal(int number) const { process_->signal(number); }
 
+    [[nodiscard]] std::string err_so_far() const { return process_->err_so_far(); }
+
     program::outcome stop() {
         process_->signal(SIGTERM);
         return process_->wait();
@@ -377,6 +379,7 @@ TEST_SUITE("serve") {
         CHECK(status("the-first-secret") == "401");
         write_tokens("nonsense\n");
         at.signal(SIGHUP);
+        eventually([&] { return has(at.err_so_far(), "settings stay as they were"); });
         CHECK(status("the-other-secret") == "200");
         const auto done = at.stop();
         CHECK(has(done.err, "the files that its options name were read again"));
