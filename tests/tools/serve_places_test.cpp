@@ -241,7 +241,8 @@ TEST_SUITE("serve_places") {
         daemon_under_test at({"--config", folder / "settings"}, 1);
         set("other");
         at.process->signal(SIGHUP);
-        eventually([&] { return has(at.process->err_so_far(), "settings were read again\n"); });
+        sapwood::test::eventually(
+            [&] { return has(at.process->err_so_far(), "settings were read again\n"); });
         const auto done = at.stop();
         CHECK(done.status == 0);
         CHECK(has(done.err, "changes only when it is started again: its places to listen at\n"));
