@@ -115,8 +115,11 @@ class proxy_between:
         self.ready.set()
         await self.ended.wait()
         server.close()
-        for each in asyncio.all_tasks() - {asyncio.current_task()}:
+        # Whatever is connected is closed before this ends: the broker has to see it.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in left:
             each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def connect(self, reader, writer):
         bound = None
@@ -124,7 +127,11 @@ class proxy_between:
             self.left -= 1
             # A greeting takes some 700 bytes, a message with its acknowledgement some 200.
             bound = self.chance.randint(1, self.chance.choice([1000, 20_000, 200_000]))
-        to_reader, to_writer = await asyncio.open_connection(self.broker.hostname, self.broker.port)
+        try:
+            to_reader, to_writer = await asyncio.open_connection(self.broker.hostname, self.broker.port)
+        except BaseException:
+            writer.transport.abort()
+            raise
         moved = [0]
         pumps = {asyncio.create_task(self.pump(reader, to_writer, moved, bound, self.keeps_acks)),
                  asyncio.create_task(self.pump(to_reader, writer, moved, bound, False))}
@@ -135,6 +142,9 @@ class proxy_between:
                 each.cancel()
             for each in (writer, to_writer):
                 each.transport.abort()
+            # A task that is cancelled once more closes them all the same.
+            closing = [each.wait_closed() for each in (writer, to_writer)]
+            await asyncio.gather(*closing, return_exceptions=True)
 
     async def pump(self, reader, writer, moved, bound, keeps_acks):
         is_keeping = False
