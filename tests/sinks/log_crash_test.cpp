@@ -205,6 +205,59 @@ class raising_sink final : public log_sink {
     }
 };
 
+/// Holds its first write until it is told to go on. A signal that is survived comes in the middle
+/// of the second one, its handler can write only three lines of it, and it fails, as the third
+/// does.
+class half_saving_sink final : public log_sink {
+  public:
+    half_saving_sink(std::binary_semaphore& goes_on, std::string& written)
+        : goes_on_(goes_on),
+          written_(written) {}
+
+    task<> open() override { co_return; }
+
+    task<> write(std::span<const char> lines) override {
+        switch (++writes_) {
+        case 1:
+            goes_on_.acquire();
+            break;
+        case 2:
+            std::raise(SIGABRT);
+            [[fallthrough]];
+        case 3:
+            throw std::system_error(EIO, std::generic_category());
+        default:
+            break;
+        }
+        written_.append(lines.begin(), lines.end());
+        co_return;
+    }
+
+    task<log_news> tend(log_sink_requests) override { co_return log_news(); }
+
+    task<> close() override { co_return; }
+
+    std::string describe() const override { return "half-saving sink"; }
+
+    bool write_in_crash(std::span<const char> lines) noexcept override {
+        if (kept_ != 0) {
+            return true; // the signal's own line
+        }
+        for (int i = 0; i < 3; ++i) {
+            kept_ = std::string_view(lines.data(), lines.size()).find('\n', kept_) + 1;
+        }
+        return false;
+    }
+
+    std::size_t kept_in_crash() const noexcept override { return kept_; }
+
+  private:
+    std::binary_semaphore& goes_on_;
+    std::string& written_;
+    int writes_ = 0;
+    std::size_t kept_ = 0;
+};
+
 /// Of a log that has been flushed.
 bool adds_up(const log_stats& all) {
     bool holds = all.accepted == all.dropped() + all.taken && all.in_rings == 0;
@@ -448,6 +501,32 @@ TEST_SUITE("log_crash") {
         std::uint64_t missing = 0;
         std::istringstream(lines.back().substr(lines.back().find("sapwood ") + 8)) >> missing;
         CHECK(test::records_in(lines) + missing == records);
+    }
+
+    TEST_CASE("what is missing between two records the handler says between their lines") {
+        const temporary_directory directory;
+        const std::string path = directory / "crash.log";
+        CHECK(in_child([&]() -> std::string {
+                  sapwood::run([&]() -> task<> {
+                      logger_options options{.path = path,
+                                             .form = test::bare_form,
+                                             .ring_bytes = 4096,
+                                             .full = {.policy = log_full_policy::drop_newest}};
+                      const logger log = co_await logger::on_this_loop(options);
+                      log.info("{}", std::string(1'500, 'a'));
+                      log.info("{}", std::string(1'500, 'b'));
+                      log.info("{}", std::string(1'500, 'c'));
+                      log.info("{}", std::string(1'500, 'd'));
+                      log.info("behind");
+                      std::abort();
+                  });
+                  return "lived on";
+              }) == by_abort);
+        const auto lines = lines_of(contents_of(path));
+        REQUIRE(lines.size() == 5); // the signal's is the first
+        CHECK(lines[2].ends_with(std::string(1'500, 'b')));
+        CHECK(lines[3].find("2 records are missing here, numbers 3 to 4") != std::string::npos);
+        CHECK(lines[4].ends_with(" behind"));
     }
 
     TEST_CASE("JSON stays JSON in the hands of the handler") {
@@ -744,6 +823,31 @@ TEST_SUITE("log_crash") {
                   });
                   return how;
               }) == "lived on");
+    }
+
+    TEST_CASE(
+        "what a handler has written of a write that fails is left out of the next one, once") {
+        CHECK(in_child([]() -> std::string {
+                  std::signal(SIGABRT, [](int) { handled = 1; });
+                  std::binary_semaphore goes_on{0};
+                  std::string written;
+                  logger_options options{.form = test::bare_form};
+                  options.path.clear();
+                  options.outputs.push_back(
+                      {.sink = std::make_unique<half_saving_sink>(goes_on, written)});
+                  const logger log(std::move(options));
+                  log.info("first");
+                  for (int i = 0; i < 10; ++i) {
+                      log.info("number {}", i);
+                  }
+                  goes_on.release();
+                  log.flush_blocking();
+                  std::string found;
+                  for (const auto& line : lines_of(written)) {
+                      found += line.substr(line.rfind(' ') + 1) + ' ';
+                  }
+                  return handled == 0 ? "not handled" : found;
+              }) == "first 3 4 5 6 7 8 9 ");
     }
 
     TEST_CASE("a second crash writes what a sink told after the first one") {
