@@ -60,7 +60,7 @@ endpoint place_of(std::string_view text, bool is_unix) {
         throw std::invalid_argument(
             fmt::format("{} is no place to listen at: say an address in numbers and a port, as "
                         "127.0.0.1:8514 or [::1]:8514, a path, as /run/log.sock or ./log.sock, or "
-                        "fd:NAME; names are not looked up, and localhost is 127.0.0.1",
+                        "fd:NAME; names are not looked up; for localhost say 127.0.0.1",
                         text.empty() ? "nothing" : text));
     }
 }
