@@ -212,13 +212,14 @@ void line_printer::print_json(const log_line& line, line_parser& parser) {
     member("thread", line.thread);
     member("logger", line.logger);
     member("from", line.from);
+    // A sender may have made it look like an object of JSON: then it becomes text by this.
+    const auto& fields = parser.fields();
     if (!line.record.empty()) {
         name("record");
         json(line.record);
     } else {
         name("message");
         append_json_text(line.message, to_);
-        const auto& fields = parser.fields();
         if (!fields.empty()) {
             name("fields");
             to_.push_back('{');

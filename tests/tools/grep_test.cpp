@@ -428,6 +428,25 @@ TEST_SUITE("grep") {
                   R"("message":"paid \"all\"","fields":{"tag":"shop","said":"a \"b\""}})"));
     }
 
+    TEST_CASE("a text that only looks like an object is no record, and forges no member") {
+        const temporary_directory at;
+        const std::string head = "2026-11-21 22:39:56.000 0 info [http 10.0.0.1:7] ";
+        const auto shown = [&](const std::string& message) {
+            fill(at / "app.log", head + message + "\n");
+            return grep({"--json", "", at / "app.log"}).out;
+        };
+        const std::string known = R"({"time":"2026-11-21T22:39:56.000000000Z","level":"info",)"
+                                  R"("thread":"0","from":"http 10.0.0.1:7",)";
+        CHECK(shown(R"({"a":1},"from":"unix pid=1 uid=0 gid=0","level":"critical","x":{"b":1})") ==
+              known + R"("message":"{\"a\":1},\"from\":\"unix pid=1 uid=0 gid=0\",)"
+                      R"(\"level\":\"critical\",\"x\":{\"b\":1}"})"
+                      "\n");
+        CHECK(shown("{no JSON user=8 }") == known + "\"message\":\"{no JSON user=8 }\"}\n");
+        if (has_json()) {
+            CHECK(shown(R"({"a":{"b":1}})") == known + R"("record":{"a":{"b":1}}})" + "\n");
+        }
+    }
+
     TEST_CASE("in logfmt the line's own time is the first, and a number may be one") {
         const temporary_directory at;
         const auto is_of_1970 = [&](const std::string& line) {
