@@ -269,11 +269,14 @@ void serve_command::add_access(collector_options& to) const {
     if (tls_client_ != "required" && tls_client_ != "optional") {
         throw std::invalid_argument("--tls-client is required or optional, not " + tls_client_);
     }
-    if (command_->count("--tls-client") != 0 && to.tls.client_ca.empty()) {
+    if (command_->count("--tls-client") == 0) {
+        return;
+    }
+    if (to.tls.client_ca.empty()) {
         throw std::invalid_argument("--tls-client is for clients' certificates, and needs "
                                     "--tls-client-ca");
     }
-    to.tls.client_is_optional = to.tls.client_is_optional || tls_client_ == "optional";
+    to.tls.client_is_optional = tls_client_ == "optional"; // whatever the settings say
 }
 
 collector_options serve_command::options() const {

@@ -5,6 +5,8 @@
 #include "tools/authority.hpp"
 #include "tools/serve_daemon.hpp"
 
+#include <collector/settings.hpp>
+
 #include <algorithm>
 #include <arpa/inet.h>
 #include <atomic>
@@ -140,6 +142,33 @@ TEST_SUITE("serve_access") {
             CHECK(!resumed({"--tls-client-ca", ca.ca()}, version));
             CHECK(!resumed({"--tls-client-ca", ca.ca(), "--tls-client", "optional"}, version));
         }
+    }
+
+    TEST_CASE("whether clients need certificates an option decides where it is given, and the "
+              "settings otherwise") {
+        if (!has_tls() || !is_installed("curl") || !sapwood::collector::can_read_settings()) {
+            return;
+        }
+        openssl_authority ca;
+        ca.issue("server");
+        const auto lets_anybody_in = [&](const std::string& set, std::vector<std::string> options) {
+            const std::string settings = ca.directory / "settings";
+            fill(settings, fmt::format("[tls]\ncert = '{}'\nkey = '{}'\nclient_ca = '{}'\n{}",
+                                       ca.cert("server"), ca.key("server"), ca.ca(), set));
+            options.insert(options.begin(), {"--http", "127.0.0.1:0", "--config", settings});
+            daemon_under_test at(std::move(options), 1);
+            REQUIRE(at.ports.size() == 1);
+            const std::string said =
+                shell(fmt::format("curl -sS -d '{{}}' --cacert {} https://localhost:{}/log 2>&1",
+                                  ca.ca(), at.ports[0]));
+            CHECK(at.stop().status == 0);
+            CHECK((lines_in(at.log) == 1) == has(said, "success"));
+            return has(said, "success");
+        };
+        CHECK(!lets_anybody_in("client = 'optional'\n", {"--tls-client", "required"}));
+        CHECK(lets_anybody_in("client = 'optional'\n", {}));
+        CHECK(lets_anybody_in("client = 'required'\n", {"--tls-client", "optional"}));
+        CHECK(!lets_anybody_in("", {}));
     }
 
     TEST_CASE("certificates are read anew under load, and no request is dropped") {
