@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
@@ -333,6 +334,52 @@ TEST_SUITE("grep") {
         eventually([&] { return live.out_so_far() == line(1); });
         ::close(ends[1]);
         CHECK(live.wait().status == 0);
+    }
+
+    TEST_CASE("a pipe is read to its end, by whichever name, also where reading it does not wait") {
+        for (const bool has_name : {false, true}) {
+            CAPTURE(has_name);
+            int ends[2];
+            REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+            program::streams with{.in = ends[0]};
+            constexpr int number = 100;
+            with.prepare = [end = ends[0]] { ::dup2(end, number); };
+            program live("sapwood",
+                         {"grep", "number", has_name ? fmt::format("/dev/fd/{}", number) : "-"},
+                         with);
+            ::close(ends[0]);
+            std::string expected;
+            for (int i = 1; i <= 3; ++i) { // it has seen that there is no more before the next
+                REQUIRE(::write(ends[1], line(i).data(), line(i).size()) ==
+                        static_cast<ssize_t>(line(i).size()));
+                expected += line(i);
+                eventually([&] { return live.out_so_far() == expected; });
+            }
+            ::close(ends[1]);
+            const auto done = live.wait();
+            CHECK(done.status == 0);
+            CHECK(done.out == expected);
+            CHECK(done.err == "");
+        }
+    }
+
+    TEST_CASE("a FIFO is waited for until somebody has written to it; one that was set aside is no "
+              "log") {
+        const temporary_directory at;
+        REQUIRE(::mkfifo((at / "app.log").c_str(), 0600) == 0);
+        REQUIRE(::mkfifo((at / "app.log.1").c_str(), 0600) == 0);
+        program waits("sapwood", {"grep", "number", at / "app.log"});
+        int writes = -1;
+        eventually([&] { // once it is opened to be read
+            writes = ::open((at / "app.log").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            return writes >= 0;
+        });
+        CHECK(::write(writes, line(1).data(), line(1).size()) ==
+              static_cast<ssize_t>(line(1).size()));
+        ::close(writes);
+        const auto done = waits.wait();
+        CHECK(done.status == 0);
+        CHECK(done.out == line(1));
     }
 
     TEST_CASE("what the collector knows of a sender is not what the sender says") {
