@@ -171,6 +171,40 @@ TEST_SUITE("serve_access") {
         CHECK(!lets_anybody_in("", {}));
     }
 
+    TEST_CASE("settings that want no TLS any more change what can be changed: a token that is "
+              "called back counts no more") {
+        if (!has_tls() || !is_installed("curl") || !sapwood::collector::can_read_settings()) {
+            return;
+        }
+        openssl_authority ca;
+        ca.issue("server");
+        const std::string tokens = ca.directory / "tokens";
+        const std::string settings = ca.directory / "settings";
+        fill(tokens, "old the-first-secret\nnew the-second-secret\n");
+        ::chmod(tokens.c_str(), 0600);
+        const std::string access = fmt::format("[access]\ntokens = '{}'\n", tokens);
+        fill(settings, access + fmt::format("[tls]\ncert = '{}'\nkey = '{}'\n", ca.cert("server"),
+                                            ca.key("server")));
+        daemon_under_test at({"--http", "127.0.0.1:0", "--config", settings}, 1);
+        REQUIRE(at.ports.size() == 1);
+        const auto status = [&](const std::string& secret) {
+            return shell(fmt::format("curl -sS -o /dev/null -w '%{{http_code}}' -d '{{}}' --cacert "
+                                     "{} -H 'Authorization: Bearer {}' https://localhost:{}/log",
+                                     ca.ca(), secret, at.ports[0]));
+        };
+        CHECK(status("the-first-secret") == "200");
+        fill(settings, access);
+        fill(tokens, "new the-second-secret\n");
+        at.process->signal(SIGHUP);
+        eventually([&] { return has(at.process->err_so_far(), "settings "); });
+        CHECK(status("the-first-secret") == "401");
+        CHECK(status("the-second-secret") == "200"); // by TLS, still
+        const auto done = at.stop();
+        CHECK(done.status == 0);
+        CHECK(has(done.err, "settings were read again\n"));
+        CHECK(has(done.err, "changes only when it is started again: its places to listen at\n"));
+    }
+
     TEST_CASE("certificates are read anew under load, and no request is dropped") {
         if (!has_tls() || !is_installed("python3")) {
             return;
