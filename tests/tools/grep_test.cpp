@@ -494,6 +494,26 @@ TEST_SUITE("grep") {
         }
     }
 
+    TEST_CASE("a key that had to be escaped is found as it was said") {
+        const temporary_directory at;
+        const std::string time = "2026-11-21T22:39:56.000000000Z";
+        const auto found = [&](const std::string& line, const std::string& wanted) {
+            fill(at / "app.log", line + "\n");
+            return grep({"--where", wanted, at / "app.log"}).status == 0;
+        };
+        for (const std::string& head :
+             {"time=" + time + " level=info from=\"http 10.0.0.1:7\" ", time + " 17 info "}) {
+            CAPTURE(head);
+            CHECK(found(head + R"(a\x20b=1)", "a b=1"));
+            CHECK(found(head + R"(a\x20b=1)", R"(a\x20b=1)")); // as it stands there
+            CHECK(!found(head + R"(a\x20b=1)", "a b!=1"));
+            CHECK(found(head + R"(a\x20b=1)", "a b!=2"));
+            CHECK(found(head + R"(fields.a\x20\x22\nb=1)", "a \"\nb=1"));
+            CHECK(found(head + R"(a\q=1)", R"(a\q=1)")); // as others may have it
+            CHECK(!found(head + R"(a\q=1)", "aq=1"));
+        }
+    }
+
     TEST_CASE("in logfmt the line's own time is the first, and a number may be one") {
         const temporary_directory at;
         const auto is_of_1970 = [&](const std::string& line) {
