@@ -395,6 +395,28 @@ TEST_SUITE("serve_access") {
         ::close(early);
     }
 
+    TEST_CASE("sockets of one name are told apart by what listens, in whichever order that is") {
+        const temporary_directory sockets;
+        const std::vector<int> fds{bound(sockets / "log", SOCK_DGRAM),
+                                   bound(sockets / "lines", SOCK_STREAM)};
+        const std::vector<std::string> stream{"--unix", "fd:sapwood"};
+        const std::vector<std::string> datagram{"--unix-datagram", "fd:sapwood"};
+        for (const bool is_stream_first : {false, true}) {
+            CAPTURE(is_stream_first);
+            std::vector<std::string> options = is_stream_first ? stream : datagram;
+            const auto& more = is_stream_first ? datagram : stream;
+            options.insert(options.end(), more.begin(), more.end());
+            daemon_under_test at(options, 2, activation(fds, "sapwood:sapwood"));
+            const std::string out = at.process->out_so_far();
+            CHECK(has(out, "listening for lines on unix:" + (sockets / "lines\n")));
+            CHECK(has(out, "listening for syslog datagrams on unix:" + (sockets / "log\n")));
+            CHECK(at.stop().status == 0);
+        }
+        for (const int fd : fds) {
+            ::close(fd);
+        }
+    }
+
     TEST_CASE("an inherited socket that others can reach is not listened on unguarded") {
         const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         sockaddr_in at{};
