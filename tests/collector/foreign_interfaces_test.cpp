@@ -221,6 +221,32 @@ TEST_SUITE("foreign_interfaces") {
         CHECK(has(sapwood::test::contents_of(at.directory / "app.log"), " warning [http "));
     }
 
+    CO_TEST_CASE("a body that is too long by its length is refused in its client's own words") {
+        collector_options options;
+        options.limits.http.body_bytes_max = 100;
+        served at(std::move(options));
+        co_await at.begin();
+        const std::string body = "{\"a\":1}\n" + std::string(200, ' ');
+        const std::string bulk = co_await at.post(body, "/_bulk");
+        CHECK(status_of(bulk) == 413);
+        CHECK(has(bulk, "X-Elastic-Product: Elasticsearch\r\n"));
+        CHECK(has(bulk, R"("type":"content_too_long_exception")"));
+        const std::string splunk = co_await at.post(body, "/services/collector/event");
+        CHECK(status_of(splunk) == 413);
+        CHECK(body_of(splunk).starts_with(R"({"text":"Invalid data format","code":6,)"));
+        const std::string otlp = co_await at.post(body, "/v1/logs", json);
+        CHECK(status_of(otlp) == 413);
+        CHECK(body_of(otlp) == R"({"code":3,"message":"the body is too long"})");
+        const std::string loki = co_await at.post(body, "/loki/api/v1/push", json);
+        CHECK(status_of(loki) == 413);
+        CHECK(body_of(loki) == "the body is too long\n");
+        const std::string native = co_await at.post(body);
+        CHECK(status_of(native) == 413);
+        CHECK(body_of(native) == R"({"status":"0","result":"the body is too long"})");
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
     CO_TEST_CASE("every interface stands behind a log's name, too, and an index may be one") {
         served names;
         collector_options options;
