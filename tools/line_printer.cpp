@@ -225,8 +225,9 @@ void line_printer::print_json(const log_line& line, line_parser& parser) {
             to_.push_back('{');
             is_first = true;
             std::string text;
-            for (const line_field& each : fields) {
-                member(each.key, without_quotes(each.value, text));
+            for (const line_field& each : fields) { // also those that are empty
+                name(each.key);
+                append_json_text(without_quotes(each.value, text), to_);
             }
             to_.push_back('}');
         }

@@ -494,6 +494,13 @@ TEST_SUITE("grep") {
         }
     }
 
+    TEST_CASE("a field that is empty is one in --json, too") {
+        const temporary_directory at;
+        fill(at / "app.log", "time=2026-11-21T22:39:56Z level=info msg=x a=\"\" b= c=1\n");
+        CHECK(has(grep({"--json", "", at / "app.log"}).out,
+                  R"("message":"x","fields":{"a":"","b":"","c":"1"}})"));
+    }
+
     TEST_CASE("a key that had to be escaped is found as it was said") {
         const temporary_directory at;
         const std::string time = "2026-11-21T22:39:56.000000000Z";
