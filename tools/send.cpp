@@ -1,5 +1,6 @@
 #include "send.hpp"
 
+#include "complaint.hpp"
 #include "number_checks.hpp"
 #include "number_of.hpp"
 #include "record_sender.hpp"
@@ -44,9 +45,7 @@ std::string is_no_ack_level(const std::string& text) {
 
 void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_verbose) {
     const std::string_view done = is_acknowledged ? "acknowledged" : "sent";
-    const auto say = [](const std::string& what) {
-        std::fputs(fmt::format("sapwood send: {}\n", what).c_str(), stderr);
-    };
+    const auto say = [](const std::string& what) { complain_as("send", what); };
     if (counts.taken == counts.read && !counts.trouble.empty()) {
         say(counts.trouble);
     } else if (counts.taken != counts.read) {
