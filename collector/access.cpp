@@ -253,7 +253,7 @@ clock::duration quota::wait_for(std::uint64_t amount, clock::time_point now) noe
         left_ = std::min(most_, left_ + seconds * rate_);
         counted_ = now;
     }
-    const double missing = std::min(static_cast<double>(amount), most_) - left_;
+    const double missing = std::min(static_cast<double>(amount), 1.0) - left_;
     if (missing <= 0) {
         return {};
     }

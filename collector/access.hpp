@@ -56,8 +56,9 @@ class quota {
           most_(static_cast<double>(at_once != 0 ? at_once : per_second)),
           left_(most_) {}
 
-    /// How long it takes until `amount` may come; nothing where it may now. What is more than may
-    /// come at once may when all of that is there; then others wait for longer.
+    /// How long it takes until `amount` may come; nothing where it may now: while anything is left,
+    /// as much as it is. What of it was not there is waited for afterwards, or who sends much at a
+    /// time would have to find all of it there, and never would beside one who sends little.
     [[nodiscard]] clock::duration wait_for(std::uint64_t amount, clock::time_point now) noexcept;
 
     /// It comes.

@@ -221,7 +221,10 @@ collector::with_users_of(const std::vector<listen_options>& fresh) const {
 
 std::shared_ptr<const tls_context>
 collector::read_certificates(const collector_options& options) const {
-    return tls_ == nullptr ? nullptr : std::make_shared<const tls_context>(options.tls);
+    // Where new settings have none, listeners go on with what they have until a restart.
+    return tls_ == nullptr || !options.tls.is_wanted()
+               ? nullptr
+               : std::make_shared<const tls_context>(options.tls);
 }
 
 void collector::reload(collector_options options, std::shared_ptr<const tls_context> certificates) {

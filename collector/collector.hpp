@@ -50,8 +50,8 @@ class collector {
     void reload(collector_options options,
                 std::shared_ptr<const tls_context> certificates = nullptr);
 
-    /// Null where no listener is secured. Throws std::exception. Any thread, but not while reload()
-    /// runs: files may be slow.
+    /// Null where there is no TLS, or `options` want none. Throws std::exception. Any thread, but
+    /// not while reload() runs: files may be slow.
     [[nodiscard]] std::shared_ptr<const tls_context>
     read_certificates(const collector_options& options) const;
 

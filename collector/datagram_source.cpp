@@ -15,6 +15,7 @@
 #include <limits>
 #include <linux/sock_diag.h>
 #include <optional>
+#include <span>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,8 +27,9 @@ namespace sapwood::collector {
 
 namespace {
 
-/// The longest that UDP carries.
-constexpr std::size_t datagram_bytes_max = 64u << 10;
+/// More than UDP carries. By a Unix socket as much comes as its sender has room for, of which
+/// limits.line_bytes_max is kept.
+constexpr std::size_t udp_bytes_max = 64u << 10;
 
 /// What the kernel is asked to keep while we do not look; it gives less where net.core.rmem_max
 /// says so.
@@ -79,7 +81,7 @@ bool is_socket(const std::string& path) noexcept {
 
 /// A message, its sender and its control data.
 struct received_message {
-    explicit received_message(char* into) : part{into, datagram_bytes_max} { reset(); }
+    explicit received_message(std::span<char> into) : part{into.data(), into.size()} { reset(); }
 
     void reset() {
         header = {};
@@ -114,8 +116,7 @@ ucred sender_of(const msghdr& message) {
 
 } // namespace
 
-datagram_source::datagram_source(const endpoint& at, mode_t mode)
-    : buffer_(new char[datagram_bytes_max]) {
+datagram_source::datagram_source(const endpoint& at, mode_t mode) {
     const std::string purpose = fmt::format("cannot receive at {}", at.to_string());
     socket_ = socket(detail::make_socket(at.family(), SOCK_DGRAM, purpose).release());
     const std::string path = at.path();
@@ -154,9 +155,7 @@ datagram_source::datagram_source(const endpoint& at, mode_t mode)
     }
 }
 
-datagram_source::datagram_source(owned_fd inherited)
-    : socket_(inherited.release()),
-      buffer_(new char[datagram_bytes_max]) {
+datagram_source::datagram_source(owned_fd inherited) : socket_(inherited.release()) {
     const int family = socket_.local_endpoint().family();
     is_unix_ = family == AF_UNIX;
     if (is_unix_) {
@@ -179,7 +178,10 @@ datagram_source::~datagram_source() {
 }
 
 task<> datagram_source::run(intake& shared, named_log& to) {
-    received_message message(buffer_.get());
+    buffer_bytes_ =
+        is_unix_ ? std::max(udp_bytes_max, shared.limits.line_bytes_max) : udp_bytes_max;
+    buffer_.reset(new char[buffer_bytes_]);
+    received_message message({buffer_.get(), buffer_bytes_});
     bool is_ending = false;
     while (!is_ending) {
         message.reset();
@@ -240,7 +242,7 @@ task<> datagram_source::take_rest(intake& shared, named_log& to) {
     constexpr unsigned at_once = 64; // then others have their turn, and who is to heed signals
     const auto until = saturating_add(event_loop::current().now(), shared.rest_takes_at_most);
     std::size_t left = queued_bytes_max();
-    received_message message(buffer_.get());
+    received_message message({buffer_.get(), buffer_bytes_});
     for (unsigned taken = 1; left != 0; ++taken) {
         message.reset();
         const ssize_t got =
@@ -305,7 +307,7 @@ void datagram_source::note_drops(intake& shared, named_log& to) {
 
 record_view datagram_source::made_of(const intake& shared, named_log& to, std::size_t size,
                                      const msghdr& message) const {
-    const std::size_t kept = std::min({size, datagram_bytes_max, shared.limits.line_bytes_max});
+    const std::size_t kept = std::min({size, buffer_bytes_, shared.limits.line_bytes_max});
     const bool is_cut = kept < size || (message.msg_flags & MSG_TRUNC) != 0;
     source from;
     if (is_unix_) {

@@ -35,7 +35,6 @@ class datagram_source {
           path_(std::exchange(other.path_, {})),
           device_(other.device_),
           inode_(other.inode_),
-          buffer_(std::move(other.buffer_)),
           users_(std::move(other.users_)),
           is_unix_(other.is_unix_) {}
 
@@ -64,7 +63,9 @@ class datagram_source {
     std::string path_;
     dev_t device_ = 0;
     ino_t inode_ = 0;
+    /// While it runs.
     std::unique_ptr<char[]> buffer_;
+    std::size_t buffer_bytes_ = 0;
     std::vector<uid_t> users_;
     bool is_unix_ = false;
     /// The kernel's count, as of the last look, and when that was.

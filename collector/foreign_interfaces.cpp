@@ -173,12 +173,15 @@ http_reply splunk_failure(unsigned status, std::string_view why, std::string& bo
 
 void take_otlp(const http_request& request, decoded_request& to) {
     request.with.foreign_body.clear();
-    decode_otlp(request.body, request.with.foreign_body);
+    decode_otlp(request.body, request.with.foreign_body, to.reply);
     take(request, to);
 }
 
-http_reply otlp_success(ack_level, std::string_view) {
-    return {.status = 200, .type = foreign_json_type, .body = "{}", .fields = {}};
+http_reply otlp_success(ack_level, std::string_view reply) {
+    return {.status = 200,
+            .type = foreign_json_type,
+            .body = reply.empty() ? "{}" : reply,
+            .fields = {}};
 }
 
 /// Of google.rpc.Code.

@@ -285,7 +285,8 @@ http_parser::step http_parser::next(std::string_view& input) {
         // What cannot be used yet counts as well: it is held until it can.
         const std::size_t seen = used + (lacks_more ? input.size() - used : 0);
         const std::string_view lines = had_head ? std::string_view() : input.substr(0, used);
-        if (!had_head && error && has_bare_newline(input)) {
+        const bool is_too_long = error == http::error::body_limit; // then the head was whole
+        if (!had_head && error && !is_too_long && has_bare_newline(input)) {
             return fail(400, "a line ends without a carriage return");
         }
         input.remove_prefix(used);
@@ -296,7 +297,7 @@ http_parser::step http_parser::next(std::string_view& input) {
             if (error == http::error::header_limit) {
                 return fail(431, "the request's head is too long");
             }
-            if (error == http::error::body_limit) {
+            if (is_too_long) {
                 return fail(413, "the body is too long");
             }
             if (error == http::error::bad_version) {

@@ -259,8 +259,11 @@ void http_session::fail(unsigned status, std::string_view why) {
 /// The same of a request that is not whole, and behind which nothing is said any more.
 void http_session::end_with(unsigned status, std::string_view why) {
     is_closing_ = true;
-    const http_interface& as = has_plan_ ? *plan_.as : native_interface;
-    answers_.fail({.closes = true}, as, status, why);
+    const http_interface* as = has_plan_ ? plan_.as : &native_interface;
+    if (!has_plan_ && status == 413) { // by its length, so its head is whole
+        as = plan_for(parser_.head(), intake_, guard_).as;
+    }
+    answers_.fail({.closes = true}, *as, status, why);
 }
 
 /// How many bytes of requests that are not whole it has now.

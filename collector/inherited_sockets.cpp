@@ -84,11 +84,16 @@ inherited_sockets inherited_sockets::from_environment() {
 void inherited_sockets::claim(listen_options& options) {
     options.inherited_fd = -1;
     const bool by_name = !options.inherited.empty();
-    const auto found = std::ranges::find_if(all_, [&](const entry& each) {
+    const auto is_for = [&](const entry& each) {
         return !each.is_claimed &&
-               (by_name ? each.name == options.inherited
-                        : each.at == options.at && each.is_stream == options.is_stream());
+               (by_name ? each.name == options.inherited : each.at == options.at);
+    };
+    auto found = std::ranges::find_if(all_, [&](const entry& each) {
+        return is_for(each) && each.is_stream == options.is_stream();
     });
+    if (found == all_.end() && by_name) {
+        found = std::ranges::find_if(all_, is_for); // of the other kind, which is told
+    }
     if (found == all_.end()) {
         if (by_name) {
             throw std::runtime_error(

@@ -23,9 +23,9 @@ class inherited_sockets {
     /// they are not our children's. Throws std::system_error where one of them is no socket.
     [[nodiscard]] static inherited_sockets from_environment();
 
-    /// Has a listener use one: the next one of the name that it asks for, or the one that is where
-    /// it would listen, if there is any. `options.at` is where that is then. Throws
-    /// std::runtime_error where there is none of the name, or it is of another kind.
+    /// Has a listener use one: the next one of its kind that has the name that it asks for, or the
+    /// one that is where it would listen, if there is any. `options.at` is where that is then.
+    /// Throws std::runtime_error where there is none of the name, or only of the other kind.
     void claim(listen_options& options);
 
     /// The one that was claimed; nothing where none was.

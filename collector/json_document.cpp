@@ -1,5 +1,7 @@
 #include "json_document.hpp"
 
+#include "syslog_message.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <new>
@@ -32,6 +34,11 @@ std::size_t values_of(std::string_view json, std::size_t max) noexcept {
 }
 
 level level_of_number(std::int64_t number, bool is_python) noexcept {
+    constexpr std::int64_t least_step = 10;
+    if (!is_python && number >= 0 && number < least_step) {
+        // Syslog's severities, which GELF and others have, too; whatever 8 and 9 are.
+        return number < 8 ? level_of_severity(static_cast<unsigned>(number)) : level::info;
+    }
     // Python counts 10, 20, ... 50 from debug on; pino and bunyan 10, 20, ... 60 from trace on.
     const std::int64_t step = std::clamp<std::int64_t>(number / 10 - (is_python ? 0 : 1), 0, 5);
     return static_cast<level>(step);

@@ -7,9 +7,9 @@ namespace sapwood::collector {
 
 namespace {
 
-/// A longer length is not believed.
-constexpr std::size_t counted_bytes_max = 1u << 20;
-constexpr std::size_t count_digits_max = 7;
+/// Of the longest length that is believed.
+constexpr std::size_t count_digits_max = 8;
+static_assert(line_splitter::counted_bytes_max < 100'000'000);
 
 /// More memory than this is given back between messages.
 constexpr std::size_t usual_piece_bytes = 1u << 10;

@@ -13,6 +13,9 @@ namespace sapwood::collector {
 
 class line_splitter {
   public:
+    /// A longer length is none. What is longer than a message may be is cut, and its rest left out.
+    static constexpr std::size_t counted_bytes_max = 16u << 20;
+
     /// Longer messages are cut. `may_be_counted`: lengths and NULs are looked for; otherwise a line
     /// ends with a newline.
     line_splitter(std::size_t longest, bool may_be_counted) noexcept

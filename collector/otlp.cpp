@@ -16,6 +16,8 @@ namespace {
 
 namespace dom = simdjson::dom;
 
+constexpr std::string_view too_long_words = "it is longer than ";
+
 constexpr std::string_view own_names[] = {"timestamp", "observed_timestamp", "severity", "message",
                                           "body",      "trace_id",           "span_id",  "flags",
                                           "event_name"};
@@ -237,10 +239,43 @@ void append_number_member(const dom::object& record, std::string_view theirs, st
     }
 }
 
-/// False where it is none; what is wrong is in `why`.
+/// The log records of a body that are refused, each by itself.
+struct refused_records {
+    std::size_t count = 0;
+    /// Of the first.
+    unsigned status = 0;
+    std::string why;
+
+    /// One more, number `number` of all.
+    void add(std::size_t number, unsigned with, std::string_view reason) {
+        if (++count == 1) {
+            status = with;
+            why = fmt::format("log record {}: {}", number, reason);
+        }
+    }
+
+    /// The answer where others are kept: ExportLogsServiceResponse, whose int64 is a string.
+    [[nodiscard]] std::string reply() const {
+        std::string made = fmt::format(R"({{"partialSuccess":{{"rejectedLogRecords":"{}",)", count);
+        append_json_member(
+            "errorMessage",
+            count == 1 ? why : fmt::format("{}; so much for the first of {}", why, count), made);
+        made += "}}";
+        return made;
+    }
+};
+
+/// False where it is none: what is wrong with it is in `why`, which is empty where it is the body
+/// that is wrong.
 bool take_record(const dom::object& record, std::string_view common, decoded_body& to,
-                 std::string_view& why) {
+                 std::string& why) {
     std::string& made = to.making();
+    const std::size_t begin = made.size();
+    const std::size_t longest = to.limits.json.record_bytes_max;
+    const auto too_long = [&] {
+        why = fmt::format("{}{} bytes", too_long_words, longest);
+        return false;
+    };
     made += '{';
     if (!append_time_member(record, "timeUnixNano", "timestamp", made) ||
         !append_time_member(record, "observedTimeUnixNano", "observed_timestamp", made)) {
@@ -253,8 +288,8 @@ bool take_record(const dom::object& record, std::string_view common, decoded_bod
     if (is_set(record, "body", body)) {
         const auto text = body.at_key("stringValue").get_string();
         if (text.error() == simdjson::SUCCESS) {
-            if (!to.has_room(text.value_unsafe().size())) {
-                return false;
+            if (text.value_unsafe().size() > longest) { // each of its bytes may become six
+                return too_long();
             }
             append_member("message", text.value_unsafe(), made);
         } else {
@@ -276,11 +311,14 @@ bool take_record(const dom::object& record, std::string_view common, decoded_bod
         why = "its attributes are not keys and values";
         return false;
     }
+    if (made.size() - begin + common.size() > longest) {
+        return too_long(); // without a copy for each of the many that may be so
+    }
     if (!common.empty()) {
         made += made.ends_with('{') ? common.substr(1) : common;
     }
     made += '}';
-    return to.add_made(level_of_record(record));
+    return made.size() - begin > longest ? too_long() : to.add_made(level_of_record(record));
 }
 
 /// Calls `take` with each object of the array `name`, which need not be there; ends where it
@@ -325,31 +363,48 @@ bool append_common(const dom::object& owner, std::string_view name, std::string&
 
 } // namespace
 
-void decode_otlp(std::string_view body, decoded_body& to) {
+void decode_otlp(std::string_view body, decoded_body& to, std::string& reply) {
     json_document document;
     const auto object = document.parse(body, to);
     if (!object) {
         return;
     }
     std::size_t number = 0;
+    refused_records refused;
     std::string common;
+    const auto take_one = [&](const dom::object& record) {
+        ++number;
+        const std::size_t begin = to.making().size();
+        std::string why;
+        if (take_record(record, common, to, why)) {
+            return true;
+        }
+        to.making().resize(begin);
+        if (!why.empty()) {
+            refused.add(number, why.starts_with(too_long_words) ? 413 : 400, why);
+        }
+        return to.is_well();
+    };
     const auto take_scope = [&](const dom::object& scope) {
         const std::size_t of_resource = common.size();
         const bool is_well = append_common(scope, "scope", common, to) &&
-                             for_each(scope, "logRecords", to, [&](const dom::object& record) {
-                                 ++number;
-                                 std::string_view why;
-                                 return take_record(record, common, to, why) ||
-                                        to.fail(400, fmt::format("log record {}: {}", number, why));
-                             });
+                             for_each(scope, "logRecords", to, take_one);
         common.resize(of_resource);
         return is_well;
     };
-    (void)for_each(*object, "resourceLogs", to, [&](const dom::object& resource) {
+    const bool is_well = for_each(*object, "resourceLogs", to, [&](const dom::object& resource) {
         common.clear();
         return append_common(resource, "resource", common, to) &&
                for_each(resource, "scopeLogs", to, take_scope);
     });
+    if (!is_well || refused.count == 0) {
+        return;
+    }
+    if (to.size() == 0) {
+        to.fail(refused.status, refused.why);
+    } else {
+        reply = refused.reply();
+    }
 }
 
 } // namespace sapwood::collector

@@ -6,11 +6,14 @@
 
 #include "decoded_body.hpp"
 
+#include <string>
 #include <string_view>
 
 namespace sapwood::collector {
 
 /// `{"resourceLogs":[{"resource":{},"scopeLogs":[{"scope":{},"logRecords":[{"body":{}}]}]}]}`
-void decode_otlp(std::string_view body, decoded_body& to);
+/// A log record that is wrong is refused by itself, unless all of them are: `reply` is the answer
+/// then, which says how many, and why the first; otherwise it stays as it is.
+void decode_otlp(std::string_view body, decoded_body& to, std::string& reply);
 
 } // namespace sapwood::collector

@@ -1,5 +1,7 @@
 #include "settings.hpp"
 
+#include "line_splitter.hpp"
+
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
@@ -120,6 +122,7 @@ std::span<const size_limit> size_limits() noexcept {
     constexpr std::size_t bytes_most = 0xffff'ffff;
     constexpr std::size_t line_most = 8u << 20;
     static_assert(6 * line_most < record::message_bytes_max);
+    static_assert(line_most <= line_splitter::counted_bytes_max);
     constexpr std::size_t line_bytes_least = 480; // RFC 5424: what every receiver takes
     static constexpr size_limit all[] = {
         {"head_bytes", [](options& of) -> auto& { return of.limits.http.head_bytes_max; },

@@ -42,7 +42,7 @@ void take_priority(std::string_view& rest, syslog_message& to) noexcept {
         return;
     }
     to.facility = priority / 8;
-    to.importance = severities[static_cast<std::size_t>(priority % 8)];
+    to.importance = level_of_severity(static_cast<unsigned>(priority % 8));
     rest.remove_prefix(end + 1);
 }
 
@@ -199,6 +199,10 @@ syslog_message syslog_message::parse(std::string_view message) noexcept {
     }
     parse_3164(message, made);
     return made;
+}
+
+level level_of_severity(unsigned severity) noexcept {
+    return severities[severity % severities.size()];
 }
 
 std::string_view facility_name(int facility) noexcept {

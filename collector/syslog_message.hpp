@@ -28,6 +28,9 @@ struct syslog_message {
     [[nodiscard]] static syslog_message parse(std::string_view message) noexcept;
 };
 
+/// Of one of syslog's eight severities, 0 to 7.
+[[nodiscard]] level level_of_severity(unsigned severity) noexcept;
+
 /// `auth`, `local0`; empty for none.
 [[nodiscard]] std::string_view facility_name(int facility) noexcept;
 

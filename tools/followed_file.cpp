@@ -1,5 +1,6 @@
 #include "followed_file.hpp"
 
+#include "complaint.hpp"
 #include "log_line.hpp"
 
 #include <algorithm>
@@ -89,8 +90,7 @@ void followed_file::notice_cut(std::uint64_t size) {
         pending_bytes_ = 0;
     }
     if (size < offset_ || !is_unchanged_before(offset_, before_)) {
-        std::fputs(fmt::format("sapwood tail: {} was cut; goes on at its begin\n", name_).c_str(),
-                   stderr);
+        complain_as("tail", name_ + " was cut; goes on at its begin");
         offset_ = 0;
         before_.clear();
     }
@@ -228,7 +228,7 @@ void followed_file::show_packed(line_view& view) {
         if (error.code() == std::errc::broken_pipe) {
             throw;
         }
-        std::fputs(fmt::format("sapwood tail: {}\n", error.what()).c_str(), stderr);
+        complain_as("tail", error.what());
     }
 }
 

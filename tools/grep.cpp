@@ -1,5 +1,6 @@
 #include "grep.hpp"
 
+#include "complaint.hpp"
 #include "line_search.hpp"
 
 #include <fmt/format.h>
@@ -15,9 +16,7 @@ constexpr int nothing_found = 1;
 constexpr int log_unreadable = 2;
 
 void complain_of_log(std::string_view what) {
-    log_buffer shown(what.size());
-    append_shown(what, shown); // it names files
-    std::fputs(fmt::format("sapwood grep: {}\n", shown.text()).c_str(), stderr);
+    complain_as("grep", what);
 }
 
 } // namespace

@@ -1,5 +1,7 @@
 #include "last_lines.hpp"
 
+#include "complaint.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -239,7 +241,7 @@ void complain_of(const std::system_error& error) {
     if (error.code() == std::errc::broken_pipe) {
         throw error; // nobody reads what is shown
     }
-    std::fputs(fmt::format("sapwood tail: {}\n", error.what()).c_str(), stderr);
+    complain_as("tail", error.what());
 }
 
 struct closed_fd {

@@ -212,20 +212,22 @@ void line_printer::print_json(const log_line& line, line_parser& parser) {
     member("thread", line.thread);
     member("logger", line.logger);
     member("from", line.from);
+    // A sender may have made it look like an object of JSON: then it becomes text by this.
+    const auto& fields = parser.fields();
     if (!line.record.empty()) {
         name("record");
         json(line.record);
     } else {
         name("message");
         append_json_text(line.message, to_);
-        const auto& fields = parser.fields();
         if (!fields.empty()) {
             name("fields");
             to_.push_back('{');
             is_first = true;
             std::string text;
-            for (const line_field& each : fields) {
-                member(each.key, without_quotes(each.value, text));
+            for (const line_field& each : fields) { // also those that are empty
+                name(each.key);
+                append_json_text(without_quotes(each.value, text), to_);
             }
             to_.push_back('}');
         }

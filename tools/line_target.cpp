@@ -29,10 +29,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// For a peer that has been told of the end to end the connection, too, which says that it has read
-/// everything. One that keeps it tells no more.
-constexpr auto end_within = 2s;
-
 enum class peer_state : std::uint8_t {
     open,
     /// It has read all, and ended the stream.
@@ -99,6 +95,8 @@ bool has_failed(int fd) noexcept {
 template <class Stream>
 class line_target : public send_target {
   public:
+    explicit line_target(clock::duration end_within) noexcept : end_within_(end_within) {}
+
     task<send_answer> send(std::string_view batch, std::uint64_t records) override {
         bool is_begun = false;
         if (const std::string_view wrong = peer_.is_open() ? heard() : ""; !wrong.empty()) {
@@ -140,7 +138,7 @@ class line_target : public send_target {
             co_return send_answer(send_answer::kind::taken);
         }
         try {
-            co_await timeout(end_within, end());
+            co_await timeout(end_within_, end());
             if constexpr (is_secured) {
                 co_await arrive();
             }
@@ -193,12 +191,13 @@ class line_target : public send_target {
 
     /// The other side was told that there is no more, and keeps the connection.
     [[nodiscard]] send_answer answer_of_late_end() {
+        const double seconds = std::chrono::duration<double>(end_within_).count();
         if (has_outstanding(peer_.fd())) {
             lost_ += unsure_;
             return send_answer(
                 send_answer::kind::hopeless,
-                fmt::format("the other side did not take everything within {} seconds of the end",
-                            end_within.count()));
+                fmt::format("the other side did not take everything within {:g} seconds of the end",
+                            seconds));
         }
         if (std::is_same_v<Stream, unix_stream>) {
             return send_answer(send_answer::kind::taken); // it has read all
@@ -206,8 +205,8 @@ class line_target : public send_target {
         return send_answer(
             send_answer::kind::taken,
             fmt::format("the other side's system has everything; that its program has read it is "
-                        "not known, since it did not end the connection within {} seconds",
-                        end_within.count()));
+                        "not known, since it did not end the connection within {:g} seconds",
+                        seconds));
     }
 
     /// Under TLS the other side may have ended before it has our end, or has said that it has.
@@ -286,6 +285,9 @@ class line_target : public send_target {
         said_.clear();
     }
 
+    /// For a peer that has been told of the end to end the connection, too, which says that it has
+    /// read everything. One that keeps it tells no more.
+    const clock::duration end_within_;
     Stream peer_;
     /// Records that were sent by this connection, and are not known to have been read.
     std::uint64_t unsure_ = 0;
@@ -297,7 +299,9 @@ class line_target : public send_target {
 
 class unix_lines final : public line_target<unix_stream> {
   public:
-    explicit unix_lines(const std::string& path) : place_(unix_place(path)) {}
+    unix_lines(const std::string& path, clock::duration end_within)
+        : line_target(end_within),
+          place_(unix_place(path)) {}
 
   protected:
     task<unix_stream> connect() override {
@@ -310,7 +314,9 @@ class unix_lines final : public line_target<unix_stream> {
 
 class tcp_lines final : public line_target<tcp_stream> {
   public:
-    explicit tcp_lines(std::string_view place) : place_(parse_host_and_port(place)) {}
+    tcp_lines(std::string_view place, clock::duration end_within)
+        : line_target(end_within),
+          place_(parse_host_and_port(place)) {}
 
   protected:
     task<tcp_stream> connect() override {
@@ -323,8 +329,10 @@ class tcp_lines final : public line_target<tcp_stream> {
 
 class secured_lines final : public line_target<secured_peer> {
   public:
-    secured_lines(std::string_view place, const tls_send_options& options)
-        : place_(parse_host_and_port(place)),
+    secured_lines(std::string_view place, const tls_send_options& options,
+                  clock::duration end_within)
+        : line_target(end_within),
+          place_(parse_host_and_port(place)),
           tls_(context_of(place_, options)) {}
 
   protected:
@@ -362,17 +370,18 @@ host_and_port parse_host_and_port(std::string_view place) {
     return found;
 }
 
-std::unique_ptr<send_target> make_unix_lines(const std::string& path) {
-    return std::make_unique<unix_lines>(path);
+std::unique_ptr<send_target> make_unix_lines(const std::string& path, clock::duration end_within) {
+    return std::make_unique<unix_lines>(path, end_within);
 }
 
-std::unique_ptr<send_target> make_tcp_lines(const std::string& place) {
-    return std::make_unique<tcp_lines>(place);
+std::unique_ptr<send_target> make_tcp_lines(const std::string& place, clock::duration end_within) {
+    return std::make_unique<tcp_lines>(place, end_within);
 }
 
 std::unique_ptr<send_target> make_secured_lines(const std::string& place,
-                                                const tls_send_options& options) {
-    return std::make_unique<secured_lines>(place, options);
+                                                const tls_send_options& options,
+                                                clock::duration end_within) {
+    return std::make_unique<secured_lines>(place, options, end_within);
 }
 
 } // namespace sapwood::tools

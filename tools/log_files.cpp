@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 #include <map>
 #include <optional>
+#include <poll.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -204,6 +205,10 @@ std::vector<log_file> files_of(const std::string& path, std::vector<std::string>
         const bool is_compressed = ending.ends_with(compressed_ending);
         ending.remove_suffix(is_compressed ? compressed_ending.size() : 0);
         auto found = look_at(ending);
+        std::error_code unknown;
+        if (found && each->is_fifo(unknown)) {
+            continue; // nobody's old log: its reader would wait for whoever has put it there
+        }
         if (found) {
             found->file.path = (log.parent_path() / name).string();
             found->file.is_compressed = is_compressed;
@@ -277,12 +282,27 @@ int open_log(const std::string& path) {
     return fd;
 }
 
+namespace {
+
+bool is_fifo(int fd) noexcept {
+    struct ::stat status {};
+
+    return ::fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+} // namespace
+
 class block_reader::source {
   public:
     explicit source(const log_file& file)
         : path_(file.path),
           fd_(file.path == standard_input ? STDIN_FILENO : open_log(file.path)) {
         (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
+        if (fd_ != STDIN_FILENO && is_fifo(fd_)) {
+            // It was opened without waiting for somebody who writes; without one it would be at its
+            // end. The kernel tells also of one who has come and gone.
+            wait_for_bytes();
+        }
     }
 
     source(const source&) = delete;
@@ -301,7 +321,9 @@ class block_reader::source {
             if (got >= 0) {
                 return static_cast<std::size_t>(got);
             }
-            if (errno != EINTR) {
+            if (errno == EAGAIN) { // others may have made standard input so
+                wait_for_bytes();
+            } else if (errno != EINTR) {
                 throw std::system_error(errno, std::generic_category(),
                                         fmt::format("cannot read {}", path_));
             }
@@ -312,6 +334,13 @@ class block_reader::source {
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
   private:
+    /// Or for the end.
+    void wait_for_bytes() const noexcept {
+        pollfd waited{.fd = fd_, .events = POLLIN, .revents = 0};
+        while (::poll(&waited, 1, -1) < 0 && errno == EINTR) {
+        }
+    }
+
     std::string path_;
     int fd_;
 };

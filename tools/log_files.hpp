@@ -29,7 +29,7 @@ inline constexpr std::string_view standard_input = "-";
 
 /// The files of the log at `path`, oldest first, itself the last (whether it is there or not). Of
 /// what has been compressed and is not removed yet, the original. Names with other endings (.gz) go
-/// into `unreadable`. Throws std::system_error where the directory cannot be read.
+/// into `unreadable`, FIFOs nowhere. Throws std::system_error where the directory cannot be read.
 [[nodiscard]] std::vector<log_file> files_of(const std::string& path,
                                              std::vector<std::string>* unreadable = nullptr);
 
@@ -41,7 +41,8 @@ class block_reader {
   public:
     class source;
 
-    /// Throws std::system_error that names the file.
+    /// Of a FIFO waits until somebody has written to it. Throws std::system_error that names the
+    /// file.
     explicit block_reader(const log_file& file);
     block_reader(const block_reader&) = delete;
     block_reader& operator=(const block_reader&) = delete;

@@ -1,5 +1,6 @@
 #include "log_follower.hpp"
 
+#include "complaint.hpp"
 #include "followed_file.hpp"
 #include "log_files.hpp"
 
@@ -37,7 +38,7 @@ constexpr auto old_file_lasts = 5s;
 constexpr auto look_every = 1s;
 
 void complain_once(std::string_view what) {
-    std::fputs(fmt::format("sapwood tail: {}\n", what).c_str(), stderr);
+    complain_as("tail", what);
 }
 
 /// By which a file of the log is known again: its name, or, where the next rotation gives it

@@ -2,6 +2,7 @@
 
 #include "log_line_json.hpp"
 
+#include <sapwood/log_escape.hpp>
 #include <sapwood/numbered_line.hpp>
 
 #include <algorithm>
@@ -54,12 +55,24 @@ std::string_view source_in(std::string_view message, std::string_view producer) 
     return is_source(found) && (is_plain || producer == "0") ? found : std::string_view();
 }
 
-/// A field of logfmt that has the name of one of the line's own stands behind `fields.`.
-bool is_named(std::string_view found, std::string_view key) noexcept {
-    return found == key || (found.starts_with("fields.") && found.substr(7) == key);
+/// A key of logfmt, as it stands there or as a log has had to write it, is what is asked for.
+bool is_same_key(std::string_view found, std::string_view key) {
+    if (found == key || found.find('\\') == found.npos) {
+        return found == key;
+    }
+    log_buffer escaped(2 * found.size());
+    detail::append_logfmt_key(key, escaped);
+    return found == escaped.text();
 }
 
-std::optional<std::string_view> logfmt_field(std::string_view text, std::string_view key) noexcept {
+/// A field of logfmt that has the name of one of the line's own stands behind `fields.`.
+bool is_named(std::string_view found, std::string_view key) {
+    constexpr std::string_view prefix = "fields.";
+    return is_same_key(found, key) ||
+           (found.starts_with(prefix) && is_same_key(found.substr(prefix.size()), key));
+}
+
+std::optional<std::string_view> logfmt_field(std::string_view text, std::string_view key) {
     std::string_view found;
     std::string_view value;
     while (take_logfmt(text, found, value)) {
@@ -71,7 +84,7 @@ std::optional<std::string_view> logfmt_field(std::string_view text, std::string_
 }
 
 /// Whether this is the kernel's to say of who has sent: then it said nothing where it is not there.
-bool is_kernels(std::string_view key, std::string_view from) noexcept {
+bool is_kernels(std::string_view key, std::string_view from) {
     return std::ranges::find(kernel_keys, key) != std::end(kernel_keys) &&
            (from.substr(0, from.find(' ')) == "unix" || logfmt_field(from, "uid"));
 }

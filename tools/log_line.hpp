@@ -46,7 +46,8 @@ struct log_line {
     std::string_view tag;
     /// Of text, with the fields, which stand behind it. Of logfmt, without_quotes().
     std::string_view message;
-    /// Of text whose message is an object of JSON, as the collector's is: that.
+    /// Of text whose message is an object of JSON, as the collector's is: that. Whether it is JSON
+    /// is looked at when its members are asked for; it is empty then where it is none.
     std::string_view record;
 };
 

@@ -1,5 +1,7 @@
 #include "record_sender.hpp"
 
+#include "complaint.hpp"
+
 #include <sapwood/file.hpp>
 #include <sapwood/poll.hpp>
 #include <sapwood/result.hpp>
@@ -30,7 +32,7 @@ constexpr std::uint64_t refusals_told = 20;
 constexpr auto attempt_least = 1s;
 
 void complain_of_sending(std::string_view what) {
-    std::fputs(fmt::format("sapwood send: {}\n", what).c_str(), stderr);
+    complain_as("send", what);
 }
 
 /// From 50 ms on twice as long each time, up to 5 s, of which a random half.

@@ -1,5 +1,6 @@
 #include "send.hpp"
 
+#include "complaint.hpp"
 #include "number_checks.hpp"
 #include "number_of.hpp"
 #include "record_sender.hpp"
@@ -42,11 +43,20 @@ std::string is_no_ack_level(const std::string& text) {
                : "say accepted, written or durable, not '" + text + "'";
 }
 
+clock::duration span_of(double seconds) {
+    return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+/// Without any nothing could be told.
+std::string is_no_time(const std::string& text) {
+    const std::string wrong = is_no_seconds(text);
+    return wrong.empty() && std::stod(text) < 0.001 ? "say a thousandth of a second at least"
+                                                    : wrong;
+}
+
 void print_summary(const sender_counts& counts, bool is_acknowledged, bool is_verbose) {
     const std::string_view done = is_acknowledged ? "acknowledged" : "sent";
-    const auto say = [](const std::string& what) {
-        std::fputs(fmt::format("sapwood send: {}\n", what).c_str(), stderr);
-    };
+    const auto say = [](const std::string& what) { complain_as("send", what); };
     if (counts.taken == counts.read && !counts.trouble.empty()) {
         say(counts.trouble);
     } else if (counts.taken != counts.read) {
@@ -113,6 +123,14 @@ send_command::send_command(CLI::App& program)
         ->needs(by_http);
     command_->add_option("--tag", tag_, "Whose records these are")->option_text("NAME");
     command_->add_option("--level", level_, "How important they are")->option_text("LEVEL");
+    command_
+        ->add_option("--end-within", end_seconds_,
+                     "Of a stream of lines: seconds for the other side to end it, too, which says "
+                     "that it has read everything")
+        ->check(is_no_time)
+        ->capture_default_str()
+        ->option_text("SECONDS")
+        ->excludes(by_http);
     command_->add_flag("--syslog", is_syslog_, "Messages of syslog (RFC 5424) instead of lines")
         ->excludes(by_http);
     add_tls_options();
@@ -182,8 +200,8 @@ void send_command::add_amqp_options() {
                           ->option_text("KEY")
                           ->needs(exchange);
     for (auto* const each : {broker, queue, exchange, key}) {
-        for (const char* const other :
-             {"--unix", "--tcp", "--http", "--syslog", "--tls", "--tls-ca", "--tls-cert"}) {
+        for (const char* const other : {"--unix", "--tcp", "--http", "--syslog", "--end-within",
+                                        "--tls", "--tls-ca", "--tls-cert"}) {
             each->excludes(command_->get_option(other));
         }
     }
@@ -233,13 +251,13 @@ std::unique_ptr<send_target> send_command::target(bool is_json) const {
                           .tls = secured});
     }
     if (!unix_.empty()) {
-        return make_unix_lines(unix_);
+        return make_unix_lines(unix_, span_of(end_seconds_));
     }
     if (!tcp_.empty() && (is_secured_ || has_tls_files())) {
-        return make_secured_lines(tcp_, secured);
+        return make_secured_lines(tcp_, secured, span_of(end_seconds_));
     }
     if (!tcp_.empty()) {
-        return make_tcp_lines(tcp_);
+        return make_tcp_lines(tcp_, span_of(end_seconds_));
     }
     throw std::invalid_argument("say where to: --unix PATH, --tcp HOST:PORT or --http URL, or "
                                 "--queue NAME of a broker");
@@ -269,8 +287,7 @@ int send_command::run() const {
     std::unique_ptr<send_target> to = target(form.as == kind::json);
     const bool is_acknowledged = to->is_acknowledged();
     sender_options options;
-    options.give_up_after = std::chrono::duration_cast<clock::duration>(
-        std::chrono::duration<double>(give_up_seconds_));
+    options.give_up_after = span_of(give_up_seconds_);
     record_sender sender(std::move(to), std::move(form), options);
     const sender_counts counts = sapwood::run(sender.run(std::move(files), std::move(message)));
     print_summary(counts, is_acknowledged, is_verbose_);

@@ -61,6 +61,7 @@ class send_command {
     bool is_secured_ = false;
     bool is_verbose_ = false;
     double give_up_seconds_ = 60;
+    double end_seconds_ = 2;
 };
 
 } // namespace sapwood::tools

@@ -80,13 +80,17 @@ struct tls_send_options {
     std::string key;
 };
 
-/// `place` is a Unix socket's path or HOST:PORT.
-[[nodiscard]] std::unique_ptr<send_target> make_unix_lines(const std::string& path);
-[[nodiscard]] std::unique_ptr<send_target> make_tcp_lines(const std::string& place);
+/// `place` is a Unix socket's path or HOST:PORT; `end_within`: how long the other side may take to
+/// end the connection, too.
+[[nodiscard]] std::unique_ptr<send_target> make_unix_lines(const std::string& path,
+                                                           clock::duration end_within);
+[[nodiscard]] std::unique_ptr<send_target> make_tcp_lines(const std::string& place,
+                                                          clock::duration end_within);
 
 /// The same by TLS. Throws std::exception that says what is wrong with its files.
 [[nodiscard]] std::unique_ptr<send_target> make_secured_lines(const std::string& place,
-                                                              const tls_send_options& options);
+                                                              const tls_send_options& options,
+                                                              clock::duration end_within);
 
 struct http_options {
     /// `http://HOST:PORT[/PATH]`, `https://...`, or a Unix socket's path.

@@ -136,14 +136,14 @@ std::string place_in(std::string_view text) {
     return std::string(text);
 }
 
-std::string folder_of(const collector::named_log_options& log) {
-    const auto parent = std::filesystem::path(log.path).parent_path();
+std::string folder_of(const std::string& path) {
+    const auto parent = std::filesystem::path(path).parent_path();
     return parent.empty() ? "." : parent.string();
 }
 
 /// What its log would be made in is there.
 void require_folder(const collector::named_log_options& of) {
-    const std::string folder = folder_of(of);
+    const std::string folder = folder_of(of.path);
     std::error_code unknown;
     if (!std::filesystem::exists(folder, unknown) && !unknown) {
         throw std::invalid_argument(
@@ -155,12 +155,40 @@ void require_folder(const collector::named_log_options& of) {
 
 /// ... and ours to write in.
 void require_own_folder(const collector::named_log_options& of) {
-    const std::string folder = folder_of(of);
+    const std::string folder = folder_of(of.path);
     if (::access(folder.c_str(), W_OK | X_OK) != 0 || !std::filesystem::is_directory(folder)) {
         throw std::invalid_argument(fmt::format(
             "log {} is to be at {}, and there is no folder {} that this user may write in: make "
             "it, or say another path",
             of.name, of.path, folder));
+    }
+}
+
+/// What is at its path, if anything is, can be a log.
+void require_log_file(const collector::named_log_options& of) {
+    std::error_code unknown;
+    const auto found = std::filesystem::status(of.path, unknown);
+    if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
+        throw std::invalid_argument(
+            fmt::format("log {} is to be at {}, which is there and is no regular file: say another "
+                        "path",
+                        of.name, of.path));
+    }
+}
+
+/// What the path of its socket would be made in is there. Of one that somebody else has made that
+/// is his affair.
+void require_socket_folder(const collector::listen_options& of) {
+    if (!collector::has_mode(of)) {
+        return;
+    }
+    const std::string folder = folder_of(of.at.path());
+    std::error_code unknown;
+    if (!std::filesystem::is_directory(folder, unknown)) {
+        throw std::invalid_argument(
+            fmt::format("{} is to be listened at, and there is no folder {}: make it, or say "
+                        "another path",
+                        of.at.to_string(), folder));
     }
 }
 
@@ -269,11 +297,14 @@ void serve_command::add_access(collector_options& to) const {
     if (tls_client_ != "required" && tls_client_ != "optional") {
         throw std::invalid_argument("--tls-client is required or optional, not " + tls_client_);
     }
-    if (command_->count("--tls-client") != 0 && to.tls.client_ca.empty()) {
+    if (command_->count("--tls-client") == 0) {
+        return;
+    }
+    if (to.tls.client_ca.empty()) {
         throw std::invalid_argument("--tls-client is for clients' certificates, and needs "
                                     "--tls-client-ca");
     }
-    to.tls.client_is_optional = to.tls.client_is_optional || tls_client_ == "optional";
+    to.tls.client_is_optional = tls_client_ == "optional"; // whatever the settings say
 }
 
 collector_options serve_command::options() const {
@@ -307,6 +338,8 @@ int serve_command::run() const {
     std::ranges::for_each(wanted.logs, require_folder);
     if (only_checks_) {
         std::ranges::for_each(wanted.logs, require_own_folder);
+        std::ranges::for_each(wanted.logs, require_log_file);
+        std::ranges::for_each(wanted.listeners, require_socket_folder);
         const auto queues = wanted.queues.size();
         fmt::print("serve: {}, {} to listen at{}: well\n", number_of(wanted.logs.size(), "log"),
                    number_of(wanted.listeners.size(), "place"),

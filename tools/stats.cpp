@@ -1,5 +1,6 @@
 #include "stats.hpp"
 
+#include "complaint.hpp"
 #include "line_printer.hpp"
 #include "log_count.hpp"
 #include "number_of.hpp"
@@ -276,8 +277,7 @@ int stats_command::run() const {
             count.add(each);
         }
         for (const std::string& each : left_out) {
-            fmt::print(stderr, "sapwood stats: {} is left out: sapwood decompresses .zst only\n",
-                       each);
+            complain_as("stats", each + " is left out: sapwood decompresses .zst only");
         }
         if (count.has_met_unreadable()) {
             fmt::print(stderr, "sapwood stats: {}\n", line_parser::why_unreadable);

@@ -1,13 +1,13 @@
 #include "tree.hpp"
 
 #include "action_logs.hpp"
+#include "complaint.hpp"
 #include "number_checks.hpp"
 #include "task_html.hpp"
 #include "task_text.hpp"
 #include "time_span.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <fmt/format.h>
 #include <memory>
 #include <optional>
@@ -22,9 +22,7 @@ constexpr int nothing_printed = 1;
 constexpr int unreadable = 2;
 
 void complain(std::string_view what) {
-    log_buffer shown(what.size());
-    append_shown(what, shown); // it names files
-    std::fputs(fmt::format("sapwood tree: {}\n", shown.text()).c_str(), stderr);
+    complain_as("tree", what);
 }
 
 std::string counted(std::uint64_t count, std::string_view what) {

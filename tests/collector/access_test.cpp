@@ -174,18 +174,44 @@ TEST_SUITE("access") {
         quota share(10, 30);
         CHECK(share.wait_for(30, start) == 0s);
         share.take(30);
-        CHECK(share.wait_for(5, start) > 499ms);
-        CHECK(share.wait_for(5, start) < 501ms);
-        CHECK(share.wait_for(5, start + 500ms) == 0s);
+        CHECK(share.wait_for(5, start) > 99ms);
+        CHECK(share.wait_for(5, start) < 101ms);
+        CHECK(share.wait_for(5, start + 100ms) == 0s);
         share.take(5);
-        CHECK(share.wait_for(1000, start + 3s) >
-              499ms); // of the 30 that may ever come, 25 are there
-        CHECK(share.wait_for(1000, start + 4s) == 0s);
+        CHECK(share.wait_for(1, start + 100ms) > 499ms); // four that were not there, and this one
+        CHECK(share.wait_for(1, start + 100ms) < 501ms);
+        CHECK(share.wait_for(1000, start + 1h) == 0s); // there are 30 then, and never more
         share.take(1000);
-        CHECK(share.wait_for(1, start + 4s) > 97s); // it has had what is others' as well
-        CHECK(share.wait_for(1, start + 4s) < 98s);
+        CHECK(share.wait_for(1, start + 1h) > 97s);
+        CHECK(share.wait_for(1, start + 1h) < 98s);
         quota none(0, 0);
         CHECK(none.wait_for(1'000'000'000, start) == 0s);
+    }
+
+    TEST_CASE("who sends much at a time has his share beside one who sends little, of records and "
+              "of bytes") {
+        access_token both = token("ann", "0123456789abcdef");
+        for (const bool are_bytes : {false, true}) {
+            (are_bytes ? both.bytes_per_second : both.records_per_second) = 10;
+            (are_bytes ? both.bytes_at_once : both.records_at_once) = 1000;
+            access_rules::holder who(both);
+            const auto come = [&](std::uint64_t amount, clock::time_point now) {
+                return access_rules::wait_for(who, are_bytes ? 0 : amount, are_bytes ? amount : 0,
+                                              now) == 0s;
+            };
+            const clock::time_point start{1h};
+            CHECK(come(1000, start));
+            // Single ones take what comes anew, ten in a second, as soon as it is there.
+            unsigned few = 0;
+            unsigned many = 0;
+            for (int i = 1; i <= 1000; ++i) {
+                few += come(1, start + i * 101ms) ? 1 : 0;
+                many += come(500, start + i * 101ms) ? 1 : 0;
+            }
+            CHECK(many >= 1);
+            CHECK(few + 500 * many < 1010 + 500);
+            both = token("ann", "0123456789abcdef");
+        }
     }
 
     TEST_CASE("what is too much of one kind is not counted of the other") {

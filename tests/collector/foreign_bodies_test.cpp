@@ -59,10 +59,16 @@ records splunk(std::string_view text) {
     return records_of(body);
 }
 
-records otlp(std::string_view text) {
-    decoded_body body;
-    decode_otlp(text, body);
-    return records_of(body);
+/// With the answer behind them where that is one of its own.
+records otlp(std::string_view text, const body_limits& limits = {}) {
+    decoded_body body(limits);
+    std::string reply;
+    decode_otlp(text, body, reply);
+    records found = records_of(body);
+    if (!reply.empty()) {
+        found.push_back(reply);
+    }
+    return found;
 }
 
 /// One log record of OpenTelemetry's in what goes around it.
@@ -258,7 +264,12 @@ TEST_SUITE("foreign_bodies") {
 
     TEST_CASE("severities of OpenTelemetry's are levels") {
         const auto importance = [](std::string_view record) {
-            return importance_of(decode_otlp, otlp_body(record));
+            return importance_of(
+                [](std::string_view text, decoded_body& to) {
+                    std::string reply;
+                    decode_otlp(text, to, reply);
+                },
+                otlp_body(record));
         };
         CHECK(importance(R"({"severityNumber":1})") == level::trace);
         CHECK(importance(R"({"severityNumber":8})") == level::debug);
@@ -272,10 +283,10 @@ TEST_SUITE("foreign_bodies") {
     }
 
     TEST_CASE("what are no logs of OpenTelemetry's have none taken, and are told which") {
-        CHECK(otlp(otlp_body(R"({},{"timeUnixNano":"x"})")) ==
-              records{"400 log record 2: its time is not nanoseconds since 1970"});
-        CHECK(otlp(otlp_body(R"({},{"body":"text"})")) ==
-              records{"400 log record 2: its body is not a value"});
+        CHECK(otlp(otlp_body(R"({"timeUnixNano":"x"})")) ==
+              records{"400 log record 1: its time is not nanoseconds since 1970"});
+        CHECK(otlp(otlp_body(R"({"body":"text"},{"attributes":1})")) ==
+              records{"400 log record 1: its body is not a value"});
         CHECK(otlp(otlp_body(R"({"attributes":[{"value":{}}]})"))[0].starts_with(
             "400 log record 1: its attributes"));
         CHECK(otlp(otlp_body(R"({"attributes":{}})"))[0].starts_with("400 log record 1"));
@@ -283,6 +294,46 @@ TEST_SUITE("foreign_bodies") {
         CHECK(otlp(R"({"resourceLogs":{}})") == records{"400 resourceLogs is not an array"});
         CHECK(otlp(otlp_body("{}", R"("attributes":[1])"))[0].starts_with(
             "400 the attributes of a resource"));
+        // However many are well.
+        CHECK(otlp(otlp_body(R"({},{"attributes":1},1)"))[0] ==
+              "400 logRecords has something that is not an object");
+    }
+
+    TEST_CASE("a log record of OpenTelemetry's that is wrong is refused by itself, and counted") {
+        const std::string well = R"({"body":{"stringValue":"a"}})";
+        const std::string kept = R"({"message":"a"})";
+        CHECK(otlp(otlp_body(well + R"(,{"timeUnixNano":"x"},)" + well)) ==
+              records{kept, kept,
+                      R"({"partialSuccess":{"rejectedLogRecords":"1","errorMessage":)"
+                      R"("log record 2: its time is not nanoseconds since 1970"}})"});
+        CHECK(otlp(otlp_body(R"({"body":{"stringValue":"b"},"attributes":[1]},{"body":1},)" + well +
+                             R"(,{"body":1})")) ==
+              records{kept, R"({"partialSuccess":{"rejectedLogRecords":"3","errorMessage":)"
+                            R"("log record 1: its attributes are not keys and values; so much for )"
+                            R"(the first of 3"}})"});
+        const std::string longer = R"({"body":{"stringValue":")" + std::string(60, 'x') + "\"}}";
+        const std::string many = R"({"body":{"stringValue":")" + std::string(40, 'x') +
+                                 R"("},"attributes":[{"key":"k","value":{"stringValue":"v"}}]})";
+        const body_limits limits{.json = {.record_bytes_max = 50}};
+        for (const std::string& each : {longer, many}) {
+            CHECK(otlp(otlp_body(each + "," + well), limits) ==
+                  records{kept, R"({"partialSuccess":{"rejectedLogRecords":"1","errorMessage":)"
+                                R"("log record 1: it is longer than 50 bytes"}})"});
+            CHECK(otlp(otlp_body(each), limits) ==
+                  records{"413 log record 1: it is longer than 50 bytes"});
+        }
+        // Where that is what all have in common, it is not copied for each.
+        decoded_body body(limits);
+        std::string reply;
+        const std::string common = R"("attributes":[{"key":"a","value":{"stringValue":")" +
+                                   std::string(10'000, 'x') + R"("}}])";
+        decode_otlp(otlp_body("{},{},{}", common), body, reply);
+        CHECK(records_of(body) == records{"413 log record 1: it is longer than 50 bytes"});
+        CHECK(body.making().capacity() < 10'000);
+        CHECK(reply == "");
+        // What makes the body too much is no record's fault.
+        CHECK(otlp(otlp_body(R"({"body":1},{},{},{})"), {.json = {.records_max = 2}}) ==
+              records{"413 the body has more than 2 records"});
     }
 
     TEST_CASE("an event of Splunk's is a record as it was sent") {
@@ -333,7 +384,10 @@ TEST_SUITE("foreign_bodies") {
         const auto made_of = [&](auto decode) {
             decoded_body body(limits);
             decode(body);
-            CHECK(records_of(body) == records{"413 record 1: it is longer than 99 bytes"});
+            const records found = records_of(body);
+            REQUIRE(found.size() == 1);
+            CHECK(found[0].starts_with("413 "));
+            CHECK(found[0].ends_with("record 1: it is longer than 99 bytes"));
             return body.making();
         };
         CHECK(made_of([&](auto& to) { decode_splunk_raw(text, "", to); }) == "");
@@ -343,7 +397,10 @@ TEST_SUITE("foreign_bodies") {
         const std::string logs =
             R"({"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":")" + text +
             R"("}}]}]}]})";
-        CHECK(made_of([&](auto& to) { decode_otlp(logs, to); }) == "{");
+        CHECK(made_of([&](auto& to) {
+                  std::string reply;
+                  decode_otlp(logs, to, reply);
+              }) == "");
     }
 
     TEST_CASE("documents are records as they were sent, and each has its status") {

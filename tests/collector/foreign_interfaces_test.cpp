@@ -221,6 +221,63 @@ TEST_SUITE("foreign_interfaces") {
         CHECK(has(sapwood::test::contents_of(at.directory / "app.log"), " warning [http "));
     }
 
+    CO_TEST_CASE("OpenTelemetry's exporters are told how many log records were refused, and the "
+                 "others are kept") {
+        served at;
+        co_await at.begin();
+        const auto logs = [](const std::string& all) {
+            return R"({"resourceLogs":[{"scopeLogs":[{"logRecords":[)" + all + "]}]}]}";
+        };
+        std::string records = R"({"flags":1},{"timeUnixNano":"x"},{"flags":2})";
+        const std::string some = co_await at.post(logs(records), "/v1/logs", json);
+        CHECK(status_of(some) == 200);
+        CHECK(body_of(some) == R"({"partialSuccess":{"rejectedLogRecords":"1","errorMessage":)"
+                               R"("log record 2: its time is not nanoseconds since 1970"}})");
+        const std::string none =
+            co_await at.post(logs(R"({"timeUnixNano":"x"},{"body":1})"), "/v1/logs", json);
+        CHECK(status_of(none) == 400);
+        CHECK(has(none, "log record 1: its time is not nanoseconds since 1970"));
+        // The same of a body that is decoded on a thread, and given to the log in slices.
+        for (int i = 3; i < 10'000; ++i) {
+            records += i % 10 == 0 ? R"(,{"body":1})" : R"(,{"flags":)" + std::to_string(i) + "}";
+        }
+        const std::string many = co_await at.post(logs(records), "/v1/logs", json);
+        CHECK(status_of(many) == 200);
+        CHECK(has(many, R"({"partialSuccess":{"rejectedLogRecords":"1000","errorMessage":)"));
+        co_await at.end();
+        const lines found = at.records();
+        REQUIRE(found.size() == 2 + 2 + 9997 - 999);
+        CHECK(found[0] == R"({"flags":1})");
+        CHECK(found[1] == R"({"flags":2})");
+        CHECK(found.back() == R"({"flags":9999})");
+    }
+
+    CO_TEST_CASE("a body that is too long by its length is refused in its client's own words") {
+        collector_options options;
+        options.limits.http.body_bytes_max = 100;
+        served at(std::move(options));
+        co_await at.begin();
+        const std::string body = "{\"a\":1}\n" + std::string(200, ' ');
+        const std::string bulk = co_await at.post(body, "/_bulk");
+        CHECK(status_of(bulk) == 413);
+        CHECK(has(bulk, "X-Elastic-Product: Elasticsearch\r\n"));
+        CHECK(has(bulk, R"("type":"content_too_long_exception")"));
+        const std::string splunk = co_await at.post(body, "/services/collector/event");
+        CHECK(status_of(splunk) == 413);
+        CHECK(body_of(splunk).starts_with(R"({"text":"Invalid data format","code":6,)"));
+        const std::string otlp = co_await at.post(body, "/v1/logs", json);
+        CHECK(status_of(otlp) == 413);
+        CHECK(body_of(otlp) == R"({"code":3,"message":"the body is too long"})");
+        const std::string loki = co_await at.post(body, "/loki/api/v1/push", json);
+        CHECK(status_of(loki) == 413);
+        CHECK(body_of(loki) == "the body is too long\n");
+        const std::string native = co_await at.post(body);
+        CHECK(status_of(native) == 413);
+        CHECK(body_of(native) == R"({"status":"0","result":"the body is too long"})");
+        co_await at.end();
+        CHECK(at.records().empty());
+    }
+
     CO_TEST_CASE("every interface stands behind a log's name, too, and an index may be one") {
         served names;
         collector_options options;

@@ -150,9 +150,25 @@ TEST_SUITE("json_decoder") {
         CHECK(level_of(R"({"level":30})") == level::info);
         CHECK(level_of(R"({"level":50})") == level::error);
         CHECK(level_of(R"({"level":-1})") == level::trace);
+        CHECK(level_of(R"({"level":10})") == level::trace);
+        CHECK(level_of(R"({"level":60})") == level::critical);
         CHECK(level_of(R"({"level":"off"})") == level::info);
         CHECK(level_of(R"({"level":null,"msg":"x"})") == level::info);
         CHECK(level_of("{}") == level::info);
+    }
+
+    TEST_CASE("a level that is a number below ten is a severity of syslog's, but Python's") {
+        constexpr level expected[] = {
+            level::critical, level::critical, level::critical, level::error, level::warning,
+            level::info,     level::info,     level::debug,    level::info,  level::info};
+        for (int number = 0; number < 10; ++number) {
+            CAPTURE(number);
+            for (const std::string name : {"level", "severity"}) {
+                CHECK(level_of("{\"" + name + "\":" + std::to_string(number) + "}") ==
+                      expected[number]);
+            }
+            CHECK(level_of("{\"levelno\":" + std::to_string(number) + "}") == level::trace);
+        }
     }
 
     TEST_CASE("a form is a record of strings") {

@@ -132,7 +132,7 @@ TEST_SUITE("line_session") {
                     found[is_together ? 1 : 0] = at.lines();
                 }
                 CHECK(found[0].size() == good.size() + 1);
-                CHECK(found[1] == found[0]);
+                CHECK((found[1] == found[0]));
             }
         }
     }
@@ -209,6 +209,27 @@ TEST_SUITE("line_session") {
                                                "sent=\"Nov 26 21:05:07\"] 99",
                                                ::getpid(), ::getuid(), ::getgid()));
         CHECK(::access((directory / "log").c_str(), F_OK) != 0);
+    }
+
+    CO_TEST_CASE("a datagram of a Unix socket may be as long as a line may be set to") {
+        const sapwood::test::temporary_directory directory;
+        const auto place = endpoint::unix_path(directory / "log");
+        auto options = listening(source_kind::syslog_datagrams, place);
+        options.limits.line_bytes_max = 100'000;
+        served at(options);
+        co_await at.begin();
+        auto client = sapwood::unix_datagram::make_unnamed();
+        for (std::size_t more = 0; more < 2; ++more) {
+            const std::string text = "<13>" + std::string(99'996 + more, 'x');
+            co_await client.send_to(std::string_view(text), place);
+        }
+        co_await at.end();
+        const lines found = at.records();
+        REQUIRE(found.size() == 2);
+        CHECK((found[0] == std::string(99'996, 'x')));
+        CHECK((found[1] == found[0]));
+        CHECK(at.lines()[0].find("cut=true") == std::string::npos);
+        CHECK(at.lines()[1].find("cut=true") != std::string::npos);
     }
 
     CO_TEST_CASE("a socket that somebody receives at is not taken away") {

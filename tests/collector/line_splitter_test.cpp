@@ -68,8 +68,22 @@ TEST_SUITE("line_splitter") {
 
     TEST_CASE("a length that is not believed is the beginning of a line") {
         for (std::size_t size = 1; size < 12; ++size) {
-            CHECK(split("9999999 abc\nd\n", size, 20, true) == lines{"9999999 abc", "d"});
+            CHECK(split("999999999 abc\nd\n", size, 20, true) == lines{"999999999 abc", "d"});
+            CHECK(split("16777217 abc\nd\n", size, 20, true) == lines{"16777217 abc", "d"});
             CHECK(split("12:30 x\n", size, 20, true) == lines{"12:30 x"});
+        }
+    }
+
+    TEST_CASE(
+        "a message is counted up to what a line may be set to, and what is behind it is whole") {
+        constexpr std::size_t longest = 8u << 20;
+        for (const std::size_t size : {longest, std::size_t{16u << 20}}) {
+            const std::string text =
+                std::to_string(size) + " " + std::string(size, '\n') + "5 <14>a";
+            const lines found = split(text, 1u << 20, longest, true);
+            REQUIRE(found.size() == 2);
+            CHECK(found[0].size() == longest + (size > longest ? "|cut"s.size() : 0));
+            CHECK(found[1] == "<14>a");
         }
     }
 

@@ -25,7 +25,7 @@ void decode(char which, std::string_view text, decoded_body& body) {
         decode_loki(text, body);
         break;
     case 'o':
-        decode_otlp(text, body);
+        decode_otlp(text, body, reply);
         break;
     case 's':
         decode_splunk_events(text, body);

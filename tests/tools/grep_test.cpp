@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
@@ -335,6 +336,52 @@ TEST_SUITE("grep") {
         CHECK(live.wait().status == 0);
     }
 
+    TEST_CASE("a pipe is read to its end, by whichever name, also where reading it does not wait") {
+        for (const bool has_name : {false, true}) {
+            CAPTURE(has_name);
+            int ends[2];
+            REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+            program::streams with{.in = ends[0]};
+            constexpr int number = 100;
+            with.prepare = [end = ends[0]] { ::dup2(end, number); };
+            program live("sapwood",
+                         {"grep", "number", has_name ? fmt::format("/dev/fd/{}", number) : "-"},
+                         with);
+            ::close(ends[0]);
+            std::string expected;
+            for (int i = 1; i <= 3; ++i) { // it has seen that there is no more before the next
+                REQUIRE(::write(ends[1], line(i).data(), line(i).size()) ==
+                        static_cast<ssize_t>(line(i).size()));
+                expected += line(i);
+                eventually([&] { return live.out_so_far() == expected; });
+            }
+            ::close(ends[1]);
+            const auto done = live.wait();
+            CHECK(done.status == 0);
+            CHECK(done.out == expected);
+            CHECK(done.err == "");
+        }
+    }
+
+    TEST_CASE("a FIFO is waited for until somebody has written to it; one that was set aside is no "
+              "log") {
+        const temporary_directory at;
+        REQUIRE(::mkfifo((at / "app.log").c_str(), 0600) == 0);
+        REQUIRE(::mkfifo((at / "app.log.1").c_str(), 0600) == 0);
+        program waits("sapwood", {"grep", "number", at / "app.log"});
+        int writes = -1;
+        eventually([&] { // once it is opened to be read
+            writes = ::open((at / "app.log").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+            return writes >= 0;
+        });
+        CHECK(::write(writes, line(1).data(), line(1).size()) ==
+              static_cast<ssize_t>(line(1).size()));
+        ::close(writes);
+        const auto done = waits.wait();
+        CHECK(done.status == 0);
+        CHECK(done.out == line(1));
+    }
+
     TEST_CASE("what the collector knows of a sender is not what the sender says") {
         const temporary_directory at;
         fill(at / "app.log",
@@ -426,6 +473,52 @@ TEST_SUITE("grep") {
               "\n");
         CHECK(has(grep({"--json", "paid", at / "app.log"}).out,
                   R"("message":"paid \"all\"","fields":{"tag":"shop","said":"a \"b\""}})"));
+    }
+
+    TEST_CASE("a text that only looks like an object is no record, and forges no member") {
+        const temporary_directory at;
+        const std::string head = "2026-11-21 22:39:56.000 0 info [http 10.0.0.1:7] ";
+        const auto shown = [&](const std::string& message) {
+            fill(at / "app.log", head + message + "\n");
+            return grep({"--json", "", at / "app.log"}).out;
+        };
+        const std::string known = R"({"time":"2026-11-21T22:39:56.000000000Z","level":"info",)"
+                                  R"("thread":"0","from":"http 10.0.0.1:7",)";
+        CHECK(shown(R"({"a":1},"from":"unix pid=1 uid=0 gid=0","level":"critical","x":{"b":1})") ==
+              known + R"("message":"{\"a\":1},\"from\":\"unix pid=1 uid=0 gid=0\",)"
+                      R"(\"level\":\"critical\",\"x\":{\"b\":1}"})"
+                      "\n");
+        CHECK(shown("{no JSON user=8 }") == known + "\"message\":\"{no JSON user=8 }\"}\n");
+        if (has_json()) {
+            CHECK(shown(R"({"a":{"b":1}})") == known + R"("record":{"a":{"b":1}}})" + "\n");
+        }
+    }
+
+    TEST_CASE("a field that is empty is one in --json, too") {
+        const temporary_directory at;
+        fill(at / "app.log", "time=2026-11-21T22:39:56Z level=info msg=x a=\"\" b= c=1\n");
+        CHECK(has(grep({"--json", "", at / "app.log"}).out,
+                  R"("message":"x","fields":{"a":"","b":"","c":"1"}})"));
+    }
+
+    TEST_CASE("a key that had to be escaped is found as it was said") {
+        const temporary_directory at;
+        const std::string time = "2026-11-21T22:39:56.000000000Z";
+        const auto found = [&](const std::string& line, const std::string& wanted) {
+            fill(at / "app.log", line + "\n");
+            return grep({"--where", wanted, at / "app.log"}).status == 0;
+        };
+        for (const std::string& head :
+             {"time=" + time + " level=info from=\"http 10.0.0.1:7\" ", time + " 17 info "}) {
+            CAPTURE(head);
+            CHECK(found(head + R"(a\x20b=1)", "a b=1"));
+            CHECK(found(head + R"(a\x20b=1)", R"(a\x20b=1)")); // as it stands there
+            CHECK(!found(head + R"(a\x20b=1)", "a b!=1"));
+            CHECK(found(head + R"(a\x20b=1)", "a b!=2"));
+            CHECK(found(head + R"(fields.a\x20\x22\nb=1)", "a \"\nb=1"));
+            CHECK(found(head + R"(a\q=1)", R"(a\q=1)")); // as others may have it
+            CHECK(!found(head + R"(a\q=1)", "aq=1"));
+        }
     }
 
     TEST_CASE("in logfmt the line's own time is the first, and a number may be one") {

@@ -25,6 +25,9 @@
 
 namespace {
 
+/// For who ends the connection: any process may be off the processor for seconds.
+constexpr const char* end_within = "--end-within=30";
+
 using namespace std::string_literals;
 using sapwood::test::eventually;
 using sapwood::test::fill;
@@ -386,7 +389,8 @@ TEST_SUITE("send") {
                 while (::recv(peer, piece, sizeof(piece), 0) > 0) {
                 }
             });
-            const auto done = run_program("sapwood", {"send", "--tcp", to.place, "-m", "a line"});
+            const auto done =
+                run_program("sapwood", {"send", "--tcp", to.place, end_within, "-m", "a line"});
             CHECK(done.status == 1);
             CHECK(has(done.err, what));
             CHECK(has(done.err, "up to 1 were not read, and may be lost"));
@@ -465,7 +469,8 @@ TEST_SUITE("send") {
             },
             at / "socket");
         input_pipe in;
-        program send("sapwood", {"send", "--unix", at / "socket", "-v"}, {.in = in.ends[0]});
+        program send("sapwood", {"send", "--unix", at / "socket", end_within, "-v"},
+                     {.in = in.ends[0]});
         in.write("one\n");
         eventually([&] { return pieces.text() == "one\n"; });
         eventually([&] { return has_ended.load(); });
@@ -500,7 +505,8 @@ TEST_SUITE("send") {
                 },
                 path);
             input_pipe in;
-            program send("sapwood", {"send", path.empty() ? "--tcp" : "--unix", to.place, "-v"},
+            program send("sapwood",
+                         {"send", path.empty() ? "--tcp" : "--unix", to.place, end_within, "-v"},
                          {.in = in.ends[0]});
             in.write("one\ntwo\n");
             eventually([&] { return connections == 1; });
@@ -551,6 +557,33 @@ TEST_SUITE("send") {
         may_end = true;
     }
 
+    TEST_CASE("how long the other side may take to end the connection is an option") {
+        const temporary_directory at;
+        std::atomic<bool> may_end = false;
+        const server unread([&](int) { eventually([&] { return may_end.load(); }); },
+                            at / "unread");
+        const auto lost = run_program(
+            "sapwood", {"send", "--unix", unread.place, "--end-within", "0.25", "-m", "x"});
+        CHECK(lost.status == 1);
+        CHECK(has(lost.err, "did not take everything within 0.25 seconds of the end: "));
+        may_end = true;
+        for (const std::string wrong : {"0", "-1", "x"}) {
+            CAPTURE(wrong);
+            const auto said = run_program(
+                "sapwood", {"send", "--unix", unread.place, "--end-within", wrong, "-m", "x"});
+            CHECK(said.status == 2);
+            CHECK(has(said.err, "--end-within: say "));
+        }
+        for (const strings& to : {strings{"--http", "http://127.0.0.1:1"},
+                                  strings{"--queue", "q", "--amqp", "amqp://127.0.0.1:1"}}) {
+            strings arguments{"send", "--end-within", "1", "-m", "x"};
+            arguments.insert(arguments.end(), to.begin(), to.end());
+            const auto said = run_program("sapwood", std::move(arguments));
+            CHECK(said.status == 2);
+            CHECK(has(said.err, "--end-within"));
+        }
+    }
+
     TEST_CASE("who neither reads nor answers is given up in time") {
         const temporary_directory at;
         std::atomic<bool> may_end = false;
@@ -592,11 +625,12 @@ TEST_SUITE("send") {
                 pieces.add({piece, static_cast<std::size_t>(got)});
             }
         });
-        CHECK(run_program("sapwood", {"send", "--tcp", to.place, "--tag", "a\"b", "-m", "x"})
+        CHECK(run_program("sapwood",
+                          {"send", "--tcp", to.place, end_within, "--tag", "a\"b", "-m", "x"})
                   .status == 0);
         CHECK(pieces.text() == "{\"tag\":\"a\\\"b\",\"message\":\"x\"}\n");
-        CHECK(run_program("sapwood", {"send", "--tcp", to.place, "--syslog", "--tag", "shop",
-                                      "--level", "error", "-m", "x\ny"})
+        CHECK(run_program("sapwood", {"send", "--tcp", to.place, end_within, "--syslog", "--tag",
+                                      "shop", "--level", "error", "-m", "x\ny"})
                   .status == 0);
         const std::string sent = pieces.text().substr(pieces.text().find('\n') + 1);
         const std::size_t space = sent.find(' ');
@@ -647,7 +681,8 @@ TEST_SUITE("send") {
         CHECK(run_program("sapwood", {"send", "--http", at / "http", "--ack", "durable", "--tag",
                                       "shop", "--level", "error", "-m", "it", "is", "late"})
                   .status == 0);
-        CHECK(run_program("sapwood", {"send", "--unix", at / "lines", "-m", "plain"}).status == 0);
+        CHECK(run_program("sapwood", {"send", "--unix", at / "lines", end_within, "-m", "plain"})
+                  .status == 0);
         CHECK(has(run_program("sapwood", {"tail", "--where", "tag=shop", at / "app.log"}).out,
                   "] it is late tag=shop\n"));
         CHECK(has(run_program("sapwood", {"tail", "-n", "1", at / "app.log"}).out, "] plain\n"));

@@ -235,7 +235,8 @@ TEST_SUITE("send_tls") {
                               "--tls-key", ca.key("server"), "--tls-client-ca", ca.ca()},
                              1);
         const std::string place = fmt::format("localhost:{}", at.ports.at(0));
-        const strings to = {"send", "--give-up-after", "5", "--tcp", place, "--tls-ca", ca.ca()};
+        const strings to = {"send", "--give-up-after", "5",    "--end-within", "30", "--tcp",
+                            place,  "--tls-ca",        ca.ca()};
         const strings ours = {"--tls-cert", ca.cert("shop"), "--tls-key", ca.key("shop")};
         std::string many;
         for (int i = 0; i < 100'000; ++i) {
@@ -276,9 +277,10 @@ TEST_SUITE("send_tls") {
             text += std::string(199, 'x') + "\n"; // one batch, which the sender's system takes
         }
         fill(ca.directory / "lines", text);
-        const auto send_to = [&](const line_server& to) {
+        const auto send_to = [&](const line_server& to, const std::string& end_within = "30") {
             return run_program("sapwood", {"send", "-v", "--tcp", to.place(), "--tls-ca", ca.ca(),
-                                           "--give-up-after", "20", ca.directory / "lines"});
+                                           "--give-up-after", "20", "--end-within", end_within,
+                                           ca.directory / "lines"});
         };
         const line_server reading(ca, ending::reads_all);
         const auto read = send_to(reading);
@@ -296,7 +298,7 @@ TEST_SUITE("send_tls") {
         }
         fill(ca.directory / "lines", more);
         const line_server keeping(ca, ending::keeps);
-        const auto kept = send_to(keeping);
+        const auto kept = send_to(keeping, "2");
         CHECK(kept.status == 1);
         CHECK(has(kept.err, "the other side did not take everything within 2 seconds of the end: "
                             "of the records sent, up to 2560 were not read, and may be lost\n"));

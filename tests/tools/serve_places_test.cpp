@@ -142,6 +142,39 @@ TEST_SUITE("serve_places") {
         }
     }
 
+    TEST_CASE(
+        "a check looks whether there is a folder for each socket, and nothing else where a log "
+        "is to be") {
+        const temporary_directory folder;
+        const auto checked = [&](const std::string& log, const std::string& socket) {
+            return run_program("sapwood", {"serve", "--log", log, "--http", "127.0.0.1:0",
+                                           "--unix-datagram", socket, "--check"});
+        };
+        const std::string log = folder / "app.log";
+        const std::string socket = folder / "log.sock";
+        CHECK(checked(log, socket).status == 0);
+        CHECK(checked(log, "fd:socket").status == 0);
+        CHECK(checked(log, "unix:@name").status == 2); // for want of a list of users
+        for (const char* const option : {"--unix", "--unix-datagram", "--http", "--tcp"}) {
+            CAPTURE(option);
+            const auto wrong = run_program(
+                "sapwood", {"serve", "--log", log, option, folder / "nowhere/log.sock", "--check"});
+            CHECK(wrong.status == 2);
+            CHECK(has(wrong.err, "there is no folder " + (folder / "nowhere") + ": make it"));
+            CHECK(wrong.out == "");
+        }
+        fill(log, "old\n");
+        CHECK(checked(log, socket).status == 0);
+        std::filesystem::create_directory(folder / "directory.log");
+        REQUIRE(::mkfifo((folder / "fifo.log").c_str(), 0600) == 0);
+        for (const char* const name : {"directory.log", "fifo.log"}) {
+            CAPTURE(name);
+            const auto wrong = checked(folder / name, socket);
+            CHECK(wrong.status == 2);
+            CHECK(has(wrong.err, (folder / name) + ", which is there and is no regular file"));
+        }
+    }
+
     TEST_CASE("each place is told with what is spoken there") {
         const temporary_directory sockets;
         daemon_under_test at({"--http", "127.0.0.1:0", "--unix", sockets / "lines",

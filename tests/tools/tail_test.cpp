@@ -401,6 +401,31 @@ TEST_SUITE("tail") {
         early.wait();
     }
 
+    TEST_CASE("what is told of a log reaches no terminal as it stands in its name") {
+        const temporary_directory at;
+        const std::string log = at / "a\x1bpp.log";
+        const std::string shown = R"(/a\x1bpp.log)";
+        program tail("sapwood", {"tail", "-f", log});
+        eventually([&] { return has(tail.err_so_far(), "is not there; waits for it\n"); });
+        fill(log, lines(1, 3));
+        eventually([&] { return tail.out_so_far() == lines(1, 3); });
+        fill(log, line(4));
+        eventually([&] { return tail.out_so_far() == lines(1, 4); });
+        std::filesystem::remove(log);
+        eventually([&] { return has(tail.err_so_far(), "is gone; waits for it\n"); });
+        tail.signal(SIGTERM);
+        const std::string err = tail.wait().err;
+        CHECK(has(err, shown + " is not there; waits for it\n"));
+        CHECK(has(err, shown + " was cut; goes on at its begin\n"));
+        CHECK(has(err, shown + " is gone; waits for it\n"));
+        CHECK(!has(err, "\x1b"));
+        fill(log, line(5));
+        fill(log + ".1.gz", "?");
+        const std::string left_out = run_program("sapwood", {"stats", log}).err;
+        CHECK(has(left_out, shown + ".1.gz is left out"));
+        CHECK(!has(left_out, "\x1b"));
+    }
+
     TEST_CASE("a log that is cut is begun anew, and that is told") {
         following tail;
         append(tail.log, lines(1, 5));
