@@ -281,7 +281,7 @@ task<> file_sink::rotate(std::string to, bool sync) {
         }
     }
     co_await require_name();
-    co_await rename_aside(to);
+    co_await rename_aside(path(), to);
     co_await go_on_anew(to);
     if (not_synced.empty()) {
         co_return;
@@ -299,7 +299,7 @@ task<> file_sink::rotate(lsn next) {
     const auto shielded = co_await shield();
     co_await cut_off_partial_line();
     co_await require_name();
-    const std::string to = co_await set_aside(next);
+    const std::string to = co_await set_aside(next, path());
     co_await go_on_anew(to);
 }
 
@@ -330,10 +330,10 @@ task<> file_sink::go_on_anew(const std::string& aside) {
     ++counts_.rotated;
 }
 
-/// Gives the file a name that nothing has.
-task<> file_sink::rename_aside(const std::string& to) {
-    if (const std::error_code failure = co_await detail::rename_to_free_name(path(), to)) {
-        throw std::system_error(failure, fmt::format("cannot rename {} to {}", path(), to));
+/// Gives a file a name that nothing has.
+task<> file_sink::rename_aside(std::string from, std::string to) {
+    if (const std::error_code failure = co_await detail::rename_to_free_name(from, to)) {
+        throw std::system_error(failure, fmt::format("cannot rename {} to {}", from, to));
     }
 }
 

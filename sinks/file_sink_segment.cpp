@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 #include <new>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 namespace sapwood {
@@ -32,6 +33,13 @@ std::string name_in_making(const std::string& path) {
 log_news news_of_moved(const std::string& path, const std::string& aside) {
     return {level::warning,
             fmt::format("another file took the name {} meanwhile: it is {} now", path, aside)};
+}
+
+log_news news_of_lost_end(const std::string& path, const std::string& aside) {
+    return {level::warning,
+            fmt::format("{} had not all that a writer which was killed has written: it is {} now, "
+                        "and the log goes on in the file that was to take its place",
+                        path, aside)};
 }
 
 /// A segment in the making; nothing where it is not there any more.
@@ -142,18 +150,18 @@ task<> file_sink::make_way(lsn next, std::string aside) {
         co_return;
     }
     if (!aside.empty()) {
-        co_await rename_aside(aside);
+        co_await rename_aside(path(), aside);
     } else if (segment_begin_ == next && look_at_end() != file_end::lengthened) {
         // It has nothing that is of use: what it has from its beginning on comes again.
         co_await remove_if_there(path());
     } else {
-        co_await set_aside(next);
+        co_await set_aside(next, path());
     }
 }
 
 /// Under the first name that is free, which it returns: an earlier process may have come as far as
 /// this number, too.
-task<std::string> file_sink::set_aside(lsn next) {
+task<std::string> file_sink::set_aside(lsn next, std::string from) {
     const std::string name = fmt::format("{}.{:016}", path(), to_number(next));
     for (int attempt = 1;; ++attempt) {
         std::string to = name;
@@ -162,7 +170,7 @@ task<std::string> file_sink::set_aside(lsn next) {
         }
         bool is_taken = false;
         try {
-            co_await rename_aside(to);
+            co_await rename_aside(from, to);
         } catch (const std::system_error& error) {
             is_taken = error.code() == std::errc::file_exists && attempt < names_tried_max;
             if (!is_taken) {
@@ -201,7 +209,7 @@ task<> file_sink::set_anothers_aside(lsn next) {
         co_return; // it is another one by now
     }
     const lsn behind = co_await number_behind(*other, locked.size);
-    const std::string aside = co_await set_aside(std::max(next, behind));
+    const std::string aside = co_await set_aside(std::max(next, behind), path());
     (void)co_await detail::unlock_and_close(*other);
     tell_later(news_of_moved(path(), aside));
 }
@@ -221,7 +229,7 @@ task<file_sink> file_sink::open_by_name(lsn next) {
                 EBUSY,
                 fmt::format("cannot open {} as a log: others put logs there all the time", path()));
         }
-        const std::string aside = co_await fresh.set_aside(fresh.last_lsn_ + 1);
+        const std::string aside = co_await fresh.set_aside(fresh.last_lsn_ + 1, path());
         tell_later(news_of_moved(path(), aside));
         co_await fresh.close();
     }
@@ -296,9 +304,28 @@ task<> file_sink::finish_segment(const detail::log_file_settings& settings) {
     (void)co_await detail::unlock_and_close(opened->descriptor);
 }
 
-/// Killed before it had set the log aside: the log has everything that counts, and a segment in the
-/// making would be taken for the log by a later open. Where the log lacks what came before that
-/// segment, it was killed between two names, and somebody has put another file there since.
+/// The first number of a segment that has more than the log; none where the log has all of it, or
+/// it has no numbers.
+task<lsn> file_sink::first_of_more(detail::opened_log& made, const std::string& making) {
+    try {
+        const lsn first = co_await detail::first_number(made.descriptor, made.size, last_lsn_);
+        if (first == lsn::none || first > last_lsn_ + 1 || last_lsn_ == lsn::none) {
+            co_return first;
+        }
+        // The log may have had it all, and lost the end of it with a sync that failed.
+        const std::uint64_t end = co_await detail::end_before_zeros(made.descriptor, made.size);
+        const detail::log_tail its = co_await detail::read_log_tail(made.descriptor, end);
+        const detail::log_tail log = co_await detail::read_log_tail(file_, size_);
+        co_return detail::has_more(its, log, first) ? first : lsn::none;
+    } catch (const std::system_error& error) {
+        throw std::system_error(error.code(), fmt::format("cannot read {} or {}", making, path()));
+    }
+}
+
+/// Killed before it had set the log aside. Where the log has everything that the segment in the
+/// making has, that is removed: a later open would take it for the log. It may have less: a sync
+/// has failed, and the file system has dropped what it could not write; or it was killed between
+/// two names, and somebody has put another file there since. Then the segment is the log.
 task<> file_sink::settle_segment() {
     const std::string making = name_in_making(path());
     const auto status = co_await detail::status_if_there(making, at_symlink::stay);
@@ -315,19 +342,26 @@ task<> file_sink::settle_segment() {
     }
     lsn first = lsn::none;
     if (settings_->numbered) {
-        first = co_await detail::first_number(made->descriptor, made->size, last_lsn_);
+        first = co_await first_of_more(*made, making);
     }
-    // Where the log has no numbers nothing that the segment has stands there.
-    const bool is_more = first > last_lsn_ + 1 || (last_lsn_ == lsn::none && first != lsn::none);
-    const bool follows = settings_->numbered ? is_more : size_ == 0 && made->size > 0;
+    const bool follows = settings_->numbered ? first != lsn::none : size_ == 0 && made->size > 0;
     if (!follows) {
-        co_await remove_if_there(making);
+        if (!settings_->numbered && made->size > 0) { // which nobody can compare with the log
+            const std::string left = co_await set_aside(lsn::none, making);
+            tell_later({level::warning,
+                        fmt::format("a writer that was killed had begun another file of {}: it is "
+                                    "{} now, and may have lines that are not in the log",
+                                    path(), left)});
+        } else {
+            co_await remove_if_there(making);
+        }
         co_await detail::sync_directory_of(path());
         (void)co_await detail::unlock_and_close(made->descriptor);
         co_return;
     }
-    const std::string aside = co_await set_aside(first); // its lock is ours
-    tell_later(news_of_moved(path(), aside));
+    const bool is_others = first > last_lsn_ + 1 || last_lsn_ == lsn::none;
+    const std::string aside = co_await set_aside(first, path()); // its lock is ours
+    tell_later(is_others ? news_of_moved(path(), aside) : news_of_lost_end(path(), aside));
     if (const auto failure = co_await detail::rename_to_free_name(making, path())) {
         throw std::system_error(failure, fmt::format("cannot rename {} to {}", making, path()));
     }

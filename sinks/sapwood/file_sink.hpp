@@ -301,6 +301,7 @@ class file_sink {
     static task<file_sink> open_with(std::unique_ptr<detail::log_file_settings> settings);
     static task<> finish_segment(const detail::log_file_settings& settings);
     task<> settle_segment();
+    task<lsn> first_of_more(detail::opened_log& made, const std::string& making);
     task<> recover();
     task<> recover_plain();
     task<> recover_numbered();
@@ -337,12 +338,12 @@ class file_sink {
     task<> let_go(detail::replaced_file old, bool keep_lock);
     task<> take_place(file_sink& fresh, bool keep_lock);
     void tell_cut() noexcept;
-    task<> rename_aside(const std::string& to);
+    static task<> rename_aside(std::string from, std::string to);
     task<> require_name();
     task<> go_on_anew(const std::string& aside);
     task<> remove_left_in_making();
     task<> make_way(lsn next, std::string aside);
-    task<std::string> set_aside(lsn next);
+    task<std::string> set_aside(lsn next, std::string from);
     task<> set_anothers_aside(lsn next);
     task<> take_name();
     [[nodiscard]] log_news tell_unknown(std::error_code failure);
