@@ -146,7 +146,7 @@ class pipeline::consumer final : public stop_listener {
     void fail(std::exception_ptr failure, std::error_code code) noexcept;
     void report_loss() const noexcept;
 
-    [[nodiscard]] bool tries_again() const noexcept;
+    [[nodiscard]] bool tries_again(std::error_code why) const noexcept;
     [[nodiscard]] clock::duration next_delay() noexcept;
     void watch_disk() noexcept;
     void stalled() noexcept;
@@ -156,6 +156,9 @@ class pipeline::consumer final : public stop_listener {
     void degrade(std::error_code why, const char* text) noexcept;
     void succeeded() noexcept;
     void tell_health() noexcept;
+
+    /// Before the next attempt at what there was no memory for.
+    static constexpr clock::duration without_memory = std::chrono::milliseconds(10);
 
     // Constant after construction.
     event_loop& loop_;

@@ -55,7 +55,7 @@ task<> pipeline::consumer::deliver() {
             co_return;
         }
         const std::error_code why = reason_of(failure);
-        if (!tries_again()) {
+        if (!tries_again(why)) {
             lose_unsynced();
             note_kept();
             fail(failure, why);
@@ -69,8 +69,12 @@ task<> pipeline::consumer::deliver() {
         } catch (...) {
             degrade(why, "an exception of unknown type");
         }
+        const bool wants_memory = why == std::errc::not_enough_memory;
+        if (wants_memory) {
+            co_await yield(); // others may give back what is wanted
+        }
         try {
-            co_await sleep_for(next_delay());
+            co_await sleep_for(wants_memory ? without_memory : next_delay());
         } catch (const std::bad_alloc&) {
             // No timer to be had: then at once.
         }

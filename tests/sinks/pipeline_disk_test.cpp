@@ -1242,6 +1242,60 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("without memory for a moment a log that the disk may end goes on") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            for (std::size_t nth = 1; nth <= 16; ++nth) {
+                CAPTURE(nth);
+                pipeline log = co_await opened(in / fmt::format("log{}", nth), {});
+                co_await log.written(co_await append(log, "one"));
+                co_await sapwood::sleep_for(1s); // it looks at its name again
+                std::optional<sapwood::test::no_frames> frames;
+                std::optional<sapwood::test::failing_allocations> none;
+                const auto giving_back =
+                    spawn([](std::optional<sapwood::test::no_frames>& kept,
+                             std::optional<sapwood::test::failing_allocations>& all) -> task<> {
+                        co_await sapwood::sleep_for(100ms);
+                        all.reset();
+                        kept.reset();
+                    }(frames, none));
+                co_await sapwood::yield();
+                const lsn place = co_await append(log, "two");
+                frames.emplace();
+                none.emplace(nth);
+                co_await log.written(place);
+                co_await giving_back;
+                CHECK(!log.health().is_degraded());
+                co_await log.written(co_await append(log, "three"));
+                co_await log.close();
+                CHECK(log.counts().records_lost == 0);
+            }
+        });
+    }
+
+    TEST_CASE("a log that is told to end waits for memory no longer than for a disk") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.give_up_after = 3s;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOMEM); };
+            co_await append(log, "lost");
+            co_await sapwood::sleep_for(1min);
+            CHECK(log.health().reason == std::errc::not_enough_memory);
+            const auto began = sapwood::event_loop::current().now();
+            std::error_code failure;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                failure = error.code();
+            }
+            CHECK(failure == std::errc::not_enough_memory);
+            const auto took = sapwood::event_loop::current().now() - began;
+            CHECK(took >= 3s);
+            CHECK(took < 4s);
+            CHECK(log.counts().records_lost == 1);
+        });
+    }
+
     TEST_CASE("no memory for an attempt is a reason to try again as others are, and told as such") {
         on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
