@@ -116,7 +116,7 @@ bool begin_line(int fd, std::uint64_t& begin) noexcept {
 
 void crash_file::note(const file_sink& file) noexcept {
     end_.store(file.size(), std::memory_order_relaxed); // of a write that goes on in another file
-    fd_.store(file.fd(), std::memory_order_release);
+    fd_.store(file.fd(), std::memory_order_seq_cst);
 }
 
 void crash_file::begin_write(const char* batch, std::size_t done, std::size_t there) noexcept {

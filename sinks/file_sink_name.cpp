@@ -59,6 +59,12 @@ bool file_sink::is_taken_over() const noexcept {
     return notes_ != nullptr && notes_->is_taken_over();
 }
 
+/// One may have the number of a file that the notes have no more. Where it was noted before this is
+/// asked, one that comes later has the new one.
+bool file_sink::has_handler() const noexcept {
+    return notes_ != nullptr && notes_->has_handler();
+}
+
 bool file_sink::look_is_due() const noexcept {
     return event_loop::current().now() - looked_ >= look_every;
 }
@@ -223,6 +229,13 @@ task<> file_sink::let_go(detail::replaced_file old, bool keep_lock) {
     if (old.space != nullptr && !is_inherited()) {
         (void)old.descriptor.change_flags(O_DIRECT, O_APPEND);
         co_await old.space->end(old.descriptor, old.size);
+    }
+    if (has_handler()) { // it would write to the next file that gets the number
+        if (!keep_lock && !is_inherited()) {
+            old.descriptor.unlock();
+        }
+        (void)old.descriptor.release();
+        co_return;
     }
     // What closing tells of the old file is of no use: all of it is with the kernel.
     if (keep_lock || is_inherited()) {

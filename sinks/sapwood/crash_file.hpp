@@ -22,7 +22,8 @@ class crash_file {
   public:
     // --- the log's loop ---
 
-    /// The file that is open now.
+    /// The file that is open now. Before another one, or none, is noted and has_handler() was asked
+    /// after that, nothing may close it: a handler on another thread may have its number.
     void note(const file_sink& file) noexcept;
 
     /// It is being written to, from its present end on: of the lines that begin at `batch`, those
@@ -33,7 +34,7 @@ class crash_file {
 
     void end_write() noexcept { batch_.store(nullptr, std::memory_order_seq_cst); }
 
-    void note_closed() noexcept { fd_.store(-1, std::memory_order_release); }
+    void note_closed() noexcept { fd_.store(-1, std::memory_order_seq_cst); }
 
     /// In a child that was forked in the middle of anything.
     void begin_in_child() noexcept;
@@ -74,8 +75,8 @@ class crash_file {
 
     // --- anybody ---
 
-    /// -1 where no file is open.
-    [[nodiscard]] int fd() const noexcept { return fd_.load(std::memory_order_acquire); }
+    /// -1 where no file is open. In a turn it stays open until the turn is over.
+    [[nodiscard]] int fd() const noexcept { return fd_.load(std::memory_order_seq_cst); }
 
     /// A handler is at work. Async-signal-safe, as all that follows.
     class turn {

@@ -255,7 +255,7 @@ class file_sink {
     [[nodiscard]] int fd() const noexcept { return file_.fd(); }
 
     /// From now on `notes` have the present file, and never one that is closed. They must live as
-    /// long as this.
+    /// long as this. A file that a handler has in its turn stays open for good.
     void note_in(detail::crash_file& notes) noexcept;
 
     /// In a child of the process that opened it, which shares the file and its lock.
@@ -349,6 +349,7 @@ class file_sink {
     [[nodiscard]] log_news tell_unknown(std::error_code failure);
     [[nodiscard]] log_news tell_once(const std::system_error& error);
     [[nodiscard]] bool is_taken_over() const noexcept;
+    [[nodiscard]] bool has_handler() const noexcept;
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
     std::unique_ptr<detail::log_file_settings> settings_;

@@ -6,6 +6,7 @@
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/crash_file.hpp>
 #include <sapwood/directory.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/run.hpp>
@@ -579,5 +580,45 @@ TEST_SUITE("file_sink_name") {
         CHECK(::read(ends[0], &byte, 1) == 0); // its child has ended, too
         ::close(ends[0]);
         CHECK(contents_of(path) == "child's\n");
+    }
+
+    CO_TEST_CASE("a file that a handler of crashes has in its turn is not closed under it") {
+        enum class change : std::uint8_t { renamed, rotated, closed };
+        for (const change how : {change::renamed, change::rotated, change::closed}) {
+            for (const bool has_handler : {true, false}) {
+                CAPTURE(has_handler);
+                const temporary_directory folder;
+                const std::string path = folder / "log";
+                sapwood::detail::crash_file notes;
+                file_sink sink = co_await opened(path);
+                sink.note_in(notes);
+                std::optional<sapwood::detail::crash_file::turn> at_work;
+                if (has_handler) {
+                    at_work.emplace(notes);
+                }
+                const int its = notes.fd();
+                if (how == change::renamed) {
+                    std::filesystem::rename(path, path + ".1");
+                    (void)co_await sink.reopen();
+                } else if (how == change::rotated) {
+                    co_await sink.rotate(path + ".1", false);
+                } else {
+                    notes.note_closed();
+                    co_await sink.close();
+                }
+                CHECK(notes.fd() != its);
+                CHECK((::fcntl(its, F_GETFD) >= 0) == has_handler);
+                if (has_handler) {
+                    const std::string old = how == change::closed ? path : path + ".1";
+                    CHECK(::write(its, "last\n", 5) == 5);
+                    CHECK(contents_of(old) == "last\n");
+                    ::close(its);
+                }
+                at_work.reset();
+                if (how != change::closed) {
+                    co_await sink.close();
+                }
+            }
+        }
     }
 }
