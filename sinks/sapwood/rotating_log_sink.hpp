@@ -133,6 +133,8 @@ class rotating_log_sink final : public log_sink {
     /// As file_log_sink's. Rotating is the parent's affair.
     [[nodiscard]] task<> open_in_child() override;
 
+    [[nodiscard]] bool may_pass(std::error_code why) const noexcept override;
+
     [[nodiscard]] std::string describe() const override { return "log file " + options_.path; }
 
     bool write_in_crash(std::span<const char> lines) noexcept override;
