@@ -59,6 +59,14 @@ bool file_sink::is_taken_over() const noexcept {
     return notes_ != nullptr && notes_->is_taken_over();
 }
 
+void file_sink::note_handlers() noexcept {
+    handlers_seen_ = notes_ != nullptr ? notes_->handlers() : 0;
+}
+
+bool file_sink::has_handler_come() const noexcept {
+    return notes_ != nullptr && (notes_->handlers() != handlers_seen_ || notes_->has_handler());
+}
+
 /// One may have the number of a file that the notes have no more. Where it was noted before this is
 /// asked, one that comes later has the new one.
 bool file_sink::has_handler() const noexcept {

@@ -34,6 +34,12 @@ class crash_file {
 
     void end_write() noexcept { batch_.store(nullptr, std::memory_order_seq_cst); }
 
+    /// The file is about to be cut to `end`, after which it is asked whether a handler has come;
+    /// one that comes then waits for that, some 300 ms at most.
+    void begin_cut(std::uint64_t end) noexcept { cut_to_.store(end, std::memory_order_seq_cst); }
+
+    void end_cut() noexcept { cut_to_.store(nowhere, std::memory_order_seq_cst); }
+
     void note_closed() noexcept { fd_.store(-1, std::memory_order_seq_cst); }
 
     /// In a child that was forked in the middle of anything.
@@ -83,6 +89,7 @@ class crash_file {
       public:
         explicit turn(crash_file& of) noexcept : of_(of) {
             of_.begun_.fetch_add(1, std::memory_order_seq_cst);
+            of_.wait_for_cut();
         }
 
         turn(const turn&) = delete;
@@ -117,12 +124,16 @@ class crash_file {
     [[nodiscard]] std::size_t finish(std::string_view lines) noexcept;
 
   private:
+    static constexpr std::uint64_t nowhere = ~std::uint64_t{0};
+
+    void wait_for_cut() const noexcept;
     [[nodiscard]] std::size_t count_written(int fd, std::string_view text,
                                             std::uint64_t& begin) const noexcept;
     [[nodiscard]] std::size_t go_on(int to, std::string_view lines) noexcept;
 
     std::atomic<int> fd_{-1};
     std::atomic<std::uint64_t> end_{0};
+    std::atomic<std::uint64_t> cut_to_{nowhere};
     std::atomic<const char*> batch_{nullptr};
     std::atomic<std::size_t> done_{0};
     std::atomic<std::size_t> kept_{0};

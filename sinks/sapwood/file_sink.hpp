@@ -329,7 +329,9 @@ class file_sink {
     task<> require_unmixed(std::span<const char> lines, std::uint64_t begin);
     [[noreturn]] void rethrow_kept(std::size_t bytes);
     task<> cut_off_partial_line();
-    task<> cut_to(std::uint64_t end);
+    task<bool> cut_to(std::uint64_t end);
+    void note_handlers() noexcept;
+    [[nodiscard]] bool has_handler_come() const noexcept;
     task<log_news> look(bool is_asked, lsn next);
     [[nodiscard]] bool is_between_names() const noexcept;
     task<log_news> change_file(bool is_asked, lsn next);
@@ -399,6 +401,9 @@ class file_sink {
     /// What a write throws that there is no memory to tell of.
     std::unique_ptr<detail::parts_kept> untold_;
     detail::crash_file* notes_ = nullptr;
+    /// How many handlers of crashes there had been when the file's end was looked at that is to be
+    /// cut off.
+    std::uint32_t handlers_seen_ = 0;
 };
 
 } // namespace sapwood
