@@ -187,21 +187,33 @@ task<std::string> file_sink::set_aside(lsn next, std::string from) {
 /// that makes logs anew when it renames them, say, or a process of ours. With its lock, so that
 /// nobody begins to write to it as a log at that moment.
 task<> file_sink::set_anothers_aside(lsn next) {
+    // To be written, for on NFS an exclusive lock wants that.
     auto other =
-        co_await as_result(file::open(path(), {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK}));
+        co_await as_result(file::open(path(), {.flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK}));
+    if (!other && other.error() != std::errc::no_such_file_or_directory) {
+        other =
+            co_await as_result(file::open(path(), {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK}));
+    }
     if (!other && other.error() == std::errc::no_such_file_or_directory) {
         co_return;
     }
-    std::string_view why;
+    std::string why;
+    std::error_code failure = std::make_error_code(std::errc::device_or_resource_busy);
     if (!other) {
         why = "what is there cannot be opened";
     } else if (!(co_await other->stat()).is_regular()) {
         why = "what is there is not a file";
-    } else if (co_await detail::lock_soon(*other)) { // not one that only looks whether it may write
+    } else if (const auto refused = co_await detail::lock_soon(*other)) {
+        // Not one that only looks whether it may write.
         why = "another process writes a log there; end that one";
+        if (refused != std::errc::operation_would_block) {
+            failure = refused;
+            why = "what is there cannot be locked";
+        }
     }
     if (!why.empty()) {
-        detail::throw_errno(EBUSY, fmt::format("cannot give {} its name back: {}", path(), why));
+        throw std::system_error(failure,
+                                fmt::format("cannot give {} its name back: {}", path(), why));
     }
     const file_status locked = co_await other->stat();
     const auto named = co_await detail::status_if_there(path(), at_symlink::stay);

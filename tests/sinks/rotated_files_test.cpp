@@ -12,11 +12,17 @@
 #include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/sleep.hpp>
 
+#include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
 #include <fcntl.h>
 #include <filesystem>
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -382,6 +388,36 @@ TEST_SUITE("rotated_files") {
         CHECK(contents_of(log.name(0)) == std::string(99, 'a') + "\n");
         CHECK(std::filesystem::exists(log.name(1, ".zst")));
         CHECK(!std::filesystem::exists(log.name(1)));
+    }
+
+    TEST_CASE("a file that cannot be locked is not compressed, and told") {
+        if (!detail::can_compress()) {
+            return;
+        }
+        const rotated_log log(1);
+        const auto told = test::in_child([&]() -> std::string {
+            std::array filter{
+                sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_flock, 0, 1),
+                sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOLCK),
+                sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+            };
+            const sock_fprog program{.len = static_cast<unsigned short>(filter.size()),
+                                     .filter = filter.data()};
+            if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+                ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+                return "no filters here";
+            }
+            const auto report = log.keep({.compress = true});
+            return report.failures.size() == 1 ? report.failures[0] : "nothing is told";
+        });
+        if (told == "no filters here") {
+            MESSAGE("skipped: seccomp filters are forbidden here");
+            return;
+        }
+        CHECK(told == doctest::Contains("cannot lock"));
+        CHECK(std::filesystem::exists(log.name(0)));
+        CHECK(!std::filesystem::exists(log.name(0, ".zst")));
     }
 
     TEST_CASE("a file that a child may still write to is compressed later") {
