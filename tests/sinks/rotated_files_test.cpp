@@ -188,6 +188,39 @@ TEST_SUITE("rotated_files") {
         CHECK(files_like(log.path()) == log.names({3, 4}));
     }
 
+    TEST_CASE("a name of a time to come keeps no file longer than its last line would") {
+        const temporary_directory directory;
+        const std::string path = directory / "log";
+        const auto far = two_o_clock + std::chrono::years(73);
+        for (int i = 0; i < 4; ++i) { // written at two o'clock and each full hour behind it
+            const std::string name = rotated_name(path, far + i * 1ms);
+            fill(name, "text\n");
+            const auto seconds = (two_o_clock + i * 1h).time_since_epoch() / 1s;
+            const timespec times[] = {{.tv_sec = seconds, .tv_nsec = 0},
+                                      {.tv_sec = seconds, .tv_nsec = 0}};
+            REQUIRE(::utimensat(AT_FDCWD, name.c_str(), times, 0) == 0);
+        }
+        const auto keep = [&](int hours) {
+            return keep_house(path, {.keep_for = 3h}, two_o_clock + hours * 1h, go_on).removed;
+        };
+        CHECK(keep(3) == 0);
+        CHECK(keep(5) == 2);
+        CHECK(files_like(path).size() == 2);
+        // Since they were rotated, as soon as that has been.
+        CHECK(keep_house(path, {.keep_for = 3h}, far + 1h, go_on).removed == 0);
+        CHECK(keep_house(path, {.keep_for = 3h}, far + 4h, go_on).removed == 2);
+    }
+
+    TEST_CASE("no name goes on behind one of the year 9999, behind which is none") {
+        const temporary_directory directory;
+        const std::string path = directory / "log";
+        fill(path + ".99990101T000000.000Z", "text\n");
+        CHECK(!detail::newest_rotated(path));
+        fill(path + ".99981231T235959.999Z", "text\n");
+        fill(path + ".99991231T235959.999Z", "text\n");
+        CHECK(rotated_name(path, *detail::newest_rotated(path)) == path + ".99981231T235959.999Z");
+    }
+
     TEST_CASE("compressed files count as the others, and with what they have") {
         const rotated_log log(3);
         std::filesystem::rename(log.name(0), log.name(0, ".zst"));
