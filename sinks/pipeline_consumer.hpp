@@ -227,6 +227,8 @@ class pipeline::consumer final : public stop_listener {
     /// The same of lines of the log's own, which nobody waits for.
     bool has_own_unsynced_ = false;
     bool sync_is_due_ = false;
+    /// What was seen of the file in an attempt that failed: for its next line.
+    log_news untold_;
     /// A sync has failed: what the file has of what was not synced is not to be trusted.
     bool is_poisoned_ = false;
     /// Where no segment could be begun, though the file may be written to: not before then.

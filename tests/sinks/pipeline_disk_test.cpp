@@ -1242,6 +1242,49 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("what others have done to a file whose next segment fails is told all the same") {
+        for (const bool is_cut : {true, false}) {
+            CAPTURE(is_cut);
+            on_both_disks([is_cut](planned_disk& the_disk,
+                                   const temporary_directory& in) -> task<> {
+                const std::string path = in / "log";
+                pipeline log = co_await opened(path, durable());
+                co_await log.durable(co_await append(log, "one"));
+                bool is_full = false;
+                bool has_failed = false;
+                the_disk.on_sync = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    if (std::exchange(has_failed, true)) {
+                        return perform(sqe);
+                    }
+                    is_full = true;
+                    if (is_cut) {
+                        std::filesystem::resize_file(path, std::filesystem::file_size(path) - 3);
+                    } else {
+                        std::filesystem::rename(path, path + ".1");
+                    }
+                    return -EIO;
+                };
+                the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    return std::exchange(is_full, false) ? std::optional(-ENOSPC) : perform(sqe);
+                };
+                // More than is written and synced in one.
+                co_await log.durable(co_await append(log, std::string(20'000, 'x')));
+                co_await log.durable(co_await append(log, "three"));
+                co_await log.close();
+                const std::string what =
+                    is_cut ? fmt::format("somebody has cut 3 bytes off {}", path)
+                           : fmt::format("{} was renamed or removed; the log goes on in this file",
+                                         path);
+                std::size_t told = 0;
+                for (const std::string& line : lines_in(path)) {
+                    told += line.find(what) != std::string::npos ? 1 : 0;
+                }
+                CHECK(told == 1);
+                CHECK(lines_in(path).back() == "3 three");
+            });
+        }
+    }
+
     TEST_CASE("without memory for a moment a log that the disk may end goes on") {
         on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
             for (std::size_t nth = 1; nth <= 16; ++nth) {
@@ -1519,6 +1562,11 @@ TEST_SUITE("pipeline_disk") {
                     if (!is_batch) {
                         expected.insert(expected.begin(), "3 three");
                     }
+                    expected.insert(
+                        expected.begin(),
+                        fmt::format("0 {} was renamed or removed; the log goes on in this file "
+                                    "\\(log)",
+                                    in / "log"));
                     CHECK(lines_in(in / "log") == expected);
                 });
             }
