@@ -20,8 +20,8 @@ namespace sapwood {
 
 namespace {
 
-/// For a segment that is set aside.
-constexpr int names_tried_max = 1000;
+/// For a segment that is set aside: then there may be thousands.
+constexpr std::uint64_t names_tried_max = 16;
 
 /// Files of others that are put in the log's place one after the other.
 constexpr int others_moved_max = 3;
@@ -67,6 +67,30 @@ task<lsn> number_behind(file& other, std::uint64_t size) {
     } catch (const std::system_error&) { // what cannot be read has no numbers either
     }
     co_return last + 1;
+}
+
+std::string name_aside(const std::string& name, std::uint64_t which) {
+    return which == 1 ? name : fmt::format("{}-{}", name, which);
+}
+
+/// The first name behind a run of those that are taken, which ends behind `taken` or later.
+task<std::uint64_t> first_free(std::string name, std::uint64_t taken) {
+    std::uint64_t free = taken;
+    for (std::uint64_t step = 1; free == taken; step *= 2) {
+        free += step;
+        if (co_await detail::status_if_there(name_aside(name, free), at_symlink::stay)) {
+            taken = free;
+        }
+    }
+    while (free - taken > 1) {
+        const std::uint64_t middle = taken + (free - taken) / 2;
+        if (co_await detail::status_if_there(name_aside(name, middle), at_symlink::stay)) {
+            taken = middle;
+        } else {
+            free = middle;
+        }
+    }
+    co_return free;
 }
 
 task<> remove_if_there(std::string path) {
@@ -163,16 +187,16 @@ task<> file_sink::make_way(lsn next, std::string aside) {
 /// this number, too.
 task<std::string> file_sink::set_aside(lsn next, std::string from) {
     const std::string name = fmt::format("{}.{:016}", path(), to_number(next));
-    for (int attempt = 1;; ++attempt) {
-        std::string to = name;
-        if (attempt > 1) {
-            to = fmt::format("{}-{}", name, attempt);
+    for (std::uint64_t attempt = 1;; ++attempt) {
+        if (attempt > names_tried_max) {
+            attempt = co_await first_free(name, attempt - 1);
         }
+        std::string to = name_aside(name, attempt);
         bool is_taken = false;
         try {
             co_await rename_aside(from, to);
         } catch (const std::system_error& error) {
-            is_taken = error.code() == std::errc::file_exists && attempt < names_tried_max;
+            is_taken = error.code() == std::errc::file_exists;
             if (!is_taken) {
                 throw;
             }

@@ -696,4 +696,22 @@ TEST_SUITE("file_sink_name") {
             co_await sink.close();
         }(loop, folder / "log"));
     }
+
+    CO_TEST_CASE("a name is found for what is set aside, however many are taken") {
+        for (const int taken : {0, 1, 15, 16, 17, 18, 1000, 1234}) {
+            CAPTURE(taken);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            const std::string name = path + ".0000000000000007";
+            for (int i = 1; i <= taken; ++i) {
+                fill(i == 1 ? name : fmt::format("{}-{}", name, i), "");
+            }
+            file_sink sink = co_await opened(path);
+            co_await sink.write(std::string_view("a line\n"));
+            co_await sink.rotate(lsn{7});
+            CHECK(contents_of(taken == 0 ? name : fmt::format("{}-{}", name, taken + 1)) ==
+                  "a line\n");
+            co_await sink.close();
+        }
+    }
 }
