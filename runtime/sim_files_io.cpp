@@ -131,6 +131,9 @@ std::int32_t sim_files::lock(int fd, int operation) {
     if (of == nullptr || (of->flags & O_PATH) != 0) {
         return -EBADF;
     }
+    if ((operation & LOCK_EX) != 0 && (of->flags & O_ACCMODE) == O_RDONLY) {
+        return -EBADF; // as on NFS, where it is a lock of fcntl(2)
+    }
     inode& file = node(of->inode);
     const auto had = of->held;
     drop_lock(*of);

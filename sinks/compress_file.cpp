@@ -176,6 +176,13 @@ bool copy_access(const plain_fd& from, const plain_fd& to, const struct ::stat& 
     return ::fchmod(to.get(), mode) == 0 && keeps_owner && keeps_list;
 }
 
+/// To be written, for on NFS an exclusive lock wants that; or, where that may not be, only read.
+int open_to_lock(int directory, const std::string& name) noexcept {
+    constexpr int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    const int fd = ::openat(directory, name.c_str(), O_RDWR | flags);
+    return fd >= 0 ? fd : ::openat(directory, name.c_str(), O_RDONLY | flags);
+}
+
 } // namespace
 
 bool can_compress() noexcept {
@@ -186,9 +193,7 @@ compression_end compress_file(int directory, const std::string& name, int level,
                               const std::atomic<bool>& stop) {
     const std::string unfinished = name + ".zst.tmp";
     const std::string finished = name + ".zst";
-    const plain_fd from(
-        ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
-        fmt::format("cannot open {}", name));
+    const plain_fd from(open_to_lock(directory, name), fmt::format("cannot open {}", name));
 
     struct ::stat status {};
 
@@ -197,7 +202,9 @@ compression_end compress_file(int directory, const std::string& name, int level,
         throw_errno(EINVAL, fmt::format("{} is not a regular file", name));
     }
 
-    if (::flock(from.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    if (::flock(from.get(), LOCK_EX | LOCK_NB) != 0) {
+        // Without its lock nobody knows whether somebody still writes to it.
+        require(errno == EWOULDBLOCK, fmt::format("cannot lock {}", name));
         return compression_end::in_use;
     }
     require(::fstat(from.get(), &status) == 0, fmt::format("cannot learn the status of {}", name));

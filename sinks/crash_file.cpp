@@ -15,7 +15,7 @@ namespace sapwood::detail {
 
 namespace {
 
-/// So long a signal handler waits for the kernel to go on with a write that is under way.
+/// So long a signal handler waits for the kernel to go on with a write or a cut that is under way.
 constexpr int looks_max = 300;
 constexpr timespec between_looks{.tv_sec = 0, .tv_nsec = 1'000'000};
 
@@ -116,7 +116,7 @@ bool begin_line(int fd, std::uint64_t& begin) noexcept {
 
 void crash_file::note(const file_sink& file) noexcept {
     end_.store(file.size(), std::memory_order_relaxed); // of a write that goes on in another file
-    fd_.store(file.fd(), std::memory_order_release);
+    fd_.store(file.fd(), std::memory_order_seq_cst);
 }
 
 void crash_file::begin_write(const char* batch, std::size_t done, std::size_t there) noexcept {
@@ -130,9 +130,27 @@ void crash_file::begin_write(const char* batch, std::size_t done, std::size_t th
 
 void crash_file::begin_in_child() noexcept {
     end_write();
+    end_cut();
     begun_.store(0, std::memory_order_relaxed);
     ended_.store(0, std::memory_order_relaxed);
     settled_.store(0, std::memory_order_relaxed);
+}
+
+/// What was written before it would be cut off. It has been done when the file is not longer any
+/// more; whoever does it need not be told to go on for that.
+void crash_file::wait_for_cut() const noexcept {
+    for (int i = 0; i < looks_max; ++i) {
+        const std::uint64_t end = cut_to_.load(std::memory_order_seq_cst);
+        const int to = fd();
+        if (end == nowhere || to < 0) {
+            return;
+        }
+        const std::uint64_t size = size_of(to);
+        if (size == unknown || size <= end) {
+            return;
+        }
+        ::nanosleep(&between_looks, nullptr);
+    }
 }
 
 /// How much of `text`, which is being written, is in the file, where it begins at `begin`: the file

@@ -1,6 +1,7 @@
 #include <sapwood/file_log_sink.hpp>
 
 #include "durable_writer.hpp"
+#include "passing_failures.hpp"
 
 #include <sapwood/assert.hpp>
 #include <sapwood/sleep.hpp>
@@ -107,6 +108,10 @@ task<> file_log_sink::sync() {
 
 clock::time_point file_log_sink::sync_at() const noexcept {
     return durable_ != nullptr ? durable_->sync_at() : clock::time_point::max();
+}
+
+bool file_log_sink::may_pass(std::error_code why) const noexcept {
+    return detail::may_pass_for_file(why);
 }
 
 bool file_log_sink::write_in_crash(std::span<const char> lines) noexcept {

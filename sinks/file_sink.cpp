@@ -350,6 +350,7 @@ task<> file_sink::cut_off_partial_line() {
         partial_line_bytes_ = 0;
         co_return;
     }
+    note_handlers();
     try {
         // It is at the end of the file, whoever has truncated it meanwhile, as long as we are its
         // only writer.
@@ -362,7 +363,9 @@ task<> file_sink::cut_off_partial_line() {
             has_piece_before_ = has_piece_before_ || size > size_;
             co_return;
         }
-        co_await cut_to(size - std::min<std::uint64_t>(size, partial_line_bytes_));
+        if (!co_await cut_to(size - std::min<std::uint64_t>(size, partial_line_bytes_))) {
+            has_piece_before_ = true; // which he ends, or the next line does
+        }
     } catch (const std::system_error& error) {
         throw write_error(error.code(),
                           fmt::format("cannot cut a partly written line off {}", path()), 0);
@@ -371,9 +374,21 @@ task<> file_sink::cut_off_partial_line() {
 }
 
 /// To the end of a line. Where somebody has cut off more at that moment this makes the file longer,
-/// and what was there is zeros.
-task<> file_sink::cut_to(std::uint64_t end) {
-    co_await file_.truncate(end);
+/// and what was there is zeros. False, and nothing is done, where a signal's handler has come since
+/// note_handlers(): what he has written, or does, would be cut off with it.
+task<bool> file_sink::cut_to(std::uint64_t end) {
+    if (notes_ != nullptr) {
+        notes_->begin_cut(end); // before the question: one of the two sees the other
+    }
+    if (has_handler_come()) {
+        notes_->end_cut();
+        co_return false;
+    }
+    const auto cut = co_await as_result(file_.truncate(end));
+    if (notes_ != nullptr) {
+        notes_->end_cut();
+    }
+    throw_cancelled_or(cut.error(), "cannot cut");
     size_ = end;
     char last = '\n';
     bool is_known = true;
@@ -385,6 +400,7 @@ task<> file_sink::cut_to(std::uint64_t end) {
         was_cut_ = true;
         has_cut_end_ = true;
     }
+    co_return true;
 }
 
 /// Before there may be no memory to throw it: the kernel tells it once, and believes the next sync.
@@ -467,7 +483,12 @@ task<> file_sink::close() {
     co_await end_writeback();
     co_await give_space_back();
     std::error_code closed;
-    if (is_inherited()) { // the lock is the parent's
+    if (has_handler()) {
+        if (!is_inherited()) {
+            file_.unlock();
+        }
+        (void)file_.release();
+    } else if (is_inherited()) { // the lock is the parent's
         closed = (co_await as_result(file_.close())).error();
     } else {
         closed = co_await detail::unlock_and_close(file_);

@@ -59,6 +59,20 @@ bool file_sink::is_taken_over() const noexcept {
     return notes_ != nullptr && notes_->is_taken_over();
 }
 
+void file_sink::note_handlers() noexcept {
+    handlers_seen_ = notes_ != nullptr ? notes_->handlers() : 0;
+}
+
+bool file_sink::has_handler_come() const noexcept {
+    return notes_ != nullptr && (notes_->handlers() != handlers_seen_ || notes_->has_handler());
+}
+
+/// One may have the number of a file that the notes have no more. Where it was noted before this is
+/// asked, one that comes later has the new one.
+bool file_sink::has_handler() const noexcept {
+    return notes_ != nullptr && notes_->has_handler();
+}
+
 bool file_sink::look_is_due() const noexcept {
     return event_loop::current().now() - looked_ >= look_every;
 }
@@ -224,6 +238,13 @@ task<> file_sink::let_go(detail::replaced_file old, bool keep_lock) {
         (void)old.descriptor.change_flags(O_DIRECT, O_APPEND);
         co_await old.space->end(old.descriptor, old.size);
     }
+    if (has_handler()) { // it would write to the next file that gets the number
+        if (!keep_lock && !is_inherited()) {
+            old.descriptor.unlock();
+        }
+        (void)old.descriptor.release();
+        co_return;
+    }
     // What closing tells of the old file is of no use: all of it is with the kernel.
     if (keep_lock || is_inherited()) {
         (void)co_await as_result(old.descriptor.close());
@@ -281,7 +302,7 @@ task<> file_sink::rotate(std::string to, bool sync) {
         }
     }
     co_await require_name();
-    co_await rename_aside(to);
+    co_await rename_aside(path(), to);
     co_await go_on_anew(to);
     if (not_synced.empty()) {
         co_return;
@@ -299,7 +320,7 @@ task<> file_sink::rotate(lsn next) {
     const auto shielded = co_await shield();
     co_await cut_off_partial_line();
     co_await require_name();
-    const std::string to = co_await set_aside(next);
+    const std::string to = co_await set_aside(next, path());
     co_await go_on_anew(to);
 }
 
@@ -330,10 +351,10 @@ task<> file_sink::go_on_anew(const std::string& aside) {
     ++counts_.rotated;
 }
 
-/// Gives the file a name that nothing has.
-task<> file_sink::rename_aside(const std::string& to) {
-    if (const std::error_code failure = co_await detail::rename_to_free_name(path(), to)) {
-        throw std::system_error(failure, fmt::format("cannot rename {} to {}", path(), to));
+/// Gives a file a name that nothing has.
+task<> file_sink::rename_aside(std::string from, std::string to) {
+    if (const std::error_code failure = co_await detail::rename_to_free_name(from, to)) {
+        throw std::system_error(failure, fmt::format("cannot rename {} to {}", from, to));
     }
 }
 

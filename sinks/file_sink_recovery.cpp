@@ -3,6 +3,7 @@
 #include "log_tail.hpp"
 #include "open_log_file.hpp"
 
+#include <sapwood/crash_file.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/numbered_line.hpp>
 #include <sapwood/shield.hpp>
@@ -106,6 +107,7 @@ task<> file_sink::recover_numbered() {
 
 task<std::vector<lsn>> file_sink::recover_again(lsn first) {
     const auto shielded = co_await shield();
+    note_handlers();
     const std::uint64_t size = (co_await file_.stat()).size;
     if (size > size_) {
         segment_begin_ = lsn::none; // it has lines that stand nowhere else
@@ -172,7 +174,9 @@ task<> file_sink::move_torn_tail(std::uint64_t torn) {
         co_await copy_tail(aside, size - torn, torn);
         co_await detail::sync_directory_of(aside_path);
         try {
-            co_await cut_to(size - torn);
+            if (!co_await cut_to(size - torn)) {
+                throw std::system_error(detail::crash_file::taken_over());
+            }
         } catch (const std::system_error& error) { // a log that may only grow (chattr +a), say
             throw std::system_error(error.code(),
                                     fmt::format("cannot cut the torn last line of {}", path()));

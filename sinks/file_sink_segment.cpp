@@ -13,14 +13,15 @@
 #include <fmt/format.h>
 #include <new>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 namespace sapwood {
 
 namespace {
 
-/// For a segment that is set aside.
-constexpr int names_tried_max = 1000;
+/// For a segment that is set aside: then there may be thousands.
+constexpr std::uint64_t names_tried_max = 16;
 
 /// Files of others that are put in the log's place one after the other.
 constexpr int others_moved_max = 3;
@@ -32,6 +33,13 @@ std::string name_in_making(const std::string& path) {
 log_news news_of_moved(const std::string& path, const std::string& aside) {
     return {level::warning,
             fmt::format("another file took the name {} meanwhile: it is {} now", path, aside)};
+}
+
+log_news news_of_lost_end(const std::string& path, const std::string& aside) {
+    return {level::warning,
+            fmt::format("{} had not all that a writer which was killed has written: it is {} now, "
+                        "and the log goes on in the file that was to take its place",
+                        path, aside)};
 }
 
 /// A segment in the making; nothing where it is not there any more.
@@ -59,6 +67,30 @@ task<lsn> number_behind(file& other, std::uint64_t size) {
     } catch (const std::system_error&) { // what cannot be read has no numbers either
     }
     co_return last + 1;
+}
+
+std::string name_aside(const std::string& name, std::uint64_t which) {
+    return which == 1 ? name : fmt::format("{}-{}", name, which);
+}
+
+/// The first name behind a run of those that are taken, which ends behind `taken` or later.
+task<std::uint64_t> first_free(std::string name, std::uint64_t taken) {
+    std::uint64_t free = taken;
+    for (std::uint64_t step = 1; free == taken; step *= 2) {
+        free += step;
+        if (co_await detail::status_if_there(name_aside(name, free), at_symlink::stay)) {
+            taken = free;
+        }
+    }
+    while (free - taken > 1) {
+        const std::uint64_t middle = taken + (free - taken) / 2;
+        if (co_await detail::status_if_there(name_aside(name, middle), at_symlink::stay)) {
+            taken = middle;
+        } else {
+            free = middle;
+        }
+    }
+    co_return free;
 }
 
 task<> remove_if_there(std::string path) {
@@ -142,29 +174,29 @@ task<> file_sink::make_way(lsn next, std::string aside) {
         co_return;
     }
     if (!aside.empty()) {
-        co_await rename_aside(aside);
+        co_await rename_aside(path(), aside);
     } else if (segment_begin_ == next && look_at_end() != file_end::lengthened) {
         // It has nothing that is of use: what it has from its beginning on comes again.
         co_await remove_if_there(path());
     } else {
-        co_await set_aside(next);
+        co_await set_aside(next, path());
     }
 }
 
 /// Under the first name that is free, which it returns: an earlier process may have come as far as
 /// this number, too.
-task<std::string> file_sink::set_aside(lsn next) {
+task<std::string> file_sink::set_aside(lsn next, std::string from) {
     const std::string name = fmt::format("{}.{:016}", path(), to_number(next));
-    for (int attempt = 1;; ++attempt) {
-        std::string to = name;
-        if (attempt > 1) {
-            to = fmt::format("{}-{}", name, attempt);
+    for (std::uint64_t attempt = 1;; ++attempt) {
+        if (attempt > names_tried_max) {
+            attempt = co_await first_free(name, attempt - 1);
         }
+        std::string to = name_aside(name, attempt);
         bool is_taken = false;
         try {
-            co_await rename_aside(to);
+            co_await rename_aside(from, to);
         } catch (const std::system_error& error) {
-            is_taken = error.code() == std::errc::file_exists && attempt < names_tried_max;
+            is_taken = error.code() == std::errc::file_exists;
             if (!is_taken) {
                 throw;
             }
@@ -179,21 +211,33 @@ task<std::string> file_sink::set_aside(lsn next) {
 /// that makes logs anew when it renames them, say, or a process of ours. With its lock, so that
 /// nobody begins to write to it as a log at that moment.
 task<> file_sink::set_anothers_aside(lsn next) {
+    // To be written, for on NFS an exclusive lock wants that.
     auto other =
-        co_await as_result(file::open(path(), {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK}));
+        co_await as_result(file::open(path(), {.flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK}));
+    if (!other && other.error() != std::errc::no_such_file_or_directory) {
+        other =
+            co_await as_result(file::open(path(), {.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK}));
+    }
     if (!other && other.error() == std::errc::no_such_file_or_directory) {
         co_return;
     }
-    std::string_view why;
+    std::string why;
+    std::error_code failure = std::make_error_code(std::errc::device_or_resource_busy);
     if (!other) {
         why = "what is there cannot be opened";
     } else if (!(co_await other->stat()).is_regular()) {
         why = "what is there is not a file";
-    } else if (co_await detail::lock_soon(*other)) { // not one that only looks whether it may write
+    } else if (const auto refused = co_await detail::lock_soon(*other)) {
+        // Not one that only looks whether it may write.
         why = "another process writes a log there; end that one";
+        if (refused != std::errc::operation_would_block) {
+            failure = refused;
+            why = "what is there cannot be locked";
+        }
     }
     if (!why.empty()) {
-        detail::throw_errno(EBUSY, fmt::format("cannot give {} its name back: {}", path(), why));
+        throw std::system_error(failure,
+                                fmt::format("cannot give {} its name back: {}", path(), why));
     }
     const file_status locked = co_await other->stat();
     const auto named = co_await detail::status_if_there(path(), at_symlink::stay);
@@ -201,7 +245,7 @@ task<> file_sink::set_anothers_aside(lsn next) {
         co_return; // it is another one by now
     }
     const lsn behind = co_await number_behind(*other, locked.size);
-    const std::string aside = co_await set_aside(std::max(next, behind));
+    const std::string aside = co_await set_aside(std::max(next, behind), path());
     (void)co_await detail::unlock_and_close(*other);
     tell_later(news_of_moved(path(), aside));
 }
@@ -221,7 +265,7 @@ task<file_sink> file_sink::open_by_name(lsn next) {
                 EBUSY,
                 fmt::format("cannot open {} as a log: others put logs there all the time", path()));
         }
-        const std::string aside = co_await fresh.set_aside(fresh.last_lsn_ + 1);
+        const std::string aside = co_await fresh.set_aside(fresh.last_lsn_ + 1, path());
         tell_later(news_of_moved(path(), aside));
         co_await fresh.close();
     }
@@ -296,9 +340,28 @@ task<> file_sink::finish_segment(const detail::log_file_settings& settings) {
     (void)co_await detail::unlock_and_close(opened->descriptor);
 }
 
-/// Killed before it had set the log aside: the log has everything that counts, and a segment in the
-/// making would be taken for the log by a later open. Where the log lacks what came before that
-/// segment, it was killed between two names, and somebody has put another file there since.
+/// The first number of a segment that has more than the log; none where the log has all of it, or
+/// it has no numbers.
+task<lsn> file_sink::first_of_more(detail::opened_log& made, const std::string& making) {
+    try {
+        const lsn first = co_await detail::first_number(made.descriptor, made.size, last_lsn_);
+        if (first == lsn::none || first > last_lsn_ + 1 || last_lsn_ == lsn::none) {
+            co_return first;
+        }
+        // The log may have had it all, and lost the end of it with a sync that failed.
+        const std::uint64_t end = co_await detail::end_before_zeros(made.descriptor, made.size);
+        const detail::log_tail its = co_await detail::read_log_tail(made.descriptor, end);
+        const detail::log_tail log = co_await detail::read_log_tail(file_, size_);
+        co_return detail::has_more(its, log, first) ? first : lsn::none;
+    } catch (const std::system_error& error) {
+        throw std::system_error(error.code(), fmt::format("cannot read {} or {}", making, path()));
+    }
+}
+
+/// Killed before it had set the log aside. Where the log has everything that the segment in the
+/// making has, that is removed: a later open would take it for the log. It may have less: a sync
+/// has failed, and the file system has dropped what it could not write; or it was killed between
+/// two names, and somebody has put another file there since. Then the segment is the log.
 task<> file_sink::settle_segment() {
     const std::string making = name_in_making(path());
     const auto status = co_await detail::status_if_there(making, at_symlink::stay);
@@ -315,19 +378,26 @@ task<> file_sink::settle_segment() {
     }
     lsn first = lsn::none;
     if (settings_->numbered) {
-        first = co_await detail::first_number(made->descriptor, made->size, last_lsn_);
+        first = co_await first_of_more(*made, making);
     }
-    // Where the log has no numbers nothing that the segment has stands there.
-    const bool is_more = first > last_lsn_ + 1 || (last_lsn_ == lsn::none && first != lsn::none);
-    const bool follows = settings_->numbered ? is_more : size_ == 0 && made->size > 0;
+    const bool follows = settings_->numbered ? first != lsn::none : size_ == 0 && made->size > 0;
     if (!follows) {
-        co_await remove_if_there(making);
+        if (!settings_->numbered && made->size > 0) { // which nobody can compare with the log
+            const std::string left = co_await set_aside(lsn::none, making);
+            tell_later({level::warning,
+                        fmt::format("a writer that was killed had begun another file of {}: it is "
+                                    "{} now, and may have lines that are not in the log",
+                                    path(), left)});
+        } else {
+            co_await remove_if_there(making);
+        }
         co_await detail::sync_directory_of(path());
         (void)co_await detail::unlock_and_close(made->descriptor);
         co_return;
     }
-    const std::string aside = co_await set_aside(first); // its lock is ours
-    tell_later(news_of_moved(path(), aside));
+    const bool is_others = first > last_lsn_ + 1 || last_lsn_ == lsn::none;
+    const std::string aside = co_await set_aside(first, path()); // its lock is ours
+    tell_later(is_others ? news_of_moved(path(), aside) : news_of_lost_end(path(), aside));
     if (const auto failure = co_await detail::rename_to_free_name(making, path())) {
         throw std::system_error(failure, fmt::format("cannot rename {} to {}", making, path()));
     }

@@ -304,10 +304,15 @@ void log_output::ask(log_sink_requests what) noexcept {
     work_.set();
 }
 
+void log_output::give_up() noexcept {
+    gives_up_ = true;
+    begin_end();
+}
+
 void log_output::stop() noexcept {
     is_stopping_ = true;
+    begin_end();
     work_.set();
-    stop_.set();
 }
 
 // --- crash ---

@@ -27,6 +27,9 @@ namespace {
 
 constexpr clock::duration first_retry_after = std::chrono::milliseconds(50);
 constexpr clock::duration last_retry_after = std::chrono::seconds(1);
+/// Of a log that ends, as of a pipeline.
+constexpr clock::duration give_up_after = std::chrono::seconds(5);
+constexpr clock::duration ending_delay_max = std::chrono::milliseconds(100);
 /// Without memory for the frame of a close.
 constexpr int close_tries_max = 1000;
 
@@ -212,8 +215,30 @@ task<> log_output::write_batch(event& progress, log_visits& visits) {
             co_return;
         }
         progress.set();
-        (void)co_await as_result(timeout(delay.next(), stop_.wait()));
+        co_await wait_for_next_try(delay.next());
     }
+}
+
+task<> log_output::wait_for_next_try(clock::duration delay) {
+    if (is_ending()) {
+        co_await sleep_for(std::min(delay, ending_delay_max));
+    } else {
+        (void)co_await as_result(timeout(delay, stop_.wait()));
+    }
+}
+
+void log_output::begin_end() noexcept {
+    if (!is_ending()) {
+        ends_at_ = saturating_add(event_loop::current().now(), give_up_after);
+        stop_.set(); // who waits for the next try
+    }
+}
+
+/// Of a log that ends: whether what has failed is worth another try, which is not stuck.
+bool log_output::failure_may_pass() const noexcept {
+    return failure_ && is_ending() && event_loop::current().now() < ends_at_ &&
+           !(has_sink_ && waited_ > stuck_after_) &&
+           (failure_ == std::errc::not_enough_memory || sink_->may_pass(failure_));
 }
 
 void log_output::end_write(std::size_t written, std::string_view why) noexcept {
@@ -225,7 +250,7 @@ void log_output::end_write(std::size_t written, std::string_view why) noexcept {
     writing().saved = 0;
     if (failure_) {
         ++counts_.failures;
-        if (is_stopping_) {
+        if (is_stopping_ && !failure_may_pass()) {
             give_batches_up(why);
         }
     }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <map>
 #include <string_view>
 #include <system_error>
 #include <tuple>
@@ -164,6 +165,20 @@ task<lsn> number_above(file& log, std::uint64_t end) {
     co_return lsn::none;
 }
 
+/// The texts of whole lines from `first` on, by number.
+std::map<lsn, std::string_view> texts_by_number(std::string_view lines, lsn first) {
+    std::map<lsn, std::string_view> found;
+    for (auto end = lines.find('\n'); end != lines.npos; end = lines.find('\n')) {
+        const std::string_view line = lines.substr(0, end);
+        const auto parsed = numbered_line::parse(line);
+        if (parsed.is == numbered_line::state::whole && parsed.place >= first) {
+            found.emplace(parsed.place, line.substr(numbered_line::head_bytes));
+        }
+        lines.remove_prefix(end + 1);
+    }
+    return found;
+}
+
 } // namespace
 
 task<std::uint64_t> end_before_zeros(file& log, std::uint64_t size) {
@@ -207,6 +222,20 @@ bool tells_of_missing(std::string_view line, lsn_range which) {
     return line.ends_with(" \\(log)") &&
            (says(fmt::format(" records are missing here, numbers {} to {}: ", first, last)) ||
             (first == last && says(fmt::format(" 1 record is missing here, number {}: ", last))));
+}
+
+bool has_more(const log_tail& made, const log_tail& log, lsn first) {
+    if (made.last <= log.last) {
+        return false;
+    }
+    const auto texts = texts_by_number(log.text(), first);
+    for (const auto& [number, text] : texts_by_number(made.text(), first)) {
+        const auto same = texts.find(number);
+        if (same != texts.end() && same->second != text) {
+            return false;
+        }
+    }
+    return true;
 }
 
 task<log_tail> read_log_tail(file& log, std::uint64_t size) {

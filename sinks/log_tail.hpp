@@ -57,6 +57,10 @@ inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
 /// Whether the line is the log's own and says that these are missing. It has the last one's number.
 [[nodiscard]] bool tells_of_missing(std::string_view line, lsn_range which);
 
+/// Whether a segment in the making, which begins with `first`, has more than the log, and nothing
+/// else of what both have: of one that was given up the numbers may have come again.
+[[nodiscard]] bool has_more(const log_tail& made, const log_tail& log, lsn first);
+
 /// Of a log of `size` bytes.
 [[nodiscard]] task<log_tail> read_log_tail(file& log, std::uint64_t size);
 

@@ -18,9 +18,6 @@ namespace {
 /// few enough that a batch is not much longer than it should be.
 constexpr std::size_t records_per_visit = 128;
 
-/// What has no memory to begin with tries again after so long.
-constexpr clock::duration without_memory = std::chrono::milliseconds(10);
-
 /// At the end, without memory: some 5 s in all.
 constexpr int close_tries_max = 500;
 

@@ -146,7 +146,7 @@ class pipeline::consumer final : public stop_listener {
     void fail(std::exception_ptr failure, std::error_code code) noexcept;
     void report_loss() const noexcept;
 
-    [[nodiscard]] bool tries_again() const noexcept;
+    [[nodiscard]] bool tries_again(std::error_code why) const noexcept;
     [[nodiscard]] clock::duration next_delay() noexcept;
     void watch_disk() noexcept;
     void stalled() noexcept;
@@ -156,6 +156,9 @@ class pipeline::consumer final : public stop_listener {
     void degrade(std::error_code why, const char* text) noexcept;
     void succeeded() noexcept;
     void tell_health() noexcept;
+
+    /// Before the next attempt at what there was no memory for.
+    static constexpr clock::duration without_memory = std::chrono::milliseconds(10);
 
     // Constant after construction.
     event_loop& loop_;
@@ -224,6 +227,8 @@ class pipeline::consumer final : public stop_listener {
     /// The same of lines of the log's own, which nobody waits for.
     bool has_own_unsynced_ = false;
     bool sync_is_due_ = false;
+    /// What was seen of the file in an attempt that failed: for its next line.
+    log_news untold_;
     /// A sync has failed: what the file has of what was not synced is not to be trusted.
     bool is_poisoned_ = false;
     /// Where no segment could be begun, though the file may be written to: not before then.

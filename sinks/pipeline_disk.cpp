@@ -55,7 +55,7 @@ task<> pipeline::consumer::deliver() {
             co_return;
         }
         const std::error_code why = reason_of(failure);
-        if (!tries_again()) {
+        if (!tries_again(why)) {
             lose_unsynced();
             note_kept();
             fail(failure, why);
@@ -69,8 +69,12 @@ task<> pipeline::consumer::deliver() {
         } catch (...) {
             degrade(why, "an exception of unknown type");
         }
+        const bool wants_memory = why == std::errc::not_enough_memory;
+        if (wants_memory) {
+            co_await yield(); // others may give back what is wanted
+        }
         try {
-            co_await sleep_for(next_delay());
+            co_await sleep_for(wants_memory ? without_memory : next_delay());
         } catch (const std::bad_alloc&) {
             // No timer to be had: then at once.
         }
@@ -315,10 +319,19 @@ task<> pipeline::consumer::begin_segment() {
             is_poisoned_ = true; // it has another name than the log's
         }
         const auto reopened = sink_.counts().reopened;
-        (void)co_await sink_.reopen(next);
+        log_news news = co_await sink_.reopen(next);
         if (sink_.counts().reopened != reopened) {
             is_poisoned_ = false;
             note_reopened();
+            if (!news) { // which nobody is told who asks for it
+                news =
+                    log_news(level::info,
+                             fmt::format("{} was renamed or removed; the log goes on in this file",
+                                         sink_.path()));
+            }
+        }
+        if (news) {
+            untold_ = std::move(news);
         }
         std::rethrow_exception(failure);
     }
@@ -410,6 +423,10 @@ void pipeline::consumer::sync_is_due() noexcept {
 /// Where the log goes on in another file, that one says so, if its lines are ours to make; and gets
 /// what the one that was may not have on disk.
 task<> pipeline::consumer::follow_file() {
+    if (untold_) {
+        co_await tell(untold_);
+        untold_ = log_news();
+    }
     if (!sink_.follow_is_due()) {
         co_return;
     }

@@ -31,8 +31,10 @@ constexpr clock::duration last_segment_retry_after = std::chrono::minutes(1);
 
 } // namespace
 
-bool pipeline::consumer::tries_again() const noexcept {
-    return refused_ != when_refused::end && (!is_ending_ || loop_.now() < ends_at_);
+/// That there is no memory passes, and says nothing of the disk.
+bool pipeline::consumer::tries_again(std::error_code why) const noexcept {
+    const bool may_pass = refused_ != when_refused::end || why == std::errc::not_enough_memory;
+    return may_pass && (!is_ending_ || loop_.now() < ends_at_);
 }
 
 clock::duration pipeline::consumer::next_delay() noexcept {

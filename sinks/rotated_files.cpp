@@ -27,6 +27,9 @@ namespace {
 constexpr std::string_view compressed_ending = ".zst";
 constexpr std::string_view unfinished_ending = ".zst.tmp";
 
+/// From the year 9999 on: no clock says so, and behind the last of them no name has its form.
+constexpr log_milliseconds last_stamps{std::chrono::seconds(253'370'764'800)};
+
 /// 20261126T141236.123Z
 constexpr std::size_t stamp_chars = 20;
 
@@ -87,6 +90,8 @@ struct found_file {
     /// What it has in common with its compressed form.
     std::string key;
     log_milliseconds when;
+    /// When it was last written to.
+    log_milliseconds written;
     rotated_file::kind what;
     std::uint64_t bytes;
     /// Of a segment.
@@ -169,7 +174,12 @@ class house {
 
     [[nodiscard]] std::optional<log_milliseconds> newest() {
         list();
-        return files_.empty() ? std::nullopt : std::optional(files_.back().when);
+        for (; !files_.empty(); files_.pop_back()) {
+            if (files_.back().when < last_stamps) {
+                return files_.back().when;
+            }
+        }
+        return std::nullopt;
     }
 
     house_report keep(std::chrono::system_clock::time_point now) {
@@ -210,8 +220,8 @@ class house {
                 const std::string_view key =
                     is_timed ? name.substr(0, base_.size() + 1 + stamp_chars) : name;
                 files_.push_back({std::string(name), std::string(key),
-                                  is_timed ? parsed->when : modified(status), parsed->what,
-                                  static_cast<std::uint64_t>(status.st_size),
+                                  is_timed ? parsed->when : modified(status), modified(status),
+                                  parsed->what, static_cast<std::uint64_t>(status.st_size),
                                   segment.value_or(segment_name())});
             }
         }
@@ -237,14 +247,18 @@ class house {
     /// By number and by age.
     void remove_old(std::chrono::system_clock::time_point now) {
         // In seconds, of which there are enough: nanoseconds end after 292 years.
-        const auto oldest_kept = std::chrono::floor<std::chrono::seconds>(now) - rules_.keep_for;
+        const auto second = std::chrono::floor<std::chrono::seconds>(now);
+        const auto oldest_kept = second - rules_.keep_for;
         std::set<std::string_view> all; // a file and its compressed form are one
         for (const auto& each : files_) {
             all.insert(each.key);
         }
         for (std::size_t left = all.size(); left > 0; --left) {
             const std::string key = files_.front().key;
-            const auto when = std::chrono::floor<std::chrono::seconds>(files_.front().when);
+            // A clock that is ahead gives names of a time to come, and all later ones are behind.
+            const found_file& oldest = files_.front();
+            const auto when = std::chrono::floor<std::chrono::seconds>(
+                oldest.when <= second ? oldest.when : std::min(oldest.when, oldest.written));
             const bool too_many = rules_.keep_files > 0 && left > rules_.keep_files;
             const bool too_old = rules_.keep_for.count() > 0 && when < oldest_kept;
             if (!too_many && !too_old) {

@@ -3,6 +3,7 @@
 #include "compress_file.hpp"
 #include "durable_writer.hpp"
 #include "parts_kept.hpp"
+#include "passing_failures.hpp"
 #include "rotated_files.hpp"
 #include "rotation_schedule.hpp"
 
@@ -434,6 +435,10 @@ task<> rotating_log_sink::sync() {
 
 clock::time_point rotating_log_sink::sync_at() const noexcept {
     return durable_ != nullptr ? durable_->sync_at() : clock::time_point::max();
+}
+
+bool rotating_log_sink::may_pass(std::error_code why) const noexcept {
+    return detail::may_pass_for_file(why);
 }
 
 bool rotating_log_sink::write_in_crash(std::span<const char> lines) noexcept {

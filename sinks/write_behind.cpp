@@ -67,8 +67,10 @@ write_behind::range write_behind::to_drop(std::uint64_t size) const noexcept {
         return {0, 0};
     }
     // The kernel leaves what was on its way to the disk, and what is in a folio that is in two
-    // ranges: each begins some way back, where there is little left and that costs little.
-    const std::uint64_t back = std::min(dropped_ - there_before_, cached_bytes_max_ + folio_bytes);
+    // ranges: each begins some way back, where there is little left and that costs little; but not
+    // so far that one operation would not come up to what is new.
+    const std::uint64_t back =
+        std::min({dropped_ - there_before_, cached_bytes_max_ + folio_bytes, bytes_max / 2});
     const std::uint64_t begin = dropped_ - back;
     const std::uint64_t end = std::min(begun_, size - cached_bytes_max_);
     return {begin, end > dropped_ ? std::min(end, begin + bytes_max) : begin};

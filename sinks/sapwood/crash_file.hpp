@@ -22,7 +22,8 @@ class crash_file {
   public:
     // --- the log's loop ---
 
-    /// The file that is open now.
+    /// The file that is open now. Before another one, or none, is noted and has_handler() was asked
+    /// after that, nothing may close it: a handler on another thread may have its number.
     void note(const file_sink& file) noexcept;
 
     /// It is being written to, from its present end on: of the lines that begin at `batch`, those
@@ -33,7 +34,13 @@ class crash_file {
 
     void end_write() noexcept { batch_.store(nullptr, std::memory_order_seq_cst); }
 
-    void note_closed() noexcept { fd_.store(-1, std::memory_order_release); }
+    /// The file is about to be cut to `end`, after which it is asked whether a handler has come;
+    /// one that comes then waits for that, some 300 ms at most.
+    void begin_cut(std::uint64_t end) noexcept { cut_to_.store(end, std::memory_order_seq_cst); }
+
+    void end_cut() noexcept { cut_to_.store(nowhere, std::memory_order_seq_cst); }
+
+    void note_closed() noexcept { fd_.store(-1, std::memory_order_seq_cst); }
 
     /// In a child that was forked in the middle of anything.
     void begin_in_child() noexcept;
@@ -74,14 +81,15 @@ class crash_file {
 
     // --- anybody ---
 
-    /// -1 where no file is open.
-    [[nodiscard]] int fd() const noexcept { return fd_.load(std::memory_order_acquire); }
+    /// -1 where no file is open. In a turn it stays open until the turn is over.
+    [[nodiscard]] int fd() const noexcept { return fd_.load(std::memory_order_seq_cst); }
 
     /// A handler is at work. Async-signal-safe, as all that follows.
     class turn {
       public:
         explicit turn(crash_file& of) noexcept : of_(of) {
             of_.begun_.fetch_add(1, std::memory_order_seq_cst);
+            of_.wait_for_cut();
         }
 
         turn(const turn&) = delete;
@@ -116,12 +124,16 @@ class crash_file {
     [[nodiscard]] std::size_t finish(std::string_view lines) noexcept;
 
   private:
+    static constexpr std::uint64_t nowhere = ~std::uint64_t{0};
+
+    void wait_for_cut() const noexcept;
     [[nodiscard]] std::size_t count_written(int fd, std::string_view text,
                                             std::uint64_t& begin) const noexcept;
     [[nodiscard]] std::size_t go_on(int to, std::string_view lines) noexcept;
 
     std::atomic<int> fd_{-1};
     std::atomic<std::uint64_t> end_{0};
+    std::atomic<std::uint64_t> cut_to_{nowhere};
     std::atomic<const char*> batch_{nullptr};
     std::atomic<std::size_t> done_{0};
     std::atomic<std::size_t> kept_{0};

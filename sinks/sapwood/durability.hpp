@@ -49,7 +49,8 @@ class durability {
 enum class when_refused : std::uint8_t {
     /// `end` where durability is none, otherwise `block`.
     automatic,
-    /// The log ends: append throws what the disk said, from then on.
+    /// The log ends: append throws what the disk said, from then on. What there is no memory for is
+    /// tried again.
     end,
     /// append waits until the disk takes records again.
     block,

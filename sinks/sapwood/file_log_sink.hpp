@@ -76,6 +76,8 @@ class file_log_sink final : public log_sink {
     /// lines are written, with the number 0 where lines are numbered, and not synced.
     [[nodiscard]] task<> open_in_child() override;
 
+    [[nodiscard]] bool may_pass(std::error_code why) const noexcept override;
+
     [[nodiscard]] std::string describe() const override { return "log file " + options_.path; }
 
     bool write_in_crash(std::span<const char> lines) noexcept override;

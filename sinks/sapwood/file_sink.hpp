@@ -255,7 +255,7 @@ class file_sink {
     [[nodiscard]] int fd() const noexcept { return file_.fd(); }
 
     /// From now on `notes` have the present file, and never one that is closed. They must live as
-    /// long as this.
+    /// long as this. A file that a handler has in its turn stays open for good.
     void note_in(detail::crash_file& notes) noexcept;
 
     /// In a child of the process that opened it, which shares the file and its lock.
@@ -301,6 +301,7 @@ class file_sink {
     static task<file_sink> open_with(std::unique_ptr<detail::log_file_settings> settings);
     static task<> finish_segment(const detail::log_file_settings& settings);
     task<> settle_segment();
+    task<lsn> first_of_more(detail::opened_log& made, const std::string& making);
     task<> recover();
     task<> recover_plain();
     task<> recover_numbered();
@@ -328,7 +329,9 @@ class file_sink {
     task<> require_unmixed(std::span<const char> lines, std::uint64_t begin);
     [[noreturn]] void rethrow_kept(std::size_t bytes);
     task<> cut_off_partial_line();
-    task<> cut_to(std::uint64_t end);
+    task<bool> cut_to(std::uint64_t end);
+    void note_handlers() noexcept;
+    [[nodiscard]] bool has_handler_come() const noexcept;
     task<log_news> look(bool is_asked, lsn next);
     [[nodiscard]] bool is_between_names() const noexcept;
     task<log_news> change_file(bool is_asked, lsn next);
@@ -337,17 +340,18 @@ class file_sink {
     task<> let_go(detail::replaced_file old, bool keep_lock);
     task<> take_place(file_sink& fresh, bool keep_lock);
     void tell_cut() noexcept;
-    task<> rename_aside(const std::string& to);
+    static task<> rename_aside(std::string from, std::string to);
     task<> require_name();
     task<> go_on_anew(const std::string& aside);
     task<> remove_left_in_making();
     task<> make_way(lsn next, std::string aside);
-    task<std::string> set_aside(lsn next);
+    task<std::string> set_aside(lsn next, std::string from);
     task<> set_anothers_aside(lsn next);
     task<> take_name();
     [[nodiscard]] log_news tell_unknown(std::error_code failure);
     [[nodiscard]] log_news tell_once(const std::system_error& error);
     [[nodiscard]] bool is_taken_over() const noexcept;
+    [[nodiscard]] bool has_handler() const noexcept;
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
     std::unique_ptr<detail::log_file_settings> settings_;
@@ -397,6 +401,9 @@ class file_sink {
     /// What a write throws that there is no memory to tell of.
     std::unique_ptr<detail::parts_kept> untold_;
     detail::crash_file* notes_ = nullptr;
+    /// How many handlers of crashes there had been when the file's end was looked at that is to be
+    /// cut off.
+    std::uint32_t handlers_seen_ = 0;
 };
 
 } // namespace sapwood

@@ -138,11 +138,11 @@ class log_output final : private log_restraint::teller {
     /// It is full, and worth waiting for: always where it is the only one, until it is to be given
     /// up; otherwise as long as it does not fail.
     [[nodiscard]] bool must_wait() const noexcept {
-        return full() && !((gives_up_ || !may_block_) && is_failing());
+        return full() && !((gives_up_ || !may_block_) && is_failing() && !waits_at_end());
     }
 
-    /// From now on nobody waits for a sink that fails.
-    void give_up() noexcept { gives_up_ = true; }
+    /// From now on nobody waits for a sink that fails, but some seconds where it may pass.
+    void give_up() noexcept;
 
     [[nodiscard]] std::size_t batch_bytes() const noexcept { return batch_bytes_; }
 
@@ -167,9 +167,10 @@ class log_output final : private log_restraint::teller {
 
     // --- at any time ---
 
-    /// Nothing is left to write or to be done, or the sink fails.
+    /// Nothing is left to write or to be done, or the sink fails; but for what may pass where the
+    /// log ends.
     [[nodiscard]] bool settled() const noexcept {
-        return is_failing() ||
+        return (is_failing() && !failure_may_pass()) ||
                (filling().empty() && !is_writing_ && !asked_ && !is_tending_ && !is_sync_asked_);
     }
 
@@ -322,6 +323,15 @@ class log_output final : private log_restraint::teller {
     [[nodiscard]] clock::time_point sync_due() const noexcept;
     [[nodiscard]] task<> sync(event& progress);
     [[nodiscard]] task<> write_batch(event& progress, log_visits& visits);
+    void begin_end() noexcept;
+
+    [[nodiscard]] bool is_ending() const noexcept { return ends_at_ != clock::time_point::max(); }
+
+    [[nodiscard]] bool failure_may_pass() const noexcept;
+
+    [[nodiscard]] bool waits_at_end() const noexcept { return may_block_ && failure_may_pass(); }
+
+    [[nodiscard]] task<> wait_for_next_try(clock::duration delay);
     void end_write(std::size_t written, std::string_view why) noexcept;
     void give_batches_up(std::string_view why) noexcept;
     [[nodiscard]] task<> tend(log_visits& visits);
@@ -359,6 +369,8 @@ class log_output final : private log_restraint::teller {
     log_sink_requests asked_;
     bool is_stopping_ = false;
     bool gives_up_ = false;
+    /// When a log that ends gives up; the end of time as long as it does not end.
+    clock::time_point ends_at_ = clock::time_point::max();
     /// Said once on standard error.
     bool has_told_filter_ = false;
     bool has_told_form_ = false;

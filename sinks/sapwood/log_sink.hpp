@@ -69,6 +69,11 @@ class log_sink {
     /// the log: what a signal's handler wrote into a file that cannot be trusted any more.
     [[nodiscard]] virtual std::uint64_t lines_stranded() const noexcept { return 0; }
 
+    /// Whether what has failed for this reason may succeed within seconds: when the log ends it is
+    /// tried again for some five then, before what is left is lost. So is what there is no memory
+    /// for, whatever this says. The default: no.
+    [[nodiscard]] virtual bool may_pass(std::error_code why) const noexcept;
+
     /// Lets go of what it holds; it may be opened again.
     [[nodiscard]] virtual task<> close() = 0;
 

@@ -61,7 +61,8 @@ struct rotating_log_sink_options {
     // Which rotated files are kept, the newest ones. Each limit holds by itself; 0: no limit.
 
     std::size_t keep_files = 0;
-    /// Since they were rotated.
+    /// Since they were rotated; where a clock that was ahead has named them, since they were last
+    /// written to.
     std::chrono::seconds keep_for{0};
     /// Of all of them together, compressed as they are.
     std::uint64_t keep_bytes = 0;
@@ -132,6 +133,8 @@ class rotating_log_sink final : public log_sink {
 
     /// As file_log_sink's. Rotating is the parent's affair.
     [[nodiscard]] task<> open_in_child() override;
+
+    [[nodiscard]] bool may_pass(std::error_code why) const noexcept override;
 
     [[nodiscard]] std::string describe() const override { return "log file " + options_.path; }
 

@@ -249,6 +249,19 @@ TEST_SUITE("sim_ring") {
                         std::system_error);
     }
 
+    TEST_CASE("an exclusive lock wants a descriptor that may write, as on NFS") {
+        sim_world world({.seed = 1});
+        world.put("/log", "text");
+        CHECK(world.run([]() -> task<> {
+            file reader = co_await file::open("/log", {.flags = O_RDONLY});
+            CHECK(reader.try_lock() == std::errc::bad_file_descriptor);
+            file writer = co_await file::open("/log", {.flags = O_RDWR});
+            CHECK_FALSE(writer.try_lock());
+            co_await reader.close();
+            co_await writer.close();
+        }()));
+    }
+
     TEST_CASE("descriptors and locks go with their process, and are counted until then") {
         sim_world world;
         CHECK(world.run([]() -> task<> {

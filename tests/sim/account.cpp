@@ -83,6 +83,28 @@ void account::power_was_cut() {
     }
 }
 
+void account::pages_were_dropped(std::string_view elsewhere) {
+    const std::vector<producer_records> before = producers_;
+    for (producer_records& of : producers_) {
+        of.found.assign(of.states.size(), false);
+    }
+    std::optional<std::string> ignored;
+    while (!elsewhere.empty()) {
+        const auto end = std::min(elsewhere.find('\n'), elsewhere.size());
+        (void)take(elsewhere.substr(0, end), ignored);
+        elsewhere.remove_prefix(std::min(end + 1, elsewhere.size()));
+    }
+    power_was_cut();
+    for (std::size_t producer = 0; producer < producers_.size(); ++producer) {
+        producer_records& of = producers_[producer];
+        for (std::size_t number = 0; number < of.states.size(); ++number) {
+            if (of.found[number]) {
+                of.states[number] = before[producer].states[number];
+            }
+        }
+    }
+}
+
 std::size_t account::count(state what) const {
     std::size_t count = 0;
     for (const producer_records& of : producers_) {

@@ -41,6 +41,10 @@ class account {
     /// What was only in the kernel may be gone from now on.
     void power_was_cut();
 
+    /// The same after a kill: what a sync could not write is gone. `elsewhere` are lines that stand
+    /// in a file of which nothing is.
+    void pages_were_dropped(std::string_view elsewhere);
+
     struct rules {
         /// Records at this level or a higher one must be there.
         state kept = state::durable;

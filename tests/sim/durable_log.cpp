@@ -73,6 +73,21 @@ durable_log durable_log::read_moved(sim_world& world, std::string_view path, boo
     return found;
 }
 
+std::string durable_log::messages_in_making(const sim_world& world, std::string_view path) {
+    const std::string lines = world.contents(std::string(path) + ".next").value_or("");
+    std::string messages;
+    std::string_view rest = lines;
+    for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
+        const std::string_view line = rest.substr(0, end);
+        if (numbered_line::parse(line).is != numbered_line::state::whole) {
+            break;
+        }
+        messages.append(message_of(line)) += '\n';
+        rest.remove_prefix(end + 1);
+    }
+    return messages;
+}
+
 void durable_log::take(std::string_view text, std::uint64_t end, bool is_recovered) {
     lsn last = lsn::none;
     if (may_begin_anew) {

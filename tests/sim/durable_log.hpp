@@ -36,6 +36,11 @@ struct durable_log {
     [[nodiscard]] static durable_log read_moved(sim_world& world, std::string_view path,
                                                 bool may_be_cut);
 
+    /// The messages of the segment in the making, up to the first line that is not whole; with it a
+    /// writer that was killed has left the log.
+    [[nodiscard]] static std::string messages_in_making(const sim_world& world,
+                                                        std::string_view path);
+
   private:
     bool may_be_torn = false;
     bool may_begin_anew = false;

@@ -295,8 +295,10 @@ outcome play_durable(std::uint64_t seed, bool traces) {
         }
         const bool is_gone =
             std::exchange(evicted, world.counts().evicted) != world.counts().evicted;
-        if (is_gone || (!has_ended && crash == sim_crash::power_cut)) {
+        if (!has_ended && crash == sim_crash::power_cut) {
             told.power_was_cut();
+        } else if (is_gone) {
+            told.pages_were_dropped(durable_log::messages_in_making(world, path));
         }
         if (has_ended && !world.chance().one_in(4)) {
             world.crash(sim_crash::power_cut);

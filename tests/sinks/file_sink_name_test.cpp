@@ -6,6 +6,7 @@
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/crash_file.hpp>
 #include <sapwood/directory.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/run.hpp>
@@ -18,6 +19,8 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
 #include <liburing.h>
 #include <linux/openat2.h>
 #include <optional>
@@ -29,6 +32,7 @@
 #include <system_error>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -579,5 +583,135 @@ TEST_SUITE("file_sink_name") {
         CHECK(::read(ends[0], &byte, 1) == 0); // its child has ended, too
         ::close(ends[0]);
         CHECK(contents_of(path) == "child's\n");
+    }
+
+    CO_TEST_CASE("a file that a handler of crashes has in its turn is not closed under it") {
+        enum class change : std::uint8_t { renamed, rotated, closed };
+        for (const change how : {change::renamed, change::rotated, change::closed}) {
+            for (const bool has_handler : {true, false}) {
+                CAPTURE(has_handler);
+                const temporary_directory folder;
+                const std::string path = folder / "log";
+                sapwood::detail::crash_file notes;
+                file_sink sink = co_await opened(path);
+                sink.note_in(notes);
+                std::optional<sapwood::detail::crash_file::turn> at_work;
+                if (has_handler) {
+                    at_work.emplace(notes);
+                }
+                const int its = notes.fd();
+                if (how == change::renamed) {
+                    std::filesystem::rename(path, path + ".1");
+                    (void)co_await sink.reopen();
+                } else if (how == change::rotated) {
+                    co_await sink.rotate(path + ".1", false);
+                } else {
+                    notes.note_closed();
+                    co_await sink.close();
+                }
+                CHECK(notes.fd() != its);
+                CHECK((::fcntl(its, F_GETFD) >= 0) == has_handler);
+                if (has_handler) {
+                    const std::string old = how == change::closed ? path : path + ".1";
+                    CHECK(::write(its, "last\n", 5) == 5);
+                    CHECK(contents_of(old) == "last\n");
+                    ::close(its);
+                }
+                at_work.reset();
+                if (how != change::closed) {
+                    co_await sink.close();
+                }
+            }
+        }
+    }
+
+    TEST_CASE("what a handler writes before a piece of ours is cut off, or behind that, stays") {
+        for (const std::uint8_t comes_at : {std::uint8_t{IORING_OP_STATX}, opcode_ftruncate}) {
+            CAPTURE(comes_at);
+            const temporary_directory folder;
+            loop_with_writes loop(perform);
+            loop.run([](loop_with_writes& on, const std::string& path, std::uint8_t at) -> task<> {
+                sapwood::detail::crash_file notes;
+                file_sink sink = co_await opened(path);
+                sink.note_in(notes);
+                int writes = 0;
+                bool has_come = false;
+                on.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    if (sqe.opcode == IORING_OP_WRITE && !has_come) {
+                        return ++writes == 1 ? sapwood::test::perform_some(sqe, 6)
+                                             : std::optional(-ENOSPC);
+                    }
+                    const auto done = perform(sqe);
+                    if (sqe.opcode == at && writes == 2 && !std::exchange(has_come, true)) {
+                        CHECK(notes.write(std::string_view("last words\n")));
+                    }
+                    return done;
+                };
+                try {
+                    co_await sink.write(std::string_view("one\ntwo\n"));
+                    FAIL_CHECK("a full disk took it");
+                } catch (const sapwood::write_error& error) {
+                    CHECK(error.bytes_kept == 4);
+                }
+                co_await sink.write(std::string_view("three\n"));
+                CHECK(contents_of(path) == (at == IORING_OP_STATX ? "one\ntw\nlast words\nthree\n"
+                                                                  : "one\nlast words\nthree\n"));
+                co_await sink.close();
+            }(loop, folder / "log", comes_at));
+        }
+    }
+
+    TEST_CASE("what a handler writes while a torn end is moved aside stays, and is seen again") {
+        const temporary_directory folder;
+        loop_with_writes loop(perform);
+        loop.run([](loop_with_writes& on, const std::string& path) -> task<> {
+            const std::string one = sapwood::test::numbered(1, "one");
+            const std::string two = sapwood::test::numbered(2, "two");
+            sapwood::detail::crash_file notes;
+            const file_sink_options options{.path = path, .numbered = true};
+            file_sink sink = co_await file_sink::open(options);
+            sink.note_in(notes);
+            co_await sink.write(one);
+            std::ofstream(path, std::ios::app) << "torn";
+            bool has_come = false;
+            on.ring().answer = [&](const io_uring_sqe& sqe) {
+                // To the file beside it.
+                if (sqe.opcode == IORING_OP_WRITE && !std::exchange(has_come, true)) {
+                    CHECK(notes.write(two));
+                }
+                return perform(sqe);
+            };
+            std::error_code failure;
+            try {
+                (void)co_await sink.recover_again(lsn{1});
+            } catch (const std::system_error& error) {
+                failure = error.code();
+            }
+            CHECK(failure == std::errc::device_or_resource_busy);
+            CHECK(contents_of(path) == one + "torn\n" + two);
+            CHECK(contents_of(path + ".torn").empty());
+            const std::vector<lsn> found = co_await sink.recover_again(lsn{1});
+            CHECK(found.size() == 2);
+            CHECK(found.back() == lsn{2});
+            co_await sink.close();
+        }(loop, folder / "log"));
+    }
+
+    CO_TEST_CASE("a name is found for what is set aside, however many are taken") {
+        for (const int taken : {0, 1, 15, 16, 17, 18, 1000, 1234}) {
+            CAPTURE(taken);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            const std::string name = path + ".0000000000000007";
+            for (int i = 1; i <= taken; ++i) {
+                fill(i == 1 ? name : fmt::format("{}-{}", name, i), "");
+            }
+            file_sink sink = co_await opened(path);
+            co_await sink.write(std::string_view("a line\n"));
+            co_await sink.rotate(lsn{7});
+            CHECK(contents_of(taken == 0 ? name : fmt::format("{}-{}", name, taken + 1)) ==
+                  "a line\n");
+            co_await sink.close();
+        }
     }
 }

@@ -1,10 +1,12 @@
 // file_sink: what a power cut or a kill has left of a numbered log, and what an open makes of it.
 #include "support/co_test.hpp"
+#include "support/log_files.hpp"
 #include "support/numbered_lines.hpp"
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <sapwood/file_sink.hpp>
+#include <sapwood/log_verifier.hpp>
 #include <sapwood/sim_world.hpp>
 
 #include <cerrno>
@@ -209,37 +211,82 @@ TEST_SUITE("file_sink_recovery") {
         co_await check(lines(1, 2), wrong + lines(4, 5), 2);
     }
 
-    CO_TEST_CASE("a segment in the making that goes on where the log ends was not acknowledged") {
+    CO_TEST_CASE("a segment in the making that goes on where the log ends becomes the log") {
         const temporary_directory folder;
         const std::string path = folder / "log";
         fill(path, lines(1, 3));
         fill(path + ".next", lines(4, 6));
-        CHECK(co_await opened_and_closed(path) == outcome{3, 0});
-        CHECK(contents_of(path) == lines(1, 3));
+        CHECK(co_await opened_and_closed(path) == outcome{6, 0});
+        CHECK(contents_of(path) == lines(4, 6));
+        CHECK(contents_of(path + ".0000000000000004") == lines(1, 3));
         CHECK(!std::filesystem::exists(path + ".next"));
     }
 
-    CO_TEST_CASE(
-        "a segment in the making that begins with what tells of lost records goes on, too") {
-        const temporary_directory folder;
-        const std::string path = folder / "log";
-        fill(path, lines(1, 3));
-        fill(path + ".next",
-             numbered(9, "2026-11-21 22:39:56.123 0 warning 6 records are missing here, numbers 4 "
-                         "to 9: no space \\(log)") +
-                 lines(10, 11));
-        CHECK(co_await opened_and_closed(path) == outcome{3, 0});
-        CHECK(contents_of(path) == lines(1, 3));
-        CHECK(!std::filesystem::exists(path + ".next"));
-        CHECK(!std::filesystem::exists(path + ".0000000000000009"));
+    CO_TEST_CASE("what a log has lost with a failed sync stands in the segment in the making") {
+        // 4 to 7 were written; their sync failed, and 4, 5 or none of them are in the log.
+        for (const std::uint64_t last : {3u, 4u, 5u}) {
+            CAPTURE(last);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            const std::string made = numbered(4, "2026-11-21 22:39:56.123 1 info line 4", true) +
+                                     lines(5, 7) + numbered(8, "half of it").substr(0, 30);
+            fill(path, lines(1, last) + std::string(100, '\0'));
+            fill(path + ".next", made);
+            const file_sink_options options{.path = path, .numbered = true};
+            file_sink sink = co_await file_sink::open(options);
+            CHECK(sink.last_lsn() == lsn{7});
+            const sapwood::log_news told = co_await sink.follow();
+            CHECK(told.text.find("had not all that a writer which was killed has written: it is " +
+                                 path + ".0000000000000004 now") != std::string::npos);
+            co_await sink.write(lines(8, 8));
+            co_await sink.close();
+            CHECK(contents_of(path) == made.substr(0, made.size() - 30) + lines(8, 8));
+            CHECK(contents_of(path + ".0000000000000004") == lines(1, last));
+            CHECK(!std::filesystem::exists(path + ".next"));
+            sapwood::log_verifier verifier;
+            const auto found = verifier.verify(sapwood::log_verifier::segments_of(path));
+            CHECK(found.is_whole());
+            CHECK(found.last == lsn{8});
+            CHECK(found.repeated == 0);
+            CHECK(found.superseded == last - 3);
+        }
     }
 
-    TEST_CASE("of a segment in the making the beginning is looked at, and its first line found") {
+    CO_TEST_CASE("a segment that was given up, and whose numbers came again, is removed") {
         const temporary_directory folder;
         const std::string path = folder / "log";
+        fill(path, lines(1, 4));
+        fill(path + ".next", numbered(4, "2026-11-21 22:39:56.123 1 info another") + lines(5, 6));
+        CHECK(co_await opened_and_closed(path) == outcome{4, 0});
+        CHECK(contents_of(path) == lines(1, 4));
+        CHECK(!std::filesystem::exists(path + ".next"));
+    }
+
+    CO_TEST_CASE("a segment in the making that begins with what tells of lost records is one") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        const std::string made =
+            numbered(9, "2026-11-21 22:39:56.123 0 warning 6 records are missing here, numbers 4 "
+                        "to 9: no space \\(log)") +
+            lines(10, 11);
         fill(path, lines(1, 3));
+        fill(path + ".next", made);
+        CHECK(co_await opened_and_closed(path) == outcome{11, 0});
+        CHECK(contents_of(path) == made);
+        CHECK(contents_of(path + ".0000000000000004") == lines(1, 3));
+        CHECK(!std::filesystem::exists(path + ".next"));
+    }
+
+    TEST_CASE("of a segment in the making the beginning and the end are looked at") {
+        const temporary_directory folder;
+        const std::string path = folder / "log";
+        fill(path, lines(1, 6));
         fill(path + ".next", lines(4, 4));
-        std::filesystem::resize_file(path + ".next", 64u << 20);
+        std::filesystem::resize_file(path + ".next", 200u << 20); // which is somebody's line
+        {
+            std::ofstream file(path + ".next", std::ios::binary | std::ios::app);
+            file << '\n' << lines(5, 6, 1);
+        }
         sapwood::test::loop_with_writes loop(&sapwood::test::perform);
         std::uint64_t read = 0;
         loop.ring().answer = [&read](const io_uring_sqe& sqe) {
@@ -247,14 +294,14 @@ TEST_SUITE("file_sink_recovery") {
             return sapwood::test::perform(sqe);
         };
         loop.run([](std::string of) -> task<> {
-            CHECK(co_await opened_and_closed(of) == outcome{3, 0});
+            CHECK(co_await opened_and_closed(of) == outcome{6, 0});
         }(path));
-        CHECK(read < (9u << 20));
+        CHECK(read < (20u << 20));
         CHECK(!std::filesystem::exists(path + ".next"));
-        fill(path + ".next", numbered(6, std::string(8u << 20, 'x')));
+        fill(path + ".next", numbered(9, std::string(8u << 20, 'x')));
         loop.run([](std::string of) -> task<> {
             const outcome found = co_await opened_and_closed(of);
-            CHECK(found.last == 6);
+            CHECK(found.last == 9);
             CHECK(found.torn_bytes == 0);
         }(path));
     }
@@ -434,19 +481,36 @@ TEST_SUITE("file_sink_recovery") {
     }
 
     CO_TEST_CASE(
-        "a segment in the making whose log is there is removed: nothing is to come of it") {
-        for (const bool is_numbered : {true, false}) {
-            CAPTURE(is_numbered);
+        "a segment in the making of which the log has everything is removed: nothing is to come") {
+        for (const std::uint64_t last : {4u, 5u}) {
             const temporary_directory folder;
             const std::string path = folder / "log";
             fill(path, lines(1, 5));
-            fill(path + ".next", lines(4, 6));
-            const sapwood::file_sink_options options{
-                .path = path, .numbered = is_numbered, .has_segments = true};
-            file_sink sink = co_await file_sink::open(options);
+            fill(path + ".next", lines(4, last));
+            CHECK(co_await opened_and_closed(path) == outcome{5, 0});
             CHECK(contents_of(path) == lines(1, 5));
-            CHECK(!std::filesystem::exists(path + ".next"));
+            CHECK(sapwood::test::files_like(path).empty());
+        }
+    }
+
+    CO_TEST_CASE(
+        "without numbers a segment in the making stays beside its log, unless it is empty") {
+        for (const std::string_view made : {""sv, "four\nfi"sv}) {
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            fill(path, "one\n");
+            fill(path + ".next", made);
+            const file_sink_options options{.path = path, .has_segments = true};
+            file_sink sink = co_await file_sink::open(options);
+            const sapwood::log_news told = co_await sink.follow();
             co_await sink.close();
+            CHECK(contents_of(path) == "one\n");
+            CHECK(!std::filesystem::exists(path + ".next"));
+            CHECK(static_cast<bool>(told) == !made.empty());
+            CHECK(sapwood::test::files_like(path).size() == (made.empty() ? 0 : 1));
+            if (!made.empty()) {
+                CHECK(contents_of(path + ".0000000000000000") == made);
+            }
         }
     }
 

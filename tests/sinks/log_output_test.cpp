@@ -2,8 +2,12 @@
 // logger.
 #include "support/co_test.hpp"
 #include "support/log_records.hpp"
+#include "support/spoiled_log.hpp"
+#include "support/system_calls.hpp"
+#include "support/temporary_directory.hpp"
 
 #include <sapwood/event_loop.hpp>
+#include <sapwood/file_log_sink.hpp>
 #include <sapwood/log_macros.hpp>
 #include <sapwood/log_sink.hpp>
 #include <sapwood/logger.hpp>
@@ -14,7 +18,10 @@
 #include <atomic>
 #include <cerrno>
 #include <doctest/doctest.h>
+#include <liburing.h>
 #include <memory>
+#include <new>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -87,6 +94,15 @@ log_output_options limited(const log_limits& limits) {
     log_output_options options;
     options.limits = limits;
     return options;
+}
+
+task<bool> closes_well(const logger& log) {
+    try {
+        co_await log.close();
+    } catch (const std::system_error&) {
+        co_return false;
+    }
+    co_return true;
 }
 
 /// Records that lines say were held back.
@@ -327,6 +343,99 @@ TEST_SUITE("log_output") {
             all = std::min<clock::duration>(2 * all, 1s);
         }
         co_await log.close();
+    }
+
+    TEST_CASE(
+        "a log that ends tries its last batches again for as long as its disk may take them") {
+        struct ending {
+            int error;
+            int failures;
+            bool is_kept;
+            clock::duration at_least;
+            clock::duration at_most;
+        };
+
+        constexpr int always = 1 << 20;
+        for (const ending& each :
+             {ending{ENOSPC, 4, true, 0s, 1s}, ending{EDQUOT, 4, true, 0s, 1s},
+              ending{EIO, 1, true, 0s, 1s}, ending{ENOMEM, 4, true, 0s, 1s},
+              ending{ENOSPC, always, false, 5s, 6s}, ending{EROFS, always, false, 0s, 1s}}) {
+            CAPTURE(each.error);
+            CAPTURE(each.failures);
+            const test::temporary_directory folder;
+            test::loop_with_writes loop(test::perform);
+            int failures = each.failures;
+            loop.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                return test::is_write(sqe) && failures-- > 0 ? -each.error : test::perform(sqe);
+            };
+            loop.run([](const std::string& path, const ending& how) -> task<> {
+                logger_options options;
+                options.crash_handler = false;
+                options.outputs.push_back({.sink = std::make_unique<file_log_sink>(path)});
+                const logger log = co_await logger::on_this_loop(options);
+                log.info("last words");
+                const auto began = event_loop::current().now();
+                CHECK(co_await closes_well(log) == how.is_kept);
+                const auto took = event_loop::current().now() - began;
+                CHECK(took >= how.at_least);
+                CHECK(took < how.at_most);
+                CHECK(log.stats().outputs[0].lost == (how.is_kept ? 0 : 1));
+                CHECK((test::contents_of(path).find("last words\n") != std::string::npos) ==
+                      how.is_kept);
+            }(folder / "log", each));
+        }
+    }
+
+    TEST_CASE("a log that ends waits for memory, and for no sink of which it does not know more") {
+        for (const bool is_memory : {true, false}) {
+            CAPTURE(is_memory);
+            test::loop_with_writes loop(test::perform);
+            int failures = 0;
+            std::string text;
+            const auto write = [&](std::string_view lines) {
+                if (++failures < 5) {
+                    if (is_memory) {
+                        throw std::bad_alloc();
+                    }
+                    throw std::system_error(ENOSPC, std::generic_category(), "test sink");
+                }
+                text += lines;
+            };
+            loop.run([](auto& sink, bool waits, int& tries, std::string& got) -> task<> {
+                logger_options options;
+                options.crash_handler = false;
+                options.outputs.push_back({.sink = std::make_unique<callback_log_sink>(sink)});
+                const logger log = co_await logger::on_this_loop(options);
+                log.info("last words");
+                const auto began = event_loop::current().now();
+                CHECK(co_await closes_well(log) == waits);
+                CHECK(event_loop::current().now() - began < 1s);
+                CHECK(tries <= (waits ? 5 : 2));
+                CHECK(got.ends_with("last words\n") == waits);
+            }(write, is_memory, failures, text));
+        }
+    }
+
+    TEST_CASE("what a log has in its rings when it ends waits for its disk, too") {
+        const test::temporary_directory folder;
+        test::loop_with_writes loop(test::perform);
+        int failures = 6;
+        loop.ring().answer = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            return test::is_write(sqe) && failures-- > 0 ? -ENOSPC : test::perform(sqe);
+        };
+        loop.run([](const std::string& path) -> task<> {
+            logger_options options;
+            options.crash_handler = false;
+            options.outputs.push_back(
+                {.sink = std::make_unique<file_log_sink>(path), .batch_bytes = 1000});
+            const logger log = co_await logger::on_this_loop(options);
+            for (int i = 0; i < 200; ++i) {
+                log.info("number {} of those that do not fit into two batches", i);
+            }
+            co_await log.close();
+            CHECK(log.stats().outputs[0].lost == 0);
+            CHECK(test::lines_of(test::contents_of(path)).size() == 200);
+        }(folder / "log"));
     }
 
     TEST_CASE(

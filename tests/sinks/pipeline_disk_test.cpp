@@ -1242,6 +1242,103 @@ TEST_SUITE("pipeline_disk") {
         });
     }
 
+    TEST_CASE("what others have done to a file whose next segment fails is told all the same") {
+        for (const bool is_cut : {true, false}) {
+            CAPTURE(is_cut);
+            on_both_disks([is_cut](planned_disk& the_disk,
+                                   const temporary_directory& in) -> task<> {
+                const std::string path = in / "log";
+                pipeline log = co_await opened(path, durable());
+                co_await log.durable(co_await append(log, "one"));
+                bool is_full = false;
+                bool has_failed = false;
+                the_disk.on_sync = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    if (std::exchange(has_failed, true)) {
+                        return perform(sqe);
+                    }
+                    is_full = true;
+                    if (is_cut) {
+                        std::filesystem::resize_file(path, std::filesystem::file_size(path) - 3);
+                    } else {
+                        std::filesystem::rename(path, path + ".1");
+                    }
+                    return -EIO;
+                };
+                the_disk.on_write = [&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                    return std::exchange(is_full, false) ? std::optional(-ENOSPC) : perform(sqe);
+                };
+                // More than is written and synced in one.
+                co_await log.durable(co_await append(log, std::string(20'000, 'x')));
+                co_await log.durable(co_await append(log, "three"));
+                co_await log.close();
+                const std::string what =
+                    is_cut ? fmt::format("somebody has cut 3 bytes off {}", path)
+                           : fmt::format("{} was renamed or removed; the log goes on in this file",
+                                         path);
+                std::size_t told = 0;
+                for (const std::string& line : lines_in(path)) {
+                    told += line.find(what) != std::string::npos ? 1 : 0;
+                }
+                CHECK(told == 1);
+                CHECK(lines_in(path).back() == "3 three");
+            });
+        }
+    }
+
+    TEST_CASE("without memory for a moment a log that the disk may end goes on") {
+        on_both_disks([](planned_disk&, const temporary_directory& in) -> task<> {
+            for (std::size_t nth = 1; nth <= 16; ++nth) {
+                CAPTURE(nth);
+                pipeline log = co_await opened(in / fmt::format("log{}", nth), {});
+                co_await log.written(co_await append(log, "one"));
+                co_await sapwood::sleep_for(1s); // it looks at its name again
+                std::optional<sapwood::test::no_frames> frames;
+                std::optional<sapwood::test::failing_allocations> none;
+                const auto giving_back =
+                    spawn([](std::optional<sapwood::test::no_frames>& kept,
+                             std::optional<sapwood::test::failing_allocations>& all) -> task<> {
+                        co_await sapwood::sleep_for(100ms);
+                        all.reset();
+                        kept.reset();
+                    }(frames, none));
+                co_await sapwood::yield();
+                const lsn place = co_await append(log, "two");
+                frames.emplace();
+                none.emplace(nth);
+                co_await log.written(place);
+                co_await giving_back;
+                CHECK(!log.health().is_degraded());
+                co_await log.written(co_await append(log, "three"));
+                co_await log.close();
+                CHECK(log.counts().records_lost == 0);
+            }
+        });
+    }
+
+    TEST_CASE("a log that is told to end waits for memory no longer than for a disk") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options;
+            options.give_up_after = 3s;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOMEM); };
+            co_await append(log, "lost");
+            co_await sapwood::sleep_for(1min);
+            CHECK(log.health().reason == std::errc::not_enough_memory);
+            const auto began = sapwood::event_loop::current().now();
+            std::error_code failure;
+            try {
+                co_await log.close();
+            } catch (const std::system_error& error) {
+                failure = error.code();
+            }
+            CHECK(failure == std::errc::not_enough_memory);
+            const auto took = sapwood::event_loop::current().now() - began;
+            CHECK(took >= 3s);
+            CHECK(took < 4s);
+            CHECK(log.counts().records_lost == 1);
+        });
+    }
+
     TEST_CASE("no memory for an attempt is a reason to try again as others are, and told as such") {
         on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
             pipeline log = co_await opened(in / "log", durable());
@@ -1465,6 +1562,11 @@ TEST_SUITE("pipeline_disk") {
                     if (!is_batch) {
                         expected.insert(expected.begin(), "3 three");
                     }
+                    expected.insert(
+                        expected.begin(),
+                        fmt::format("0 {} was renamed or removed; the log goes on in this file "
+                                    "\\(log)",
+                                    in / "log"));
                     CHECK(lines_in(in / "log") == expected);
                 });
             }

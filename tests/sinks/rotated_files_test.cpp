@@ -12,11 +12,17 @@
 #include <sapwood/rotating_log_sink.hpp>
 #include <sapwood/sleep.hpp>
 
+#include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
 #include <fcntl.h>
 #include <filesystem>
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -180,6 +186,39 @@ TEST_SUITE("rotated_files") {
         CHECK(log.keep({}).removed == 0);
         CHECK(log.keep({.keep_files = 4, .keep_for = 7h, .keep_bytes = 250}).removed == 3);
         CHECK(files_like(log.path()) == log.names({3, 4}));
+    }
+
+    TEST_CASE("a name of a time to come keeps no file longer than its last line would") {
+        const temporary_directory directory;
+        const std::string path = directory / "log";
+        const auto far = two_o_clock + std::chrono::years(73);
+        for (int i = 0; i < 4; ++i) { // written at two o'clock and each full hour behind it
+            const std::string name = rotated_name(path, far + i * 1ms);
+            fill(name, "text\n");
+            const auto seconds = (two_o_clock + i * 1h).time_since_epoch() / 1s;
+            const timespec times[] = {{.tv_sec = seconds, .tv_nsec = 0},
+                                      {.tv_sec = seconds, .tv_nsec = 0}};
+            REQUIRE(::utimensat(AT_FDCWD, name.c_str(), times, 0) == 0);
+        }
+        const auto keep = [&](int hours) {
+            return keep_house(path, {.keep_for = 3h}, two_o_clock + hours * 1h, go_on).removed;
+        };
+        CHECK(keep(3) == 0);
+        CHECK(keep(5) == 2);
+        CHECK(files_like(path).size() == 2);
+        // Since they were rotated, as soon as that has been.
+        CHECK(keep_house(path, {.keep_for = 3h}, far + 1h, go_on).removed == 0);
+        CHECK(keep_house(path, {.keep_for = 3h}, far + 4h, go_on).removed == 2);
+    }
+
+    TEST_CASE("no name goes on behind one of the year 9999, behind which is none") {
+        const temporary_directory directory;
+        const std::string path = directory / "log";
+        fill(path + ".99990101T000000.000Z", "text\n");
+        CHECK(!detail::newest_rotated(path));
+        fill(path + ".99981231T235959.999Z", "text\n");
+        fill(path + ".99991231T235959.999Z", "text\n");
+        CHECK(rotated_name(path, *detail::newest_rotated(path)) == path + ".99981231T235959.999Z");
     }
 
     TEST_CASE("compressed files count as the others, and with what they have") {
@@ -382,6 +421,36 @@ TEST_SUITE("rotated_files") {
         CHECK(contents_of(log.name(0)) == std::string(99, 'a') + "\n");
         CHECK(std::filesystem::exists(log.name(1, ".zst")));
         CHECK(!std::filesystem::exists(log.name(1)));
+    }
+
+    TEST_CASE("a file that cannot be locked is not compressed, and told") {
+        if (!detail::can_compress()) {
+            return;
+        }
+        const rotated_log log(1);
+        const auto told = test::in_child([&]() -> std::string {
+            std::array filter{
+                sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_flock, 0, 1),
+                sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOLCK),
+                sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+            };
+            const sock_fprog program{.len = static_cast<unsigned short>(filter.size()),
+                                     .filter = filter.data()};
+            if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+                ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+                return "no filters here";
+            }
+            const auto report = log.keep({.compress = true});
+            return report.failures.size() == 1 ? report.failures[0] : "nothing is told";
+        });
+        if (told == "no filters here") {
+            MESSAGE("skipped: seccomp filters are forbidden here");
+            return;
+        }
+        CHECK(told == doctest::Contains("cannot lock"));
+        CHECK(std::filesystem::exists(log.name(0)));
+        CHECK(!std::filesystem::exists(log.name(0, ".zst")));
     }
 
     TEST_CASE("a file that a child may still write to is compressed later") {

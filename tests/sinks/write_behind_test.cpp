@@ -6,6 +6,9 @@
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
+#include "write_behind.hpp"
+
+#include <sapwood/file.hpp>
 #include <sapwood/file_log_sink.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/pipeline.hpp>
@@ -16,6 +19,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -380,5 +384,33 @@ TEST_SUITE("write_behind") {
             }
             co_await log.close();
         }(disk, folder / "log"));
+    }
+
+    TEST_CASE("however much is to stay cached, what is before that is dropped") {
+        for (const std::uint64_t mebibytes : {32u, 1000u, 1022u, 1024u, 3000u}) {
+            CAPTURE(mebibytes);
+            const temporary_directory folder;
+            watched_disk disk;
+            disk.on_writeback = [](const io_uring_sqe&) { return std::optional(0); };
+            disk.run([](watched_disk& on, std::string path, std::uint64_t cached) -> task<> {
+                sapwood::file log =
+                    co_await sapwood::file::open(path, {.flags = O_WRONLY | O_CREAT});
+                sapwood::detail::write_behind behind(0, cached);
+                constexpr std::uint64_t step = 64u << 20; // so late it is dropped
+                std::uint64_t dropped = 0;
+                for (std::uint64_t size = 0; size <= (8ull << 30); size += step) {
+                    co_await behind.go_on(log, size, 1); // nothing of it is there
+                    CHECK(!(co_await behind.end()));
+                    for (const auto& [begin, end] : on.dropped) {
+                        CHECK(begin <= dropped);
+                        dropped = std::max(dropped, end);
+                    }
+                    on.dropped.clear();
+                    CHECK(dropped + std::max(cached, step) >= size);
+                    CHECK(dropped <= size - std::min(size, cached));
+                }
+                co_await log.close();
+            }(disk, folder / "log", mebibytes << 20));
+        }
     }
 }
