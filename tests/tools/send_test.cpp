@@ -636,7 +636,7 @@ TEST_SUITE("send") {
         const auto done = send.wait();
         CHECK(done.status == 1);
         CHECK(has(done.err, "2 of 2 records were not acknowledged"));
-        CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(4));
+        CHECK(std::chrono::steady_clock::now() - began < std::chrono::milliseconds(4800));
     }
 
     TEST_CASE("the collector has what was sent, whichever way it came") {
