@@ -195,6 +195,7 @@ TEST_SUITE("serve_access") {
         fill(stop, "");
         load.join();
         constexpr std::string_view counted = "requests: ";
+        CAPTURE(said);
         REQUIRE(said.starts_with(counted));
         const std::size_t requests = std::stoul(said.substr(counted.size()));
         CHECK(said == fmt::format("requests: {}\n", requests)); // and of none another status
