@@ -3,6 +3,7 @@
 #include "support/temporary_directory.hpp"
 #include "tools/serve_daemon.hpp"
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -43,7 +44,10 @@ class manager {
     /// Waits for it; empty where nothing comes.
     [[nodiscard]] std::string next() const {
         char text[64];
-        const auto got = ::recv(fd_, text, sizeof(text), 0);
+        ssize_t got = -1;
+        do { // a wait that has an end is interrupted where its process is stopped and goes on
+            got = ::recv(fd_, text, sizeof(text), 0);
+        } while (got < 0 && errno == EINTR);
         return std::string(text, got > 0 ? static_cast<std::size_t>(got) : 0);
     }
 
