@@ -104,9 +104,15 @@ task<> link::beat() {
 
 task<> link::end() {
     if (!out_.empty() && !is_writing_) {
-        (void)co_await as_result(timeout(farewell_at_most, send()));
+        try {
+            co_await timeout(farewell_at_most, send());
+        } catch (const std::system_error&) { // it is lost already, or does not take it
+        }
     }
-    (void)co_await as_result(timeout(farewell_at_most, stream_->close()));
+    try {
+        co_await timeout(farewell_at_most, stream_->close());
+    } catch (const std::system_error&) {
+    }
 }
 
 } // namespace sapwood::amqp::detail

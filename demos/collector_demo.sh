@@ -21,7 +21,7 @@ trap clean_up EXIT
 
 "$sapwood" serve --log "$work/app.log" --http 127.0.0.1:0 >"$work/out" 2>"$work/err" &
 server=$!
-for ((i = 0; i < 100; ++i)); do
+for ((i = 0; i < 1200; ++i)); do
     [[ ! -s $work/out ]] || break
     kill -0 "$server" 2>/dev/null || {
         cat "$work/err" >&2

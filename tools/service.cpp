@@ -61,8 +61,7 @@ class service {
         auto alive = spawn(manager_.keep_alive());
         auto obeying = spawn(obey(signals));
         if (is_stopping_) { // as soon as it had begun
-            served_->stop();
-            limit_ = spawn(end_in_time());
+            begin_to_end();
         }
         std::string failure;
         try {
@@ -70,9 +69,12 @@ class service {
         } catch (const std::exception& why) {
             failure = why.what();
         }
-        for (auto* const each : {&alive, &obeying, &limit_}) {
-            co_await end(*each);
+        co_await end(alive);
+        if (telling_) {
+            co_await telling_; // soon over, also where the manager does not listen
         }
+        co_await end(obeying);
+        co_await end(limit_);
         const bool is_reading = is_reloading();
         if (!is_reading) {
             co_await end(reloading_);
@@ -176,11 +178,15 @@ class service {
             } else if (std::exchange(is_stopping_, true)) {
                 end_now("it was told to end twice");
             } else {
-                served_->stop();
-                limit_ = spawn(end_in_time());
-                co_await manager_.tell_stopping(options_.drain + 2 * closing_takes_at_most);
+                begin_to_end();
             }
         }
+    }
+
+    void begin_to_end() {
+        served_->stop();
+        limit_ = spawn(end_in_time());
+        telling_ = spawn(manager_.tell_stopping(options_.drain + 2 * closing_takes_at_most));
     }
 
     [[nodiscard]] bool is_reloading() const { return reloading_ && !reloading_.done(); }
@@ -288,6 +294,8 @@ class service {
     collector::service_manager manager_;
     std::unique_ptr<collector::collector> served_;
     join_handle<void> limit_;
+    /// The service manager of the end.
+    join_handle<void> telling_;
     join_handle<void> reloading_;
     bool is_stopping_ = false;
     bool has_to_reload_ = false;

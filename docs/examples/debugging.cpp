@@ -12,8 +12,8 @@ sapwood::task<> read_orders(sapwood::channel<int>& orders) {
 }
 
 sapwood::task<> beat() {
-    for (int beats = 0; beats < 3; ++beats) {
-        co_await sapwood::sleep_for(100ms);
+    for (int beats = 0; beats < 1; ++beats) {
+        co_await sapwood::sleep_for(3s);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "support/co_test.hpp"
 #include "support/sockets.hpp"
 
+#include <amqp/link.hpp>
 #include <sapwood/amqp/connection.hpp>
 #include <sapwood/amqp/errors.hpp>
 
@@ -16,6 +17,7 @@
 #include <doctest/doctest.h>
 #include <set>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace {
@@ -405,6 +407,29 @@ TEST_SUITE("mq_connection") {
         };
         sapwood::test::run_virtual(lose_many(), counting);
         CHECK(unhandled == 0);
+    }
+
+    CO_TEST_CASE("a link that was reset ends quietly, also with something to say") {
+        fake_broker broker;
+        const auto options = broker.options();
+        auto made = co_await sapwood::amqp::detail::link::make(options.to.hosts.front(), options);
+        broker.hang_up();
+        auto writing = sapwood::spawn(made->write());
+        made->out() += "what the broker answers with a reset";
+        made->flush();
+        co_await until([&] { return made->out().empty(); });
+        co_await sapwood::test::settle();
+        writing.cancel();
+        CHECK_THROWS_AS(co_await writing, sapwood::cancelled);
+        made->out() += "more";
+        std::string failure;
+        try {
+            co_await made->end();
+        } catch (const std::system_error& error) {
+            failure = error.what();
+        }
+        CHECK(failure == "");
+        co_await broker.end();
     }
 
     CO_TEST_CASE("handles that are destroyed at any time leave nothing behind") {

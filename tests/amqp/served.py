@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pika
 
-PATIENCE = 60
+PATIENCE = 150
 QUEUE = "served"
 BASIC_CONSUME = bytes.fromhex("003c0014")
 BASIC_ACK = bytes.fromhex("003c0050")

@@ -6,9 +6,11 @@ usage: with_rabbitmq.py FOLDER SUITES [SAPWOOD]: where amqp_hello and amqp_log a
 amqp_tests, and the program for logs, where it can serve
 """
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,7 +31,8 @@ BROKER = os.environ["SAPWOOD_RABBITMQ"]
 RABBITMQ = Path(__file__).parent / "rabbitmq"
 FOLDER = Path(sys.argv[1]).resolve()
 SUITES = Path(sys.argv[2]).resolve()
-PATIENCE = 60
+PATIENCE = 150
+SUITE_PATIENCE = 600
 SUITE_CASES = 11
 
 
@@ -60,7 +63,13 @@ def expect(holds, what):
 
 
 def lines_of(path):
-    return [line for line in Path(path).read_text().splitlines() if "id=" in line]
+    """Whole ones: what follows the last newline is being written, or torn."""
+    return [line for line in Path(path).read_text().split("\n")[:-1] if "id=" in line]
+
+
+def wait_for_lines(path, count):
+    while not path.exists() or len(lines_of(path)) < count:
+        time.sleep(0.001)
 
 
 def ids_of(lines):
@@ -113,31 +122,34 @@ def test_log(work):
 
 
 def test_restart(work):
-    count = 20_000
+    each, count = 20_000, 0
     path = work / "restart.log"
-    with (
-        subprocess.Popen([FOLDER / "amqp_log", "consume", "--queue", "restart", "--log", path,
-                          "--prefetch", "256", "--url", URL]) as consumer,
-        subprocess.Popen([FOLDER / "amqp_log", "produce", "--queue", "restart", "--count",
-                          str(count), "--url", URL]) as producer,
-    ):
-        try:
-            while not path.exists() or len(lines_of(path)) < 500:
-                time.sleep(0.01)
-            run(RABBITMQ, "kill", BROKER)
-            expect(producer.poll() is None, "the broker is killed while records are published")
-            # Its output is no pipe that the broker would hold open.
-            subprocess.run([RABBITMQ, "start", BROKER], stdout=subprocess.DEVNULL,
-                           stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
-            expect(producer.wait(PATIENCE) == 0, "the producer has a confirm of each")
-            end = time.monotonic() + PATIENCE
-            while len(ids_of(lines_of(path))) < count and time.monotonic() < end:
-                time.sleep(0.1)
-            consumer.terminate()
-            expect(consumer.wait(PATIENCE) == 0, "the consumer ends when it is told to")
-        finally:
-            consumer.kill()
-            producer.kill()
+    with contextlib.ExitStack() as ended:
+        def start(*command):
+            started = ended.enter_context(subprocess.Popen([FOLDER / "amqp_log", *command, "--url", URL]))
+            ended.callback(started.kill)
+            return started
+
+        consumer = start("consume", "--queue", "restart", "--log", path, "--prefetch", "256")
+        while True:
+            producer = start("produce", "--queue", "restart", "--count", str(each))
+            wait_for_lines(path, count + 500)
+            count += each
+            producer.send_signal(signal.SIGSTOP)
+            if producer.poll() is None:
+                break  # otherwise we have come too late, and another one publishes
+        run(RABBITMQ, "kill", BROKER)
+        expect(producer.poll() is None, "the broker is killed while records are published")
+        producer.send_signal(signal.SIGCONT)
+        # Its output is no pipe that the broker would hold open.
+        subprocess.run([RABBITMQ, "start", BROKER], stdout=subprocess.DEVNULL,
+                       stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+        expect(producer.wait(PATIENCE) == 0, "the producer has a confirm of each")
+        end = time.monotonic() + PATIENCE
+        while len(ids_of(lines_of(path))) < count and time.monotonic() < end:
+            time.sleep(0.1)
+        consumer.terminate()
+        expect(consumer.wait(PATIENCE) == 0, "the consumer ends when it is told to")
     lines = lines_of(path)
     expect(len(ids_of(lines)) == count, "nothing that was confirmed is missing")
     expect(len(lines) == count, "each message is one line")
@@ -145,14 +157,27 @@ def test_restart(work):
 
 def test_killed_consumer(work):
     count, path = 6_000, work / "killed.log"
-    log("produce", "--queue", "killed", "--count", str(count))
+    total = 0
+
+    def produce(records):
+        nonlocal total
+        log("produce", "--queue", "killed", "--count", str(records))
+        total += records
+
+    produce(count)
     command = [FOLDER / "amqp_log", "consume", "--queue", "killed", "--log", path,
                "--prefetch", "64", "--url", URL]
     for share in (0.2, 0.4, 0.6):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as consumer:
-            while not path.exists() or len(lines_of(path)) < count * share:
-                time.sleep(0.001)
+            while True:
+                wait_for_lines(path, total - count * (1 - share))
+                consumer.send_signal(signal.SIGSTOP)
+                if len(lines_of(path)) < total:
+                    break
+                produce(count)  # we have come too late: it had everything
+                consumer.send_signal(signal.SIGCONT)
             consumer.kill()
+    produce(1)  # so that there is one, whatever they have acknowledged
     left = channel()
     # What it had and did not acknowledge is the queue's again when the broker has noticed.
     while left.queue_declare("killed", passive=True).method.consumer_count > 0:
@@ -162,12 +187,12 @@ def test_killed_consumer(work):
     log("consume", "--queue", "killed", "--log", path, "--prefetch", "64",
         "--count", str(unacknowledged))
     lines = lines_of(path)
-    expect(len(ids_of(lines)) == count, "a consumer that is killed at any time has lost nothing")
-    expect(len(lines) == count, "what it had written and not acknowledged is one line all the same")
+    expect(len(ids_of(lines)) == total, "a consumer that is killed at any time has lost nothing")
+    expect(len(lines) == total, "what it had written and not acknowledged is one line all the same")
 
 
 def test_suite():
-    done = subprocess.run([SUITES, "--test-suite=rabbitmq"], timeout=2 * PATIENCE,
+    done = subprocess.run([SUITES, "--test-suite=rabbitmq"], timeout=SUITE_PATIENCE,
                           stdout=subprocess.PIPE, text=True)
     print(done.stdout)
     # A suite of another name would pass, without a case.

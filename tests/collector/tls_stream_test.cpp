@@ -494,7 +494,7 @@ TEST_SUITE("tls_stream") {
     TEST_CASE("a handshake that stalls is cut off at its deadline, and nobody else waits") {
         authority ca("a test's authority");
         tls_options tls = server_options(ca.issue("server"));
-        tls.handshake = 300ms;
+        tls.handshake = 3s;
         run([&]() -> task<> {
             served at(with_tls(tls));
             co_await at.begin();

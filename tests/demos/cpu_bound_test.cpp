@@ -26,17 +26,20 @@ int beats_of(const std::string& out, const std::string& how) {
 TEST_SUITE("cpu_bound") {
 
     TEST_CASE("the heart beats beside the pool, and not while the loop starves, which is told") {
-        const auto ran = run_program("cpu_bound", {"--duration", "400"});
-        CHECK(ran.status == 0);
-        CHECK(ran.err.empty());
-        CHECK(ran.out.find("thread: alone") != std::string::npos);
-        const int starved = beats_of(ran.out, "starve");
-        CHECK(starved >= 0);
-        CHECK(beats_of(ran.out, "pool") > starved);
-        CHECK(beats_of(ran.out, "callback") > starved);
-        const auto told = ran.out.rfind("a task held the loop for ");
+        // Long enough for a beat on a machine that is busy with other things.
+        const auto beside = run_program("cpu_bound", {"pool", "callback", "--duration", "2500"});
+        CHECK(beside.status == 0);
+        CHECK(beside.err.empty());
+        CHECK(beats_of(beside.out, "pool") > 0);
+        CHECK(beats_of(beside.out, "callback") > 0);
+        const auto alone = run_program("cpu_bound", {"thread", "starve", "--duration", "400"});
+        CHECK(alone.status == 0);
+        CHECK(alone.err.empty());
+        CHECK(alone.out.find("thread: alone") != std::string::npos);
+        CHECK(beats_of(alone.out, "starve") == 0);
+        const auto told = alone.out.rfind("a task held the loop for ");
         CHECK(told != std::string::npos);
-        CHECK(told > ran.out.find("starve:"));
+        CHECK(told > alone.out.find("starve:"));
     }
 
     TEST_CASE("a bad argument is exit code 2 and named, --help is neither") {

@@ -112,7 +112,7 @@ TEST_SUITE("serve_disk") {
             return;
         }
         fill(*disk / "ballast", std::string(128u << 10, 'x'));
-        collector_process daemon(*disk / "app.log", {"--limit", "acknowledgement_seconds=0.2"});
+        collector_process daemon(*disk / "app.log", {"--limit", "acknowledgement_seconds=3"});
         daemon.start();
         std::vector<std::string> acknowledged;
         const auto post = [&](int number) {
@@ -125,7 +125,7 @@ TEST_SUITE("serve_disk") {
             return answer;
         };
         http_answer last = post(0);
-        for (int i = 1; i < 100 && last.status == 200; ++i) {
+        for (int i = 1; i < 100 && status_of(daemon, "/readyz") == 200; ++i) {
             last = post(i);
         }
         CHECK(acknowledged.size() > 10);

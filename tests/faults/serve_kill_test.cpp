@@ -36,7 +36,7 @@ constexpr unsigned cycles_per_log = 20;
 constexpr unsigned clients_per_log = 6;
 
 /// What a client waits for at most, in all.
-constexpr auto patience = 30s;
+constexpr auto patience = 90s;
 
 [[maybe_unused]] const int mounts_refused = scratch_disk::own_mounts();
 

@@ -181,21 +181,26 @@ class news_sink final : public log_sink {
     std::string describe() const override { return "news sink"; }
 };
 
-/// Waits, in the middle of what the log says itself, for a fork: for a while, because it is to be
-/// in vain.
+/// Waits, in the middle of what the log says itself, for a fork that is about to come: for a while,
+/// because it is to be in vain.
 class slow_layout final : public log_layout {
   public:
     std::atomic<bool>& is_inside;
+    std::atomic<bool>& is_forking;
     std::atomic<bool>& has_forked;
 
-    slow_layout(std::atomic<bool>& inside, std::atomic<bool>& forked)
+    slow_layout(std::atomic<bool>& inside, std::atomic<bool>& forking, std::atomic<bool>& forked)
         : is_inside(inside),
+          is_forking(forking),
           has_forked(forked) {}
 
     void append(const log_record& record, log_buffer& to) override {
         if (record.is_own()) {
-            const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
             is_inside = true;
+            while (!is_forking) {
+                std::this_thread::yield();
+            }
+            const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
             while (!has_forked && std::chrono::steady_clock::now() < end) {
                 std::this_thread::yield();
             }
@@ -546,10 +551,10 @@ TEST_SUITE("log_fork") {
             log = &made;
             std::atomic<bool> is_over{false};
             std::thread forking([&] {
-                while (!is_over) {
+                do {
                     (void)in_fork([] { ::kill(::getpid(), SIGKILL); });
                     ++forks;
-                }
+                } while (!is_over);
             });
             for (int i = 0; i < records; ++i) {
                 made.info("number {}", i);
@@ -564,15 +569,18 @@ TEST_SUITE("log_fork") {
 
     TEST_CASE("no child is forked in the middle of a form that says what a sink tells") {
         std::atomic<bool> is_inside{false};
+        std::atomic<bool> is_forking{false};
         std::atomic<bool> has_forked{false};
         logger_options options;
-        options.outputs.push_back({.sink = std::make_unique<news_sink>(),
-                                   .form = std::make_unique<slow_layout>(is_inside, has_forked)});
+        options.outputs.push_back(
+            {.sink = std::make_unique<news_sink>(),
+             .form = std::make_unique<slow_layout>(is_inside, is_forking, has_forked)});
         const logger log(std::move(options));
         log.reopen();
         while (!is_inside) {
             std::this_thread::yield();
         }
+        is_forking = true;
         const pid_t child = ::fork();
         if (child == 0) {
             ::_exit(is_inside ? 1 : 0); // a copy of what was half changed

@@ -53,17 +53,25 @@ TEST_SUITE("wall_clock") {
 
     TEST_CASE("ticks become the time of day, also where the rate is another log's") {
         using namespace sapwood::detail;
+        // A log refreshes its clock all the time; who is kept from that is late with it.
+        constexpr auto refreshed_within = 20ms;
         const bool trusted = sapwood::detail::kernel_trusts_ticks();
         for (int log = 0; log < 3; ++log) {
+            wall_clock::time_point refreshed = std::chrono::system_clock::now();
             tick_clock clock(trusted);
             std::chrono::nanoseconds worst{0};
+            int judged = 0;
             const auto end = std::chrono::steady_clock::now() + 30ms; // it is refreshed after 10
-            while (std::chrono::steady_clock::now() < end) {
+            while (std::chrono::steady_clock::now() < end || judged < 100) {
                 const wall_clock::time_point before = std::chrono::system_clock::now();
                 const std::uint64_t ticks = read_ticks(trusted);
                 const wall_clock::time_point after = std::chrono::system_clock::now();
-                const wall_clock::time_point told = clock.at(ticks);
-                worst = std::max({worst, before - told, told - after});
+                if (after - refreshed < refreshed_within) {
+                    const wall_clock::time_point told = clock.at(ticks);
+                    worst = std::max({worst, before - told, told - after});
+                    ++judged;
+                }
+                refreshed = std::chrono::system_clock::now();
                 clock.refresh();
             }
             CHECK(worst < 100us);

@@ -168,7 +168,7 @@ void scratch_disk::cut_power() {
 void scratch_disk::mount_again() {
     ::close(root_);
     // The kernel lets go of a killed process's rings, and so of its files, a moment later.
-    constexpr int attempts_max = 5000;
+    constexpr int attempts_max = 60'000;
     int status = -1;
     for (int i = 0; i < attempts_max && status != 0; ++i) {
         status = ::umount2((*this / "").c_str(), 0);

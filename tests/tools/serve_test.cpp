@@ -323,37 +323,6 @@ TEST_SUITE("serve") {
         CHECK(has(wrong("127.0.0.1:0", "0.0.0.0:0"), "--tokens"));
     }
 
-    TEST_CASE("a service manager is told when it is ready, that it lives, and when it ends") {
-        const temporary_directory directory;
-        const std::string place = directory / "notify";
-        const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        sockaddr_un at{};
-        at.sun_family = AF_UNIX;
-        place.copy(at.sun_path, sizeof(at.sun_path) - 1);
-        REQUIRE(::bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) == 0);
-        const auto next = [fd] {
-            char text[64];
-            const auto got = ::recv(fd, text, sizeof(text), 0);
-            return std::string(text, got > 0 ? static_cast<std::size_t>(got) : 0);
-        };
-        ::setenv("NOTIFY_SOCKET", place.c_str(), 1);
-        ::setenv("WATCHDOG_USEC", "20000", 1);
-        daemon_under_test served;
-        ::unsetenv("NOTIFY_SOCKET");
-        ::unsetenv("WATCHDOG_USEC");
-        CHECK(next() == "READY=1");
-        CHECK(next() == "WATCHDOG=1");
-        CHECK(next() == "WATCHDOG=1");
-        CHECK(served.stop().status == 0);
-        std::string last = next();
-        while (last == "WATCHDOG=1") {
-            last = next();
-        }
-        CHECK(last ==
-              "STOPPING=1\nEXTEND_TIMEOUT_USEC=30000000"); // 10 s to drain, and as much as it takes
-        ::close(fd);
-    }
-
     TEST_CASE("SIGHUP has tokens read anew; wrong ones change nothing") {
         if (!is_installed("curl")) {
             return;
@@ -408,7 +377,7 @@ TEST_SUITE("serve") {
         });
         const auto began = std::chrono::steady_clock::now();
         const auto outcome = daemon.stop();
-        CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(5));
+        CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(9));
         CHECK(outcome.status == 1);
         CHECK(has(outcome.err, "log app: 1 records are not in " + daemon.log));
         ::close(fd);
