@@ -176,15 +176,17 @@ void require_log_file(const collector::named_log_options& of) {
     }
 }
 
-/// What the path of its socket would be made in is there. Of one that somebody else has made that
-/// is his affair.
+/// What the path of its socket would be made in is there, or hidden from this user: a socket that
+/// is passed on may be where a sandbox lets nobody look. Where one that is asked for by its name is
+/// made is somebody else's affair.
 void require_socket_folder(const collector::listen_options& of) {
     if (!collector::has_mode(of)) {
         return;
     }
     const std::string folder = folder_of(of.at.path());
-    std::error_code unknown;
-    if (!std::filesystem::is_directory(folder, unknown)) {
+    std::error_code hidden;
+    const auto found = std::filesystem::status(folder, hidden);
+    if (std::filesystem::status_known(found) && !std::filesystem::is_directory(found)) {
         throw std::invalid_argument(
             fmt::format("{} is to be listened at, and there is no folder {}: make it, or say "
                         "another path",

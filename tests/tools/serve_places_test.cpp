@@ -9,7 +9,9 @@
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -173,6 +175,36 @@ TEST_SUITE("serve_places") {
             CHECK(wrong.status == 2);
             CHECK(has(wrong.err, (folder / name) + ", which is there and is no regular file"));
         }
+    }
+
+    TEST_CASE(
+        "a check takes no folder of a socket that is hidden from it for one that is missing") {
+        const temporary_directory folder;
+        const std::string hidden = folder / "hidden";
+        std::filesystem::create_directories(hidden + "/sockets");
+        fill(folder / "file", "");
+        const auto checked = [&](const std::string& socket) {
+            const auto prepare = [] { // root sees all, but for these
+                ::prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0);
+                ::prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH, 0, 0, 0);
+            };
+            return run_program("sapwood",
+                               {"serve", "--log", folder / "app.log", "--unix", socket, "--check"},
+                               {.in = -1, .err = -1, .prepare = prepare});
+        };
+        REQUIRE(::chmod(hidden.c_str(), 0) == 0);
+        const auto well = checked(hidden + "/sockets/log.sock");
+        const auto in_hidden = checked(hidden + "/log.sock");
+        const auto in_file = checked(folder / "file/log.sock");
+        const auto below_file = checked(folder / "file/sockets/log.sock");
+        CHECK(::chmod(hidden.c_str(), 0700) == 0); // to be removed by whoever runs this
+        CHECK(well.err == "");
+        CHECK(well.status == 0);
+        CHECK(in_hidden.status == 0);
+        CHECK(in_file.status == 2);
+        CHECK(has(in_file.err, "there is no folder " + (folder / "file") + ": make it"));
+        CHECK(below_file.status == 2);
+        CHECK(has(below_file.err, "there is no folder " + (folder / "file/sockets") + ": make it"));
     }
 
     TEST_CASE("each place is told with what is spoken there") {
