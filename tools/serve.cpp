@@ -166,13 +166,29 @@ void require_own_folder(const collector::named_log_options& of) {
 
 /// What is at its path, if anything is, can be a log.
 void require_log_file(const collector::named_log_options& of) {
-    std::error_code unknown;
-    const auto found = std::filesystem::status(of.path, unknown);
-    if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
+    const auto refuse = [&of](std::string_view why) {
         throw std::invalid_argument(
-            fmt::format("log {} is to be at {}, which is there and is no regular file: say another "
-                        "path",
-                        of.name, of.path));
+            fmt::format("log {} is to be at {}, which {}", of.name, of.path, why));
+    };
+    std::error_code unknown;
+    auto found = std::filesystem::symlink_status(of.path, unknown);
+    if (std::filesystem::is_symlink(found)) {
+        if (!of.durable.is_none() || of.segment_bytes_max != 0) {
+            refuse("is a symbolic link, and none is followed to a log that is synced or has "
+                   "segments: name the file itself");
+        }
+        found = std::filesystem::status(of.path, unknown);
+    }
+    if (!std::filesystem::exists(found)) {
+        return;
+    }
+    if (!std::filesystem::is_regular_file(found)) {
+        refuse("is there and is no regular file: say another path");
+    }
+    if (const auto names = std::filesystem::hard_link_count(of.path, unknown);
+        !unknown && names > 1) {
+        refuse("has another name (a hard link), and what is written would be in both: remove one "
+               "of them");
     }
 }
 

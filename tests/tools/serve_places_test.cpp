@@ -169,12 +169,48 @@ TEST_SUITE("serve_places") {
         CHECK(checked(log, socket).status == 0);
         std::filesystem::create_directory(folder / "directory.log");
         REQUIRE(::mkfifo((folder / "fifo.log").c_str(), 0600) == 0);
-        for (const char* const name : {"directory.log", "fifo.log"}) {
+        fill(folder / "other.log", "old\n");
+        std::filesystem::create_hard_link(folder / "other.log", folder / "hard-link.log");
+        std::filesystem::create_symlink("app.log", folder / "link.log");
+        std::filesystem::create_symlink("nothing", folder / "dangling-link.log");
+        std::filesystem::create_symlink("hard-link.log", folder / "link-to-hard-link.log");
+        std::filesystem::create_symlink("fifo.log", folder / "link-to-fifo.log");
+        const auto is_refused = [&](const std::string& name, const std::string& why,
+                                    const std::vector<std::string>& more) {
             CAPTURE(name);
-            const auto wrong = checked(folder / name, socket);
-            CHECK(wrong.status == 2);
-            CHECK(has(wrong.err, (folder / name) + ", which is there and is no regular file"));
+            for (const bool only_checks : {true, false}) { // who serves refuses it, too
+                CAPTURE(only_checks);
+                std::vector<std::string> arguments{"serve", "--log", folder / name, "--unix",
+                                                   socket};
+                arguments.insert(arguments.end(), more.begin(), more.end());
+                if (only_checks) {
+                    arguments.emplace_back("--check");
+                }
+                const auto wrong = run_program("sapwood", arguments);
+                CHECK(wrong.status == 2);
+                CHECK(wrong.out == "");
+                CHECK(has(wrong.err,
+                          (folder / name) + (only_checks ? ", which " + why : " as a log: ")));
+            }
+        };
+        const std::vector<std::string> unsynced{"--durability", "none"};
+        is_refused("directory.log", "is there and is no regular file", {});
+        is_refused("fifo.log", "is there and is no regular file", {});
+        is_refused("hard-link.log", "has another name (a hard link)", {});
+        is_refused("hard-link.log", "has another name (a hard link)", unsynced);
+        is_refused("link.log", "is a symbolic link", {});
+        is_refused("dangling-link.log", "is a symbolic link", {});
+        is_refused("link.log", "is a symbolic link",
+                   {"--durability", "none", "--segment-bytes", "100000"});
+        is_refused("link-to-hard-link.log", "has another name (a hard link)", unsynced);
+        is_refused("link-to-fifo.log", "is there and is no regular file", unsynced);
+        for (const char* const name : {"link.log", "dangling-link.log"}) {
+            CAPTURE(name);
+            CHECK(run_program("sapwood", {"serve", "--log", folder / name, "--durability", "none",
+                                          "--unix", socket, "--check"})
+                      .status == 0);
         }
+        CHECK(!std::filesystem::exists(folder / "nothing"));
     }
 
     TEST_CASE(
