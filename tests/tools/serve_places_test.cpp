@@ -26,6 +26,7 @@ using sapwood::test::contents_of;
 using sapwood::test::daemon_under_test;
 using sapwood::test::fill;
 using sapwood::test::has;
+using sapwood::test::lines_in;
 using sapwood::test::run_program;
 using sapwood::test::send_as;
 using sapwood::test::shell;
@@ -254,6 +255,25 @@ TEST_SUITE("serve_places") {
         CHECK(has(done.out, "listening for lines on unix:" + (sockets / "lines\n")));
         CHECK(has(done.out, "listening for syslog datagrams on unix:" + (sockets / "log\n")));
         CHECK(has(done.out, fmt::format("listening for syslog on 127.0.0.1:{}\n", at.ports[1])));
+    }
+
+    TEST_CASE("lines as long as they are sent have their octets counted, and what is behind them "
+              "is whole") {
+        const temporary_directory at;
+        daemon_under_test to({"--tcp", at / "syslog"}, 1);
+        constexpr std::size_t mebibyte = 1u << 20; // what is more is sent in pieces
+        fill(at / "in", std::string(mebibyte, 'x') + "\n" + std::string(3 * mebibyte, 'y') +
+                            "\nthe next\nand the last\n");
+        const auto sent =
+            run_program("sapwood", {"send", "--syslog", "--tag", "app", "--end-within", "60",
+                                    "--unix", at / "syslog", at / "in"});
+        CHECK(sent.status == 0);
+        CHECK(to.stop().status == 0);
+        const std::string log = contents_of(to.log);
+        CHECK(lines_in(to.log) >= 6);
+        CHECK(has(log, "] the next\n"));
+        CHECK(has(log, "] and the last\n"));
+        CHECK(!has(log, "<14>")); // no message is a part of another
     }
 
     TEST_CASE("what is for Unix sockets takes a name without a slash for a path") {
