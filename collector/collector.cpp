@@ -245,6 +245,7 @@ void collector::reload(collector_options options, std::shared_ptr<const tls_cont
     if (tls != nullptr) {
         use_tls(std::move(tls), options.tls.handshake);
     }
+    intake_.tls_handshake = options.tls.handshake; // also of TLS that new settings do not want
     std::vector<const queue_options*> consumed;
     for (const auto& each : queues_) {
         const auto same = std::ranges::find_if(options.queues, [&](const queue_options& other) {

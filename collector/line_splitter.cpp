@@ -11,6 +11,11 @@ namespace {
 constexpr std::size_t count_digits_max = 8;
 static_assert(line_splitter::counted_bytes_max < 100'000'000);
 
+/// Is believed however short messages are cut: more than `sapwood send` makes of a line, of which
+/// it sends a mebibyte and what it has read with it.
+constexpr std::size_t believed_bytes = 2u << 20;
+static_assert(believed_bytes <= line_splitter::counted_bytes_max);
+
 /// More memory than this is given back between messages.
 constexpr std::size_t usual_piece_bytes = 1u << 10;
 
@@ -113,8 +118,9 @@ bool line_splitter::take_length(std::string_view& input) {
     for (const char c : kept_) {
         length = length * 10 + static_cast<std::size_t>(c - '0');
     }
-    if (input.front() != ' ' || kept_.empty() || kept_.front() == '0' ||
-        length > counted_bytes_max) {
+    const std::size_t believed =
+        std::max(believed_bytes, 2 * std::min(longest_, counted_bytes_max / 2));
+    if (input.front() != ' ' || kept_.empty() || kept_.front() == '0' || length > believed) {
         framing_ = framing::newline; // the digits are the beginning of a line
         return false;
     }

@@ -13,7 +13,9 @@ namespace sapwood::collector {
 
 class line_splitter {
   public:
-    /// A longer length is none. What is longer than a message may be is cut, and its rest left out.
+    /// The longest length that is believed where messages may be half as long; otherwise it is
+    /// twice the longest message, and 2 MiB at least. What is longer than a message may be is
+    /// cut, and its rest left out. A larger number is a line's first word, as a time or an id is.
     static constexpr std::size_t counted_bytes_max = 16u << 20;
 
     /// Longer messages are cut. `may_be_counted`: lengths and NULs are looked for; otherwise a line

@@ -138,9 +138,12 @@ class line_target : public send_target {
             co_return send_answer(send_answer::kind::taken);
         }
         try {
-            co_await timeout(end_within_, end());
             if constexpr (is_secured) {
+                co_await timeout(end_within_, end()); // what it says may wait for room
                 co_await arrive();
+            } else {
+                co_await say_end();
+                co_await timeout(end_within_, read_to_end());
             }
             if (const std::string_view wrong = language_of(said_); !wrong.empty()) {
                 lost_ += unsure_;
@@ -173,10 +176,14 @@ class line_target : public send_target {
     static constexpr bool is_secured = std::is_same_v<Stream, secured_peer>;
     static constexpr std::size_t language_bytes = 16;
 
-    /// Says the end, and waits for the other side's. Under TLS it waits for room for what it says.
-    task<> end() {
+    task<> say_end() {
         co_await peer_.shutdown_write();
         is_end_sent_ = true;
+    }
+
+    /// Says the end, and waits for the other side's.
+    task<> end() {
+        co_await say_end();
         co_await read_to_end();
     }
 

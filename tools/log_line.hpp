@@ -67,7 +67,7 @@ class line_parser {
     line_parser& operator=(const line_parser&) = delete;
     ~line_parser();
 
-    /// Whether a line was JSON, and this build reads none.
+    /// Whether a line was JSON, or its record may have been, and this build reads none.
     [[nodiscard]] bool has_met_unreadable() const noexcept { return has_met_unreadable_; }
 
     static constexpr std::string_view why_unreadable =

@@ -237,6 +237,7 @@ void line_parser::parse_json(std::string_view body) {
 
 void line_parser::parse_record() {
     line_.record = {};
+    has_met_unreadable_ = true;
 }
 
 void line_parser::collect_json() {}

@@ -166,25 +166,43 @@ void require_own_folder(const collector::named_log_options& of) {
 
 /// What is at its path, if anything is, can be a log.
 void require_log_file(const collector::named_log_options& of) {
-    std::error_code unknown;
-    const auto found = std::filesystem::status(of.path, unknown);
-    if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
+    const auto refuse = [&of](std::string_view why) {
         throw std::invalid_argument(
-            fmt::format("log {} is to be at {}, which is there and is no regular file: say another "
-                        "path",
-                        of.name, of.path));
+            fmt::format("log {} is to be at {}, which {}", of.name, of.path, why));
+    };
+    std::error_code unknown;
+    auto found = std::filesystem::symlink_status(of.path, unknown);
+    if (std::filesystem::is_symlink(found)) {
+        if (!of.durable.is_none() || of.segment_bytes_max != 0) {
+            refuse("is a symbolic link, and none is followed to a log that is synced or has "
+                   "segments: name the file itself");
+        }
+        found = std::filesystem::status(of.path, unknown);
+    }
+    if (!std::filesystem::exists(found)) {
+        return;
+    }
+    if (!std::filesystem::is_regular_file(found)) {
+        refuse("is there and is no regular file: say another path");
+    }
+    if (const auto names = std::filesystem::hard_link_count(of.path, unknown);
+        !unknown && names > 1) {
+        refuse("has another name (a hard link), and what is written would be in both: remove one "
+               "of them");
     }
 }
 
-/// What the path of its socket would be made in is there. Of one that somebody else has made that
-/// is his affair.
+/// What the path of its socket would be made in is there, or hidden from this user: a socket that
+/// is passed on may be where a sandbox lets nobody look. Where one that is asked for by its name is
+/// made is somebody else's affair.
 void require_socket_folder(const collector::listen_options& of) {
     if (!collector::has_mode(of)) {
         return;
     }
     const std::string folder = folder_of(of.at.path());
-    std::error_code unknown;
-    if (!std::filesystem::is_directory(folder, unknown)) {
+    std::error_code hidden;
+    const auto found = std::filesystem::status(folder, hidden);
+    if (std::filesystem::status_known(found) && !std::filesystem::is_directory(found)) {
         throw std::invalid_argument(
             fmt::format("{} is to be listened at, and there is no folder {}: make it, or say "
                         "another path",

@@ -69,7 +69,7 @@ TEST_SUITE("line_splitter") {
     TEST_CASE("a length that is not believed is the beginning of a line") {
         for (std::size_t size = 1; size < 12; ++size) {
             CHECK(split("999999999 abc\nd\n", size, 20, true) == lines{"999999999 abc", "d"});
-            CHECK(split("16777217 abc\nd\n", size, 20, true) == lines{"16777217 abc", "d"});
+            CHECK(split("2097153 abc\nd\n", size, 20, true) == lines{"2097153 abc", "d"});
             CHECK(split("12:30 x\n", size, 20, true) == lines{"12:30 x"});
         }
     }
@@ -85,6 +85,22 @@ TEST_SUITE("line_splitter") {
             CHECK(found[0].size() == longest + (size > longest ? "|cut"s.size() : 0));
             CHECK(found[1] == "<14>a");
         }
+    }
+
+    TEST_CASE("a length is believed up to 2 MiB, or twice the longest message") {
+        const auto is_counted = [](std::size_t length, std::size_t longest) {
+            return split(std::to_string(length) + " a\nb\n", 100, longest, true).size() == 1;
+        };
+        constexpr std::size_t mebibyte = 1u << 20;
+        CHECK(is_counted(2 * mebibyte, 20));
+        CHECK(!is_counted(2 * mebibyte + 1, 20));
+        CHECK(is_counted(2 * mebibyte, mebibyte));
+        CHECK(!is_counted(2 * mebibyte + 1, mebibyte));
+        CHECK(is_counted(2 * mebibyte + 2, mebibyte + 1));
+        CHECK(!is_counted(2 * mebibyte + 3, mebibyte + 1));
+        CHECK(is_counted(16 * mebibyte, 8 * mebibyte));
+        CHECK(!is_counted(16 * mebibyte + 1, 8 * mebibyte));
+        CHECK(!is_counted(16 * mebibyte + 1, 1000 * mebibyte));
     }
 
     TEST_CASE("empty lines are none, wherever pieces end") {

@@ -618,6 +618,25 @@ TEST_SUITE("tls_stream") {
         });
     }
 
+    TEST_CASE("new settings without TLS change how long a handshake may take, since TLS stays") {
+        authority ca("a test's authority");
+        tls_options tls = server_options(ca.issue("server"));
+        tls.handshake = 1h;
+        run([&]() -> task<> {
+            served at(with_tls(tls));
+            co_await at.begin();
+            collector::collector_options fresh = with_tls({});
+            fresh.tls.handshake = 1ms;
+            REQUIRE(!fresh.tls.is_wanted());
+            at.it->reload(fresh);
+            REQUIRE(at.it->shared().tls_handshake == 1ms);
+            auto stalled = co_await tcp_stream::connect(at.it->endpoints().front());
+            CHECK(co_await read_to_end(stalled) == "");
+            co_await at.end();
+            CHECK(at.it->shared().gate.tls_failures[0] == 1);
+        });
+    }
+
     TEST_CASE("new certificates are for those who come; connections go on; a broken one changes "
               "nothing") {
         authority first("the first authority");

@@ -9,7 +9,9 @@
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,6 +26,7 @@ using sapwood::test::contents_of;
 using sapwood::test::daemon_under_test;
 using sapwood::test::fill;
 using sapwood::test::has;
+using sapwood::test::lines_in;
 using sapwood::test::run_program;
 using sapwood::test::send_as;
 using sapwood::test::shell;
@@ -167,12 +170,78 @@ TEST_SUITE("serve_places") {
         CHECK(checked(log, socket).status == 0);
         std::filesystem::create_directory(folder / "directory.log");
         REQUIRE(::mkfifo((folder / "fifo.log").c_str(), 0600) == 0);
-        for (const char* const name : {"directory.log", "fifo.log"}) {
+        fill(folder / "other.log", "old\n");
+        std::filesystem::create_hard_link(folder / "other.log", folder / "hard-link.log");
+        std::filesystem::create_symlink("app.log", folder / "link.log");
+        std::filesystem::create_symlink("nothing", folder / "dangling-link.log");
+        std::filesystem::create_symlink("hard-link.log", folder / "link-to-hard-link.log");
+        std::filesystem::create_symlink("fifo.log", folder / "link-to-fifo.log");
+        const auto is_refused = [&](const std::string& name, const std::string& why,
+                                    const std::vector<std::string>& more) {
             CAPTURE(name);
-            const auto wrong = checked(folder / name, socket);
-            CHECK(wrong.status == 2);
-            CHECK(has(wrong.err, (folder / name) + ", which is there and is no regular file"));
+            for (const bool only_checks : {true, false}) { // who serves refuses it, too
+                CAPTURE(only_checks);
+                std::vector<std::string> arguments{"serve", "--log", folder / name, "--unix",
+                                                   socket};
+                arguments.insert(arguments.end(), more.begin(), more.end());
+                if (only_checks) {
+                    arguments.emplace_back("--check");
+                }
+                const auto wrong = run_program("sapwood", arguments);
+                CHECK(wrong.status == 2);
+                CHECK(wrong.out == "");
+                CHECK(has(wrong.err,
+                          (folder / name) + (only_checks ? ", which " + why : " as a log: ")));
+            }
+        };
+        const std::vector<std::string> unsynced{"--durability", "none"};
+        is_refused("directory.log", "is there and is no regular file", {});
+        is_refused("fifo.log", "is there and is no regular file", {});
+        is_refused("hard-link.log", "has another name (a hard link)", {});
+        is_refused("hard-link.log", "has another name (a hard link)", unsynced);
+        is_refused("link.log", "is a symbolic link", {});
+        is_refused("dangling-link.log", "is a symbolic link", {});
+        is_refused("link.log", "is a symbolic link",
+                   {"--durability", "none", "--segment-bytes", "100000"});
+        is_refused("link-to-hard-link.log", "has another name (a hard link)", unsynced);
+        is_refused("link-to-fifo.log", "is there and is no regular file", unsynced);
+        for (const char* const name : {"link.log", "dangling-link.log"}) {
+            CAPTURE(name);
+            CHECK(run_program("sapwood", {"serve", "--log", folder / name, "--durability", "none",
+                                          "--unix", socket, "--check"})
+                      .status == 0);
         }
+        CHECK(!std::filesystem::exists(folder / "nothing"));
+    }
+
+    TEST_CASE(
+        "a check takes no folder of a socket that is hidden from it for one that is missing") {
+        const temporary_directory folder;
+        const std::string hidden = folder / "hidden";
+        std::filesystem::create_directories(hidden + "/sockets");
+        fill(folder / "file", "");
+        const auto checked = [&](const std::string& socket) {
+            const auto prepare = [] { // root sees all, but for these
+                ::prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0);
+                ::prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH, 0, 0, 0);
+            };
+            return run_program("sapwood",
+                               {"serve", "--log", folder / "app.log", "--unix", socket, "--check"},
+                               {.in = -1, .err = -1, .prepare = prepare});
+        };
+        REQUIRE(::chmod(hidden.c_str(), 0) == 0);
+        const auto well = checked(hidden + "/sockets/log.sock");
+        const auto in_hidden = checked(hidden + "/log.sock");
+        const auto in_file = checked(folder / "file/log.sock");
+        const auto below_file = checked(folder / "file/sockets/log.sock");
+        CHECK(::chmod(hidden.c_str(), 0700) == 0); // to be removed by whoever runs this
+        CHECK(well.err == "");
+        CHECK(well.status == 0);
+        CHECK(in_hidden.status == 0);
+        CHECK(in_file.status == 2);
+        CHECK(has(in_file.err, "there is no folder " + (folder / "file") + ": make it"));
+        CHECK(below_file.status == 2);
+        CHECK(has(below_file.err, "there is no folder " + (folder / "file/sockets") + ": make it"));
     }
 
     TEST_CASE("each place is told with what is spoken there") {
@@ -186,6 +255,25 @@ TEST_SUITE("serve_places") {
         CHECK(has(done.out, "listening for lines on unix:" + (sockets / "lines\n")));
         CHECK(has(done.out, "listening for syslog datagrams on unix:" + (sockets / "log\n")));
         CHECK(has(done.out, fmt::format("listening for syslog on 127.0.0.1:{}\n", at.ports[1])));
+    }
+
+    TEST_CASE("lines as long as they are sent have their octets counted, and what is behind them "
+              "is whole") {
+        const temporary_directory at;
+        daemon_under_test to({"--tcp", at / "syslog"}, 1);
+        constexpr std::size_t mebibyte = 1u << 20; // what is more is sent in pieces
+        fill(at / "in", std::string(mebibyte, 'x') + "\n" + std::string(3 * mebibyte, 'y') +
+                            "\nthe next\nand the last\n");
+        const auto sent =
+            run_program("sapwood", {"send", "--syslog", "--tag", "app", "--end-within", "60",
+                                    "--unix", at / "syslog", at / "in"});
+        CHECK(sent.status == 0);
+        CHECK(to.stop().status == 0);
+        const std::string log = contents_of(to.log);
+        CHECK(lines_in(to.log) >= 6);
+        CHECK(has(log, "] the next\n"));
+        CHECK(has(log, "] and the last\n"));
+        CHECK(!has(log, "<14>")); // no message is a part of another
     }
 
     TEST_CASE("what is for Unix sockets takes a name without a slash for a path") {

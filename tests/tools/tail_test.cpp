@@ -218,6 +218,24 @@ TEST_SUITE("tail") {
               "\n");
     }
 
+    TEST_CASE(
+        "a record of the collector's is one in JSON, or it is said that this build reads none") {
+        const temporary_directory at;
+        fill(at / "app.log", "2026-11-21 22:39:58.000 0 error [http 127.0.0.1:7] {\"user\":7}\n");
+        for (const std::string command : {"tail", "grep"}) {
+            CAPTURE(command);
+            std::vector<std::string> arguments{command, "--json", at / "app.log"};
+            if (command == "grep") {
+                arguments.insert(arguments.begin() + 1, "user");
+            }
+            const auto done = run_program("sapwood", arguments);
+            CHECK(done.status == 0);
+            const bool is_record = has(done.out, R"("record":{"user":7})");
+            CHECK(has(done.err, "built without simdjson") == !is_record);
+            CHECK(has(done.out, R"("message":"{\"user\":7}")") == !is_record);
+        }
+    }
+
     TEST_CASE("JSON, logfmt and the collector's lines are shown as text") {
         const temporary_directory at;
         fill(
