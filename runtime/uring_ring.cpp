@@ -129,6 +129,11 @@ void note_mapped() noexcept {}
 void note_unmapped() noexcept {}
 #endif
 
+void end_ring(io_uring* uring) noexcept {
+    note_unmapped();
+    ::io_uring_queue_exit(uring);
+}
+
 } // namespace
 
 uring_ring::uring_ring(options wanted) : granted_(wanted) {
@@ -151,6 +156,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
         outcome = try_setup(uring_, *flags, granted_);
     }
     note_mapped();
+    std::unique_ptr<io_uring, void (*)(io_uring*)> unfinished(&uring_, end_ring);
     setup_flags_ = *flags;
     granted_ = {.sq_entries = uring_.sq.ring_entries,
                 .cq_entries = uring_.cq.ring_entries,
@@ -190,11 +196,11 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
         fallback_ = std::make_unique<opcode_fallback>(missing);
         use_own_completion_queue();
     }
+    (void)unfinished.release();
 }
 
 uring_ring::~uring_ring() {
-    note_unmapped();
-    ::io_uring_queue_exit(&uring_);
+    end_ring(&uring_);
 }
 
 /// Those below 64 that this kernel's ring knows; none where it cannot be asked.
