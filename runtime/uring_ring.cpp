@@ -203,13 +203,22 @@ uring_ring::~uring_ring() {
     end_ring(&uring_);
 }
 
-/// Those below 64 that this kernel's ring knows; none where it cannot be asked.
-std::uint64_t uring_ring::known_opcodes() const noexcept {
-    const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(
-        ::io_uring_get_probe_ring(const_cast<io_uring*>(&uring_)), ::io_uring_free_probe);
+/// Those below 64 that this kernel's ring knows. One that does not say may know them all: there is
+/// no ring then.
+std::uint64_t uring_ring::known_opcodes() {
+    constexpr unsigned asked = 64;
+    const std::unique_ptr<io_uring_probe, void (*)(void*)> probe(
+        static_cast<io_uring_probe*>(
+            std::calloc(1, sizeof(io_uring_probe) + asked * sizeof(io_uring_probe_op))),
+        std::free);
+    const int outcome =
+        probe != nullptr ? ::io_uring_register_probe(&uring_, probe.get(), asked) : -ENOMEM;
+    if (outcome < 0) {
+        throw_unavailable(-outcome);
+    }
     std::uint64_t known = 0;
-    for (int opcode = 0; opcode < 64 && probe != nullptr; ++opcode) {
-        if (::io_uring_opcode_supported(probe.get(), opcode) != 0) {
+    for (unsigned opcode = 0; opcode < asked; ++opcode) {
+        if (::io_uring_opcode_supported(probe.get(), static_cast<int>(opcode)) != 0) {
             known |= std::uint64_t{1} << opcode;
         }
     }

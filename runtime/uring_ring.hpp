@@ -48,7 +48,7 @@ class uring_ring final : public ring {
     [[nodiscard]] std::vector<ring_feature> features() const override;
 
   private:
-    [[nodiscard]] std::uint64_t known_opcodes() const noexcept;
+    [[nodiscard]] std::uint64_t known_opcodes();
     [[nodiscard]] std::uint64_t missing_opcodes() const noexcept;
     [[nodiscard]] bool has_buffer_rings() const noexcept;
     void publish_staged() noexcept;

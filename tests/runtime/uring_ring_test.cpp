@@ -278,6 +278,29 @@ TEST_SUITE("uring_ring") {
               }) == doctest::Contains("this kernel is too old"));
     }
 
+    TEST_CASE(
+        "a kernel that does not say which opcodes it has is not taken for one that has none") {
+        for (const int error : {EPERM, ENOMEM}) {
+            CAPTURE(error);
+            const auto refuse = [error] {
+                ::setenv("SAPWOOD_RING", "", 1);
+                const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+                ::dup2(nowhere, STDERR_FILENO); // the word about the fallback
+                refuse_io_uring(error, register_number);
+            };
+            CHECK(in_child([&] {
+                      refuse();
+                      return make_loop();
+                  }) == doctest::Contains("cannot make an io_uring: "));
+            CHECK(in_child([&] {
+                      refuse();
+                      event_loop loop;
+                      return loop.ring_report().summary + "; read " +
+                             std::to_string(loop.run(read_with(10)));
+                  }) == doctest::Contains("epoll and up to "));
+        }
+    }
+
     TEST_CASE("a ring that there is no memory to finish leaves no descriptor behind") {
         const auto first_free = [] {
             const int fd = ::dup(STDIN_FILENO);
