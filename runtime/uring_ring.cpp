@@ -336,12 +336,20 @@ int uring_ring::submit_and_wait(clock::time_point until) noexcept {
     // What is staged is counted anew each time: an enter that a signal broke off has perhaps
     // taken only some of it.
     const auto ring_fd = static_cast<unsigned>(uring_.enter_ring_fd);
+    int outcome = 0;
     if (arg.ts == 0 || !has_ext_arg_) {
         // Without a deadline the argument would only cost its copy into the kernel, some 20 ns.
-        return ::io_uring_enter(ring_fd, staged(), min_complete, flags, nullptr);
+        outcome = ::io_uring_enter(ring_fd, staged(), min_complete, flags, nullptr);
+    } else {
+        outcome = ::io_uring_enter2(ring_fd, staged(), min_complete, flags | IORING_ENTER_EXT_ARG,
+                                    reinterpret_cast<sigset_t*>(&arg), sizeof(arg));
     }
-    return ::io_uring_enter2(ring_fd, staged(), min_complete, flags | IORING_ENTER_EXT_ARG,
-                             reinterpret_cast<sigset_t*>(&arg), sizeof(arg));
+    if (outcome == -EAGAIN || outcome == -EBUSY) [[unlikely]] {
+        // The kernel has got no further than to what it would not take, and what it wants for that
+        // is that others complete, which with DEFER_TASKRUN is done where it is asked for.
+        (void)::io_uring_enter(ring_fd, 0, 0, flags, nullptr);
+    }
+    return outcome;
 }
 
 // --- what the kernel lacks ---

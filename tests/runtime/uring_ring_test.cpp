@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -87,6 +88,7 @@ void filter_system_calls(std::span<sock_filter> filter) {
 }
 
 constexpr unsigned setup_number = 425; // io_uring_setup
+constexpr unsigned enter_number = 426;
 constexpr unsigned register_number = 427;
 
 /// From now on this process gets `error` for io_uring_setup, _enter and _register, or for those
@@ -100,6 +102,46 @@ void refuse_io_uring(int error, unsigned first = setup_number) {
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     }};
     filter_system_calls(filter);
+}
+
+/// From now on this process gets `error` for an io_uring_enter that submits something.
+void refuse_submissions(int error) {
+    std::array<sock_filter, 6> filter{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, enter_number, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    filter_system_calls(filter);
+}
+
+/// Whether what is in flight completes while the kernel takes nothing new. Ends the process: its
+/// loop cannot end.
+task<> read_while_refused(int error) {
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+    file from(ends[0]);
+    auto read = [&]() -> task<> {
+        std::array<char, 1> byte{};
+        (void)co_await from.read_some(byte);
+    };
+    auto zero = co_await file::open("/dev/zero");
+    auto reader = sapwood::spawn(read());
+    for (int turn = 0; turn < 10; ++turn) {
+        co_await sapwood::yield();
+    }
+    refuse_submissions(error);
+    auto refused = sapwood::spawn(read_zeros(zero));
+    co_await sapwood::yield();
+    REQUIRE(::write(ends[1], "x", 1) == 1);
+    for (int turn = 0; turn < 100 && !reader.done(); ++turn) {
+        co_await sapwood::yield();
+    }
+    std::fprintf(stderr, "in flight: %s, new: %s", reader.done() ? "done" : "stuck",
+                 refused.done() ? "done" : "refused");
+    std::abort();
 }
 
 /// What a loop that cannot be made says.
@@ -321,6 +363,16 @@ TEST_SUITE("uring_ring") {
         }
         CHECK(failures >= 2);
         CHECK(first_free() == before);
+    }
+
+    TEST_CASE("what is in flight completes although the kernel has no memory for anything new") {
+        for (const int error : {EAGAIN, EBUSY}) {
+            CAPTURE(error);
+            CHECK(sapwood::test::last_words([error] {
+                      event_loop loop({.ring = ring_kind::io_uring});
+                      loop.run(read_while_refused(error));
+                  }) == doctest::Contains("in flight: done, new: refused"));
+        }
     }
 
     TEST_CASE("no free descriptor is an error that names the limit") {
