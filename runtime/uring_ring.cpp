@@ -142,7 +142,8 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
     }
     wanted.cq_entries = std::max(wanted.cq_entries, wanted.sq_entries);
     granted_ = wanted;
-    const auto* flags = setup_ladder.begin();
+    const auto* flags = std::ranges::find_if(
+        setup_ladder, [&](unsigned each) { return (each & wanted.setup_withheld) == 0; });
     int outcome = try_setup(uring_, *flags, granted_);
     while (outcome < 0) {
         if (outcome == -EINVAL && std::next(flags) != setup_ladder.end()) {
@@ -161,6 +162,7 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
     granted_ = {.sq_entries = uring_.sq.ring_entries,
                 .cq_entries = uring_.cq.ring_entries,
                 .workers_max = wanted.workers_max,
+                .setup_withheld = wanted.setup_withheld,
                 .features_withheld = wanted.features_withheld,
                 .opcodes_withheld = wanted.opcodes_withheld,
                 .withholds_buffer_rings = wanted.withholds_buffer_rings};
@@ -380,8 +382,9 @@ void uring_ring::use_own_completion_queue() {
            .mask = granted_.cq_entries - 1,
            .head = &own_cq_head_,
            .tail = &own_cq_tail_};
-    if ((setup_flags_ & IORING_SETUP_TASKRUN_FLAG) == 0) {
-        // Completions appear without a sign that we would see: enter in every turn.
+    if ((setup_flags_ & IORING_SETUP_DEFER_TASKRUN) == 0) {
+        // Completions appear without a sign that we would see, with COOP_TASKRUN in the midst of
+        // any system call: enter in every turn.
         own_sq_flags_ = IORING_SQ_TASKRUN;
         sq_.flags = &own_sq_flags_;
     }
