@@ -39,7 +39,15 @@ void close_op::prepare(io_uring_sqe& sqe) noexcept {
 }
 
 void close_op::complete(std::int32_t value, std::uint32_t) noexcept {
-    // Never again, not even after EINTR: the descriptor is gone, and its number may be another's.
+    if (value == -ECANCELED) { // it was not even begun, see operation::complete
+        if (start_again()) {
+            return;
+        }
+        close_now(fd_);
+        value = 0;
+    }
+    // Never again otherwise, not even after EINTR: the descriptor is gone, and its number may be
+    // another's.
     value_ = plain_errno(value);
     context->loop->make_ready(*this);
 }

@@ -22,6 +22,9 @@ constexpr unsigned cq_entries_max = 65536;
 /// Requests are made this many at a time, and kept.
 constexpr std::size_t chunk_size = 64;
 
+/// Where there was no memory for what is staged, it is taken after so long.
+constexpr clock::duration take_again_after = std::chrono::milliseconds(1);
+
 /// One file's share of the disk workers: a write and, beside it, a sync or a read.
 constexpr unsigned file_running_max = 2;
 
@@ -105,6 +108,9 @@ void poll_ring::enter(clock::time_point until) {
     flush_overflow();
     take_staged();
     look();
+    if (staged() != 0 && until != dont_wait) [[unlikely]] {
+        until = std::min(until, saturating_add(now(), take_again_after));
+    }
     sleep(has_completions() ? dont_wait : until);
     look();
     flush_overflow();

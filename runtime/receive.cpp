@@ -11,6 +11,21 @@
 
 namespace sapwood::detail {
 
+namespace {
+
+std::uint16_t buffer_of(std::uint32_t flags) noexcept {
+    return static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
+}
+
+/// The kernel may take a buffer and come back with an error, or the end.
+void give_back_unused(receive_buffers* to, std::int32_t value, std::uint32_t flags) noexcept {
+    if (value <= 0 && (flags & IORING_CQE_F_BUFFER) != 0) [[unlikely]] {
+        to->give_back(to->take(buffer_of(flags), 0));
+    }
+}
+
+} // namespace
+
 // --- the operation ---
 
 standing_receive::~standing_receive() {
@@ -56,13 +71,12 @@ bool standing_receive::give(standing_wait& who) noexcept {
 }
 
 inline received_slot& standing_receive::slot_of(std::int32_t size, std::uint32_t flags) noexcept {
-    received_slot& slot =
-        buffers_->take(static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT),
-                       static_cast<std::uint32_t>(size));
+    received_slot& slot = buffers_->take(buffer_of(flags), static_cast<std::uint32_t>(size));
     return buffers_->is_short() ? receive_buffers::copy_out(slot) : slot;
 }
 
 void standing_receive::progress(std::int32_t value, std::uint32_t flags) noexcept {
+    give_back_unused(buffers_, value, flags);
     if (value > 0) {
         arrived(slot_of(value, flags));
     }
@@ -87,6 +101,7 @@ void standing_receive::arrived(received_slot& slot) noexcept {
 }
 
 void standing_receive::rest(std::int32_t value, std::uint32_t flags) noexcept {
+    give_back_unused(buffers_, value, flags);
     received_slot* const into = std::exchange(into_, nullptr);
     if (method_ == method::poll && value >= 0) {
         if (is_waited_for()) {
@@ -153,6 +168,7 @@ void standing_receive::begin_single() noexcept {
 
 void standing_receive::drop(std::int32_t value, std::uint32_t flags) noexcept {
     std::free(std::exchange(into_, nullptr));
+    give_back_unused(buffers_, value, flags);
     if (value > 0 && (flags & IORING_CQE_F_BUFFER) != 0) {
         give_back(slot_of(value, flags));
     }

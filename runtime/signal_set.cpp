@@ -1,10 +1,11 @@
 #include <sapwood/signal_set.hpp>
 
-#include <array>
+#include <sapwood/poll.hpp>
+
 #include <cerrno>
-#include <cstring>
 #include <sys/signalfd.h>
 #include <system_error>
+#include <unistd.h>
 
 namespace sapwood {
 
@@ -24,7 +25,7 @@ signal_set::signal_set(std::initializer_list<int> signals) {
     if (const int error = ::pthread_sigmask(SIG_BLOCK, &signals_, &blocked_before_); error != 0) {
         throw std::system_error(error, std::generic_category(), "signal_set: cannot block signals");
     }
-    const int fd = ::signalfd(-1, &signals_, SFD_CLOEXEC);
+    const int fd = ::signalfd(-1, &signals_, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd < 0) {
         const int error = errno;
         ::pthread_sigmask(SIG_SETMASK, &blocked_before_, nullptr);
@@ -43,11 +44,18 @@ signal_set::~signal_set() {
 }
 
 task<int> signal_set::next() {
-    std::array<char, sizeof(signalfd_siginfo)> bytes{};
-    (void)co_await descriptor_.read_some(bytes);
-    signalfd_siginfo info{};
-    std::memcpy(&info, bytes.data(), sizeof(info));
-    co_return static_cast<int>(info.ssi_signo);
+    // Read by this thread: another, as is the kernel's worker that would read for a ring (before
+    // Linux 6.9), is given those of the process only, and not what was sent to this thread.
+    for (;;) {
+        (void)co_await poll(descriptor_, POLLIN);
+        signalfd_siginfo info{};
+        if (::read(descriptor_.fd(), &info, sizeof(info)) == sizeof(info)) {
+            co_return static_cast<int>(info.ssi_signo);
+        }
+        if (errno != EAGAIN && errno != EINTR) { // EAGAIN: another task was faster
+            throw std::system_error(errno, std::generic_category(), "read of a signal");
+        }
+    }
 }
 
 } // namespace sapwood

@@ -134,6 +134,10 @@ sim_machine::outage_now* sim_machine::outage() noexcept {
 
 /// What goes wrong with the operation before it has any effect; 0 where nothing does.
 std::int32_t sim_machine::fault_of(const io_uring_sqe& sqe, std::uint64_t mark) {
+    if (chance.one_in(faults.given_up)) {
+        ++counts.given_up;
+        return -ECANCELED;
+    }
     const bool may_be_interrupted = sqe.opcode != IORING_OP_CLOSE;
     if (may_be_interrupted && chance.one_in(faults.interrupted)) {
         ++counts.interrupted;

@@ -61,6 +61,7 @@ sim_faults sim_faults::some(sim_random& chance) {
     rate(made.short_write, 1, 20);
     rate(made.interrupted, 2, 40);
     rate(made.try_again, 5, 100);
+    rate(made.given_up, 5, 100);
     rate(made.write_error, 5, 100);
     rate(made.sync_error, 2, 30, 2); // what is hardest to get right
     rate(made.name_error, 10, 100);

@@ -129,6 +129,11 @@ void note_mapped() noexcept {}
 void note_unmapped() noexcept {}
 #endif
 
+void end_ring(io_uring* uring) noexcept {
+    note_unmapped();
+    ::io_uring_queue_exit(uring);
+}
+
 } // namespace
 
 uring_ring::uring_ring(options wanted) : granted_(wanted) {
@@ -137,7 +142,8 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
     }
     wanted.cq_entries = std::max(wanted.cq_entries, wanted.sq_entries);
     granted_ = wanted;
-    const auto* flags = setup_ladder.begin();
+    const auto* flags = std::ranges::find_if(
+        setup_ladder, [&](unsigned each) { return (each & wanted.setup_withheld) == 0; });
     int outcome = try_setup(uring_, *flags, granted_);
     while (outcome < 0) {
         if (outcome == -EINVAL && std::next(flags) != setup_ladder.end()) {
@@ -151,10 +157,12 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
         outcome = try_setup(uring_, *flags, granted_);
     }
     note_mapped();
+    std::unique_ptr<io_uring, void (*)(io_uring*)> unfinished(&uring_, end_ring);
     setup_flags_ = *flags;
     granted_ = {.sq_entries = uring_.sq.ring_entries,
                 .cq_entries = uring_.cq.ring_entries,
                 .workers_max = wanted.workers_max,
+                .setup_withheld = wanted.setup_withheld,
                 .features_withheld = wanted.features_withheld,
                 .opcodes_withheld = wanted.opcodes_withheld,
                 .withholds_buffer_rings = wanted.withholds_buffer_rings};
@@ -190,20 +198,29 @@ uring_ring::uring_ring(options wanted) : granted_(wanted) {
         fallback_ = std::make_unique<opcode_fallback>(missing);
         use_own_completion_queue();
     }
+    (void)unfinished.release();
 }
 
 uring_ring::~uring_ring() {
-    note_unmapped();
-    ::io_uring_queue_exit(&uring_);
+    end_ring(&uring_);
 }
 
-/// Those below 64 that this kernel's ring knows; none where it cannot be asked.
-std::uint64_t uring_ring::known_opcodes() const noexcept {
-    const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(
-        ::io_uring_get_probe_ring(const_cast<io_uring*>(&uring_)), ::io_uring_free_probe);
+/// Those below 64 that this kernel's ring knows. One that does not say may know them all: there is
+/// no ring then.
+std::uint64_t uring_ring::known_opcodes() {
+    constexpr unsigned asked = 64;
+    const std::unique_ptr<io_uring_probe, void (*)(void*)> probe(
+        static_cast<io_uring_probe*>(
+            std::calloc(1, sizeof(io_uring_probe) + asked * sizeof(io_uring_probe_op))),
+        std::free);
+    const int outcome =
+        probe != nullptr ? ::io_uring_register_probe(&uring_, probe.get(), asked) : -ENOMEM;
+    if (outcome < 0) {
+        throw_unavailable(-outcome);
+    }
     std::uint64_t known = 0;
-    for (int opcode = 0; opcode < 64 && probe != nullptr; ++opcode) {
-        if (::io_uring_opcode_supported(probe.get(), opcode) != 0) {
+    for (unsigned opcode = 0; opcode < asked; ++opcode) {
+        if (::io_uring_opcode_supported(probe.get(), static_cast<int>(opcode)) != 0) {
             known |= std::uint64_t{1} << opcode;
         }
     }
@@ -321,12 +338,20 @@ int uring_ring::submit_and_wait(clock::time_point until) noexcept {
     // What is staged is counted anew each time: an enter that a signal broke off has perhaps
     // taken only some of it.
     const auto ring_fd = static_cast<unsigned>(uring_.enter_ring_fd);
+    int outcome = 0;
     if (arg.ts == 0 || !has_ext_arg_) {
         // Without a deadline the argument would only cost its copy into the kernel, some 20 ns.
-        return ::io_uring_enter(ring_fd, staged(), min_complete, flags, nullptr);
+        outcome = ::io_uring_enter(ring_fd, staged(), min_complete, flags, nullptr);
+    } else {
+        outcome = ::io_uring_enter2(ring_fd, staged(), min_complete, flags | IORING_ENTER_EXT_ARG,
+                                    reinterpret_cast<sigset_t*>(&arg), sizeof(arg));
     }
-    return ::io_uring_enter2(ring_fd, staged(), min_complete, flags | IORING_ENTER_EXT_ARG,
-                             reinterpret_cast<sigset_t*>(&arg), sizeof(arg));
+    if (outcome == -EAGAIN || outcome == -EBUSY) [[unlikely]] {
+        // The kernel has got no further than to what it would not take, and what it wants for that
+        // is that others complete, which with DEFER_TASKRUN is done where it is asked for.
+        (void)::io_uring_enter(ring_fd, 0, 0, flags, nullptr);
+    }
+    return outcome;
 }
 
 // --- what the kernel lacks ---
@@ -357,8 +382,9 @@ void uring_ring::use_own_completion_queue() {
            .mask = granted_.cq_entries - 1,
            .head = &own_cq_head_,
            .tail = &own_cq_tail_};
-    if ((setup_flags_ & IORING_SETUP_TASKRUN_FLAG) == 0) {
-        // Completions appear without a sign that we would see: enter in every turn.
+    if ((setup_flags_ & IORING_SETUP_DEFER_TASKRUN) == 0) {
+        // Completions appear without a sign that we would see, with COOP_TASKRUN in the midst of
+        // any system call: enter in every turn.
         own_sq_flags_ = IORING_SQ_TASKRUN;
         sq_.flags = &own_sq_flags_;
     }

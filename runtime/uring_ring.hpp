@@ -24,8 +24,9 @@ class uring_ring final : public ring {
         /// operations than these wait in line. The kernel's own choice, the smaller of sq_entries
         /// and four per processor, would let a few FIFOs hold up every file.
         unsigned workers_max = 256;
-        /// For tests: IORING_FEAT_ bits, and opcodes below 64 by their bits, to go without although
-        /// the kernel has them. As if it were older.
+        /// For tests: IORING_SETUP_ and IORING_FEAT_ bits, and opcodes below 64 by their bits, to
+        /// go without although the kernel has them. As if it were older.
+        unsigned setup_withheld = 0;
         unsigned features_withheld = 0;
         std::uint64_t opcodes_withheld = 0;
         bool withholds_buffer_rings = false;
@@ -48,7 +49,7 @@ class uring_ring final : public ring {
     [[nodiscard]] std::vector<ring_feature> features() const override;
 
   private:
-    [[nodiscard]] std::uint64_t known_opcodes() const noexcept;
+    [[nodiscard]] std::uint64_t known_opcodes();
     [[nodiscard]] std::uint64_t missing_opcodes() const noexcept;
     [[nodiscard]] bool has_buffer_rings() const noexcept;
     void publish_staged() noexcept;

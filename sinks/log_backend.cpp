@@ -196,6 +196,8 @@ bool log_backend::must_wait_for_room(log_producer& producer) {
         }
     }
     if (!producer.writer.ask_for_room()) {
+        // That took back what others have asked for: who made the room may have found no request.
+        wake_all(producer.room_waiters);
         return false;
     }
     wake_napping();

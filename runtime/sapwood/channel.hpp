@@ -30,7 +30,7 @@ class channel_sender : public waiter {
     /// The item was taken. The sender is out of the channel's list.
     virtual void taken() noexcept = 0;
     /// The channel was closed, or takes nothing now, and has not taken the item. The sender is out
-    /// of its list.
+    /// of its list, and may go back into it.
     virtual void refused(std::error_code reason) noexcept = 0;
 
   protected:
@@ -196,6 +196,7 @@ class channel {
     void close(std::error_code reason = errc::closed) noexcept;
 
     /// Those that wait to send throw `reason`, and have their items still; the channel goes on.
+    /// What a remote_sender has accepted waits on.
     void refuse_waiting(std::error_code reason) noexcept;
 
     [[nodiscard]] bool is_closed() const noexcept { return static_cast<bool>(closed_); }

@@ -550,7 +550,9 @@ void channel<T>::close(std::error_code reason) noexcept {
 
 template <class T>
 void channel<T>::refuse_waiting(std::error_code reason) noexcept {
-    while (!senders_.empty()) {
+    const waiter* const last = senders_.back(); // behind it stand those that came back
+    for (const waiter* node = nullptr; node != last;) {
+        node = senders_.front();
         static_cast<sender&>(senders_.pop_front()).refused(reason);
     }
 }

@@ -96,7 +96,9 @@ class remote_door final : public channel_door<T>,
             closed_ = reason;
         }
         room_.notify_all();
-        pump(); // what was accepted still goes in
+        if (!is_waiting_) {
+            pump(); // what was accepted still goes in
+        }
     }
 
     void detach() noexcept override {
@@ -185,7 +187,9 @@ class remote_door final : public channel_door<T>,
         pump();
     }
 
-    void refused(std::error_code) noexcept override { is_waiting_ = false; }
+    /// Its items are accepted already: it waits on, behind those that are refused. Nobody else
+    /// would wake it.
+    void refused(std::error_code) noexcept override { channel_->senders_.push_back(*this); }
 
     void cancel() noexcept override {} // it belongs to no task
 

@@ -58,6 +58,9 @@ struct sim_faults {
     unsigned hang = 0;
     /// Entering the ring comes back with SQEs still staged, as when a signal comes.
     unsigned early_return = 0;
+    /// The kernel gives an operation up before it did anything, and nobody has asked for that
+    /// (ECANCELED): it could make no worker for it.
+    unsigned given_up = 0;
     clock::duration slow_for = std::chrono::milliseconds(100);
     clock::duration hang_for = std::chrono::seconds(10);
 
@@ -108,6 +111,7 @@ struct sim_counts {
     std::uint64_t slow = 0;
     std::uint64_t hung = 0;
     std::uint64_t early_returns = 0;
+    std::uint64_t given_up = 0;
     std::uint64_t overflows = 0;
     std::uint64_t cancelled = 0;
     std::uint64_t cancelled_too_late = 0;

@@ -8,10 +8,14 @@
 #include <sapwood/file.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 
+#include <array>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <optional>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace {
 
@@ -106,6 +110,32 @@ TEST_SUITE("opcode_fallback") {
             });
             CHECK(was_cancelled == ran);
         }
+    }
+
+    TEST_CASE("a loop that is never idle sees completions that came in the midst of other calls") {
+        run_without({.setup_withheld = IORING_SETUP_DEFER_TASKRUN,
+                     .opcodes_withheld = std::uint64_t{1} << sapwood::detail::opcode_ftruncate},
+                    []() -> sapwood::task<> {
+                        std::array<int, 2> ends{};
+                        REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+                        sapwood::file from(ends[0]);
+                        const sapwood::file to(ends[1]);
+                        auto read = [&]() -> sapwood::task<> {
+                            std::array<char, 1> byte{};
+                            (void)co_await from.read_some(byte);
+                        };
+                        auto reader = sapwood::spawn(read());
+                        for (int turn = 0; turn < 10; ++turn) {
+                            co_await sapwood::yield();
+                        }
+                        REQUIRE(::write(to.fd(), "x", 1) == 1); // and it has completed
+                        for (int turn = 0; turn < 10; ++turn) {
+                            co_await sapwood::yield();
+                        }
+                        CHECK(reader.done());
+                        co_await reader;
+                        co_await from.close();
+                    });
     }
 
     TEST_CASE("a wait ends at its deadline where the kernel knows no deadline of a wait") {

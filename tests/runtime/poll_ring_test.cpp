@@ -5,6 +5,7 @@
 #include "make_ring.hpp"
 #include "sqe_calls.hpp"
 
+#include "support/allocations.hpp"
 #include "support/ring_driver.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -522,6 +523,28 @@ TEST_SUITE("poll_ring") {
             CHECK(on.result_of(i) == 1);
         }
         CHECK(std::string_view(bytes.data(), bytes.size()) == all);
+    }
+
+    TEST_CASE("an enter that has no memory for what is staged comes back, and the next takes it") {
+        sapwood::poll_ring ring({.sq_entries = 4, .cq_entries = 4});
+        driver on(ring);
+        pipe_ends pipe;
+        constexpr std::uint64_t readers = 64; // as many requests as are made at a time
+        std::vector<char> bytes(readers);
+        for (std::uint64_t i = 0; i < readers; ++i) {
+            on.stage_read(i, pipe.read, std::span(bytes).subspan(i, 1));
+        }
+        CHECK(on.is_pending(0));
+        on.stage_nop(readers);
+        const auto give_up = clock::now() + patience;
+        {
+            const sapwood::test::failing_allocations failing(1);
+            on.turn(give_up);
+            CHECK(failing.struck());
+        }
+        CHECK(ring.staged() == 1);
+        CHECK(clock::now() < give_up);
+        CHECK(on.result_of(readers) == 0);
     }
 
     TEST_CASE("signals to the process never end in a worker thread") {

@@ -4,6 +4,7 @@
 #include "support/scripted_ring.hpp"
 #include "support/sockets.hpp"
 
+#include "receive_buffers.hpp"
 #include "uring_ring.hpp"
 
 #include <sapwood/unix_socket.hpp>
@@ -155,6 +156,58 @@ TEST_SUITE("receive") {
         loop.run(body());
         CHECK(asked == std::vector<std::string>{"multishot", "poll", "once", "poll", "once", "poll",
                                                 "once", "poll", "once"});
+    }
+
+    TEST_CASE("a buffer that the kernel took and put nothing into is offered to it again") {
+        auto made = std::make_unique<sapwood::test::scripted_ring>();
+        auto& ring = *made;
+        ring.takes_buffers = true;
+        ring.answer_cancel = [](const io_uring_sqe& sqe) {
+            return sqe.opcode == IORING_OP_RECV ? std::nullopt : std::optional(-ECANCELED);
+        };
+        sapwood::event_loop loop(std::move(made));
+        constexpr std::uint32_t took = IORING_CQE_F_BUFFER;
+        const auto buffer = [](std::uint32_t id) { return id << IORING_CQE_BUFFER_SHIFT; };
+        const auto receiving = [&] {
+            const auto found = std::ranges::find(ring.in_flight(), IORING_OP_RECV,
+                                                 [](const auto& sqe) { return sqe.opcode; });
+            REQUIRE(found != ring.in_flight().end());
+            return found->user_data;
+        };
+        auto body = [&]() -> task<> {
+            auto& buffers = *sapwood::event_loop::current().receive_buffers();
+            const auto offered = [&, first = buffers.entries().tail] {
+                return static_cast<std::uint16_t>(buffers.entries().tail - first);
+            };
+            {
+                auto [here, there] = unix_stream::make_pair();
+                auto waiting = sapwood::spawn(next_text(here));
+                co_await settle();
+                ring.complete(receiving(), 0, IORING_CQE_F_MORE | took | buffer(0));
+                co_await settle();
+                CHECK(offered() == 1);
+                ring.complete(receiving(), -EINTR, took | buffer(1));
+                co_await settle();
+                CHECK(offered() == 2);
+                CHECK_FALSE(waiting.done());
+                ring.complete(receiving(), 0, took | buffer(2)); // the end
+                CHECK(co_await waiting == "");
+                CHECK(offered() == 3);
+            }
+            {
+                auto [here, there] = unix_stream::make_pair();
+                auto waiting = sapwood::spawn(next_text(here));
+                co_await settle();
+                waiting.cancel();
+                CHECK_THROWS_AS((void)co_await waiting, sapwood::cancelled);
+            } // nobody wants it any more
+            co_await settle();
+            ring.complete(receiving(), -ECANCELED, took | buffer(3));
+            co_await settle();
+            CHECK(offered() == 4);
+            CHECK(buffers.lent() == 0);
+        };
+        loop.run(body());
     }
 
     CO_TEST_CASE("a receive that waits can be cancelled, and what comes then is for the next") {

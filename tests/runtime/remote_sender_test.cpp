@@ -239,6 +239,50 @@ TEST_SUITE("remote_sender") {
         CHECK_THROWS_AS((void)co_await queue.receive(), std::system_error);
     }
 
+    CO_TEST_CASE(
+        "where those that wait are refused a door stays in line with what it has accepted") {
+        channel<int> queue(1);
+        remote_sender<int> first(queue, 2);
+        remote_sender<int> second(queue, 1);
+        CHECK(first.try_send(1));
+        CHECK(first.try_send(3));
+        co_await sapwood::yield(); // the channel has 1, the first door waits with 3
+        std::error_code why;
+        auto send = [&]() -> task<> { why = (co_await as_result(queue.send(4))).error(); };
+        auto sender = sapwood::spawn(send());
+        CHECK(second.try_send(5));
+        co_await sapwood::yield();
+        CHECK(first.try_send(6)); // its other half: nobody has told the loop to fetch it
+        CHECK(first.try_send(7));
+        CHECK_FALSE(first.try_send(8));
+
+        queue.refuse_waiting(std::make_error_code(std::errc::no_space_on_device));
+        co_await sender;
+        CHECK(why == std::errc::no_space_on_device);
+        std::vector<int> got;
+        while (const auto item = queue.try_receive()) {
+            got.push_back(*item);
+        }
+        CHECK(got == std::vector{1, 3, 5, 6, 7});
+        CHECK(first.try_send(8));
+        CHECK(co_await queue.receive() == 8);
+    }
+
+    CO_TEST_CASE("a door that stayed in line delivers what it has when the channel is closed") {
+        channel<int> queue(1);
+        remote_sender<int> door(queue, 3);
+        for (int item = 0; item < 3; ++item) {
+            CHECK(door.try_send(int(item)));
+        }
+        co_await sapwood::yield();
+        queue.refuse_waiting(std::make_error_code(std::errc::no_space_on_device));
+        queue.close();
+        for (int item = 0; item < 3; ++item) {
+            CHECK(co_await queue.receive() == item);
+        }
+        CHECK_THROWS_AS((void)co_await queue.receive(), std::system_error);
+    }
+
     CO_TEST_CASE("a receiver that waits at the close gets what is behind the door") {
         channel<int> queue(1);
         std::optional<remote_sender<int>> door;

@@ -149,6 +149,7 @@ TEST_SUITE("sim_ring") {
             all.slow += counts.slow;
             all.hung += counts.hung;
             all.early_returns += counts.early_returns;
+            all.given_up += counts.given_up;
             all.overflows += counts.overflows;
             all.crashes += counts.crashes;
             all.evicted += counts.evicted;
@@ -163,6 +164,7 @@ TEST_SUITE("sim_ring") {
         CHECK(all.slow > 0);
         CHECK(all.hung > 0);
         CHECK(all.early_returns > 0);
+        CHECK(all.given_up > 0);
         CHECK(all.overflows > 0);
         CHECK(all.crashes > 0);
         CHECK(all.evicted > 0);
@@ -620,6 +622,41 @@ TEST_SUITE("sim_ring") {
             file log = co_await file::open("/log", {.flags = appending});
             CHECK((co_await as_result(log.write_some("x"sv))).error() == std::errc::file_too_large);
         }()));
+    }
+
+    TEST_CASE("what the kernel gives up is done all the same, and leaves nothing open") {
+        std::uint64_t given_up = 0;
+        for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+            sim_world world({.seed = seed, .faults = {.given_up = 2}});
+            CHECK(world.run([](sim_world& on) -> task<> {
+                co_await busy(on);
+                CHECK(on.machine().files.open_count() == 0);
+            }(world)));
+            given_up += world.counts().given_up;
+            CHECK(world.contents("/a")->size() + world.contents("/b")->size() ==
+                  world.contents("/d")->size());
+        }
+        CHECK(given_up > 1000);
+    }
+
+    TEST_CASE("a close that the kernel has given up before it began is made all the same") {
+        for (const int times : {1, 100, 101, 1000}) {
+            CAPTURE(times);
+            sim_world world;
+            int left = times;
+            world.script([&](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+                const bool is_given_up = sqe.opcode == IORING_OP_CLOSE && left-- > 0;
+                return is_given_up ? std::optional(-ECANCELED) : std::nullopt;
+            });
+            CHECK(world.run([](sim_world& on) -> task<> {
+                for (int round = 0; round < 2; ++round) {
+                    file log = co_await file::open("/log", {.flags = appending});
+                    CHECK_FALSE(log.try_lock());
+                    co_await log.close();
+                    CHECK(on.machine().files.open_count() == 0);
+                }
+            }(world)));
+        }
     }
 
     // --- the ring ---

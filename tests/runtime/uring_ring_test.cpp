@@ -1,4 +1,5 @@
 // The kernel's ring: queues that are too small, signals, and hosts that refuse it.
+#include "support/allocations.hpp"
 #include "support/child_process.hpp"
 #include "support/signal_storm.hpp"
 #include "support/temporary_directory.hpp"
@@ -13,12 +14,15 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <sys/mount.h>
@@ -75,20 +79,69 @@ task<int> open_with(int tasks) {
     co_return opened;
 }
 
-/// From now on this process gets `error` for io_uring_setup, _enter and _register.
-void refuse_io_uring(int error) {
-    std::array<sock_filter, 5> filter{{
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 425, 0, 2),
-        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 427, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    }};
-    const sock_fprog program{filter.size(), filter.data()};
+void filter_system_calls(std::span<sock_filter> filter) {
+    const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
         throw std::system_error(errno, std::generic_category(), "seccomp");
     }
+}
+
+constexpr unsigned setup_number = 425; // io_uring_setup
+constexpr unsigned enter_number = 426;
+constexpr unsigned register_number = 427;
+
+/// From now on this process gets `error` for io_uring_setup, _enter and _register, or for those
+/// from `first` on.
+void refuse_io_uring(int error, unsigned first = setup_number) {
+    std::array<sock_filter, 5> filter{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, first, 0, 2),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, register_number, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    filter_system_calls(filter);
+}
+
+/// From now on this process gets `error` for an io_uring_enter that submits something.
+void refuse_submissions(int error) {
+    std::array<sock_filter, 6> filter{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, enter_number, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    filter_system_calls(filter);
+}
+
+/// Whether what is in flight completes while the kernel takes nothing new. Ends the process: its
+/// loop cannot end.
+task<> read_while_refused(int error) {
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+    file from(ends[0]);
+    auto read = [&]() -> task<> {
+        std::array<char, 1> byte{};
+        (void)co_await from.read_some(byte);
+    };
+    auto zero = co_await file::open("/dev/zero");
+    auto reader = sapwood::spawn(read());
+    for (int turn = 0; turn < 10; ++turn) {
+        co_await sapwood::yield();
+    }
+    refuse_submissions(error);
+    auto refused = sapwood::spawn(read_zeros(zero));
+    co_await sapwood::yield();
+    REQUIRE(::write(ends[1], "x", 1) == 1);
+    for (int turn = 0; turn < 100 && !reader.done(); ++turn) {
+        co_await sapwood::yield();
+    }
+    std::fprintf(stderr, "in flight: %s, new: %s", reader.done() ? "done" : "stuck",
+                 refused.done() ? "done" : "refused");
+    std::abort();
 }
 
 /// What a loop that cannot be made says.
@@ -265,6 +318,61 @@ TEST_SUITE("uring_ring") {
                   refuse_io_uring(EINVAL);
                   return make_loop();
               }) == doctest::Contains("this kernel is too old"));
+    }
+
+    TEST_CASE(
+        "a kernel that does not say which opcodes it has is not taken for one that has none") {
+        for (const int error : {EPERM, ENOMEM}) {
+            CAPTURE(error);
+            const auto refuse = [error] {
+                ::setenv("SAPWOOD_RING", "", 1);
+                const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+                ::dup2(nowhere, STDERR_FILENO); // the word about the fallback
+                refuse_io_uring(error, register_number);
+            };
+            CHECK(in_child([&] {
+                      refuse();
+                      return make_loop();
+                  }) == doctest::Contains("cannot make an io_uring: "));
+            CHECK(in_child([&] {
+                      refuse();
+                      event_loop loop;
+                      return loop.ring_report().summary + "; read " +
+                             std::to_string(loop.run(read_with(10)));
+                  }) == doctest::Contains("epoll and up to "));
+        }
+    }
+
+    TEST_CASE("a ring that there is no memory to finish leaves no descriptor behind") {
+        const auto first_free = [] {
+            const int fd = ::dup(STDIN_FILENO);
+            ::close(fd);
+            return fd;
+        };
+        const int before = first_free();
+        int failures = 0;
+        bool is_made = false;
+        for (std::size_t nth = 1; !is_made; ++nth) {
+            const sapwood::test::failing_allocations failing(nth);
+            try {
+                const uring_ring ring({.opcodes_withheld = std::uint64_t{1} << IORING_OP_OPENAT});
+                is_made = true;
+            } catch (const std::bad_alloc&) {
+                ++failures;
+            }
+        }
+        CHECK(failures >= 2);
+        CHECK(first_free() == before);
+    }
+
+    TEST_CASE("what is in flight completes although the kernel has no memory for anything new") {
+        for (const int error : {EAGAIN, EBUSY}) {
+            CAPTURE(error);
+            CHECK(sapwood::test::last_words([error] {
+                      event_loop loop({.ring = ring_kind::io_uring});
+                      loop.run(read_while_refused(error));
+                  }) == doctest::Contains("in flight: done, new: refused"));
+        }
     }
 
     TEST_CASE("no free descriptor is an error that names the limit") {

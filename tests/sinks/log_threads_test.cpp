@@ -8,6 +8,7 @@
 #include <sapwood/loop_bell.hpp>
 #include <sapwood/run.hpp>
 #include <sapwood/sleep.hpp>
+#include <sapwood/spawn.hpp>
 #include <sapwood/timeout.hpp>
 
 #include <algorithm>
@@ -321,6 +322,32 @@ TEST_SUITE("log_threads") {
         }
         CHECK(test::records_in(to.lines()) == threads + 1);
         CHECK(most - before < growth_max);
+    }
+
+    CO_TEST_CASE("who asks for room and finds some wakes those that have waited for it") {
+        detail::log_backend backend{
+            {.ring_bytes = 4096, .full = {}, .wants_location = false, .wants_task = false}};
+        detail::log_producer& mine = *backend.producer();
+        detail::log_ring_header& ring = mine.memory.header();
+        constexpr std::size_t frame_bytes = 64;
+        bool is_half_full = false;
+        while (!is_half_full || mine.writer.has_room()) {
+            REQUIRE(mine.writer.reserve_slowly(frame_bytes, is_half_full) != nullptr);
+            mine.writer.commit(frame_bytes);
+        }
+        const auto wait = [&]() -> task<> { co_await detail::room_awaiter(backend, mine); };
+        auto waiting = spawn(wait());
+        co_await yield();
+        CHECK_FALSE(waiting.done());
+        CHECK(ring.waits_for_room == 2);
+
+        // What a consumer stores first when it ends a visit. Before it looks whether somebody waits
+        // another task asks: who looks then finds nobody.
+        ring.tail = ring.head.load();
+        CHECK_FALSE(backend.must_wait_for_room(mine));
+        CHECK(ring.waits_for_room == 0);
+        co_await yield();
+        CHECK(waiting.done());
     }
 
     TEST_CASE("a loop forgets the bell of a ring that goes, also where it was just rung") {

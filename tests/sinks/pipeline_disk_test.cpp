@@ -13,6 +13,7 @@
 #include <sapwood/pipeline.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
+#include <sapwood/timeout.hpp>
 
 #include <algorithm>
 #include <array>
@@ -890,6 +891,41 @@ TEST_SUITE("pipeline_disk") {
             the_disk.on_write = nullptr;
             co_await log.durable(lsn{2});
             co_await log.close();
+        });
+    }
+
+    TEST_CASE("with refuse, what other threads have sent is written when the disk takes it again") {
+        on_both_disks([](planned_disk& the_disk, const temporary_directory& in) -> task<> {
+            pipeline_options options = durable();
+            options.queue_records = 2;
+            options.batch_bytes = 1;
+            options.refused = when_refused::refuse;
+            pipeline log = co_await opened(in / "log", options);
+            the_disk.on_sync = [](const io_uring_sqe&) { return std::nullopt; };
+            auto door = log.remote(2);
+            std::uint64_t accepted = 0;
+            const auto send = [&] { return door.try_send(record(level::info, 7, "text")); };
+            bool has_room = true;
+            while (has_room) { // until batch, queue and both halves of the door are full
+                const std::uint64_t before = accepted;
+                while (send()) {
+                    ++accepted;
+                }
+                co_await settle();
+                has_room = accepted > before;
+            }
+            the_disk.on_sync = nullptr;
+            the_disk.on_write = [](const io_uring_sqe&) { return std::optional(-ENOSPC); };
+            the_disk.finish_sync(ENOSPC);
+            co_await settle();
+            CHECK(log.health().reason == std::errc::no_space_on_device);
+            CHECK_FALSE(send());
+
+            the_disk.on_write = nullptr;
+            CHECK(co_await sapwood::as_result(sapwood::timeout(1h, log.flush())));
+            CHECK(send()); // nobody is held up any more
+            co_await log.close();
+            CHECK(lines_in(in / "log").size() == accepted + 1);
         });
     }
 

@@ -17,9 +17,11 @@ scripted_ring::scripted_ring(options wanted) : sqes_(wanted.sq_entries), cqes_(w
         .cqes = cqes_.data(), .mask = wanted.cq_entries - 1, .head = &cq_head_, .tail = &cq_tail_};
 }
 
-void scripted_ring::complete(std::uint64_t user_data, std::int32_t value) {
-    std::erase_if(in_flight_, [=](const auto& sqe) { return sqe.user_data == user_data; });
-    post(user_data, value);
+void scripted_ring::complete(std::uint64_t user_data, std::int32_t value, std::uint32_t flags) {
+    if ((flags & IORING_CQE_F_MORE) == 0) {
+        std::erase_if(in_flight_, [=](const auto& sqe) { return sqe.user_data == user_data; });
+    }
+    post(user_data, value, flags);
 }
 
 void scripted_ring::enter(clock::time_point until) {
@@ -75,10 +77,11 @@ void scripted_ring::cancel(const io_uring_sqe& request) {
     post(request.user_data, value ? 0 : -EALREADY);
 }
 
-void scripted_ring::post(std::uint64_t user_data, std::int32_t value) {
+void scripted_ring::post(std::uint64_t user_data, std::int32_t value, std::uint32_t flags) {
     io_uring_cqe cqe{};
     cqe.user_data = user_data;
     cqe.res = value;
+    cqe.flags = flags;
     overflow_.push_back(cqe);
     flush();
 }

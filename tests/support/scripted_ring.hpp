@@ -47,8 +47,8 @@ class scripted_ring final : public ring {
 
     [[nodiscard]] unsigned enters() const noexcept { return enters_; }
 
-    /// Ends an operation in flight.
-    void complete(std::uint64_t user_data, std::int32_t value);
+    /// Ends an operation in flight; with IORING_CQE_F_MORE among `flags` it goes on.
+    void complete(std::uint64_t user_data, std::int32_t value, std::uint32_t flags = 0);
 
     /// Time passes, also for a loop that is never idle.
     void advance(clock::duration time) noexcept { now_ += time; }
@@ -62,7 +62,7 @@ class scripted_ring final : public ring {
   private:
     void submit(const io_uring_sqe& sqe);
     void cancel(const io_uring_sqe& request);
-    void post(std::uint64_t user_data, std::int32_t value);
+    void post(std::uint64_t user_data, std::int32_t value, std::uint32_t flags = 0);
     void flush();
 
     std::vector<io_uring_sqe> sqes_;
