@@ -11,12 +11,11 @@ namespace sapwood::detail {
 
 constinit thread_local simulated_calls* simulated = nullptr;
 
-void close_now(int fd) noexcept {
+bool close_now(int fd) noexcept {
     if (!is_simulated(fd)) [[likely]] {
-        ::close(fd);
-    } else if (simulated != nullptr) {
-        (void)simulated->close(fd);
+        return ::close(fd) == 0 || errno != EBADF;
     }
+    return simulated != nullptr && simulated->close(fd) != -EBADF;
 }
 
 std::int32_t lock_now(int fd, int operation) noexcept {

@@ -36,7 +36,8 @@ class simulated_calls {
 extern constinit thread_local simulated_calls* simulated;
 
 /// close(2). Never again, not even after EINTR.
-void close_now(int fd) noexcept;
+/// False where it was not open.
+bool close_now(int fd) noexcept;
 
 /// flock(2), and 0 or a negative errno.
 [[nodiscard]] std::int32_t lock_now(int fd, int operation) noexcept;

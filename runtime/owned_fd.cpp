@@ -39,15 +39,14 @@ void close_op::prepare(io_uring_sqe& sqe) noexcept {
 }
 
 void close_op::complete(std::int32_t value, std::uint32_t) noexcept {
-    if (value == -ECANCELED) { // it was not even begun, see operation::complete
-        if (start_again()) {
-            return;
-        }
-        close_now(fd_);
+    // Not begun (see operation::complete), and made at once; or what a file system's flush has said
+    // (FUSE may say anything), behind which the descriptor is gone. Then its number is nobody's,
+    // but where another thread has taken it since: a window that the kernel leaves, and so kept
+    // short.
+    if (value == -ECANCELED && close_now(fd_)) {
         value = 0;
     }
-    // Never again otherwise, not even after EINTR: the descriptor is gone, and its number may be
-    // another's.
+    // Never again otherwise, not even after EINTR: the number may be another's.
     value_ = plain_errno(value);
     context->loop->make_ready(*this);
 }

@@ -164,8 +164,8 @@ void poll_ring::look() noexcept {
 bool poll_ring::reserve(std::size_t count) noexcept {
     while (free_count_ < count) {
         try {
-            chunks_.emplace_back();
-            chunks_.back() = std::make_unique<request[]>(chunk_size);
+            auto made = std::make_unique<request[]>(chunk_size);
+            chunks_.push_back(std::move(made));
         } catch (const std::bad_alloc&) {
             return false;
         }

@@ -32,7 +32,7 @@ signal_set::signal_set(std::initializer_list<int> signals) {
         throw std::system_error(error, std::generic_category(),
                                 "signal_set: cannot make a signalfd");
     }
-    descriptor_ = file(fd);
+    descriptor_ = signal_file(fd);
 }
 
 signal_set::~signal_set() {
@@ -46,6 +46,7 @@ signal_set::~signal_set() {
 task<int> signal_set::next() {
     // Read by this thread: another, as is the kernel's worker that would read for a ring (before
     // Linux 6.9), is given those of the process only, and not what was sent to this thread.
+    const signal_file::use in_use(descriptor_);
     for (;;) {
         (void)co_await poll(descriptor_, POLLIN);
         signalfd_siginfo info{};

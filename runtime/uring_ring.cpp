@@ -45,6 +45,8 @@ constexpr unsigned sq_entries_min = 4;
 constexpr unsigned feature_no_iowait = 1u << 17;
 constexpr unsigned enter_no_iowait = 1u << 7;
 
+/// How long one sleeps for which the kernel has taken nothing for want of memory.
+constexpr clock::duration enter_again_after = std::chrono::milliseconds(1);
 constexpr clock::duration interrupt_again_after = std::chrono::milliseconds(4);
 
 /// kernel.io_uring_disabled (6.6): 0 allowed, 1 only for a group, 2 for nobody. -1 where unknown.
@@ -213,8 +215,15 @@ std::uint64_t uring_ring::known_opcodes() {
         static_cast<io_uring_probe*>(
             std::calloc(1, sizeof(io_uring_probe) + asked * sizeof(io_uring_probe_op))),
         std::free);
-    const int outcome =
-        probe != nullptr ? ::io_uring_register_probe(&uring_, probe.get(), asked) : -ENOMEM;
+    if (probe == nullptr) {
+        throw std::bad_alloc();
+    }
+    const int outcome = ::io_uring_register_probe(&uring_, probe.get(), asked);
+    if (outcome == -ENOMEM) {
+        throw std::system_error(ENOMEM, std::generic_category(),
+                                "cannot make an io_uring: the kernel has no memory to say which "
+                                "operations it has");
+    }
     if (outcome < 0) {
         throw_unavailable(-outcome);
     }
@@ -348,8 +357,19 @@ int uring_ring::submit_and_wait(clock::time_point until) noexcept {
     }
     if (outcome == -EAGAIN || outcome == -EBUSY) [[unlikely]] {
         // The kernel has got no further than to what it would not take, and what it wants for that
-        // is that others complete, which with DEFER_TASKRUN is done where it is asked for.
-        (void)::io_uring_enter(ring_fd, 0, 0, flags, nullptr);
+        // is that others complete, which with DEFER_TASKRUN is done where it is asked for. Memory
+        // may take a while: who would have slept sleeps for a moment.
+        const bool waits = until != dont_wait && has_ext_arg_;
+        if (waits) {
+            const auto left =
+                std::clamp(until - clock::now(), clock::duration::zero(), enter_again_after);
+            timeout_ = {.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(left).count()};
+            arg.ts = reinterpret_cast<std::uintptr_t>(&timeout_);
+            (void)::io_uring_enter2(ring_fd, 0, 1, flags | IORING_ENTER_EXT_ARG,
+                                    reinterpret_cast<sigset_t*>(&arg), sizeof(arg));
+        } else {
+            (void)::io_uring_enter(ring_fd, 0, 0, flags, nullptr);
+        }
     }
     return outcome;
 }

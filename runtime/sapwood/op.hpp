@@ -60,10 +60,6 @@ class operation : public waiter {
     /// Hands the operation to the ring of the awaiting task's loop.
     inline void start() noexcept;
 
-    /// The kernel has given it up before it did anything, and nobody has asked for that: starts it
-    /// once more. False where it has done so too often.
-    [[nodiscard]] bool start_again() noexcept;
-
     /// Whether the loop or the kernel has it. Still so after `complete` where it started again.
     [[nodiscard]] bool is_started() const noexcept { return phase_ != phase::idle; }
 

@@ -24,9 +24,16 @@ class signal_set {
     [[nodiscard]] task<int> next();
 
   private:
+    /// In use from a signal's poll to its read.
+    class signal_file final : public file {
+      public:
+        using file::file;
+        using file::use;
+    };
+
     sigset_t signals_{};
     sigset_t blocked_before_{};
-    file descriptor_;
+    signal_file descriptor_;
 };
 
 } // namespace sapwood

@@ -1,9 +1,12 @@
 // Files, pipes and FIFOs on the kernel's ring.
 #include "support/child_process.hpp"
 #include "support/co_test.hpp"
+#include "support/scripted_ring.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/event_loop.hpp>
 #include <sapwood/file.hpp>
+#include <sapwood/result.hpp>
 #include <sapwood/sleep.hpp>
 #include <sapwood/spawn.hpp>
 
@@ -13,6 +16,7 @@
 #include <csignal>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,6 +24,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -453,6 +458,42 @@ TEST_SUITE("file") {
         CHECK_THROWS_AS((void)co_await reader, sapwood::cancelled);
         co_await closer;
         CHECK_FALSE(pipe.read.is_open());
+    }
+
+    TEST_CASE("a close that has failed with the word for what was not begun is not made twice") {
+        auto made = std::make_unique<sapwood::test::scripted_ring>();
+        auto& ring = *made;
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        ring.answer = [](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            if (sqe.opcode != IORING_OP_CLOSE) {
+                return std::nullopt;
+            }
+            ::close(sqe.fd); // as FUSE does, whose daemon may say whatever it likes of it
+            return -ECANCELED;
+        };
+        sapwood::event_loop loop(std::move(made));
+        std::error_code failure;
+        int closes = 0;
+        loop.run([](int fd, std::error_code& why, int& count) -> task<> {
+            file one(fd);
+            why = (co_await as_result(one.close())).error();
+            count += one.is_open() ? 0 : 1;
+        }(ends[0], failure, closes));
+        CHECK(failure == std::errc::operation_canceled);
+        CHECK(closes == 1);
+        // Where it was not begun, it is made.
+        ring.answer = [](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
+            return sqe.opcode == IORING_OP_CLOSE ? std::optional(-ECANCELED) : std::nullopt;
+        };
+        loop.run([](int fd, std::error_code& why, int& count) -> task<> {
+            file one(fd);
+            why = (co_await as_result(one.close())).error();
+            count += one.is_open() ? 0 : 1;
+        }(ends[1], failure, closes));
+        CHECK(!failure);
+        CHECK(closes == 2);
+        CHECK(::fcntl(ends[1], F_GETFD) == -1);
     }
 
     TEST_CASE("a file closes its descriptor when it goes, and gives it up when it is released") {
