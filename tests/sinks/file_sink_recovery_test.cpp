@@ -321,6 +321,22 @@ TEST_SUITE("file_sink_recovery") {
         CHECK(!std::filesystem::exists(path + ".next"));
     }
 
+    CO_TEST_CASE(
+        "another log that is called as a segment in the making does not supersede the log") {
+        // Of these more than their ends is never compared.
+        for (const std::uint64_t last : {500u, 9000u}) {
+            CAPTURE(last);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            const std::string log = lines(1, last, 100);
+            fill(path, log);
+            fill(path + ".next", lines(1, 20'000, 100));
+            CHECK(co_await opened_and_closed(path) == outcome{last, 0});
+            CHECK((contents_of(path) == log));
+            CHECK(sapwood::test::files_like(path).empty());
+        }
+    }
+
     TEST_CASE("a segment in the making is whole on disk before it, or nobody, has the log's name") {
         using sapwood::sim_crash;
         for (const bool has_failed : {false, true}) { // its writer's sync
