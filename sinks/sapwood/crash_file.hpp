@@ -35,7 +35,7 @@ class crash_file {
     void end_write() noexcept { batch_.store(nullptr, std::memory_order_seq_cst); }
 
     /// The file is about to be cut to `end`, after which it is asked whether a handler has come;
-    /// one that comes then waits for that, some 300 ms at most.
+    /// one that comes then waits for that, some 300 ms at most, and no other one behind it.
     void begin_cut(std::uint64_t end) noexcept { cut_to_.store(end, std::memory_order_seq_cst); }
 
     void end_cut() noexcept { cut_to_.store(nowhere, std::memory_order_seq_cst); }
@@ -126,7 +126,7 @@ class crash_file {
   private:
     static constexpr std::uint64_t nowhere = ~std::uint64_t{0};
 
-    void wait_for_cut() const noexcept;
+    void wait_for_cut() noexcept;
     [[nodiscard]] std::size_t count_written(int fd, std::string_view text,
                                             std::uint64_t& begin) const noexcept;
     [[nodiscard]] std::size_t go_on(int to, std::string_view lines) noexcept;
