@@ -50,10 +50,15 @@ class crash_file {
         return begun_.load(std::memory_order_seq_cst);
     }
 
+    /// How often one has come to its end.
+    [[nodiscard]] std::uint32_t handlers_done() const noexcept {
+        return ended_.load(std::memory_order_acquire);
+    }
+
     /// One is at it.
     [[nodiscard]] bool has_handler() const noexcept {
-        const std::uint32_t ended = ended_.load(std::memory_order_acquire);
-        return ended != begun_.load(std::memory_order_seq_cst);
+        const std::uint32_t ended = handlers_done();
+        return ended != handlers();
     }
 
     /// One has written, or does, since the last settle().
@@ -74,7 +79,7 @@ class crash_file {
     /// That for a file of which nothing is acknowledged, unless a handler is at work.
     void settle_if_alone() noexcept {
         const std::uint32_t seen = handlers();
-        if (ended_.load(std::memory_order_acquire) == seen) {
+        if (handlers_done() == seen) {
             settle(seen);
         }
     }

@@ -711,6 +711,41 @@ TEST_SUITE("file_sink_name") {
         }(loop, folder / "log"));
     }
 
+    TEST_CASE("what a handler that is at work already writes meanwhile is not cut off either") {
+        const temporary_directory folder;
+        loop_with_writes loop(perform);
+        loop.run([](loop_with_writes& on, const std::string& path) -> task<> {
+            const std::string one = sapwood::test::numbered(1, "one");
+            const std::string two = sapwood::test::numbered(2, "two");
+            sapwood::detail::crash_file notes;
+            const file_sink_options options{.path = path, .numbered = true};
+            file_sink sink = co_await file_sink::open(options);
+            sink.note_in(notes);
+            co_await sink.write(one);
+            std::ofstream(path, std::ios::app) << "torn";
+            std::optional<sapwood::detail::crash_file::turn> at_work(notes);
+            on.ring().answer = [&](const io_uring_sqe& sqe) {
+                if (sqe.opcode == IORING_OP_READ && at_work) {
+                    CHECK(notes.put(two) == two.size());
+                    at_work.reset();
+                }
+                return perform(sqe);
+            };
+            std::error_code failure;
+            try {
+                (void)co_await sink.recover_again(lsn{1});
+            } catch (const std::system_error& error) {
+                failure = error.code();
+            }
+            CHECK(failure == std::errc::device_or_resource_busy);
+            CHECK(contents_of(path) == one + "torn\n" + two);
+            const std::vector<lsn> found = co_await sink.recover_again(lsn{1});
+            CHECK(found.size() == 2);
+            CHECK(found.back() == lsn{2});
+            co_await sink.close();
+        }(loop, folder / "log"));
+    }
+
     CO_TEST_CASE("for a cut that nobody ends one handler waits, and none behind it") {
         for (const std::uint64_t end : {0u, 100u}) { // it seems to be to come, or done already
             CAPTURE(end);
