@@ -137,20 +137,26 @@ void crash_file::begin_in_child() noexcept {
 }
 
 /// What was written before it would be cut off. It has been done when the file is not longer any
-/// more; whoever does it need not be told to go on for that.
-void crash_file::wait_for_cut() const noexcept {
+/// more; whoever does it need not be told to go on for that. Who is interrupted by this handler
+/// does not end it: so that none waits for that behind this one, the handler does.
+void crash_file::wait_for_cut() noexcept {
+    std::uint64_t end = nowhere;
     for (int i = 0; i < looks_max; ++i) {
-        const std::uint64_t end = cut_to_.load(std::memory_order_seq_cst);
+        end = cut_to_.load(std::memory_order_seq_cst);
         const int to = fd();
         if (end == nowhere || to < 0) {
             return;
         }
         const std::uint64_t size = size_of(to);
-        if (size == unknown || size <= end) {
+        if (size == unknown) {
             return;
+        }
+        if (size <= end) {
+            break;
         }
         ::nanosleep(&between_looks, nullptr);
     }
+    cut_to_.compare_exchange_strong(end, nowhere, std::memory_order_seq_cst);
 }
 
 /// How much of `text`, which is being written, is in the file, where it begins at `begin`: the file

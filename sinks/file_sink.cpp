@@ -346,11 +346,11 @@ bool file_sink::has_grown() const noexcept {
 }
 
 task<> file_sink::cut_off_partial_line() {
+    note_handlers(); // before the question: whom that does not see has come since
     if (partial_line_bytes_ == 0 || is_taken_over()) { // a handler has ended it
         partial_line_bytes_ = 0;
         co_return;
     }
-    note_handlers();
     try {
         // It is at the end of the file, whoever has truncated it meanwhile, as long as we are its
         // only writer.
@@ -374,8 +374,8 @@ task<> file_sink::cut_off_partial_line() {
 }
 
 /// To the end of a line. Where somebody has cut off more at that moment this makes the file longer,
-/// and what was there is zeros. False, and nothing is done, where a signal's handler has come since
-/// note_handlers(): what he has written, or does, would be cut off with it.
+/// and what was there is zeros. False, and nothing is done, where a signal's handler was at work at
+/// note_handlers(), or has come since: what he has written, or does, would be cut off with it.
 task<bool> file_sink::cut_to(std::uint64_t end) {
     if (notes_ != nullptr) {
         notes_->begin_cut(end); // before the question: one of the two sees the other

@@ -60,11 +60,11 @@ bool file_sink::is_taken_over() const noexcept {
 }
 
 void file_sink::note_handlers() noexcept {
-    handlers_seen_ = notes_ != nullptr ? notes_->handlers() : 0;
+    handlers_seen_ = notes_ != nullptr ? notes_->handlers_done() : 0;
 }
 
 bool file_sink::has_handler_come() const noexcept {
-    return notes_ != nullptr && (notes_->handlers() != handlers_seen_ || notes_->has_handler());
+    return notes_ != nullptr && notes_->handlers() != handlers_seen_;
 }
 
 /// One may have the number of a file that the notes have no more. Where it was noted before this is

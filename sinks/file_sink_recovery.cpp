@@ -166,7 +166,7 @@ task<> file_sink::rewrite(std::span<const char> lines, std::uint64_t begin) {
 task<> file_sink::move_torn_tail(std::uint64_t torn) {
     const std::uint64_t size = size_;
     // First copied and on disk, then cut: killed in between, the next open does it again.
-    const std::string aside_path = path() + ".torn";
+    const std::string aside_path = settings_->torn_path;
     file aside = co_await open_torn(aside_path);
     const std::uint64_t aside_size = (co_await aside.stat()).size;
     std::exception_ptr failure;
@@ -221,10 +221,10 @@ log_news file_sink::torn_news() const {
     }
     return {level::warning,
             fmt::format("the last {} byte{} of {}, left by an earlier writer, {} no whole line and "
-                        "{} moved to {}.torn",
+                        "{} moved to {}",
                         torn_bytes_, torn_bytes_ > 1 ? "s" : "", path(),
                         torn_bytes_ > 1 ? "were" : "was", torn_bytes_ > 1 ? "were" : "was",
-                        path())};
+                        settings_->torn_path)};
 }
 
 } // namespace sapwood

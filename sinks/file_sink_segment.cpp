@@ -395,6 +395,10 @@ task<> file_sink::settle_segment() {
         (void)co_await detail::unlock_and_close(made->descriptor);
         co_return;
     }
+    // Its writer may have been killed before it was on disk, or its sync has failed: a power cut
+    // that finds it called as the log would leave less than the log had, and give numbers again.
+    file_sink fresh(std::move(*made), std::move(settings));
+    co_await fresh.recover();
     const bool is_others = first > last_lsn_ + 1 || last_lsn_ == lsn::none;
     const std::string aside = co_await set_aside(first, path()); // its lock is ours
     tell_later(is_others ? news_of_moved(path(), aside) : news_of_lost_end(path(), aside));
@@ -402,9 +406,6 @@ task<> file_sink::settle_segment() {
         throw std::system_error(failure, fmt::format("cannot rename {} to {}", making, path()));
     }
     co_await detail::sync_directory_of(path());
-    settings->path = path();
-    file_sink fresh(std::move(*made), std::move(settings));
-    co_await fresh.recover();
     co_await take_place(fresh, false);
     last_lsn_ = std::max(last_lsn_, fresh.last_lsn_);
 }

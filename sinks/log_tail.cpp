@@ -228,14 +228,16 @@ bool has_more(const log_tail& made, const log_tail& log, lsn first) {
     if (made.last <= log.last) {
         return false;
     }
+    bool goes_on = first > log.last;
     const auto texts = texts_by_number(log.text(), first);
     for (const auto& [number, text] : texts_by_number(made.text(), first)) {
         const auto same = texts.find(number);
         if (same != texts.end() && same->second != text) {
             return false;
         }
+        goes_on = goes_on || (number == log.last && same != texts.end());
     }
-    return true;
+    return goes_on;
 }
 
 task<log_tail> read_log_tail(file& log, std::uint64_t size) {

@@ -58,7 +58,9 @@ inline constexpr std::uint64_t tail_bytes_max = 8u << 20;
 [[nodiscard]] bool tells_of_missing(std::string_view line, lsn_range which);
 
 /// Whether a segment in the making, which begins with `first`, has more than the log, and nothing
-/// else of what both have: of one that was given up the numbers may have come again.
+/// else of what both have: of one that was given up the numbers may have come again. Where it
+/// begins within the log it has the log's last line: all of it is looked at, for it has no mark but
+/// in its first line, and another log that is called so may have none of those at the log's end.
 [[nodiscard]] bool has_more(const log_tail& made, const log_tail& log, lsn first);
 
 /// Of a log of `size` bytes.

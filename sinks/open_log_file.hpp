@@ -34,9 +34,13 @@ struct file_identity {
 /// What a log file is to be. A class for gcc 12, see file_sink_options.
 class log_file_settings {
   public:
-    explicit log_file_settings(std::string its_path) : path(std::move(its_path)) {}
+    explicit log_file_settings(std::string its_path)
+        : path(std::move(its_path)),
+          torn_path(path + ".torn") {}
 
     std::string path;
+    /// Where what is torn is moved to, also while a file of this log has another name.
+    std::string torn_path;
     mode_t mode = 0600;
     gid_t group = no_group;
     bool make_directories = false;

@@ -90,7 +90,7 @@ struct found_file {
     /// What it has in common with its compressed form.
     std::string key;
     log_milliseconds when;
-    /// When it was last written to.
+    /// When it was last written to, at the latest.
     log_milliseconds written;
     rotated_file::kind what;
     std::uint64_t bytes;
@@ -249,6 +249,10 @@ class house {
         // In seconds, of which there are enough: nanoseconds end after 292 years.
         const auto second = std::chrono::floor<std::chrono::seconds>(now);
         const auto oldest_kept = second - rules_.keep_for;
+        // What is behind a file was written later, whatever the clock has said meanwhile.
+        for (std::size_t i = files_.size(); i > 1; --i) {
+            files_[i - 2].written = std::min(files_[i - 2].written, files_[i - 1].written);
+        }
         std::set<std::string_view> all; // a file and its compressed form are one
         for (const auto& each : files_) {
             all.insert(each.key);

@@ -35,7 +35,7 @@ class crash_file {
     void end_write() noexcept { batch_.store(nullptr, std::memory_order_seq_cst); }
 
     /// The file is about to be cut to `end`, after which it is asked whether a handler has come;
-    /// one that comes then waits for that, some 300 ms at most.
+    /// one that comes then waits for that, some 300 ms at most, and no other one behind it.
     void begin_cut(std::uint64_t end) noexcept { cut_to_.store(end, std::memory_order_seq_cst); }
 
     void end_cut() noexcept { cut_to_.store(nowhere, std::memory_order_seq_cst); }
@@ -50,10 +50,15 @@ class crash_file {
         return begun_.load(std::memory_order_seq_cst);
     }
 
+    /// How often one has come to its end.
+    [[nodiscard]] std::uint32_t handlers_done() const noexcept {
+        return ended_.load(std::memory_order_acquire);
+    }
+
     /// One is at it.
     [[nodiscard]] bool has_handler() const noexcept {
-        const std::uint32_t ended = ended_.load(std::memory_order_acquire);
-        return ended != begun_.load(std::memory_order_seq_cst);
+        const std::uint32_t ended = handlers_done();
+        return ended != handlers();
     }
 
     /// One has written, or does, since the last settle().
@@ -74,7 +79,7 @@ class crash_file {
     /// That for a file of which nothing is acknowledged, unless a handler is at work.
     void settle_if_alone() noexcept {
         const std::uint32_t seen = handlers();
-        if (ended_.load(std::memory_order_acquire) == seen) {
+        if (handlers_done() == seen) {
             settle(seen);
         }
     }
@@ -126,7 +131,7 @@ class crash_file {
   private:
     static constexpr std::uint64_t nowhere = ~std::uint64_t{0};
 
-    void wait_for_cut() const noexcept;
+    void wait_for_cut() noexcept;
     [[nodiscard]] std::size_t count_written(int fd, std::string_view text,
                                             std::uint64_t& begin) const noexcept;
     [[nodiscard]] std::size_t go_on(int to, std::string_view lines) noexcept;

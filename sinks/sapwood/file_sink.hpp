@@ -401,8 +401,8 @@ class file_sink {
     /// What a write throws that there is no memory to tell of.
     std::unique_ptr<detail::parts_kept> untold_;
     detail::crash_file* notes_ = nullptr;
-    /// How many handlers of crashes there had been when the file's end was looked at that is to be
-    /// cut off.
+    /// How many handlers of crashes were done when the file's end was looked at that is to be cut
+    /// off.
     std::uint32_t handlers_seen_ = 0;
 };
 

@@ -28,6 +28,8 @@ struct knowledge {
     std::uint64_t lost = 0;
     /// The number before the life's first.
     lsn begin = lsn::none;
+    /// The highest number that somebody was told is durable, in this life or an earlier one.
+    lsn acknowledged = lsn::none;
     std::optional<std::string> wrong;
 };
 

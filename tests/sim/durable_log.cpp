@@ -124,20 +124,31 @@ void durable_log::take(std::string_view text, std::uint64_t end, bool is_recover
     }
 }
 
-std::optional<std::string> open_again(sim_world& world, std::string path, mover* moved) {
+std::optional<std::string> objection_to_last(lsn last, lsn acknowledged) {
+    if (last >= acknowledged) {
+        return std::nullopt;
+    }
+    return fmt::format("numbers go on behind {}, and {} was acknowledged", to_number(last),
+                       to_number(acknowledged));
+}
+
+std::optional<std::string> open_again(sim_world& world, std::string path, mover* moved,
+                                      lsn acknowledged) {
     world.heal();
     std::optional<std::string> refusal;
     const auto open = [&] {
         refusal.reset();
-        return world.run([](std::string where, std::optional<std::string>& why) -> task<> {
-            try {
-                const file_sink_options file{.path = where, .numbered = true};
-                file_sink sink = co_await file_sink::open(file);
-                co_await sink.close();
-            } catch (const std::system_error& error) {
-                why = error.what();
-            }
-        }(path, refusal));
+        return world.run(
+            [](std::string where, lsn told, std::optional<std::string>& why) -> task<> {
+                try {
+                    const file_sink_options file{.path = where, .numbered = true};
+                    file_sink sink = co_await file_sink::open(file);
+                    why = objection_to_last(sink.last_lsn(), told);
+                    co_await sink.close();
+                } catch (const std::system_error& error) {
+                    why = error.what();
+                }
+            }(path, acknowledged, refusal));
     };
     constexpr std::string_view not_ended = "opening the log again did not come to an end";
     if (moved != nullptr) {

@@ -50,8 +50,11 @@ struct durable_log {
 };
 
 /// The next process opens it, and nothing fails. Where `moved` has been at it, what he has planted
-/// is refused first. What is wrong.
+/// is refused first. No number up to `acknowledged` is to come again. What is wrong.
 [[nodiscard]] std::optional<std::string> open_again(sim_world& world, std::string path,
-                                                    mover* moved);
+                                                    mover* moved, lsn acknowledged = lsn::none);
+
+/// A log that goes on behind `last` gives none of those numbers to another record.
+[[nodiscard]] std::optional<std::string> objection_to_last(lsn last, lsn acknowledged);
 
 } // namespace sapwood::simulation

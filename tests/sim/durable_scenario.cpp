@@ -11,6 +11,7 @@
 #include <sapwood/sleep.hpp>
 #include <sapwood/when_all.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
 #include <memory>
@@ -60,6 +61,9 @@ task<> await_receipt(stage on, accepted_record record) {
         co_return;
     }
     on.known.durable += is_durable && !refused ? 1 : 0;
+    if (is_durable && !refused) {
+        on.known.acknowledged = std::max(on.known.acknowledged, record.place);
+    }
     on.known.lost += refused == errc::lost ? 1 : 0;
     check_counts(on.log.counts(), on.known);
     on.told.tell(record.producer, record.number,
@@ -194,6 +198,9 @@ task<> life(sim_world& world, account& told, life_result& result, visitors who, 
     }
     log->on_loss([](const std::string&) {});
     result.known.begin = log->counts().durable;
+    if (!world.has_crashed()) {
+        result.known.wrong = objection_to_last(result.known.begin, result.known.acknowledged);
+    }
     const bool is_slow = who.mover && world.chance().one_in(2);
     const stage on{world, told, *log, result.known, is_slow ? 700'000u : 3000u};
     std::vector<task<>> producers;
@@ -266,12 +273,14 @@ outcome play_durable(std::uint64_t seed, bool traces) {
     outcome result;
     std::uint64_t evicted = 0;
     visitors had;
+    lsn acknowledged = lsn::none;
     const std::string path = log_path_of(world, seed);
     const std::uint64_t lives = world.chance().between(1, 3);
     const std::unique_ptr<mover> moved = mover::of_lives(world, path, seed, lives);
     for (std::uint64_t number = 1; number <= lives && !result.violation; ++number) {
         plan_outage(world);
         life_result lived;
+        lived.known.acknowledged = acknowledged;
         // Not both: who cuts a log and makes it as long as it was before anybody looks is not seen.
         const auto somebody = somebody_of(seed, number);
         visitors who{somebody, std::nullopt, std::nullopt, std::nullopt};
@@ -289,6 +298,8 @@ outcome play_durable(std::uint64_t seed, bool traces) {
             result.violation = "the process hung";
             break;
         }
+        // Where somebody destroys the log, or takes it away, its numbers begin anew.
+        acknowledged = had.vandal || moved != nullptr ? lsn::none : lived.known.acknowledged;
         result.violation = lived.known.wrong;
         if (!result.violation && lived.counts) {
             result.violation = check_account(lived);
@@ -308,7 +319,7 @@ outcome play_durable(std::uint64_t seed, bool traces) {
             }
         }
         if (!result.violation && (number == lives || world.chance().one_in(2))) {
-            result.violation = open_again(world, path, moved.get());
+            result.violation = open_again(world, path, moved.get(), acknowledged);
             if (!result.violation) {
                 result.violation = check(world, told, lived, had, path, moved.get());
             }

@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <ctime>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <filesystem>
@@ -28,6 +29,7 @@
 #include <string_view>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <system_error>
 #include <thread>
@@ -81,7 +83,19 @@ bool is_locked(const std::string& path) {
     return !is_free;
 }
 
+/// How often this thread has slept while it is not negative; then nobody waits for that.
+thread_local int waits_counted = -1;
+
 } // namespace
+
+/// In the place of the C library's, which makes the same call.
+extern "C" int nanosleep(const timespec* time, timespec* left) {
+    if (waits_counted >= 0) {
+        ++waits_counted;
+        return 0;
+    }
+    return static_cast<int>(::syscall(SYS_nanosleep, time, left));
+}
 
 TEST_SUITE("file_sink_name") {
     CO_TEST_CASE("the name is looked at twice a second, or as soon as somebody wants it") {
@@ -695,6 +709,65 @@ TEST_SUITE("file_sink_name") {
             CHECK(found.back() == lsn{2});
             co_await sink.close();
         }(loop, folder / "log"));
+    }
+
+    TEST_CASE("what a handler that is at work already writes meanwhile is not cut off either") {
+        const temporary_directory folder;
+        loop_with_writes loop(perform);
+        loop.run([](loop_with_writes& on, const std::string& path) -> task<> {
+            const std::string one = sapwood::test::numbered(1, "one");
+            const std::string two = sapwood::test::numbered(2, "two");
+            sapwood::detail::crash_file notes;
+            const file_sink_options options{.path = path, .numbered = true};
+            file_sink sink = co_await file_sink::open(options);
+            sink.note_in(notes);
+            co_await sink.write(one);
+            std::ofstream(path, std::ios::app) << "torn";
+            std::optional<sapwood::detail::crash_file::turn> at_work(notes);
+            on.ring().answer = [&](const io_uring_sqe& sqe) {
+                if (sqe.opcode == IORING_OP_READ && at_work) {
+                    CHECK(notes.put(two) == two.size());
+                    at_work.reset();
+                }
+                return perform(sqe);
+            };
+            std::error_code failure;
+            try {
+                (void)co_await sink.recover_again(lsn{1});
+            } catch (const std::system_error& error) {
+                failure = error.code();
+            }
+            CHECK(failure == std::errc::device_or_resource_busy);
+            CHECK(contents_of(path) == one + "torn\n" + two);
+            const std::vector<lsn> found = co_await sink.recover_again(lsn{1});
+            CHECK(found.size() == 2);
+            CHECK(found.back() == lsn{2});
+            co_await sink.close();
+        }(loop, folder / "log"));
+    }
+
+    CO_TEST_CASE("for a cut that nobody ends one handler waits, and none behind it") {
+        for (const std::uint64_t end : {0u, 100u}) { // it seems to be to come, or done already
+            CAPTURE(end);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            sapwood::detail::crash_file notes;
+            file_sink sink = co_await opened(path);
+            sink.note_in(notes);
+            const std::string line = std::string(150, 'x') + "\n";
+            if (end == 0) {
+                co_await sink.write(line);
+            }
+            notes.begin_cut(end); // on the handler's own thread, which does not go on
+            unsigned waits = 0;
+            for (int turn = 0; turn < 3; ++turn) {
+                waits_counted = 0;
+                CHECK(notes.write(line));
+                waits += std::exchange(waits_counted, -1) > 0 ? 1 : 0;
+            }
+            CHECK(waits == (end == 0 ? 1 : 0));
+            co_await sink.close();
+        }
     }
 
     CO_TEST_CASE("a name is found for what is set aside, however many are taken") {

@@ -5,6 +5,7 @@
 #include "support/system_calls.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sapwood/file.hpp>
 #include <sapwood/file_sink.hpp>
 #include <sapwood/log_verifier.hpp>
 #include <sapwood/sanitizers.hpp>
@@ -13,6 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <ctime>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
@@ -84,6 +86,54 @@ std::string lines(std::uint64_t first, std::uint64_t last, std::uint64_t marked_
                          marked_every != 0 && i % marked_every == 0);
     }
     return text;
+}
+
+/// What a writer that was killed leaves: with the kernel, and perhaps its sync has failed.
+task<> write_unsynced(std::string path, std::string text, bool fails) {
+    sapwood::file made = co_await sapwood::file::open(path, {.flags = O_WRONLY | O_CREAT});
+    co_await made.write_all(text);
+    if (fails) {
+        CHECK(!co_await as_result(made.datasync()));
+    }
+    co_await made.close();
+}
+
+task<> open_and_close(std::string path, lsn& last) {
+    const file_sink_options options{.path = path, .numbered = true};
+    file_sink sink = co_await file_sink::open(options);
+    last = sink.last_lsn();
+    co_await sink.close();
+}
+
+/// The power is cut at a step of the open that finds a segment in the making; or the process is
+/// killed there, and the power cut behind that. Then it is opened again. Whether it has come to its
+/// end.
+bool open_with_outage(std::uint64_t seed, bool has_failed, std::uint64_t last, std::uint64_t step,
+                      sapwood::sim_crash how) {
+    sapwood::sim_world world({.seed = seed});
+    world.put("/log", lines(1, last));
+    if (has_failed) {
+        world.set_faults({.sync_error = 1});
+    }
+    REQUIRE(world.run(write_unsynced("/log.next", lines(4, 6) + "torn", has_failed)));
+    world.heal();
+    lsn found = lsn::none;
+    world.crash_at(step, how);
+    const bool has_ended = world.run(open_and_close("/log", found));
+    if (has_ended || how == sapwood::sim_crash::kill) {
+        world.crash(sapwood::sim_crash::power_cut);
+    }
+    REQUIRE(world.run(open_and_close("/log", found)));
+    CHECK(found >= lsn{last}); // else numbers that were acknowledged are given again
+    std::string all;
+    for (const std::string& name : world.names()) {
+        all += world.contents("/" + name).value_or("");
+    }
+    for (std::uint64_t i = 1; i <= last; ++i) {
+        CHECK(all.find(lines(i, i)) != all.npos);
+    }
+    CHECK((!world.contents("/log.next.torn")));
+    return has_ended;
 }
 
 } // namespace
@@ -269,6 +319,40 @@ TEST_SUITE("file_sink_recovery") {
         CHECK(co_await opened_and_closed(path) == outcome{4, 0});
         CHECK(contents_of(path) == lines(1, 4));
         CHECK(!std::filesystem::exists(path + ".next"));
+    }
+
+    CO_TEST_CASE(
+        "another log that is called as a segment in the making does not supersede the log") {
+        // Of these more than their ends is never compared.
+        for (const std::uint64_t last : {500u, 9000u}) {
+            CAPTURE(last);
+            const temporary_directory folder;
+            const std::string path = folder / "log";
+            const std::string log = lines(1, last, 100);
+            fill(path, log);
+            fill(path + ".next", lines(1, 20'000, 100));
+            CHECK(co_await opened_and_closed(path) == outcome{last, 0});
+            CHECK((contents_of(path) == log));
+            CHECK(sapwood::test::files_like(path).empty());
+        }
+    }
+
+    TEST_CASE("a segment in the making is whole on disk before it, or nobody, has the log's name") {
+        using sapwood::sim_crash;
+        for (const bool has_failed : {false, true}) { // its writer's sync
+            for (const std::uint64_t last : {3u, 5u}) {
+                for (const sim_crash how : {sim_crash::power_cut, sim_crash::kill}) {
+                    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+                        CAPTURE(seed);
+                        std::uint64_t step = 1;
+                        while (!open_with_outage(seed, has_failed, last, step, how)) {
+                            ++step;
+                        }
+                        CHECK(step > 10);
+                    }
+                }
+            }
+        }
     }
 
     CO_TEST_CASE("a segment in the making that begins with what tells of lost records is one") {

@@ -189,26 +189,33 @@ TEST_SUITE("rotated_files") {
     }
 
     TEST_CASE("a name of a time to come keeps no file longer than its last line would") {
-        const temporary_directory directory;
-        const std::string path = directory / "log";
         const auto far = two_o_clock + std::chrono::years(73);
-        for (int i = 0; i < 4; ++i) { // written at two o'clock and each full hour behind it
-            const std::string name = rotated_name(path, far + i * 1ms);
-            fill(name, "text\n");
-            const auto seconds = (two_o_clock + i * 1h).time_since_epoch() / 1s;
-            const timespec times[] = {{.tv_sec = seconds, .tv_nsec = 0},
-                                      {.tv_sec = seconds, .tv_nsec = 0}};
-            REQUIRE(::utimensat(AT_FDCWD, name.c_str(), times, 0) == 0);
+        for (const int ahead : {0, 2}) { // so many were written to by that clock, too
+            CAPTURE(ahead);
+            const temporary_directory directory;
+            const std::string path = directory / "log";
+            for (int i = 0; i < 4; ++i) { // at two o'clock and each full hour behind it
+                const std::string name = rotated_name(path, far + i * 1ms);
+                fill(name, "text\n");
+                const auto written = i < ahead ? log_milliseconds(far) : two_o_clock + i * 1h;
+                const auto seconds = written.time_since_epoch() / 1s;
+                const timespec times[] = {{.tv_sec = seconds, .tv_nsec = 0},
+                                          {.tv_sec = seconds, .tv_nsec = 0}};
+                REQUIRE(::utimensat(AT_FDCWD, name.c_str(), times, 0) == 0);
+            }
+            const auto keep = [&](std::chrono::milliseconds behind) {
+                const auto now = two_o_clock + behind;
+                return keep_house(path, {.keep_for = 3h}, now, go_on).removed;
+            };
+            CHECK(keep(3h) == 0);
+            // What has a name behind them was written by then.
+            CHECK(keep(5h) == (ahead == 0 ? 2 : 0));
+            CHECK(keep(5h + 1s) == (ahead == 0 ? 1 : 3));
+            CHECK(files_like(path).size() == 1);
+            // Since they were rotated, as soon as that has been.
+            CHECK(keep_house(path, {.keep_for = 3h}, far + 1h, go_on).removed == 0);
+            CHECK(keep_house(path, {.keep_for = 3h}, far + 4h, go_on).removed == 1);
         }
-        const auto keep = [&](int hours) {
-            return keep_house(path, {.keep_for = 3h}, two_o_clock + hours * 1h, go_on).removed;
-        };
-        CHECK(keep(3) == 0);
-        CHECK(keep(5) == 2);
-        CHECK(files_like(path).size() == 2);
-        // Since they were rotated, as soon as that has been.
-        CHECK(keep_house(path, {.keep_for = 3h}, far + 1h, go_on).removed == 0);
-        CHECK(keep_house(path, {.keep_for = 3h}, far + 4h, go_on).removed == 2);
     }
 
     TEST_CASE("no name goes on behind one of the year 9999, behind which is none") {
