@@ -11,11 +11,11 @@ namespace sapwood::detail {
 
 constinit thread_local simulated_calls* simulated = nullptr;
 
-bool close_now(int fd) noexcept {
+std::int32_t close_now(int fd) noexcept {
     if (!is_simulated(fd)) [[likely]] {
-        return ::close(fd) == 0 || errno != EBADF;
+        return ::close(fd) == 0 ? 0 : -errno;
     }
-    return simulated != nullptr && simulated->close(fd) != -EBADF;
+    return simulated != nullptr ? simulated->close(fd) : -EBADF;
 }
 
 std::int32_t lock_now(int fd, int operation) noexcept {

@@ -36,8 +36,8 @@ class simulated_calls {
 extern constinit thread_local simulated_calls* simulated;
 
 /// close(2). Never again, not even after EINTR.
-/// False where it was not open.
-bool close_now(int fd) noexcept;
+/// 0 or -errno, as of close(2): whatever it is but -EBADF, the descriptor is closed.
+std::int32_t close_now(int fd) noexcept;
 
 /// flock(2), and 0 or a negative errno.
 [[nodiscard]] std::int32_t lock_now(int fd, int operation) noexcept;

@@ -42,7 +42,7 @@ void open_op::prepare(io_uring_sqe& sqe) noexcept {
 
 void open_op::complete(std::int32_t value, std::uint32_t flags) noexcept {
     if (value >= 0 && context->must_stop()) {
-        close_now(value);
+        (void)close_now(value);
         value = -ECANCELED;
     }
     op::complete(value, flags);

@@ -43,8 +43,9 @@ void close_op::complete(std::int32_t value, std::uint32_t) noexcept {
     // (FUSE may say anything), behind which the descriptor is gone. Then its number is nobody's,
     // but where another thread has taken it since: a window that the kernel leaves, and so kept
     // short.
-    if (value == -ECANCELED && close_now(fd_)) {
-        value = 0;
+    if (value == -ECANCELED) {
+        const std::int32_t made = close_now(fd_);
+        value = made != -EBADF ? made : value;
     }
     // Never again otherwise, not even after EINTR: the number may be another's.
     value_ = plain_errno(value);
@@ -76,7 +77,7 @@ owned_fd::~owned_fd() {
     if (standing_ != nullptr) {
         standing_->abandon();
     } else if (fd_ >= 0) {
-        detail::close_now(fd_);
+        (void)detail::close_now(fd_);
     }
 }
 

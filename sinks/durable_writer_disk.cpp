@@ -272,6 +272,7 @@ task<> durable_writer::begin_segment() {
     if (is_numbered_ && unsynced_.empty()) {
         mark_text();
     } else if (is_numbered_) {
+        take_marks(unsynced_); // of a cut in the file that was
         unsynced_[numbered_line::mark_at] = numbered_line::mark;
     }
     crash_.end_write(); // to the file that was

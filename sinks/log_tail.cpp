@@ -235,7 +235,8 @@ bool has_more(const log_tail& made, const log_tail& log, lsn first) {
         if (same != texts.end() && same->second != text) {
             return false;
         }
-        goes_on = goes_on || (number == log.last && same != texts.end());
+        // Where the log's last line stands above what was read of it, its text is not known.
+        goes_on = goes_on || number == log.last;
     }
     return goes_on;
 }

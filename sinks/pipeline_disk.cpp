@@ -299,6 +299,7 @@ bool pipeline::consumer::is_small_group(file_end end) const noexcept {
 task<> pipeline::consumer::begin_segment() {
     if (!unsynced_.empty()) {
         if (form_ == layout::numbered) {
+            detail::take_marks(unsynced_); // of a cut in the file that was
             unsynced_[numbered_line::mark_at] = numbered_line::mark;
         }
     } else {

@@ -249,7 +249,9 @@ class house {
         // In seconds, of which there are enough: nanoseconds end after 292 years.
         const auto second = std::chrono::floor<std::chrono::seconds>(now);
         const auto oldest_kept = second - rules_.keep_for;
-        // What is behind a file was written later, whatever the clock has said meanwhile.
+        const auto present = std::chrono::floor<std::chrono::milliseconds>(now);
+        // Of names that are times: what is behind a file was written later, whatever the clock has
+        // said meanwhile.
         for (std::size_t i = files_.size(); i > 1; --i) {
             files_[i - 2].written = std::min(files_[i - 2].written, files_[i - 1].written);
         }
@@ -261,8 +263,9 @@ class house {
             const std::string key = files_.front().key;
             // A clock that is ahead gives names of a time to come, and all later ones are behind.
             const found_file& oldest = files_.front();
+            const bool is_to_come = rules_.named == aside_name::time && oldest.when > present;
             const auto when = std::chrono::floor<std::chrono::seconds>(
-                oldest.when <= second ? oldest.when : std::min(oldest.when, oldest.written));
+                is_to_come ? std::min(oldest.when, oldest.written) : oldest.when);
             const bool too_many = rules_.keep_files > 0 && left > rules_.keep_files;
             const bool too_old = rules_.keep_for.count() > 0 && when < oldest_kept;
             if (!too_many && !too_old) {

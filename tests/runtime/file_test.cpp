@@ -482,7 +482,7 @@ TEST_SUITE("file") {
         }(ends[0], failure, closes));
         CHECK(failure == std::errc::operation_canceled);
         CHECK(closes == 1);
-        // Where it was not begun, it is made.
+        // Where it was not begun, it is made, and what comes of that counts.
         ring.answer = [](const io_uring_sqe& sqe) -> std::optional<std::int32_t> {
             return sqe.opcode == IORING_OP_CLOSE ? std::optional(-ECANCELED) : std::nullopt;
         };
