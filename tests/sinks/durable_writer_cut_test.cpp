@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace {
@@ -277,6 +278,40 @@ TEST_SUITE("durable_writer_cut") {
             CHECK(!is_marked(text, "four\n"));
             log.loop.run([](spoiled_log& its) -> task<> { co_await its.sink->close(); }(log));
         }
+    }
+
+    TEST_CASE("a mark from a file that was cut is none in a segment that a failed sync begins") {
+        spoiled_log log(true, durability::interval(1h));
+        log.loop.run([](spoiled_log& its) -> task<> {
+            co_await its.sink->open();
+            for (const char* line : {"one\n", "two\n", "three\n", "four\n"}) {
+                co_await put(*its.sink, line);
+            }
+            const std::size_t each = numbered(1, "one").size();
+            std::filesystem::resize_file(its.path, 2 * each + 5); // three comes again
+            co_await put(*its.sink, "five\n");
+            its.fail(1, is_sync);
+            bool is_synced = false;
+            while (!is_synced) {
+                try {
+                    co_await its.sink->sync();
+                    is_synced = true;
+                } catch (const std::system_error&) { // the one that fails
+                }
+            }
+        }(log));
+        CHECK(files_like(log.path).size() == 2);
+        const std::string text = contents_of(log.path);
+        strings marked;
+        for (std::size_t begin = 0; begin < text.size(); begin = text.find('\n', begin) + 1) {
+            if (text[begin + numbered_line::mark_at] == numbered_line::mark) {
+                const std::size_t at = begin + numbered_line::head_bytes;
+                marked.push_back(text.substr(at, text.find('\n', begin) - at));
+            }
+        }
+        CHECK(marked == strings{"one"});
+        CHECK(text.find("five\n") != text.npos);
+        log.loop.run([](spoiled_log& its) -> task<> { co_await its.sink->close(); }(log));
     }
 
     TEST_CASE("where somebody takes a rotated file's successor for himself, it has no line twice") {

@@ -166,6 +166,15 @@ TEST_SUITE("retention") {
         CHECK(log.left() == strings{kept});
     }
 
+    TEST_CASE(
+        "what was written to by a clock that is ahead is no older for what is called behind it") {
+        segments log;
+        log.add(log.numbered(100), -1s, test::numbered(1, "one"));
+        log.add(log.numbered(100) + "-2", 8760h, "another's\n");
+        CHECK(log.keep({.age = 720h}) == 0);
+        CHECK(log.left().size() == 2);
+    }
+
     TEST_CASE("they are kept as long as all of them have no more bytes") {
         segments log;
         log.add(log.numbered(1));
