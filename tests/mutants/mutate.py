@@ -336,7 +336,8 @@ def main() -> int:
         mutants = choose(possible, wanted.count, wanted.seed)
     for source, number, _, changed in possible:
         equivalents.reason(source, number, changed)
-    for each in equivalents.stale():
+    stale = equivalents.stale()
+    for each in stale:
         print(f"equivalents.toml: nothing is like this any more: {each['source']}: {each['line']}",
               file=sys.stderr)
     if wanted.list:
@@ -344,7 +345,7 @@ def main() -> int:
             reason = equivalents.reason(source, number, changed)
             print(name_of(source, number, what, changed) + (f"   (equivalent: {reason})" if reason
                                                             else ""))
-        return 0
+        return 1 if stale else 0
 
     tree, directory = wanted.work / "tree", wanted.work / "build"
     copy_tree(tree)
