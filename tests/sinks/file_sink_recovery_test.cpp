@@ -512,7 +512,7 @@ TEST_SUITE("file_sink_recovery") {
     TEST_CASE("numbers go on behind any amount of others' lines: none is given a second time") {
         const temporary_directory folder;
         const std::string path = folder / "log";
-        fill(path, lines(1, 3));
+        fill(path, "by hand\n" + lines(1, 3));
         std::filesystem::resize_file(path, 600u << 20); // a hole, which is somebody's line
         {
             std::ofstream file(path, std::ios::binary | std::ios::app);

@@ -446,6 +446,7 @@ TEST_SUITE("log_crash") {
         CHECK(lines[0].ends_with(" before"));
         CHECK(lines[1].find("kept until now, too low to be written: 2 records, and 1 before") !=
               std::string::npos);
+        CHECK(lines[1].find(log_record::cut_mark) == std::string::npos);
         CHECK(lines[2].ends_with(" kept 1"));
         CHECK(lines[3].ends_with(" kept 2"));
         CHECK(lines[4].find("SIGSEGV") != std::string::npos);
@@ -534,6 +535,7 @@ TEST_SUITE("log_crash") {
         CHECK(lines[kept + 1].find(" sapwood 2 records of thread ") != std::string::npos);
         CHECK(lines[kept + 1].find(fmt::format(" are missing here, numbers {} to {}: ", kept,
                                                kept + 1)) != std::string::npos);
+        CHECK(lines[kept + 1].find(log_record::cut_mark) == std::string::npos);
         CHECK(lines.back().ends_with(" behind"));
     }
 
