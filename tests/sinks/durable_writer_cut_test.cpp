@@ -280,6 +280,35 @@ TEST_SUITE("durable_writer_cut") {
         }
     }
 
+    TEST_CASE("of what comes again after a cut, what a full disk has taken is there once") {
+        spoiled_log log(true, durability::interval(1h));
+        log.loop.run([](spoiled_log& its) -> task<> {
+            co_await its.sink->open();
+            for (const char* line : {"one\n", "two\n", "three\n", "four\n"}) {
+                co_await put(*its.sink, line);
+            }
+            std::filesystem::resize_file(its.path, 2 * numbered(1, "one").size());
+            its.loop.ring().answer =
+                [writes = 0](const io_uring_sqe& sqe) mutable -> spoiled_log::answer {
+                if (!is_write(sqe)) {
+                    return perform(sqe);
+                }
+                if (++writes > 1) {
+                    return -ENOSPC;
+                }
+                io_uring_sqe part = sqe;
+                part.len = static_cast<std::uint32_t>(numbered(3, "three").size());
+                return perform(part);
+            };
+            const auto how = co_await test::write_to(*its.sink, "five\n");
+            CHECK(how.kept == 0);
+            its.loop.ring().answer = perform;
+            co_await put(*its.sink, "five\n");
+            co_await its.sink->close();
+        }(log));
+        CHECK(log.lines() == strings{"1 one", "2 two", "3 three", "4 four", "5 five"});
+    }
+
     TEST_CASE("a mark from a file that was cut is none in a segment that a failed sync begins") {
         spoiled_log log(true, durability::interval(1h));
         log.loop.run([](spoiled_log& its) -> task<> {
