@@ -482,13 +482,11 @@ bool file_sink::is_inherited() const noexcept {
 task<> file_sink::close() {
     co_await end_writeback();
     co_await give_space_back();
+    if (leave_to_handler(file_, false)) {
+        co_return;
+    }
     std::error_code closed;
-    if (has_handler()) {
-        if (!is_inherited()) {
-            file_.unlock();
-        }
-        (void)file_.release();
-    } else if (is_inherited()) { // the lock is the parent's
+    if (is_inherited()) { // the lock is the parent's
         closed = (co_await as_result(file_.close())).error();
     } else {
         closed = co_await detail::unlock_and_close(file_);

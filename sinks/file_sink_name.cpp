@@ -67,10 +67,18 @@ bool file_sink::has_handler_come() const noexcept {
     return notes_ != nullptr && notes_->handlers() != handlers_seen_;
 }
 
-/// One may have the number of a file that the notes have no more. Where it was noted before this is
-/// asked, one that comes later has the new one.
-bool file_sink::has_handler() const noexcept {
-    return notes_ != nullptr && notes_->has_handler();
+/// A handler may have the number of a file that the notes have no more, and would write to the next
+/// file that gets it: then it is left open. Where the new one was noted before this is asked, who
+/// comes later has that. False, and nothing is done, where there is no handler.
+bool file_sink::leave_to_handler(file& of, bool keep_lock) const noexcept {
+    if (notes_ == nullptr || !notes_->has_handler()) {
+        return false;
+    }
+    if (!keep_lock && !is_inherited()) {
+        of.unlock();
+    }
+    (void)of.release();
+    return true;
 }
 
 bool file_sink::look_is_due() const noexcept {
@@ -238,11 +246,7 @@ task<> file_sink::let_go(detail::replaced_file old, bool keep_lock) {
         (void)old.descriptor.change_flags(O_DIRECT, O_APPEND);
         co_await old.space->end(old.descriptor, old.size);
     }
-    if (has_handler()) { // it would write to the next file that gets the number
-        if (!keep_lock && !is_inherited()) {
-            old.descriptor.unlock();
-        }
-        (void)old.descriptor.release();
+    if (leave_to_handler(old.descriptor, keep_lock)) {
         co_return;
     }
     // What closing tells of the old file is of no use: all of it is with the kernel.

@@ -351,7 +351,7 @@ class file_sink {
     [[nodiscard]] log_news tell_unknown(std::error_code failure);
     [[nodiscard]] log_news tell_once(const std::system_error& error);
     [[nodiscard]] bool is_taken_over() const noexcept;
-    [[nodiscard]] bool has_handler() const noexcept;
+    [[nodiscard]] bool leave_to_handler(file& of, bool keep_lock) const noexcept;
     void throw_cancelled_or(std::error_code error, const char* what) const;
 
     std::unique_ptr<detail::log_file_settings> settings_;

@@ -22,6 +22,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <functional>
 #include <liburing.h>
 #include <linux/openat2.h>
 #include <optional>
@@ -45,6 +46,7 @@ using sapwood::file_sink_options;
 using sapwood::log_news;
 using sapwood::lsn;
 using sapwood::task;
+using sapwood::detail::crash_file;
 using sapwood::test::contents_of;
 using sapwood::test::fill;
 using sapwood::test::loop_with_writes;
@@ -85,6 +87,42 @@ bool is_locked(const std::string& path) {
 
 /// How often this thread has slept while it is not negative; then nobody waits for that.
 thread_local int waits_counted = -1;
+
+/// A log whose end is torn is looked at again. During each operation of that a handler may do
+/// something, and before: it writes the second line, which stays, behind what is torn.
+void check_torn_end(
+    const std::string& at, const std::function<void(crash_file&, const io_uring_sqe&)>& meanwhile,
+    const std::function<void(crash_file&)>& before = [](crash_file&) {}) {
+    loop_with_writes loop(perform);
+    loop.run([](loop_with_writes& on, const std::string& path, const auto& during,
+                const auto& first) -> task<> {
+        const std::string one = sapwood::test::numbered(1, "one");
+        crash_file notes;
+        const file_sink_options options{.path = path, .numbered = true};
+        file_sink sink = co_await file_sink::open(options);
+        sink.note_in(notes);
+        co_await sink.write(one);
+        std::ofstream(path, std::ios::app) << "torn";
+        first(notes);
+        on.ring().answer = [&](const io_uring_sqe& sqe) {
+            during(notes, sqe);
+            return perform(sqe);
+        };
+        std::error_code failure;
+        try {
+            (void)co_await sink.recover_again(lsn{1});
+        } catch (const std::system_error& error) {
+            failure = error.code();
+        }
+        CHECK(failure == std::errc::device_or_resource_busy);
+        CHECK(contents_of(path) == one + "torn\n" + sapwood::test::numbered(2, "two"));
+        CHECK(contents_of(path + ".torn").empty());
+        const std::vector<lsn> found = co_await sink.recover_again(lsn{1});
+        CHECK(found.size() == 2);
+        CHECK(found.back() == lsn{2});
+        co_await sink.close();
+    }(loop, at, meanwhile, before));
+}
 
 } // namespace
 
@@ -676,74 +714,33 @@ TEST_SUITE("file_sink_name") {
     }
 
     TEST_CASE("what a handler writes while a torn end is moved aside stays, and is seen again") {
+        bool has_come = false;
         const temporary_directory folder;
-        loop_with_writes loop(perform);
-        loop.run([](loop_with_writes& on, const std::string& path) -> task<> {
-            const std::string one = sapwood::test::numbered(1, "one");
-            const std::string two = sapwood::test::numbered(2, "two");
-            sapwood::detail::crash_file notes;
-            const file_sink_options options{.path = path, .numbered = true};
-            file_sink sink = co_await file_sink::open(options);
-            sink.note_in(notes);
-            co_await sink.write(one);
-            std::ofstream(path, std::ios::app) << "torn";
-            bool has_come = false;
-            on.ring().answer = [&](const io_uring_sqe& sqe) {
-                // To the file beside it.
-                if (sqe.opcode == IORING_OP_WRITE && !std::exchange(has_come, true)) {
-                    CHECK(notes.write(two));
-                }
-                return perform(sqe);
-            };
-            std::error_code failure;
-            try {
-                (void)co_await sink.recover_again(lsn{1});
-            } catch (const std::system_error& error) {
-                failure = error.code();
+        check_torn_end(folder / "log", [&](crash_file& notes, const io_uring_sqe& sqe) {
+            // To the file beside it.
+            if (sqe.opcode == IORING_OP_WRITE && !std::exchange(has_come, true)) {
+                CHECK(notes.write(sapwood::test::numbered(2, "two")));
             }
-            CHECK(failure == std::errc::device_or_resource_busy);
-            CHECK(contents_of(path) == one + "torn\n" + two);
-            CHECK(contents_of(path + ".torn").empty());
-            const std::vector<lsn> found = co_await sink.recover_again(lsn{1});
-            CHECK(found.size() == 2);
-            CHECK(found.back() == lsn{2});
-            co_await sink.close();
-        }(loop, folder / "log"));
+        });
+        CHECK(has_come);
     }
 
     TEST_CASE("what a handler that is at work already writes meanwhile is not cut off either") {
+        std::optional<crash_file::turn> at_work;
+        bool has_ended = false;
         const temporary_directory folder;
-        loop_with_writes loop(perform);
-        loop.run([](loop_with_writes& on, const std::string& path) -> task<> {
-            const std::string one = sapwood::test::numbered(1, "one");
-            const std::string two = sapwood::test::numbered(2, "two");
-            sapwood::detail::crash_file notes;
-            const file_sink_options options{.path = path, .numbered = true};
-            file_sink sink = co_await file_sink::open(options);
-            sink.note_in(notes);
-            co_await sink.write(one);
-            std::ofstream(path, std::ios::app) << "torn";
-            std::optional<sapwood::detail::crash_file::turn> at_work(notes);
-            on.ring().answer = [&](const io_uring_sqe& sqe) {
+        check_torn_end(
+            folder / "log",
+            [&](crash_file& notes, const io_uring_sqe& sqe) {
                 if (sqe.opcode == IORING_OP_READ && at_work) {
+                    const std::string two = sapwood::test::numbered(2, "two");
                     CHECK(notes.put(two) == two.size());
                     at_work.reset();
+                    has_ended = true;
                 }
-                return perform(sqe);
-            };
-            std::error_code failure;
-            try {
-                (void)co_await sink.recover_again(lsn{1});
-            } catch (const std::system_error& error) {
-                failure = error.code();
-            }
-            CHECK(failure == std::errc::device_or_resource_busy);
-            CHECK(contents_of(path) == one + "torn\n" + two);
-            const std::vector<lsn> found = co_await sink.recover_again(lsn{1});
-            CHECK(found.size() == 2);
-            CHECK(found.back() == lsn{2});
-            co_await sink.close();
-        }(loop, folder / "log"));
+            },
+            [&](crash_file& notes) { at_work.emplace(notes); });
+        CHECK(has_ended);
     }
 
     CO_TEST_CASE("for a cut that nobody ends one handler waits, and none behind it") {
